@@ -1,0 +1,73 @@
+"""Every error a user can meet, and the exit code each one ends with.
+
+    AnalyzerError              1   a bug of this program
+      UserError                2   something only the user can put right
+        ConfigError                a flag, key, strategy or reward that does not exist or does not fit
+        InputError                 the rollouts cannot be read or are not what they must be
+        TokenizerError             the tokenizer cannot be loaded
+        RewardError                a reward that cannot be loaded or started
+        SandboxError               the sandbox level asked for is not to be had here
+        OutputError                output_dir holds results of something else
+      StorageError            74   a disk that is full or failing
+      Interrupted             75   stopped by a signal; the same command goes on
+
+Exit 0 is a complete run, exit 3 a complete run with too many unscored rollouts.
+A message says what is wrong, where (file and row, or key) and what to do next, in one line.
+"""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_BUG = 1
+EXIT_USER = 2
+EXIT_UNSCORED = 3
+EXIT_STORAGE = 74
+EXIT_INTERRUPTED = 75
+
+
+class AnalyzerError(Exception):
+    """The root of all errors raised on purpose; `exit_code` is what the process ends with."""
+
+    exit_code = EXIT_BUG
+
+
+class UserError(AnalyzerError):
+    """Raised for what the user can put right; shown as one line without a traceback."""
+
+    exit_code = EXIT_USER
+
+
+class ConfigError(UserError):
+    """Raised for an unknown or unfitting flag, key, strategy or reward name."""
+
+
+class InputError(UserError):
+    """Raised when the rollouts are missing, unreadable, malformed or inconsistent."""
+
+
+class TokenizerError(UserError):
+    """Raised when the tokenizer of --model_path cannot be loaded."""
+
+
+class RewardError(UserError):
+    """Raised before any work when a reward cannot be imported, built or started."""
+
+
+class SandboxError(UserError):
+    """Raised when code execution is not allowed, or its sandbox level is not available."""
+
+
+class OutputError(UserError):
+    """Raised when output_dir holds outputs of another input or other settings."""
+
+
+class StorageError(AnalyzerError):
+    """Raised when a write fails because the disk is full, over quota or broken."""
+
+    exit_code = EXIT_STORAGE
+
+
+class Interrupted(AnalyzerError):
+    """Raised when SIGINT, SIGTERM or SIGUSR1 stopped the run; nothing committed is lost."""
+
+    exit_code = EXIT_INTERRUPTED

@@ -1,0 +1,130 @@
+"""Rewards: what a reward is, which there are, and which one a data_source gets.
+
+A reward is two pure steps, so that what repeats is done once::
+
+    answer = reward.extract(response)              # linear time, on every rollout
+    score = reward.grade(answer, ground_truth)     # on distinct answers of a problem only
+
+To add one, add one file to this folder with a class that is decorated by `register`; nothing else needs
+to know of it. A module whose name starts with an underscore holds what several rewards share.
+Heavy libraries are imported inside the methods that need them, so that looking up a name stays cheap.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
+from enum import Enum
+from fnmatch import fnmatchcase
+from typing import Any, ClassVar, TypeVar
+
+from analyzer.errors import ConfigError
+from analyzer.schema import Problem, Score
+
+
+class Where(Enum):
+    """Where the second step of a reward runs."""
+
+    HERE = "here"  # in the worker: pure string work in linear time
+    CHILD = "child"  # in the bounded child: may hang, crash or eat memory
+    SANDBOX = "sandbox"  # in the worker, which runs model-written programs in a sandbox
+
+
+class BaseReward(ABC):
+    """What every reward has. The constructor's keyword arguments are its options (plain JSON values)."""
+
+    name: ClassVar[str]
+    data_sources: ClassVar[tuple[str, ...]] = ()  # names or globs routed here unless the user says otherwise
+    where: ClassVar[Where] = Where.HERE
+    libraries: ClassVar[tuple[str, ...]] = ()  # distributions whose version can change a reward
+    expects: ClassVar[str] = "an answer"  # how an answer looks, as a phrase for the audit: 'no "####"'
+    maximum: float = 1.0  # the highest reward there is
+
+
+class Reward(BaseReward):
+    """A reward in two pure steps. Subclass, set `name`, write `extract` and `grade`."""
+
+    @abstractmethod
+    def extract(self, response: str) -> Hashable | None:
+        """The answer in a response (hashable, and JSON-able unless `where` is HERE), None where there is none.
+
+        Linear in the length of the response whatever it holds. Raises Unscored(LIMIT) to refuse.
+        """
+
+    @abstractmethod
+    def grade(self, answer: Any, ground_truth: Any) -> Score:
+        """The score of one answer (None: no answer was found). Raises Unscored where it cannot judge."""
+
+    def check_gold(self, ground_truth: Any) -> None:
+        """Raise GoldError when the ground truth cannot be graded. Runs where `grade` runs, once per problem."""
+
+    def settle_gold(self, ground_truth: Any) -> bool:
+        """CHILD only: True when `check_gold` surely passes, known in the worker without the child."""
+        return False
+
+    def settle(self, answer: Any, ground_truth: Any) -> Score | None:
+        """CHILD only: the score where it is plain without the child; never different from `grade`."""
+        return None
+
+    @abstractmethod
+    def present(self, ground_truth: Any) -> str:
+        """A response that gives the ground truth as the reward expects it, and so earns `maximum`."""
+
+
+class WholeReward(BaseReward):
+    """A reward that looks at whole rollouts, one problem's at a time: custom functions, for instance."""
+
+    where: ClassVar[Where] = Where.CHILD
+    needs_columns: ClassVar[bool] = False  # fill Problem.prompt and Problem.columns
+
+    @abstractmethod
+    def score(self, problem: Problem, responses: Sequence[str]) -> list[Score]:
+        """One score per response, in order. Runs in the bounded child; when it fails, each response is tried alone."""
+
+
+AnyReward = TypeVar("AnyReward", bound=type[BaseReward])
+_registry: dict[str, type[BaseReward]] = {}
+
+
+def register(cls: AnyReward) -> AnyReward:
+    """Class decorator: make a reward known under its name. A second one of that name is a ConfigError."""
+    if cls.name in _registry:
+        raise ConfigError(f"two rewards are named {cls.name!r}: {_registry[cls.name]} and {cls}")
+    _registry[cls.name] = cls
+    return cls
+
+
+@functools.cache
+def _load_builtins() -> None:
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+
+
+def names() -> list[str]:
+    """The names of all built-in rewards, sorted."""
+    _load_builtins()
+    return sorted(_registry)
+
+
+def find(name: str) -> type[BaseReward]:
+    """The reward of that name. Raises ConfigError that lists the names and the nearest."""
+    _load_builtins()
+    if name in _registry:
+        return _registry[name]
+    near = difflib.get_close_matches(name, _registry, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ConfigError(f"no reward is named {name!r}{hint} (there are: {', '.join(names())})")
+
+
+def default_route(data_source: str) -> str | None:
+    """The built-in reward for a data_source: an exact name first, then the longest glob; None without one."""
+    _load_builtins()
+    patterns = {pattern: cls.name for cls in _registry.values() for pattern in cls.data_sources}
+    if data_source in patterns:
+        return patterns[data_source]
+    fitting = [pattern for pattern in patterns if fnmatchcase(data_source, pattern)]
+    return patterns[max(fitting, key=len)] if fitting else None

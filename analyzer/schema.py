@@ -1,0 +1,98 @@
+"""The words of the program: column names, statuses, and the records that cross a boundary.
+
+A rollout, as it comes in (one row)::
+
+    {"prompt": "What is 2+3?", "response": "2+3=5\\n#### 5", "data_idx": 0, "sample_idx": 0,
+     "original_data_source": "openai/gsm8k", "original_reward_model": {"style": "rule", "ground_truth": "5"}}
+
+and as it goes out: the same columns plus ``reward``, ``reward_status``, ``response_tokens``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+PROMPT = "prompt"
+RESPONSE = "response"
+DATA_IDX = "data_idx"
+SAMPLE_IDX = "sample_idx"
+REQUIRED_COLUMNS = (PROMPT, RESPONSE, DATA_IDX, SAMPLE_IDX)
+
+ORIGINAL = "original_"
+"""Prefix that generate_rollouts gives to the columns of the training data."""
+DATA_SOURCE = ORIGINAL + "data_source"
+EXTRA_INFO = ORIGINAL + "extra_info"
+
+REWARD = "reward"
+REWARD_STATUS = "reward_status"
+RESPONSE_TOKENS = "response_tokens"
+REWARD_EXTRA = "reward_"
+"""Prefix of the further columns a reward may return, `reward_pred` for instance."""
+
+PASS_THRESHOLD = 0.5
+"""A rollout passes when its reward is at least this."""
+
+
+class Status(StrEnum):
+    """What became of the scoring of one rollout. Only OK goes with a reward."""
+
+    OK = "ok"  # scored; a wrong or missing answer is OK too, with its reward
+    GOLD_ERROR = "gold_error"  # the ground truth itself cannot be graded
+    LIMIT = "limit"  # refused by a static limit before any work
+    TIMEOUT = "timeout"  # over the CPU budget or the wall-clock backstop
+    MEMORY = "memory"  # over the memory limit
+    CRASH = "crash"  # the grading process died, twice
+    ERROR = "error"  # the scorer raised
+    INVALID_RESULT = "invalid_result"  # the scorer returned something that is no finite number
+    ABSTAIN = "abstain"  # the scorer returned None on purpose
+    INPUT_ERROR = "input_error"  # the row itself cannot be scored
+    SANDBOX_UNAVAILABLE = "sandbox_unavailable"  # the sandbox failed, not the program in it
+
+
+STATUSES: tuple[Status, ...] = tuple(Status)
+"""All statuses in a fixed order; files of scores hold the position in this tuple."""
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Score(NamedTuple):
+    """What one rollout earned. `reward` is a finite float exactly when `status` is OK, else None."""
+
+    reward: float | None
+    status: Status = Status.OK
+    found: bool = True  # whether an answer was found in the response
+    extra: Mapping[str, Any] = NOTHING  # further columns, without the prefix `reward_`
+    detail: str = ""  # why there is no reward, for a person to read
+
+
+class Problem(NamedTuple):
+    """What the rollouts of one problem have in common, as a reward sees it."""
+
+    data_source: str
+    ground_truth: Any
+    extra_info: Any = None
+    prompt: Any = None  # a string or a chat list, as the data holds it
+    columns: Mapping[str, Any] = NOTHING  # original_* columns without their prefix, where a reward asks for them
+
+
+class Unscored(Exception):
+    """Raised inside a reward when it cannot judge: the rollout gets `status` and no reward.
+
+    Never raise it for a wrong or missing answer: those are scored.
+    """
+
+    def __init__(self, status: Status, detail: str) -> None:
+        super().__init__(status, detail)
+        self.status = status
+        self.detail = detail
+
+
+class GoldError(Unscored):
+    """Raised when the ground truth cannot be graded; makes every rollout of the problem unscored."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Status.GOLD_ERROR, detail)
+        self.args = (detail,)
