@@ -13,7 +13,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:  # numpy stays off the path of --help
+    import numpy as np
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float64]
+    IntArray = NDArray[np.int64]
 
 PROMPT = "prompt"
 RESPONSE = "response"
@@ -96,3 +103,22 @@ class GoldError(Unscored):
     def __init__(self, detail: str) -> None:
         super().__init__(Status.GOLD_ERROR, detail)
         self.args = (detail,)
+
+
+MEAN_AT = (1, 3, 5, 10, 20)
+"""The k of mean@k."""
+
+
+class Metrics(NamedTuple):
+    """Per-problem metrics as a struct of arrays, all of shape (problems,), float64 unless said; NaN: none scored."""
+
+    mean_at: Mapping[int, FloatArray]  # k -> mean of the k highest rewards, of all where there are fewer
+    pass_rate: FloatArray  # share of scored rollouts with reward >= PASS_THRESHOLD
+    mean_reward: FloatArray
+    max_reward: FloatArray
+    min_reward: FloatArray
+    std_reward: FloatArray  # population
+    num_samples: IntArray  # int64, all rollouts
+    num_scored: IntArray  # int64, those with a reward
+    pass_rate_low: FloatArray  # the pass rate if every unscored rollout failed
+    pass_rate_high: FloatArray  # ... and if every one passed
