@@ -1,0 +1,241 @@
+"""The tokenizer: special tokens taken out of a response, and its tokens counted.
+
+The driver loads it once with transformers, writes down what counting needs (`TokenizerSpec`), and proves on a
+sample that gigatoken counts as transformers does; workers build a `TokenCounter` from the spec without importing
+transformers. Where gigatoken does not hold, the `tokenizers` library counts; a tokenizer that exists in Python
+only is loaded with transformers in each worker.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import os
+import re
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from analyzer.errors import TokenizerError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+GIGATOKEN, TOKENIZERS, TRANSFORMERS = "gigatoken", "tokenizers", "transformers"
+_RENEW_AFTER_BYTES = 64 << 20
+_RENEW_GROWTH = 160 << 20
+
+# Text that tokenizers disagree about when they disagree at all; counted beside the sample of real responses.
+_TRICKY = (
+    "",
+    " ",
+    "\n\n\n  \t x",
+    "don't DON'T we'll I'VE",
+    "1234567890 3.14159 1,000,000 ½ ² Ⅷ",
+    "naïve café e\u0301 \u00e9 ﬁ Å",
+    "日本語のテキスト。漢字、かな 한국어 العربية עברית",
+    "👩‍👩‍👧‍👦 🇨🇭 1️⃣ \u200b\u200d\ufeff x\u00a0y",
+    "def f(x):\r\n\treturn x**2  # €\r\n",
+    "\\boxed{\\frac{1}{2}} $$\\sum_{i=1}^{n} i^2$$ <think>hm</think>",
+    "a" * 300 + " " * 200 + "=" * 100,
+    "\x00\x01\x7f",
+)
+
+
+class SpecialToken(NamedTuple):
+    """A token that never was text; `lstrip` and `rstrip` take the white space beside it along."""
+
+    content: str
+    lstrip: bool = False
+    rstrip: bool = False
+
+
+class TokenizerSpec(NamedTuple):
+    """All that counting and stripping need, as plain values."""
+
+    engine: str  # gigatoken, tokenizers or transformers
+    source: str  # the tokenizer.json, or for transformers the model path
+    specials: tuple[SpecialToken, ...]
+    digest: str  # sha256 over what decides counts and stripping
+    trust_remote_code: bool = False
+
+
+def load(model_path: str, trust_remote_code: bool) -> Any:
+    """The transformers tokenizer of a folder or a hub name. Raises TokenizerError with what to do.
+
+    A hub name is looked up in the local cache first; the network is asked only where there is one.
+    """
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    for noisy in ("transformers", "huggingface_hub"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    from transformers import AutoTokenizer
+
+    is_folder = os.path.isdir(model_path)
+    attempts = [True] if is_folder or not _hub_answers() else [True, False]
+    reason = ""
+    for offline in attempts:
+        try:
+            return AutoTokenizer.from_pretrained(
+                model_path, trust_remote_code=trust_remote_code, local_files_only=offline
+            )
+        except Exception as error:  # noqa: BLE001  # transformers raises whatever the files make it raise
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if is_folder:
+        advice = "the folder must hold tokenizer.json, or what its tokenizer class needs"
+        if "trust_remote_code" in reason:
+            advice = "it is code of its own: pass --trust_remote_code if you trust it"
+        raise TokenizerError(f"--model_path {model_path}: the tokenizer cannot be loaded; {advice} ({reason})")
+    where = "the hub has none of that name" if len(attempts) > 1 else "this machine is offline and has none cached"
+    raise TokenizerError(
+        f"--model_path {model_path}: no such folder, and as a hub name {where}; "
+        "give a folder that holds the tokenizer, or fetch it once where there is a network"
+    )
+
+
+def _hub_answers() -> bool:
+    """Whether asking the model hub has a chance, so that an offline node need not wait for its retries."""
+    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in {"1", "TRUE", "YES", "ON"}:
+        return False
+    if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
+        return True
+    url = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    try:
+        socket.create_connection((url.hostname or "", url.port or 443), timeout=3).close()
+    except OSError:
+        return False
+    return True
+
+
+def prepare(model_path: str, trust_remote_code: bool, folder: str, sample: Sequence[str]) -> TokenizerSpec:
+    """Load the tokenizer, choose the fastest engine that counts as it does on `sample`, write its json to `folder`.
+
+    `folder` must exist; the file is named by its digest, so writing it twice is harmless.
+    """
+    from analyzer import storage
+
+    tokenizer = load(model_path, trust_remote_code)
+    specials = special_tokens(tokenizer)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        digest = _digest(TRANSFORMERS, model_path, repr(sorted(tokenizer.get_vocab().items())), repr(specials))
+        return TokenizerSpec(TRANSFORMERS, os.path.abspath(model_path), specials, digest, trust_remote_code)
+    text: str = backend.to_str()
+    digest = _digest(text, repr(specials))
+    path = Path(folder) / f"{digest[:16]}.tokenizer.json"
+    if not path.exists():
+        storage.write_bytes(path, text.encode())
+    engine = GIGATOKEN if _gigatoken_agrees(text, tokenizer, sample) else TOKENIZERS
+    return TokenizerSpec(engine, str(path), specials, digest)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def special_tokens(tokenizer: Any) -> tuple[SpecialToken, ...]:
+    """The added tokens with special=True of a transformers tokenizer, longest first (verl: skip_special_tokens)."""
+    added = tokenizer.added_tokens_decoder.values()
+    found = {SpecialToken(t.content, t.lstrip, t.rstrip) for t in added if t.special and t.content}
+    return tuple(sorted(found, key=lambda token: (-len(token.content), token.content)))
+
+
+def _gigatoken_agrees(tokenizer_json: str, tokenizer: Any, sample: Sequence[str]) -> bool:
+    """Whether gigatoken loads this tokenizer and counts every sample text as transformers does."""
+    texts = [*_TRICKY, *sample]
+    try:
+        import gigatoken
+
+        counts = _gigatoken_counts(gigatoken.Tokenizer.from_json(tokenizer_json), texts)
+    except Exception:  # noqa: BLE001  # whatever it cannot load or encode, the slower engine can
+        return False
+    expected = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    return expected == list(counts)
+
+
+def _gigatoken_counts(tokenizer: Any, texts: list[str]) -> NDArray[np.int32]:
+    import numpy as np
+
+    encoded = tokenizer.encode_batch(texts, parallel=False)
+    offsets = np.asarray(encoded.layout.offsets)
+    return np.diff(offsets).astype(np.int32)
+
+
+class TokenCounter:
+    """Counts tokens and strips special tokens, in one worker thread."""
+
+    def __init__(self, spec: TokenizerSpec) -> None:
+        self._spec = spec
+        self._encode: Callable[[list[str]], NDArray[np.int32]] | None = None
+        self._counted = 0
+        self._floor = 0
+        self._starts = tuple(sorted({token.content[:2] for token in spec.specials}))
+        self._pattern = _special_pattern(spec.specials)
+
+    def count(self, texts: list[str]) -> NDArray[np.int32]:
+        """Tokens of each text, shape (len(texts),), without special tokens added."""
+        import numpy as np
+
+        if not texts:
+            return np.zeros(0, dtype=np.int32)
+        if self._encode is None or self._has_grown():
+            self._encode = None  # give the old one's memory back before the new one takes its own
+            self._encode = _encoder(self._spec)
+            self._counted, self._floor = 0, _resident()
+        self._counted += sum(map(len, texts))
+        return self._encode(texts)
+
+    def _has_grown(self) -> bool:
+        """gigatoken remembers every word it has seen; on text without end it must be renewed now and then."""
+        return self._counted > _RENEW_AFTER_BYTES and _resident() - self._floor > _RENEW_GROWTH
+
+    def strip(self, text: str) -> str:
+        """The text without special tokens, as verl's decode with skip_special_tokens gives it to the reward."""
+        if self._pattern is not None and any(start in text for start in self._starts):
+            return self._pattern.sub("", text)
+        return text
+
+
+def _special_pattern(specials: Sequence[SpecialToken]) -> re.Pattern[str] | None:
+    if not specials:
+        return None
+    pieces = [
+        (r"(?<!\s)\s*" if token.lstrip else "") + re.escape(token.content) + (r"\s*" if token.rstrip else "")
+        for token in specials
+    ]
+    return re.compile("|".join(pieces))
+
+
+def _encoder(spec: TokenizerSpec) -> Callable[[list[str]], NDArray[np.int32]]:
+    import numpy as np
+
+    if spec.engine == TRANSFORMERS:
+        slow = load(spec.source, spec.trust_remote_code)
+        return lambda texts: np.array([len(slow.encode(t, add_special_tokens=False)) for t in texts], dtype=np.int32)
+    text = _read_json(spec.source)
+    if spec.engine == GIGATOKEN:
+        import gigatoken
+
+        return functools.partial(_gigatoken_counts, gigatoken.Tokenizer.from_json(text))
+    from tokenizers import Tokenizer
+
+    fast = Tokenizer.from_str(text)
+    return lambda texts: np.array(
+        [len(e.ids) for e in fast.encode_batch_fast(texts, add_special_tokens=False)], dtype=np.int32
+    )
+
+
+def _read_json(path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8")
+    except OSError as error:
+        raise TokenizerError(f"{path}: the tokenizer of this run is gone ({error.strerror}); run again") from None
+
+
+def _resident() -> int:
+    """Resident bytes of this process."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
