@@ -17,10 +17,10 @@ import functools
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from enum import Enum
 from fnmatch import fnmatchcase
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from analyzer.errors import ConfigError
 from analyzer.schema import Problem, Score
@@ -43,6 +43,15 @@ class BaseReward(ABC):
     libraries: ClassVar[tuple[str, ...]] = ()  # distributions whose version can change a reward
     expects: ClassVar[str] = "an answer"  # how an answer looks, as a phrase for the audit: 'no "####"'
     maximum: float = 1.0  # the highest reward there is
+    options: Mapping[str, Any]  # what the constructor was called with, so that the child can build an equal one
+
+    def __new__(cls, **options: Any) -> Self:
+        reward = super().__new__(cls)
+        reward.options = options
+        return reward
+
+    def load(self) -> None:  # noqa: B027 - a hook, most rewards have nothing to load
+        """Import the heavy libraries that grading needs. CHILD: runs once, before the first item and off its budget."""
 
 
 class Reward(BaseReward):
@@ -52,7 +61,8 @@ class Reward(BaseReward):
     def extract(self, response: str) -> Hashable | None:
         """The answer in a response (hashable, and JSON-able unless `where` is HERE), None where there is none.
 
-        Linear in the length of the response whatever it holds. Raises Unscored(LIMIT) to refuse.
+        Equal answers share one grade; on its way to the child a tuple becomes a list. Linear in the length of the
+        response whatever it holds. Raises Unscored(LIMIT) to refuse.
         """
 
     @abstractmethod

@@ -1,0 +1,150 @@
+"""What a Scorer promises: one score per rollout, each distinct answer graded once, failures kept apart from zeros."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import pytest
+
+from analyzer.grading import Limits
+from analyzer.rewards import Reward
+from analyzer.schema import GoldError, Problem, Score, Status, Unscored
+from analyzer.scoring import Scorer
+
+
+class LastWord(Reward):
+    """Grades the last word, counts its own calls, and fails on request."""
+
+    name = "last_word"
+
+    def __init__(self, *, grade: Callable[[Any, Any], Any] = lambda answer, gold: Score(float(answer == gold))) -> None:
+        self._grade = grade
+        self.extracted = 0
+        self.graded: list[Any] = []
+        self.checked: list[Any] = []
+
+    def extract(self, response: str) -> Hashable | None:
+        self.extracted += 1
+        if response == "unextractable":
+            raise RuntimeError("no way")
+        if response == "too long":
+            raise Unscored(Status.LIMIT, "over the limit")
+        words = response.split()
+        return words[-1] if words else None
+
+    def check_gold(self, ground_truth: Any) -> None:
+        self.checked.append(ground_truth)
+        if ground_truth == "bad":
+            raise GoldError("cannot be read")
+
+    def grade(self, answer: Any, ground_truth: Any) -> Score:
+        self.graded.append(answer)
+        return self._grade(answer, ground_truth)  # type: ignore[no-any-return]
+
+    def present(self, ground_truth: Any) -> str:
+        return str(ground_truth)
+
+
+def problem(gold: Any) -> Problem:
+    return Problem("a source", gold)
+
+
+def test_every_rollout_is_scored_in_order_and_each_distinct_answer_graded_once() -> None:
+    reward = LastWord()
+    scores = Scorer(reward, Limits()).score(problem("5"), ["it is 5", "it is 6", "is it 5", "", "or 6"])
+    assert [score.reward for score in scores] == [1.0, 0.0, 1.0, 0.0, 0.0]
+    assert reward.graded == ["5", "6", None]
+
+
+def test_no_answer_is_scored_and_said() -> None:
+    (score,) = Scorer(LastWord(), Limits()).score(problem("5"), [""])
+    assert (score.reward, score.status, score.found) == (0.0, Status.OK, False)
+
+
+def test_grades_are_kept_while_the_problem_stays_and_dropped_with_it() -> None:
+    reward = LastWord()
+    scorer = Scorer(reward, Limits())
+    for gold in ("5", "5", "6", "5"):
+        scorer.score(problem(gold), ["a 5"])
+    assert reward.checked == ["5", "6", "5"]
+    assert reward.graded == ["5", "5", "5"]
+
+
+def test_ground_truths_that_are_merely_equal_do_not_share_grades() -> None:
+    scorer = Scorer(LastWord(grade=lambda answer, gold: Score(float(answer == str(gold)))), Limits())
+    rewards = [scorer.score(problem(gold), ["a 1"])[0].reward for gold in (1, True, 1.0)]
+    assert rewards == [1.0, 0.0, 0.0]
+
+
+def test_a_bad_ground_truth_leaves_every_rollout_unscored_before_any_grading() -> None:
+    reward = LastWord()
+    scores = Scorer(reward, Limits()).score(problem("bad"), ["bad", "good", ""])
+    assert [(score.reward, score.status, score.detail) for score in scores] == [
+        (None, Status.GOLD_ERROR, "cannot be read")
+    ] * 3
+    assert reward.graded == []
+
+
+def test_a_ground_truth_found_bad_while_grading_leaves_every_rollout_unscored_too() -> None:
+    def grade(answer: Any, gold: Any) -> Score:
+        if answer == "6":
+            raise GoldError("not in this form")
+        return Score(1.0)
+
+    scorer = Scorer(LastWord(grade=grade), Limits())
+    for _ in range(2):
+        scores = scorer.score(problem("5"), ["5", "6", "7"])
+        assert {score.status for score in scores} == {Status.GOLD_ERROR}
+
+
+def test_a_failing_response_is_a_status_on_its_own_rollout_alone() -> None:
+    scores = Scorer(LastWord(), Limits()).score(problem("5"), ["5", "unextractable", "too long", "6"])
+    assert [(score.reward, score.status) for score in scores] == [
+        (1.0, Status.OK),
+        (None, Status.ERROR),
+        (None, Status.LIMIT),
+        (0.0, Status.OK),
+    ]
+    assert scores[1].detail == "RuntimeError: no way"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ValueError("bad"), Status.ERROR),
+        (RecursionError(), Status.ERROR),
+        (MemoryError(), Status.MEMORY),
+        (Unscored(Status.ABSTAIN, "cannot tell"), Status.ABSTAIN),
+    ],
+)
+def test_what_grading_raises_is_a_status_on_the_rollouts_of_that_answer(error: Exception, status: Status) -> None:
+    def grade(answer: Any, gold: Any) -> Score:
+        if answer == "6":
+            raise error
+        return Score(1.0)
+
+    scores = Scorer(LastWord(grade=grade), Limits()).score(problem("5"), ["5", "6", "7", "6"])
+    assert [score.status for score in scores] == [Status.OK, status, Status.OK, status]
+    assert [score.reward for score in scores] == [1.0, None, 1.0, None]
+
+
+@pytest.mark.parametrize("reward", [float("nan"), float("inf"), "1", None, 10**400, 1j])
+def test_a_reward_that_is_no_finite_number_is_invalid(reward: Any) -> None:
+    (score,) = Scorer(LastWord(grade=lambda *_: Score(reward)), Limits()).score(problem("5"), ["5"])
+    assert (score.reward, score.status) == (None, Status.INVALID_RESULT)
+    assert "not a finite number" in score.detail
+
+
+def test_a_true_reward_is_a_float() -> None:
+    (score,) = Scorer(LastWord(grade=lambda *_: Score(True)), Limits()).score(problem("5"), ["5"])
+    assert type(score.reward) is float
+
+
+def test_an_explanation_is_one_bounded_line_that_can_be_written() -> None:
+    def grade(answer: Any, gold: Any) -> Score:
+        raise ValueError("\ud800\n" + "long " * 1000)
+
+    (score,) = Scorer(LastWord(grade=grade), Limits()).score(problem("5"), ["5"])
+    assert len(score.detail.encode()) <= 300
+    assert "\n" not in score.detail
