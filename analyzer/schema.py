@@ -120,5 +120,5 @@ class Metrics(NamedTuple):
     std_reward: FloatArray  # population
     num_samples: IntArray  # int64, all rollouts
     num_scored: IntArray  # int64, those with a reward
-    pass_rate_low: FloatArray  # the pass rate if every unscored rollout failed
-    pass_rate_high: FloatArray  # ... and if every one passed
+    pass_rate_low: FloatArray  # the pass rate if every unscored rollout failed; 0 where none is scored
+    pass_rate_high: FloatArray  # ... and if every one passed; 1 where none is scored

@@ -1,0 +1,160 @@
+"""Metrics: from one reward per rollout to the numbers that say how hard each problem is.
+
+One record, the problem with rewards 1, 0, 0 and one rollout that could not be scored::
+
+    num_samples 4, num_scored 3, mean@1 1.0, mean@3 0.333, mean@5 0.333, pass_rate 0.333 (between 0.25 and 0.5)
+
+Every mean is the exact mean rounded once, so it depends neither on the order of the rollouts nor on their number:
+twenty rewards of 0.9 and five of them have the same mean to the last bit (a running sum in floating point gives
+0.8999999999999997 and 0.9), mean@k never rises with k, and problems with equal evidence compare as equal when they
+are put in buckets.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from analyzer.schema import MEAN_AT, PASS_THRESHOLD, Metrics
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from analyzer.schema import FloatArray, IntArray
+
+BLOCK = 1 << 16
+"""Rewards worked on at a time: few enough to stay in the cache, so that memory does not grow with the rollouts."""
+
+
+class Overall(NamedTuple):
+    """Averages over the scored problems; NaN where no problem is scored."""
+
+    mean_pass_rate: float
+    mean_reward: float
+    mean_at_5: float
+
+
+def problem_metrics(codes: NDArray[np.integer], rewards: FloatArray, problems: int) -> Metrics:
+    """The metrics of each problem.
+
+    codes: the problem of each rollout, 0 .. problems-1, in any order; shape (rollouts,).
+    rewards: finite, NaN where the rollout is not scored; shape (rollouts,).
+    Raises ValueError for a code that is negative or not below `problems`.
+    """
+    num_samples = _count(codes, problems)
+    scored = ~np.isnan(rewards)
+    if not scored.all():
+        codes, rewards = codes[scored], rewards[scored]
+    if not (codes[1:] >= codes[:-1]).all():
+        rewards = rewards[np.argsort(codes)]
+    num_scored = _count(codes, problems)
+    starts = np.cumsum(num_scored) - num_scored  # (problems,) where a problem's rewards begin
+
+    mean_at = {k: np.full(problems, np.nan) for k in MEAN_AT}
+    mean, highest, lowest, std = (np.full(problems, np.nan) for _ in range(4))
+    passes = np.zeros(problems, np.int64)
+    for block in _blocks(num_scored):
+        ranked = _ranked(rewards, starts[block], int(num_scored[block[0]]))
+        highest[block], lowest[block] = ranked[0], ranked[-1]
+        passes[block] = (ranked >= PASS_THRESHOLD).sum(axis=0)
+        mean[block] = _exact_mean(ranked)
+        std[block] = np.sqrt(_exact_mean((ranked - mean[block]) ** 2))
+        for k in MEAN_AT:
+            mean_at[k][block] = _exact_mean(ranked[:k]) if k < len(ranked) else mean[block]
+
+    return Metrics(
+        mean_at=mean_at,
+        pass_rate=_share(passes, num_scored, np.nan),
+        mean_reward=mean,
+        max_reward=highest,
+        min_reward=lowest,
+        std_reward=std,
+        num_samples=num_samples,
+        num_scored=num_scored,
+        pass_rate_low=_share(passes, num_samples, 0.0),
+        pass_rate_high=_share(passes + num_samples - num_scored, num_samples, 1.0),
+    )
+
+
+def overall_metrics(metrics: Metrics) -> Overall:
+    """The averages of the summary: every scored problem counts once, however many rollouts it has."""
+    scored = metrics.num_scored > 0
+    return Overall(
+        mean_pass_rate=_average(metrics.pass_rate[scored]),
+        mean_reward=_average(metrics.mean_reward[scored]),
+        mean_at_5=_average(metrics.mean_at[5][scored]),
+    )
+
+
+def _average(values: FloatArray) -> float:
+    return math.fsum(values.tolist()) / len(values) if len(values) else math.nan
+
+
+def _count(codes: NDArray[np.integer], problems: int) -> IntArray:
+    counts = np.bincount(codes, minlength=problems).astype(np.int64, copy=False)
+    if len(counts) > problems:
+        raise ValueError(f"a problem is numbered {len(counts) - 1}, but there are {problems}")
+    return counts
+
+
+def _share(part: IntArray, whole: IntArray, otherwise: float) -> FloatArray:
+    """part / whole, and `otherwise` where whole is 0."""
+    return np.divide(part, whole, out=np.full(len(whole), otherwise), where=whole > 0)
+
+
+def _blocks(num_scored: IntArray) -> Iterator[IntArray]:
+    """Groups of problems with equally many scored rollouts (at least 1), some BLOCK rewards each."""
+    order = np.argsort(num_scored, kind="stable")
+    sizes, firsts = np.unique(num_scored[order], return_index=True)
+    for size, members in zip(sizes.tolist(), np.split(order, firsts[1:]), strict=True):
+        if size > 0:
+            step = max(1, BLOCK // size)
+            yield from (members[at : at + step] for at in range(0, len(members), step))
+
+
+def _ranked(rewards: FloatArray, starts: IntArray, size: int) -> FloatArray:
+    """The rewards of problems with `size` scored rollouts each, highest first; shape (size, problems)."""
+    rows = rewards[starts[:, None] + np.arange(size)]
+    rows.sort(axis=1)
+    # + 0.0 makes every zero positive: which of two equal zeros comes first depends on the order of the rows.
+    return np.ascontiguousarray(rows.T[::-1]) + 0.0
+
+
+def _exact_mean(columns: FloatArray) -> FloatArray:
+    """The mean of each column, shape (size, problems) -> (problems,): the exact mean, rounded once.
+
+    The sum is kept as two floats, high and low, with 106 bits (the error-free sum of Knuth, TAOCP 4.2.2; double-double
+    arithmetic after Dekker, "A floating-point technique for extending the available precision", 1971); halves are
+    added until one row is left. Sizes up to 2^27.
+    """
+    size = len(columns)
+    high, low = columns, np.zeros_like(columns)
+    while len(high) > 1:
+        half = len(high) // 2
+        left, right = high[:half], high[half : 2 * half]
+        total = left + right
+        shift = total - left
+        rest = (left - (total - shift)) + (right - shift) + (low[:half] + low[half : 2 * half])
+        total, rest = _renormalised(total, rest)
+        if len(high) % 2:
+            total, rest = np.vstack((total, high[-1:])), np.vstack((rest, low[-1:]))
+        high, low = total, rest
+    return _divided(high[0], low[0], size)
+
+
+def _renormalised(high: FloatArray, low: FloatArray) -> tuple[FloatArray, FloatArray]:
+    total = high + low
+    return total, low - (total - high)
+
+
+def _divided(high: FloatArray, low: FloatArray, size: int) -> FloatArray:
+    """(high + low) / size, rounded once."""
+    quotient = high / size
+    # The upper 26 bits of the quotient times a size below 2^27 is exact, and so is the product of the lower bits.
+    upper = (np.ascontiguousarray(quotient).view(np.int64) & ~((1 << 27) - 1)).view(np.float64)
+    remainder = (high - upper * size) - (quotient - upper) * size + low
+    result: FloatArray = quotient + remainder / size
+    return result
