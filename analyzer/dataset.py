@@ -126,11 +126,11 @@ def close_files() -> None:
     _open_files.files.clear()
 
 
-def blocks(dataset: Dataset) -> list[Block]:
+def blocks(files: Sequence[InputFile]) -> list[Block]:
     """All row groups in order, tiny neighbours of a file joined up to BATCH_BYTES."""
     found: list[Block] = []
     start = 0
-    for file in dataset.files:
+    for file in files:
         joinable = False
         for group, (rows, size) in enumerate(zip(file.group_rows, file.group_bytes, strict=True)):
             if joinable and found[-1].bytes + size <= BATCH_BYTES:
@@ -148,14 +148,14 @@ def blocks(dataset: Dataset) -> list[Block]:
 
 
 class Reader:
-    """Reads row ranges of a dataset, some columns of it."""
+    """Reads row ranges of parquet files, some columns of them; `threads`: with arrow's threads."""
 
-    def __init__(self, dataset: Dataset, columns: Sequence[str] | None, threads: bool = False) -> None:
+    def __init__(self, files: Sequence[InputFile], columns: Sequence[str] | None, threads: bool = False) -> None:
         self.columns = list(columns) if columns is not None else None
         self.threads = threads
-        self.blocks = blocks(dataset)
+        self.blocks = blocks(files)
         self.starts = [block.start for block in self.blocks]
-        self.stop = dataset.rows
+        self.stop = sum(file.rows for file in files)
 
     def batches(self, ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, pa.RecordBatch]]:
         """(first global row, batch) over ascending, disjoint [start, stop) ranges. Raises InputError."""
@@ -222,9 +222,9 @@ def batch_rows(block: Block) -> int:
     return max(16, min(BATCH_ROWS, BATCH_BYTES * max(block.rows, 1) // max(block.bytes, 1)))
 
 
-def locate(dataset: Dataset, row: int) -> str:
+def locate(files: Sequence[InputFile], row: int) -> str:
     """A global row number as a person finds it: the file and the row in it (from 0)."""
-    ends = list(accumulate(file.rows for file in dataset.files))
+    ends = list(accumulate(file.rows for file in files))
     index = bisect.bisect_right(ends, row)
     first = ends[index - 1] if index else 0
-    return f"{dataset.files[index].path}, row {row - first}"
+    return f"{files[index].path}, row {row - first}"

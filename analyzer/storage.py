@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -133,6 +134,32 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[str]:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[str]:
+    """A temporary folder beside `path` to fill; renamed to `path` at the end, removed when anything fails.
+
+    Where somebody else made the folder meanwhile, theirs stays: what it holds is the same.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    try:
+        with storage_errors(path):
+            temporary.mkdir()
+            yield str(temporary)
+            for file in temporary.iterdir():
+                with open(file, "rb") as opened:
+                    os.fsync(opened.fileno())
+            try:
+                os.rename(temporary, path)
+            except OSError:
+                if not path.is_dir():
+                    raise
+            sync_folder(str(path.parent))
+    finally:
+        if temporary.exists():
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def commit(temporary: str, target: str) -> None:

@@ -138,3 +138,12 @@ def default_route(data_source: str) -> str | None:
         return patterns[data_source]
     fitting = [pattern for pattern in patterns if fnmatchcase(data_source, pattern)]
     return patterns[max(fitting, key=len)] if fitting else None
+
+
+def build(spec: str, options: Mapping[str, Any]) -> BaseReward:
+    """The reward of that name with its options set. Raises ConfigError for an unknown name or option."""
+    cls = find(spec)
+    try:
+        return cls(**options)
+    except TypeError as error:
+        raise ConfigError(f"the reward {spec!r} does not take these options: {error}") from None

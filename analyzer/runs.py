@@ -1,0 +1,135 @@
+"""The run directory: where the scores of one run lie, addressed by everything that can change them.
+
+    <cache_dir>/runs/<fingerprint>/run.json               the parts of the fingerprint, for --explain_cache
+                                  /job.json               what the workers read
+                                  /shards/shard-000017.parquet   one committed file of scores per shard
+    <cache_dir>/inputs/<identity>/                        jsonl input as parquet
+
+The same command finds the same directory and scores only what is not committed: that is how a killed run goes on,
+how another strategy costs no scoring, and how several nodes share one run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from analyzer import shards, storage
+
+FORMAT = 1  # of the run directory; a new one never reads an old one's shards
+
+
+def default_cache_dir() -> str:
+    """The user's cache directory (XDG_CACHE_HOME honoured)."""
+    import platformdirs
+
+    return platformdirs.user_cache_dir("rollout-analyzer")
+
+
+def fingerprint(parts: Mapping[str, Any]) -> str:
+    """sha256 of the parts as canonical JSON, the first 32 hex digits."""
+    return hashlib.sha256(_canonical({"format": FORMAT, **parts})).hexdigest()[:32]
+
+
+def _canonical(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=list)
+
+
+class Run(NamedTuple):
+    """One run directory."""
+
+    folder: str
+    fingerprint: str
+
+    @property
+    def shards_folder(self) -> str:
+        """Where the files of scores lie."""
+        return os.path.join(self.folder, "shards")
+
+    @property
+    def job_path(self) -> str:
+        """The job.json."""
+        return os.path.join(self.folder, "job.json")
+
+    def missing(self, count: int) -> list[int]:
+        """The shards of 0 .. count-1 that are not committed, ascending. A torn or foreign file is not a commit."""
+        there = set(os.listdir(self.shards_folder))
+        return [shard for shard in range(count) if not self._committed(shard, there)]
+
+    def _committed(self, shard: int, there: set[str]) -> bool:
+        path = shards.shard_path(self.shards_folder, shard)
+        if os.path.basename(path) not in there:
+            return False
+        footer = shards.read_footer(path)
+        return footer is not None and (footer.fingerprint, footer.shard) == (self.fingerprint, shard)
+
+
+def open_run(cache_dir: str, parts: Mapping[str, Any]) -> Run:
+    """The run directory of these parts, made where it is not there. Raises StorageError on a full disk."""
+    key = fingerprint(parts)
+    folder = Path(cache_dir) / "runs" / key
+    with storage.storage_errors(folder):
+        (folder / "shards").mkdir(parents=True, exist_ok=True)
+    if not (folder / "run.json").exists():
+        storage.write_bytes(folder / "run.json", _canonical(parts))
+    return Run(str(folder), key)
+
+
+def explain(cache_dir: str, parts: Mapping[str, Any]) -> list[str]:
+    """Lines that say which run this is, or how it differs from the nearest one that is cached."""
+    key = fingerprint(parts)
+    if (Path(cache_dir) / "runs" / key / "run.json").exists():
+        return [f"run {key}: cached"]
+    wanted = _flat(orjson.loads(_canonical(parts)))
+    nearest: tuple[int, str, list[str]] | None = None
+    for path in sorted((Path(cache_dir) / "runs").glob("*/run.json")):
+        other = _flat(orjson.loads(path.read_bytes()))
+        differs = sorted(name for name in wanted.keys() | other.keys() if wanted.get(name) != other.get(name))
+        if nearest is None or len(differs) < nearest[0]:
+            lines = [f"  {name}: {other.get(name)!r} there, {wanted.get(name)!r} now" for name in differs]
+            nearest = (len(differs), path.parent.name, lines)
+    if nearest is None:
+        return [f"run {key}: new; nothing is cached in {cache_dir}"]
+    return [f"run {key}: new; the nearest cached run is {nearest[1]}, which differs in:", *nearest[2]]
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{name}.{key}" if name else key).items()}
+    if isinstance(value, list) and value and isinstance(value[0], dict | list):
+        return {k: v for i, inner in enumerate(value) for k, v in _flat(inner, f"{name}[{i}]").items()}
+    return {name: value}
+
+
+class CachedRun(NamedTuple):
+    """One line of `analyze-rollouts cache`."""
+
+    fingerprint: str
+    path: str
+    bytes: int
+    modified: float  # seconds since the epoch
+    shards: int
+
+
+def cached_runs(cache_dir: str) -> list[CachedRun]:
+    """All run directories, oldest first."""
+    found = []
+    for path in (Path(cache_dir) / "runs").glob("*/run.json"):
+        files = [file for file in path.parent.rglob("*") if file.is_file()]
+        latest = max(file.stat().st_mtime for file in files)
+        committed = len(list((path.parent / "shards").glob("shard-*.parquet")))
+        size = sum(file.stat().st_size for file in files)
+        found.append(CachedRun(path.parent.name, str(path.parent), size, latest, committed))
+    return sorted(found, key=lambda run: run.modified)
+
+
+def remove(run: CachedRun) -> None:
+    """Remove one run directory: run.json last, so that one half removed is still listed."""
+    shutil.rmtree(Path(run.path) / "shards", ignore_errors=True)
+    shutil.rmtree(run.path)

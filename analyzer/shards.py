@@ -1,0 +1,113 @@
+"""Files of scores: what a worker commits for one shard, small and without any text.
+
+One row per rollout: ``{"row": 17, "reward": 1.0, "status": 0, "tokens": 64, "found": true, "extra": null}``.
+The footer names the run and the shard and counts rows per data_source, so that a file that is torn, foreign or of
+another run is never taken for a finished shard.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from analyzer import storage
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_META = b"analyzer.shard"
+EXAMPLES = 2
+
+
+class Scores(NamedTuple):
+    """The scores of one shard, arrays of shape (rollouts,)."""
+
+    rows: NDArray[np.int64]  # global row numbers
+    rewards: NDArray[np.float64]  # NaN: not scored
+    statuses: NDArray[np.int8]  # position in schema.STATUSES
+    tokens: NDArray[np.int32]
+    found: NDArray[np.bool_]  # whether an answer was found
+    extra: list[str | None]  # further columns as a JSON object, None for none; empty when no rollout has any
+
+
+class SourceCount(NamedTuple):
+    """What a shard saw of one data_source."""
+
+    rows: int
+    found: int
+    missing: tuple[int, ...]  # the first rows without an answer, at most EXAMPLES
+
+
+class ShardFooter(NamedTuple):
+    """What a file of scores says of itself."""
+
+    fingerprint: str
+    shard: int
+    rows: int
+    sources: dict[str, SourceCount]
+
+
+def write(path: str, footer: ShardFooter, scores: Scores) -> None:
+    """Write a file of scores whole or not at all. Raises StorageError on a full or failing disk."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table(
+        {
+            "row": scores.rows,
+            "reward": pa.array(scores.rewards, from_pandas=True),
+            "status": scores.statuses,
+            "tokens": scores.tokens,
+            "found": scores.found,
+            "extra": pa.array(scores.extra or [None] * len(scores.rows), type=pa.string()),
+        }
+    )
+    table = table.replace_schema_metadata({_META: orjson.dumps(footer._asdict(), default=list)})
+    with storage.atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+
+def read_footer(path: str) -> ShardFooter | None:
+    """The footer of a file of scores, None where there is no whole file of scores."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        meta = pq.read_metadata(path)
+    except (OSError, pa.ArrowException):
+        return None
+    return _footer((meta.metadata or {}).get(_META), meta.num_rows)
+
+
+def _footer(raw: bytes | None, rows: int) -> ShardFooter | None:
+    if raw is None:
+        return None
+    said: dict[str, Any] = orjson.loads(raw)
+    sources = {name: SourceCount(n, found, tuple(missing)) for name, (n, found, missing) in said["sources"].items()}
+    footer = ShardFooter(said["fingerprint"], said["shard"], said["rows"], sources)
+    return footer if footer.rows == rows else None
+
+
+def read(path: str) -> Scores:
+    """Read a file of scores."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path, use_threads=False, page_checksum_verification=True)
+    extra = table["extra"]
+    return Scores(
+        table["row"].to_numpy(),
+        table["reward"].to_numpy(),
+        table["status"].to_numpy(),
+        table["tokens"].to_numpy(),
+        np.asarray(table["found"].to_numpy(), dtype=bool),
+        extra.to_pylist() if extra.null_count < len(extra) else [],
+    )
+
+
+def shard_path(folder: str | os.PathLike[str], shard: int) -> str:
+    """Where the scores of a shard lie in a run's folder of shards."""
+    return os.path.join(folder, f"shard-{shard:06d}.parquet")

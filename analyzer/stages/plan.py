@@ -1,0 +1,225 @@
+"""plan: from the column data_idx alone, number the problems and cut the rollouts into shards of whole problems.
+
+Rows of one problem that stand together are one run. Where every problem is one run (the usual case) a shard is one
+row range; otherwise a shard is the ranges of its problems' runs, and `amplification` says how much more would be
+read than is there. The cut depends on the input and the shard size, never on the number of workers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from analyzer import dataset
+from analyzer.dataset import Dataset, Reader
+from analyzer.errors import InputError
+from analyzer.schema import DATA_IDX, DATA_SOURCE, SAMPLE_IDX
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+
+SHARDS_AIMED_AT = 64
+SHARD_BYTES_MIN = 256 << 10
+SHARD_BYTES_MAX = 16 << 20
+LARGEST_GROUP_AS_SHARD = 128 << 20
+
+
+class Plan(NamedTuple):
+    """Problems, runs and shards of one input. A problem's number is its place in order of first appearance."""
+
+    ids: pa.Array  # data_idx of each problem, (problems,), int64 or string
+    run_starts: Ints  # (runs,) first global row of each run
+    run_codes: Ints  # (runs,) its problem; -1 for one left out by --limit
+    rows: int  # rows of the input
+    shard_offsets: Ints  # (shards + 1,) into shard_ranges
+    shard_ranges: Ints  # (ranges, 2) global rows [start, stop)
+    amplification: float  # bytes that the shards read over bytes that are there
+
+    @property
+    def problems(self) -> int:
+        """Number of problems that are analysed."""
+        return len(self.ids)
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return len(self.shard_offsets) - 1
+
+    def run_stops(self) -> Ints:
+        """(runs,) the row after each run's last."""
+        return np.append(self.run_starts[1:], self.rows)
+
+    def ranges(self, shard: int) -> list[tuple[int, int]]:
+        """The row ranges of one shard, ascending."""
+        start, stop = self.shard_offsets[shard : shard + 2]
+        return [(int(a), int(b)) for a, b in self.shard_ranges[start:stop]]
+
+    def kept_ranges(self) -> list[tuple[int, int]]:
+        """The row ranges of all analysed problems, ascending and merged."""
+        kept = self.run_codes >= 0
+        return [(int(a), int(b)) for a, b in _merge(self.run_starts[kept], self.run_stops()[kept])]
+
+    def row_codes(self) -> NDArray[np.int32]:
+        """(rows,) int32, the problem of each row, -1 for a row left out."""
+        return np.repeat(self.run_codes.astype(np.int32), self.run_stops() - self.run_starts)
+
+
+def shard_bytes(source: Dataset, weight: float = 1.0) -> int:
+    """Bytes of a shard: a 64th of the input within bounds; a costly reward (weight > 1) makes them smaller.
+
+    Where the reward is cheap a shard is no smaller than a row group, so that no row group is decoded twice.
+    """
+    aimed = min(max(source.bytes // SHARDS_AIMED_AT, SHARD_BYTES_MIN), SHARD_BYTES_MAX)
+    if weight > 1:
+        return max(1 << 14, int(aimed / weight))
+    largest = max((size for file in source.files for size in file.group_bytes), default=0)
+    return max(aimed, largest) if largest <= LARGEST_GROUP_AS_SHARD else aimed
+
+
+def make_plan(source: Dataset, target_bytes: int, limit: int | None = None) -> Plan:
+    """Number the problems, check that (data_idx, sample_idx) is unique, and cut the shards.
+
+    `limit` keeps the first N problems seen. Raises InputError for a null or a duplicate, with its place.
+    """
+    starts, values, samples = _scan(source)
+    encoded = values.dictionary_encode()
+    codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    ids = encoded.dictionary
+    _check_unique(starts, codes, samples, source, ids)
+    if limit is not None and limit < len(ids):
+        codes[codes >= limit] = -1
+        ids = ids.slice(0, limit)
+    offsets, ranges, amplification = _cut(source, starts, codes, target_bytes)
+    return Plan(ids, starts, codes, source.rows, offsets, ranges, amplification)
+
+
+# ---------------------------------------------------------------- runs
+
+
+def _scan(source: Dataset) -> tuple[Ints, pa.Array, Ints]:
+    """Starts of runs, the data_idx of each run, and the sample_idx of each row."""
+    import pyarrow as pa
+
+    kind = pa.string() if not pa.types.is_integer(source.schema.field(DATA_IDX).type) else pa.int64()
+    starts: list[Ints] = []
+    values: list[pa.Array] = []
+    samples: list[Ints] = []
+    last = pa.array([], type=kind)
+    for row, batch in Reader(source.files, [DATA_IDX, SAMPLE_IDX], threads=True).all():
+        column = batch.column(batch.schema.get_field_index(DATA_IDX)).cast(kind)
+        sample = batch.column(batch.schema.get_field_index(SAMPLE_IDX))
+        _no_nulls(source, row, column, DATA_IDX)
+        _no_nulls(source, row, sample, SAMPLE_IDX)
+        changed = np.append(column.slice(0, 1) != last, _changes(column))
+        where = np.flatnonzero(changed)
+        starts.append(where + row)
+        values.append(column.take(pa.array(where)))
+        samples.append(sample.cast(pa.int64()).to_numpy(zero_copy_only=False))
+        last = column.slice(len(column) - 1)
+    return np.concatenate(starts), pa.concat_arrays(values), np.concatenate(samples)
+
+
+def _changes(column: pa.Array) -> NDArray[np.bool_]:
+    """(n - 1,) whether each value differs from the one before it."""
+    import pyarrow.compute as pc
+
+    different = pc.not_equal(column.slice(1), column.slice(0, len(column) - 1))
+    return np.asarray(different.to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def _no_nulls(source: Dataset, row: int, column: pa.Array, name: str) -> None:
+    if column.null_count:
+        at = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+        raise InputError(f"{dataset.locate(source.files, row + at)}: {name} is null")
+
+
+def _check_unique(starts: Ints, codes: Ints, samples: Ints, source: Dataset, ids: pa.Array) -> None:
+    """Raise InputError for the first (data_idx, sample_idx) that is there twice."""
+    ends = np.append(starts[1:], len(samples))
+    rising = np.diff(samples) > 0
+    rising[starts[1:] - 1] = True  # the step into a new run may go down
+    if len(ids) == len(starts) and bool(rising.all()):
+        return
+    row_codes = np.repeat(codes, ends - starts)
+    order = np.lexsort((samples, row_codes))
+    same = (np.diff(row_codes[order]) == 0) & (np.diff(samples[order]) == 0)
+    if not same.any():
+        return
+    at = int(np.flatnonzero(same)[0])
+    first, second = sorted((int(order[at]), int(order[at + 1])))
+    raise InputError(
+        f"{dataset.locate(source.files, second)}: data_idx {ids[int(row_codes[first])].as_py()!r}, sample_idx "
+        f"{int(samples[first])} is there twice (first in {dataset.locate(source.files, first)}); "
+        f"{int(same.sum())} such rows in all. Give each sample of a problem its own sample_idx"
+    )
+
+
+# ---------------------------------------------------------------- shards
+
+
+def _cut(source: Dataset, starts: Ints, codes: Ints, target: int) -> tuple[Ints, Ints, float]:
+    """Shard offsets, row ranges, and the read amplification."""
+    stops = np.append(starts[1:], source.rows)
+    kept = codes >= 0
+    starts, stops, codes = starts[kept], stops[kept], codes[kept]
+    pieces = dataset.blocks(source.files)
+    edges = np.array([block.start for block in pieces] + [source.rows], dtype=np.float64)
+    sizes = np.array([block.bytes for block in pieces], dtype=np.float64)
+    position = np.append(0.0, np.cumsum(sizes))
+    run_bytes = np.interp(stops, edges, position) - np.interp(starts, edges, position)
+    problem_bytes = np.bincount(codes, weights=run_bytes)
+    before = np.append(0.0, np.cumsum(problem_bytes)[:-1])
+    shard_of_problem = np.unique((before // target).astype(np.int64), return_inverse=True)[1]
+    shard_of_run = shard_of_problem[codes]
+    order = np.lexsort((starts, shard_of_run))
+    shards, starts, stops = shard_of_run[order], starts[order], stops[order]
+    joined = (shards[1:] == shards[:-1]) & (starts[1:] == stops[:-1])
+    first = np.append(True, ~joined)
+    last = np.append(~joined, True)
+    ranges = np.column_stack([starts[first], stops[last]])
+    shards = shards[first]
+    offsets = np.searchsorted(shards, np.arange(int(shards[-1]) + 2))
+    return offsets.astype(np.int64), ranges.astype(np.int64), _amplification(shards, ranges, edges, sizes)
+
+
+def _amplification(shards: Ints, ranges: Ints, edges: NDArray[np.float64], sizes: NDArray[np.float64]) -> float:
+    """Bytes that the shards decode over bytes they want: a block is decoded from its start to the last row wanted."""
+    first = np.searchsorted(edges, ranges[:, 0], side="right") - 1
+    last = np.searchsorted(edges, ranges[:, 1] - 1, side="right") - 1
+    counts = last - first + 1
+    block = np.repeat(first - np.append(0, np.cumsum(counts)[:-1]), counts) + np.arange(int(counts.sum()))
+    stop = np.minimum(np.repeat(ranges[:, 1], counts), edges[block + 1])
+    rows = np.diff(edges)[block]
+    decoded = (stop - edges[block]) / rows * sizes[block]
+    pair = np.repeat(shards, counts) * len(sizes) + block
+    order = np.lexsort((decoded, pair))
+    deepest = np.append(pair[order][1:] != pair[order][:-1], True)  # of several ranges in a block, the last one counts
+    wanted = (stop - np.maximum(np.repeat(ranges[:, 0], counts), edges[block])) / rows * sizes[block]
+    return float(decoded[order][deepest].sum() / max(wanted.sum(), 1.0))
+
+
+def _merge(starts: Ints, stops: Ints) -> Ints:
+    """(ranges, 2) ascending ranges with neighbours joined."""
+    if len(starts) == 0:
+        return np.zeros((0, 2), dtype=np.int64)
+    joined = starts[1:] == stops[:-1]
+    return np.column_stack([starts[np.append(True, ~joined)], stops[np.append(~joined, True)]])
+
+
+# ---------------------------------------------------------------- data sources
+
+
+def count_sources(source: Dataset, plan: Plan, column: str = DATA_SOURCE) -> dict[str, int]:
+    """Rows of each data_source among the analysed rows, most first. Raises InputError for a null, with its place."""
+    counts: dict[Any, int] = {}
+    for row, batch in Reader(source.files, [column], threads=True).batches(plan.kept_ranges()):
+        values = batch.column(0)
+        _no_nulls(source, row, values, column)
+        for item in values.value_counts():
+            name = item["values"].as_py()
+            counts[name] = counts.get(name, 0) + item["counts"].as_py()
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))))

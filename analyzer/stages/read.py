@@ -1,0 +1,143 @@
+"""read: find the input, check its columns, and turn every dialect into parquet files of one schema."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from analyzer import dataset, jsonl, storage
+from analyzer.dataset import Dataset
+from analyzer.errors import InputError
+from analyzer.schema import DATA_IDX, ORIGINAL, REQUIRED_COLUMNS, RESPONSE, SAMPLE_IDX
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_EDGE_BYTES = 1 << 16
+
+
+class Input(NamedTuple):
+    """The opened input."""
+
+    dataset: Dataset
+    paths: tuple[str, ...]  # as the user has them, jsonl or parquet
+    identity: tuple[tuple[int, str, str], ...]  # of each file: size, time mark, sha256 of its head and tail
+
+
+def open_input(spec: str, cache_dir: str) -> Input:
+    """Open a file, folder, glob or URL of rollouts.
+
+    jsonl files are converted to parquet once, below `cache_dir`. Raises InputError, one line that names the file.
+    """
+    paths = storage.find_inputs(spec)
+    identity = tuple(identify(path) for path in paths)
+    kinds = {path.endswith(".parquet") or not path.endswith(storage.INPUT_SUFFIXES) for path in paths}
+    if len(kinds) > 1:
+        raise InputError(f"{spec}: holds both parquet and jsonl files; give a glob that matches one kind")
+    parquet = list(paths) if kinds == {True} else _converted(paths, identity, cache_dir)
+    opened = _open_parquet(parquet, paths)
+    _check_columns(opened.schema, spec)
+    if opened.rows == 0:
+        raise InputError(f"{spec}: there are no rows in it")
+    return Input(opened, tuple(paths), identity)
+
+
+def identify(path: str) -> tuple[int, str, str]:
+    """Size, time mark, and sha256 of the first and last 64 KiB (a parquet footer is in there): no second full read."""
+    size, mark = storage.stat(path)
+    digest = hashlib.sha256()
+    with storage.open_binary(path) as file:
+        digest.update(file.read(_EDGE_BYTES))
+        if size > _EDGE_BYTES:
+            file.seek(max(size - _EDGE_BYTES, _EDGE_BYTES))
+            digest.update(file.read(_EDGE_BYTES))
+    return size, mark, digest.hexdigest()
+
+
+def _converted(paths: Sequence[str], identity: object, cache_dir: str) -> list[str]:
+    """The parquet files of jsonl inputs, made by this call or an earlier one."""
+    key = hashlib.sha256(repr((1, identity)).encode()).hexdigest()[:32]
+    folder = Path(cache_dir) / "inputs" / key
+    if not folder.is_dir():
+        with storage.atomic_folder(folder) as temporary:
+            jsonl.convert(list(paths), temporary)
+    return sorted(str(path) for path in folder.glob("part-*.parquet"))
+
+
+def _open_parquet(parquet: Sequence[str], shown: Sequence[str]) -> Dataset:
+    described = [dataset.describe(path) for path in parquet]
+    schema: pa.Schema = described[0][1]
+    for (_, other), path in zip(described, shown, strict=True):
+        if not other.equals(schema):
+            raise InputError(f"{path}: its columns differ from those of {shown[0]}: {_difference(schema, other)}")
+    return Dataset(tuple(file for file, _ in described), schema)
+
+
+def _difference(first: pa.Schema, other: pa.Schema) -> str:
+    for name in first.names:
+        if name not in other.names:
+            return f"{name!r} is missing"
+        if first.field(name).type != other.field(name).type:
+            return f"{name!r} is {other.field(name).type} there, {first.field(name).type} in the first"
+    extra = [name for name in other.names if name not in first.names]
+    return f"{extra[0]!r} is not in the first" if extra else "the order of the columns"
+
+
+def _check_columns(schema: pa.Schema, spec: str) -> None:
+    import pyarrow as pa
+
+    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if twice:
+        raise InputError(f"{spec}: the column {twice[0]!r} is there twice")
+    for name in REQUIRED_COLUMNS:
+        if name not in schema.names:
+            raise missing_column(name, schema, spec)
+    _check_type(spec, schema, RESPONSE, is_text, "text")
+    _check_type(spec, schema, DATA_IDX, lambda t: is_text(t) or pa.types.is_integer(t), "integer or text")
+    _check_type(spec, schema, SAMPLE_IDX, pa.types.is_integer, "integer")
+
+
+def _check_type(spec: str, schema: pa.Schema, name: str, fits: Callable[[pa.DataType], bool], wanted: str) -> None:
+    found = schema.field(name).type
+    if not fits(found):
+        raise InputError(f"{spec}: the column {name!r} must be {wanted}, it is {found}")
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether an arrow type holds strings, plain or dictionary-encoded."""
+    import pyarrow as pa
+
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value))
+
+
+def missing_column(name: str, schema: pa.Schema, spec: str) -> InputError:
+    """The error for a column that is not there: lists those that are, and where `original_*` come from."""
+    message = f"{spec}: there is no column {name!r}; the columns are: {', '.join(schema.names)}"
+    if name.startswith(ORIGINAL):
+        message += (
+            f". Columns {ORIGINAL}* are written by generate_rollouts from the training data; "
+            "if the reward information has another name, give it with --reward_fn_key "
+            f"(without the prefix {ORIGINAL!r})"
+        )
+    return InputError(message)
+
+
+def sample_texts(opened: Input, texts: int = 64) -> list[str]:
+    """The first responses, to prove token counts on. Shape (<= texts,)."""
+    reader = dataset.Reader(opened.dataset.files, [RESPONSE])
+    found: list[str] = []
+    for _, batch in reader.batches([(0, min(texts, opened.dataset.rows))]):
+        found += [text for text in batch.column(0).to_pylist() if text is not None]
+    return found
+
+
+def still_same(opened: Input) -> None:
+    """Raise InputError when an input file was changed or removed since it was opened."""
+    for path, before in zip(opened.paths, opened.identity, strict=True):
+        size, mark = storage.stat(path) if storage.is_remote(path) or os.path.exists(path) else (-1, "")
+        if (size, mark) != before[:2]:
+            raise InputError(f"{path}: changed while it was being analysed; run again on the settled file")

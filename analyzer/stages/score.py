@@ -1,0 +1,231 @@
+"""score: one shard's rollouts in, one small file of scores out. Runs in the workers.
+
+A worker is told no more than where the job lies and which shard to score; it reads its rows window by window,
+counts tokens, hands each problem's responses to the reward of its data_source, and commits the scores. Text never
+leaves it.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from analyzer import dataset, problems, rewards, shards
+from analyzer.dataset import Reader
+from analyzer.errors import InputError
+from analyzer.job import Job
+from analyzer.schema import (
+    DATA_IDX,
+    DATA_SOURCE,
+    EXTRA_INFO,
+    ORIGINAL,
+    PROMPT,
+    RESPONSE,
+    REWARD,
+    REWARD_STATUS,
+    STATUSES,
+    Problem,
+    Score,
+    Status,
+)
+from analyzer.scoring import Scorer
+from analyzer.tokens import TokenCounter
+from analyzer.windows import ROW, Window, windows
+
+_CODES = {status: code for code, status in enumerate(STATUSES)}
+_UNNAMED = Score(None, Status.INPUT_ERROR, detail="the data_idx is empty or holds NUL")
+
+
+def score_shard(job_path: str, shard: int) -> int:
+    """Score one shard and commit its scores; returns its number of rollouts.
+
+    Raises InputError for a null response or ground truth, with its place; RewardError where a reward cannot start;
+    StorageError on a full disk. What a response does to its scorer is a status and raises nothing.
+    """
+    worker = _this_thread.worker(job_path)
+    job = worker.job
+    scores = _joined([worker.score(window) for window in windows(worker.reader, job.shard_ranges(shard), job.together)])
+    footer = shards.ShardFooter(job.fingerprint, shard, len(scores.rows), worker.take_counts())
+    shards.write(shards.shard_path(job.shards_folder, shard), footer, scores)
+    return len(scores.rows)
+
+
+def end_worker() -> None:
+    """End what this thread holds for its job: child processes and open files."""
+    _this_thread.end()
+
+
+def needed_columns(job: Job, there: Sequence[str]) -> list[str]:
+    """The columns that scoring reads, of those that are there."""
+    if job.keep_rewards:
+        wanted = {REWARD, REWARD_STATUS}
+    else:
+        wanted = {job.gold_column or DATA_IDX, DATA_SOURCE}
+        whole = [kind for kind in job.rewards().values() if isinstance(kind, rewards.WholeReward)]
+        if whole:
+            wanted.add(EXTRA_INFO)
+        if any(kind.needs_columns for kind in whole):
+            wanted |= {PROMPT} | {name for name in there if name.startswith(ORIGINAL)}
+    return [name for name in there if name in wanted | {DATA_IDX, RESPONSE, ROW}]
+
+
+def _joined(parts: Sequence[shards.Scores]) -> shards.Scores:
+    extra: list[str | None] = []
+    if any(part.extra for part in parts):
+        for part in parts:
+            extra += part.extra or [None] * len(part.rows)
+    return shards.Scores(
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.rewards for part in parts]),
+        np.concatenate([part.statuses for part in parts]),
+        np.concatenate([part.tokens for part in parts]),
+        np.concatenate([part.found for part in parts]),
+        extra,
+    )
+
+
+class _Worker:
+    """What one thread holds for one job: the tokenizer and the scorers, built once."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        there = dataset.describe(job.source[0].path)[1].names
+        self._columns = needed_columns(job, there)
+        self.reader = Reader(job.source, self._columns)
+        self._common = [name for name in self._columns if name not in (DATA_IDX, RESPONSE, ROW)]
+        self._counter = TokenCounter(job.tokenizer)
+        self._rewards = {} if job.keep_rewards else job.rewards()
+        self._scorers: dict[int, Scorer] = {}  # by reward: data sources that share one share its child process
+        self._counts: dict[str, _Count] = {}
+
+    def close(self) -> None:
+        """End the processes of the scorers and close the files."""
+        for scorer in self._scorers.values():
+            scorer.close()
+        self._scorers.clear()
+        dataset.close_files()
+
+    def take_counts(self) -> dict[str, shards.SourceCount]:
+        """What was seen of each data_source since the last call."""
+        counts = {name: count.total() for name, count in sorted(self._counts.items())}
+        self._counts = {}
+        return counts
+
+    def score(self, window: Window) -> shards.Scores:
+        """The scores of one window."""
+        column = window.table[RESPONSE]
+        if column.null_count:
+            raise self._null(window, int(np.flatnonzero(column.is_null().to_numpy())[0]), RESPONSE)
+        texts = column.to_pylist()
+        tokens = self._counter.count(texts)
+        scored = self._kept(window) if self.job.keep_rewards else self._graded(window, texts)
+        extra: list[str | None] = []
+        if any(score.extra for score in scored):
+            extra = [_json(score.extra) if score.extra else None for score in scored]
+        return shards.Scores(
+            window.rows,
+            np.array([np.nan if score.reward is None else score.reward for score in scored], dtype=np.float64),
+            np.array([_CODES[score.status] for score in scored], dtype=np.int8),
+            tokens,
+            np.array([score.found for score in scored], dtype=bool),
+            extra,
+        )
+
+    def _null(self, window: Window, at: int, name: str) -> InputError:
+        where = dataset.locate(self.job.input, int(window.rows[at]))
+        return InputError(f"{where}: {name} is null")
+
+    def _kept(self, window: Window) -> list[Score]:
+        """The rewards that the input brings along."""
+        values = window.table[REWARD].to_pylist()
+        if REWARD_STATUS not in window.table.column_names:
+            return [_kept_score(value, None) for value in values]
+        return list(map(_kept_score, values, window.table[REWARD_STATUS].to_pylist()))
+
+    def _graded(self, window: Window, texts: list[str]) -> list[Score]:
+        """The scores of a window, problem by problem, for responses without special tokens."""
+        stripped = list(map(self._counter.strip, texts))
+        try:
+            groups = problems.group(window.table, self._common, self.job.gold_column, self.job.data_source or "")
+        except problems.NullGroundTruth as error:
+            raise self._null(window, error.at, f"the ground truth in {self.job.gold_column}") from None
+        scores: list[Score] = []
+        starts = groups.starts.tolist()
+        for number, problem in enumerate(groups.problems):
+            start, stop = starts[number], starts[number + 1]
+            if groups.unnamed[number]:
+                scores += [_UNNAMED] * (stop - start)
+                continue
+            part = self._scorer(problem).score(problem, stripped[start:stop])
+            self._counts.setdefault(problem.data_source, _Count()).add(window.rows[start:stop], part)
+            scores += part
+        return scores
+
+    def _scorer(self, problem: Problem) -> Scorer:
+        reward = self._rewards[problem.data_source]
+        scorer = self._scorers.get(id(reward))
+        if scorer is None:
+            scorer = self._scorers[id(reward)] = Scorer(reward, self.job.limits)
+        return scorer
+
+
+class _Count:
+    """Rollouts of one data_source: how many, with how many answers, and the first rows without one."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._found = 0
+        self._missing: list[int] = []
+
+    def add(self, rows: Any, scores: Sequence[Score]) -> None:
+        self._rows += len(scores)
+        missing = [i for i, score in enumerate(scores) if not score.found]
+        self._found += len(scores) - len(missing)
+        if missing:
+            self._missing = sorted([*self._missing, *(int(rows[i]) for i in missing)])[: shards.EXAMPLES]
+
+    def total(self) -> shards.SourceCount:
+        return shards.SourceCount(self._rows, self._found, tuple(self._missing))
+
+
+def _kept_score(reward: float | None, status: str | None) -> Score:
+    known = Status(status) if status in STATUSES else Status.OK if reward is not None else Status.ABSTAIN
+    return Score(None if known is not Status.OK or reward is None else float(reward), known)
+
+
+def _json(extra: Any) -> str:
+    return orjson.dumps(dict(extra), default=str).decode()
+
+
+class _ThisThread(threading.local):
+    """This thread's worker; a new job ends the one before it."""
+
+    def __init__(self) -> None:
+        self._path = ""
+        self._worker: _Worker | None = None
+
+    def worker(self, path: str) -> _Worker:
+        if self._worker is None or self._path != path:
+            self.end()
+            self._path, self._worker = path, _Worker(_job(path))
+        self._worker.take_counts()  # of a shard that failed half-way
+        return self._worker
+
+    def end(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+        self._path, self._worker = "", None
+
+
+@functools.lru_cache(maxsize=2)
+def _job(path: str) -> Job:
+    return Job.load(Path(path).read_bytes())
+
+
+_this_thread = _ThisThread()

@@ -1,0 +1,270 @@
+"""write: one pass over the text feeds rollouts_with_rewards.parquet and every bucket file; JSON is streamed.
+
+The pass reads record batches once and hands them to two writer threads (arrow releases the GIL while it encodes):
+one writes all rows, the other the rows of each bucket. Row groups depend on the input alone, so the bytes do too.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from analyzer import jsonl
+from analyzer.dataset import Dataset, Reader
+from analyzer.schema import (
+    MEAN_AT,
+    PROMPT,
+    RESPONSE,
+    RESPONSE_TOKENS,
+    REWARD,
+    REWARD_EXTRA,
+    REWARD_STATUS,
+    STATUSES,
+    Metrics,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from numpy.typing import NDArray
+
+GROUP_BYTES = 16 << 20
+GROUP_ROWS = 1 << 17
+_QUEUED = 2
+
+
+class RowValues(NamedTuple):
+    """What is written beside the input columns; arrays of shape (rows of the input,)."""
+
+    rewards: NDArray[np.float64]  # NaN: null
+    statuses: NDArray[np.int8]
+    tokens: NDArray[np.int32]
+    extra: dict[int, str]  # row -> further columns as a JSON object
+    buckets: NDArray[np.int8]  # bucket number of the row's problem
+
+
+# ---------------------------------------------------------------- rollouts
+
+
+def write_rollouts(
+    source: Dataset, kept: Sequence[tuple[int, int]], values: RowValues, all_path: str, bucket_paths: Sequence[str]
+) -> None:
+    """Write the rollouts of `kept` with their rewards to `all_path`, and those of bucket i to bucket_paths[i].
+
+    The paths are local names of files that are not there yet. Columns of the input keep their order and types; a
+    column of ours that the input already has is replaced in place.
+    """
+    shape = _Shape(source.schema, values)
+    everything = _Sink(shape.schema, [all_path], lambda table, rows: [table])
+    by_bucket = _Sink(shape.schema, bucket_paths, lambda table, rows: _split(table, values.buckets[rows], bucket_paths))
+    sinks = [everything, by_bucket]
+    try:
+        for first, batch in Reader(source.files, None, threads=True).batches(kept):
+            rows = slice(first, first + batch.num_rows)
+            table = shape.table(batch, rows)
+            for sink in sinks:
+                sink.put(table, rows)
+    finally:
+        for sink in sinks:
+            sink.close()
+    for sink in sinks:
+        sink.result()
+
+
+def _split(table: pa.Table, buckets: NDArray[np.int8], paths: Sequence[str]) -> list[pa.Table]:
+    import pyarrow as pa
+
+    return [table.filter(pa.array(buckets == number)) for number in range(len(paths))]
+
+
+class _Shape:
+    """Input columns and ours, put together."""
+
+    def __init__(self, schema: pa.Schema, values: RowValues) -> None:
+        import pyarrow as pa
+
+        self._values = values
+        self._extra = {row: orjson.loads(text) for row, text in values.extra.items()}
+        self._kinds = jsonl.union_of_columns(self._extra[row] for row in sorted(self._extra))
+        self._status = pa.array([str(status) for status in STATUSES])
+        fields = [pa.field(REWARD, pa.float64()), pa.field(REWARD_STATUS, pa.string())]
+        fields.append(pa.field(RESPONSE_TOKENS, pa.int32()))
+        fields += [jsonl.arrow_field(REWARD_EXTRA + name, kind) for name, kind in self._kinds.items()]
+        for field in fields:
+            at = schema.get_field_index(field.name)
+            schema = schema.append(field) if at < 0 else schema.set(at, field)
+        self.schema = schema
+
+    def table(self, batch: pa.RecordBatch, rows: slice) -> pa.Table:
+        """The rows of one batch with all columns of `schema`."""
+        import pyarrow as pa
+
+        values = self._values
+        ours: dict[str, pa.Array] = {
+            REWARD: pa.array(values.rewards[rows], from_pandas=True),
+            REWARD_STATUS: self._status.take(pa.array(values.statuses[rows])),
+            RESPONSE_TOKENS: pa.array(values.tokens[rows]),
+        }
+        if self._kinds:
+            records = [self._extra.get(row, {}) for row in range(rows.start, rows.stop)]
+            extra = jsonl.columns_to_arrow(records, self._kinds)
+            ours |= {REWARD_EXTRA + name: extra.column(i) for i, name in enumerate(self._kinds)}
+        columns = [ours[name] if name in ours else batch.column(i) for i, name in enumerate(self.schema.names)]
+        return pa.Table.from_arrays(columns, schema=self.schema)
+
+
+class _Sink:
+    """A thread that writes tables to one or several files; row groups of GROUP_BYTES."""
+
+    def __init__(
+        self, schema: pa.Schema, paths: Sequence[str], split: Callable[[pa.Table, slice], list[pa.Table]]
+    ) -> None:
+        self._schema = schema
+        self._paths = paths
+        self._split = split
+        self._queue: queue.Queue[tuple[pa.Table, slice] | None] = queue.Queue(_QUEUED)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def put(self, table: pa.Table, rows: slice) -> None:
+        """Hand over a table; raises what the writing of an earlier one raised."""
+        if self._error is not None:
+            raise self._error
+        self._queue.put((table, rows))
+
+    def close(self) -> None:
+        """Wait until all is written."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def result(self) -> None:
+        """Raise what the writing raised, if anything."""
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            self._write()
+        except BaseException as error:  # noqa: BLE001  # raised again in the thread that waits
+            self._error = error
+            while self._queue.get() is not None:
+                pass
+
+    def _write(self) -> None:
+        files = [_Grouped(path, self._schema) for path in self._paths]
+        try:
+            while (item := self._queue.get()) is not None:
+                for file, table in zip(files, self._split(*item), strict=True):
+                    file.add(table)
+        finally:
+            for file in files:
+                file.close()
+
+
+class _Grouped:
+    """A parquet file that is given tables of any size and writes row groups of GROUP_BYTES."""
+
+    def __init__(self, path: str, schema: pa.Schema) -> None:
+        import pyarrow.parquet as pq
+
+        self._held: list[pa.Table] = []
+        self._bytes = 0
+        self._rows = 0
+        texts = {PROMPT, RESPONSE}
+        self._writer: pq.ParquetWriter = pq.ParquetWriter(
+            path,
+            schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=[name for name in schema.names if name not in texts],
+            write_page_checksum=True,
+        )
+
+    def add(self, table: pa.Table) -> None:
+        if table.num_rows == 0:
+            return
+        self._held.append(table)
+        self._bytes += table.nbytes
+        self._rows += table.num_rows
+        if self._bytes >= GROUP_BYTES or self._rows >= GROUP_ROWS:
+            self._flush()
+
+    def close(self) -> None:
+        try:
+            self._flush()
+        finally:
+            self._writer.close()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        if self._held:
+            held, self._held, self._bytes, self._rows = self._held, [], 0, 0
+            table = pa.concat_tables(held)
+            self._writer.write_table(table, row_group_size=table.num_rows)
+
+
+# ---------------------------------------------------------------- metrics and buckets
+
+
+def metric_columns(metrics: Metrics) -> dict[str, NDArray[Any]]:
+    """Metric name -> (problems,) array, in the order of problem_metrics.json."""
+    columns: dict[str, NDArray[Any]] = {f"mean@{k}": metrics.mean_at[k] for k in MEAN_AT}
+    for name in ("pass_rate", "mean_reward", "max_reward", "min_reward", "std_reward", "num_samples"):
+        columns[name] = getattr(metrics, name)
+    for name in ("num_scored", "pass_rate_low", "pass_rate_high"):
+        columns[name] = getattr(metrics, name)
+    return columns
+
+
+def write_metrics(path: str, ids: Sequence[Any], metrics: Metrics, order: NDArray[np.int64]) -> None:
+    """Write problem_metrics.json: {"<data_idx>": {metric: value or null}}, problems in `order`."""
+    columns = metric_columns(metrics)
+    names = list(columns)
+
+    def records() -> Iterator[tuple[str, bytes]]:
+        for start in range(0, len(order), 1 << 14):
+            part = order[start : start + (1 << 14)]
+            rows = zip(*(columns[name][part].tolist() for name in names), strict=True)
+            for problem, row in zip(part.tolist(), rows, strict=True):
+                yield str(ids[problem]), orjson.dumps(dict(zip(names, row, strict=True)))
+
+    _write_object(path, records())
+
+
+def write_buckets(path: str, members: Iterable[tuple[str, Iterable[Any]]]) -> None:
+    """Write problem_buckets.json: {"<bucket>": [data_idx, ...]}."""
+    _write_object(path, ((name, orjson.dumps(list(ids))) for name, ids in members))
+
+
+def _write_object(path: str, items: Iterable[tuple[str, bytes]]) -> None:
+    """Stream a JSON object, one member a line. NaN becomes null (orjson)."""
+    with open(path, "xb") as file:
+        file.write(b"{")
+        separator = b"\n"
+        for name, value in items:
+            file.write(separator + orjson.dumps(name) + b": " + value)
+            separator = b",\n"
+        file.write(b"\n}\n")
+
+
+def write_metrics_table(
+    path: str, ids: pa.Array, metrics: Metrics, buckets: Sequence[str], order: NDArray[np.int64]
+) -> None:
+    """Write problem_metrics.parquet: data_idx, bucket and the metrics, problems in `order`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    take = pa.array(order)
+    columns: dict[str, pa.Array] = {"data_idx": ids.take(take), "bucket": pa.array(buckets).take(take)}
+    columns |= {
+        name: pa.array(values[order], from_pandas=values.dtype.kind == "f")
+        for name, values in metric_columns(metrics).items()
+    }
+    pq.write_table(pa.table(columns), path, compression="zstd", write_page_checksum=True)
