@@ -102,7 +102,9 @@ def _count(codes: NDArray[np.integer], problems: int) -> IntArray:
 
 def _share(part: IntArray, whole: IntArray, otherwise: float) -> FloatArray:
     """part / whole, and `otherwise` where whole is 0."""
-    return np.divide(part, whole, out=np.full(len(whole), otherwise), where=whole > 0)
+    share = np.full(len(whole), otherwise)
+    np.divide(part, whole, out=share, where=whole > 0)
+    return share
 
 
 def _blocks(num_scored: IntArray) -> Iterator[IntArray]:
