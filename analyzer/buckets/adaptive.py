@@ -90,6 +90,6 @@ def _warn_of_few_clusters(clusters: int, problems: int) -> tuple[str, ...]:
     if clusters == 4:
         return ()
     return (
-        f"the {problems} problems differ too little for four clusters, so there are {clusters}; "
+        f"the {problems} problems differ too little for four clusters: {clusters} found; "
         "more responses per problem can tell them apart",
     )
