@@ -1,0 +1,145 @@
+"""Buckets: what a bucketing strategy is, which there are, and how problems are put into buckets.
+
+A strategy looks at the metrics of the scored problems and gives each a place in its list of buckets, hardest first::
+
+    strategy = build("percentile")
+    assignment = assign(strategy, metrics)
+    assignment.sizes()                  # {"hard": 250, "medium-hard": 250, "medium-easy": 250, "easy": 250}
+
+To add one, add one file to this folder with a class that is decorated by `register`; nothing else needs to know of
+it. A module whose name starts with an underscore holds what several strategies share. The laws that every strategy
+keeps (tests/buckets/test_laws.py): each problem is in one bucket; equal evidence, equal bucket; the order of the
+problems changes nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import pkgutil
+import re
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeVar
+
+from analyzer.errors import ConfigError
+from analyzer.schema import Metrics
+
+if TYPE_CHECKING:  # numpy stays off the path of --help
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Int8Array = NDArray[np.int8]
+
+UNSCORED = "unscored"
+"""The bucket of problems without a scored rollout; no strategy may use the name."""
+
+
+class Assignment(NamedTuple):
+    """Which bucket each problem is in, and what the user should know of it."""
+
+    buckets: tuple[str, ...]  # hardest first; fit to be part of a file name
+    positions: Int8Array  # (problems,) place of each problem's bucket in `buckets`; -1: unscored
+    warnings: tuple[str, ...] = ()  # one sentence or two each: what happened, why, what to do
+
+    def sizes(self) -> dict[str, int]:
+        """The number of problems in each bucket, hardest first; empty buckets too, `unscored` only where there are."""
+        sizes = {bucket: int((self.positions == at).sum()) for at, bucket in enumerate(self.buckets)}
+        unscored = int((self.positions < 0).sum())
+        return sizes | {UNSCORED: unscored} if unscored else sizes
+
+
+class Strategy(ABC):
+    """A bucketing strategy. Subclass, set `name` and `buckets`, write `place`."""
+
+    name: ClassVar[str]
+    buckets: ClassVar[tuple[str, ...]]  # hardest first
+    needs_samples: ClassVar[int] = 1  # with fewer scored rollouts a problem cannot be placed as finely as meant
+    because: ClassVar[str] = ""  # why it needs them, as the end of a sentence
+
+    def __init__(self, seed: int = 42) -> None:
+        """Raises ConfigError where the strategy cannot work on this machine: before any rollout is scored."""
+        self.seed = seed
+
+    @abstractmethod
+    def place(self, metrics: Metrics) -> Assignment:
+        """Put scored problems, at least one, into buckets: `metrics` holds no others."""
+
+
+AnyStrategy = TypeVar("AnyStrategy", bound=type[Strategy])
+_registry: dict[str, type[Strategy]] = {}
+
+
+def register(cls: AnyStrategy) -> AnyStrategy:
+    """Class decorator: make a strategy known under its name.
+
+    Raises ConfigError for a second one of that name and for buckets that cannot name files of their own.
+    """
+    if cls.name in _registry:
+        raise ConfigError(f"two bucketing strategies are named {cls.name!r}: {_registry[cls.name]} and {cls}")
+    unfit = [bucket for bucket in cls.buckets if not re.fullmatch(r"[a-z0-9_-]{1,64}", bucket) or bucket == UNSCORED]
+    if unfit or len(set(cls.buckets)) < len(cls.buckets):
+        raise ConfigError(
+            f"bucketing strategy {cls.name!r} has buckets {cls.buckets}: they must be distinct, of a-z, 0-9, _ and -, "
+            f"and not {UNSCORED!r}, since each names a file"
+        )
+    _registry[cls.name] = cls
+    return cls
+
+
+@functools.cache
+def _load_builtins() -> None:
+    for module in pkgutil.iter_modules(__path__):
+        if not module.name.startswith("_"):
+            importlib.import_module(f"{__name__}.{module.name}")
+
+
+def names() -> list[str]:
+    """The names of all strategies, sorted."""
+    _load_builtins()
+    return sorted(_registry)
+
+
+def find(name: str) -> type[Strategy]:
+    """The strategy of that name. Raises ConfigError that lists the names and the nearest."""
+    _load_builtins()
+    if name in _registry:
+        return _registry[name]
+    near = difflib.get_close_matches(name, _registry, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ConfigError(f"no bucketing strategy is named {name!r}{hint} (there are: {', '.join(names())})")
+
+
+def build(name: str, seed: int = 42) -> Strategy:
+    """The strategy of that name, ready to work. Raises ConfigError for an unknown one or where it cannot work."""
+    return find(name)(seed)
+
+
+def assign(strategy: Strategy, metrics: Metrics) -> Assignment:
+    """Put every problem into a bucket; problems without a scored rollout take no rank and get position -1."""
+    import numpy as np
+
+    scored = metrics.num_scored > 0
+    positions = np.full(len(scored), -1, np.int8)  # (problems,)
+    if not scored.any():
+        return Assignment(strategy.buckets, positions)
+    metrics = _only(metrics, scored)
+    placed = strategy.place(metrics)
+    positions[scored] = placed.positions
+    return Assignment(placed.buckets, positions, (*_warn_of_few_samples(strategy, metrics), *placed.warnings))
+
+
+def _only(metrics: Metrics, chosen: NDArray[np.bool_]) -> Metrics:
+    arrays = {name: values[chosen] for name, values in metrics._asdict().items() if name != "mean_at"}
+    return Metrics(mean_at={k: values[chosen] for k, values in metrics.mean_at.items()}, **arrays)
+
+
+def _warn_of_few_samples(strategy: Strategy, metrics: Metrics) -> tuple[str, ...]:
+    needed = strategy.needs_samples
+    few = int((metrics.num_scored < needed).sum())
+    if not few:
+        return ()
+    return (
+        f"{few} of {len(metrics.num_scored)} problems have fewer than {needed} scored rollouts, {strategy.because}; "
+        f"sample at least {needed} responses per problem",
+    )

@@ -102,17 +102,19 @@ def _count(codes: NDArray[np.integer], problems: int) -> IntArray:
 
 def _share(part: IntArray, whole: IntArray, otherwise: float) -> FloatArray:
     """part / whole, and `otherwise` where whole is 0."""
-    return np.divide(part, whole, out=np.full(len(whole), otherwise), where=whole > 0)
+    share = np.full(len(whole), otherwise)
+    np.divide(part, whole, out=share, where=whole > 0)
+    return share
 
 
 def _blocks(num_scored: IntArray) -> Iterator[IntArray]:
     """Groups of problems with equally many scored rollouts (at least 1), some BLOCK rewards each."""
-    order = np.argsort(num_scored, kind="stable")
-    sizes, firsts = np.unique(num_scored[order], return_index=True)
-    for size, members in zip(sizes.tolist(), np.split(order, firsts[1:]), strict=True):
-        if size > 0:
-            step = max(1, BLOCK // size)
-            yield from (members[at : at + step] for at in range(0, len(members), step))
+    scored = np.flatnonzero(num_scored)
+    order = scored[np.argsort(num_scored[scored], kind="stable")]
+    sizes, firsts, counts = np.unique(num_scored[order], return_index=True, return_counts=True)
+    for size, first, count in zip(sizes.tolist(), firsts.tolist(), counts.tolist(), strict=True):
+        step = max(1, BLOCK // size)
+        yield from (order[at : min(at + step, first + count)] for at in range(first, first + count, step))
 
 
 def _ranked(rewards: FloatArray, starts: IntArray, size: int) -> FloatArray:
@@ -126,9 +128,10 @@ def _ranked(rewards: FloatArray, starts: IntArray, size: int) -> FloatArray:
 def _exact_mean(columns: FloatArray) -> FloatArray:
     """The mean of each column, shape (size, problems) -> (problems,): the exact mean, rounded once.
 
-    The sum is kept as two floats, high and low, with 106 bits (the error-free sum of Knuth, TAOCP 4.2.2; double-double
-    arithmetic after Dekker, "A floating-point technique for extending the available precision", 1971); halves are
-    added until one row is left. Sizes up to 2^27.
+    The sum is kept as two floats, high and low, which hold 106 bits (the error-free sum of Knuth, TAOCP 4.2.2, and
+    Dekker, "A floating-point technique for extending the available precision", 1971); halves are added until one row
+    is left. That is exact while the rewards of a problem other than 0 are within a factor of 10^12 of each other, and
+    off by a last bit at most where they are not. Sizes up to 2^27.
     """
     size = len(columns)
     high, low = columns, np.zeros_like(columns)

@@ -1,0 +1,73 @@
+"""Quarters by rank: what percentile and mean_reward share.
+
+The percentile of a problem is the average 0-based rank of its tie group / (n - 1). Up to 25 % is the first quarter,
+up to 50 % the second, up to 75 % the third, the rest the fourth; the hardest tie group is always in the first and the
+easiest in the last. So of 10 problems of which 6 are never solved, the six (average rank 2.5, percentile 28) are in
+the first quarter, where one would look for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyzer.buckets import Assignment
+
+if TYPE_CHECKING:
+    from analyzer.buckets import Int8Array
+    from analyzer.schema import FloatArray, IntArray
+
+EVEN_WITHIN = 0.05
+"""Ties are worth a word when they change the size of a quarter by more than this share of the problems."""
+REMEDY = "more responses per problem can tell them apart, --bucketing_strategy pass_rate names what they are instead"
+
+
+def quarters(buckets: tuple[str, ...], evidence: Mapping[str, FloatArray]) -> Assignment:
+    """Four buckets by rank of the evidence: metric name -> (problems,), compared from the first metric to the last."""
+    order = np.lexsort(tuple(evidence.values())[::-1])  # hardest first
+    starts_group = np.ones(len(order), np.bool_)
+    starts_group[1:] = np.logical_or.reduce([np.diff(values[order]) != 0 for values in evidence.values()])
+    sizes = np.diff(np.append(np.flatnonzero(starts_group), len(order)))  # (tie groups,)
+    if len(sizes) == 1:
+        shared = _shared_evidence(len(order), evidence, order[0])
+        warning = f"{shared}: there is nothing to rank, so all are in {buckets[1]}; {REMEDY}"
+        return Assignment(buckets, np.ones(len(order), np.int8), (warning,))
+
+    quarter = _quarter_of_groups(sizes)
+    positions = np.empty(len(order), np.int8)
+    positions[order] = np.repeat(quarter, sizes)
+    if not _uneven(sizes, quarter):
+        return Assignment(buckets, positions)
+    largest = int(sizes.argmax())
+    shared = _shared_evidence(int(sizes[largest]), evidence, order[sizes[:largest].sum()])
+    warning = f"ties make the buckets uneven: {shared} and stay together in {buckets[quarter[largest]]}; {REMEDY}"
+    return Assignment(buckets, positions, (warning,))
+
+
+def _quarter_of_groups(sizes: IntArray) -> Int8Array:
+    """0 .. 3 for each of at least two tie groups, hardest first; in whole numbers, so that 25 % is exactly 25 %."""
+    last = np.cumsum(sizes) - 1
+    twice_the_rank = (last - sizes + 1) + last
+    highest = 2 * last[-1]
+    quarter = np.zeros(len(sizes), np.int8)
+    for part in (1, 2, 3):
+        quarter += 4 * twice_the_rank > part * highest
+    quarter[0], quarter[-1] = 0, 3
+    return quarter
+
+
+def _uneven(sizes: IntArray, quarter: Int8Array) -> bool:
+    problems = int(sizes.sum())
+    alone = np.ones(problems, np.int64)
+    without_ties = np.bincount(_quarter_of_groups(alone), minlength=4)
+    moved = np.abs(np.bincount(quarter, weights=sizes, minlength=4) - without_ties)
+    return bool(moved.max() > max(1, EVEN_WITHIN * problems))
+
+
+def _shared_evidence(count: int, evidence: Mapping[str, FloatArray], example: int) -> str:
+    """For instance "600 of 1000 problems have mean@5 0 and mean_reward 0"."""
+    problems = len(next(iter(evidence.values())))
+    values = " and ".join(f"{metric} {float(array[example]):.4g}" for metric, array in evidence.items())
+    return f"{count} of {problems} problems have {values}"

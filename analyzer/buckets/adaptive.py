@@ -1,0 +1,95 @@
+"""adaptive: clusters of problems that behave alike (KMeans), hardest cluster first.
+
+The buckets follow the gaps in the data instead of fixed bounds or equal sizes. The features are mean@5, pass_rate and
+std_reward, so that a problem solved half the time is told from one with half the reward every time.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from analyzer.buckets import Assignment, Strategy, register
+from analyzer.errors import ConfigError
+from analyzer.schema import Metrics
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from analyzer.schema import FloatArray, IntArray
+
+NAMES = {1: (2,), 2: (0, 3), 3: (0, 1, 3), 4: (0, 1, 2, 3)}
+"""The buckets, as positions, that a number of clusters takes: the ends first, the middle for a single one."""
+
+
+@register
+class Adaptive(Strategy):
+    """KMeans with four clusters, fewer where there are fewer distinct problems."""
+
+    name = "adaptive"
+    buckets = ("very_hard", "hard", "medium", "easy")
+    needs_samples = 5
+    because = "so their mean@5 is the mean of fewer rewards and their std_reward is coarse"
+
+    def __init__(self, seed: int = 42) -> None:
+        super().__init__(seed)
+        try:
+            import sklearn.cluster  # noqa: F401
+        except ImportError as error:
+            raise ConfigError(
+                f"--bucketing_strategy adaptive needs scikit-learn ({error}): "
+                "pip install scikit-learn, or choose percentile, pass_rate or mean_reward"
+            ) from error
+
+    def place(self, metrics: Metrics) -> Assignment:
+        import numpy as np
+
+        cluster = self._cluster(np.column_stack([metrics.mean_at[5], metrics.pass_rate, metrics.std_reward]))
+        members = [np.flatnonzero(cluster == number) for number in np.unique(cluster)]
+        members.sort(key=lambda chosen: (_mean(metrics.mean_at[5][chosen]), _mean(metrics.mean_reward[chosen])))
+        positions = np.empty(len(cluster), np.int8)
+        for position, chosen in zip(NAMES[len(members)], members, strict=True):
+            positions[chosen] = position
+        return Assignment(self.buckets, positions, _warn_of_few_clusters(len(members), len(cluster)))
+
+    def _cluster(self, features: FloatArray) -> NDArray[np.integer[Any]]:
+        """The cluster of each problem; features: (problems, 3)."""
+        import numpy as np
+        from sklearn.cluster import KMeans
+        from sklearn.exceptions import ConvergenceWarning
+        from threadpoolctl import threadpool_limits
+
+        rows, inverse, counts = np.unique(features, axis=0, return_inverse=True, return_counts=True)
+        kmeans = KMeans(min(4, len(rows)), random_state=self.seed, n_init=10)
+        # One thread: with several, sklearn adds their partial sums in the order in which they finish.
+        with threadpool_limits(1), warnings.catch_warnings():
+            # Rows that differ in the last bits only are one to KMeans, which warns of it and returns fewer clusters.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            labels = kmeans.fit_predict(_standardised(rows, counts), sample_weight=counts)
+        cluster: NDArray[np.integer[Any]] = labels[inverse.reshape(-1)]
+        return cluster
+
+
+def _standardised(rows: FloatArray, counts: IntArray) -> FloatArray:
+    """Each column minus its mean over its standard deviation, both weighted by counts; 0 where all are equal."""
+    import numpy as np
+
+    centred = rows - np.average(rows, axis=0, weights=counts)
+    deviation = np.sqrt(np.average(centred**2, axis=0, weights=counts))
+    varies = (rows.min(axis=0) < rows.max(axis=0)) & (deviation > 0)
+    return np.where(varies, centred / np.where(varies, deviation, 1.0), 0.0)
+
+
+def _mean(values: FloatArray) -> float:
+    return math.fsum(values.tolist()) / len(values)
+
+
+def _warn_of_few_clusters(clusters: int, problems: int) -> tuple[str, ...]:
+    if clusters == 4:
+        return ()
+    return (
+        f"the {problems} problems differ too little for four clusters: {clusters} found; "
+        "more responses per problem can tell them apart",
+    )

@@ -1,0 +1,10 @@
+"""pass_rate: its table of cases, pass_rate.json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+def test_problems_fall_into_the_buckets_of_the_case(case: dict[str, Any], check: Callable[..., None]) -> None:
+    check("pass_rate", case)
