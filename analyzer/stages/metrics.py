@@ -122,7 +122,8 @@ def _ranked(rewards: FloatArray, starts: IntArray, size: int) -> FloatArray:
     rows = rewards[starts[:, None] + np.arange(size)]
     rows.sort(axis=1)
     # + 0.0 makes every zero positive: which of two equal zeros comes first depends on the order of the rows.
-    return np.ascontiguousarray(rows.T[::-1]) + 0.0
+    ranked: FloatArray = np.ascontiguousarray(rows.T[::-1]) + 0.0
+    return ranked
 
 
 def _exact_mean(columns: FloatArray) -> FloatArray:

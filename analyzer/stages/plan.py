@@ -28,35 +28,22 @@ SHARD_BYTES_MAX = 16 << 20
 LARGEST_GROUP_AS_SHARD = 128 << 20
 
 
-class Plan(NamedTuple):
-    """Problems, runs and shards of one input. A problem's number is its place in order of first appearance."""
+class Numbering(NamedTuple):
+    """The problems of an input, numbered in order of first appearance, and where their rows are."""
 
-    ids: pa.Array  # data_idx of each problem, (problems,), int64 or string
+    ids: pa.Array  # data_idx of each analysed problem, (problems,), int64 or string
     run_starts: Ints  # (runs,) first global row of each run
     run_codes: Ints  # (runs,) its problem; -1 for one left out by --limit
     rows: int  # rows of the input
-    shard_offsets: Ints  # (shards + 1,) into shard_ranges
-    shard_ranges: Ints  # (ranges, 2) global rows [start, stop)
-    amplification: float  # bytes that the shards read over bytes that are there
 
     @property
     def problems(self) -> int:
         """Number of problems that are analysed."""
         return len(self.ids)
 
-    @property
-    def shards(self) -> int:
-        """Number of shards."""
-        return len(self.shard_offsets) - 1
-
     def run_stops(self) -> Ints:
         """(runs,) the row after each run's last."""
         return np.append(self.run_starts[1:], self.rows)
-
-    def ranges(self, shard: int) -> list[tuple[int, int]]:
-        """The row ranges of one shard, ascending."""
-        start, stop = self.shard_offsets[shard : shard + 2]
-        return [(int(a), int(b)) for a, b in self.shard_ranges[start:stop]]
 
     def kept_ranges(self) -> list[tuple[int, int]]:
         """The row ranges of all analysed problems, ascending and merged."""
@@ -66,6 +53,34 @@ class Plan(NamedTuple):
     def row_codes(self) -> NDArray[np.int32]:
         """(rows,) int32, the problem of each row, -1 for a row left out."""
         return np.repeat(self.run_codes.astype(np.int32), self.run_stops() - self.run_starts)
+
+    def together(self) -> bool:
+        """Whether the rows of each problem stand together."""
+        return int(np.count_nonzero(self.run_codes >= 0)) == self.problems
+
+    def order(self) -> Ints:
+        """(problems,) the problems by ascending data_idx: numbers by value, text by code point."""
+        import pyarrow.compute as pc
+
+        return np.asarray(pc.sort_indices(self.ids).to_numpy(), dtype=np.int64)
+
+
+class Shards(NamedTuple):
+    """The rollouts cut into shards of whole problems."""
+
+    offsets: Ints  # (shards + 1,) into ranges
+    ranges: Ints  # (ranges, 2) global rows [start, stop), ascending within a shard
+    amplification: float  # bytes that the shards decode over bytes that they want
+
+    @property
+    def total(self) -> int:
+        """Number of shards."""
+        return len(self.offsets) - 1
+
+    def rows(self) -> Ints:
+        """(shards,) the rollouts of each shard."""
+        sizes = self.ranges[:, 1] - self.ranges[:, 0]
+        return np.add.reduceat(sizes, self.offsets[:-1])
 
 
 def shard_bytes(source: Dataset, weight: float = 1.0) -> int:
@@ -80,8 +95,8 @@ def shard_bytes(source: Dataset, weight: float = 1.0) -> int:
     return max(aimed, largest) if largest <= LARGEST_GROUP_AS_SHARD else aimed
 
 
-def make_plan(source: Dataset, target_bytes: int, limit: int | None = None) -> Plan:
-    """Number the problems, check that (data_idx, sample_idx) is unique, and cut the shards.
+def number_problems(source: Dataset, limit: int | None = None) -> Numbering:
+    """Number the problems and check that (data_idx, sample_idx) is unique.
 
     `limit` keeps the first N problems seen. Raises InputError for a null or a duplicate, with its place.
     """
@@ -93,8 +108,7 @@ def make_plan(source: Dataset, target_bytes: int, limit: int | None = None) -> P
     if limit is not None and limit < len(ids):
         codes[codes >= limit] = -1
         ids = ids.slice(0, limit)
-    offsets, ranges, amplification = _cut(source, starts, codes, target_bytes)
-    return Plan(ids, starts, codes, source.rows, offsets, ranges, amplification)
+    return Numbering(ids, starts, codes, source.rows)
 
 
 # ---------------------------------------------------------------- runs
@@ -161,11 +175,10 @@ def _check_unique(starts: Ints, codes: Ints, samples: Ints, source: Dataset, ids
 # ---------------------------------------------------------------- shards
 
 
-def _cut(source: Dataset, starts: Ints, codes: Ints, target: int) -> tuple[Ints, Ints, float]:
-    """Shard offsets, row ranges, and the read amplification."""
-    stops = np.append(starts[1:], source.rows)
-    kept = codes >= 0
-    starts, stops, codes = starts[kept], stops[kept], codes[kept]
+def cut_shards(source: Dataset, numbering: Numbering, target_bytes: int) -> Shards:
+    """Cut the analysed rows into shards of whole problems, some `target_bytes` each, in order of first appearance."""
+    kept = numbering.run_codes >= 0
+    starts, stops, codes = numbering.run_starts[kept], numbering.run_stops()[kept], numbering.run_codes[kept]
     pieces = dataset.blocks(source.files)
     edges = np.array([block.start for block in pieces] + [source.rows], dtype=np.float64)
     sizes = np.array([block.bytes for block in pieces], dtype=np.float64)
@@ -173,17 +186,16 @@ def _cut(source: Dataset, starts: Ints, codes: Ints, target: int) -> tuple[Ints,
     run_bytes = np.interp(stops, edges, position) - np.interp(starts, edges, position)
     problem_bytes = np.bincount(codes, weights=run_bytes)
     before = np.append(0.0, np.cumsum(problem_bytes)[:-1])
-    shard_of_problem = np.unique((before // target).astype(np.int64), return_inverse=True)[1]
+    shard_of_problem = np.unique((before // target_bytes).astype(np.int64), return_inverse=True)[1]
     shard_of_run = shard_of_problem[codes]
     order = np.lexsort((starts, shard_of_run))
     shards, starts, stops = shard_of_run[order], starts[order], stops[order]
     joined = (shards[1:] == shards[:-1]) & (starts[1:] == stops[:-1])
-    first = np.append(True, ~joined)
-    last = np.append(~joined, True)
-    ranges = np.column_stack([starts[first], stops[last]])
+    first, last = np.append(True, ~joined), np.append(~joined, True)
+    ranges = np.column_stack([starts[first], stops[last]]).astype(np.int64)
     shards = shards[first]
-    offsets = np.searchsorted(shards, np.arange(int(shards[-1]) + 2))
-    return offsets.astype(np.int64), ranges.astype(np.int64), _amplification(shards, ranges, edges, sizes)
+    offsets = np.searchsorted(shards, np.arange(int(shards[-1]) + 2)).astype(np.int64)
+    return Shards(offsets, ranges, _amplification(shards, ranges, edges, sizes))
 
 
 def _amplification(shards: Ints, ranges: Ints, edges: NDArray[np.float64], sizes: NDArray[np.float64]) -> float:
@@ -213,10 +225,10 @@ def _merge(starts: Ints, stops: Ints) -> Ints:
 # ---------------------------------------------------------------- data sources
 
 
-def count_sources(source: Dataset, plan: Plan, column: str = DATA_SOURCE) -> dict[str, int]:
+def count_sources(source: Dataset, numbering: Numbering, column: str = DATA_SOURCE) -> dict[str, int]:
     """Rows of each data_source among the analysed rows, most first. Raises InputError for a null, with its place."""
     counts: dict[Any, int] = {}
-    for row, batch in Reader(source.files, [column], threads=True).batches(plan.kept_ranges()):
+    for row, batch in Reader(source.files, [column], threads=True).batches(numbering.kept_ranges()):
         values = batch.column(0)
         _no_nulls(source, row, values, column)
         for item in values.value_counts():

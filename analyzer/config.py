@@ -1,0 +1,153 @@
+"""Settings: frozen dataclasses whose fields are the flags of a command and the keys of its YAML files.
+
+    rollouts: rollouts.parquet
+    model_path: Qwen/Qwen3-8B
+    output_dir: analysis
+
+A flag wins over the file. An unknown flag or key is an error that names the nearest one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+
+from analyzer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+MISSING: Any = dataclasses.MISSING
+
+
+def option(text: str, default: Any = MISSING, choices: Sequence[str] | None = None) -> Any:
+    """A field of a settings class: its help text, default (none: required) and the values it may take."""
+    metadata = {"help": text, "choices": tuple(choices) if choices else None}
+    return dataclasses.field(
+        default=None if default is MISSING else default, metadata=metadata | {"required": default is MISSING}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalysisSettings:
+    """The flags of analyze_rollouts."""
+
+    rollouts: str = option("parquet or jsonl file (.jsonl.gz, .jsonl.zst too), a folder, a glob or a URL of rollouts")
+    model_path: str = option("folder or cached hub name of the policy's tokenizer")
+    output_dir: str = option("folder for the outputs")
+    bucketing_strategy: str = option(
+        "how problems are put into buckets by difficulty: percentile, pass_rate, mean_reward or adaptive", "percentile"
+    )
+    reward_fn_key: str = option("key in the data that holds the reward information", "reward_model")
+    n_jobs: int | None = option("worker processes; all cores this process may use unless given", None)
+    data_source: str | None = option("data source of all rollouts, for data without original_data_source", None)
+    reward_fn: str | None = option("reward for all rollouts, by name, instead of the one of their data source", None)
+    reward_kwargs: dict[str, Any] | None = option("options of --reward_fn as JSON or YAML", None)
+    reward_routes: dict[str, Any] | None = option(
+        "data source patterns and the reward of each, by name or as {name: ..., options: {...}}", None
+    )
+    reward_timeout: float = option("CPU seconds that the grading of one rollout may take", 5.0)
+    reward_memory: float = option("GB of memory that grading may take", 2.0)
+    limit: int | None = option("analyse the first N problems only", None)
+    seed: int = option("seed of clustering and of samples", 42)
+    trust_remote_code: bool = option("run tokenizer code that comes with the model", False)
+    max_unscored: float = option("share of rollouts without a reward above which the run exits with 3", 0.01)
+    rescore: bool = option("score rollouts anew that already have a reward", False)
+    backend: str = option("where shards are scored", "loky", ("loky", "dask", "ray", "sequential"))
+    dask_scheduler: str | None = option("address of a dask scheduler; a local cluster unless given", None)
+    ray_address: str | None = option("address of a ray cluster; a local one unless given", None)
+    part: str | None = option(
+        "I/N: score the I-th of N shares of the shards into the cache, and write no outputs", None
+    )
+    cache_dir: str | None = option("folder of the run directories; the user's cache directory unless given", None)
+    overwrite: bool = option("replace outputs of another input or other settings in output_dir", False)
+    dry_run: bool = option("show what would be done and score nothing", False)
+    explain_cache: bool = option(
+        "say which cached run this is, or how it differs from the nearest, and score nothing", False
+    )
+
+
+# ---------------------------------------------------------------- the parser
+
+Settings = TypeVar("Settings")
+
+
+def make_parser(cls: type[Any], prog: str, description: str) -> ArgumentParser:
+    """A parser with one flag for each field of the settings class."""
+    from jsonargparse import ArgumentParser
+
+    from analyzer import __version__
+
+    parser = ArgumentParser(
+        prog=prog, description=description, exit_on_error=False, default_env=False, version=__version__
+    )
+    parser.add_argument("--config", action="config", help="YAML file with the same keys as these flags; a flag wins")
+    types = get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        kind, text = types[field.name], field.metadata["help"]
+        flag = f"--{field.name}"
+        if kind is bool:
+            parser.add_argument(flag, action="store_true", default=field.default, help=text)
+        elif field.metadata["choices"]:
+            parser.add_argument(flag, choices=field.metadata["choices"], default=field.default, help=text)
+        else:
+            parser.add_argument(flag, type=kind, default=field.default, help=text)
+    return parser
+
+
+def parse(cls: type[Settings], argv: Sequence[str], prog: str, description: str) -> Settings:
+    """The settings of a command line. Raises ConfigError, one line, for what does not fit; SystemExit for --help."""
+    import argparse
+
+    from jsonargparse import ArgumentError
+
+    names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]  # a dataclass
+    parser = make_parser(cls, prog, description)
+    try:
+        said = parser.parse_args([_underscored(word) for word in argv])
+    except (ArgumentError, argparse.ArgumentError) as error:
+        raise ConfigError(_explain(str(error), [*names, "config", "print_config", "version", "help"])) from None
+    values = {name: getattr(said, name) for name in names}
+    return from_values(cls, values)
+
+
+def from_values(cls: type[Settings], values: dict[str, Any]) -> Settings:
+    """The settings class with these values. Raises ConfigError for a required one that is missing."""
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # a dataclass
+        if field.metadata.get("required") and values.get(field.name) is None:
+            raise ConfigError(f"--{field.name} is required: {field.metadata['help']}")
+    return cls(**values)
+
+
+def _underscored(word: str) -> str:
+    """--model-path as --model_path; values are left alone."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value
+
+
+def _explain(message: str, names: Sequence[str]) -> str:
+    """A parser's message as one line, with the nearest name where one is not known."""
+    unknown = re.search(r"[Uu]nrecognized arguments: --([^\s=]+)", message) or re.search(
+        r"Option '([^']+)' is not accepted", message
+    )
+    if unknown:
+        return f"there is no flag or key {unknown[1]!r}{nearest(unknown[1], names)}; see --help"
+    if wrong := re.search(r'Parser key "([^"]+)":', message):
+        expected = re.findall(r"Expected (?:a |an )?(?:<class ')?([\w\[\], ]+)'?", message)
+        kinds = " or ".join(dict.fromkeys(kind for kind in expected if kind != "NoneType"))
+        given = re.search(r"Given value: (.*)", message)
+        if given and kinds:
+            return f"--{wrong[1]}: {given[1].strip()!r} is not of the type {kinds}"
+    return " ".join(message.split())
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """'; did you mean X?' for a misspelt name, '' where none is near."""
+    near = difflib.get_close_matches(name.replace("-", "_"), names, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""

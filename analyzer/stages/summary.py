@@ -1,0 +1,130 @@
+"""summary: what the run found, as summary.json, as the block on stdout, and as warnings that say what to do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from analyzer.dataset import InputFile, Reader
+from analyzer.schema import RESPONSE, STATUSES, Status
+from analyzer.shards import SourceCount
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LOW_FOUND = 0.5  # warn where fewer responses than this hold an answer
+LOW_REWARD = 0.05  # ... and where the mean pass rate is below this
+_EXAMPLE_LENGTH = 120
+_WIDTH = 60
+
+REMEDIES = {
+    Status.GOLD_ERROR: "their ground truth cannot be graded by this reward: choose another with --reward_fn",
+    Status.LIMIT: "their answers are beyond what a grader is given: look at a few of them",
+    Status.TIMEOUT: "grading took too long: raise --reward_timeout",
+    Status.MEMORY: "grading took too much memory: raise --reward_memory",
+    Status.CRASH: "the grading process died: look at the reward function",
+    Status.ERROR: "the reward function raised: look at the reward function",
+    Status.INVALID_RESULT: "the reward function returned no finite number: correct it",
+    Status.ABSTAIN: "the reward function returned None",
+    Status.INPUT_ERROR: "their data_idx is empty or holds NUL: correct the data",
+    Status.SANDBOX_UNAVAILABLE: "the sandbox failed: see docs/sandbox.md",
+}
+
+
+class SourceReport(NamedTuple):
+    """One data_source in the summary."""
+
+    reward: str
+    expects: str  # how an answer looks, as a phrase
+    seen: SourceCount
+
+
+def status_counts(statuses: NDArray[np.int8], there: NDArray[np.bool_]) -> dict[str, int]:
+    """Rollouts by reward_status, those that occur, `ok` first."""
+    counts = np.bincount(statuses[there], minlength=len(STATUSES))
+    return {str(status): int(n) for status, n in zip(STATUSES, counts, strict=True) if n}
+
+
+def unscored_warning(counts: Mapping[str, int]) -> list[str]:
+    """One sentence for each status without a reward: how many, why, and the remedy."""
+    total = sum(counts.values())
+    return [
+        f"{number} of {total} rollouts have no reward ({status}) and are left out of the means: "
+        f"{REMEDIES[Status(status)]}."
+        for status, number in counts.items()
+        if status != Status.OK
+    ]
+
+
+def low_warnings(sources: Mapping[str, SourceReport], mean_pass_rate: float, files: Sequence[InputFile]) -> list[str]:
+    """Warnings for data sources in whose responses few answers are found, with two examples, and for low rewards."""
+    found: list[str] = []
+    for name, report in sources.items():
+        share = 1 - report.seen.found / max(report.seen.rows, 1)
+        if share > 1 - LOW_FOUND:
+            examples = "; ".join(f'"...{text}"' for text in endings(files, report.seen.missing))
+            found.append(
+                f"no {report.expects} in {share:.0%} of the responses of {name} (reward {report.reward}), "
+                f"which therefore count as wrong; e.g. {examples}. If the answers are written in another way, "
+                "choose the reward that reads it with --reward_fn."
+            )
+    if not found and not math.isnan(mean_pass_rate) and mean_pass_rate < LOW_REWARD and sources:
+        found.append(
+            f"rewards are low everywhere (mean pass rate {mean_pass_rate:.3f}) although answers were found: "
+            "check that --reward_fn_key names the right ground truth and that the reward fits the data."
+        )
+    return found
+
+
+def endings(files: Sequence[InputFile], rows: Sequence[int]) -> list[str]:
+    """The last characters of the responses in these rows, each on one line."""
+    reader = Reader(files, [RESPONSE])
+    texts = [
+        text
+        for _, batch in reader.batches([(row, row + 1) for row in sorted(rows)])
+        for text in batch.column(0).to_pylist()
+    ]
+    return [" ".join(text.split())[-_EXAMPLE_LENGTH:] for text in texts]
+
+
+def number(value: float) -> float | None:
+    """A float for JSON: NaN as None."""
+    return None if math.isnan(value) else value
+
+
+def block(summary: Mapping[str, Any]) -> str:
+    """The block printed on stdout, then the warnings."""
+    rule = "=" * _WIDTH
+    overall = summary["overall_metrics"]
+    lines = [
+        rule,
+        "ANALYSIS SUMMARY",
+        rule,
+        f"Total problems: {summary['total_problems']}",
+        f"Total rollouts: {summary['total_rollouts']}",
+        f"Bucketing strategy: {summary['bucketing_strategy']}",
+        "",
+        "Bucket distribution:",
+        *(f"  {name}: {size} problems" for name, size in summary["bucket_distribution"].items()),
+        "",
+        "Overall metrics:",
+        f"  Mean pass rate: {_shown(overall['mean_pass_rate'])}",
+        f"  Mean reward: {_shown(overall['mean_reward'])}",
+        f"  Mean@5: {_shown(overall['mean@5'])}",
+        rule,
+    ]
+    if summary["warnings"]:
+        lines += ["", "Warnings:", *(f"  - {_printable(warning)}" for warning in summary["warnings"])]
+    return "\n".join(lines) + "\n"
+
+
+def _shown(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.3f}"
+
+
+def _printable(text: str) -> str:
+    """Text of a model without control characters, so that it cannot steer a terminal."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
