@@ -89,11 +89,16 @@ class WholeReward(BaseReward):
     """A reward that looks at whole rollouts, one problem's at a time: custom functions, for instance."""
 
     where: ClassVar[Where] = Where.CHILD
-    needs_columns: ClassVar[bool] = False  # fill Problem.prompt and Problem.columns
+    needs_columns: bool = False  # fill Problem.prompt and Problem.columns
+    batch_size: int = 512  # rollouts in one call of `score`
 
     @abstractmethod
     def score(self, problem: Problem, responses: Sequence[str]) -> list[Score]:
         """One score per response, in order. Runs in the bounded child; when it fails, each response is tried alone."""
+
+    def score_json(self, problem: Sequence[Any], responses: Sequence[str]) -> list[Score]:
+        """`score` as the child calls it, with the problem's fields as they come out of JSON."""
+        return self.score(Problem(*problem), responses)
 
 
 AnyReward = TypeVar("AnyReward", bound=type[BaseReward])
