@@ -16,6 +16,7 @@ from os import _exit, close, getpid
 from os.path import basename
 from typing import Any, NoReturn
 
+from analyzer.errors import AnalyzerError
 from analyzer.grading import hygiene, proc
 from analyzer.grading.frames import Channel, Closed, pack
 from analyzer.schema import Status, Unscored
@@ -50,16 +51,19 @@ def main(fd: int, zygote: int, build: Callable[[], Any], memory_bytes: int) -> N
 
 def explain(error: BaseException) -> str:
     """An exception as the last line of its traceback, with the place it comes from; never raises."""
+    if isinstance(error, AnalyzerError):  # written for the user as it is
+        return str(error)
     try:
         text = f"{type(error).__name__}: {error}".removesuffix(": ")
     except BaseException:  # noqa: BLE001 - an exception whose own __str__ raises
         text = type(error).__name__
+    place = ""
     frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
+    while frame is not None:
+        if not frame.tb_frame.f_code.co_filename.startswith("<frozen"):
+            place = f" ({basename(frame.tb_frame.f_code.co_filename)}, line {frame.tb_lineno})"
         frame = frame.tb_next
-    if frame is None:
-        return text[:_DETAIL_LENGTH]
-    return f"{text[:_DETAIL_LENGTH]} ({basename(frame.tb_frame.f_code.co_filename)}, line {frame.tb_lineno})"
+    return text[:_DETAIL_LENGTH] + place
 
 
 def _serve(channel: Channel, reward: Any, memory_bytes: int) -> NoReturn:

@@ -8,7 +8,10 @@ from __future__ import annotations
 import json
 import socket
 import struct
+from base64 import b64encode
 from collections.abc import Callable, Mapping
+from datetime import date, time, timedelta
+from decimal import Decimal
 from typing import Any
 
 MAX_FRAME = 256 << 20  # bytes
@@ -25,8 +28,15 @@ class GarbledFrame(Exception):
 
 
 def _plain(value: Any) -> Any:
+    """Values of a parquet file that JSON does not know: dates go as ISO text, bytes as base64, decimals as text."""
     if isinstance(value, Mapping):  # a MappingProxyType, for instance
         return dict(value)
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return b64encode(value).decode("ascii")
+    if isinstance(value, Decimal | timedelta):
+        return str(value)
     raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
