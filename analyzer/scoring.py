@@ -1,60 +1,109 @@
 """Scoring: the rollouts of one problem in, one `Score` for each out, whatever the reward does.
 
-    scorer = Scorer(reward, Limits())
-    scorer.score(Problem("openai/gsm8k", "5"), ["#### 5", "#### 6", "#### 5"])   # 1.0, 0.0, 1.0; two answers graded
+    with closing(Scorer(reward, Limits())) as scorer:
+        scorer.score(Problem("openai/gsm8k", "5"), ["#### 5", "#### 6", "#### 5"])   # 1.0, 0.0, 1.0; two answers graded
 
-A failure of the scorer is a status on its own rollout, never a reward of 0 and never an exception.
+A failure of the scorer is a status on its own rollout, never a reward of 0 and never an exception. Only what would
+befall every rollout is raised: a reward that cannot be loaded (RewardError).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from numbers import Real
 from typing import Any
 
-from analyzer.grading import Limits
-from analyzer.rewards import BaseReward, Reward
+from analyzer.errors import AnalyzerError
+from analyzer.grading import Limits, Target
+from analyzer.grading.supervisor import Supervisor
+from analyzer.rewards import BaseReward, Reward, Where, WholeReward
 from analyzer.schema import GoldError, Problem, Score, Status, Unscored
 
 DETAIL_LENGTH = 300  # characters of an explanation that are kept
+BATCH_CHARS = 4 << 20  # characters of responses in one call of a WholeReward
 
 
 class Scorer:
-    """Scores the rollouts of one reward. One for each thread, since it remembers the problem it is at."""
+    """Scores the rollouts of one reward. One for each thread: it has a child process and remembers its last problem."""
 
     def __init__(self, reward: BaseReward, limits: Limits) -> None:
+        """Cheap: a child process is started when the first rollout needs it, or by `start`."""
         self._reward = reward
-        self._limits = limits
+        self._child = Supervisor(target_of(reward), limits) if reward.where is Where.CHILD else None
         self._gold: Any = None
         self._grades: Grades | None = None
+
+    def start(self) -> None:
+        """Load the reward as scoring will. Raises RewardError where that fails; for the driver, before any work."""
+        if self._child is not None:
+            self._child.start()
+        else:
+            self._reward.load()
 
     def score(self, problem: Problem, responses: Sequence[str]) -> list[Score]:
         """One score per response, in order. `problem` holds plain JSON values.
 
         Give all rollouts of a problem in one call, or in calls one after another: what was graded is remembered
-        until the ground truth changes.
+        until the ground truth changes. Raises RewardError when the reward cannot be loaded.
         """
-        reward = self._reward
-        if not isinstance(reward, Reward):
-            raise NotImplementedError(type(reward))  # replaced by the bounded child, the next change
-        grades = self._grades_of(reward, problem.ground_truth)
+        if isinstance(self._reward, WholeReward):
+            return self._score_whole(self._reward, problem, responses)
+        if not isinstance(self._reward, Reward):
+            raise TypeError(f"{self._reward!r} is neither a Reward nor a WholeReward")
+        grades = self._grades_of(self._reward, problem.ground_truth)
         try:
-            return _score_all(reward, grades, responses)
+            return _score_all(self._reward, grades, responses)
         except GoldError as error:
             return [failure(error)] * len(responses)
 
     def close(self) -> None:
-        """Let go of what the scorer holds; it must not be used afterwards."""
-        self._grades = None
+        """End the child process, if there is one. The scorer must not be used afterwards."""
+        if self._child is not None:
+            self._child.close()
 
     def _grades_of(self, reward: Reward, gold: Any) -> Grades:
         """The grades for this ground truth: those of the last call where it is the same one, else new ones."""
-        grades = self._grades
-        if grades is None or not _same(gold, self._gold):
-            grades = Grades(lambda: reward.check_gold(gold), lambda answer: reward.grade(answer, gold))
+        if self._grades is None or not _same(gold, self._gold):
+            if self._child is None:
+                grades = Grades(lambda: reward.check_gold(gold), lambda answer: reward.grade(answer, gold))
+            else:
+                child = self._child
+                grades = Grades(lambda: _check(reward, child, gold), lambda answer: _grade(reward, child, answer, gold))
             self._gold, self._grades = gold, grades
-        return grades
+        return self._grades
+
+    def _score_whole(self, reward: WholeReward, problem: Problem, responses: Sequence[str]) -> list[Score]:
+        scores: list[Score] = []
+        for batch in _batches(responses, reward.batch_size):
+            try:
+                scores += self._score_batch(reward, problem, batch)
+            except AnalyzerError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the whole batch failed: each on its own
+                alone = len(batch) == 1
+                scores += [failure(error)] if alone else [self._score_alone(reward, problem, text) for text in batch]
+        return scores
+
+    def _score_alone(self, reward: WholeReward, problem: Problem, response: str) -> Score:
+        try:
+            return self._score_batch(reward, problem, [response])[0]
+        except AnalyzerError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a status on this rollout alone
+            return failure(error)
+
+    def _score_batch(self, reward: WholeReward, problem: Problem, batch: Sequence[str]) -> list[Score]:
+        """One call of `score`. Raises whatever that raises, and Unscored for what is no list of as many scores."""
+        if self._child is None:
+            scores = reward.score(problem, batch)
+        else:
+            # A batch that crashes is not tried again as it is, but each of its rollouts is.
+            value = _ask(self._child, "score_json", problem, batch, items=len(batch), retry=len(batch) == 1)
+            scores = list(map(_score_from, value))
+        if len(scores) != len(batch):
+            raise Unscored(Status.INVALID_RESULT, f"{len(scores)} scores for {len(batch)} responses")
+        return [checked(score) for score in scores]
 
 
 class Grades(dict[Hashable, Score]):
@@ -75,6 +124,8 @@ class Grades(dict[Hashable, Score]):
         except GoldError as error:
             self.refusal = failure(error)
             raise
+        except AnalyzerError:
+            raise
         except Exception as error:  # noqa: BLE001 - a failing scorer must not end the run, nor count as a wrong answer
             score = failure(error)
         self[answer] = score
@@ -86,16 +137,16 @@ def _score_all(reward: Reward, grades: Grades, responses: Sequence[str]) -> list
         return [grades.refusal] * len(responses)
     try:
         return list(map(grades.__getitem__, map(reward.extract, responses)))
-    except GoldError:
+    except (GoldError, AnalyzerError):
         raise
     except Exception:  # noqa: BLE001 - some response fails in `extract`: find out which, one at a time
-        return [_score_alone(reward, grades, response) for response in responses]
+        return [_score_one(reward, grades, response) for response in responses]
 
 
-def _score_alone(reward: Reward, grades: Grades, response: str) -> Score:
+def _score_one(reward: Reward, grades: Grades, response: str) -> Score:
     try:
         return grades[reward.extract(response)]
-    except GoldError:
+    except (GoldError, AnalyzerError):
         raise
     except Exception as error:  # noqa: BLE001 - as above: a status on this rollout alone
         return failure(error)
@@ -104,9 +155,43 @@ def _score_alone(reward: Reward, grades: Grades, response: str) -> Score:
 def _failure_of(check: Callable[[], None]) -> Score | None:
     try:
         check()
+    except AnalyzerError:
+        raise
     except Exception as error:  # noqa: BLE001 - becomes the status of all rollouts of the problem
         return failure(error)
     return None
+
+
+def _check(reward: Reward, child: Supervisor, gold: Any) -> None:
+    if not reward.settle_gold(gold):
+        _ask(child, "check_gold", gold)
+
+
+def _grade(reward: Reward, child: Supervisor, answer: Any, gold: Any) -> Score:
+    settled = reward.settle(answer, gold)
+    return settled if settled is not None else _score_from(_ask(child, "grade", answer, gold))
+
+
+def _ask(child: Supervisor, method: str, *args: Any, items: int = 1, retry: bool = True) -> Any:
+    """What the reward's method returns in the child. Raises Unscored, or GoldError, where it returns nothing."""
+    reply = child.call(method, *args, items=items, retry=retry)
+    if reply.status is Status.GOLD_ERROR:
+        raise GoldError(reply.detail)
+    if reply.status is not Status.OK:
+        raise Unscored(reply.status, reply.detail)
+    return reply.value
+
+
+def _score_from(fields: Any) -> Score:
+    """A Score from its fields as they come out of JSON."""
+    reward, status, found, extra, detail = fields
+    return Score(reward, Status(status), found, writable(extra), detail)
+
+
+def target_of(reward: BaseReward) -> Target:
+    """How the child builds a reward equal to this one."""
+    cls = type(reward)
+    return Target(f"{cls.__module__}:{cls.__qualname__}", reward.options, str(reward))
 
 
 def failure(error: Exception) -> Score:
@@ -128,14 +213,38 @@ def checked(score: Score, found: bool = True) -> Score:
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        detail = f"the reward is {reward!r:.100}, not a finite number"
+        shown = repr(reward) if isinstance(reward, float) else f"of type {type(reward).__name__}"
+        detail = f"the reward is {shown}, not a finite number"
         return Score(None, Status.INVALID_RESULT, found, score.extra, one_line(detail))
     return Score(number, Status.OK, found, score.extra, one_line(score.detail))
 
 
 def one_line(text: str) -> str:
-    """Text for a person: one line, bounded, and writable as UTF-8 (lone surrogates replaced)."""
-    return " ".join(text[: 2 * DETAIL_LENGTH].split())[:DETAIL_LENGTH].encode(errors="replace").decode()
+    """Text for a person: one line, bounded, and writable as UTF-8."""
+    return str(writable(" ".join(text[: 2 * DETAIL_LENGTH].split())[:DETAIL_LENGTH]))
+
+
+def writable(value: Any) -> Any:
+    """A JSON value with the lone surrogates in its texts replaced by "?", since no file format here can hold them."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode(errors="replace").decode()
+    if isinstance(value, list):
+        return [writable(item) for item in value]
+    if isinstance(value, dict):
+        return {writable(key): writable(item) for key, item in value.items()}
+    return value
+
+
+def _batches(responses: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """The responses in runs of at most `size` and about BATCH_CHARS characters."""
+    start = chars = 0
+    for index, response in enumerate(responses):
+        if index > start and (index - start >= size or chars + len(response) > BATCH_CHARS):
+            yield responses[start:index]
+            start, chars = index, 0
+        chars += len(response)
+    if start < len(responses):
+        yield responses[start:]
 
 
 def _same(gold: Any, other: Any) -> bool:

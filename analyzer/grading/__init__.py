@@ -1,8 +1,21 @@
 """Grading what may hang or crash: calls into a bounded child process.
 
-A `Call` names a class by import path, its options, a method and JSON-able arguments; the child builds the object
-once, calls the method and answers with a `Reply`. Whatever happens in there, the caller gets a Reply in bounded
-time and memory, and no process is left behind.
+    supervisor = Supervisor(Target("analyzer.rewards.math_verify:MathVerify"), Limits())   # in supervisor.py
+    supervisor.call("grade", "1/2", "0.5")      # Reply(OK, [1.0, "ok", true, {}, ""])
+    supervisor.close()
+
+Whatever happens in there, the caller gets a `Reply` in bounded time and memory, and no process is left behind.
+
+    worker thread ── control socket ── zygote   exec'ed, single-threaded; has loaded the reward; forks, kills, reaps
+          └───────── frames of JSON ── child    forked by the zygote; one call at a time; killed at the deadline
+
+    supervisor   the worker's side: one child, its budget, what becomes of a call
+    nursery      the worker's side of the zygotes, one for each reward and process, shared by its threads
+    zygote       the zygote's program
+    child        the child's program
+    hygiene      what a reward function may have left behind in the child
+    frames       messages on a socket
+    proc         what /proc and prctl know of a process
 """
 
 from __future__ import annotations
@@ -17,22 +30,21 @@ class Limits(NamedTuple):
     """What one call may use."""
 
     cpu_seconds: float = 5.0  # CPU time of one call
-    wall_factor: float = 5.0  # wall-clock backstop = cpu_seconds x this
+    wall_factor: float = 5.0  # wall-clock backstop = cpu_seconds x this, not counting time spent waiting for a core
     memory_bytes: int = 2 << 30  # address space above what the loaded child maps
 
 
-class Call(NamedTuple):
-    """One method call for the child."""
+class Target(NamedTuple):
+    """What the child builds, once, and calls the methods of."""
 
-    target: str  # "package.module:Class"
-    method: str
-    args: tuple[Any, ...]  # JSON-able
-    options: Mapping[str, Any] = NOTHING  # keyword arguments of the constructor
+    path: str  # "package.module:Class"
+    options: Mapping[str, Any] = NOTHING  # keyword arguments of the constructor, plain JSON values
+    name: str = ""  # what to call it in messages
 
 
 class Reply(NamedTuple):
     """How a call ended: with a value (status OK) or with the status that says why not."""
 
     status: Status
-    value: Any = None  # JSON-able; Score and other tuples arrive as lists
+    value: Any = None  # plain JSON; a Score and other tuples arrive as lists
     detail: str = ""

@@ -17,13 +17,16 @@ import functools
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Self, TypeVar
 
 from analyzer.errors import ConfigError
-from analyzer.schema import Problem, Score
+from analyzer.schema import NOTHING, Problem, Score
+
+ENTRY_POINTS = "analyzer.rewards"
+"""The group of entry points in which a package may name its reward functions."""
 
 
 class Where(Enum):
@@ -89,11 +92,16 @@ class WholeReward(BaseReward):
     """A reward that looks at whole rollouts, one problem's at a time: custom functions, for instance."""
 
     where: ClassVar[Where] = Where.CHILD
-    needs_columns: ClassVar[bool] = False  # fill Problem.prompt and Problem.columns
+    needs_columns: bool = False  # fill Problem.prompt and Problem.columns
+    batch_size: int = 512  # rollouts in one call of `score`
 
     @abstractmethod
     def score(self, problem: Problem, responses: Sequence[str]) -> list[Score]:
         """One score per response, in order. Runs in the bounded child; when it fails, each response is tried alone."""
+
+    def score_json(self, problem: Sequence[Any], responses: Sequence[str]) -> list[Score]:
+        """`score` as the child calls it, with the problem's fields as they come out of JSON."""
+        return self.score(Problem(*problem), responses)
 
 
 AnyReward = TypeVar("AnyReward", bound=type[BaseReward])
@@ -125,9 +133,40 @@ def find(name: str) -> type[BaseReward]:
     _load_builtins()
     if name in _registry:
         return _registry[name]
-    near = difflib.get_close_matches(name, _registry, 1)
+    raise _unknown(name, _registry)
+
+
+def _unknown(name: str, known: Iterable[str]) -> ConfigError:
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ConfigError(f"no reward is named {name!r}{hint} (there are: {', '.join(names())})")
+    return ConfigError(f"no reward is named {name!r}{hint} (there are: {', '.join(known)})")
+
+
+def build(spec: str, options: Mapping[str, Any] = NOTHING) -> BaseReward:
+    """The reward that `spec` names, with its options (of a custom function: --reward_kwargs).
+
+    `spec` is a built-in's name, "path/to/file.py:name", "package.module:name", or the name of an entry point of the
+    group `analyzer.rewards`, which is a function of one of the forms in custom.py. A custom function is imported and
+    checked in a child process, never here. Raises ConfigError for a name or option that does not exist, RewardError
+    for a function that cannot be loaded.
+    """
+    import importlib.metadata
+
+    from analyzer.rewards import custom
+
+    _load_builtins()
+    if spec in _registry:
+        try:
+            return _registry[spec](**options)
+        except TypeError as error:
+            raise ConfigError(f"the reward {spec!r} does not take these options: {error}") from None
+    if ":" in spec or spec.endswith(".py"):
+        return custom.load_custom(spec, options)
+    points = {point.name: point.value for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+    if spec in points:
+        return custom.load_custom(points[spec], options)
+    raise _unknown(spec, [*_registry, *points])
 
 
 def default_route(data_source: str) -> str | None:

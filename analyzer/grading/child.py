@@ -1,0 +1,135 @@
+"""The child's program: one call at a time on one reward, until the worker hangs up.
+
+It answers every call that ends, with its value or the status that says why there is none. Calls that do not end, and
+crashes, are seen from outside.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import resource
+import socket
+from collections.abc import Callable
+from itertools import count
+from os import _exit, close, getpid
+from os.path import basename
+from typing import Any, NoReturn
+
+from analyzer.errors import AnalyzerError
+from analyzer.grading import hygiene, proc
+from analyzer.grading.frames import Channel, Closed, pack
+from analyzer.schema import Status, Unscored
+
+MAX_CALLS = 2000  # then the child is replaced, so that caches of sympy and the like do not grow for ever
+_MEMORY_CHECK = 100  # calls
+_HIGH_FD = 700  # below the usual limit of 1024, above what a reward is likely to close or open
+_DETAIL_LENGTH = 1000
+
+
+def main(fd: int, zygote: int, build: Callable[[], Any], memory_bytes: int) -> NoReturn:
+    """Serve calls that come over the socket `fd`; `build` gives the reward. Never returns."""
+    try:
+        proc.die_with(zygote)
+        proc.adopt_orphans()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _prefer_for_oom_kill()
+        channel = Channel(socket.socket(fileno=_move_high(fd)))
+        try:
+            reward = build()
+        except BaseException as error:  # noqa: BLE001 - a reward may raise anything when it is loaded
+            channel.send(pack({"failed": explain(error)}))
+            _exit(1)
+        _limit_memory(memory_bytes)
+        channel.send(pack({"ready": True}))
+        _serve(channel, reward, memory_bytes)
+    except Closed:
+        _exit(0)
+    finally:
+        _exit(1)
+
+
+def explain(error: BaseException) -> str:
+    """An exception as the last line of its traceback, with the place it comes from; never raises."""
+    if isinstance(error, AnalyzerError):  # written for the user as it is
+        return str(error)
+    try:
+        text = f"{type(error).__name__}: {error}".removesuffix(": ")
+    except BaseException:  # noqa: BLE001 - an exception whose own __str__ raises
+        text = type(error).__name__
+    place = ""
+    frame = error.__traceback__
+    while frame is not None:
+        if not frame.tb_frame.f_code.co_filename.startswith("<frozen"):
+            place = f" ({basename(frame.tb_frame.f_code.co_filename)}, line {frame.tb_lineno})"
+        frame = frame.tb_next
+    return text[:_DETAIL_LENGTH] + place
+
+
+def _serve(channel: Channel, reward: Any, memory_bytes: int) -> NoReturn:
+    me = getpid()
+    resident = proc.resident_bytes()
+    clean = hygiene.state()
+    for calls in count(1):
+        request = channel.receive()
+        reply = _answer(reward, request)
+        if getpid() != me:  # the reward forked, and this is its child that came back
+            _exit(0)
+        reply["id"] = request["id"]
+        reply["last"] = (
+            calls >= MAX_CALLS
+            or reply["status"] == Status.MEMORY
+            or hygiene.has_processes()
+            or hygiene.state() != clean
+            or (calls % _MEMORY_CHECK == 0 and proc.resident_bytes() > resident + memory_bytes // 2)
+        )
+        channel.send(_pack(reply))
+    raise AssertionError("unreachable: count() does not end")
+
+
+def _answer(reward: Any, request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        hygiene.seed()
+        return {"status": Status.OK, "value": getattr(reward, request["method"])(*request["args"])}
+    except Unscored as error:
+        return {"status": error.status, "detail": error.detail}
+    except MemoryError as error:
+        error.__traceback__ = None  # its frames hold what filled the memory
+        gc.collect()
+        return {"status": Status.MEMORY, "detail": "the memory limit was reached"}
+    except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt must not end the child either
+        return {"status": Status.ERROR, "detail": explain(error)}
+
+
+def _pack(reply: dict[str, Any]) -> bytes:
+    try:
+        return pack(reply)
+    except (TypeError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+        return pack(
+            {
+                "status": Status.INVALID_RESULT,
+                "detail": f"the result cannot be passed on: {explain(error)}",
+                "id": reply["id"],
+                "last": True,
+            }
+        )
+
+
+def _limit_memory(memory_bytes: int) -> None:
+    """Bound the address space from here on. The hard limit stays, since the limit must be able to grow."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = proc.mapped_bytes() + memory_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+def _prefer_for_oom_kill() -> None:
+    """Where the node runs out of memory, the child goes before the worker does."""
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
+
+
+def _move_high(fd: int) -> int:
+    """Move the protocol out of the way of a reward that closes or reuses the first descriptors."""
+    high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH_FD)
+    close(fd)
+    return high

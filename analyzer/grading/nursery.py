@@ -1,0 +1,195 @@
+"""The worker's side of the zygotes: one for each reward and process, started when needed, shared by its threads."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import IO, Any
+
+from analyzer.errors import RewardError
+from analyzer.grading import Target, proc
+
+BOOT_SECONDS = 300.0  # importing torch from a network file system can take minutes
+COMMAND_SECONDS = 60.0  # for a fork or a kill, on a busy node
+MARK = "ROLLOUT_ANALYZER_ZYGOTE"  # in the environment of all that a zygote starts, so that it can be found
+_BOOT = (
+    "import json, sys; config = json.load(sys.stdin); sys.path[:] = config['sys_path'];"
+    "from analyzer.grading.zygote import main; main(config)"
+)
+_PINNED = {
+    "PYTHONHASHSEED": "0",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "SYMPY_GROUND_TYPES": "python",  # gmpy2 aborts the process on a huge power
+}
+
+
+class ZygoteGone(Exception):
+    """Raised when the zygote has died, or did not answer and was killed."""
+
+
+class Zygote:
+    """A running zygote. Its methods may be called from any thread of the process that started it."""
+
+    def __init__(self, target: Target) -> None:
+        """Start it and wait until the reward is loaded. Raises RewardError where that fails."""
+        self.gone = False
+        self._lock = threading.Lock()
+        self._mark = secrets.token_hex(16)
+        answer = self._boot(target, late=False)
+        if "threads" in answer:
+            self._stop()
+            answer = self._boot(target, late=True)
+            self.gone = False
+        if "failed" in answer:
+            self._stop()
+            raise RewardError(f"the reward {name_of(target)} cannot be loaded: {answer['failed']}")
+
+    def spawn(self, sock: socket.socket, memory_bytes: int) -> int:
+        """Fork a child that serves calls on its copy of `sock`; returns its pid. Raises ZygoteGone."""
+        return int(self._command({"spawn": memory_bytes}, [sock.fileno()])["pid"])
+
+    def end(self, pid: int) -> str:
+        """Kill a child and all it started; says how it had ended: "SIGKILL", "exit status 1". Raises ZygoteGone."""
+        return str(self._command({"end": pid}, [])["ended"])
+
+    def close(self) -> None:
+        """End the zygote and all it started."""
+        with self._lock:
+            self._control.close()  # it sees that, ends its children and goes
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(5)
+            self._stop()
+
+    def _boot(self, target: Target, late: bool) -> dict[str, Any]:
+        """Start the process; `late`: without loading the reward, which each child then does."""
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        config = {
+            "path": target.path,
+            "options": dict(target.options),
+            "late": late,
+            "worker": os.getpid(),
+            "control": theirs.fileno(),
+            "sys_path": sys.path,
+        }
+        with theirs, tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stderr:
+            stdin.write(json.dumps(config).encode())
+            stdin.seek(0)
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _BOOT],
+                stdin=stdin,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                env=_environment() | {MARK: self._mark},
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # a Ctrl-C in the terminal is for the driver
+            )
+            theirs.close()
+            try:
+                return self._receive(BOOT_SECONDS)
+            except TimeoutError:
+                self._stop()
+                raise RewardError(f"the reward {name_of(target)} was not loaded in {BOOT_SECONDS:g} s") from None
+            except ZygoteGone:
+                how = _how(self._process.wait())
+                self._stop()
+                raise RewardError(
+                    f"loading the reward {name_of(target)} ended the process ({how}){_last_line(stderr)}"
+                ) from None
+
+    def _command(self, message: Mapping[str, Any], fds: list[int]) -> dict[str, Any]:
+        with self._lock:
+            try:
+                socket.send_fds(self._control, [json.dumps(message).encode()], fds)
+                return self._receive(COMMAND_SECONDS)
+            except (OSError, ZygoteGone) as error:
+                self._stop()
+                raise ZygoteGone(str(error)) from None
+
+    def _receive(self, seconds: float) -> dict[str, Any]:
+        self._control.settimeout(seconds)
+        try:
+            message = self._control.recv(1 << 16)
+        except ConnectionError:
+            message = b""
+        if not message:
+            raise ZygoteGone("end of stream")
+        answer: dict[str, Any] = json.loads(message)
+        return answer
+
+    def _stop(self) -> None:
+        """Kill and reap it. Its children die with it; what those had started is found by the mark."""
+        self.gone = True
+        self._control.close()
+        self._process.kill()
+        self._process.wait()
+        proc.kill_marked(f"{MARK}={self._mark}")
+
+
+_zygotes: dict[str, Zygote] = {}
+_zygotes_lock = threading.Lock()
+_inherited: list[Zygote] = []  # those of the parent of a forked process, which must not touch them
+
+
+def zygote_for(target: Target) -> Zygote:
+    """The zygote of this process for that target, started where there is none. Raises RewardError."""
+    key = json.dumps([target.path, dict(target.options)], sort_keys=True)
+    with _zygotes_lock:
+        if key not in _zygotes or _zygotes[key].gone:
+            _zygotes[key] = Zygote(target)
+        return _zygotes[key]
+
+
+def close_all() -> None:
+    """End the zygotes of this process; the next call that needs one starts it again."""
+    with _zygotes_lock:
+        while _zygotes:
+            _zygotes.popitem()[1].close()
+
+
+def name_of(target: Target) -> str:
+    """What to call a target in a message."""
+    return target.name or target.path
+
+
+def _environment() -> dict[str, str]:
+    """The environment of the run, less what changes how Python or sympy behave."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "SYMPY_"))}
+    if "PYTHONPATH" in os.environ:  # for Python programs that a reward starts
+        kept["PYTHONPATH"] = os.environ["PYTHONPATH"]
+    return kept | _PINNED
+
+
+def _how(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+
+
+def _last_line(stderr: IO[bytes]) -> str:
+    """What Python itself had to say, where it did not get as far as the zygote's program."""
+    stderr.seek(0)
+    lines = stderr.read(1 << 16).decode(errors="replace").split("\n")
+    return next((f": {line.strip()}" for line in reversed(lines) if line.strip()), "")
+
+
+def _after_fork() -> None:
+    global _zygotes_lock
+    _zygotes_lock = threading.Lock()
+    _inherited.extend(_zygotes.values())
+    _zygotes.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(close_all)

@@ -1,0 +1,112 @@
+"""What Linux knows of a process: its CPU time, its memory, its children, and who it dies with."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, value, 0, 0, 0) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when the thread that started it ends; at once when `parent` is gone already."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def live_on() -> None:
+    """Undo `die_with`."""
+    _prctl(_PR_SET_PDEATHSIG, 0)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants that lose theirs, so that a daemonised process stays in reach."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process so far, all threads, ended ones too. Raises ProcessLookupError when it is gone.
+
+    The clock id is the one that clock_getcpuclockid(3) computes.
+    """
+    try:
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError as error:
+        raise ProcessLookupError(str(error)) from None
+
+
+def queued_seconds(pid: int) -> float:
+    """Time that the main thread of a process was ready to run and had no core; 0 where the kernel does not count it."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
+def is_dead(pid: int) -> bool:
+    """Whether a process has ended, reaped or not."""
+    try:
+        return _stat(pid)[0] in "ZX"
+    except OSError:
+        return True
+
+
+def mapped_bytes() -> int:
+    """Address space of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * _PAGE
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
+
+
+def thread_count() -> int:
+    """Threads of this process, those of C libraries too."""
+    return len(os.listdir("/proc/self/task"))
+
+
+def children() -> list[int]:
+    """The processes whose parent is this one (it has one thread), ended but unreaped ones too."""
+    me = os.getpid()
+    try:
+        return [int(pid) for pid in Path(f"/proc/{me}/task/{me}/children").read_text().split()]
+    except FileNotFoundError:  # a kernel built without CONFIG_PROC_CHILDREN
+        found = []
+        for pid in _all_pids():
+            with suppress(OSError):
+                if int(_stat(pid)[1]) == me:
+                    found.append(pid)
+        return found
+
+
+def kill_marked(mark: str) -> None:
+    """Kill every process of this user that was started with `mark` in its environment."""
+    for pid in _all_pids():
+        with suppress(OSError):
+            if mark.encode() in Path(f"/proc/{pid}/environ").read_bytes() and pid != os.getpid():
+                os.kill(pid, signal.SIGKILL)
+
+
+def _all_pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the state on; the name before them may hold spaces and brackets."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -1,0 +1,137 @@
+"""A user's reward function: found, imported, and its form told from its parameters. Runs in the bounded child only."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from analyzer.errors import RewardError
+
+
+class Form(NamedTuple):
+    """One way in which training frameworks call reward functions."""
+
+    name: str
+    marker: str  # the parameter that no other form has
+    given: tuple[str, ...]  # the parameters that are filled
+    never: tuple[str, ...] = ()  # parameters that only exist while training
+    columns: bool = False  # whether any other parameter is a column of the data
+
+
+VERL_BATCHED = Form("verl_batched", "solution_strs", ("data_sources", "solution_strs", "ground_truths", "extra_infos"))
+VERL = Form("verl", "solution_str", ("data_source", "solution_str", "ground_truth", "extra_info"))
+TRL = Form(
+    "trl",
+    "completions",
+    ("prompts", "completions"),
+    never=("completion_ids", "prompt_ids", "trainer_state", "environments"),
+    columns=True,
+)
+FORMS = (VERL_BATCHED, VERL, TRL)
+_KNOWN = (
+    "compute_score(data_source, solution_str, ground_truth, extra_info=None)"
+    ", compute_score(data_sources, solution_strs, ground_truths, extra_infos)"
+    " or reward(prompts, completions, **columns)"
+)
+
+
+class Loaded(NamedTuple):
+    """A user's function, ready to be called."""
+
+    function: Callable[..., Any]
+    form: Form
+    accepts: frozenset[str] | None  # the names of its parameters; None: any
+    sha256: str  # of the source files it was loaded from
+    distribution: str  # "verl 0.9.1", empty for a file of the user's own
+
+
+def load(spec: str, kwargs: Mapping[str, Any]) -> Loaded:
+    """Import "path/to/file.py:name" or "package.module:name". Raises RewardError, or what the import raises."""
+    place, _, name = spec.rpartition(":")
+    module, root = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
+    function: Any = module
+    for part in name.split("."):
+        if not hasattr(function, part):
+            names = [key for key, value in vars(module).items() if inspect.isfunction(value)]
+            raise RewardError(f"{place} has no {name!r}; its functions are: {', '.join(names) or 'none'}")
+        function = getattr(function, part)
+    form, accepts = _form(function, spec, kwargs)
+    distribution = "" if place.endswith(".py") else _distribution(place)
+    return Loaded(function, form, accepts, _digest(module, root), distribution)
+
+
+def _import_file(path: Path) -> tuple[ModuleType, Path]:
+    """The module in a file; its folder is put last on sys.path, so that it can import what lies beside it."""
+    sys.path.append(str(path.parent))
+    name = path.stem
+    if name in sys.modules or name in sys.stdlib_module_names or not name.isidentifier():
+        name = f"reward_file_{name}"
+    found = importlib.util.spec_from_file_location(name, path)
+    if found is None or found.loader is None:
+        raise RewardError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module  # pickle and dataclasses look it up there
+    found.loader.exec_module(module)
+    return module, path.parent
+
+
+def _import_module(name: str) -> tuple[ModuleType, Path]:
+    module = importlib.import_module(name)
+    top = sys.modules[name.partition(".")[0]]
+    file = Path(getattr(top, "__file__", None) or getattr(module, "__file__", None) or "")
+    return module, file.parent if hasattr(top, "__path__") else file
+
+
+def _form(function: Any, spec: str, kwargs: Mapping[str, Any]) -> tuple[Form, frozenset[str] | None]:
+    """The form of a function and the parameters that it accepts. Raises RewardError for one that cannot be called."""
+    if not callable(function):
+        raise RewardError(f"{spec} is a {type(function).__name__}, not a function")
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (ValueError, TypeError):
+        raise RewardError(f"the parameters of {spec} cannot be read; wrap it in a Python function") from None
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    names = frozenset(p.name for p in named)
+    form = next((form for form in FORMS if form.marker in names), None)
+    if form is None:
+        raise RewardError(f"{spec} takes ({', '.join(map(str, parameters))}); it must be like {_KNOWN}")
+    required = {p.name for p in named if p.default is p.empty} - set(form.given) - set(kwargs)
+    if never := sorted(required & set(form.never)):
+        raise RewardError(f"{spec} needs {', '.join(never)}, which only exist while training")
+    if required and not form.columns:
+        raise RewardError(f"{spec} needs {', '.join(sorted(required))}: set it with --reward_kwargs")
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    unknown = set(kwargs) & set(form.given) if takes_any else set(kwargs) - (names - set(form.given))
+    if unknown:
+        raise RewardError(f"{spec} cannot take {', '.join(sorted(unknown))} from --reward_kwargs")
+    return form, None if takes_any else names
+
+
+def _digest(module: ModuleType, root: Path) -> str:
+    """sha256 over the source of the module and of the modules loaded from its folder or package, `root`.
+
+    What the function imports later, inside its body, is not seen, nor are other packages.
+    """
+    elsewhere = [path for path in map(Path, {sys.prefix, sys.base_prefix}) if not root.is_relative_to(path)]
+    files = {Path(str(getattr(loaded, "__file__", None))) for loaded in [module, *sys.modules.values()]}
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        own = file.is_relative_to(root) and not any(map(file.is_relative_to, elsewhere))
+        if own and file.suffix == ".py" and file.is_file():
+            content = file.read_bytes()
+            digest.update(f"{file.relative_to(root)}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def _distribution(module: str) -> str:
+    """The installed distribution that a module belongs to, with its version."""
+    names = importlib.metadata.packages_distributions().get(module.partition(".")[0], [])
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in sorted(set(names)))

@@ -1,0 +1,168 @@
+"""What the child is given in tests: methods that do what reward functions do at their worst.
+
+Loaded by import path in the child; nothing here runs in the test's own process.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+from analyzer.schema import GoldError, Score, Status, Unscored
+
+
+class Target:
+    """Each method is a case. `mark` is an option, to see that options arrive."""
+
+    def __init__(self, mark: str = "") -> None:
+        self.mark = mark
+        self.loaded = False
+        self.calls = 0
+
+    def load(self) -> None:
+        self.loaded = True
+
+    def about(self) -> Any:
+        return [self.mark, self.loaded]
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def zygote(self) -> int:
+        return os.getppid()
+
+    def echo(self, value: Any) -> Any:
+        return value
+
+    def score(self) -> Score:
+        return Score(1.0, extra={"pred": "5"})
+
+    def unscored(self) -> None:
+        raise Unscored(Status.LIMIT, "too long")
+
+    def gold_error(self) -> None:
+        raise GoldError("no number")
+
+    def fail(self, name: str) -> None:
+        raise {
+            "ValueError": ValueError("bad\nvalue"),
+            "SystemExit": SystemExit(0),
+            "KeyboardInterrupt": KeyboardInterrupt(),
+            "MemoryError": MemoryError(),
+            "Mute": Mute(),
+        }[name]
+
+    def recurse(self) -> None:
+        self.recurse()
+
+    def unencodable(self) -> Any:
+        return {1, 2}
+
+    def spin(self) -> None:
+        while True:
+            try:
+                sum(range(1000))
+            except BaseException:  # noqa: BLE001 - what no signal handler gets through
+                continue
+
+    def spin_in_c(self) -> None:
+        list(filter(None, iter(int, 1)))
+
+    def sleep(self, seconds: float) -> str:
+        time.sleep(seconds)
+        return "awake"
+
+    def burn(self, cpu_seconds: float) -> str:
+        end = time.process_time() + cpu_seconds
+        while time.process_time() < end:
+            sum(range(1000))
+        return "done"
+
+    def hoard(self) -> int:
+        return len(b"x" * (1 << 40))
+
+    def hoard_slowly(self) -> None:
+        hoard = []
+        while True:
+            hoard.append(bytearray(1 << 20))
+
+    def exit(self, code: int) -> None:
+        os._exit(code)
+
+    def kill_itself(self, name: str) -> None:
+        os.kill(os.getpid(), signal.Signals[name])
+
+    def crash_once(self, path: str) -> str:
+        if not os.path.exists(path):
+            open(path, "w").close()
+            os.abort()
+        return "second time"
+
+    def print_a_lot(self) -> str:
+        for stream in (sys.stdout, sys.stderr):
+            for _ in range(100):
+                stream.write("x" * (1 << 20))
+            stream.flush()
+        os.write(1, b"raw" * 1000)
+        return "printed"
+
+    def close_streams(self) -> str:
+        for fd in (0, 1, 2):
+            os.close(fd)
+        return "closed"
+
+    def write_to_all(self, data: str) -> str:
+        for fd in range(3, 1024):
+            try:
+                os.write(fd, data.encode("latin-1"))
+            except OSError:
+                continue
+        return "written"
+
+    def change(self, what: str) -> str:
+        changes = {
+            "cwd": lambda: os.chdir("/"),
+            "environ": lambda: os.environ.update(CHANGED="1"),
+            "recursion": lambda: sys.setrecursionlimit(3000),
+            "umask": lambda: os.umask(0o777),
+            "alarm": lambda: signal.setitimer(signal.ITIMER_REAL, 1000),
+            "stdout": lambda: setattr(sys, "stdout", sys.stderr),
+            "thread": lambda: threading.Thread(target=self.spin).start(),
+            "process": self._fork_sleeper,
+        }
+        changes[what]()
+        return what
+
+    def draw(self) -> float:
+        return random.random()
+
+    def fork_and_return(self) -> int:
+        return os.fork() and 1
+
+    def fork_and_hang(self) -> None:
+        self._fork_sleeper()
+        self.spin()
+
+    def fork_and_crash(self) -> None:
+        self._fork_sleeper()
+        os.abort()
+
+    def _fork_sleeper(self) -> None:
+        """A daemon that has left session, parent and group, and holds all descriptors open."""
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                time.sleep(1000)
+            os._exit(0)
+
+
+class Mute(Exception):
+    """Cannot even say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
