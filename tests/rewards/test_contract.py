@@ -86,7 +86,7 @@ def golds(name: str) -> list[Any]:
     path = CASES / f"{name}.json"
     assert path.exists(), f"{name} has no table of cases: add {path.name} to {path.parent}"
     maximum = rewards.find(name).maximum
-    found = [case["ground_truth"] for case in json.loads(path.read_text()) if case["reward"] == maximum]
+    found = [case["ground_truth"] for case in json.loads(path.read_text(encoding="utf-8")) if case["reward"] == maximum]
     assert found, f"no case of {path.name} earns the maximum"
     return found
 
@@ -154,7 +154,8 @@ def test_hostile_text_never_raises(reward: Reward, response: str) -> None:
 def test_extract_takes_linear_time_on_a_megabyte_of_anything(reward: Reward, unit: str) -> None:
     """A generous bound: quadratic work on 50 kB already takes longer than it, linear work on 1 MB far less."""
     for size in (50_000, MEGABYTE):
-        for response in (unit * (size // len(unit)), unit * (size // len(unit) - 10) + " so \\boxed{1}\n#### 1"):
+        many = unit * (size // len(unit) - 10)
+        for response in (many, f"{many} so \\boxed{{1}}\n#### 1", f"<answer>\\boxed{{{many}}}</answer>"):
             began = time.process_time()
             answer = reward.extract(response)
             if reward.where is Where.HERE:
