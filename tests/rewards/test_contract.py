@@ -1,0 +1,176 @@
+"""What every registered two-step reward promises, whoever wrote it.
+
+Ground truths are taken from its table, cases/<name>.json: those of the cases that earn the maximum.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analyzer import rewards
+from analyzer.rewards import BaseReward, Reward, Where
+from analyzer.schema import GoldError, Score, Status
+
+CASES = Path(__file__).parent / "cases"
+MEGABYTE = 1_000_000  # characters; parsing graders may refuse more
+
+HOSTILE = {
+    "empty": "",
+    "blank": " \n\t",
+    "nul": "\x00",
+    "lone_surrogates": "\ud800\\boxed{\udfff}#### \ud800 Answer: \udc00 <answer>\ud800</answer>",
+    "invisible": "\u200f\\boxed{\u200b1\u202e}\u200f",
+    "other_digits": "#### １２ \\boxed{٣} Answer: 1️⃣",
+    "unclosed": "\\boxed{{{ <answer> ```python\n $ \\[ \\(",
+    "closed_first": "}}} </answer> ``` \\boxed{1}}",
+    "list_of_answers": "\\boxed{" + ", ".join(map(str, range(1000))) + "}",
+    "many_boxes": "".join(f"\\boxed{{{n}}}" for n in range(1000)),
+    "code": "Answer: __import__('os').system('true') \\boxed{().__class__.__bases__}",
+}
+
+LONG = {
+    "a": "a",
+    "dollars": "$",
+    "spaces": " ",
+    "newlines": "\n",
+    "numbers": " 1 ",
+    "digits": "7",
+    "commas": "1,",
+    "boxes": "\\boxed{",
+    "closed_boxes": "\\boxed{1}",
+    "open_braces": "{",
+    "close_braces": "}",
+    "open_tags": "<answer>",
+    "close_tags": "</answer>",
+    "empty_tags": "<answer></answer>",
+    "thoughts": "<think>",
+    "marks": "#### ",
+    "hashes": "#",
+    "answers": "Answer: ",
+    "answer_is": "the answer is ",
+    "colons": "answer  :\n",
+    "letters": "(A) ",
+    "letter_words": "A B\n",
+    "text_commands": "\\text{",
+    "fractions": "\\frac",
+    "parentheses": "(",
+    "code_fences": "```",
+    "fences_with_code": "```python\nx\n```\n",
+}
+
+
+def names() -> list[str]:
+    return [name for name in rewards.names() if issubclass(rewards.find(name), Reward)]
+
+
+def built(name: str) -> Reward:
+    cls: type[BaseReward] = rewards.find(name)
+    for library in cls.libraries:
+        try:
+            importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            pytest.skip(f"{name} needs {library}")
+    reward = cls()
+    assert isinstance(reward, Reward)
+    return reward
+
+
+def golds(name: str) -> list[Any]:
+    path = CASES / f"{name}.json"
+    assert path.exists(), f"{name} has no table of cases: add {path.name} to {path.parent}"
+    maximum = rewards.find(name).maximum
+    found = [case["ground_truth"] for case in json.loads(path.read_text(encoding="utf-8")) if case["reward"] == maximum]
+    assert found, f"no case of {path.name} earns the maximum"
+    return found
+
+
+@pytest.fixture(params=names())
+def reward(request: pytest.FixtureRequest) -> Reward:
+    return built(request.param)
+
+
+@pytest.fixture
+def gradable(reward: Reward) -> Reward:
+    """A reward whose `grade` may be called right here on tame input."""
+    if reward.where is Where.SANDBOX:
+        pytest.skip("runs programs in a sandbox: its own tests cover grading")
+    return reward
+
+
+def check_score(score: Score, maximum: float) -> None:
+    assert score.status is Status.OK
+    assert isinstance(score.reward, float)
+    assert math.isfinite(score.reward)
+    assert score.reward <= maximum
+
+
+def test_it_says_what_it_is(reward: Reward) -> None:
+    assert reward.name == reward.name.lower()
+    assert type(reward).__doc__
+    assert reward.expects != Reward.expects
+
+
+def test_a_presented_ground_truth_earns_the_maximum(gradable: Reward) -> None:
+    for gold in golds(gradable.name):
+        gradable.check_gold(gold)
+        answer = gradable.extract(gradable.present(gold))
+        assert answer is not None
+        assert gradable.grade(answer, gold).reward == gradable.maximum, gold
+
+
+def test_no_answer_is_scored_and_earns_less_than_the_maximum(gradable: Reward) -> None:
+    score = gradable.grade(None, golds(gradable.name)[0])
+    check_score(score, gradable.maximum)
+    assert score.reward is not None
+    assert score.reward < gradable.maximum
+
+
+@pytest.mark.parametrize("gold", [None, {}, True])
+def test_a_ground_truth_of_a_wrong_type_is_a_gold_error(reward: Reward, gold: Any) -> None:
+    if reward.where is Where.SANDBOX:
+        pytest.skip("runs programs in a sandbox: its own tests cover grading")
+    with pytest.raises(GoldError):
+        reward.check_gold(gold)
+
+
+@pytest.mark.parametrize("response", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_text_never_raises(reward: Reward, response: str) -> None:
+    answer = reward.extract(response)
+    hash(answer)
+    if reward.where is Where.HERE:
+        check_score(reward.grade(answer, golds(reward.name)[0]), reward.maximum)
+    else:
+        json.dumps(answer)
+
+
+@pytest.mark.parametrize("unit", LONG.values(), ids=LONG)
+def test_extract_takes_linear_time_on_a_megabyte_of_anything(reward: Reward, unit: str) -> None:
+    """A generous bound: quadratic work on 50 kB already takes longer than it, linear work on 1 MB far less."""
+    for size in (50_000, MEGABYTE):
+        many = unit * (size // len(unit) - 10)
+        for response in (many, f"{many} so \\boxed{{1}}\n#### 1", f"<answer>\\boxed{{{many}}}</answer>"):
+            began = time.process_time()
+            answer = reward.extract(response)
+            if reward.where is Where.HERE:
+                check_score(reward.grade(answer, golds(reward.name)[0]), reward.maximum)
+            assert time.process_time() - began < 3
+
+
+def test_order_does_not_change_an_answer(reward: Reward) -> None:
+    responses = [*HOSTILE.values(), *map(reward.present, golds(reward.name))]
+    forward = [reward.extract(response) for response in responses]
+    again = type(reward)()
+    backward = [again.extract(response) for response in reversed(responses)]
+    assert forward == backward[::-1]
+
+
+def test_no_two_rewards_claim_the_same_data_source() -> None:
+    claims = [source for name in rewards.names() for source in rewards.find(name).data_sources]
+    assert sorted(claims) == sorted(set(claims))
