@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from analyzer.buckets import Int8Array
     from analyzer.schema import FloatArray, IntArray
 
-EVEN_WITHIN = 0.05
+EVEN_WITHIN = 0.1
 """Ties are worth a word when they change the size of a quarter by more than this share of the problems."""
 REMEDY = "more responses per problem can tell them apart, --bucketing_strategy pass_rate names what they are instead"
 
