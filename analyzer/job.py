@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import orjson
 
-from analyzer import rewards
 from analyzer.dataset import InputFile
 from analyzer.grading import Limits
 from analyzer.rewards import BaseReward
@@ -14,10 +15,17 @@ from analyzer.tokens import SpecialToken, TokenizerSpec
 
 
 class RewardChoice(NamedTuple):
-    """The reward of a data_source: a name or path that `rewards.build` takes, and its options."""
+    """The reward of a data_source, checked by the driver, as what a worker builds it from."""
 
-    spec: str
-    options: dict[str, Any]
+    name: str  # as the user gave it
+    path: str  # "package.module:Class"
+    options: Mapping[str, Any]  # of its constructor
+
+    def build(self) -> BaseReward:
+        """A fresh reward."""
+        module, _, cls = self.path.partition(":")
+        reward: BaseReward = getattr(importlib.import_module(module), cls)(**self.options)
+        return reward
 
 
 class Job(NamedTuple):
@@ -50,12 +58,12 @@ class Job(NamedTuple):
         """A fresh reward for each data_source; data sources of equal choice share one."""
         built: dict[bytes, BaseReward] = {}
         for choice in self.choices.values():
-            built.setdefault(orjson.dumps(choice, default=list), rewards.build(choice.spec, choice.options))
-        return {name: built[orjson.dumps(choice, default=list)] for name, choice in self.choices.items()}
+            built.setdefault(_key(choice), choice.build())
+        return {name: built[_key(choice)] for name, choice in self.choices.items()}
 
     def dump(self) -> bytes:
         """As JSON."""
-        return orjson.dumps(self._asdict(), default=list)
+        return orjson.dumps(self._asdict(), default=_plain)
 
     @classmethod
     def load(cls, data: bytes) -> Job:
@@ -75,3 +83,11 @@ class Job(NamedTuple):
                 "tokenizer": TokenizerSpec(engine, source, tuple(SpecialToken(*s) for s in specials), digest, trust),
             }
         )
+
+
+def _key(choice: RewardChoice) -> bytes:
+    return orjson.dumps([choice.path, dict(choice.options)])
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else list(value)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,10 +57,10 @@ class Run(NamedTuple):
         """The job.json."""
         return os.path.join(self.folder, "job.json")
 
-    def missing(self, count: int) -> list[int]:
-        """The shards of 0 .. count-1 that are not committed, ascending. A torn or foreign file is not a commit."""
+    def missing(self, wanted: Sequence[int]) -> list[int]:
+        """Those of the wanted shards that are not committed. A torn or foreign file is not a commit."""
         there = set(os.listdir(self.shards_folder))
-        return [shard for shard in range(count) if not self._committed(shard, there)]
+        return [shard for shard in wanted if not self._committed(shard, there)]
 
     def _committed(self, shard: int, there: set[str]) -> bool:
         path = shards.shard_path(self.shards_folder, shard)

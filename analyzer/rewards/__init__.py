@@ -53,6 +53,9 @@ class BaseReward(ABC):
         reward.options = options
         return reward
 
+    def __str__(self) -> str:
+        return self.name
+
     def load(self) -> None:  # noqa: B027 - a hook, most rewards have nothing to load
         """Import the heavy libraries that grading needs. CHILD: runs once, before the first item and off its budget."""
 
@@ -177,12 +180,3 @@ def default_route(data_source: str) -> str | None:
         return patterns[data_source]
     fitting = [pattern for pattern in patterns if fnmatchcase(data_source, pattern)]
     return patterns[max(fitting, key=len)] if fitting else None
-
-
-def build(spec: str, options: Mapping[str, Any]) -> BaseReward:
-    """The reward of that name with its options set. Raises ConfigError for an unknown name or option."""
-    cls = find(spec)
-    try:
-        return cls(**options)
-    except TypeError as error:
-        raise ConfigError(f"the reward {spec!r} does not take these options: {error}") from None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from analyzer import shards
 from analyzer.errors import AnalyzerError
+from analyzer.numbering import Numbering
 from analyzer.shards import EXAMPLES, SourceCount
 
 if TYPE_CHECKING:
@@ -16,46 +16,46 @@ if TYPE_CHECKING:
 
 
 class Merged(NamedTuple):
-    """The scores of all analysed rows, in input order; arrays of shape (rows of the input,)."""
+    """The scores of the analysed rows, in input order; arrays of shape (rollouts,)."""
 
+    codes: NDArray[np.int32]  # the problem of each rollout
     rewards: NDArray[np.float64]  # NaN: not scored
     statuses: NDArray[np.int8]  # position in schema.STATUSES
     tokens: NDArray[np.int32]
-    there: NDArray[np.bool_]  # whether the row is analysed
-    extra: dict[int, str]  # row -> further columns as a JSON object
+    extra: dict[int, str]  # position -> further columns as a JSON object
     sources: dict[str, SourceCount]  # by data_source, sorted
 
 
-def merge_shards(folder: str, count: int, rows: int, kept: Sequence[tuple[int, int]]) -> Merged:
-    """Read shards 0 .. count-1 and put every score at its row.
+def merge_shards(folder: str, total: int, numbering: Numbering) -> Merged:
+    """Read shards 0 .. total-1 and put every score at its row.
 
-    `kept`: the row ranges that must be there. Raises AnalyzerError (a bug, or a damaged cache) where a row is missing
-    or there twice.
+    Raises AnalyzerError (a damaged cache) where a row is missing or there twice.
     """
-    rewards = np.full(rows, np.nan)
-    statuses = np.zeros(rows, dtype=np.int8)
-    tokens = np.zeros(rows, dtype=np.int32)
-    there = np.zeros(rows, dtype=bool)
+    codes = numbering.row_codes()
+    kept = codes >= 0
+    codes = codes[kept]
+    position = np.cumsum(kept) - 1 if not kept.all() else None
+    size = len(codes)
+    rewards, statuses, tokens = np.full(size, np.nan), np.zeros(size, np.int8), np.zeros(size, np.int32)
+    there = np.zeros(size, dtype=bool)
     extra: dict[int, str] = {}
     sources: dict[str, SourceCount] = {}
-    total = 0
-    for shard in range(count):
+    read = 0
+    for shard in range(total):
         path = shards.shard_path(folder, shard)
         scores, footer = shards.read(path), shards.read_footer(path)
-        at = scores.rows
+        at = scores.rows if position is None else position[scores.rows]
         rewards[at], statuses[at], tokens[at], there[at] = scores.rewards, scores.statuses, scores.tokens, True
         extra.update((int(row), text) for row, text in zip(at, scores.extra, strict=False) if text is not None)
-        total += len(at)
+        read += len(at)
         for name, seen in (footer.sources if footer else {}).items():
             sources[name] = _added(sources.get(name), seen)
-    wanted = sum(stop - start for start, stop in kept)
-    complete = sum(int(np.count_nonzero(there[start:stop])) for start, stop in kept)
-    if not total == wanted == complete:
+    if not read == size == int(there.sum()):
         raise AnalyzerError(
-            f"{folder}: {total} scores for {wanted} rows, {complete} of them there; the cache is damaged, "
+            f"{folder}: {read} scores for {size} rollouts, {int(there.sum())} of them there; the cache is damaged, "
             "remove this run with `analyze-rollouts cache` and run again"
         )
-    return Merged(rewards, statuses, tokens, there, extra, dict(sorted(sources.items())))
+    return Merged(codes, rewards, statuses, tokens, extra, dict(sorted(sources.items())))
 
 
 def _added(one: SourceCount | None, other: SourceCount) -> SourceCount:

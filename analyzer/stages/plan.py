@@ -7,13 +7,14 @@ read than is there. The cut depends on the input and the shard size, never on th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analyzer import dataset
 from analyzer.dataset import Dataset, Reader
 from analyzer.errors import InputError
+from analyzer.numbering import Numbering, Shards
 from analyzer.schema import DATA_IDX, DATA_SOURCE, SAMPLE_IDX
 
 if TYPE_CHECKING:
@@ -26,61 +27,6 @@ SHARDS_AIMED_AT = 64
 SHARD_BYTES_MIN = 256 << 10
 SHARD_BYTES_MAX = 16 << 20
 LARGEST_GROUP_AS_SHARD = 128 << 20
-
-
-class Numbering(NamedTuple):
-    """The problems of an input, numbered in order of first appearance, and where their rows are."""
-
-    ids: pa.Array  # data_idx of each analysed problem, (problems,), int64 or string
-    run_starts: Ints  # (runs,) first global row of each run
-    run_codes: Ints  # (runs,) its problem; -1 for one left out by --limit
-    rows: int  # rows of the input
-
-    @property
-    def problems(self) -> int:
-        """Number of problems that are analysed."""
-        return len(self.ids)
-
-    def run_stops(self) -> Ints:
-        """(runs,) the row after each run's last."""
-        return np.append(self.run_starts[1:], self.rows)
-
-    def kept_ranges(self) -> list[tuple[int, int]]:
-        """The row ranges of all analysed problems, ascending and merged."""
-        kept = self.run_codes >= 0
-        return [(int(a), int(b)) for a, b in _merge(self.run_starts[kept], self.run_stops()[kept])]
-
-    def row_codes(self) -> NDArray[np.int32]:
-        """(rows,) int32, the problem of each row, -1 for a row left out."""
-        return np.repeat(self.run_codes.astype(np.int32), self.run_stops() - self.run_starts)
-
-    def together(self) -> bool:
-        """Whether the rows of each problem stand together."""
-        return int(np.count_nonzero(self.run_codes >= 0)) == self.problems
-
-    def order(self) -> Ints:
-        """(problems,) the problems by ascending data_idx: numbers by value, text by code point."""
-        import pyarrow.compute as pc
-
-        return np.asarray(pc.sort_indices(self.ids).to_numpy(), dtype=np.int64)
-
-
-class Shards(NamedTuple):
-    """The rollouts cut into shards of whole problems."""
-
-    offsets: Ints  # (shards + 1,) into ranges
-    ranges: Ints  # (ranges, 2) global rows [start, stop), ascending within a shard
-    amplification: float  # bytes that the shards decode over bytes that they want
-
-    @property
-    def total(self) -> int:
-        """Number of shards."""
-        return len(self.offsets) - 1
-
-    def rows(self) -> Ints:
-        """(shards,) the rollouts of each shard."""
-        sizes = self.ranges[:, 1] - self.ranges[:, 0]
-        return np.add.reduceat(sizes, self.offsets[:-1])
 
 
 def shard_bytes(source: Dataset, weight: float = 1.0) -> int:
@@ -212,14 +158,6 @@ def _amplification(shards: Ints, ranges: Ints, edges: NDArray[np.float64], sizes
     deepest = np.append(pair[order][1:] != pair[order][:-1], True)  # of several ranges in a block, the last one counts
     wanted = (stop - np.maximum(np.repeat(ranges[:, 0], counts), edges[block])) / rows * sizes[block]
     return float(decoded[order][deepest].sum() / max(wanted.sum(), 1.0))
-
-
-def _merge(starts: Ints, stops: Ints) -> Ints:
-    """(ranges, 2) ascending ranges with neighbours joined."""
-    if len(starts) == 0:
-        return np.zeros((0, 2), dtype=np.int64)
-    joined = starts[1:] == stops[:-1]
-    return np.column_stack([starts[np.append(True, ~joined)], stops[np.append(~joined, True)]])
 
 
 # ---------------------------------------------------------------- data sources

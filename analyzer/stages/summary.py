@@ -42,13 +42,13 @@ class SourceReport(NamedTuple):
     seen: SourceCount
 
 
-def status_counts(statuses: NDArray[np.int8], there: NDArray[np.bool_]) -> dict[str, int]:
+def status_counts(statuses: NDArray[np.int8]) -> dict[str, int]:
     """Rollouts by reward_status, those that occur, `ok` first."""
-    counts = np.bincount(statuses[there], minlength=len(STATUSES))
+    counts = np.bincount(statuses, minlength=len(STATUSES))
     return {str(status): int(n) for status, n in zip(STATUSES, counts, strict=True) if n}
 
 
-def unscored_warning(counts: Mapping[str, int]) -> list[str]:
+def unscored_warnings(counts: Mapping[str, int]) -> list[str]:
     """One sentence for each status without a reward: how many, why, and the remedy."""
     total = sum(counts.values())
     return [
@@ -88,6 +88,19 @@ def endings(files: Sequence[InputFile], rows: Sequence[int]) -> list[str]:
         for text in batch.column(0).to_pylist()
     ]
     return [" ".join(text.split())[-_EXAMPLE_LENGTH:] for text in texts]
+
+
+def token_counts(tokens: NDArray[np.int32]) -> dict[str, float]:
+    """Mean, median, 95th percentile and maximum of the response lengths, in tokens."""
+    if len(tokens) == 0:
+        return {}
+    middle, high = np.percentile(tokens, [50, 95], method="nearest")
+    return {
+        "mean": round(float(tokens.sum(dtype=np.int64) / len(tokens)), 3),
+        "median": int(middle),
+        "p95": int(high),
+        "max": int(tokens.max()),
+    }
 
 
 def number(value: float) -> float | None:

@@ -39,12 +39,12 @@ _QUEUED = 2
 
 
 class RowValues(NamedTuple):
-    """What is written beside the input columns; arrays of shape (rows of the input,)."""
+    """What is written beside the input columns; arrays of shape (rollouts,), in input order."""
 
     rewards: NDArray[np.float64]  # NaN: null
     statuses: NDArray[np.int8]
     tokens: NDArray[np.int32]
-    extra: dict[int, str]  # row -> further columns as a JSON object
+    extra: dict[int, str]  # position -> further columns as a JSON object
     buckets: NDArray[np.int8]  # bucket number of the row's problem
 
 
@@ -64,8 +64,10 @@ def write_rollouts(
     by_bucket = _Sink(shape.schema, bucket_paths, lambda table, rows: _split(table, values.buckets[rows], bucket_paths))
     sinks = [everything, by_bucket]
     try:
-        for first, batch in Reader(source.files, None, threads=True).batches(kept):
-            rows = slice(first, first + batch.num_rows)
+        done = 0
+        for _, batch in Reader(source.files, None, threads=True).batches(kept):
+            rows = slice(done, done + batch.num_rows)
+            done = rows.stop
             table = shape.table(batch, rows)
             for sink in sinks:
                 sink.put(table, rows)

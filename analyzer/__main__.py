@@ -1,0 +1,8 @@
+"""python -m analyzer: the command analyze_rollouts."""
+
+import sys
+
+from analyzer.cli import analyze_rollouts
+
+if __name__ == "__main__":
+    sys.exit(analyze_rollouts())

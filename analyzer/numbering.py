@@ -1,0 +1,76 @@
+"""Problems by number and rollouts by shard: the records that the plan makes and later stages follow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+
+
+class Numbering(NamedTuple):
+    """The problems of an input, numbered in order of first appearance, and where their rows are."""
+
+    ids: pa.Array  # data_idx of each analysed problem, (problems,), int64 or string
+    run_starts: Ints  # (runs,) first global row of each run
+    run_codes: Ints  # (runs,) its problem; -1 for one left out by --limit
+    rows: int  # rows of the input
+
+    @property
+    def problems(self) -> int:
+        """Number of problems that are analysed."""
+        return len(self.ids)
+
+    def run_stops(self) -> Ints:
+        """(runs,) the row after each run's last."""
+        return np.append(self.run_starts[1:], self.rows)
+
+    def kept_ranges(self) -> list[tuple[int, int]]:
+        """The row ranges of all analysed problems, ascending and merged."""
+        kept = self.run_codes >= 0
+        return [(int(a), int(b)) for a, b in _merge(self.run_starts[kept], self.run_stops()[kept])]
+
+    def row_codes(self) -> NDArray[np.int32]:
+        """(rows,) int32, the problem of each row, -1 for a row left out."""
+        return np.repeat(self.run_codes.astype(np.int32), self.run_stops() - self.run_starts)
+
+    def together(self) -> bool:
+        """Whether the rows of each problem stand together."""
+        return int(np.count_nonzero(self.run_codes >= 0)) == self.problems
+
+    def order(self) -> Ints:
+        """(problems,) the problems by ascending data_idx: numbers by value, text by code point."""
+        import pyarrow.compute as pc
+
+        return np.asarray(pc.sort_indices(self.ids).to_numpy(), dtype=np.int64)
+
+
+class Shards(NamedTuple):
+    """The rollouts cut into shards of whole problems."""
+
+    offsets: Ints  # (shards + 1,) into ranges
+    ranges: Ints  # (ranges, 2) global rows [start, stop), ascending within a shard
+    amplification: float  # bytes that the shards decode over bytes that they want
+
+    @property
+    def total(self) -> int:
+        """Number of shards."""
+        return len(self.offsets) - 1
+
+    def rows(self) -> Ints:
+        """(shards,) the rollouts of each shard."""
+        sizes = self.ranges[:, 1] - self.ranges[:, 0]
+        return np.add.reduceat(sizes, self.offsets[:-1])
+
+
+def _merge(starts: Ints, stops: Ints) -> Ints:
+    """(ranges, 2) ascending ranges with neighbours joined."""
+    if len(starts) == 0:
+        return np.zeros((0, 2), dtype=np.int64)
+    joined = starts[1:] == stops[:-1]
+    return np.column_stack([starts[np.append(True, ~joined)], stops[np.append(~joined, True)]])

@@ -1,0 +1,67 @@
+"""The pipeline: read -> plan -> score -> merge -> metrics -> bucket -> write -> summary, in that order and one way."""
+
+from __future__ import annotations
+
+import functools
+
+from analyzer import buckets, preparation, report, runs
+from analyzer.config import AnalysisSettings
+from analyzer.executor import Work, run_shards
+from analyzer.outputs import OutputFolder
+from analyzer.progress import Bar, Clock
+from analyzer.result import Result
+from analyzer.stages import merge, metrics, read, score
+
+
+def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
+    """Analyse rollouts; returns None for a --part, which scores its share and writes no outputs.
+
+    Raises the errors of analyzer.errors; `exit_code` of each says how the command ends.
+    """
+    clock = Clock()
+    strategy = buckets.build(settings.bucketing_strategy, settings.seed)
+    cache_dir = settings.cache_dir or runs.default_cache_dir()
+
+    with clock("read"):
+        opened = read.open_input(settings.rollouts, cache_dir)
+    with clock("plan"):
+        prepared = preparation.prepare(settings, opened, cache_dir)
+        outputs = OutputFolder(settings.output_dir, preparation.output_key(settings, prepared))
+        outputs.check(settings.overwrite)
+        run = runs.open_run(cache_dir, prepared.parts)
+        shards = preparation.write_job(run, settings, opened, prepared)
+
+    with clock("score"):
+        wanted = preparation.part_of(settings.part, shards.total)
+        missing = functools.partial(run.missing, wanted)
+        with Bar(shards.rows(), wanted, missing(), progress) as bar:
+            work = Work(score.score_shard, score.end_worker, run.job_path, missing, bar.committed)
+            run_shards(work, preparation.backend_of(settings))
+        read.still_same(opened)
+    if settings.part is not None:
+        return None
+
+    numbering = prepared.numbering
+    with clock("merge"):
+        merged = merge.merge_shards(run.shards_folder, shards.total, numbering)
+    with clock("metrics"):
+        measured = metrics.problem_metrics(merged.codes, merged.rewards, numbering.problems)
+    with clock("bucket"):
+        assignment = buckets.assign(strategy, measured)
+    with clock("write"), outputs.staged() as folder:
+        findings = report.Findings(merged, measured, assignment)
+        summary = report.summarise(settings, opened, prepared, findings)
+        report.write_outputs(folder, opened, numbering, findings, summary)
+        clock.write(folder / "timings.json")
+    return Result(settings.output_dir, summary, settings.max_unscored, bar.scored, bar.reused)
+
+
+def explain(settings: AnalysisSettings) -> list[str]:
+    """The lines of --dry_run or --explain_cache; nothing is scored."""
+    buckets.build(settings.bucketing_strategy, settings.seed)
+    cache_dir = settings.cache_dir or runs.default_cache_dir()
+    opened = read.open_input(settings.rollouts, cache_dir)
+    prepared = preparation.prepare(settings, opened, cache_dir)
+    if settings.explain_cache:
+        return runs.explain(cache_dir, prepared.parts)
+    return report.plan_lines(opened, prepared)

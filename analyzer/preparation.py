@@ -1,0 +1,266 @@
+"""Preparation: what the driver settles before any rollout is scored.
+
+Which reward each data_source gets, whether it can start, which tokenizer counts, what the run is called (its
+fingerprint), and the job that tells the workers all of it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from analyzer import __version__, rewards, runs, scoring, storage, tokens
+from analyzer.config import AnalysisSettings
+from analyzer.dataset import Dataset
+from analyzer.errors import ConfigError
+from analyzer.executor import Backend, usable_cores
+from analyzer.grading import Limits
+from analyzer.job import Job, RewardChoice
+from analyzer.numbering import Numbering, Shards
+from analyzer.rewards import BaseReward, Where
+from analyzer.schema import DATA_SOURCE, ORIGINAL, REWARD
+from analyzer.stages import plan, read, spill
+from analyzer.stages.read import Input
+from analyzer.stages.score import needed_columns
+
+SHARD_WEIGHT = {Where.HERE: 1.0, Where.CHILD: 16.0, Where.SANDBOX: 256.0}
+"""How much smaller shards are where a rollout costs more; a shard is seconds to a minute of work."""
+
+COUNTING_LIBRARIES = ("gigatoken", "tokenizers", "transformers")
+
+
+class Prepared(NamedTuple):
+    """All that is settled before the first rollout is scored."""
+
+    numbering: Numbering
+    sources: dict[str, int]  # rollouts by data_source; empty where the rewards come with the input
+    choices: dict[str, RewardChoice]  # by data_source
+    rewards: dict[str, BaseReward]  # by data_source
+    gold_column: str | None
+    keep_rewards: bool
+    shards: Shards
+    tokenizer: tokens.TokenizerSpec
+    parts: dict[str, Any]  # of the fingerprint
+
+
+def prepare(settings: AnalysisSettings, opened: Input, cache_dir: str) -> Prepared:
+    """Settle everything. Raises ConfigError, InputError, TokenizerError or RewardError before any work."""
+    dataset = opened.dataset
+    keep = REWARD in dataset.schema.names and not settings.rescore
+    numbering = plan.number_problems(dataset, settings.limit)
+    sources = {} if keep else count_sources(settings, dataset, numbering)
+    built = choose_rewards(settings, sources)
+    gold_column = None if keep else find_gold_column(settings, dataset, built)
+    weight = max((SHARD_WEIGHT[reward.where] for reward in built.values()), default=1.0)
+    target_bytes = plan.shard_bytes(dataset, weight)
+    shards = plan.cut_shards(dataset, numbering, target_bytes)
+    start_rewards(built, limits_of(settings))
+    folder = Path(cache_dir) / "tokenizers"
+    with storage.storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = tokens.prepare(settings.model_path, settings.trust_remote_code, str(folder), read.sample_texts(opened))
+    choices = {name: choice_of(settings, name, reward) for name, reward in built.items()}
+    parts = {
+        "analyzer": __version__,
+        "scoring_code": scoring_code_digest(),
+        "input": opened.identity,
+        "limit": settings.limit,
+        "reward_fn_key": settings.reward_fn_key,
+        "data_source": settings.data_source,
+        "keep_rewards": keep,
+        "rewards": {name: _described(reward, choices[name]) for name, reward in built.items()},
+        "limits": limits_of(settings)._asdict(),
+        "tokenizer": tokenizer.digest,
+        "libraries": library_versions(built.values()),
+        "shard_bytes": target_bytes,
+    }
+    return Prepared(numbering, sources, choices, built, gold_column, keep, shards, tokenizer, parts)
+
+
+def limits_of(settings: AnalysisSettings) -> Limits:
+    """What the grading of one rollout may use."""
+    return Limits(cpu_seconds=settings.reward_timeout, memory_bytes=int(settings.reward_memory * (1 << 30)))
+
+
+# ---------------------------------------------------------------- rewards
+
+
+def count_sources(settings: AnalysisSettings, dataset: Dataset, numbering: Numbering) -> dict[str, int]:
+    """Rollouts by data_source. Raises ConfigError where the data has none and none is given."""
+    if DATA_SOURCE in dataset.schema.names and not settings.data_source:
+        return plan.count_sources(dataset, numbering)
+    name = settings.data_source or ("(all)" if settings.reward_fn else None)
+    if name is None:
+        raise ConfigError(
+            f"there is no column {DATA_SOURCE!r} to choose a reward by; name the data source with --data_source, "
+            "or the reward with --reward_fn"
+        )
+    return {name: sum(stop - start for start, stop in numbering.kept_ranges())}
+
+
+def choose_rewards(settings: AnalysisSettings, sources: Mapping[str, int]) -> dict[str, BaseReward]:
+    """The reward of each data_source. Raises ConfigError that lists all sources without one."""
+    if settings.reward_fn:
+        reward = rewards.build(settings.reward_fn, settings.reward_kwargs or {})
+        return dict.fromkeys(sources, reward)
+    if settings.reward_kwargs:
+        raise ConfigError("--reward_kwargs are the options of --reward_fn, which is not given")
+    routes = settings.reward_routes or {}
+    chosen: dict[str, BaseReward] = {}
+    for source in sources:
+        route = next((routes[pattern] for pattern in routes if fnmatchcase(source, pattern)), None)
+        spec, options = _route(route) if route is not None else (rewards.default_route(source), {})
+        if spec is not None:
+            chosen[source] = _built(spec, tuple(sorted(options.items())))
+    unknown = [f"{name!r} ({count} rollouts)" for name, count in sources.items() if name not in chosen]
+    if unknown:
+        raise ConfigError(
+            f"no reward is known for data source {', '.join(unknown)}; choose one with --reward_fn NAME "
+            f"(there are: {', '.join(rewards.names())}; or your own as file.py:function), "
+            "or for each data source with reward_routes in --config"
+        )
+    return chosen
+
+
+@functools.cache
+def _built(spec: str, options: tuple[tuple[str, Any], ...]) -> BaseReward:
+    return rewards.build(spec, dict(options))
+
+
+def _route(route: Any) -> tuple[str, dict[str, Any]]:
+    if isinstance(route, str):
+        return route, {}
+    if isinstance(route, Mapping) and isinstance(route.get("name"), str) and set(route) <= {"name", "options"}:
+        return route["name"], dict(route.get("options") or {})
+    raise ConfigError(f"reward_routes: {route!r} is neither a reward's name nor {{name: ..., options: {{...}}}}")
+
+
+def start_rewards(built: Mapping[str, BaseReward], limits: Limits) -> None:
+    """Load every reward once as scoring will. Raises RewardError for one that cannot start."""
+    for reward in {id(reward): reward for reward in built.values()}.values():
+        scorer = scoring.Scorer(reward, limits)
+        try:
+            scorer.start()
+        finally:
+            scorer.close()
+
+
+def find_gold_column(settings: AnalysisSettings, dataset: Dataset, built: Mapping[str, BaseReward]) -> str | None:
+    """The column of the reward information; None where no reward needs one. Raises InputError for a missing one."""
+    column = ORIGINAL + settings.reward_fn_key
+    if column in dataset.schema.names:
+        return column
+    if settings.reward_fn_key in dataset.schema.names:
+        return settings.reward_fn_key
+    if all(isinstance(reward, rewards.WholeReward) and reward.needs_columns for reward in built.values()):
+        return None
+    raise read.missing_column(column, dataset.schema, settings.rollouts)
+
+
+def choice_of(settings: AnalysisSettings, source: str, reward: BaseReward) -> RewardChoice:
+    """What a worker builds the reward from."""
+    return RewardChoice(settings.reward_fn or reward.name, scoring.target_of(reward).path, reward.options)
+
+
+def _described(reward: BaseReward, choice: RewardChoice) -> dict[str, Any]:
+    source = getattr(reward, "source", None)
+    return {"path": choice.path, **(source() if source else {"options": dict(reward.options)})}
+
+
+# ---------------------------------------------------------------- fingerprint
+
+
+def library_versions(used: Sequence[BaseReward] | Any) -> dict[str, str]:
+    """Versions of the libraries that can change a reward or a count, and of Python."""
+    names = {*COUNTING_LIBRARIES, *(name for reward in used for name in reward.libraries)}
+    versions = {"python": platform.python_version()}
+    for name in sorted(names):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "none"
+    return versions
+
+
+@functools.cache
+def scoring_code_digest() -> str:
+    """sha256 of the code that makes rewards, so that a cache never outlives a change of it."""
+    package = Path(__file__).parent
+    files = sorted([*package.glob("rewards/**/*.py"), *package.glob("grading/**/*.py"), package / "scoring.py"])
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def output_key(settings: AnalysisSettings, prepared: Prepared) -> str:
+    """What the outputs depend on: the run, and the settings that come after scoring."""
+    after = {"strategy": settings.bucketing_strategy, "seed": settings.seed, "max_unscored": settings.max_unscored}
+    return runs.fingerprint({**prepared.parts, "outputs": after})
+
+
+# ---------------------------------------------------------------- execution
+
+
+def backend_of(settings: AnalysisSettings) -> Backend:
+    """Where the shards are scored. Raises ConfigError for a number of jobs that makes no sense."""
+    n_jobs = usable_cores() if settings.n_jobs is None else settings.n_jobs
+    if n_jobs < 1:
+        raise ConfigError(f"--n_jobs {n_jobs}: must be 1 or more (leave it out for all usable cores)")
+    return Backend(settings.backend, n_jobs, settings.dask_scheduler, settings.ray_address)
+
+
+def part_of(part: str | None, shards: int) -> list[int]:
+    """The shards of --part I/N: every N-th from the I-th; all without it. Raises ConfigError."""
+    if part is None:
+        return list(range(shards))
+    match = re.fullmatch(r"([0-9]+)/([0-9]+)", part)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise ConfigError(f"--part {part}: must be I/N with 1 <= I <= N, as 3/16")
+    return list(range(int(match[1]) - 1, shards, int(match[2])))
+
+
+# ---------------------------------------------------------------- job
+
+
+def write_job(run: runs.Run, settings: AnalysisSettings, opened: Input, prepared: Prepared) -> Shards:
+    """Write what the workers read, spilling scattered rollouts first; returns the shards of what they read.
+
+    The same run writes the same bytes, whoever writes them.
+    """
+    folder = Path(run.folder)
+    job = Job(
+        fingerprint=run.fingerprint,
+        shards_folder=run.shards_folder,
+        input=opened.dataset.files,
+        source=opened.dataset.files,
+        spilled=False,
+        together=prepared.numbering.together(),
+        offsets=str(folder / "offsets.npy"),
+        ranges=str(folder / "ranges.npy"),
+        gold_column=prepared.gold_column,
+        data_source=next(iter(prepared.sources), None) if settings.data_source or len(prepared.sources) == 1 else None,
+        choices=prepared.choices,
+        keep_rewards=prepared.keep_rewards,
+        limits=limits_of(settings),
+        tokenizer=prepared.tokenizer,
+    )
+    shards = prepared.shards
+    if shards.amplification > spill.WORTHWHILE:
+        columns = needed_columns(job, opened.dataset.schema.names)
+        source, shards = spill.spill(opened.dataset, prepared.numbering, shards, columns, str(folder / "spill"))
+        job = job._replace(source=source, spilled=True)
+    for path, array in ((job.offsets, shards.offsets), (job.ranges, shards.ranges)):
+        with storage.atomic_path(path) as temporary, open(temporary, "xb") as file:
+            np.save(file, array)
+    storage.write_bytes(run.job_path, job.dump())
+    return shards

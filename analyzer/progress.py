@@ -1,0 +1,74 @@
+"""How far a run is, on stderr, and how long its stages took."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Clock:
+    """Wall-clock seconds of each stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._start = time.perf_counter()
+
+    @contextlib.contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = round(time.perf_counter() - start, 3)
+
+    def write(self, path: Path) -> None:
+        """Write the stages that are over and the whole so far, in seconds, as JSON."""
+        seconds = self.seconds | {"total": round(time.perf_counter() - self._start, 3)}
+        path.write_text(json.dumps({"seconds": seconds}, indent=2) + "\n")
+
+
+class Bar:
+    """A tqdm bar that counts rollouts; says so when scores are reused."""
+
+    def __init__(self, rows: NDArray[np.int64], wanted: Sequence[int], missing: Sequence[int], shown: bool) -> None:
+        """`rows`: the rollouts of each shard, (shards,)."""
+        from tqdm import tqdm
+
+        self._rows = rows
+        self.scored = int(rows[list(missing)].sum())
+        self.reused = int(rows[list(wanted)].sum()) - self.scored
+        if shown and self.reused:
+            left = f"{self.scored} are left to score" if self.scored else "nothing is scored again"
+            print(f"{self.reused} rollouts are scored already; {left}", file=sys.stderr)
+        self._bar = tqdm(
+            total=self.scored + self.reused,
+            initial=self.reused,
+            unit=" rollouts",
+            unit_scale=True,
+            desc="scoring",
+            file=sys.stderr,
+            disable=not shown or not self.scored,
+            mininterval=0.1 if sys.stderr.isatty() else 10.0,
+        )
+
+    def committed(self, shard: int) -> None:
+        """One shard more is done."""
+        self._bar.update(int(self._rows[shard]))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()

@@ -1,0 +1,132 @@
+"""The report: the summary put together, and all outputs written as one set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from analyzer import buckets
+from analyzer.buckets import Assignment
+from analyzer.config import AnalysisSettings
+from analyzer.numbering import Numbering
+from analyzer.outputs import SUMMARY
+from analyzer.preparation import Prepared
+from analyzer.schema import Metrics
+from analyzer.stages import metrics, summary, write
+from analyzer.stages.merge import Merged
+from analyzer.stages.read import Input
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Findings(NamedTuple):
+    """What a run found out: of each rollout, of each problem, and the bucket of each problem."""
+
+    merged: Merged
+    metrics: Metrics
+    assignment: Assignment
+
+
+def summarise(settings: AnalysisSettings, opened: Input, prepared: Prepared, findings: Findings) -> dict[str, Any]:
+    """summary.json as a dict: a pure function of the input and the settings."""
+    merged, measured, assignment = findings
+    overall = metrics.overall_metrics(measured)
+    statuses = summary.status_counts(merged.statuses)
+    sources = {
+        name: summary.SourceReport(str(prepared.rewards[name]), prepared.rewards[name].expects, seen)
+        for name, seen in merged.sources.items()
+    }
+    warnings = [
+        *summary.unscored_warnings(statuses),
+        *summary.low_warnings(sources, overall.mean_pass_rate, opened.dataset.files),
+        *assignment.warnings,
+    ]
+    return {
+        "total_problems": prepared.numbering.problems,
+        "total_rollouts": len(merged.codes),
+        "bucketing_strategy": settings.bucketing_strategy,
+        "bucket_distribution": assignment.sizes(),
+        "overall_metrics": {
+            "mean_pass_rate": summary.number(overall.mean_pass_rate),
+            "mean_reward": summary.number(overall.mean_reward),
+            "mean@5": summary.number(overall.mean_at_5),
+        },
+        "reward_status": statuses,
+        "data_sources": {
+            name: {
+                "reward": source.reward,
+                "rollouts": source.seen.rows,
+                "answer_found": round(source.seen.found / max(source.seen.rows, 1), 6),
+            }
+            for name, source in sources.items()
+        },
+        "response_tokens": summary.token_counts(merged.tokens),
+        "settings": {
+            "reward_fn_key": settings.reward_fn_key,
+            "limit": settings.limit,
+            "seed": settings.seed,
+            "max_unscored": settings.max_unscored,
+            "reward_timeout": settings.reward_timeout,
+            "reward_memory": settings.reward_memory,
+            "rewards_from_input": prepared.keep_rewards,
+            "rewards": prepared.parts["rewards"],
+        },
+        "versions": {"rollout-analyzer": prepared.parts["analyzer"], **prepared.parts["libraries"]},
+        "warnings": warnings,
+    }
+
+
+def write_outputs(folder: Path, opened: Input, numbering: Numbering, findings: Findings, said: dict[str, Any]) -> None:
+    """Write every output file of a run to an empty folder; `said` is the summary."""
+    merged, measured, assignment = findings
+    names, positions = _named(assignment)
+    order = numbering.order()
+    values = write.RowValues(
+        merged.rewards, merged.statuses, merged.tokens, merged.extra, positions[merged.codes].astype(np.int8)
+    )
+    write.write_rollouts(
+        opened.dataset,
+        numbering.kept_ranges(),
+        values,
+        str(folder / "rollouts_with_rewards.parquet"),
+        [str(folder / f"rollouts_{name}.parquet") for name in names],
+    )
+    ids = numbering.ids.to_pylist()
+    write.write_metrics(str(folder / "problem_metrics.json"), ids, measured, order)
+    write.write_metrics_table(
+        str(folder / "problem_metrics.parquet"), numbering.ids, measured, [names[at] for at in positions], order
+    )
+    members = ((name, [ids[p] for p in order[positions[order] == at]]) for at, name in enumerate(names))
+    write.write_buckets(str(folder / "problem_buckets.json"), members)
+    (folder / SUMMARY).write_bytes(orjson.dumps(said, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+def _named(assignment: Assignment) -> tuple[list[str], NDArray[np.int8]]:
+    """Bucket names with `unscored` last where there are such problems, and the (problems,) position of each."""
+    names = list(assignment.sizes())
+    positions = assignment.positions
+    if buckets.UNSCORED in names:
+        positions = np.where(positions < 0, names.index(buckets.UNSCORED), positions).astype(np.int8)
+    return names, positions
+
+
+def plan_lines(opened: Input, prepared: Prepared) -> list[str]:
+    """What --dry_run prints: files, rows, problems, shards, data sources and the reward of each."""
+    rows = sum(stop - start for start, stop in prepared.numbering.kept_ranges())
+    lines = [
+        f"Files: {len(opened.paths)}",
+        f"Rollouts: {rows}",
+        f"Problems: {prepared.numbering.problems}",
+        f"Shards: {prepared.shards.total}",
+        f"Tokenizer: {prepared.tokenizer.engine} counts",
+    ]
+    if prepared.keep_rewards:
+        return [*lines, "Rewards: those of the input are kept (--rescore scores anew)"]
+    lines.append("Data sources:")
+    for name, count in prepared.sources.items():
+        lines.append(f"  {name}: {count} rollouts, reward {prepared.rewards[name]}")
+    return lines

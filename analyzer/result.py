@@ -1,0 +1,55 @@
+"""The result of an analysis, for those who call it from Python."""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from analyzer.errors import EXIT_OK, EXIT_UNSCORED
+from analyzer.schema import Status
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run found; the DataFrames are read from its outputs when they are asked for."""
+
+    output_dir: str
+    summary: dict[str, Any]  # as in summary.json
+    max_unscored: float
+    scored: int  # rollouts scored by this call
+    reused: int  # rollouts whose scores an earlier run had committed
+
+    @property
+    def unscored_share(self) -> float:
+        """The share of rollouts without a reward, 0 to 1."""
+        counts: dict[str, int] = self.summary["reward_status"]
+        return 1 - counts.get(Status.OK, 0) / max(sum(counts.values()), 1)
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 3 where more rollouts than --max_unscored have no reward."""
+        return EXIT_UNSCORED if self.unscored_share > self.max_unscored else EXIT_OK
+
+    @functools.cached_property
+    def problems(self) -> pd.DataFrame:
+        """One row per problem, ascending by data_idx: data_idx, bucket and the metrics (columns of the README)."""
+        return self._frame("problem_metrics.parquet")
+
+    @functools.cached_property
+    def rollouts(self) -> pd.DataFrame:
+        """One row per rollout in input order: the input's columns with reward, reward_status, response_tokens."""
+        return self._frame("rollouts_with_rewards.parquet")
+
+    def bucket(self, name: str) -> pd.DataFrame:
+        """The rollouts of one bucket."""
+        return self._frame(f"rollouts_{name}.parquet")
+
+    def _frame(self, name: str) -> pd.DataFrame:
+        import pandas as pd
+
+        return pd.read_parquet(os.path.join(self.output_dir, name))

@@ -1,0 +1,116 @@
+"""spill: one pass that brings scattered rollouts together, for inputs whose shards would be read many times over.
+
+Rows go to a file per shard (or per few shards), with the columns that scoring reads and the row number in the input.
+Memory is bounded by BUFFER_BYTES and a few record batches, whatever the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyzer import dataset, storage
+from analyzer.dataset import Dataset, InputFile, Reader
+from analyzer.numbering import Numbering, Shards
+from analyzer.windows import ROW
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from numpy.typing import NDArray
+
+WORTHWHILE = 2.0  # read amplification above which the pass pays
+BUFFER_BYTES = 128 << 20
+MAX_FILES = 256
+
+
+def spill(
+    source: Dataset, numbering: Numbering, shards: Shards, columns: Sequence[str], folder: str
+) -> tuple[tuple[InputFile, ...], Shards]:
+    """Write the analysed rows to `folder`, a file for each shard or few shards; returns the files and their shards.
+
+    Where the folder is there already, from an earlier call or another driver, it is taken as it is.
+    """
+    target = Path(folder)
+    if not target.is_dir():
+        with storage.atomic_folder(target) as temporary:
+            _write(source, numbering, shards, columns, Path(temporary))
+    files = tuple(dataset.describe(str(path))[0] for path in sorted(target.glob("part-*.parquet")))
+    stops = np.cumsum([file.rows for file in files]).astype(np.int64)
+    ranges = np.column_stack([np.append(0, stops[:-1]), stops]).astype(np.int64)
+    return files, Shards(np.arange(len(files) + 1), ranges, 1.0)
+
+
+def _write(source: Dataset, numbering: Numbering, shards: Shards, columns: Sequence[str], folder: Path) -> None:
+    import pyarrow as pa
+
+    parts = min(shards.total, MAX_FILES)
+    schema = pa.schema([pa.field(ROW, pa.int64()), *(source.schema.field(name) for name in columns)])
+    files = _Files(folder, parts, schema)
+    part_of = _Lookup(shards, parts)
+    try:
+        for first, batch in Reader(source.files, list(columns), threads=True).batches(numbering.kept_ranges()):
+            rows = np.arange(first, first + batch.num_rows)
+            part = part_of(rows)
+            order = np.argsort(part, kind="stable")
+            arrays = {name: batch.column(name) for name in columns} | {ROW: pa.array(rows)}
+            table = pa.table([arrays[name] for name in schema.names], schema=schema).take(pa.array(order))
+            files.add(table, part[order])
+    finally:
+        files.close()
+
+
+class _Lookup:
+    """Row number -> part."""
+
+    def __init__(self, shards: Shards, parts: int) -> None:
+        shard = np.repeat(np.arange(shards.total), np.diff(shards.offsets))
+        order = np.argsort(shards.ranges[:, 0])
+        self._starts = shards.ranges[order, 0]
+        self._parts = shard[order] * parts // shards.total
+
+    def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        found: NDArray[np.int64] = self._parts[np.searchsorted(self._starts, rows, side="right") - 1]
+        return found
+
+
+class _Files:
+    """The part files. All are flushed together: a slice kept for one part would keep its whole batch in memory."""
+
+    def __init__(self, folder: Path, parts: int, schema: pa.Schema) -> None:
+        import pyarrow.parquet as pq
+
+        self._writers: list[pq.ParquetWriter] = [
+            pq.ParquetWriter(folder / f"part-{part:05d}.parquet", schema, compression="lz4", use_dictionary=False)
+            for part in range(parts)
+        ]
+        self._held: list[list[pa.Table]] = [[] for _ in range(parts)]
+        self._bytes = 0
+
+    def add(self, table: pa.Table, part: NDArray[np.int64]) -> None:
+        """Rows sorted by part."""
+        edges = np.flatnonzero(np.append(True, part[1:] != part[:-1]))
+        for start, stop in zip(edges, np.append(edges[1:], len(part)), strict=True):
+            self._held[int(part[start])].append(table.slice(int(start), int(stop - start)))
+        self._bytes += table.nbytes
+        if self._bytes >= BUFFER_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what is held and the footers."""
+        self._flush()
+        for writer in self._writers:
+            writer.close()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        for writer, held in zip(self._writers, self._held, strict=True):
+            if held:
+                table = pa.concat_tables(held).combine_chunks()
+                writer.write_table(table, row_group_size=table.num_rows)
+                held.clear()
+        self._bytes = 0
