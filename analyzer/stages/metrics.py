@@ -5,9 +5,9 @@ One record, the problem with rewards 1, 0, 0 and one rollout that could not be s
     num_samples 4, num_scored 3, mean@1 1.0, mean@3 0.333, mean@5 0.333, pass_rate 0.333 (between 0.25 and 0.5)
 
 Every mean is the exact mean rounded once, so it depends neither on the order of the rollouts nor on their number:
-twenty rewards of 0.9 and five of them have the same mean to the last bit (a running sum in floating point gives
-0.8999999999999997 and 0.9), mean@k never rises with k, and problems with equal evidence compare as equal when they
-are put in buckets.
+five rewards of 0.9 and eight of them have the same mean to the last bit (a running sum in floating point gives 0.9 and
+0.9000000000000001), mean@k never rises with k, and problems with equal evidence compare as equal when they are put in
+buckets.
 """
 
 from __future__ import annotations
@@ -41,15 +41,14 @@ def problem_metrics(codes: NDArray[np.integer], rewards: FloatArray, problems: i
     """The metrics of each problem.
 
     codes: the problem of each rollout, 0 .. problems-1, in any order; shape (rollouts,).
-    rewards: finite, NaN where the rollout is not scored; shape (rollouts,).
+    rewards: NaN where the rollout is not scored, else finite and below 1e150 in size; shape (rollouts,).
     Raises ValueError for a code that is negative or not below `problems`.
     """
     num_samples = _count(codes, problems)
     scored = ~np.isnan(rewards)
     if not scored.all():
         codes, rewards = codes[scored], rewards[scored]
-    if not (codes[1:] >= codes[:-1]).all():
-        rewards = rewards[np.argsort(codes)]
+    rewards = _grouped(codes, rewards)
     num_scored = _count(codes, problems)
     starts = np.cumsum(num_scored) - num_scored  # (problems,) where a problem's rewards begin
 
@@ -98,6 +97,20 @@ def _count(codes: NDArray[np.integer], problems: int) -> IntArray:
     if len(counts) > problems:
         raise ValueError(f"a problem is numbered {len(counts) - 1}, but there are {problems}")
     return counts
+
+
+def _grouped(codes: NDArray[np.integer], rewards: FloatArray) -> FloatArray:
+    """The rewards problem after problem, as the codes ascend."""
+    if (codes[1:] >= codes[:-1]).all():
+        return rewards
+    # Sorting row numbers packed below their codes takes half the time of argsort; both together have far under 63 bits.
+    bits = len(codes).bit_length()
+    packed = codes.astype(np.int64) << bits
+    packed |= np.arange(len(codes))
+    packed.sort()
+    packed &= (1 << bits) - 1
+    grouped: FloatArray = rewards[packed]
+    return grouped
 
 
 def _share(part: IntArray, whole: IntArray, otherwise: float) -> FloatArray:
