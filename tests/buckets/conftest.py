@@ -16,13 +16,13 @@ from analyzer.schema import Metrics
 from analyzer.stages.metrics import problem_metrics
 
 Rewards = Sequence[Sequence[float | None]]
-HERE = Path(__file__).resolve().parent
+CASES = Path(__file__).resolve().parent / "cases"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that takes `case` runs once for each case of the table beside its file: test_x.py, x.json."""
+    """A test that takes `case` runs once for each case of its table: test_x.py, cases/x.json."""
     if "case" in metafunc.fixturenames:
-        table = HERE / f"{Path(metafunc.definition.path).stem.removeprefix('test_')}.json"
+        table = CASES / f"{Path(metafunc.definition.path).stem.removeprefix('test_')}.json"
         cases = json.loads(table.read_text(encoding="utf-8"))
         metafunc.parametrize("case", cases, ids=[case["id"] for case in cases])
 

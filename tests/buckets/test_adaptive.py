@@ -1,4 +1,4 @@
-"""adaptive: its table of cases, adaptive.json, and what KMeans could get wrong."""
+"""adaptive: its table of cases, cases/adaptive.json, and what KMeans could get wrong."""
 
 from __future__ import annotations
 

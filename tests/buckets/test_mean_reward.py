@@ -1,4 +1,4 @@
-"""mean_reward: its table of cases, mean_reward.json."""
+"""mean_reward: its table of cases, cases/mean_reward.json."""
 
 from __future__ import annotations
 

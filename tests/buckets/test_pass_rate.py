@@ -1,4 +1,4 @@
-"""pass_rate: its table of cases, pass_rate.json."""
+"""pass_rate: its table of cases, cases/pass_rate.json."""
 
 from __future__ import annotations
 

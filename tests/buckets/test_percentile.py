@@ -1,4 +1,4 @@
-"""percentile: its table of cases, percentile.json."""
+"""percentile: its table of cases, cases/percentile.json."""
 
 from __future__ import annotations
 
