@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup check format test
+.PHONY: setup demo check format test
 
 setup: $(STAMP)
 
@@ -14,6 +14,18 @@ $(STAMP): setup.cfg constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
+
+demo: $(STAMP)
+	$(BIN)/python scripts/analyze_rollouts.py --rollouts examples/sample/rollouts.parquet \
+	    --model_path examples/sample/tokenizer --output_dir demo_output --overwrite
+	@echo
+	@echo "The outputs are in demo_output/:"
+	@echo "  problem_buckets.json             which problems are hard, medium-hard, medium-easy, easy"
+	@echo "  problem_metrics.json             pass rate, mean@k, ... of each problem (.parquet for DataFrames)"
+	@echo "  rollouts_hard.parquet, ...       the rollouts of each bucket, ready to train on"
+	@echo "  rollouts_with_rewards.parquet    every rollout with its reward and why it has one or none"
+	@echo "  summary.json                     the block above with settings, versions and the audit"
+	@echo "Next: README.md, or another strategy: $(BIN)/python scripts/analyze_rollouts.py --config configs/adaptive.yaml"
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

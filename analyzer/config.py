@@ -55,6 +55,7 @@ class AnalysisSettings:
     limit: int | None = option("analyse the first N problems only", None)
     seed: int = option("seed of clustering and of samples", 42)
     trust_remote_code: bool = option("run tokenizer code that comes with the model", False)
+    audit: bool = option("compare the reward with a second grader on a sample of the rollouts", False)
     max_unscored: float = option("share of rollouts without a reward above which the run exits with 3", 0.01)
     rescore: bool = option("score rollouts anew that already have a reward", False)
     backend: str = option("where shards are scored", "loky", ("loky", "dask", "ray", "sequential"))

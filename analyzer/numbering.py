@@ -35,6 +35,13 @@ class Numbering(NamedTuple):
         kept = self.run_codes >= 0
         return [(int(a), int(b)) for a, b in _merge(self.run_starts[kept], self.run_stops()[kept])]
 
+    def positions(self, rows: Ints) -> Ints:
+        """Places of global rows, all analysed, among the analysed rows."""
+        ranges = np.array(self.kept_ranges(), dtype=np.int64)
+        before = np.append(0, np.cumsum(ranges[:, 1] - ranges[:, 0]))
+        at = np.searchsorted(ranges[:, 0], rows, side="right") - 1
+        return np.asarray(before[at] + rows - ranges[at, 0], dtype=np.int64)
+
     def row_codes(self) -> NDArray[np.int32]:
         """(rows,) int32, the problem of each row, -1 for a row left out."""
         return np.repeat(self.run_codes.astype(np.int32), self.run_stops() - self.run_starts)

@@ -48,8 +48,10 @@ def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
         measured = metrics.problem_metrics(merged.codes, merged.rewards, numbering.problems)
     with clock("bucket"):
         assignment = buckets.assign(strategy, measured)
+    with clock("audit"):
+        audited = report.audit_rewards(settings, opened, prepared, merged)
     with clock("write"), outputs.staged() as folder:
-        findings = report.Findings(merged, measured, assignment)
+        findings = report.Findings(merged, measured, assignment, audited)
         summary = report.summarise(settings, opened, prepared, findings)
         report.write_outputs(folder, opened, numbering, findings, summary)
         clock.write(folder / "timings.json")

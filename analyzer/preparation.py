@@ -42,6 +42,7 @@ class Prepared(NamedTuple):
     """All that is settled before the first rollout is scored."""
 
     numbering: Numbering
+    by_column: bool  # the data_source is read from the data, not given
     sources: dict[str, int]  # rollouts by data_source; empty where the rewards come with the input
     choices: dict[str, RewardChoice]  # by data_source
     rewards: dict[str, BaseReward]  # by data_source
@@ -57,6 +58,7 @@ def prepare(settings: AnalysisSettings, opened: Input, cache_dir: str) -> Prepar
     dataset = opened.dataset
     keep = REWARD in dataset.schema.names and not settings.rescore
     numbering = plan.number_problems(dataset, settings.limit)
+    by_column = DATA_SOURCE in dataset.schema.names and settings.data_source is None
     sources = {} if keep else count_sources(settings, dataset, numbering)
     built = choose_rewards(settings, sources)
     gold_column = None if keep else find_gold_column(settings, dataset, built)
@@ -83,7 +85,7 @@ def prepare(settings: AnalysisSettings, opened: Input, cache_dir: str) -> Prepar
         "libraries": library_versions(built.values()),
         "shard_bytes": target_bytes,
     }
-    return Prepared(numbering, sources, choices, built, gold_column, keep, shards, tokenizer, parts)
+    return Prepared(numbering, by_column, sources, choices, built, gold_column, keep, shards, tokenizer, parts)
 
 
 def limits_of(settings: AnalysisSettings) -> Limits:
@@ -204,7 +206,8 @@ def scoring_code_digest() -> str:
 
 def output_key(settings: AnalysisSettings, prepared: Prepared) -> str:
     """What the outputs depend on: the run, and the settings that come after scoring."""
-    after = {"strategy": settings.bucketing_strategy, "seed": settings.seed, "max_unscored": settings.max_unscored}
+    names = ("bucketing_strategy", "seed", "max_unscored", "audit")
+    after = {name: getattr(settings, name) for name in names}
     return runs.fingerprint({**prepared.parts, "outputs": after})
 
 
@@ -248,7 +251,7 @@ def write_job(run: runs.Run, settings: AnalysisSettings, opened: Input, prepared
         offsets=str(folder / "offsets.npy"),
         ranges=str(folder / "ranges.npy"),
         gold_column=prepared.gold_column,
-        data_source=next(iter(prepared.sources), None) if settings.data_source or len(prepared.sources) == 1 else None,
+        data_source=None if prepared.by_column else next(iter(prepared.sources), None),
         choices=prepared.choices,
         keep_rewards=prepared.keep_rewards,
         limits=limits_of(settings),

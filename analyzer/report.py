@@ -8,19 +8,28 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import orjson
 
-from analyzer import buckets
+from analyzer import buckets, rewards
 from analyzer.buckets import Assignment
 from analyzer.config import AnalysisSettings
 from analyzer.numbering import Numbering
 from analyzer.outputs import SUMMARY
-from analyzer.preparation import Prepared
+from analyzer.preparation import Prepared, limits_of
 from analyzer.schema import Metrics
-from analyzer.stages import metrics, summary, write
+from analyzer.stages import audit, metrics, summary, write
+from analyzer.stages.audit import GoldAudit, SecondOpinion
 from analyzer.stages.merge import Merged
 from analyzer.stages.read import Input
+from analyzer.tokens import TokenCounter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+class Audit(NamedTuple):
+    """What the audit found, by data_source."""
+
+    golds: dict[str, GoldAudit]
+    opinions: dict[str, SecondOpinion]
 
 
 class Findings(NamedTuple):
@@ -29,11 +38,37 @@ class Findings(NamedTuple):
     merged: Merged
     metrics: Metrics
     assignment: Assignment
+    audit: Audit
+
+
+def audit_rewards(settings: AnalysisSettings, opened: Input, prepared: Prepared, merged: Merged) -> Audit:
+    """Ask whether each reward is right for its data; nothing where the rewards came with the input."""
+    if prepared.keep_rewards or prepared.gold_column is None:
+        return Audit({}, {})
+    source = audit.Source(
+        opened.dataset.files,
+        prepared.numbering,
+        prepared.gold_column,
+        "" if prepared.by_column else next(iter(prepared.sources)),
+        prepared.rewards,
+        limits_of(settings),
+        settings.seed,
+    )
+    golds = audit.audit_golds(source)
+    if not settings.audit:
+        return Audit(golds, {})
+    opinions = audit.second_opinions(
+        source,
+        lambda rows: merged.rewards[prepared.numbering.positions(rows)],
+        TokenCounter(prepared.tokenizer).strip,
+        lambda reward: rewards.build(reward.second_grader) if reward.second_grader else None,
+    )
+    return Audit(golds, opinions)
 
 
 def summarise(settings: AnalysisSettings, opened: Input, prepared: Prepared, findings: Findings) -> dict[str, Any]:
     """summary.json as a dict: a pure function of the input and the settings."""
-    merged, measured, assignment = findings
+    merged, measured, assignment, audited = findings
     overall = metrics.overall_metrics(measured)
     statuses = summary.status_counts(merged.statuses)
     sources = {
@@ -42,6 +77,7 @@ def summarise(settings: AnalysisSettings, opened: Input, prepared: Prepared, fin
     }
     warnings = [
         *summary.unscored_warnings(statuses),
+        *audit.warnings({name: source.reward for name, source in sources.items()}, *audited),
         *summary.low_warnings(sources, overall.mean_pass_rate, opened.dataset.files),
         *assignment.warnings,
     ]
@@ -64,6 +100,10 @@ def summarise(settings: AnalysisSettings, opened: Input, prepared: Prepared, fin
             }
             for name, source in sources.items()
         },
+        "audit": {
+            "ground_truths": {name: gold._asdict() for name, gold in audited.golds.items()},
+            "second_grader": {name: _plain(opinion) for name, opinion in audited.opinions.items()},
+        },
         "response_tokens": summary.token_counts(merged.tokens),
         "settings": {
             "reward_fn_key": settings.reward_fn_key,
@@ -82,7 +122,7 @@ def summarise(settings: AnalysisSettings, opened: Input, prepared: Prepared, fin
 
 def write_outputs(folder: Path, opened: Input, numbering: Numbering, findings: Findings, said: dict[str, Any]) -> None:
     """Write every output file of a run to an empty folder; `said` is the summary."""
-    merged, measured, assignment = findings
+    merged, measured, assignment, _ = findings
     names, positions = _named(assignment)
     order = numbering.order()
     values = write.RowValues(
@@ -103,6 +143,10 @@ def write_outputs(folder: Path, opened: Input, numbering: Numbering, findings: F
     members = ((name, [ids[p] for p in order[positions[order] == at]]) for at, name in enumerate(names))
     write.write_buckets(str(folder / "problem_buckets.json"), members)
     (folder / SUMMARY).write_bytes(orjson.dumps(said, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+def _plain(opinion: SecondOpinion) -> dict[str, Any]:
+    return opinion._asdict() | {"examples": [example._asdict() for example in opinion.examples]}
 
 
 def _named(assignment: Assignment) -> tuple[list[str], NDArray[np.int8]]:

@@ -66,7 +66,7 @@ def needed_columns(job: Job, there: Sequence[str]) -> list[str]:
     if job.keep_rewards:
         wanted = {REWARD, REWARD_STATUS}
     else:
-        wanted = {job.gold_column or DATA_IDX, DATA_SOURCE}
+        wanted = {job.gold_column or DATA_IDX, DATA_SOURCE if job.data_source is None else DATA_IDX}
         whole = [kind for kind in job.rewards().values() if isinstance(kind, rewards.WholeReward)]
         if whole:
             wanted.add(EXTRA_INFO)
@@ -176,7 +176,7 @@ class _Worker:
 
 
 class _Count:
-    """Rollouts of one data_source: how many, with how many answers, and the first rows without one."""
+    """Rollouts of one data_source: how many, with how many answers, and the first rows without one, of two problems."""
 
     def __init__(self) -> None:
         self._rows = 0
@@ -187,8 +187,8 @@ class _Count:
         self._rows += len(scores)
         missing = [i for i, score in enumerate(scores) if not score.found]
         self._found += len(scores) - len(missing)
-        if missing:
-            self._missing = sorted([*self._missing, *(int(rows[i]) for i in missing)])[: shards.EXAMPLES]
+        if missing:  # one of each problem, so that two examples show two problems
+            self._missing = sorted([*self._missing, int(rows[missing[0]])])[: shards.EXAMPLES]
 
     def total(self) -> shards.SourceCount:
         return shards.SourceCount(self._rows, self._found, tuple(self._missing))

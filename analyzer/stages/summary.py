@@ -15,7 +15,7 @@ from analyzer.shards import SourceCount
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LOW_FOUND = 0.5  # warn where fewer responses than this hold an answer
+MISSING_SHARE = 0.25  # warn where no answer is found in more responses than this
 LOW_REWARD = 0.05  # ... and where the mean pass rate is below this
 _EXAMPLE_LENGTH = 120
 _WIDTH = 60
@@ -64,12 +64,12 @@ def low_warnings(sources: Mapping[str, SourceReport], mean_pass_rate: float, fil
     found: list[str] = []
     for name, report in sources.items():
         share = 1 - report.seen.found / max(report.seen.rows, 1)
-        if share > 1 - LOW_FOUND:
+        if share > MISSING_SHARE:
             examples = "; ".join(f'"...{text}"' for text in endings(files, report.seen.missing))
             found.append(
-                f"no {report.expects} in {share:.0%} of the responses of {name} (reward {report.reward}), "
-                f"which therefore count as wrong; e.g. {examples}. If the answers are written in another way, "
-                "choose the reward that reads it with --reward_fn."
+                f"no answer was found in {share:.0%} of the responses of {name}, which count as wrong: reward "
+                f"{report.reward} looks for {report.expects}, e.g. not there in {examples}. If the answers are "
+                "written in another way, choose the reward that reads it with --reward_fn."
             )
     if not found and not math.isnan(mean_pass_rate) and mean_pass_rate < LOW_REWARD and sources:
         found.append(
@@ -129,9 +129,28 @@ def block(summary: Mapping[str, Any]) -> str:
         f"  Mean@5: {_shown(overall['mean@5'])}",
         rule,
     ]
+    if audited := audit_lines(summary):
+        lines += ["", "Audit:", *(f"  {_printable(line)}" for line in audited)]
     if summary["warnings"]:
         lines += ["", "Warnings:", *(f"  - {_printable(warning)}" for warning in summary["warnings"])]
     return "\n".join(lines) + "\n"
+
+
+def audit_lines(summary: Mapping[str, Any]) -> list[str]:
+    """One line per data_source: answers found, ground truths that earn the maximum, the second grader."""
+    golds, seconds = summary["audit"]["ground_truths"], summary["audit"]["second_grader"]
+    lines = []
+    for name, source in summary["data_sources"].items():
+        line = f"{name}: an answer was found in {source['answer_found']:.1%} of the responses"
+        if gold := golds.get(name):
+            line += (
+                f"; the ground truth earns the maximum in {gold['asked'] - gold['failed']} of {gold['asked']} "
+                f"sampled problems, another problem's in {gold['fooled']} of {gold['others']}"
+            )
+        if second := seconds.get(name):
+            line += f"; {second['grader']} disagrees on {second['disagreed']} of {second['compared']} rollouts"
+        lines.append(line)
+    return lines
 
 
 def _shown(value: float | None) -> str:
