@@ -12,7 +12,7 @@ import resource
 import socket
 from collections.abc import Callable
 from itertools import count
-from os import _exit, close, getpid
+from os import _exit, close, getpid, setsid
 from os.path import basename
 from typing import Any, NoReturn
 
@@ -32,6 +32,7 @@ def main(fd: int, zygote: int, build: Callable[[], Any], memory_bytes: int) -> N
     try:
         proc.die_with(zygote)
         proc.adopt_orphans()
+        setsid()  # a reward that signals its process group means its own
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         _prefer_for_oom_kill()
         channel = Channel(socket.socket(fileno=_move_high(fd)))

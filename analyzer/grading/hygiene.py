@@ -1,14 +1,15 @@
 """What a reward function may have changed in the child, so that a soiled child is replaced and rewards keep no order.
 
 Compared after each call: working directory, environment, locale, recursion limit, umask, alarm timer, the standard
-streams, threads and processes that still run, memory kept. Random generators are seeded before each call instead.
-Not seen: variables of the function's own modules, files, patched functions of other modules.
+streams, the functions of os and builtins, threads and processes that still run. Random generators are seeded before
+each call instead. Not seen: variables of the function's own modules, patched functions of other modules, files.
 
 The functions used are bound here, before any reward is loaded: some rewards set `os.getcwd = None` and the like.
 """
 
 from __future__ import annotations
 
+import builtins
 import os
 import random
 import sys
@@ -34,10 +35,11 @@ class State(NamedTuple):
     streams: tuple[Any, ...]  # sys.stdin, stdout, stderr
     devices: tuple[int, ...]  # what the descriptors 0, 1, 2 are open on
     threads: int
+    functions: tuple[dict[str, Any], ...]  # of os and builtins, which "reliability guards" take away
 
 
 def state() -> State:
-    """The state now, in about 10 microseconds."""
+    """The state now, in some 15 microseconds."""
     mask = umask(0o022)
     umask(mask)
     return State(
@@ -50,6 +52,7 @@ def state() -> State:
         streams=(sys.stdin, sys.stdout, sys.stderr),
         devices=tuple(map(_device, (0, 1, 2))),
         threads=active_count(),
+        functions=(dict(_OS), dict(_BUILTINS)),
     )
 
 
@@ -85,5 +88,7 @@ def _device(fd: int) -> int:
         return -1
 
 
+_OS = vars(os)
+_BUILTINS = vars(builtins)
 # The mapping behind os.environ: comparing os.environ itself decodes every variable, 16 microseconds.
 _environ: dict[Any, Any] = os.environ._data  # type: ignore[attr-defined]

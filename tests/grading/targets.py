@@ -13,6 +13,9 @@ import threading
 import time
 from typing import Any
 
+from analyzer.grading import Limits
+from analyzer.grading import Target as Bounded
+from analyzer.grading.supervisor import Supervisor
 from analyzer.schema import GoldError, Score, Status, Unscored
 
 
@@ -77,6 +80,9 @@ class Target:
         time.sleep(seconds)
         return "awake"
 
+    def sleep_long(self) -> None:
+        time.sleep(1000)
+
     def burn(self, cpu_seconds: float) -> str:
         end = time.process_time() + cpu_seconds
         while time.process_time() < end:
@@ -89,7 +95,7 @@ class Target:
     def hoard_slowly(self) -> None:
         hoard = []
         while True:
-            hoard.append(bytearray(1 << 20))
+            hoard.append(bytearray(16 << 20))
 
     def exit(self, code: int) -> None:
         os._exit(code)
@@ -134,6 +140,7 @@ class Target:
             "stdout": lambda: setattr(sys, "stdout", sys.stderr),
             "thread": lambda: threading.Thread(target=self.spin).start(),
             "process": self._fork_sleeper,
+            "nothing": lambda: None,
         }
         changes[what]()
         return what
@@ -159,6 +166,49 @@ class Target:
             if os.fork() == 0:
                 time.sleep(1000)
             os._exit(0)
+
+    def environment(self, names: list[str]) -> list[str | None]:
+        return [os.environ.get(name) for name in names]
+
+
+class FailsToLoad:
+    def load(self) -> None:
+        raise ImportError("libgrade.so is missing")
+
+
+class ExitsOnLoad:
+    def load(self) -> None:
+        os._exit(7)
+
+
+class HangsOnLoad:
+    def load(self) -> None:
+        Target().spin()
+
+
+class CrashesOnLoad:
+    def load(self) -> None:
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+class StartsThread(Target):
+    """Needs a thread that its loading starts, which no fork keeps."""
+
+    def load(self) -> None:
+        self.thread = threading.Thread(target=time.sleep, args=(1000,), daemon=True)
+        self.thread.start()
+
+    def works(self) -> bool:
+        return self.thread.is_alive()
+
+
+def outcomes() -> list[str]:
+    """What some calls come to in whatever worker this runs in."""
+    supervisor = Supervisor(Bounded("tests.grading.targets:Target"), Limits(0.2, 4, 200 << 20))
+    calls = [("echo", 1), ("spin",), ("exit", 3), ("hoard",), ("echo", "after")]
+    replies = [supervisor.call(*call) for call in calls]
+    supervisor.close()
+    return [f"{reply.status} {reply.value}" for reply in replies]
 
 
 class Mute(Exception):

@@ -1,0 +1,315 @@
+"""A user's own reward function: the reward that training would give, or the status that says why there is none."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analyzer import rewards
+from analyzer.errors import ConfigError, RewardError
+from analyzer.grading import Limits, nursery
+from analyzer.rewards.custom import Custom
+from analyzer.schema import Problem, Score, Status
+from analyzer.scoring import Scorer
+from tests.grading.processes import gone, marked
+
+FUNCTIONS = Path(__file__).with_name("functions.py")
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "rewards"
+LIMITS = Limits(cpu_seconds=0.3, wall_factor=5, memory_bytes=300 << 20)
+PROBLEM = Problem("a source", "5", {"index": 7}, "What is 2+3?", {"answer": 5})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _close_zygotes() -> Iterator[None]:
+    yield
+    nursery.close_all()
+
+
+def scored(
+    name: str, responses: Sequence[str], problem: Problem = PROBLEM, file: Path = FUNCTIONS, **kwargs: Any
+) -> list[Score]:
+    with closing(Scorer(rewards.build(f"{file}:{name}", kwargs), LIMITS)) as scorer:
+        return scorer.score(problem, responses)
+
+
+RESULTS = [
+    ("right", 1.0, Status.OK, ""),
+    ("wrong", 0.0, Status.OK, ""),
+    ("true", 1.0, Status.OK, ""),
+    ("tuple", 0.5, Status.OK, ""),
+    ("list", 0.25, Status.OK, ""),
+    ("dict", 0.75, Status.OK, ""),
+    ("none", None, Status.ABSTAIN, "returned None"),
+    ("none score", None, Status.ABSTAIN, "returned None"),
+    ("nan", None, Status.INVALID_RESULT, "returned nan, not a finite number"),
+    ("inf", None, Status.INVALID_RESULT, "returned inf"),
+    ("text", None, Status.INVALID_RESULT, "returned a str"),
+    ("huge integer", None, Status.INVALID_RESULT, "integer too large"),
+    ("no score", None, Status.INVALID_RESULT, 'a dict without "score" (its keys: reward)'),
+    ("empty", None, Status.INVALID_RESULT, "nothing"),
+    ("object", None, Status.INVALID_RESULT, "a Hostile"),
+    ("10 MB", None, Status.INVALID_RESULT, "a dict of over 65,536 characters"),
+    ("10 MB text", None, Status.INVALID_RESULT, "a str"),
+    ("nested", None, Status.ERROR, "RecursionError"),
+    ("exception", None, Status.ERROR, "ValueError: no such thing (functions.py, line "),
+    ("exit", None, Status.ERROR, "SystemExit: 0"),
+    ("interrupt", None, Status.ERROR, "KeyboardInterrupt"),
+    ("recursion", None, Status.ERROR, "RecursionError"),
+    ("memory error", None, Status.MEMORY, "memory limit"),
+    ("memory bomb", None, Status.MEMORY, "memory limit"),
+    ("os._exit", None, Status.CRASH, "exit status 0"),
+    ("segfault", None, Status.CRASH, "SIGSEGV"),
+    ("abort", None, Status.CRASH, "SIGABRT"),
+    ("kill", None, Status.CRASH, "SIGKILL"),
+    ("kill the group", None, Status.CRASH, "SIGKILL"),
+    ("alarm", None, Status.CRASH, "SIGALRM"),
+    ("close all", None, Status.CRASH, "crashed"),
+    ("loop", None, Status.TIMEOUT, "0.3 s of CPU time"),
+    ("join thread", None, Status.TIMEOUT, "0.3 s of CPU time"),
+    ("wait for daemon", None, Status.TIMEOUT, "0.3 s of CPU time"),
+    ("leave thread", 1.0, Status.OK, ""),
+    ("leave daemon", 1.0, Status.OK, ""),
+    ("close streams", 1.0, Status.OK, ""),
+    ("print", 1.0, Status.OK, ""),
+    ("change state", 1.0, Status.OK, ""),
+    ("state", 1.0, Status.OK, ""),
+    ("subprocess", 1.0, Status.OK, ""),
+    ("break os", 1.0, Status.OK, ""),
+]
+
+
+@pytest.mark.parametrize(("case", "reward", "status", "detail"), RESULTS, ids=[row[0] for row in RESULTS])
+def test_whatever_a_function_does_is_its_own_rollout_s_and_the_next_is_fine(
+    case: str, reward: float | None, status: Status, detail: str
+) -> None:
+    before, score, after = scored("compute_score", ["state", case, "state"])
+    assert (score.reward, score.status) == (reward, status)
+    assert detail in score.detail
+    assert (before.reward, after.reward) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("name", ["compute_scores", "reward"])
+@pytest.mark.parametrize("case", ["exception", "segfault", "loop", "memory bomb", "nan", "none", "dict"])
+def test_when_a_batch_fails_each_rollout_is_tried_alone(name: str, case: str) -> None:
+    (expected,) = [row[1:3] for row in RESULTS if row[0] == case]
+    scores = scored(name, ["right", case, "wrong"])
+    assert [(score.reward, score.status) for score in scores] == [(1.0, Status.OK), expected, (0.0, Status.OK)]
+
+
+def test_the_order_of_rollouts_changes_no_reward() -> None:
+    cases = ["state", "change state", "close streams", "leave thread", "os._exit", "state", "exception", "nan", "state"]
+    forward = scored("compute_score", cases)
+    backward = scored("compute_score", cases[::-1])
+    assert forward == backward[::-1]
+
+
+def test_no_process_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    nursery.close_all()
+    monkeypatch.setenv("CUSTOM", "left")
+    scored("compute_score", ["leave daemon", "leave thread", "wait for daemon", "right"])
+    nursery.close_all()
+    assert gone("CUSTOM=left", seconds=1)
+
+
+def test_the_function_is_never_imported_here() -> None:
+    scored("compute_score", ["right"])
+    import sys
+
+    assert not [name for name, module in sys.modules.items() if getattr(module, "__file__", "") == str(FUNCTIONS)]
+
+
+def test_other_keys_of_a_dict_become_columns_where_a_file_can_hold_them() -> None:
+    scores = scored("compute_score", ["dict", "surrogate"])
+    assert scores[0].extra == {"pred": "5", "acc": True, "status_": "fine", "rows": [1, [2]]}
+    assert scores[1].extra == {"pred": "?!"}
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    (score,) = scored("numpy_scalar", [""])
+    assert (score.reward, score.extra) == (0.5, {"hit": True, "at": [0, 1]})
+    assert [score.reward for score in scored("as_array", ["0.5", "1"])] == [0.5, 1.0]
+
+
+def test_verl_s_form_gets_what_verl_gives() -> None:
+    (score,) = scored("seen", ["a\0\n5"], weight=2)
+    assert score.extra["seen"] == ["a source", "a\0\n5", "5", {"index": 7}, {"weight": 2}]
+    (score,) = scored("seen", [""], Problem("a source", {"target": ["x"]}))
+    assert score.extra["seen"] == ["a source", "", {"target": ["x"]}, {}, {}]
+
+
+def test_verl_s_batched_form_gets_lists() -> None:
+    scores = scored("seen_batched", ["a", "b"], weight=2)
+    assert [score.extra["seen"] for score in scores] == [["a source", text, "5", {"index": 7}] for text in "ab"]
+    assert scores[0].extra["weight"] == 2
+
+
+def test_trl_s_form_gets_prompts_completions_and_columns() -> None:
+    scores = scored("seen_by_trl", ["a", "b"])
+    columns = {"answer": 5, "ground_truth": "5", "data_source": "a source", "extra_info": {"index": 7}}
+    assert [score.extra["seen"] for score in scores] == [["What is 2+3?", text, columns] for text in "ab"]
+
+
+def test_chat_prompts_come_with_chat_completions() -> None:
+    chat = [{"role": "user", "content": "2+3?"}, {"role": "assistant", "content": "<think>"}]
+    (whole,) = scored("seen_by_trl", ["5"], PROBLEM._replace(prompt=chat[:1]))
+    assert whole.extra["seen"][:2] == [chat[:1], [{"role": "assistant", "content": "5"}]]
+    (begun,) = scored("seen_by_trl", ["5"], PROBLEM._replace(prompt=chat))
+    assert begun.extra["seen"][:2] == [chat[:1], [{"role": "assistant", "content": "<think>5"}]]
+
+
+def test_columns_named_like_arguments_do_not_clash() -> None:
+    problem = PROBLEM._replace(columns={"prompt": "p", "completions": "c", "ground_truth": "its own"})
+    (score,) = scored("seen_by_trl", ["5"], problem)
+    assert score.extra["seen"][2] == {"ground_truth": "its own", "data_source": "a source", "extra_info": {"index": 7}}
+
+
+@pytest.mark.parametrize("name", ["without_extra", "awaited", "instance"])
+def test_functions_without_extra_info_and_async_ones_and_callables_work(name: str) -> None:
+    assert scored(name, [""])[0].reward == 1.0
+
+
+def test_a_batch_is_one_problem_s_rollouts_and_bounded() -> None:
+    assert {score.reward for score in scored("batch_size", ["x"] * 600)} == {512.0, 88.0}
+    assert [score.reward for score in scored("batch_size", ["x" * 3_000_000] * 3)] == [1.0, 1.0, 1.0]
+
+
+def test_a_wrong_number_of_results_is_invalid() -> None:
+    scores = scored("too_few", ["a", "b"])
+    assert {score.status for score in scores} == {Status.INVALID_RESULT}
+    assert scores[0].detail == "it returned 0 results for 1 rollouts"
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "error", "message"),
+    [
+        ("no/such/file.py:f", {}, RewardError, "there is no file no/such/file.py"),
+        (f"{FUNCTIONS}", {}, RewardError, "names no function; write path/to/file.py:name"),
+        (f"{FUNCTIONS}:absent", {}, RewardError, "has no 'absent'; its functions are: _raise, _spin"),
+        (f"{FUNCTIONS}:CASES", {}, RewardError, "is a dict, not a function"),
+        (f"{FUNCTIONS}:other_form", {}, RewardError, "takes (response, answer); it must be like compute_score("),
+        (f"{FUNCTIONS}:needs_tokens", {}, RewardError, "needs completion_ids, which only exist while training"),
+        (f"{FUNCTIONS}:needs_setting", {}, RewardError, "needs threshold: set it with --reward_kwargs"),
+        (f"{FUNCTIONS}:compute_score", {"x": 1}, RewardError, "cannot take x from --reward_kwargs"),
+        (f"{FUNCTIONS}:seen", {"solution_str": 1}, RewardError, "cannot take solution_str from --reward_kwargs"),
+        ("no_such_package.rewards:f", {}, RewardError, "No module named 'no_such_package'"),
+        ("no_such_reward", {}, ConfigError, "no reward is named 'no_such_reward'"),
+    ],
+)
+def test_a_function_that_cannot_be_used_is_said_before_any_work(
+    spec: str, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error) as raised:
+        rewards.build(spec, options)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import no_such_library", "ModuleNotFoundError: No module named 'no_such_library' (broken.py, line 1)"),
+        ("\ndef f(:\n", "SyntaxError: invalid syntax (broken.py, line 2)"),
+        ("raise SystemExit(3)", "SystemExit: 3 (broken.py, line 1)"),
+        ("import os; os._exit(3)", "ended the process (exit status 3)"),
+        ("import ctypes; ctypes.string_at(0)", "ended the process (SIGSEGV)"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_is_said_before_any_work(tmp_path: Path, source: str, message: str) -> None:
+    (tmp_path / "broken.py").write_text(source)
+    with pytest.raises(RewardError) as raised:
+        rewards.build(f"{tmp_path}/broken.py:f")
+    assert message in str(raised.value)
+
+
+def test_a_setting_reaches_the_function() -> None:
+    assert scored("needs_setting", [""], threshold=0.25)[0].reward == 0.25
+
+
+def test_a_file_may_import_what_lies_beside_it_and_be_named_like_a_module(tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text("VALUE = 0.5\n")
+    (tmp_path / "math.py").write_text(
+        "import math\nfrom beside import VALUE\n"
+        "def f(data_source, solution_str, ground_truth):\n    return VALUE * math.floor(1.5)\n"
+    )
+    assert scored("f", [""], file=tmp_path / "math.py")[0].reward == 0.5
+
+
+def test_a_relative_path_is_kept_as_an_absolute_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(FUNCTIONS, tmp_path / "mine.py")
+    monkeypatch.chdir(tmp_path)
+    reward = rewards.build("mine.py:without_extra")
+    monkeypatch.chdir("/")
+    with closing(Scorer(reward, LIMITS)) as scorer:
+        assert scorer.score(PROBLEM, [""])[0].reward == 1.0
+
+
+@pytest.fixture
+def source_of(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    def build(code: str, beside: str = "", **kwargs: Any) -> dict[str, Any]:
+        folder = tmp_path / str(len(os.listdir(tmp_path)))
+        folder.mkdir()
+        (folder / "beside.py").write_text(beside)
+        (folder / "mine.py").write_text("import beside\ndef f(data_source, solution_str, ground_truth, **kw):\n" + code)
+        reward = rewards.build(f"{folder}/mine.py:f", kwargs)
+        if not isinstance(reward, Custom):
+            raise TypeError(reward)
+        return reward.source()
+
+    return build
+
+
+def test_the_source_tells_what_can_change_a_reward(source_of: Callable[..., dict[str, Any]]) -> None:
+    first = source_of("    return 1.0\n", weight=1)
+    assert source_of("    return 1.0\n", weight=1) == first  # wherever the file lies
+    assert source_of("    return 2.0\n", weight=1) != first
+    assert source_of("    return 1.0\n", weight=2) != first
+    assert source_of("    return 1.0\n", beside="X = 1\n", weight=1) != first
+    json.dumps(first)
+
+
+def test_a_function_of_an_installed_package_is_told_with_its_version() -> None:
+    with pytest.raises(RewardError, match=r"joblib:dump takes \(value, filename"):
+        rewards.build("joblib:dump")
+    reward = rewards.build("tests.rewards.functions:compute_score")
+    assert isinstance(reward, Custom)
+    assert (reward.form, reward.distribution) == ("verl", "")
+
+
+def test_an_entry_point_names_a_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = importlib.metadata.EntryPoint("mine", "tests.rewards.functions:without_extra", rewards.ENTRY_POINTS)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point] if group == point.group else [])
+    assert str(rewards.build("mine")) == "tests.rewards.functions:without_extra"
+    with pytest.raises(ConfigError, match="did you mean 'mine'"):
+        rewards.build("mime")
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "responses", "expected"),
+    [
+        ("verl_function.py", "compute_score", ["so 5", "so 6", ""], [1.0, 0.0, 0.0]),
+        ("verl_batched.py", "compute_scores", ["so it is 5", "5", "6"], [0.9, 1.0, 0.0]),
+        ("trl_function.py", "reward_short_and_right", ["so 5", "so 6", "x" * 3000], [1.0, 0.0, None]),
+    ],
+)
+def test_the_examples_do_what_they_say(
+    file: str, name: str, responses: list[str], expected: list[float | None]
+) -> None:
+    scores = scored(name, responses, file=EXAMPLES / file)
+    assert [score.reward for score in scores] == expected
+
+
+def test_children_do_not_outlive_their_scorers(monkeypatch: pytest.MonkeyPatch) -> None:
+    nursery.close_all()
+    monkeypatch.setenv("CUSTOM", "closed")
+    scored("compute_score", ["right"])
+    assert len(marked("CUSTOM=closed")) == 1  # the zygote, for the next scorer
+    nursery.close_all()
+    assert gone("CUSTOM=closed", seconds=1)
