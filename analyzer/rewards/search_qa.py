@@ -2,8 +2,7 @@
 
     "<think>...</think> <answer> The Eiffel Tower </answer>"   with {"target": ["Eiffel Tower"]}   ->   1.0
 
-The rule of verl 0.9.1, utils/reward_score/search_r1_like_qa_em.py (Search-R1),
-with the normalisation of SQuAD.
+The rule of verl 0.9.1, utils/reward_score/search_r1_like_qa_em.py (Search-R1, Jin et al. 2025).
 """
 
 from __future__ import annotations
