@@ -18,7 +18,7 @@ import zlib
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
@@ -57,30 +57,29 @@ class Journal:
         import numpy as np
 
         self._path = path
-        self._file: IO[bytes] = open(path, "a+b")  # noqa: SIM115  # closed by close()
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            self._file.close()
+            os.close(self._fd)
             raise OutputError(f"{path.parent}: another process is generating into it; let it end first") from None
         self.have: np.ndarray[tuple[int], np.dtype[np.int32]] = np.zeros(prompts, dtype=np.int32)  # (prompts,)
         self._index = array("q")  # data_idx, position, for each line
+        self._end = 0
         self.torn_bytes = self._replay()
         self._synced = time.monotonic()
 
     def _replay(self) -> int:
         """Take in what an earlier process wrote; returns how many bytes at the end were torn, and cuts them off."""
-        self._file.seek(0)
-        position = 0
-        for line in self._file:
-            head = _head(line)
-            if head is None:
-                break
-            data_idx, first, count = head
-            self._note(data_idx, first, count, position)
-            position += len(line)
-        torn = self._file.seek(0, os.SEEK_END) - position
-        self._file.truncate(position)
+        with open(self._path, "rb") as file:
+            for line in file:
+                head = _head(line)
+                if head is None:
+                    break
+                self._note(*head, self._end)
+                self._end += len(line)
+        torn = os.fstat(self._fd).st_size - self._end
+        os.truncate(self._fd, self._end)
         return torn
 
     def _note(self, data_idx: int, first: int, count: int, position: int) -> None:
@@ -102,14 +101,20 @@ class Journal:
             }
         )
         framed = b"%d %d %d %s\n" % (answer.data_idx, answer.first, len(answer.texts), body)
+        line = b"%08x %s" % (zlib.crc32(framed), framed)
         with storage_errors(self._path):
-            position = self._file.seek(0, os.SEEK_END)
-            self._file.write(b"%08x %s" % (zlib.crc32(framed), framed))
-            self._file.flush()
+            self._write(line)
             if time.monotonic() - self._synced > _SYNC_SECONDS:
-                os.fsync(self._file.fileno())
+                os.fsync(self._fd)
                 self._synced = time.monotonic()
-        self._note(answer.data_idx, answer.first, len(answer.texts), position)
+        self._note(answer.data_idx, answer.first, len(answer.texts), self._end)
+        self._end += len(line)
+
+    def _write(self, line: bytes) -> None:
+        """One system call as a rule; a disk that is nearly full takes a part and then says so."""
+        rest = memoryview(line)
+        while rest:
+            rest = rest[os.write(self._fd, rest) :]
 
     def missing(self, num_samples: int) -> list[tuple[int, int]]:
         """Ascending ranges [start, stop) of data_idx that have fewer than `num_samples` rollouts."""
@@ -124,20 +129,23 @@ class Journal:
         import numpy as np
 
         index: IntArray = np.array(self._index, dtype=np.int64).reshape(-1, 2)  # (answers, 2)
-        for row in np.argsort(index[:, 0], kind="stable"):
-            data_idx, position = index[row].tolist()
-            self._file.seek(position)
-            line = self._file.readline()
-            head = _head(line)
-            if head is None or head[0] != data_idx:
-                raise OutputError(f"{self._path}: damaged at byte {position}; run again, what is lost is asked again")
-            yield Answer(data_idx, head[1], **orjson.loads(line.split(b" ", 4)[4]))
+        with open(self._path, "rb") as file:
+            for row in np.argsort(index[:, 0], kind="stable"):
+                data_idx, position = index[row].tolist()
+                file.seek(position)
+                line = file.readline()
+                head = _head(line)
+                if head is None or head[0] != data_idx:
+                    raise OutputError(
+                        f"{self._path}: damaged at byte {position}; run again to ask anew for what is lost"
+                    )
+                yield Answer(data_idx, head[1], **orjson.loads(line.split(b" ", 4)[4]))
 
     def close(self) -> None:
         """Flush to the disk and let go."""
         with storage_errors(self._path):
-            os.fsync(self._file.fileno())
-            self._file.close()
+            os.fsync(self._fd)
+        os.close(self._fd)
 
 
 def _head(line: bytes) -> tuple[int, int, int] | None:

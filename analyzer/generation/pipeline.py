@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from analyzer.errors import ConfigError
+from analyzer.errors import UserError
 from analyzer.generation import prompts, writer
 from analyzer.generation.intake import Intake
 from analyzer.generation.journal import Journal
@@ -51,6 +51,10 @@ def run(settings: GenerationSettings) -> Generated:
     journal = Journal(state.journal, data.rows)
     try:
         return _generate(settings, data, identity, state, journal)
+    except UserError:
+        if not journal.have.any():
+            state.forget()
+        raise
     finally:
         journal.close()
 
@@ -83,8 +87,6 @@ def _generate(
         if backend:
             backend.generate(prompts.read_prompts(data, missing), intake)
     rollouts = int(journal.have.sum())
-    if not rollouts:
-        raise ConfigError(f"all {data.rows} prompts failed; {intake.first_failure}")
     sampling = writer.Sampling(settings.temperature, settings.top_p, settings.max_tokens, model)
     writer.write_rollouts(state.output, settings.format, data, journal.ordered(), sampling)
     failed = state.finish(identity, rollouts, intake.failed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ from analyzer.errors import ConfigError
 from analyzer.generation import pipeline, prompts
 from analyzer.generation.prompts import Prompt, TrainingData
 from analyzer.generation.protocol import CHAT, Recipe, template
+from analyzer.generation.servers import find_model, session
 from analyzer.generation.settings import GenerationSettings
 from analyzer.generation.state import State
+
+_RENDER_SECONDS = 20.0
 
 
 def preview(settings: GenerationSettings) -> str:
@@ -48,8 +52,6 @@ def _counts(settings: GenerationSettings, data: TrainingData) -> list[str]:
 def _model(settings: GenerationSettings) -> str:
     if not settings.use_vllm:
         return f"{settings.model_path}, in this process"
-    from analyzer.generation.servers import find_model
-
     try:
         name, notes = find_model(settings)
     except ConfigError as error:
@@ -67,27 +69,25 @@ def _seen(settings: GenerationSettings, prompt: Prompt) -> tuple[str, str]:
     if tokenizer is not None:
         ids = template(request.body["messages"], tokenizer) if request.endpoint == CHAT else request.body["prompt"]
         return tokenizer.decode(ids), f"{where}, with the chat template of --model_path"
-    rendered = _rendered_by_server(settings, request.body["messages"])
+    messages = request.body["messages"]
+    rendered = asyncio.run(_rendered(settings, messages))
     if rendered is not None:
         return rendered, f"{where}, with the chat template as the server applies it"
-    return (
-        orjson.dumps(request.body["messages"], option=orjson.OPT_INDENT_2).decode(),
-        f"{where}; the server applies its chat template (give --model_path to see it)",
-    )
+    shown = orjson.dumps(messages, option=orjson.OPT_INDENT_2).decode()
+    return shown, f"{where}; the server applies its chat template (give --model_path to see it)"
 
 
-def _rendered_by_server(settings: GenerationSettings, messages: Any) -> str | None:
+async def _rendered(settings: GenerationSettings, messages: Any) -> str | None:
     """The prompt through vLLM's /tokenize and /detokenize; None where the server has neither or is down."""
-    import openai
-
-    from analyzer.generation.servers import api_key
+    import aiohttp
 
     root = settings.urls[0].removesuffix("/v1")
     extra = {key: value for key, value in (settings.extra_body or {}).items() if key == "chat_template_kwargs"}
-    with openai.OpenAI(base_url=root, api_key=api_key(settings), max_retries=0, timeout=10.0) as client:
-        try:
-            found: Any = client.post("/tokenize", cast_to=object, body={"messages": messages, **extra})
-            text: Any = client.post("/detokenize", cast_to=object, body={"tokens": found["tokens"]})
-        except (openai.APIError, KeyError, TypeError):
-            return None
-    return str(text["prompt"])
+    try:
+        async with session(settings, _RENDER_SECONDS) as http:
+            async with http.post(f"{root}/tokenize", json={"messages": messages, **extra}) as response:
+                tokens_of_prompt = (await response.json())["tokens"]
+            async with http.post(f"{root}/detokenize", json={"tokens": tokens_of_prompt}) as response:
+                return str((await response.json())["prompt"])
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError, TypeError):
+        return None

@@ -38,6 +38,16 @@ class Request(NamedTuple):
     endpoint: str  # CHAT or COMPLETIONS
     body: dict[str, Any]
 
+    @property
+    def content(self) -> bytes:
+        """The body as it is sent."""
+        return orjson.dumps(self.body)
+
+    @property
+    def choices(self) -> int:
+        """How many choices it asks for."""
+        return int(self.body["n"])
+
 
 class BrokenAnswer(Exception):
     """Raised for an answer that holds no rollout; asking again may help."""

@@ -14,6 +14,8 @@ import asyncio
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from analyzer import tokens
 from analyzer.errors import ConfigError
 from analyzer.generation import signals
@@ -25,7 +27,7 @@ from analyzer.generation.servers import Server, Servers, find_model
 from analyzer.generation.settings import GenerationSettings
 
 if TYPE_CHECKING:
-    from openai import APIConnectionError, APIStatusError
+    from aiohttp import ClientResponse
     from tenacity import RetryCallState
 
 _PAUSE_MOST = 60.0
@@ -53,7 +55,6 @@ class ServerModel:
         """Find the model's name. Raises ConfigError when no server answers or the model is not clear."""
         try:
             import aiohttp  # noqa: F401
-            import openai  # noqa: F401
             import tenacity  # noqa: F401
         except ImportError as error:
             raise ConfigError(
@@ -154,68 +155,60 @@ async def _ask(request: Request, settings: GenerationSettings, servers: Servers)
 
 async def _attempt(request: Request, settings: GenerationSettings, servers: Servers) -> Part:
     """One attempt. Raises Busy, Broken, UnusableAnswer, or ConfigError."""
-    import httpx2
-    import openai
+    import aiohttp
 
     server = await servers.next()
     with servers.flight(server):
         try:
-            async with asyncio.timeout(settings.request_timeout):
-                response = await server.client.post(request.endpoint, cast_to=httpx2.Response, body=request.body)
-            part = parse(response.content, request.endpoint, request.body["n"])
+            async with servers.session.post(server.url + request.endpoint, data=request.content) as response:
+                content = await response.read()
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise Busy(servers.trouble(server, str(error))) from None
         except TimeoutError:
-            server.set_aside()
-            raise Broken(f"{server.url}: no answer within --request_timeout {settings.request_timeout:g} s") from None
-        except openai.APIConnectionError as error:
-            raise _connection_trouble(error, server, servers) from None
-        except openai.APIStatusError as error:
-            raise _status_trouble(error, server, servers) from None
+            limit = f"no answer within --request_timeout {settings.request_timeout:g} s"
+            raise Broken(servers.trouble(server, limit)) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise Broken(servers.trouble(server, f"connection lost ({str(error) or type(error).__name__})")) from None
+        if response.status != 200:
+            raise _refusal(response, content, server, servers)
+        try:
+            part = parse(content, request.endpoint, request.choices)
         except BrokenAnswer as error:
             raise Broken(f"{server.url}: {error}") from None
         servers.answered(server, len(part.texts))
         return part
 
 
-def _connection_trouble(error: APIConnectionError, server: Server, servers: Servers) -> Exception:
-    """Busy when the server was not reached, Broken when the connection was lost on the way.
-
-    The aiohttp transport names both a time-out to connect, so the cause at the root decides.
-    """
-    from aiohttp import ClientConnectorError, ConnectionTimeoutError
-
-    root: BaseException = error
-    while root.__cause__ is not None and not isinstance(root, ClientConnectorError):
-        root = root.__cause__
-    server.set_aside()
-    servers.last_trouble = f"{server.url}: {str(root) or type(root).__name__}"
-    if isinstance(root, ClientConnectorError | ConnectionTimeoutError):
-        return Busy(servers.last_trouble)
-    return Broken(servers.last_trouble)
-
-
-def _status_trouble(error: APIStatusError, server: Server, servers: Servers) -> Exception:
-    reason = f"{server.url}: {error.status_code} {_message(error)}"
-    servers.last_trouble = reason
-    if error.status_code in _AGAINST_ALL:
+def _refusal(response: ClientResponse, content: bytes, server: Server, servers: Servers) -> Exception:
+    """What a status other than 200 means."""
+    status = response.status
+    reason = f"{server.url}: {status} {_message(content)}"
+    if status in _AGAINST_ALL:
         return ConfigError(f"the server refuses all requests: {reason}")
-    if error.status_code in (429, 503):
-        return Busy(reason, _retry_after(error))
-    if error.status_code in _GATEWAY:
-        server.set_aside()
-    if error.status_code in (408, 409) or error.status_code >= 500:
+    servers.last_trouble = reason
+    if status in (429, 503):
+        return Busy(reason, _retry_after(response))
+    if status in _GATEWAY:
+        servers.trouble(server, f"{status} {_message(content)}")
+    if status in (408, 409) or status >= 500:
         return Broken(reason)
     servers.answered(server)
     return UnusableAnswer(reason)
 
 
-def _message(error: APIStatusError) -> str:
-    body = error.body if isinstance(error.body, dict) else {}
-    text = body.get("message") or error.message
+def _message(content: bytes) -> str:
+    """What a server says is wrong, in one line: the message in its JSON, or the text as it is."""
+    try:
+        body = orjson.loads(content)
+        error = body.get("error", body)
+        text = error.get("message") or error.get("detail") or body.get("detail")
+    except (orjson.JSONDecodeError, AttributeError):
+        text = content.decode(errors="replace")
     return " ".join(str(text).split())[:500]
 
 
-def _retry_after(error: APIStatusError) -> float | None:
+def _retry_after(response: ClientResponse) -> float | None:
     try:
-        return max(0.0, float(error.response.headers.get("retry-after", "")))
+        return max(0.0, float(response.headers.get("Retry-After", "")))
     except ValueError:
         return None

@@ -14,23 +14,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from analyzer.errors import ConfigError, Interrupted
 from analyzer.generation.settings import GenerationSettings
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+    from aiohttp import ClientSession
 
 _ASIDE_FIRST, _ASIDE_MOST = 1.0, 60.0
 _POLL_SECONDS = 0.1
 _CONNECT_SECONDS = 10.0
+_LISTING_SECONDS = 20.0
+_IDLE_SECONDS = 4.0  # uvicorn, and so vLLM, closes a connection after 5 idle seconds
 
 
 class Server:
     """One server and how it is doing."""
 
-    def __init__(self, url: str, client: AsyncOpenAI) -> None:
+    def __init__(self, url: str) -> None:
         self.url = url
-        self.client = client
         self.in_flight = 0
         self.sent = 0
         self.troubles = 0  # times it was set aside since its last answer
@@ -58,19 +61,8 @@ class Servers:
     """All servers of a generation."""
 
     def __init__(self, settings: GenerationSettings) -> None:
-        import httpx2
-        from openai import AsyncOpenAI, DefaultAioHttpClient
-
-        most = settings.max_concurrent + len(settings.urls)
-        self._http = DefaultAioHttpClient(
-            limits=httpx2.Limits(max_connections=most, max_keepalive_connections=most),
-            timeout=httpx2.Timeout(settings.request_timeout, connect=_CONNECT_SECONDS),
-        )
-        key = api_key(settings)
-        self.servers = [
-            Server(url, AsyncOpenAI(base_url=url, api_key=key, http_client=self._http, max_retries=0))
-            for url in settings.urls
-        ]
+        self.session = session(settings, settings.request_timeout)
+        self.servers = [Server(url) for url in settings.urls]
         self._patience = settings.patience
         self.last_answer = time.monotonic()
         self.last_trouble = ""
@@ -79,7 +71,7 @@ class Servers:
 
     async def close(self) -> None:
         """Close all connections; what the servers still compute they may drop."""
-        await self._http.aclose()
+        await self.session.close()
 
     @property
     def silent(self) -> bool:
@@ -98,6 +90,12 @@ class Servers:
             return False
         self.many_at_once = False
         return True
+
+    def trouble(self, server: Server, what: str) -> str:
+        """Set a server aside, and remember why; returns the reason with its address."""
+        server.set_aside()
+        self.last_trouble = f"{server.url}: {what}"
+        return self.last_trouble
 
     async def next(self) -> Server:
         """The ready server with the fewest requests in flight, waiting until there is one.
@@ -135,9 +133,21 @@ class Servers:
                 server.tried = False
 
 
-def api_key(settings: GenerationSettings) -> str:
-    """The key for the servers: from the named variable, never from one that was set for somebody else."""
-    return os.environ[settings.api_key_env] if settings.api_key_env else "none"
+def session(settings: GenerationSettings, seconds: float) -> ClientSession:
+    """An HTTP session for all servers, each request bounded in time; to be made in a running event loop.
+
+    It sends the key of the named variable, never one that was set for somebody else.
+    """
+    import aiohttp
+
+    headers = {"Content-Type": "application/json"}
+    if settings.api_key_env:
+        headers["Authorization"] = f"Bearer {os.environ[settings.api_key_env]}"
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS),
+        timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS),
+        headers=headers,
+    )
 
 
 def find_model(settings: GenerationSettings) -> tuple[str, tuple[str, ...]]:
@@ -145,13 +155,7 @@ def find_model(settings: GenerationSettings) -> tuple[str, tuple[str, ...]]:
 
     Raises ConfigError when no server answers, or it is not clear which model is meant.
     """
-    offers: dict[str, list[str]] = {}
-    down: list[str] = []
-    for url in settings.urls:
-        try:
-            offers[url] = _models(settings, url)
-        except ConnectionError as error:
-            down.append(str(error))
+    offers, down = asyncio.run(_listings(settings))
     if not offers:
         raise ConfigError(f"no server answers: {'; '.join(down)}; start one, or name it with --vllm_url")
     notes = tuple(f"{trouble}; it is tried again later" for trouble in down)
@@ -172,21 +176,32 @@ def _choose(offered: list[str], url: str, model_path: str | None) -> str:
     raise ConfigError(f"{url} {has}; choose with --vllm_model_name")
 
 
-def _models(settings: GenerationSettings, url: str) -> list[str]:
-    import openai
+async def _listings(settings: GenerationSettings) -> tuple[dict[str, list[str]], list[str]]:
+    """The models of each server that answers, and what is wrong with each of the others."""
+    async with session(settings, _LISTING_SECONDS) as http:
+        found = await asyncio.gather(*(_listing(http, url) for url in settings.urls))
+    answers = dict(zip(settings.urls, found, strict=True))
+    offers = {url: offered for url, offered in answers.items() if isinstance(offered, list)}
+    return offers, [f"{url} {trouble}" for url, trouble in answers.items() if isinstance(trouble, str)]
 
-    client = openai.OpenAI(base_url=url, api_key=api_key(settings), max_retries=1, timeout=_CONNECT_SECONDS)
-    with client:
-        try:
-            listed: list[Any] = client.models.list().data or []
-        except openai.AuthenticationError:
-            raise ConfigError(f"{url}: the key was refused; name its variable with --api_key_env") from None
-        except openai.NotFoundError:
-            raise ConfigError(
-                f"{url}: no OpenAI API there (404 for /models); the address usually ends in /v1"
-            ) from None
-        except openai.APIConnectionError as error:
-            raise ConnectionError(f"{url} cannot be reached ({error.__cause__ or error})") from None
-        except openai.APIError as error:
-            raise ConnectionError(f"{url} is not ready ({error.message})") from None
-    return [model.id for model in listed]
+
+async def _listing(http: ClientSession, url: str) -> list[str] | str:
+    """The names of a server's models, or why it gives none. Raises ConfigError where trying again is no use."""
+    import aiohttp
+
+    try:
+        async with http.get(f"{url}/models") as response:
+            content = await response.read()
+    except TimeoutError:
+        return "does not answer in time"
+    except (aiohttp.ClientError, OSError) as error:
+        return f"cannot be reached ({error or type(error).__name__})"
+    if response.status in (401, 403):
+        raise ConfigError(f"{url}: the key was refused ({response.status}); name its variable with --api_key_env")
+    if response.status == 404:
+        raise ConfigError(f"{url}: no OpenAI API there (404 for /models); the address usually ends in /v1")
+    try:
+        listed: list[Any] = orjson.loads(content)["data"]
+        return [model["id"] for model in listed]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return f"is not ready (status {response.status})"

@@ -98,6 +98,10 @@ class State:
             )
         storage.write_bytes(self._settings, orjson.dumps(dict(identity), option=orjson.OPT_INDENT_2))
 
+    def forget(self) -> None:
+        """Leave nothing of a generation that could not start."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def finish(self, identity: Identity, rollouts: int, failed: int) -> Path | None:
         """Vouch for the output that was just written; returns the list of failed prompts where there is one.
 
