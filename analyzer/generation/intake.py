@@ -1,0 +1,79 @@
+"""Where rollouts arrive: journal, failures and progress bar, the same for a server and a local model."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import orjson
+from tqdm import tqdm
+
+from analyzer.errors import ConfigError
+from analyzer.generation.journal import Answer, Journal
+from analyzer.storage import storage_errors
+
+_HOPELESS_AFTER = 100  # prompts that failed before any was answered
+
+
+class Intake:
+    """Takes rollouts and failures of the prompts; a context manager that shows the bar while it is open."""
+
+    def __init__(self, journal: Journal, failures: Path, num_samples: int) -> None:
+        self._journal = journal
+        self._num_samples = num_samples
+        self._failures: IO[bytes] = open(failures, "wb")  # noqa: SIM115  # closed by __exit__
+        self.failed = 0
+        self.kept = 0
+        self.tokens = 0
+        self.first_failure = ""
+        self._empty = not journal.have.any()
+        self._began = time.monotonic()
+        self._bar = tqdm(
+            total=len(journal.have) * num_samples,
+            initial=int(journal.have.sum()),
+            unit="rollouts",
+            dynamic_ncols=True,
+            mininterval=0.2 if sys.stderr.isatty() else 15.0,
+            smoothing=0.05,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+        self._failures.flush()
+        os.fsync(self._failures.fileno())
+        self._failures.close()
+
+    def have(self, data_idx: int) -> int:
+        """How many rollouts of a prompt are there; the sample_idx of its next one."""
+        return int(self._journal.have[data_idx])
+
+    def keep(self, answer: Answer, tokens: int) -> None:
+        """Keep rollouts; `tokens` is what the model generated for them. Raises StorageError."""
+        self._journal.append(answer)
+        self.kept += len(answer.texts)
+        self.tokens += tokens
+        rate = self.tokens / max(time.monotonic() - self._began, 1e-9)
+        self._bar.set_postfix_str(f"{rate:.0f} tokens/s", refresh=False)
+        self._bar.update(len(answer.texts))
+
+    def fail(self, data_idx: int, first: int, reason: str) -> None:
+        """Report that a prompt gets no more rollouts than the `first` it has.
+
+        Raises ConfigError when so many failed before any was answered that going on makes no sense.
+        """
+        line = {"data_idx": data_idx, "missing": self._num_samples - first, "reason": reason}
+        with storage_errors(self._failures.name):
+            self._failures.write(orjson.dumps(line) + b"\n")
+        self.failed += 1
+        self.first_failure = self.first_failure or f"data_idx {data_idx}: {reason}"
+        if self.failed >= _HOPELESS_AFTER and self._empty and not self.kept:
+            raise ConfigError(f"the first {self.failed} prompts all failed; {self.first_failure}")

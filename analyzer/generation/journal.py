@@ -1,0 +1,161 @@
+"""The journal of an unfinished generation: what was answered, appended as it comes, safe against any kill.
+
+One line per answer::
+
+    crc32 data_idx first count {"texts": [...], "finish_reasons": [...], "response_tokens": [...], "prompt_tokens": 25}
+
+`first` is the sample_idx of its first text and `count` how many there are, so that the file can be looked through
+without parsing the texts; the checksum covers all that follows it. A line torn by a kill or a power cut is the last
+one and is cut off when the journal is opened again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+import zlib
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import orjson
+
+from analyzer.errors import OutputError
+from analyzer.storage import storage_errors
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from analyzer.schema import IntArray
+
+_SYNC_SECONDS = 5.0
+
+
+class Answer(NamedTuple):
+    """Rollouts of one prompt that came together."""
+
+    data_idx: int
+    first: int  # sample_idx of texts[0]
+    texts: list[str]
+    finish_reasons: list[str | None]
+    response_tokens: list[int | None]
+    prompt_tokens: int | None
+
+    @property
+    def stop(self) -> int:
+        """The sample_idx after the last one here."""
+        return self.first + len(self.texts)
+
+
+class Journal:
+    """The journal file `path`, held by one process at a time; `have` counts the rollouts of each prompt in it."""
+
+    def __init__(self, path: Path, prompts: int) -> None:
+        """Open or make the journal for data_idx below `prompts`. Raises OutputError when another process holds it."""
+        import numpy as np
+
+        self._path = path
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._fd)
+            raise OutputError(f"{path.parent}: another process is generating into it; let it end first") from None
+        self.have: np.ndarray[tuple[int], np.dtype[np.int32]] = np.zeros(prompts, dtype=np.int32)  # (prompts,)
+        self._index = array("q")  # data_idx, position, for each line
+        self._end = 0
+        self.torn_bytes = self._replay()
+        self._synced = time.monotonic()
+
+    def _replay(self) -> int:
+        """Take in what an earlier process wrote; returns how many bytes at the end were torn, and cuts them off."""
+        with open(self._path, "rb") as file:
+            for line in file:
+                head = _head(line)
+                if head is None:
+                    break
+                self._note(*head, self._end)
+                self._end += len(line)
+        torn = os.fstat(self._fd).st_size - self._end
+        os.truncate(self._fd, self._end)
+        return torn
+
+    def _note(self, data_idx: int, first: int, count: int, position: int) -> None:
+        if data_idx < len(self.have) and first == self.have[data_idx]:
+            self.have[data_idx] += count
+            self._index.extend((data_idx, position))
+
+    def append(self, answer: Answer) -> None:
+        """Add an answer: it survives the death of this process at once, a power cut within seconds.
+
+        Raises StorageError when the disk is full; the torn line is cut off at the next start.
+        """
+        body = orjson.dumps(
+            {
+                "texts": answer.texts,
+                "finish_reasons": answer.finish_reasons,
+                "response_tokens": answer.response_tokens,
+                "prompt_tokens": answer.prompt_tokens,
+            }
+        )
+        framed = b"%d %d %d %s\n" % (answer.data_idx, answer.first, len(answer.texts), body)
+        line = b"%08x %s" % (zlib.crc32(framed), framed)
+        with storage_errors(self._path):
+            self._write(line)
+            if time.monotonic() - self._synced > _SYNC_SECONDS:
+                os.fsync(self._fd)
+                self._synced = time.monotonic()
+        self._note(answer.data_idx, answer.first, len(answer.texts), self._end)
+        self._end += len(line)
+
+    def _write(self, line: bytes) -> None:
+        """One system call as a rule; a disk that is nearly full takes a part and then says so."""
+        rest = memoryview(line)
+        while rest:
+            rest = rest[os.write(self._fd, rest) :]
+
+    def missing(self, num_samples: int) -> list[tuple[int, int]]:
+        """Ascending ranges [start, stop) of data_idx that have fewer than `num_samples` rollouts."""
+        import numpy as np
+
+        short = np.concatenate(([False], self.have < num_samples, [False])).astype(np.int8)
+        edges = np.flatnonzero(np.diff(short))
+        return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+    def ordered(self) -> Iterator[Answer]:
+        """All answers by (data_idx, first), read one at a time."""
+        import numpy as np
+
+        index: IntArray = np.array(self._index, dtype=np.int64).reshape(-1, 2)  # (answers, 2)
+        with open(self._path, "rb") as file:
+            for row in np.argsort(index[:, 0], kind="stable"):
+                data_idx, position = index[row].tolist()
+                file.seek(position)
+                line = file.readline()
+                head = _head(line)
+                if head is None or head[0] != data_idx:
+                    raise OutputError(
+                        f"{self._path}: damaged at byte {position}; run again to ask anew for what is lost"
+                    )
+                yield Answer(data_idx, head[1], **orjson.loads(line.split(b" ", 4)[4]))
+
+    def close(self) -> None:
+        """Flush to the disk and let go."""
+        with storage_errors(self._path):
+            os.fsync(self._fd)
+        os.close(self._fd)
+
+
+def _head(line: bytes) -> tuple[int, int, int] | None:
+    """data_idx, first and count of a line; None where it is torn or damaged."""
+    if not line.endswith(b"\n") or line[8:9] != b" ":
+        return None
+    try:
+        if int(line[:8], 16) != zlib.crc32(line[9:]):
+            return None
+        _, data_idx, first, count, _ = line.split(b" ", 4)
+        return int(data_idx), int(first), int(count)
+    except ValueError:
+        return None

@@ -1,0 +1,160 @@
+"""Prompts to rollouts with a transformers model in this process, on a GPU if there is one, else on the CPU.
+
+Sampling is temperature and top_p alone: the top_k and penalties that a model's generation_config.json may hold are
+left out, so that the rollouts are those of the policy.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from analyzer import tokens
+from analyzer.errors import ConfigError
+from analyzer.generation import signals
+from analyzer.generation.intake import Intake
+from analyzer.generation.journal import Answer
+from analyzer.generation.prompts import Prompt
+from analyzer.generation.protocol import derived_seed, template
+from analyzer.generation.settings import GenerationSettings
+
+if TYPE_CHECKING:
+    import torch
+
+
+class _Slot(NamedTuple):
+    """One rollout to be generated."""
+
+    data_idx: int
+    sample_idx: int
+    input_ids: tuple[int, ...]
+
+
+class LocalModel:
+    """A causal language model and its tokenizer."""
+
+    def __init__(self, settings: GenerationSettings) -> None:
+        """Load them. Raises ConfigError or TokenizerError when that cannot be done."""
+        try:
+            import torch
+            import transformers
+        except ImportError as error:
+            raise ConfigError(
+                f"a local model needs the extra [local]: pip install 'rollout-analyzer[local]' ({error})"
+            ) from None
+        library: Any = transformers  # its types change from one release to the next
+        library.utils.logging.disable_progress_bar()
+        path = settings.model_path or ""
+        self.model = path
+        self.notes: tuple[str, ...] = ()
+        self._settings = settings
+        self._tokenizer = tokens.load(path, settings.trust_remote_code)
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            model = library.AutoModelForCausalLM.from_pretrained(
+                path,
+                trust_remote_code=settings.trust_remote_code,
+                dtype="auto" if self._device == "cuda" else torch.float32,
+            )
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ConfigError(f"--model_path {path}: the model cannot be loaded ({reason})") from None
+        self._network: Any = model.to(self._device).eval()
+        self._ends = self._end_tokens()
+        self._longest: int | None = getattr(self._network.config, "max_position_embeddings", None)
+
+    def _end_tokens(self) -> list[int]:
+        """Every token that ends a response: of the generation config and of the tokenizer."""
+        configured = self._network.generation_config.eos_token_id
+        found = configured if isinstance(configured, list) else [configured]
+        return sorted({token for token in (*found, self._tokenizer.eos_token_id) if token is not None})
+
+    def generate(self, prompts: Iterator[Prompt], intake: Intake) -> None:
+        """Generate what each prompt lacks, `batch_size` rollouts at a time. Raises Interrupted, StorageError."""
+        slots = self._slots(prompts, intake)
+        with signals.raising():
+            while batch := list(itertools.islice(slots, self._settings.batch_size)):
+                for answer in self._answers(batch):
+                    intake.keep(answer, sum(filter(None, answer.response_tokens)))
+
+    def _slots(self, prompts: Iterator[Prompt], intake: Intake) -> Iterator[_Slot]:
+        for prompt in prompts:
+            have = intake.have(prompt.data_idx)
+            input_ids = () if prompt.problem else self._encode(prompt)
+            problem = prompt.problem or self._too_long(input_ids)
+            if problem:
+                intake.fail(prompt.data_idx, have, problem)
+                continue
+            for sample_idx in range(have, self._settings.num_samples):
+                yield _Slot(prompt.data_idx, sample_idx, input_ids)
+
+    def _encode(self, prompt: Prompt) -> tuple[int, ...]:
+        if isinstance(prompt.content, str) and self._settings.endpoint != "chat":
+            return tuple(self._tokenizer(prompt.content)["input_ids"])
+        content = prompt.content
+        messages = [{"role": "user", "content": content}] if isinstance(content, str) else content
+        return tuple(template(messages, self._tokenizer))
+
+    def _too_long(self, input_ids: tuple[int, ...]) -> str:
+        if self._longest is None or len(input_ids) + self._settings.max_tokens <= self._longest:
+            return ""
+        return (
+            f"{len(input_ids)} prompt tokens and --max_tokens {self._settings.max_tokens} "
+            f"are more than the model's {self._longest}"
+        )
+
+    def _answers(self, batch: list[_Slot]) -> Iterator[Answer]:
+        """The rollouts of a batch, those of one prompt together."""
+        rows = iter(self._sample(batch))
+        for data_idx, group in itertools.groupby(batch, key=lambda slot: slot.data_idx):
+            slots = list(group)
+            texts, reasons, counts = zip(*itertools.islice(rows, len(slots)), strict=True)
+            yield Answer(
+                data_idx, slots[0].sample_idx, list(texts), list(reasons), list(counts), len(slots[0].input_ids)
+            )
+
+    def _sample(self, batch: list[_Slot]) -> list[tuple[str, str, int]]:
+        """(text, finish_reason, tokens) for each slot."""
+        import torch
+        import transformers
+
+        settings = self._settings
+        if settings.seed is not None:
+            torch.manual_seed(derived_seed(settings.seed, batch[0].data_idx, batch[0].sample_idx))
+        sampling = {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0}
+        library: Any = transformers
+        config = library.GenerationConfig(
+            max_new_tokens=settings.max_tokens,
+            do_sample=settings.temperature > 0,
+            eos_token_id=self._ends or None,
+            pad_token_id=self._pad,
+            **(sampling if settings.temperature > 0 else {}),
+        )
+        input_ids, mask = self._padded(batch)
+        try:
+            with torch.inference_mode():
+                output = self._network.generate(input_ids, attention_mask=mask, generation_config=config)
+        except torch.OutOfMemoryError:
+            raise ConfigError(f"--batch_size {settings.batch_size}: not enough GPU memory; choose fewer") from None
+        return [self._decode(row) for row in output[:, input_ids.shape[1] :].tolist()]
+
+    @property
+    def _pad(self) -> int:
+        pad = self._tokenizer.pad_token_id
+        return int(pad if pad is not None else (self._ends or [0])[0])
+
+    def _padded(self, batch: list[_Slot]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids and attention mask, both of shape (slots, longest prompt), padded on the left."""
+        import torch
+
+        longest = max(len(slot.input_ids) for slot in batch)
+        ids = [[self._pad] * (longest - len(slot.input_ids)) + list(slot.input_ids) for slot in batch]
+        mask = [[0] * (longest - len(slot.input_ids)) + [1] * len(slot.input_ids) for slot in batch]
+        return torch.tensor(ids, device=self._device), torch.tensor(mask, device=self._device)
+
+    def _decode(self, row: list[int]) -> tuple[str, str, int]:
+        stop = next((place for place, token in enumerate(row) if token in self._ends), None)
+        generated = row if stop is None else row[: stop + 1]
+        text = self._tokenizer.decode(generated, skip_special_tokens=True)
+        return text, "length" if stop is None else "stop", len(generated)

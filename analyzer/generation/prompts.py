@@ -1,0 +1,175 @@
+"""The training data as prompts: opened, checked, and streamed with their row numbers.
+
+A row of verl's training format, and the prompt it becomes::
+
+    {"data_source": "openai/gsm8k", "prompt": [{"role": "user", "content": "What is 2+3?"}], "reward_model": {...}}
+    Prompt(data_idx=0, content=[{"role": "user", "content": "What is 2+3?"}])
+
+A prompt is text or a chat list; a string that holds a chat list as JSON is one too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from analyzer import dataset, jsonl, storage
+from analyzer.dataset import Dataset
+from analyzer.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Message = dict[str, Any]
+_EDGE_BYTES = 1 << 16
+_MEDIA_COLUMNS = ("images", "videos", "audios")
+
+
+class Prompt(NamedTuple):
+    """One prompt; `problem` says why it cannot be asked, and then `content` means nothing."""
+
+    data_idx: int  # row of the training data, from 0 over all its files
+    content: str | list[Message]
+    problem: str = ""
+
+
+class TrainingData(NamedTuple):
+    """The opened training data."""
+
+    dataset: Dataset
+    prompt_key: str
+    rows: int  # prompts to ask: all, or the first --limit
+    identity: tuple[tuple[int, str, str], ...]  # of each file: size, time mark, sha256 of head and tail
+    notes: tuple[str, ...] = ()  # what the user should know about the columns
+
+
+def open_data(spec: str, prompt_key: str, limit: int | None, cache_dir: str) -> TrainingData:
+    """Open a file, folder, glob or URL; jsonl is converted to parquet below `cache_dir`, once.
+
+    Raises InputError, one line, when there is nothing to read or no usable prompt column.
+    """
+    paths = storage.find_inputs(spec)
+    if len({path.endswith(".parquet") for path in paths}) > 1:
+        raise InputError(f"{spec}: holds both parquet and jsonl files; give a glob that matches one kind")
+    identity = tuple(_identify(path) for path in paths)
+    parquet = paths if paths[0].endswith(".parquet") else _converted(paths, identity, cache_dir)
+    opened = _open_all(parquet, paths)
+    _check_prompt_column(opened.schema, prompt_key, spec)
+    if opened.rows == 0:
+        raise InputError(f"{spec}: there are no rows in it")
+    rows = opened.rows if limit is None else min(limit, opened.rows)
+    return TrainingData(opened, prompt_key, rows, identity, tuple(_notes(opened.schema)))
+
+
+def _identify(path: str) -> tuple[int, str, str]:
+    size, mark = storage.stat(path)
+    digest = hashlib.sha256()
+    with storage.open_binary(path) as file:
+        digest.update(file.read(_EDGE_BYTES))
+        file.seek(max(size - _EDGE_BYTES, 0))
+        digest.update(file.read(_EDGE_BYTES))
+    return size, mark, digest.hexdigest()
+
+
+def _converted(paths: Sequence[str], identity: object, cache_dir: str) -> list[str]:
+    key = hashlib.sha256(repr((1, identity)).encode()).hexdigest()[:32]
+    target = os.path.join(cache_dir, "inputs", key)
+    if not os.path.isdir(target):
+        temporary = f"{target}.{os.getpid()}.tmp"
+        try:
+            with storage.storage_errors(temporary):
+                os.makedirs(temporary)
+                jsonl.convert(list(paths), temporary)
+                os.rename(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return sorted(os.path.join(target, name) for name in os.listdir(target))
+
+
+def _open_all(parquet: Sequence[str], shown: Sequence[str]) -> Dataset:
+    described = [dataset.describe(path) for path in parquet]
+    schema = described[0][1]
+    for (_, other), path in zip(described, shown, strict=True):
+        if not other.equals(schema):
+            raise InputError(f"{path}: its columns differ from those of {shown[0]}")
+    return Dataset(tuple(file for file, _ in described), schema)
+
+
+def _check_prompt_column(schema: pa.Schema, key: str, spec: str) -> None:
+    import pyarrow as pa
+
+    twice = next((name for name in schema.names if schema.names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{spec}: the column {twice!r} is there twice")
+    if key not in schema.names:
+        raise InputError(
+            f"{spec}: there is no column {key!r}; the columns are: {', '.join(schema.names)}; "
+            "name the one with the prompts with --prompt_key"
+        )
+    kind = schema.field(key).type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    if not (text or _is_chat_type(kind)):
+        raise InputError(f"{spec}: the column {key!r} must be text or a list of {{role, content}}, it is {kind}")
+
+
+def _is_chat_type(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    listed = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    if not listed or not pa.types.is_struct(kind.value_type):
+        return False
+    return {"role", "content"} <= {field.name for field in kind.value_type}
+
+
+def _notes(schema: pa.Schema) -> Iterator[str]:
+    import pyarrow as pa
+
+    for name in _MEDIA_COLUMNS:
+        if name in schema.names and not pa.types.is_null(schema.field(name).type):
+            yield f"the column {name!r} is not sent to the model: prompts are text"
+
+
+def read_prompts(data: TrainingData, ranges: Sequence[tuple[int, int]]) -> Iterator[Prompt]:
+    """The prompts of ascending row ranges [start, stop), a few megabytes in memory at a time."""
+    reader = dataset.Reader(data.dataset, [data.prompt_key])
+    for first, batch in reader.batches(ranges):
+        for offset, value in enumerate(batch.column(0).to_pylist()):
+            yield _prompt(first + offset, value)
+
+
+def _prompt(data_idx: int, value: Any) -> Prompt:
+    if isinstance(value, str):
+        value = _chat_in(value) or value
+    if not value:
+        return Prompt(data_idx, "", "the prompt is null" if value is None else "the prompt is empty")
+    if isinstance(value, str):
+        return Prompt(data_idx, value)
+    messages = [_without_nulls(message) for message in value]
+    for number, message in enumerate(messages):
+        if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str | list):
+            return Prompt(data_idx, "", f"message {number} of the prompt lacks a role or content")
+    return Prompt(data_idx, messages)
+
+
+def _without_nulls(message: Message | None) -> Message:
+    """A struct column gives every message every key; those that are null were not there."""
+    return {key: value for key, value in (message or {}).items() if value is not None}
+
+
+def _chat_in(text: str) -> list[Message] | None:
+    if not text.lstrip().startswith("[") or '"role"' not in text:
+        return None
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    if isinstance(value, list) and value and all(isinstance(item, dict) and "role" in item for item in value):
+        return value
+    return None

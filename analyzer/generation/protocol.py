@@ -1,0 +1,155 @@
+"""What goes over the wire: the body of a request, and the rollouts in its answer.
+
+Two endpoints of the OpenAI API, as vLLM, SGLang and `transformers serve` speak them: chat lists go to
+/chat/completions, where the server applies the chat template, text goes to /completions as it is. A chat list that
+is to go to /completions is templated here and sent as token ids, as verl does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any, NamedTuple
+
+import orjson
+
+from analyzer.errors import ConfigError
+from analyzer.generation.prompts import Message, Prompt
+from analyzer.generation.settings import GenerationSettings
+
+CHAT, COMPLETIONS = "/chat/completions", "/completions"
+_UNFINISHED = frozenset({"abort", "error"})  # finish reasons of vLLM and SGLang for a choice that was broken off
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class Part(NamedTuple):
+    """Rollouts of one answer: as many as were asked for, or fewer."""
+
+    texts: list[str]
+    finish_reasons: list[str | None]
+    response_tokens: list[int | None]  # known per choice only where the server tells, or there is one choice
+    prompt_tokens: int | None
+    completion_tokens: int  # of all choices together; 0 where the server does not say
+
+
+class Request(NamedTuple):
+    """One POST."""
+
+    endpoint: str  # CHAT or COMPLETIONS
+    body: dict[str, Any]
+
+    @property
+    def content(self) -> bytes:
+        """The body as it is sent."""
+        return orjson.dumps(self.body)
+
+    @property
+    def choices(self) -> int:
+        """How many choices it asks for."""
+        return int(self.body["n"])
+
+
+class BrokenAnswer(Exception):
+    """Raised for an answer that holds no rollout; asking again may help."""
+
+
+class UnusableAnswer(Exception):
+    """Raised for an answer that will be the same next time; its prompt has failed."""
+
+
+class Recipe(NamedTuple):
+    """How prompts become requests."""
+
+    settings: GenerationSettings
+    model: str  # its name on the server
+    tokenizer: Any = None  # needed for chat lists that go to /completions only
+
+    def request(self, prompt: Prompt, first: int, count: int) -> Request:
+        """The request for rollouts `first` to `first + count - 1` of a prompt. Raises ConfigError."""
+        settings = self.settings
+        body: dict[str, Any] = {
+            "model": self.model,
+            "n": count,
+            "temperature": settings.temperature,
+            "top_p": settings.top_p,
+            "max_tokens": settings.max_tokens,
+            "stream": False,
+        }
+        if settings.seed is not None:
+            body["seed"] = derived_seed(settings.seed, prompt.data_idx, first)
+        body |= settings.extra_body or {}
+        content = prompt.content
+        if settings.endpoint == "chat" or (settings.endpoint == "auto" and not isinstance(content, str)):
+            messages = [{"role": "user", "content": content}] if isinstance(content, str) else content
+            return Request(CHAT, body | {"messages": messages})
+        return Request(COMPLETIONS, body | {"prompt": self._text(content)})
+
+    def _text(self, content: str | list[Message]) -> str | list[int]:
+        if isinstance(content, str):
+            return content
+        if self.tokenizer is None:
+            raise ConfigError("--endpoint completions: chat lists need their template, give --model_path for it")
+        return template(content, self.tokenizer)
+
+
+def template(messages: list[Message], tokenizer: Any) -> list[int]:
+    """Token ids of a chat list with the tokenizer's template and the opening of the assistant's turn."""
+    found = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=True)
+    return list(found["input_ids"])
+
+
+def derived_seed(seed: int, data_idx: int, first: int) -> int:
+    """A seed of 31 bits for one request: equal seeds would give a server that ignores `n` equal samples."""
+    digest = hashlib.blake2b(f"{seed} {data_idx} {first}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest) >> 1
+
+
+def parse(content: bytes, endpoint: str, count: int) -> Part:
+    """The rollouts in an answer, at most `count`.
+
+    Raises BrokenAnswer, UnusableAnswer, and ConfigError where the server is started in a way that hides text.
+    """
+    try:
+        answer = orjson.loads(content)
+        choices = answer["choices"]
+        usage = answer.get("usage") or {}
+        whole = [choice for choice in choices if choice.get("finish_reason") not in _UNFINISHED]
+        texts = [_text(choice, endpoint) for choice in whole][:count]
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise BrokenAnswer(f"the answer is no completion ({type(error).__name__}: {error})") from None
+    if not texts:
+        raise BrokenAnswer("the answer holds no finished choice")
+    completion = _count(usage, "completion_tokens")
+    counts = [_tokens(choice) for choice in whole[:count]]
+    if len(choices) == 1:
+        counts = [counts[0] if counts[0] is not None else completion]
+    reasons = [choice.get("finish_reason") for choice in whole[:count]]
+    return Part(texts, reasons, counts, _count(usage, "prompt_tokens"), completion or 0)
+
+
+def _text(choice: dict[str, Any], endpoint: str) -> str:
+    message = choice if endpoint == COMPLETIONS else choice["message"]
+    if message.get("reasoning_content") or message.get("reasoning"):
+        raise ConfigError(
+            "the server takes the reasoning out of its answers, so a rollout would lack it; "
+            "start the server without --reasoning-parser"
+        )
+    text = message.get("text" if endpoint == COMPLETIONS else "content")
+    if not isinstance(text, str):
+        if message.get("tool_calls"):
+            raise UnusableAnswer("the model called a tool instead of answering")
+        raise BrokenAnswer("a choice without text")
+    if not text and not choice.get("finish_reason"):
+        raise BrokenAnswer("a choice that is empty and not finished")
+    return _SURROGATE.sub("\ufffd", text)
+
+
+def _count(usage: dict[str, Any], name: str) -> int | None:
+    value = usage.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _tokens(choice: dict[str, Any]) -> int | None:
+    """vLLM tells the token ids of a choice where `extra_body` asks for them with return_token_ids."""
+    ids = choice.get("token_ids")
+    return len(ids) if isinstance(ids, list) else None

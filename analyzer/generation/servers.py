@@ -1,0 +1,207 @@
+"""The servers: their model, which one gets the next request, and which are set aside.
+
+A request goes to the server with the fewest in flight. One that cannot be reached, breaks connections or lets
+requests time out is set aside for a while that doubles each time; then one request at a time tries it, until
+one is answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from analyzer.errors import ConfigError, Interrupted
+from analyzer.generation.settings import GenerationSettings
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+_ASIDE_FIRST, _ASIDE_MOST = 1.0, 60.0
+_POLL_SECONDS = 0.1
+_CONNECT_SECONDS = 10.0
+_LISTING_SECONDS = 20.0
+_IDLE_SECONDS = 4.0  # uvicorn, and so vLLM, closes a connection after 5 idle seconds
+
+
+class Server:
+    """One server and how it is doing."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.in_flight = 0
+        self.sent = 0
+        self.troubles = 0  # times it was set aside since its last answer
+        self.aside_until = 0.0
+        self.tried = False  # whether a request is trying it after trouble
+
+    def ready(self, now: float) -> bool:
+        """Whether it may get a request now."""
+        return now >= self.aside_until and not (self.troubles and self.tried)
+
+    def set_aside(self) -> None:
+        """Give it a rest after trouble; what was in flight when the trouble came counts once."""
+        now = time.monotonic()
+        if now >= self.aside_until:
+            self.troubles += 1
+            self.aside_until = now + min(_ASIDE_FIRST * 2 ** min(self.troubles - 1, 10), _ASIDE_MOST)
+
+    def answered(self) -> None:
+        """Note that it works."""
+        self.troubles = 0
+        self.aside_until = 0.0
+
+
+class Servers:
+    """All servers of a generation."""
+
+    def __init__(self, settings: GenerationSettings) -> None:
+        self.session = session(settings, settings.request_timeout)
+        self.servers = [Server(url) for url in settings.urls]
+        self._patience = settings.patience
+        self.last_answer = time.monotonic()
+        self.last_trouble = ""
+        self.many_at_once = settings.temperature > 0  # vLLM refuses n > 1 for greedy sampling
+        self._proven_many = False
+
+    async def close(self) -> None:
+        """Close all connections; what the servers still compute they may drop."""
+        await self.session.close()
+
+    @property
+    def silent(self) -> bool:
+        """Whether no server has answered anything for longer than the patience."""
+        return time.monotonic() - self.last_answer > self._patience
+
+    def answered(self, server: Server, choices: int = 0) -> None:
+        """Note an answer of a server, with how many choices."""
+        server.answered()
+        self.last_answer = time.monotonic()
+        self._proven_many = self._proven_many or choices > 1
+
+    def doubt_many(self) -> bool:
+        """After a refusal of n > 1: whether that may be the reason. Then all further requests ask for one."""
+        if self._proven_many:
+            return False
+        self.many_at_once = False
+        return True
+
+    def trouble(self, server: Server, what: str) -> str:
+        """Set a server aside, and remember why; returns the reason with its address."""
+        server.set_aside()
+        self.last_trouble = f"{server.url}: {what}"
+        return self.last_trouble
+
+    async def next(self) -> Server:
+        """The ready server with the fewest requests in flight, waiting until there is one.
+
+        Raises Interrupted when all are set aside and none has answered for longer than the patience.
+        """
+        while True:
+            now = time.monotonic()
+            ready = [server for server in self.servers if server.ready(now)]
+            if ready:
+                return min(ready, key=lambda server: (server.in_flight, server.sent))
+            if self.silent:
+                raise self.gone()
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def gone(self) -> Interrupted:
+        """The error for servers that were silent for too long."""
+        return Interrupted(
+            f"no server has answered for {self._patience:g} s (last: {self.last_trouble}); what was generated is kept, "
+            "start the server and run the same command again"
+        )
+
+    @contextmanager
+    def flight(self, server: Server) -> Iterator[None]:
+        """Count a request as in flight."""
+        trying = bool(server.troubles)
+        server.in_flight += 1
+        server.sent += 1
+        server.tried = server.tried or trying
+        try:
+            yield
+        finally:
+            server.in_flight -= 1
+            if trying:
+                server.tried = False
+
+
+def session(settings: GenerationSettings, seconds: float) -> ClientSession:
+    """An HTTP session for all servers, each request bounded in time; to be made in a running event loop.
+
+    It sends the key of the named variable, never one that was set for somebody else.
+    """
+    import aiohttp
+
+    headers = {"Content-Type": "application/json"}
+    if settings.api_key_env:
+        headers["Authorization"] = f"Bearer {os.environ[settings.api_key_env]}"
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS),
+        timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS),
+        headers=headers,
+    )
+
+
+def find_model(settings: GenerationSettings) -> tuple[str, tuple[str, ...]]:
+    """The model's name on the servers, and what the user should know (servers that are down).
+
+    Raises ConfigError when no server answers, or it is not clear which model is meant.
+    """
+    offers, down = asyncio.run(_listings(settings))
+    if not offers:
+        raise ConfigError(f"no server answers: {'; '.join(down)}; start one, or name it with --vllm_url")
+    notes = tuple(f"{trouble}; it is tried again later" for trouble in down)
+    if settings.vllm_model_name:
+        return settings.vllm_model_name, notes
+    chosen = {_choose(offered, url, settings.model_path) for url, offered in offers.items()}
+    if len(chosen) > 1:
+        raise ConfigError(f"the servers have different models: {', '.join(sorted(chosen))}; give servers of one model")
+    return chosen.pop(), notes
+
+
+def _choose(offered: list[str], url: str, model_path: str | None) -> str:
+    if model_path and (model_path in offered or not offered):
+        return model_path
+    if len(offered) == 1:
+        return offered[0]
+    has = f"offers {len(offered)} models: {', '.join(offered[:10])}" if offered else "does not say which model it has"
+    raise ConfigError(f"{url} {has}; choose with --vllm_model_name")
+
+
+async def _listings(settings: GenerationSettings) -> tuple[dict[str, list[str]], list[str]]:
+    """The models of each server that answers, and what is wrong with each of the others."""
+    async with session(settings, _LISTING_SECONDS) as http:
+        found = await asyncio.gather(*(_listing(http, url) for url in settings.urls))
+    answers = dict(zip(settings.urls, found, strict=True))
+    offers = {url: offered for url, offered in answers.items() if isinstance(offered, list)}
+    return offers, [f"{url} {trouble}" for url, trouble in answers.items() if isinstance(trouble, str)]
+
+
+async def _listing(http: ClientSession, url: str) -> list[str] | str:
+    """The names of a server's models, or why it gives none. Raises ConfigError where trying again is no use."""
+    import aiohttp
+
+    try:
+        async with http.get(f"{url}/models") as response:
+            content = await response.read()
+    except TimeoutError:
+        return "does not answer in time"
+    except (aiohttp.ClientError, OSError) as error:
+        return f"cannot be reached ({error or type(error).__name__})"
+    if response.status in (401, 403):
+        raise ConfigError(f"{url}: the key was refused ({response.status}); name its variable with --api_key_env")
+    if response.status == 404:
+        raise ConfigError(f"{url}: no OpenAI API there (404 for /models); the address usually ends in /v1")
+    try:
+        listed: list[Any] = orjson.loads(content)["data"]
+        return [model["id"] for model in listed]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return f"is not ready (status {response.status})"

@@ -1,0 +1,145 @@
+"""Where a generation lies on the disk, and whether it may go on there.
+
+For --output_path rollouts.parquet::
+
+    rollouts.parquet                    the rollouts, written whole at the end
+    rollouts.parquet.generation.json    what they were made with; written after them, so it vouches for them
+    rollouts.parquet.failed.ndjson      prompts that lack rollouts, one JSON line each; only where there are any
+    rollouts.parquet.unfinished/        journal and settings of a generation that is not complete
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from analyzer import storage
+from analyzer.errors import OutputError
+
+Identity = Mapping[str, Any]
+"""What decides the rollouts: the settings' identity, plus `data` (of the input files) and `model`."""
+
+
+class Complete(NamedTuple):
+    """What the manifest says of a generation that has ended."""
+
+    rollouts: int
+    failed: int  # prompts that lack rollouts
+    model: str
+
+
+class State:
+    """The files of one generation, beside its output."""
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+        self.manifest = Path(f"{output}.generation.json")
+        self.failed = Path(f"{output}.failed.ndjson")
+        self.folder = Path(f"{output}.unfinished")
+        self.journal = self.folder / "journal"
+        self.failures = self.folder / "failed.ndjson"
+        self._settings = self.folder / "settings.json"
+
+    def complete(self, identity: Identity) -> Complete | None:
+        """What is there, when this very generation has ended without failures and its output is untouched."""
+        found = _read(self.manifest)
+        if found is None or found["failed"] or _differences(found["identity"], identity):
+            return None
+        if not self.output.exists() or self.output.stat().st_size != found["size"]:
+            return None
+        return Complete(found["rollouts"], found["failed"], found["identity"]["model"])
+
+    def begin(self, identity: Identity, overwrite: bool) -> None:
+        """Make the folder of this generation, or find it there with the same identity.
+
+        Raises OutputError where another generation was begun or ended, unless `overwrite`.
+        """
+        begun = _read(self._settings)
+        if begun is not None and not (differing := _differences(begun, identity)):
+            return
+        if begun is not None and not overwrite:
+            raise OutputError(
+                f"{self.folder}: an unfinished generation with other settings: {differing}; "
+                "finish it as it was begun, choose another --output_path, or drop it with --overwrite"
+            )
+        if self.output.exists() and not overwrite:
+            raise OutputError(
+                f"{self.output}: {self._why_kept(identity)}; choose another --output_path, or --overwrite"
+            )
+        with storage.storage_errors(self.folder):
+            if self.folder.exists():
+                shutil.rmtree(self.folder)
+            self.manifest.unlink(missing_ok=True)
+            self.folder.mkdir(parents=True)
+            storage.write_bytes(self._settings, orjson.dumps(dict(identity), option=orjson.OPT_INDENT_2))
+
+    def _why_kept(self, identity: Identity) -> str:
+        found = _read(self.manifest)
+        if found is None:
+            return "is there already, and no generation of this program"
+        differing = _differences(found["identity"], identity)
+        return f"holds rollouts made with other settings: {differing}" if differing else "was changed since it was made"
+
+    @property
+    def model(self) -> str:
+        """The model that the unfinished generation was begun with; empty before it is known."""
+        return (_read(self._settings) or {}).get("model") or ""
+
+    def set_model(self, identity: Identity) -> None:
+        """Remember the model once the server has named it. Raises OutputError when it is not the one begun with."""
+        if self.model not in ("", identity["model"]):
+            raise OutputError(
+                f"{self.folder}: begun with the model {self.model!r}, the server has {identity['model']!r}; "
+                "serve the first again, choose another --output_path, or drop it with --overwrite"
+            )
+        storage.write_bytes(self._settings, orjson.dumps(dict(identity), option=orjson.OPT_INDENT_2))
+
+    def forget(self) -> None:
+        """Leave nothing of a generation that could not start."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def finish(self, identity: Identity, rollouts: int, failed: int) -> Path | None:
+        """Vouch for the output that was just written; returns the list of failed prompts where there is one.
+
+        A generation without failures needs its folder no more; with them the same command tries those again.
+        """
+        if failed:
+            shutil.copyfile(self.failures, self.failed)
+        size = self.output.stat().st_size
+        manifest = {"identity": dict(identity), "rollouts": rollouts, "failed": failed, "size": size}
+        storage.write_bytes(self.manifest, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+        if failed:
+            return self.failed
+        self.failed.unlink(missing_ok=True)
+        shutil.rmtree(self.folder)
+        return None
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = orjson.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, orjson.JSONDecodeError):
+        return None
+    return found
+
+
+def _differences(before: Identity, now: Identity) -> str:
+    """The settings that differ, as a phrase; empty where none does. An unknown model differs from nothing."""
+    return ", ".join(_named(name, before.get(name), now.get(name)) for name in _differing(before, now))
+
+
+def _differing(before: Identity, now: Identity) -> Iterator[str]:
+    for name in now:
+        unknown = name == "model" and None in (before.get(name), now[name])
+        if not unknown and orjson.dumps(before.get(name)) != orjson.dumps(now[name]):
+            yield name
+
+
+def _named(name: str, before: Any, now: Any) -> str:
+    if name == "data":
+        return "the training data (its files changed)"
+    return f"{name} ({before} there, {now} now)"

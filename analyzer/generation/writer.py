@@ -1,0 +1,161 @@
+"""The rollouts file: the training data's rows joined with their rollouts, in order, written whole or not at all.
+
+A row::
+
+    {"prompt": [{"role": "user", "content": "What is 2+3?"}], "response": "2+3=5\\n#### 5", "sample_idx": 0,
+     "data_idx": 0, "temperature": 0.7, "top_p": 0.9, "max_tokens": 512, "finish_reason": "stop",
+     "prompt_tokens": 31, "response_tokens": null, "model": "Qwen3-8B", "original_prompt": [...],
+     "original_data_source": "openai/gsm8k", "original_reward_model": {"style": "rule", "ground_truth": "5"}}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from analyzer import dataset, storage
+from analyzer.errors import ConfigError
+from analyzer.generation.journal import Answer
+from analyzer.generation.prompts import TrainingData
+from analyzer.generation.settings import JSONL
+from analyzer.schema import DATA_IDX, ORIGINAL, PROMPT, RESPONSE, RESPONSE_TOKENS, SAMPLE_IDX
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_GROUP_BYTES = 32 << 20
+
+
+class Sampling(NamedTuple):
+    """What all rollouts of a file have in common."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+    model: str
+
+
+def output_schema(data: TrainingData) -> pa.Schema:
+    """The columns of the rollouts file; those of the training data keep their types."""
+    import pyarrow as pa
+
+    own = [
+        data.dataset.schema.field(data.prompt_key).with_name(PROMPT),
+        pa.field(RESPONSE, pa.string()),
+        pa.field(SAMPLE_IDX, pa.int64()),
+        pa.field(DATA_IDX, pa.int64()),
+        pa.field("temperature", pa.float64()),
+        pa.field("top_p", pa.float64()),
+        pa.field("max_tokens", pa.int64()),
+        pa.field("finish_reason", pa.string()),
+        pa.field("prompt_tokens", pa.int64()),
+        pa.field(RESPONSE_TOKENS, pa.int64()),
+        pa.field("model", pa.string()),
+    ]
+    return pa.schema(own + [field.with_name(ORIGINAL + field.name) for field in data.dataset.schema])
+
+
+def check_format(data: TrainingData, output_format: str) -> None:
+    """Raise ConfigError when the training data has a column that jsonl cannot hold."""
+    if output_format == JSONL:
+        for field in data.dataset.schema:
+            if "binary" in str(field.type):
+                raise ConfigError(f"--output_format jsonl: the column {field.name!r} holds bytes; choose parquet")
+
+
+def write_rollouts(
+    path: Path, output_format: str, data: TrainingData, answers: Iterable[Answer], sampling: Sampling
+) -> int:
+    """Write the file from answers in the order of (data_idx, first); returns the number of rollouts.
+
+    Holds a row group in memory. Raises StorageError when the disk is full, and then `path` is as it was.
+    """
+    batches = _joined(data, iter(answers), output_schema(data), sampling)
+    write = _write_jsonl if output_format == JSONL else _write_parquet
+    with storage.atomic_path(path) as temporary:
+        return write(temporary, output_schema(data), batches)
+
+
+def _write_parquet(path: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows, waiting = 0, list[pa.RecordBatch]()
+    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+        for batch in batches:
+            waiting.append(batch)
+            rows += batch.num_rows
+            if sum(piece.nbytes for piece in waiting) >= _GROUP_BYTES:
+                writer.write_table(pa.Table.from_batches(waiting, schema))
+                waiting = []
+        if waiting:
+            writer.write_table(pa.Table.from_batches(waiting, schema))
+    return rows
+
+
+def _write_jsonl(path: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> int:
+    rows = 0
+    with open(path, "xb") as file:
+        for batch in batches:
+            rows += batch.num_rows
+            for row in batch.to_pylist():
+                file.write(orjson.dumps(row, default=str) + b"\n")
+    return rows
+
+
+class _Rows:
+    """Rollouts of one batch of training rows, column by column."""
+
+    def __init__(self) -> None:
+        self.take: list[int] = []  # row within the batch
+        self.columns: dict[str, list[Any]] = {
+            name: [] for name in (RESPONSE, SAMPLE_IDX, DATA_IDX, "finish_reason", "prompt_tokens", RESPONSE_TOKENS)
+        }
+        self.bytes = 0
+
+    def add(self, answer: Answer, row: int) -> None:
+        count = len(answer.texts)
+        self.take += [row] * count
+        self.columns[RESPONSE] += answer.texts
+        self.columns[SAMPLE_IDX] += range(answer.first, answer.stop)
+        self.columns[DATA_IDX] += [answer.data_idx] * count
+        self.columns["finish_reason"] += answer.finish_reasons
+        self.columns["prompt_tokens"] += [answer.prompt_tokens] * count
+        self.columns[RESPONSE_TOKENS] += answer.response_tokens
+        self.bytes += sum(map(len, answer.texts))
+
+
+def _joined(
+    data: TrainingData, answers: Iterator[Answer], schema: pa.Schema, sampling: Sampling
+) -> Iterator[pa.RecordBatch]:
+    answer = next(answers, None)
+    for first, batch in dataset.Reader(data.dataset, None).batches([(0, data.rows)]):
+        rows = _Rows()
+        while answer is not None and answer.data_idx < first + batch.num_rows:
+            rows.add(answer, answer.data_idx - first)
+            if rows.bytes + batch.nbytes * len(rows.take) // batch.num_rows >= _GROUP_BYTES:
+                yield _batch(batch, rows, schema, data.prompt_key, sampling)
+                rows = _Rows()
+            answer = next(answers, None)
+        if rows.take:
+            yield _batch(batch, rows, schema, data.prompt_key, sampling)
+
+
+def _batch(
+    batch: pa.RecordBatch, rows: _Rows, schema: pa.Schema, prompt_key: str, sampling: Sampling
+) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    take, count = pa.array(rows.take, pa.int64()), len(rows.take)
+    originals = {ORIGINAL + name: batch.column(name).take(take) for name in batch.schema.names}
+    columns: dict[str, Any] = {PROMPT: originals[ORIGINAL + prompt_key], **originals, **rows.columns}
+    for name, value in sampling._asdict().items():
+        columns[name] = pa.repeat(pa.scalar(value, schema.field(name).type), count)
+    arrays = [
+        column if isinstance(column, pa.Array) else pa.array(column, field.type)
+        for field, column in ((field, columns[field.name]) for field in schema)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -1,0 +1,213 @@
+"""A small OpenAI-compatible server that misbehaves on demand, for tests and for benchmarks/bench_generate.py.
+
+A `Plan` decides, from the number of the call (from 0) and its body, how it is answered; `FAULTS` lists the ways.
+The text of a good choice is its prompt's text and a running number, so that mixed-up answers show.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from aiohttp import web
+
+FAULTS = (
+    "ok",
+    "429",  # busy, with a Retry-After of a hundredth of a second
+    "500",
+    "503",
+    "400",  # this request will never do
+    "401",
+    "truncated",  # half of the JSON
+    "html",  # 200, but no JSON
+    "dies",  # the connection is cut in the middle of the body
+    "drips",  # slow loris: a byte now and then, for ever
+    "hangs",  # nothing, for ever
+    "one",  # a single choice whatever n
+    "two_many",  # two choices more than n
+    "no_usage",
+    "aborted",  # choices that the server broke off
+    "null",  # choices without text
+    "reasoning",  # the thinking is taken out of the text
+)
+Plan = Callable[[int, dict[str, Any]], str]
+
+
+def well(number: int, body: dict[str, Any]) -> str:
+    """Every call is answered well."""
+    return "ok"
+
+
+def always(fault: str) -> Plan:
+    """Every call is answered that way."""
+    return lambda number, body: fault
+
+
+def first(*faults: str) -> Plan:
+    """The first calls are answered like this, all later ones well."""
+    return lambda number, body: faults[number] if number < len(faults) else "ok"
+
+
+class Stub:
+    """The server; `bodies` holds what it was sent."""
+
+    def __init__(self, plan: Plan = well, delay: float = 0.0, models: tuple[str, ...] = ("stub",)) -> None:
+        self.plan = plan
+        self.delay = delay
+        self.models = models
+        self.bodies: list[dict[str, Any]] = []
+        self.keys: set[str] = set()
+        self.paths: list[str] = []
+        self.busiest = 0
+        self._in_flight = 0
+        self._texts = itertools.count()
+        self._keep = True  # remember bodies; off where memory is measured
+
+    def app(self, keep: bool = True) -> web.Application:
+        self._keep = keep
+        app = web.Application(client_max_size=64 << 20)
+        app.router.add_get("/v1/models", self._list)
+        app.router.add_post("/v1/chat/completions", self._answer)
+        app.router.add_post("/v1/completions", self._answer)
+        return app
+
+    async def _list(self, request: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]})
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        number = len(self.paths)
+        self.paths.append(request.path)
+        if self._keep:
+            self.bodies.append(body)
+        self.keys.add(request.headers.get("Authorization", ""))
+        self._in_flight += 1
+        self.busiest = max(self.busiest, self._in_flight)
+        try:
+            await asyncio.sleep(self.delay)
+            return await self._behave(self.plan(number, body), body, request)
+        finally:
+            self._in_flight -= 1
+
+    async def _behave(self, fault: str, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        if fault.isdigit():
+            headers = {"Retry-After": "0.01"} if fault == "429" else {}
+            error = {"error": {"message": f"stub says {fault}", "code": int(fault)}}
+            return web.json_response(error, status=int(fault), headers=headers)
+        if fault == "hangs":
+            await asyncio.sleep(3600)
+        if fault == "html":
+            return web.Response(text="<html>gateway</html>", content_type="text/html")
+        text = json.dumps(self._completion(fault, body))
+        if fault == "truncated":
+            return web.Response(text=text[: len(text) // 2], content_type="application/json")
+        if fault in ("dies", "drips"):
+            return await _in_pieces(fault, text, request)
+        return web.Response(text=text, content_type="application/json")
+
+    def _completion(self, fault: str, body: dict[str, Any]) -> dict[str, Any]:
+        count = {"one": 1, "two_many": body["n"] + 2}.get(fault, body["n"])
+        choices = [self._choice(fault, body, index) for index in range(count)]
+        answer: dict[str, Any] = {"object": "completion", "model": body["model"], "choices": choices}
+        if fault != "no_usage":
+            answer["usage"] = {"prompt_tokens": 7, "completion_tokens": 5 * count, "total_tokens": 7 + 5 * count}
+        return answer
+
+    def _choice(self, fault: str, body: dict[str, Any], index: int) -> dict[str, Any]:
+        chat = "messages" in body
+        asked = body["messages"][-1]["content"] if chat else body["prompt"]
+        text = None if fault == "null" else f"{asked} -> {next(self._texts)}"
+        message = {"role": "assistant", "content": text}
+        if fault == "reasoning":
+            message["reasoning_content"] = "let me think"
+        choice = {"index": index, "finish_reason": "abort" if fault == "aborted" else "stop"}
+        return choice | ({"message": message} if chat else {"text": text})
+
+
+async def _in_pieces(fault: str, text: str, request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(text))})
+    await response.prepare(request)
+    await response.write(text[:20].encode())
+    if fault == "dies":
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+    for character in itertools.cycle(" "):
+        await asyncio.sleep(0.05)
+        await response.write(character.encode())
+    return response
+
+
+class Running:
+    """A stub that runs in a thread of this process."""
+
+    def __init__(self, stub: Stub) -> None:
+        self.stub = stub
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self.port = self._call(self._start(0))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def _call(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
+
+    async def _start(self, port: int) -> int:
+        self._runner = web.AppRunner(self.stub.app(), shutdown_timeout=0.0, handler_cancellation=True)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", port, reuse_address=True)
+        await site.start()
+        return int(self._runner.addresses[0][1])
+
+    def die(self) -> None:
+        """Close the port and cut all connections."""
+        self._call(self._runner.cleanup())
+
+    def revive(self) -> None:
+        """Serve again on the same port."""
+        self._call(self._start(self.port))
+
+    def close(self) -> None:
+        self.die()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+
+@contextmanager
+def running(plan: Plan = well, delay: float = 0.0, models: tuple[str, ...] = ("stub",)) -> Iterator[Running]:
+    """A stub at `.url` while the context lasts."""
+    server = Running(Stub(plan, delay, models))
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Serve the stub until killed; prints its address.")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds each answer takes")
+    given = parser.parse_args()
+
+    async def serve() -> None:
+        runner = web.AppRunner(Stub(delay=given.delay).app(keep=False))
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", given.port).start()
+        print(f"http://127.0.0.1:{runner.addresses[0][1]}/v1", flush=True)
+        await asyncio.Event().wait()
+
+    asyncio.run(serve())
+
+
+if __name__ == "__main__":
+    main()
