@@ -74,24 +74,18 @@ class Scorer:
         return self._grades
 
     def _score_whole(self, reward: WholeReward, problem: Problem, responses: Sequence[str]) -> list[Score]:
-        scores: list[Score] = []
-        for batch in _batches(responses, reward.batch_size):
-            try:
-                scores += self._score_batch(reward, problem, batch)
-            except AnalyzerError:
-                raise
-            except Exception as error:  # noqa: BLE001 - the whole batch failed: each on its own
-                alone = len(batch) == 1
-                scores += [failure(error)] if alone else [self._score_alone(reward, problem, text) for text in batch]
-        return scores
+        batches = _batches(responses, reward.batch_size)
+        return [score for batch in batches for score in self._score_together_or_alone(reward, problem, batch)]
 
-    def _score_alone(self, reward: WholeReward, problem: Problem, response: str) -> Score:
+    def _score_together_or_alone(self, reward: WholeReward, problem: Problem, batch: Sequence[str]) -> list[Score]:
         try:
-            return self._score_batch(reward, problem, [response])[0]
+            return self._score_batch(reward, problem, batch)
         except AnalyzerError:
             raise
-        except Exception as error:  # noqa: BLE001 - a status on this rollout alone
-            return failure(error)
+        except Exception as error:  # noqa: BLE001 - a status, of the rollout that is to blame
+            if len(batch) == 1:
+                return [failure(error)]
+            return [self._score_together_or_alone(reward, problem, [response])[0] for response in batch]
 
     def _score_batch(self, reward: WholeReward, problem: Problem, batch: Sequence[str]) -> list[Score]:
         """One call of `score`. Raises whatever that raises, and Unscored for what is no list of as many scores."""
@@ -163,8 +157,14 @@ def _failure_of(check: Callable[[], None]) -> Score | None:
 
 
 def _check(reward: Reward, child: Supervisor, gold: Any) -> None:
-    if not reward.settle_gold(gold):
+    if reward.settle_gold(gold):
+        return
+    try:
         _ask(child, "check_gold", gold)
+    except GoldError:
+        raise
+    except Unscored as error:
+        raise Unscored(error.status, f"in checking the ground truth: {error.detail}") from None
 
 
 def _grade(reward: Reward, child: Supervisor, answer: Any, gold: Any) -> Score:

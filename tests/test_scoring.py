@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import os
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 
-from analyzer.grading import Limits
-from analyzer.rewards import Reward
+from analyzer.errors import RewardError
+from analyzer.grading import Limits, nursery
+from analyzer.rewards import BaseReward, Reward, WholeReward
 from analyzer.schema import GoldError, Problem, Score, Status, Unscored
 from analyzer.scoring import Scorer
+from tests.grading.bounded_rewards import Bounded, Broken, Whole, WholeHere
+
+BOUNDED = Limits(cpu_seconds=0.3, wall_factor=3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _close_zygotes() -> Iterator[None]:
+    yield
+    nursery.close_all()
+
+
+def scored(reward: BaseReward, gold: Any, responses: list[str]) -> list[Score]:
+    with closing(Scorer(reward, BOUNDED)) as scorer:
+        return scorer.score(problem(gold), responses)
 
 
 class LastWord(Reward):
@@ -148,3 +165,71 @@ def test_an_explanation_is_one_bounded_line_that_can_be_written() -> None:
     (score,) = Scorer(LastWord(grade=grade), Limits()).score(problem("5"), ["5"])
     assert len(score.detail.encode()) <= 300
     assert "\n" not in score.detail
+
+
+def test_what_is_plain_is_settled_here_and_the_rest_graded_once_in_the_child() -> None:
+    scores = scored(Bounded(tolerance=0.1), "5", ["it is 5", "or 5.05", "or 6", "or 5.05", ""])
+    assert [score.reward for score in scores] == [1.0, 1.0, 0.0, 1.0, 0.0]
+    assert [score.found for score in scores] == [True, True, True, True, False]
+    pids = [score.extra["pid"] for score in scores]
+    assert pids[0] == os.getpid() not in pids[1:]
+    assert [score.extra.get("calls") for score in scores] == [None, 1, 2, 1, 3]
+    assert scores[1].extra["list"]  # a tuple, on its way through JSON
+
+
+def test_no_child_is_started_where_everything_is_settled_here() -> None:
+    assert scored(Broken(), "5", ["a 5", "5"])[1].reward == 1.0
+
+
+def test_a_ground_truth_is_checked_in_the_child_before_anything_is_settled() -> None:
+    scores = scored(Bounded(), "bad", ["bad", "6"])
+    assert [(score.reward, score.status, score.detail) for score in scores] == [
+        (None, Status.GOLD_ERROR, "no number")
+    ] * 2
+
+
+def test_a_ground_truth_that_hangs_leaves_every_rollout_unscored_and_says_so() -> None:
+    scores = scored(Bounded(), "hangs", ["hangs", "6"])
+    assert {score.status for score in scores} == {Status.TIMEOUT}
+    assert scores[0].detail == "in checking the ground truth: not done after 0.9 s"
+
+
+def test_a_ground_truth_found_bad_in_the_child_leaves_every_rollout_unscored() -> None:
+    assert {score.status for score in scored(Bounded(), "5", ["5", "gold", "6"])} == {Status.GOLD_ERROR}
+
+
+def test_a_hanging_answer_is_a_timeout_of_its_own_rollouts() -> None:
+    scores = scored(Bounded(), "7", ["5", "hang", "refuse", "hang", "7.0", "x"])
+    statuses = [Status.OK, Status.TIMEOUT, Status.LIMIT, Status.TIMEOUT, Status.OK, Status.ERROR]
+    assert [score.status for score in scores] == statuses
+
+
+def test_a_reward_that_cannot_be_loaded_is_raised_and_no_status() -> None:
+    for use in (lambda scorer: scorer.start(), lambda scorer: scorer.score(problem("7"), ["6"])):
+        with closing(Scorer(Broken(), BOUNDED)) as scorer, pytest.raises(RewardError, match=r"libgrade\.so"):
+            use(scorer)
+
+
+@pytest.mark.parametrize("reward", [Whole(), WholeHere()], ids=["child", "here"])
+def test_a_whole_reward_gets_one_problem_s_rollouts_a_batch_at_a_time(reward: WholeReward) -> None:
+    scores = scored(reward, "5", list("abcdef"))
+    assert [score.extra["batch"] for score in scores] == [4, 4, 4, 4, 2, 2]
+    assert scores[0].extra["fields"] == ["a source", "5", None, None, {}]
+    assert (scores[0].extra["pid"] == os.getpid()) == isinstance(reward, WholeHere)
+    assert scored(reward, "5", []) == []
+
+
+@pytest.mark.parametrize("reward", [Whole(), WholeHere()], ids=["child", "here"])
+@pytest.mark.parametrize(
+    ("response", "status", "detail"),
+    [
+        ("raise", Status.ERROR, "ValueError: one of them"),
+        ("short", Status.INVALID_RESULT, "0 scores for 1 responses"),
+        ("limit", Status.LIMIT, "too long"),
+        ("nan", Status.INVALID_RESULT, "the reward is nan, not a finite number"),
+    ],
+)
+def test_a_failing_batch_is_tried_one_by_one(reward: WholeReward, response: str, status: Status, detail: str) -> None:
+    scores = scored(reward, "5", ["a", response, "b"])
+    assert [score.status for score in scores] == [Status.OK, status, Status.OK]
+    assert scores[1].detail.startswith(detail)

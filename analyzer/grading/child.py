@@ -11,6 +11,7 @@ import gc
 import resource
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from os import _exit, close, getpid, setsid
 from os.path import basename
@@ -51,7 +52,7 @@ def main(fd: int, zygote: int, build: Callable[[], Any], memory_bytes: int) -> N
 
 
 def explain(error: BaseException) -> str:
-    """An exception as the last line of its traceback, with the place it comes from; never raises."""
+    """An exception in one line: the last one of its traceback, and the place it comes from. Never raises."""
     if isinstance(error, AnalyzerError):  # written for the user as it is
         return str(error)
     try:
@@ -64,7 +65,7 @@ def explain(error: BaseException) -> str:
         if not frame.tb_frame.f_code.co_filename.startswith("<frozen"):
             place = f" ({basename(frame.tb_frame.f_code.co_filename)}, line {frame.tb_lineno})"
         frame = frame.tb_next
-    return text[:_DETAIL_LENGTH] + place
+    return " ".join(text[:_DETAIL_LENGTH].split()) + place
 
 
 def _serve(channel: Channel, reward: Any, memory_bytes: int) -> NoReturn:
@@ -125,7 +126,7 @@ def _limit_memory(memory_bytes: int) -> None:
 
 def _prefer_for_oom_kill() -> None:
     """Where the node runs out of memory, the child goes before the worker does."""
-    with open("/proc/self/oom_score_adj", "w") as file:
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")
 
 

@@ -71,7 +71,7 @@ def seed() -> None:
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed(SEED)
     if torch := sys.modules.get("torch"):
-        torch.manual_seed(SEED)
+        torch.default_generator.manual_seed(SEED)  # torch.manual_seed sees to all GPUs as well: 0.4 ms
 
 
 def _cwd() -> str:

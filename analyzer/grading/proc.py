@@ -11,6 +11,7 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
@@ -42,12 +43,16 @@ def adopt_orphans() -> None:
 def cpu_seconds(pid: int) -> float:
     """CPU time of a process so far, all threads, ended ones too. Raises ProcessLookupError when it is gone.
 
-    The clock id is the one that clock_getcpuclockid(3) computes.
+    The clock id is the one that clock_getcpuclockid(3) computes; where the kernel has no such clock, /proc is read,
+    which counts in hundredths of a second.
     """
     try:
         return time.clock_gettime((~pid << 3) | 2)
-    except OSError as error:
-        raise ProcessLookupError(str(error)) from None
+    except OSError:
+        try:
+            return sum(map(int, _stat(pid)[11:13])) / _TICKS
+        except OSError as error:
+            raise ProcessLookupError(str(error)) from None
 
 
 def queued_seconds(pid: int) -> float:

@@ -49,7 +49,7 @@ def test_text_crosses_as_it_is(supervisor: Supervisor) -> None:
     [
         ("unscored", (), Status.LIMIT, "too long"),
         ("gold_error", (), Status.GOLD_ERROR, "no number"),
-        ("fail", ("ValueError",), Status.ERROR, "ValueError: bad\nvalue (targets.py, line "),
+        ("fail", ("ValueError",), Status.ERROR, "ValueError: bad value (targets.py, line "),
         ("fail", ("SystemExit",), Status.ERROR, "SystemExit: 0"),
         ("fail", ("KeyboardInterrupt",), Status.ERROR, "KeyboardInterrupt"),
         ("fail", ("Mute",), Status.ERROR, "Mute"),
