@@ -6,14 +6,18 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from analyzer.config import AnalysisSettings, parse
-from analyzer.errors import EXIT_BUG, EXIT_OK, AnalyzerError
+from analyzer.errors import EXIT_BUG, EXIT_OK, EXIT_UNSCORED, AnalyzerError
+
+if TYPE_CHECKING:
+    from analyzer.result import Result
 
 Settings = TypeVar("Settings")
 
 DESCRIPTION = "Score rollouts, measure how hard each problem is for this policy, and put problems into buckets."
+FILTER_DESCRIPTION = "Generate rollouts for training data and analyse them: difficulty of each problem in one command."
 
 
 def analyze_rollouts(argv: Sequence[str] | None = None) -> int:
@@ -26,10 +30,33 @@ def analyze_rollouts(argv: Sequence[str] | None = None) -> int:
     return run(lambda: _analyze(parse(AnalysisSettings, argv, "analyze_rollouts", DESCRIPTION)))
 
 
+def filter_difficulty(argv: Sequence[str] | None = None) -> int:
+    """The command filter_difficulty; returns its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    return run(lambda: _filter(argv))
+
+
+def _filter(argv: Sequence[str]) -> int:
+    from analyzer import filtering
+    from analyzer.generation.preview import preview
+
+    settings: Any = parse(filtering.FilterSettings, argv, "filter_difficulty", FILTER_DESCRIPTION)
+    if settings.dry_run and settings.rollouts is None:
+        print(preview(filtering.generation_settings(settings)))
+        return EXIT_OK
+    if settings.dry_run or settings.explain_cache:
+        return _analyze(filtering.analysis_settings(settings, settings.rollouts))
+    result, failed = filtering.filter_difficulty(settings)
+    code = _shown(result)
+    if failed:
+        print(f"error: {failed} prompts lack rollouts; the same command tries them again", file=sys.stderr)
+        return EXIT_UNSCORED
+    return code
+
+
 def _analyze(settings: AnalysisSettings) -> int:
     from analyzer import pipeline
     from analyzer.interrupts import interruptible
-    from analyzer.stages.summary import block
 
     with interruptible():
         if settings.dry_run or settings.explain_cache:
@@ -39,11 +66,18 @@ def _analyze(settings: AnalysisSettings) -> int:
     if result is None:
         print(f"part {settings.part} is scored", file=sys.stderr)
         return EXIT_OK
+    return _shown(result)
+
+
+def _shown(result: Result) -> int:
+    """Print the summary; returns the exit code."""
+    from analyzer.stages.summary import block
+
     print(block(result.summary), end="")
     if result.exit_code != EXIT_OK:
         print(
             f"error: {result.unscored_share:.2%} of the rollouts have no reward, more than --max_unscored "
-            f"{settings.max_unscored:.2%}; all outputs are written",
+            f"{result.max_unscored:.2%}; all outputs are written",
             file=sys.stderr,
         )
     return result.exit_code

@@ -90,13 +90,13 @@ def make_parser(cls: type[Any], prog: str, description: str) -> ArgumentParser:
     types = get_type_hints(cls)
     for field in dataclasses.fields(cls):
         kind, text = types[field.name], field.metadata["help"]
-        flag = f"--{field.name}"
+        flags = [f"--{name}" for name in (field.name, *field.metadata.get("aliases", ()))]
         if kind is bool:
-            parser.add_argument(flag, action="store_true", default=field.default, help=text)
-        elif field.metadata["choices"]:
-            parser.add_argument(flag, choices=field.metadata["choices"], default=field.default, help=text)
+            parser.add_argument(*flags, action="store_true", default=field.default, help=text)
+        elif choices := field.metadata.get("choices"):
+            parser.add_argument(*flags, choices=choices, default=field.default, help=text)
         else:
-            parser.add_argument(flag, type=kind, default=field.default, help=text)
+            parser.add_argument(*flags, type=kind, default=field.default, help=text)
     return parser
 
 

@@ -35,6 +35,12 @@ class Numbering(NamedTuple):
         kept = self.run_codes >= 0
         return [(int(a), int(b)) for a, b in _merge(self.run_starts[kept], self.run_stops()[kept])]
 
+    def first_rows(self) -> Ints:
+        """(problems,) the first global row of each problem, by number."""
+        kept = self.run_codes >= 0
+        _, first = np.unique(self.run_codes[kept], return_index=True)
+        return self.run_starts[kept][first]
+
     def positions(self, rows: Ints) -> Ints:
         """Places of global rows, all analysed, among the analysed rows."""
         ranges = np.array(self.kept_ranges(), dtype=np.int64)

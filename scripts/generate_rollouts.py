@@ -1,7 +1,11 @@
-"""python scripts/generate_rollouts.py --data_path D --output_path O ...: see docs/generate_rollouts.md."""
+"""Training data in; rollouts from a server or a local model out. See --help or docs/generate_rollouts.md."""
 
 import sys
+from pathlib import Path
 
-from analyzer.generation.cli import generate_rollouts
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-sys.exit(generate_rollouts())
+from analyzer.generation.cli import generate_rollouts  # works from a checkout, installed or not
+
+if __name__ == "__main__":
+    sys.exit(generate_rollouts())

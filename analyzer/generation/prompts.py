@@ -138,7 +138,7 @@ def _notes(schema: pa.Schema) -> Iterator[str]:
 
 def read_prompts(data: TrainingData, ranges: Sequence[tuple[int, int]]) -> Iterator[Prompt]:
     """The prompts of ascending row ranges [start, stop), a few megabytes in memory at a time."""
-    reader = dataset.Reader(data.dataset, [data.prompt_key])
+    reader = dataset.Reader(data.dataset.files, [data.prompt_key])
     for first, batch in reader.batches(ranges):
         for offset, value in enumerate(batch.column(0).to_pylist()):
             yield _prompt(first + offset, value)

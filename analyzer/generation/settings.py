@@ -53,7 +53,7 @@ class GenerationSettings:
     limit: int | None = _setting(None, "only the first N prompts")
     api_key_env: str | None = _setting(None, "environment variable that holds the server's key; no other is read")
     trust_remote_code: bool = _setting(False, "run code that comes with the model")
-    extra_body: dict[str, Any] | None = _setting(  # noqa: RUF009  # it calls dataclasses.field
+    extra_body: dict[str, Any] | None = _setting(  # it calls dataclasses.field
         None, "further fields of each request, such as {top_k: 20} or {stop: ['###']}"
     )
     request_timeout: float = _setting(1800.0, "seconds one request may take, queueing on the server included")

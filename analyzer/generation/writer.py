@@ -132,7 +132,7 @@ def _joined(
     data: TrainingData, answers: Iterator[Answer], schema: pa.Schema, sampling: Sampling
 ) -> Iterator[pa.RecordBatch]:
     answer = next(answers, None)
-    for first, batch in dataset.Reader(data.dataset, None).batches([(0, data.rows)]):
+    for first, batch in dataset.Reader(data.dataset.files, None).batches([(0, data.rows)]):
         rows = _Rows()
         while answer is not None and answer.data_idx < first + batch.num_rows:
             rows.add(answer, answer.data_idx - first)
