@@ -75,10 +75,12 @@ def summarise(settings: AnalysisSettings, opened: Input, prepared: Prepared, fin
         name: summary.SourceReport(str(prepared.rewards[name]), prepared.rewards[name].expects, seen)
         for name, seen in merged.sources.items()
     }
+    truncated = summary.truncated_share(opened.dataset, prepared.numbering.kept_ranges(), merged.tokens)
     warnings = [
         *summary.unscored_warnings(statuses),
         *audit.warnings({name: source.reward for name, source in sources.items()}, *audited),
         *summary.low_warnings(sources, overall.mean_pass_rate, opened.dataset.files),
+        *summary.truncation_warnings(truncated),
         *assignment.warnings,
     ]
     return {
@@ -105,6 +107,7 @@ def summarise(settings: AnalysisSettings, opened: Input, prepared: Prepared, fin
             "second_grader": {name: _plain(opinion) for name, opinion in audited.opinions.items()},
         },
         "response_tokens": summary.token_counts(merged.tokens),
+        "truncated": None if truncated is None else round(truncated, 6),
         "settings": {
             "reward_fn_key": settings.reward_fn_key,
             "limit": settings.limit,

@@ -36,6 +36,8 @@ EXTRA_INFO = ORIGINAL + "extra_info"
 REWARD = "reward"
 REWARD_STATUS = "reward_status"
 RESPONSE_TOKENS = "response_tokens"
+FINISH_REASON = "finish_reason"
+MAX_TOKENS = "max_tokens"
 REWARD_EXTRA = "reward_"
 """Prefix of the further columns a reward may return, `reward_pred` for instance."""
 

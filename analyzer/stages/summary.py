@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from analyzer.dataset import InputFile, Reader
-from analyzer.schema import RESPONSE, STATUSES, Status
+from analyzer.dataset import Dataset, InputFile, Reader
+from analyzer.schema import FINISH_REASON, MAX_TOKENS, RESPONSE, STATUSES, Status
 from analyzer.shards import SourceCount
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MISSING_SHARE = 0.25  # warn where no answer is found in more responses than this
 LOW_REWARD = 0.05  # ... and where the mean pass rate is below this
+TRUNCATED_SHARE = 0.1  # ... and where more responses than this are cut off
 _EXAMPLE_LENGTH = 120
 _WIDTH = 60
 
@@ -77,6 +78,33 @@ def low_warnings(sources: Mapping[str, SourceReport], mean_pass_rate: float, fil
             "check that --reward_fn_key names the right ground truth and that the reward fits the data."
         )
     return found
+
+
+def truncated_share(source: Dataset, kept: Sequence[tuple[int, int]], tokens: NDArray[np.int32]) -> float | None:
+    """The share of responses that were cut off: finish_reason is length, or else as many tokens as max_tokens allows.
+
+    `tokens`: the length of each response of `kept`, (rollouts,). None where the input has neither column.
+    """
+    column = next((name for name in (FINISH_REASON, MAX_TOKENS) if name in source.schema.names), None)
+    if column is None:
+        return None
+    cut = done = 0
+    for _, batch in Reader(source.files, [column], threads=True).batches(kept):
+        values = batch.column(0).to_numpy(zero_copy_only=False)
+        lengths = tokens[done : done + len(values)]
+        cut += int(np.count_nonzero(values == "length" if column == FINISH_REASON else lengths >= values))
+        done += len(values)
+    return cut / max(done, 1)
+
+
+def truncation_warnings(share: float | None) -> list[str]:
+    """One sentence where many responses were cut off."""
+    if share is None or share <= TRUNCATED_SHARE:
+        return []
+    return [
+        f"{share:.0%} of the responses are cut off at their token limit and rarely hold an answer: problems look "
+        "harder than they are; sample with a larger max_tokens."
+    ]
 
 
 def endings(files: Sequence[InputFile], rows: Sequence[int]) -> list[str]:
