@@ -146,11 +146,20 @@ _inherited: list[Zygote] = []  # those of the parent of a forked process, which 
 
 def zygote_for(target: Target) -> Zygote:
     """The zygote of this process for that target, started where there is none. Raises RewardError."""
-    key = json.dumps([target.path, dict(target.options)], sort_keys=True)
+    key = _key(target)
     with _zygotes_lock:
         if key not in _zygotes or _zygotes[key].gone:
             _zygotes[key] = Zygote(target)
         return _zygotes[key]
+
+
+def rename(target: Target, other: Target) -> None:
+    """Have the zygote of `target` serve `other` from now on, which must be the same but for what it is told."""
+    with _zygotes_lock:
+        if zygote := _zygotes.pop(_key(target), None):
+            if before := _zygotes.pop(_key(other), None):
+                before.close()
+            _zygotes[_key(other)] = zygote
 
 
 def close_all() -> None:
@@ -163,6 +172,10 @@ def close_all() -> None:
 def name_of(target: Target) -> str:
     """What to call a target in a message."""
     return target.name or target.path
+
+
+def _key(target: Target) -> str:
+    return json.dumps([target.path, dict(target.options)], sort_keys=True)
 
 
 def _environment() -> dict[str, str]:

@@ -23,7 +23,7 @@ from contextlib import closing
 from typing import Any
 
 from analyzer.errors import RewardError
-from analyzer.grading import Limits, Target
+from analyzer.grading import Limits, Target, nursery
 from analyzer.grading.supervisor import Supervisor
 from analyzer.rewards import WholeReward
 from analyzer.schema import NOTHING, Problem, Score, Status, Unscored
@@ -35,17 +35,31 @@ _DROP = object()
 
 
 class Custom(WholeReward):
-    """A function of the user's. Made by `load_custom`, which checks it and fills the attributes below."""
+    """A function of the user's. Made by `load_custom`, which checks it and fills in all options but the first two.
+
+    `function` is "path/to/file.py:name" or "package.module:name", `form` one of verl, verl_batched and trl, `sha256`
+    the digest of its source, `distribution` the installed package that it comes from, "verl 0.9.1".
+    """
 
     name = "custom"
-    expects = "an answer"
-    form = ""  # verl, verl_batched or trl
-    sha256 = ""  # of its source
-    distribution = ""  # "verl 0.9.1" where it comes from an installed package
 
-    def __init__(self, *, function: str, kwargs: Mapping[str, Any] = NOTHING) -> None:
+    def __init__(
+        self,
+        *,
+        function: str,
+        kwargs: Mapping[str, Any] = NOTHING,
+        form: str = "",
+        sha256: str = "",
+        distribution: str = "",
+    ) -> None:
         self.function = function
         self.kwargs = kwargs
+        self.form = form
+        self.sha256 = sha256
+        self.distribution = distribution
+        self.needs_columns = form == "trl"
+        if form == "verl":
+            self.batch_size = 1  # it is called for one rollout at a time anyway, and so each has its own budget
 
     def __str__(self) -> str:
         return self.function
@@ -55,9 +69,11 @@ class Custom(WholeReward):
         from analyzer.rewards import _functions
 
         self._loaded = _functions.load(self.function, self.kwargs)
+        if self.sha256 not in ("", self._loaded.sha256):
+            raise RewardError("its source has changed since the run was started; run the command again")
 
     def describe(self) -> dict[str, Any]:
-        """The attributes that only the loaded function tells. In the child only."""
+        """The options that only the loaded function tells. In the child only."""
         loaded = self._loaded
         return {"form": loaded.form.name, "sha256": loaded.sha256, "distribution": loaded.distribution}
 
@@ -151,18 +167,19 @@ def load_custom(spec: str, kwargs: Mapping[str, Any] = NOTHING) -> Custom:
         if not os.path.isfile(place):
             raise RewardError(f"there is no file {place} (from {spec})")
         place = os.path.abspath(place)
-    reward = Custom(function=f"{place}:{name}", kwargs=dict(kwargs))
-    target = Target(f"{Custom.__module__}:{Custom.__qualname__}", reward.options, spec)
-    with closing(Supervisor(target, Limits())) as child:
+    options: dict[str, Any] = {"function": f"{place}:{name}", "kwargs": dict(kwargs)}
+    asked = _target(Custom(**options), spec)
+    with closing(Supervisor(asked, Limits())) as child:
         reply = child.call("describe")
     if reply.status is not Status.OK:
         raise RewardError(f"the reward {spec} cannot be loaded: {reply.detail}")
-    reward.form, reward.sha256 = reply.value["form"], reply.value["sha256"]
-    reward.distribution = reply.value["distribution"]
-    reward.needs_columns = reward.form == "trl"
-    if reward.form == "verl":
-        reward.batch_size = 1  # it is called for one rollout at a time anyway, and so each has its own budget
+    reward = Custom(**options, **reply.value)
+    nursery.rename(asked, _target(reward, spec))  # what is loaded need not be loaded again
     return reward
+
+
+def _target(reward: Custom, spec: str) -> Target:
+    return Target(f"{Custom.__module__}:{Custom.__qualname__}", reward.options, spec)
 
 
 def score_of(result: Any) -> Score:

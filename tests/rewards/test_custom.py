@@ -86,21 +86,21 @@ RESULTS = [
 ]
 
 
-@pytest.mark.parametrize(("case", "reward", "status", "detail"), RESULTS, ids=[row[0] for row in RESULTS])
+@pytest.mark.parametrize(("sin", "reward", "status", "detail"), RESULTS, ids=[row[0] for row in RESULTS])
 def test_whatever_a_function_does_is_its_own_rollout_s_and_the_next_is_fine(
-    case: str, reward: float | None, status: Status, detail: str
+    sin: str, reward: float | None, status: Status, detail: str
 ) -> None:
-    before, score, after = scored("compute_score", ["state", case, "state"])
+    before, score, after = scored("compute_score", ["state", sin, "state"])
     assert (score.reward, score.status) == (reward, status)
     assert detail in score.detail
     assert (before.reward, after.reward) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("name", ["compute_scores", "reward"])
-@pytest.mark.parametrize("case", ["exception", "segfault", "loop", "memory bomb", "nan", "none", "dict"])
-def test_when_a_batch_fails_each_rollout_is_tried_alone(name: str, case: str) -> None:
-    (expected,) = [row[1:3] for row in RESULTS if row[0] == case]
-    scores = scored(name, ["right", case, "wrong"])
+@pytest.mark.parametrize("sin", ["exception", "segfault", "loop", "memory bomb", "nan", "none", "dict"])
+def test_when_a_batch_fails_each_rollout_is_tried_alone(name: str, sin: str) -> None:
+    (expected,) = [row[1:3] for row in RESULTS if row[0] == sin]
+    scores = scored(name, ["right", sin, "wrong"])
     assert [(score.reward, score.status) for score in scores] == [(1.0, Status.OK), expected, (0.0, Status.OK)]
 
 
@@ -240,6 +240,31 @@ def test_a_file_may_import_what_lies_beside_it_and_be_named_like_a_module(tmp_pa
         "def f(data_source, solution_str, ground_truth):\n    return VALUE * math.floor(1.5)\n"
     )
     assert scored("f", [""], file=tmp_path / "math.py")[0].reward == 0.5
+
+
+def test_a_file_that_changes_after_the_start_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def f(data_source, solution_str, ground_truth):\n    return 1.0\n")
+    reward = rewards.build(f"{tmp_path}/mine.py:f")
+    (tmp_path / "mine.py").write_text("def f(data_source, solution_str, ground_truth):\n    return 2.0\n")
+    nursery.close_all()  # as in another worker
+    changed = pytest.raises(RewardError, match="changed since the run was started")
+    with closing(Scorer(type(reward)(**reward.options), LIMITS)) as scorer, changed:
+        scorer.score(PROBLEM, [""])
+
+
+def test_the_function_is_loaded_once_for_the_check_and_the_work(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import os\nopen(f'{os.path.dirname(__file__)}/loads', 'a').write('x')\n"
+        "def f(prompts, completions):\n    return [1.0 for _ in completions]\n"
+    )
+    reward = rewards.build(f"{tmp_path}/mine.py:f")
+    with closing(Scorer(reward, LIMITS)) as scorer:
+        scorer.start()
+        assert scorer.score(PROBLEM, ["", ""])[0].reward == 1.0
+    assert (tmp_path / "loads").read_text() == "x"
+    again = type(reward)(**json.loads(json.dumps(dict(reward.options))))
+    assert isinstance(again, Custom)
+    assert (again.form, again.needs_columns, again.source()) == ("trl", True, reward.source())  # type: ignore[attr-defined]
 
 
 def test_a_relative_path_is_kept_as_an_absolute_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
