@@ -260,7 +260,8 @@ def write_job(run: runs.Run, settings: AnalysisSettings, opened: Input, prepared
     shards = prepared.shards
     if shards.amplification > spill.WORTHWHILE:
         columns = needed_columns(job, opened.dataset.schema.names)
-        source, shards = spill.spill(opened.dataset, prepared.numbering, shards, columns, str(folder / "spill"))
+        same = functools.partial(read.still_same, opened.paths, opened.identity)
+        source, shards = spill.spill(opened.dataset, prepared.numbering, shards, columns, str(folder / "spill"), same)
         job = job._replace(source=source, spilled=True)
     for path, array in ((job.offsets, shards.offsets), (job.ranges, shards.ranges)):
         with storage.atomic_path(path) as temporary, open(temporary, "xb") as file:

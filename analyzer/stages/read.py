@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 
 _EDGE_BYTES = 1 << 16
 
+Identity = tuple[tuple[int, str, str], ...]
+"""Of each input file: size, time mark, sha256 of its head and tail."""
+
 
 class Input(NamedTuple):
     """The opened input."""
 
     dataset: Dataset
     paths: tuple[str, ...]  # as the user has them, jsonl or parquet
-    identity: tuple[tuple[int, str, str], ...]  # of each file: size, time mark, sha256 of its head and tail
+    identity: Identity
 
 
 def open_input(spec: str, cache_dir: str) -> Input:
@@ -57,13 +60,17 @@ def identify(path: str) -> tuple[int, str, str]:
     return size, mark, digest.hexdigest()
 
 
-def _converted(paths: Sequence[str], identity: object, cache_dir: str) -> list[str]:
+def _converted(paths: Sequence[str], identity: Identity, cache_dir: str) -> list[str]:
     """The parquet files of jsonl inputs, made by this call or an earlier one."""
     key = hashlib.sha256(repr((1, identity)).encode()).hexdigest()[:32]
     folder = Path(cache_dir) / "inputs" / key
-    if not folder.is_dir():
-        with storage.atomic_folder(folder) as temporary:
-            jsonl.convert(list(paths), temporary)
+
+    def build(temporary: str) -> None:
+        jsonl.convert(list(paths), temporary)
+        still_same(paths, identity)
+
+    storage.build_folder(folder, build)
+    os.utime(folder)  # so that `cache --prune` sees it is in use
     return sorted(str(path) for path in folder.glob("part-*.parquet"))
 
 
@@ -135,9 +142,9 @@ def sample_texts(opened: Input, texts: int = 64) -> list[str]:
     return found
 
 
-def still_same(opened: Input) -> None:
-    """Raise InputError when an input file was changed or removed since it was opened."""
-    for path, before in zip(opened.paths, opened.identity, strict=True):
+def still_same(paths: Sequence[str], identity: Identity) -> None:
+    """Raise InputError when an input file was changed or removed since its identity was taken."""
+    for path, before in zip(paths, identity, strict=True):
         size, mark = storage.stat(path) if storage.is_remote(path) or os.path.exists(path) else (-1, "")
         if (size, mark) != before[:2]:
             raise InputError(f"{path}: changed while it was being analysed; run again on the settled file")
