@@ -37,7 +37,7 @@ def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
         with Bar(shards.rows(), wanted, missing(), progress) as bar:
             work = Work(score.score_shard, score.end_worker, run.job_path, missing, bar.committed)
             run_shards(work, preparation.backend_of(settings))
-        read.still_same(opened)
+        read.still_same(opened.paths, opened.identity)
     if settings.part is not None:
         return None
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from analyzer import shards, storage
+from analyzer import shards, storage, temporaries
 
 FORMAT = 1  # of the run directory; a new one never reads an old one's shards
 
@@ -76,6 +76,8 @@ def open_run(cache_dir: str, parts: Mapping[str, Any]) -> Run:
     folder = Path(cache_dir) / "runs" / key
     with storage.storage_errors(folder):
         (folder / "shards").mkdir(parents=True, exist_ok=True)
+    temporaries.sweep(folder)
+    temporaries.sweep(folder / "shards")
     if not (folder / "run.json").exists():
         storage.write_bytes(folder / "run.json", _canonical(parts))
     return Run(str(folder), key)

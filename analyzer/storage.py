@@ -92,7 +92,10 @@ def stat(path: str) -> tuple[int, str]:
     """Size in bytes and a mark that changes when the file is written again (mtime, etag or the like)."""
     if is_remote(path):
         fs, inner = filesystem(path)
-        info = fs.info(inner)
+        try:
+            info = fs.info(inner)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
         mark = next((str(info[key]) for key in ("ETag", "etag", "md5", "mtime", "created") if key in info), "")
         return int(info["size"]), mark
     try:
@@ -100,6 +103,21 @@ def stat(path: str) -> tuple[int, str]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     return status.st_size, str(status.st_mtime_ns)
+
+
+def still_same(path: str, size: int, mark: str) -> None:
+    """Raise InputError when a file is no longer what `stat` said of it."""
+    try:
+        same = stat(path) == (size, mark)
+    except InputError:
+        raise InputError(f"{path}: gone while it was being analysed; run again when it is back") from None
+    if not same:
+        raise InputError(f"{path}: changed while it was being analysed; run again on the settled file")
+
+
+def absolute(path: str) -> str:
+    """A path that means the same in a worker with another working directory."""
+    return path if is_remote(path) else os.path.abspath(local(path))
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _EDGE_BYTES = 1 << 16
+_SAMPLE_CHARS = 1 << 15
 
 Identity = tuple[tuple[int, str, str], ...]
 """Of each input file: size, time mark, sha256 of its head and tail."""
@@ -134,17 +135,15 @@ def missing_column(name: str, schema: pa.Schema, spec: str) -> InputError:
 
 
 def sample_texts(opened: Input, texts: int = 64) -> list[str]:
-    """The first responses, to prove token counts on. Shape (<= texts,)."""
+    """The first responses, or their beginnings, to prove token counts on. Shape (<= texts,)."""
     reader = dataset.Reader(opened.dataset.files, [RESPONSE])
     found: list[str] = []
     for _, batch in reader.batches([(0, min(texts, opened.dataset.rows))]):
-        found += [text for text in batch.column(0).to_pylist() if text is not None]
+        found += [text[:_SAMPLE_CHARS] for text in batch.column(0).to_pylist() if text is not None]
     return found
 
 
 def still_same(paths: Sequence[str], identity: Identity) -> None:
     """Raise InputError when an input file was changed or removed since its identity was taken."""
-    for path, before in zip(paths, identity, strict=True):
-        size, mark = storage.stat(path) if storage.is_remote(path) or os.path.exists(path) else (-1, "")
-        if (size, mark) != before[:2]:
-            raise InputError(f"{path}: changed while it was being analysed; run again on the settled file")
+    for path, (size, mark, _) in zip(paths, identity, strict=True):
+        storage.still_same(path, size, mark)

@@ -50,9 +50,16 @@ def score_shard(job_path: str, shard: int) -> int:
     """
     worker = _this_thread.worker(job_path)
     job = worker.job
-    scores = _joined([worker.score(window) for window in windows(worker.reader, job.shard_ranges(shard), job.together)])
+    path = shards.shard_path(job.shards_folder, shard)
+    done = shards.read_footer(path)
+    if done is not None and (done.fingerprint, done.shard) == (job.fingerprint, shard):  # by another driver
+        return done.rows
+    ranges = job.shard_ranges(shard)
+    scores = _joined([worker.score(window) for window in windows(worker.reader, ranges, job.together)])
+    for file in worker.reader.files_of(ranges):
+        dataset.still_same(file)
     footer = shards.ShardFooter(job.fingerprint, shard, len(scores.rows), worker.take_counts())
-    shards.write(shards.shard_path(job.shards_folder, shard), footer, scores)
+    shards.write(path, footer, scores)
     return len(scores.rows)
 
 

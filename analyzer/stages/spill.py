@@ -33,6 +33,7 @@ def spill(
     shards: Shards,
     columns: Sequence[str],
     folder: str,
+    *,
     still_same: Callable[[], None],
 ) -> tuple[tuple[InputFile, ...], Shards]:
     """Write the analysed rows to `folder`, a file for each shard or few shards; returns the files and their shards.
