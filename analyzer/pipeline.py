@@ -20,7 +20,7 @@ def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
     """
     clock = Clock()
     strategy = buckets.build(settings.bucketing_strategy, settings.seed)
-    cache_dir = settings.cache_dir or runs.default_cache_dir()
+    cache_dir = runs.cache_folder(settings.cache_dir)
 
     with clock("read"):
         opened = read.open_input(settings.rollouts, cache_dir)
@@ -61,7 +61,7 @@ def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
 def explain(settings: AnalysisSettings) -> list[str]:
     """The lines of --dry_run or --explain_cache; nothing is scored."""
     buckets.build(settings.bucketing_strategy, settings.seed)
-    cache_dir = settings.cache_dir or runs.default_cache_dir()
+    cache_dir = runs.cache_folder(settings.cache_dir)
     opened = read.open_input(settings.rollouts, cache_dir)
     prepared = preparation.prepare(settings, opened, cache_dir)
     if settings.explain_cache:

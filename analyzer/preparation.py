@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
+import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
@@ -269,5 +270,7 @@ def write_job(run: runs.Run, settings: AnalysisSettings, opened: Input, prepared
     for path, array in ((job.offsets, shards.offsets), (job.ranges, shards.ranges)):
         with storage.atomic_path(path) as temporary, open(temporary, "xb") as file:
             np.save(file, array)
-    storage.write_bytes(run.job_path, job.dump())
+    said = job.dump()
+    if not os.path.exists(run.job_path) or Path(run.job_path).read_bytes() != said:
+        storage.write_bytes(run.job_path, said)
     return shards
