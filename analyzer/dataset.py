@@ -32,6 +32,8 @@ class InputFile(NamedTuple):
     path: str
     group_rows: tuple[int, ...]
     group_bytes: tuple[int, ...]  # uncompressed bytes of all columns
+    size: int  # of the file, bytes
+    mark: str  # changes when the file is written again
 
     @property
     def rows(self) -> int:
@@ -68,11 +70,17 @@ class Block(NamedTuple):
 
 def describe(path: str) -> tuple[InputFile, pa.Schema]:
     """Read a parquet footer. Raises InputError when the file is empty, truncated or not parquet."""
+    size, mark = storage.stat(path)
     file = open_parquet(path)
     meta = file.metadata
     groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
-    shape = InputFile(path, tuple(g.num_rows for g in groups), tuple(g.total_byte_size for g in groups))
-    return shape, file.schema_arrow
+    rows, sizes = tuple(g.num_rows for g in groups), tuple(g.total_byte_size for g in groups)
+    return InputFile(path, rows, sizes, size, mark), file.schema_arrow
+
+
+def still_same(file: InputFile) -> None:
+    """Raise InputError when a file was changed or removed since it was described."""
+    storage.still_same(file.path, file.size, file.mark)
 
 
 def open_parquet(path: str) -> pq.ParquetFile:
@@ -153,6 +161,7 @@ class Reader:
     def __init__(self, files: Sequence[InputFile], columns: Sequence[str] | None, threads: bool = False) -> None:
         self.columns = list(columns) if columns is not None else None
         self.threads = threads
+        self.files = tuple(files)
         self.blocks = blocks(files)
         self.starts = [block.start for block in self.blocks]
         self.stop = sum(file.rows for file in files)
@@ -161,6 +170,11 @@ class Reader:
         """(first global row, batch) over ascending, disjoint [start, stop) ranges. Raises InputError."""
         for block, wanted in self._by_block(ranges):
             yield from self._cut(block, wanted)
+
+    def files_of(self, ranges: Sequence[tuple[int, int]]) -> list[InputFile]:
+        """The files that these ranges lie in."""
+        paths = {block.path for block, _ in self._by_block(ranges)}
+        return [file for file in self.files if file.path in paths]
 
     def all(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         """(first global row, batch) over everything."""

@@ -70,7 +70,7 @@ class Job(NamedTuple):
         """From JSON."""
         said = orjson.loads(data)
         files = {
-            key: tuple(InputFile(path, tuple(rows), tuple(sizes)) for path, rows, sizes in said[key])
+            key: tuple(InputFile(path, tuple(rows), tuple(sizes), *rest) for path, rows, sizes, *rest in said[key])
             for key in ("input", "source")
         }
         engine, source, specials, digest, trust = said["tokenizer"]

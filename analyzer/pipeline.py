@@ -20,7 +20,7 @@ def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
     """
     clock = Clock()
     strategy = buckets.build(settings.bucketing_strategy, settings.seed)
-    cache_dir = settings.cache_dir or runs.default_cache_dir()
+    cache_dir = runs.cache_folder(settings.cache_dir)
 
     with clock("read"):
         opened = read.open_input(settings.rollouts, cache_dir)
@@ -37,7 +37,7 @@ def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
         with Bar(shards.rows(), wanted, missing(), progress) as bar:
             work = Work(score.score_shard, score.end_worker, run.job_path, missing, bar.committed)
             run_shards(work, preparation.backend_of(settings))
-        read.still_same(opened)
+        read.still_same(opened.paths, opened.identity)
     if settings.part is not None:
         return None
 
@@ -61,7 +61,7 @@ def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
 def explain(settings: AnalysisSettings) -> list[str]:
     """The lines of --dry_run or --explain_cache; nothing is scored."""
     buckets.build(settings.bucketing_strategy, settings.seed)
-    cache_dir = settings.cache_dir or runs.default_cache_dir()
+    cache_dir = runs.cache_folder(settings.cache_dir)
     opened = read.open_input(settings.rollouts, cache_dir)
     prepared = preparation.prepare(settings, opened, cache_dir)
     if settings.explain_cache:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
+import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
@@ -19,10 +20,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analyzer import __version__, rewards, runs, scoring, storage, tokens
+from analyzer.backends import Backend, call_apart
 from analyzer.config import AnalysisSettings
 from analyzer.dataset import Dataset
 from analyzer.errors import ConfigError
-from analyzer.executor import Backend, usable_cores
 from analyzer.grading import Limits
 from analyzer.job import Job, RewardChoice
 from analyzer.numbering import Numbering, Shards
@@ -69,7 +70,9 @@ def prepare(settings: AnalysisSettings, opened: Input, cache_dir: str) -> Prepar
     folder = Path(cache_dir) / "tokenizers"
     with storage.storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = tokens.prepare(settings.model_path, settings.trust_remote_code, str(folder), read.sample_texts(opened))
+    tokenizer = call_apart(
+        tokens.prepare, settings.model_path, settings.trust_remote_code, str(folder), read.sample_texts(opened)
+    )
     choices = {name: choice_of(settings, name, reward) for name, reward in built.items()}
     parts = {
         "analyzer": __version__,
@@ -216,10 +219,9 @@ def output_key(settings: AnalysisSettings, prepared: Prepared) -> str:
 
 def backend_of(settings: AnalysisSettings) -> Backend:
     """Where the shards are scored. Raises ConfigError for a number of jobs that makes no sense."""
-    n_jobs = usable_cores() if settings.n_jobs is None else settings.n_jobs
-    if n_jobs < 1:
-        raise ConfigError(f"--n_jobs {n_jobs}: must be 1 or more (leave it out for all usable cores)")
-    return Backend(settings.backend, n_jobs, settings.dask_scheduler, settings.ray_address)
+    if settings.n_jobs is not None and settings.n_jobs < 1:
+        raise ConfigError(f"--n_jobs {settings.n_jobs}: must be 1 or more (leave it out for all usable cores)")
+    return Backend(settings.backend, settings.n_jobs, settings.dask_scheduler, settings.ray_address)
 
 
 def part_of(part: str | None, shards: int) -> list[int]:
@@ -245,7 +247,7 @@ def write_job(run: runs.Run, settings: AnalysisSettings, opened: Input, prepared
         fingerprint=run.fingerprint,
         shards_folder=run.shards_folder,
         input=opened.dataset.files,
-        source=opened.dataset.files,
+        source=tuple(file._replace(path=storage.absolute(file.path)) for file in opened.dataset.files),
         spilled=False,
         together=prepared.numbering.together(),
         offsets=str(folder / "offsets.npy"),
@@ -260,10 +262,15 @@ def write_job(run: runs.Run, settings: AnalysisSettings, opened: Input, prepared
     shards = prepared.shards
     if shards.amplification > spill.WORTHWHILE:
         columns = needed_columns(job, opened.dataset.schema.names)
-        source, shards = spill.spill(opened.dataset, prepared.numbering, shards, columns, str(folder / "spill"))
+        same = functools.partial(read.still_same, opened.paths, opened.identity)
+        source, shards = spill.spill(
+            opened.dataset, prepared.numbering, shards, columns, str(folder / "spill"), still_same=same
+        )
         job = job._replace(source=source, spilled=True)
     for path, array in ((job.offsets, shards.offsets), (job.ranges, shards.ranges)):
         with storage.atomic_path(path) as temporary, open(temporary, "xb") as file:
             np.save(file, array)
-    storage.write_bytes(run.job_path, job.dump())
+    said = job.dump()
+    if not os.path.exists(run.job_path) or Path(run.job_path).read_bytes() != said:
+        storage.write_bytes(run.job_path, said)
     return shards

@@ -15,21 +15,28 @@ import hashlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
-from analyzer import shards, storage
+from analyzer import shards, storage, temporaries
+from analyzer.errors import ConfigError
 
 FORMAT = 1  # of the run directory; a new one never reads an old one's shards
 
 
-def default_cache_dir() -> str:
-    """The user's cache directory (XDG_CACHE_HOME honoured)."""
+def cache_folder(given: str | None) -> str:
+    """The cache directory as an absolute path: the given one, or the user's own (XDG_CACHE_HOME honoured).
+
+    Raises ConfigError for a URL.
+    """
     import platformdirs
 
-    return platformdirs.user_cache_dir("rollout-analyzer")
+    if given is not None and storage.is_remote(given):
+        raise ConfigError(f"--cache_dir {given}: must be a local or mounted folder; input and output may be URLs")
+    return storage.absolute(given or platformdirs.user_cache_dir("rollout-analyzer"))
 
 
 def fingerprint(parts: Mapping[str, Any]) -> str:
@@ -41,11 +48,13 @@ def _canonical(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=list)
 
 
-class Run(NamedTuple):
+@dataclass(frozen=True)
+class Run:
     """One run directory."""
 
     folder: str
     fingerprint: str
+    _known: set[int] = field(default_factory=set)  # shards seen to be committed, which they then stay
 
     @property
     def shards_folder(self) -> str:
@@ -59,15 +68,14 @@ class Run(NamedTuple):
 
     def missing(self, wanted: Sequence[int]) -> list[int]:
         """Those of the wanted shards that are not committed. A torn or foreign file is not a commit."""
-        there = set(os.listdir(self.shards_folder))
-        return [shard for shard in wanted if not self._committed(shard, there)]
+        there = {os.path.join(self.shards_folder, name) for name in os.listdir(self.shards_folder)}
+        new = (shard for shard in wanted if shard not in self._known)
+        self._known.update(shard for shard in new if self._committed(shard, there))
+        return [shard for shard in wanted if shard not in self._known]
 
     def _committed(self, shard: int, there: set[str]) -> bool:
         path = shards.shard_path(self.shards_folder, shard)
-        if os.path.basename(path) not in there:
-            return False
-        footer = shards.read_footer(path)
-        return footer is not None and (footer.fingerprint, footer.shard) == (self.fingerprint, shard)
+        return path in there and shards.is_whole(path, self.fingerprint, shard)
 
 
 def open_run(cache_dir: str, parts: Mapping[str, Any]) -> Run:
@@ -76,8 +84,12 @@ def open_run(cache_dir: str, parts: Mapping[str, Any]) -> Run:
     folder = Path(cache_dir) / "runs" / key
     with storage.storage_errors(folder):
         (folder / "shards").mkdir(parents=True, exist_ok=True)
-    if not (folder / "run.json").exists():
-        storage.write_bytes(folder / "run.json", _canonical(parts))
+        temporaries.sweep(folder)
+        temporaries.sweep(folder / "shards")
+        if (folder / "run.json").exists():
+            os.utime(folder / "run.json")  # so that `cache --prune` sees it is in use
+        else:
+            storage.write_bytes(folder / "run.json", _canonical(parts))
     return Run(str(folder), key)
 
 

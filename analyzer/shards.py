@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from analyzer import storage
+from analyzer.errors import AnalyzerError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _META = b"analyzer.shard"
 EXAMPLES = 2
+DAMAGED = "the cache is damaged; remove this run with `analyze-rollouts cache --prune --run NAME` and run again"
 
 
 class Scores(NamedTuple):
@@ -82,6 +84,12 @@ def read_footer(path: str) -> ShardFooter | None:
     return _footer((meta.metadata or {}).get(_META), meta.num_rows)
 
 
+def is_whole(path: str, fingerprint: str, shard: int) -> bool:
+    """Whether the file is there, is not torn, and is of this run and shard."""
+    footer = read_footer(path)
+    return footer is not None and (footer.fingerprint, footer.shard) == (fingerprint, shard)
+
+
 def _footer(raw: bytes | None, rows: int) -> ShardFooter | None:
     if raw is None:
         return None
@@ -91,14 +99,21 @@ def _footer(raw: bytes | None, rows: int) -> ShardFooter | None:
     return footer if footer.rows == rows else None
 
 
-def read(path: str) -> Scores:
-    """Read a file of scores."""
+def read(path: str) -> tuple[Scores, ShardFooter]:
+    """Read a file of scores and its footer. Raises AnalyzerError where it is not whole."""
     import numpy as np
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path, use_threads=False, page_checksum_verification=True)
+    try:
+        table = pq.read_table(path, use_threads=False, page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as error:
+        raise AnalyzerError(f"{path}: {DAMAGED} ({' '.join(str(error).split())})") from None
+    footer = _footer((table.schema.metadata or {}).get(_META), table.num_rows)
+    if footer is None:
+        raise AnalyzerError(f"{path}: {DAMAGED}")
     extra = table["extra"]
-    return Scores(
+    scores = Scores(
         table["row"].to_numpy(),
         table["reward"].to_numpy(),
         table["status"].to_numpy(),
@@ -106,6 +121,7 @@ def read(path: str) -> Scores:
         np.asarray(table["found"].to_numpy(), dtype=bool),
         extra.to_pylist() if extra.null_count < len(extra) else [],
     )
+    return scores, footer
 
 
 def shard_path(folder: str | os.PathLike[str], shard: int) -> str:

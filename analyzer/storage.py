@@ -10,12 +10,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from analyzer import temporaries
 from analyzer.errors import InputError, StorageError
 
 INPUT_SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst")
@@ -93,7 +92,10 @@ def stat(path: str) -> tuple[int, str]:
     """Size in bytes and a mark that changes when the file is written again (mtime, etag or the like)."""
     if is_remote(path):
         fs, inner = filesystem(path)
-        info = fs.info(inner)
+        try:
+            info = fs.info(inner)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
         mark = next((str(info[key]) for key in ("ETag", "etag", "md5", "mtime", "created") if key in info), "")
         return int(info["size"]), mark
     try:
@@ -101,6 +103,21 @@ def stat(path: str) -> tuple[int, str]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     return status.st_size, str(status.st_mtime_ns)
+
+
+def still_same(path: str, size: int, mark: str) -> None:
+    """Raise InputError when a file is no longer what `stat` said of it."""
+    try:
+        same = stat(path) == (size, mark)
+    except InputError:
+        raise InputError(f"{path}: gone while it was being analysed; run again when it is back") from None
+    if not same:
+        raise InputError(f"{path}: changed while it was being analysed; run again on the settled file")
+
+
+def absolute(path: str) -> str:
+    """A path that means the same in a worker with another working directory."""
+    return path if is_remote(path) else os.path.abspath(local(path))
 
 
 @contextlib.contextmanager
@@ -125,41 +142,49 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[str]:
     """
     target = os.fspath(path)
     folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    temporary = os.path.join(folder, temporaries.name_for(name))
     try:
         with storage_errors(target):
             yield temporary
             commit(temporary, target)
     except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+        temporaries.remove(temporary)
         raise
 
 
-@contextlib.contextmanager
-def atomic_folder(path: Path) -> Iterator[str]:
-    """A temporary folder beside `path` to fill; renamed to `path` at the end, removed when anything fails.
+def build_folder(path: Path, build: Callable[[str], None]) -> None:
+    """Have `build` fill a folder that then becomes `path`; nothing where it is there already.
 
-    Where somebody else made the folder meanwhile, theirs stays: what it holds is the same.
+    Where somebody else is building it, wait for theirs: what it holds is the same. Raises StorageError when the disk
+    is full or failing.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    if path.is_dir():
+        return
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporaries.sweep(path.parent)
+        made = path.parent / temporaries.name_for(path.name)
+        try:
+            made.mkdir()
+            with temporaries.turn(path, made) as mine:
+                if mine:
+                    build(str(made))
+                    _commit_folder(made, path)
+        finally:
+            temporaries.remove(made)
+
+
+def _commit_folder(made: Path, path: Path) -> None:
+    for file in made.iterdir():
+        with open(file, "rb") as opened:
+            os.fsync(opened.fileno())
+    sync_folder(str(made))
     try:
-        with storage_errors(path):
-            temporary.mkdir()
-            yield str(temporary)
-            for file in temporary.iterdir():
-                with open(file, "rb") as opened:
-                    os.fsync(opened.fileno())
-            try:
-                os.rename(temporary, path)
-            except OSError:
-                if not path.is_dir():
-                    raise
-            sync_folder(str(path.parent))
-    finally:
-        if temporary.exists():
-            shutil.rmtree(temporary, ignore_errors=True)
+        os.rename(made, path)
+    except OSError:
+        if not path.is_dir():
+            raise
+    sync_folder(str(path.parent))
 
 
 def commit(temporary: str, target: str) -> None:

@@ -42,18 +42,16 @@ def merge_shards(folder: str, total: int, numbering: Numbering) -> Merged:
     sources: dict[str, SourceCount] = {}
     read = 0
     for shard in range(total):
-        path = shards.shard_path(folder, shard)
-        scores, footer = shards.read(path), shards.read_footer(path)
+        scores, footer = shards.read(shards.shard_path(folder, shard))
         at = scores.rows if position is None else position[scores.rows]
         rewards[at], statuses[at], tokens[at], there[at] = scores.rewards, scores.statuses, scores.tokens, True
         extra.update((int(row), text) for row, text in zip(at, scores.extra, strict=False) if text is not None)
         read += len(at)
-        for name, seen in (footer.sources if footer else {}).items():
+        for name, seen in footer.sources.items():
             sources[name] = _added(sources.get(name), seen)
     if not read == size == int(there.sum()):
         raise AnalyzerError(
-            f"{folder}: {read} scores for {size} rollouts, {int(there.sum())} of them there; the cache is damaged, "
-            "remove this run with `analyze-rollouts cache` and run again"
+            f"{folder}: {read} scores for {size} rollouts, {int(there.sum())} of them there; {shards.DAMAGED}"
         )
     return Merged(codes, rewards, statuses, tokens, extra, dict(sorted(sources.items())))
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _EDGE_BYTES = 1 << 16
+_SAMPLE_CHARS = 1 << 15
+
+Identity = tuple[tuple[int, str, str], ...]
+"""Of each input file: size, time mark, sha256 of its head and tail."""
 
 
 class Input(NamedTuple):
@@ -24,7 +28,7 @@ class Input(NamedTuple):
 
     dataset: Dataset
     paths: tuple[str, ...]  # as the user has them, jsonl or parquet
-    identity: tuple[tuple[int, str, str], ...]  # of each file: size, time mark, sha256 of its head and tail
+    identity: Identity
 
 
 def open_input(spec: str, cache_dir: str) -> Input:
@@ -57,13 +61,17 @@ def identify(path: str) -> tuple[int, str, str]:
     return size, mark, digest.hexdigest()
 
 
-def _converted(paths: Sequence[str], identity: object, cache_dir: str) -> list[str]:
+def _converted(paths: Sequence[str], identity: Identity, cache_dir: str) -> list[str]:
     """The parquet files of jsonl inputs, made by this call or an earlier one."""
     key = hashlib.sha256(repr((1, identity)).encode()).hexdigest()[:32]
     folder = Path(cache_dir) / "inputs" / key
-    if not folder.is_dir():
-        with storage.atomic_folder(folder) as temporary:
-            jsonl.convert(list(paths), temporary)
+
+    def build(temporary: str) -> None:
+        jsonl.convert(list(paths), temporary)
+        still_same(paths, identity)
+
+    storage.build_folder(folder, build)
+    os.utime(folder)  # so that `cache --prune` sees it is in use
     return sorted(str(path) for path in folder.glob("part-*.parquet"))
 
 
@@ -127,17 +135,15 @@ def missing_column(name: str, schema: pa.Schema, spec: str) -> InputError:
 
 
 def sample_texts(opened: Input, texts: int = 64) -> list[str]:
-    """The first responses, to prove token counts on. Shape (<= texts,)."""
+    """The first responses, or their beginnings, to prove token counts on. Shape (<= texts,)."""
     reader = dataset.Reader(opened.dataset.files, [RESPONSE])
     found: list[str] = []
     for _, batch in reader.batches([(0, min(texts, opened.dataset.rows))]):
-        found += [text for text in batch.column(0).to_pylist() if text is not None]
+        found += [text[:_SAMPLE_CHARS] for text in batch.column(0).to_pylist() if text is not None]
     return found
 
 
-def still_same(opened: Input) -> None:
-    """Raise InputError when an input file was changed or removed since it was opened."""
-    for path, before in zip(opened.paths, opened.identity, strict=True):
-        size, mark = storage.stat(path) if storage.is_remote(path) or os.path.exists(path) else (-1, "")
-        if (size, mark) != before[:2]:
-            raise InputError(f"{path}: changed while it was being analysed; run again on the settled file")
+def still_same(paths: Sequence[str], identity: Identity) -> None:
+    """Raise InputError when an input file was changed or removed since its identity was taken."""
+    for path, (size, mark, _) in zip(paths, identity, strict=True):
+        storage.still_same(path, size, mark)

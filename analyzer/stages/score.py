@@ -8,6 +8,7 @@ leaves it.
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,16 +44,22 @@ _UNNAMED = Score(None, Status.INPUT_ERROR, detail="the data_idx is empty or hold
 
 
 def score_shard(job_path: str, shard: int) -> int:
-    """Score one shard and commit its scores; returns its number of rollouts.
+    """Score one shard and commit its scores; returns the number of rollouts scored.
 
     Raises InputError for a null response or ground truth, with its place; RewardError where a reward cannot start;
     StorageError on a full disk. What a response does to its scorer is a status and raises nothing.
     """
     worker = _this_thread.worker(job_path)
     job = worker.job
-    scores = _joined([worker.score(window) for window in windows(worker.reader, job.shard_ranges(shard), job.together)])
+    path = shards.shard_path(job.shards_folder, shard)
+    if shards.is_whole(path, job.fingerprint, shard):  # another driver has been here
+        return 0
+    ranges = job.shard_ranges(shard)
+    scores = _joined([worker.score(window) for window in windows(worker.reader, ranges, job.together)])
+    for file in worker.reader.files_of(ranges):
+        dataset.still_same(file)
     footer = shards.ShardFooter(job.fingerprint, shard, len(scores.rows), worker.take_counts())
-    shards.write(shards.shard_path(job.shards_folder, shard), footer, scores)
+    shards.write(path, footer, scores)
     return len(scores.rows)
 
 
@@ -204,27 +211,28 @@ def _json(extra: Any) -> str:
 
 
 class _ThisThread(threading.local):
-    """This thread's worker; a new job ends the one before it."""
+    """This thread's worker; a new job, or the same one written anew, ends the one before it."""
 
     def __init__(self) -> None:
-        self._path = ""
+        self._key = ("", 0)
         self._worker: _Worker | None = None
 
     def worker(self, path: str) -> _Worker:
-        if self._worker is None or self._path != path:
+        key = (path, os.stat(path).st_mtime_ns)
+        if self._worker is None or self._key != key:
             self.end()
-            self._path, self._worker = path, _Worker(_job(path))
+            self._key, self._worker = key, _Worker(_job(*key))
         self._worker.take_counts()  # of a shard that failed half-way
         return self._worker
 
     def end(self) -> None:
         if self._worker is not None:
             self._worker.close()
-        self._path, self._worker = "", None
+        self._key, self._worker = ("", 0), None
 
 
 @functools.lru_cache(maxsize=2)
-def _job(path: str) -> Job:
+def _job(path: str, mtime_ns: int) -> Job:
     return Job.load(Path(path).read_bytes())
 
 

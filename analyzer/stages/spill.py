@@ -6,7 +6,7 @@ Memory is bounded by BUFFER_BYTES and a few record batches, whatever the input.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,16 +28,26 @@ MAX_FILES = 256
 
 
 def spill(
-    source: Dataset, numbering: Numbering, shards: Shards, columns: Sequence[str], folder: str
+    source: Dataset,
+    numbering: Numbering,
+    shards: Shards,
+    columns: Sequence[str],
+    folder: str,
+    *,
+    still_same: Callable[[], None],
 ) -> tuple[tuple[InputFile, ...], Shards]:
     """Write the analysed rows to `folder`, a file for each shard or few shards; returns the files and their shards.
 
-    Where the folder is there already, from an earlier call or another driver, it is taken as it is.
+    Where the folder is there already, from an earlier call or another driver, it is taken as it is. `still_same`
+    raises where the input was changed while it was read.
     """
+
+    def build(temporary: str) -> None:
+        _write(source, numbering, shards, columns, Path(temporary))
+        still_same()
+
     target = Path(folder)
-    if not target.is_dir():
-        with storage.atomic_folder(target) as temporary:
-            _write(source, numbering, shards, columns, Path(temporary))
+    storage.build_folder(target, build)
     files = tuple(dataset.describe(str(path))[0] for path in sorted(target.glob("part-*.parquet")))
     stops = np.cumsum([file.rows for file in files]).astype(np.int64)
     ranges = np.column_stack([np.append(0, stops[:-1]), stops]).astype(np.int64)

@@ -1,0 +1,241 @@
+"""The backends: workers on this machine, on a dask cluster or on a ray cluster. The only file that knows joblib.
+
+They differ in how they launch and in nothing else. Each is a context that yields a `Cluster`, which runs tasks with
+joblib's own backend of that name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from analyzer.errors import ConfigError, UserError
+
+NAMES = ("loky", "dask", "ray", "sequential")
+Value = TypeVar("Value")
+
+
+class Backend(NamedTuple):
+    """Where the shards are scored."""
+
+    name: str = "loky"
+    n_jobs: int | None = None  # None: all cores that there are, here or on the cluster
+    dask_scheduler: str | None = None  # address; None: a cluster on this machine
+    ray_address: str | None = None
+
+
+class Task(NamedTuple):
+    """One call in a worker."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+
+
+def usable_cores() -> int:
+    """The cores this process may use, by affinity and cgroup."""
+    import joblib
+
+    return int(joblib.cpu_count())
+
+
+class Cluster:
+    """Workers up and running. `n_jobs` of them work at once."""
+
+    def __init__(self, n_jobs: int, name: str, **options: Any) -> None:
+        self.n_jobs = n_jobs
+        self._config = {"backend": name, **options}
+
+    def run(self, tasks: Iterable[Task], at_once: int) -> None:
+        """Run all tasks, at most `at_once` at a time. Raises what a task raised, or that a worker was lost."""
+        import joblib
+
+        with joblib.parallel_config(**self._config):
+            parallel = joblib.Parallel(batch_size=1, **self.settings(at_once))
+            parallel(joblib.delayed(task.function)(*task.args) for task in tasks)
+
+    def settings(self, at_once: int) -> Mapping[str, Any]:
+        """Arguments of joblib.Parallel. Its loky and ray run one job in this very process, where it would be at risk
+        of a shard that kills its process: so there are two workers, and one task at a time."""
+        return {"n_jobs": max(2, at_once), "pre_dispatch": 1 if at_once == 1 else f"{self.ahead}*n_jobs"}
+
+    ahead = 2
+    """Tasks given out for each worker."""
+
+    def trouble(self) -> BaseException | None:
+        """An error that leaves joblib waiting for ever, if there is one."""
+        return None
+
+    def stop(self) -> None:
+        """End what is running."""
+
+
+def is_lost_worker(error: BaseException) -> bool:
+    """Whether an error says that a worker died, and not that a task failed."""
+    lost = {"BrokenProcessPool", "KilledWorker", "RayActorError", "WorkerCrashedError", "ObjectLostError"}
+    return bool(lost & {cls.__name__ for cls in type(error).__mro__})
+
+
+@contextlib.contextmanager
+def launched(backend: Backend, tasks: int, end: Callable[[], None]) -> Iterator[Cluster]:
+    """The workers for so many tasks, up and running; `end` lets go of what a worker thread holds.
+
+    Raises ConfigError where the backend is not installed or does not answer.
+    """
+    wanted = backend.n_jobs or usable_cores()
+    if backend.name == "sequential" or (backend.name == "loky" and min(wanted, tasks) == 1):
+        yield _Sequential(end)
+    elif backend.name == "loky":
+        with _loky(min(wanted, tasks)) as cluster:
+            yield cluster
+    elif backend.name == "dask":
+        with _dask(backend, min(wanted, tasks)) as cluster:
+            yield cluster
+    elif backend.name == "ray":
+        with _ray(backend, tasks) as cluster:
+            yield cluster
+    else:
+        raise ConfigError(f"no backend is named {backend.name!r} (there are: {', '.join(NAMES)})")
+
+
+class _Sequential(Cluster):
+    def __init__(self, end: Callable[[], None]) -> None:
+        super().__init__(1, "sequential")
+        self._end = end
+
+    def run(self, tasks: Iterable[Task], at_once: int) -> None:
+        try:
+            super().run(tasks, at_once)
+        finally:
+            self._end()
+
+    def settings(self, at_once: int) -> Mapping[str, Any]:
+        return {"n_jobs": 1}
+
+
+# ---------------------------------------------------------------- loky
+
+
+class _Loky(Cluster):
+    def stop(self) -> None:
+        from joblib.externals.loky import get_reusable_executor
+
+        get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)
+
+
+@contextlib.contextmanager
+def _loky(n_jobs: int) -> Iterator[Cluster]:
+    cluster = _Loky(n_jobs, "loky", inner_max_num_threads=1, initializer=_follow, initargs=(os.getpid(),))
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def call_apart(function: Callable[..., Value], *args: Any) -> Value:
+    """Call a function in a process that then ends, so that the memory it took is given back."""
+    from joblib.externals.loky import ProcessPoolExecutor
+
+    executor = ProcessPoolExecutor(1, initializer=_follow, initargs=(os.getpid(),))
+    try:
+        value: Value = executor.submit(function, *args).result()
+        return value
+    finally:
+        executor.shutdown(wait=False, kill_workers=True)
+
+
+def _follow(driver: int) -> None:
+    """End this process when its driver ends, however that ends; leave SIGINT to the driver."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
+
+
+def _end_with(driver: int) -> None:
+    while os.getppid() == driver:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+# ---------------------------------------------------------------- dask
+
+
+class _Dask(Cluster):
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        super().__init__(sum(client.ncores().values()), "dask", client=client)
+
+    def settings(self, at_once: int) -> Mapping[str, Any]:
+        """joblib's dask ignores n_jobs. All tasks are given out at once, so that workers which come later get some."""
+        return {"n_jobs": -1, "pre_dispatch": "all" if at_once >= self.n_jobs else at_once}
+
+    def trouble(self) -> BaseException | None:
+        if self._client.status == "closed":
+            return UserError("the dask scheduler is gone; run the same command again to go on")
+        for future in list(self._client.futures.values()):
+            if future.status == "error":  # a task that fails returns its error: this one has lost its worker too often
+                error: BaseException = future.exception
+                return error
+        return None
+
+    def stop(self) -> None:
+        self._client.close(timeout=1)
+
+
+@contextlib.contextmanager
+def _dask(backend: Backend, n_jobs: int) -> Iterator[Cluster]:
+    try:
+        import distributed
+    except ImportError:
+        raise ConfigError("--backend dask needs dask: pip install 'rollout-analyzer[dask]'") from None
+    if backend.dask_scheduler is None:
+        with (
+            distributed.LocalCluster(
+                n_workers=n_jobs,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=0,  # no pausing, no spilling: a worker holds a window of text and nothing else
+                dashboard_address=None,
+                silence_logs="ERROR",
+            ) as local,
+            distributed.Client(local) as client,
+        ):
+            yield _Dask(client)
+        return
+    try:
+        client = distributed.Client(backend.dask_scheduler, timeout=10)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ConfigError(f"--dask_scheduler {backend.dask_scheduler}: no scheduler answers there ({error})") from None
+    with client:
+        client.wait_for_workers(1)  # in a batch system that may take its time
+        yield _Dask(client)
+
+
+# ---------------------------------------------------------------- ray
+
+
+class _Ray(Cluster):
+    ahead = 8  # joblib's ray hands each task to a worker at random, so a short queue leaves some without work
+
+
+@contextlib.contextmanager
+def _ray(backend: Backend, tasks: int) -> Iterator[Cluster]:
+    try:
+        import ray
+        from ray.util.joblib import register_ray
+    except ImportError:
+        raise ConfigError("--backend ray needs ray: pip install 'rollout-analyzer[ray]'") from None
+    local = {} if backend.ray_address else {"num_cpus": backend.n_jobs or usable_cores(), "include_dashboard": False}
+    try:
+        ray.init(address=backend.ray_address or "local", log_to_driver=False, logging_level="error", **local)
+    except ConnectionError as error:
+        raise ConfigError(f"--ray_address {backend.ray_address}: no cluster answers there ({error})") from None
+    register_ray()
+    try:
+        n_jobs = backend.n_jobs or int(ray.cluster_resources().get("CPU", 1))
+        yield _Ray(min(n_jobs, tasks), "ray")
+    finally:
+        ray.shutdown()

@@ -1,0 +1,125 @@
+"""Temporary names: whose they are, which were left behind by a process that is gone, and folders built only once.
+
+    .shard-000017.parquet.187b6a3f9be1f2c4.3f0c9a1b5e77.4711.tmp      name, time, node, process
+
+A killed process leaves such names behind; whoever comes next removes them. The node part is of this boot of the
+machine and this PID namespace, so that a process id means something.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+_NAME = re.compile(r"\.(?P<name>.+)\.(?P<time>[0-9a-f]{16})\.(?P<node>[0-9a-f]{12})\.(?P<pid>[0-9]+)\.tmp")
+_DEAD_AFTER = 24 * 3600.0  # seconds without a change
+_QUIET_AFTER = 120.0  # seconds without a sign of life after which a builder is not waited for
+_HEARTBEAT = 10.0
+
+
+def name_for(name: str) -> str:
+    """A new temporary name for what will be called `name`."""
+    return f".{name}.{time.time_ns():016x}.{_node()}.{os.getpid()}.tmp"
+
+
+@functools.cache
+def _node() -> str:
+    parts = [os.uname().nodename]
+    with contextlib.suppress(OSError):
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+
+
+def sweep(folder: str | os.PathLike[str]) -> None:
+    """Remove the temporary files and folders that processes which are gone left in `folder`."""
+    with contextlib.suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            if (match := _NAME.fullmatch(entry.name)) and _is_stale(entry.path, match):
+                remove(entry.path)
+
+
+def remove(path: str | os.PathLike[str]) -> None:
+    """Remove a file or folder, if it is there."""
+    if os.path.isdir(path):
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+
+
+def _is_stale(path: str, match: re.Match[str]) -> bool:
+    if match["node"] == _node() and not _runs(int(match["pid"])):
+        return True
+    try:
+        times = [os.stat(path).st_mtime]
+        if os.path.isdir(path):
+            times += [entry.stat().st_mtime for entry in os.scandir(path)]
+    except OSError:  # its owner has just finished it
+        return False
+    return time.time() - max(times) > _DEAD_AFTER
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+# ---------------------------------------------------------------- folders built once
+
+
+@contextlib.contextmanager
+def turn(target: Path, made: Path) -> Iterator[bool]:
+    """Whether it is for this process to build `target`; `made` is its own temporary folder for that, beside it.
+
+    Where others are building the same already, it waits for them, unless they give no sign of life. This saves work
+    and is no lock: two that build at once do no harm.
+    """
+    stop = threading.Event()
+    beats = threading.Thread(target=_beat, args=(made, stop), daemon=True)
+    beats.start()
+    try:
+        while not target.exists() and _someone_before(target, made):
+            time.sleep(0.2)
+        yield not target.exists()
+    finally:
+        stop.set()
+        beats.join()
+
+
+def _beat(made: Path, stop: threading.Event) -> None:
+    while not stop.is_set():
+        with contextlib.suppress(OSError):
+            os.utime(made)
+        stop.wait(_HEARTBEAT)
+
+
+def _someone_before(target: Path, made: Path) -> bool:
+    """Whether somebody who came earlier is building `target` and lives."""
+    for entry in list(os.scandir(target.parent)):
+        match = _NAME.fullmatch(entry.name)
+        if match and match["name"] == target.name and entry.name < made.name and _lives(entry.path, made, match):
+            return True
+    return False
+
+
+def _lives(path: str, made: Path, match: re.Match[str]) -> bool:
+    """A process of this node by its id, any other by its heartbeat, both read on the file server's clock."""
+    if match["node"] == _node():
+        return _runs(int(match["pid"]))
+    try:
+        return os.stat(made).st_mtime - os.stat(path).st_mtime < _QUIET_AFTER
+    except OSError:
+        return False
