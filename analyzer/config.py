@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 MISSING: Any = dataclasses.MISSING
 
 
-def option(text: str, default: Any = MISSING, choices: Sequence[str] | None = None) -> Any:
-    """A field of a settings class: its help text, default (none: required) and the values it may take."""
-    metadata = {"help": text, "choices": tuple(choices) if choices else None}
+def option(text: str, default: Any = MISSING, choices: Sequence[str] | None = None, aliases: Sequence[str] = ()) -> Any:
+    """A field of a settings class: its help text, default (none: required), the values it may take, further names."""
+    metadata = {"help": text, "choices": tuple(choices) if choices else None, "aliases": tuple(aliases)}
     return dataclasses.field(
         default=None if default is MISSING else default, metadata=metadata | {"required": default is MISSING}
     )
@@ -84,7 +84,12 @@ def make_parser(cls: type[Any], prog: str, description: str) -> ArgumentParser:
     from analyzer import __version__
 
     parser = ArgumentParser(
-        prog=prog, description=description, exit_on_error=False, default_env=False, version=__version__
+        prog=prog,
+        description=description,
+        exit_on_error=False,
+        default_env=False,
+        allow_abbrev=False,
+        version=__version__,
     )
     parser.add_argument("--config", action="config", help="YAML file with the same keys as these flags; a flag wins")
     types = get_type_hints(cls)
@@ -142,7 +147,7 @@ def _explain(message: str, names: Sequence[str]) -> str:
     if wrong := re.search(r'Parser key "([^"]+)":', message):
         expected = re.findall(r"Expected (?:a |an )?(?:<class ')?([\w\[\], ]+)'?", message)
         kinds = " or ".join(dict.fromkeys(kind for kind in expected if kind != "NoneType"))
-        given = re.search(r"Given value: (.*)", message)
+        given = re.search(r"(?:Given|Got) value: (.*)", message)
         if given and kinds:
             return f"--{wrong[1]}: {given[1].strip()!r} is not of the type {kinds}"
     return " ".join(message.split())

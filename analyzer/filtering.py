@@ -19,7 +19,6 @@ from analyzer.dataset import Reader
 from analyzer.errors import ConfigError, OutputError
 from analyzer.generation import GenerationSettings
 from analyzer.generation import run as generate
-from analyzer.generation.settings import ALIASES
 from analyzer.interrupts import interruptible
 from analyzer.result import Result
 from analyzer.schema import ORIGINAL
@@ -43,8 +42,7 @@ def _fields() -> list[tuple[str, Any, Any]]:
     made = []
     for name, field in named.items():
         default = None if field.default is dataclasses.MISSING else field.default
-        aliases = (ALIASES[name],) if name in ALIASES else ()
-        metadata = {**field.metadata, "aliases": aliases, "required": name in ("model_path", "output_dir")}
+        metadata = {**field.metadata, "required": name in ("model_path", "output_dir")}
         made.append((name, kinds[name], dataclasses.field(default=default, metadata=metadata)))
     return made
 

@@ -4,11 +4,13 @@
 
 Starts a stub server that answers in 100 ms and asks it with 100 requests in flight: ideally 1000 requests/s. Two
 runs of different length are compared, so that start-up does not count. With --memory, 10,000 and 100,000 prompts.
+Beside it a bare aiohttp loop that throws the answers away: what the stub gives at most on this machine just now.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import aiohttp
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -74,6 +77,22 @@ def run(folder: Path, url: str, prompts: int) -> Run:
     return Run(prompts, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
+async def bare(url: str, requests: int) -> float:
+    """Requests per second of a loop that does nothing else."""
+    body = {"model": "stub", "n": SAMPLES, "prompt": "Problem: " + "how many apples are left in the basket? " * 10}
+    left = iter(range(requests))
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+
+        async def ask() -> None:
+            for _ in left:
+                async with http.post(f"{url}/completions", json=body) as response:
+                    await response.read()
+
+        began = time.perf_counter()
+        await asyncio.gather(*(ask() for _ in range(CONCURRENT)))
+        return requests / (time.perf_counter() - began)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--prompts", type=int, default=20_000)
@@ -81,7 +100,9 @@ def main() -> None:
     given = parser.parse_args()
     sizes = (10_000, 100_000) if given.memory else (given.prompts // 10, given.prompts)
     with tempfile.TemporaryDirectory() as folder, stub() as url:
+        before = asyncio.run(bare(url, 10_000))
         short, long = (run(Path(folder), url, size) for size in sizes)
+        after = asyncio.run(bare(url, 10_000))
     for done in (short, long):
         print(
             f"{done.prompts:>8} prompts x {SAMPLES}: {done.seconds:6.1f} s, "
@@ -90,6 +111,7 @@ def main() -> None:
     more = long.prompts - short.prompts
     rate, ideal = more / (long.seconds - short.seconds), CONCURRENT / DELAY
     print(f"sustained: {rate:.0f} requests/s, {rate / ideal:.0%} of the ideal {ideal:.0f}")
+    print(f"a bare loop: {before:.0f} requests/s before, {after:.0f} after")
     print(f"CPU per request: {(long.cpu_seconds - short.cpu_seconds) / more * 1e3:.2f} ms")
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analyzer import tokens
 from analyzer.errors import ConfigError
-from analyzer.generation import signals
 from analyzer.generation.intake import Intake
 from analyzer.generation.journal import Answer
 from analyzer.generation.prompts import Prompt
@@ -73,10 +72,9 @@ class LocalModel:
     def generate(self, prompts: Iterator[Prompt], intake: Intake) -> None:
         """Generate what each prompt lacks, `batch_size` rollouts at a time. Raises Interrupted, StorageError."""
         slots = self._slots(prompts, intake)
-        with signals.raising():
-            while batch := list(itertools.islice(slots, self._settings.batch_size)):
-                for answer in self._answers(batch):
-                    intake.keep(answer, sum(filter(None, answer.response_tokens)))
+        while batch := list(itertools.islice(slots, self._settings.batch_size)):
+            for answer in self._answers(batch):
+                intake.keep(answer, sum(filter(None, answer.response_tokens)))
 
     def _slots(self, prompts: Iterator[Prompt], intake: Intake) -> Iterator[_Slot]:
         for prompt in prompts:

@@ -14,6 +14,8 @@ from analyzer.generation.journal import Journal
 from analyzer.generation.prompts import Prompt, TrainingData
 from analyzer.generation.settings import GenerationSettings
 from analyzer.generation.state import Identity, State
+from analyzer.interrupts import interruptible
+from analyzer.runs import default_cache_dir
 
 
 class Generated(NamedTuple):
@@ -40,6 +42,11 @@ def generate(settings: GenerationSettings) -> Path:
 
 def run(settings: GenerationSettings) -> Generated:
     """As `generate`, with the counts."""
+    with interruptible():
+        return _run(settings)
+
+
+def _run(settings: GenerationSettings) -> Generated:
     settings.check()
     state = State(Path(settings.output_path))
     data = open_data(settings)
@@ -61,9 +68,7 @@ def run(settings: GenerationSettings) -> Generated:
 
 def open_data(settings: GenerationSettings) -> TrainingData:
     """Open the training data of the settings. Raises InputError."""
-    import platformdirs
-
-    cache_dir = settings.cache_dir or platformdirs.user_cache_dir("rollout-analyzer")
+    cache_dir = settings.cache_dir or default_cache_dir()
     return prompts.open_data(settings.data_path, settings.prompt_key, settings.limit, cache_dir)
 
 

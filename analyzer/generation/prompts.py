@@ -10,23 +10,20 @@ A prompt is text or a chat list; a string that holds a chat list as JSON is one 
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from analyzer import dataset, jsonl, storage
+from analyzer import dataset
 from analyzer.dataset import Dataset
 from analyzer.errors import InputError
+from analyzer.stages import read
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Message = dict[str, Any]
-_EDGE_BYTES = 1 << 16
 _MEDIA_COLUMNS = ("images", "videos", "audios")
 
 
@@ -53,69 +50,24 @@ def open_data(spec: str, prompt_key: str, limit: int | None, cache_dir: str) -> 
 
     Raises InputError, one line, when there is nothing to read or no usable prompt column.
     """
-    paths = storage.find_inputs(spec)
-    if len({path.endswith(".parquet") for path in paths}) > 1:
-        raise InputError(f"{spec}: holds both parquet and jsonl files; give a glob that matches one kind")
-    identity = tuple(_identify(path) for path in paths)
-    parquet = paths if paths[0].endswith(".parquet") else _converted(paths, identity, cache_dir)
-    opened = _open_all(parquet, paths)
-    _check_prompt_column(opened.schema, prompt_key, spec)
-    if opened.rows == 0:
+    opened = read.open_files(spec, cache_dir)
+    schema, rows = opened.dataset.schema, opened.dataset.rows
+    _check_prompt_column(schema, prompt_key, spec)
+    if rows == 0:
         raise InputError(f"{spec}: there are no rows in it")
-    rows = opened.rows if limit is None else min(limit, opened.rows)
-    return TrainingData(opened, prompt_key, rows, identity, tuple(_notes(opened.schema)))
-
-
-def _identify(path: str) -> tuple[int, str, str]:
-    size, mark = storage.stat(path)
-    digest = hashlib.sha256()
-    with storage.open_binary(path) as file:
-        digest.update(file.read(_EDGE_BYTES))
-        file.seek(max(size - _EDGE_BYTES, 0))
-        digest.update(file.read(_EDGE_BYTES))
-    return size, mark, digest.hexdigest()
-
-
-def _converted(paths: Sequence[str], identity: object, cache_dir: str) -> list[str]:
-    key = hashlib.sha256(repr((1, identity)).encode()).hexdigest()[:32]
-    target = os.path.join(cache_dir, "inputs", key)
-    if not os.path.isdir(target):
-        temporary = f"{target}.{os.getpid()}.tmp"
-        try:
-            with storage.storage_errors(temporary):
-                os.makedirs(temporary)
-                jsonl.convert(list(paths), temporary)
-                os.rename(temporary, target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    return sorted(os.path.join(target, name) for name in os.listdir(target))
-
-
-def _open_all(parquet: Sequence[str], shown: Sequence[str]) -> Dataset:
-    described = [dataset.describe(path) for path in parquet]
-    schema = described[0][1]
-    for (_, other), path in zip(described, shown, strict=True):
-        if not other.equals(schema):
-            raise InputError(f"{path}: its columns differ from those of {shown[0]}")
-    return Dataset(tuple(file for file, _ in described), schema)
+    rows = rows if limit is None else min(limit, rows)
+    return TrainingData(opened.dataset, prompt_key, rows, opened.identity, tuple(_notes(schema)))
 
 
 def _check_prompt_column(schema: pa.Schema, key: str, spec: str) -> None:
-    import pyarrow as pa
 
-    twice = next((name for name in schema.names if schema.names.count(name) > 1), None)
-    if twice is not None:
-        raise InputError(f"{spec}: the column {twice!r} is there twice")
     if key not in schema.names:
         raise InputError(
             f"{spec}: there is no column {key!r}; the columns are: {', '.join(schema.names)}; "
             "name the one with the prompts with --prompt_key"
         )
     kind = schema.field(key).type
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    if not (text or _is_chat_type(kind)):
+    if not (read.is_text(kind) or _is_chat_type(kind)):
         raise InputError(f"{spec}: the column {key!r} must be text or a list of {{role, content}}, it is {kind}")
 
 

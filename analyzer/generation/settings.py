@@ -2,66 +2,56 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from analyzer import storage
+from analyzer.config import option
 from analyzer.errors import ConfigError
 
 PARQUET, JSONL = "parquet", "jsonl"
 DEFAULT_URL = "http://localhost:8000/v1"
-ALIASES = {"vllm_url": "vllm_base_url", "max_concurrent": "vllm_max_concurrent"}
-"""Second names that some fields answer to, as flags and as keys."""
 
 
-def _setting(default: Any, text: str) -> Any:
-    return dataclasses.field(default=default, metadata={"help": text})
-
-
-def _required(text: str) -> Any:
-    return dataclasses.field(metadata={"help": text})
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GenerationSettings:
     """One generation. `metadata["help"]` of each field is its documentation; `check` says whether they fit."""
 
-    data_path: str = _required("training data: parquet or jsonl (.gz, .zst), a file, folder, glob or URL")
-    output_path: str = _required("the rollouts file to write; what is unfinished is kept beside it")
-    use_vllm: bool = _setting(False, "ask an OpenAI-compatible server; without it a local transformers model generates")
-    vllm_url: str = _setting(DEFAULT_URL, "the server, or several with commas between them")
-    model_path: str | None = _setting(None, "local model (folder or hub name); with a server, its tokenizer's place")
-    vllm_model_name: str | None = _setting(None, "the model's name on the server; asked from /v1/models when not given")
-    num_samples: int = _setting(8, "rollouts per prompt")
-    temperature: float = _setting(0.7, "sampling temperature; 0 is greedy")
-    top_p: float = _setting(0.9, "nucleus sampling: share of the probability that is sampled from")
-    max_tokens: int = _setting(512, "longest response in tokens")
-    max_concurrent: int = _setting(100, "requests in flight, over all servers together")
-    prompt_key: str = _setting("prompt", "column that holds the prompts, text or chat lists")
-    endpoint: Literal["auto", "chat", "completions"] = _setting(
-        "auto", "auto: completions for text, chat for chat lists; or all prompts through one of them"
+    data_path: str = option("training data: parquet or jsonl (.gz, .zst), a file, folder, glob or URL")
+    output_path: str = option("the rollouts file to write; what is unfinished is kept beside it")
+    use_vllm: bool = option("ask an OpenAI-compatible server; without it a local transformers model generates", False)
+    vllm_url: str = option("the server, or several with commas between them", DEFAULT_URL, aliases=("vllm_base_url",))
+    model_path: str | None = option("local model (folder or hub name); with a server, its tokenizer's place", None)
+    vllm_model_name: str | None = option("the model's name on the server; asked from /v1/models when not given", None)
+    num_samples: int = option("rollouts per prompt", 8)
+    temperature: float = option("sampling temperature; 0 is greedy", 0.7)
+    top_p: float = option("nucleus sampling: share of the probability that is sampled from", 0.9)
+    max_tokens: int = option("longest response in tokens", 512)
+    max_concurrent: int = option("requests in flight, over all servers together", 100, aliases=("vllm_max_concurrent",))
+    prompt_key: str = option("column that holds the prompts, text or chat lists", "prompt")
+    endpoint: str = option(
+        "auto: completions for text, chat for chat lists; or all prompts through one of them",
+        "auto",
+        ("auto", "chat", "completions"),
     )
-    output_format: Literal["parquet", "jsonl"] | None = _setting(
-        None, "format of the rollouts file; by its ending when not given"
+    output_format: str | None = option(
+        "format of the rollouts file; by its ending when not given", None, (PARQUET, JSONL)
     )
-    batch_size: int = _setting(8, "rollouts that the local model generates together")
-    seed: int | None = _setting(None, "makes sampling repeatable as far as the server or model is")
-    limit: int | None = _setting(None, "only the first N prompts")
-    api_key_env: str | None = _setting(None, "environment variable that holds the server's key; no other is read")
-    trust_remote_code: bool = _setting(False, "run code that comes with the model")
-    extra_body: dict[str, Any] | None = _setting(  # it calls dataclasses.field
-        None, "further fields of each request, such as {top_k: 20} or {stop: ['###']}"
-    )
-    request_timeout: float = _setting(1800.0, "seconds one request may take, queueing on the server included")
-    max_attempts: int = _setting(5, "times a request that broke is made before its prompt is reported as failed")
-    patience: float = _setting(600.0, "seconds to wait for servers that are down or busy before stopping (exit 75)")
-    cache_dir: str | None = _setting(None, "where jsonl input is kept as parquet; the user's cache folder by default")
-    overwrite: bool = _setting(False, "start anew where output_path holds, or began, another generation")
-    dry_run: bool = _setting(False, "show counts and the first prompt as the model will see it; generate nothing")
+    batch_size: int = option("rollouts that the local model generates together", 8)
+    seed: int | None = option("makes sampling repeatable as far as the server or model is", None)
+    limit: int | None = option("only the first N prompts", None)
+    api_key_env: str | None = option("environment variable that holds the server's key; no other is read", None)
+    trust_remote_code: bool = option("run code that comes with the model", False)
+    extra_body: dict[str, Any] | None = option("further fields of each request, such as {top_k: 20}", None)
+    request_timeout: float = option("seconds one request may take, queueing on the server included", 1800.0)
+    max_attempts: int = option("times a request that broke is made before its prompt is reported as failed", 5)
+    patience: float = option("seconds to wait for servers that are down or busy before stopping (exit 75)", 600.0)
+    cache_dir: str | None = option("where jsonl input is kept as parquet; the user's cache folder by default", None)
+    overwrite: bool = option("start anew where output_path holds, or began, another generation", False)
+    dry_run: bool = option("show counts and the first prompt as the model will see it; generate nothing", False)
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -81,6 +71,9 @@ class GenerationSettings:
             self._at_least(name, 1)
         for name in ("temperature", "request_timeout", "patience"):
             self._at_least(name, 0)
+        for name, choices in (("endpoint", ("auto", "chat", "completions")), ("output_format", (None, PARQUET, JSONL))):
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"--{name} {getattr(self, name)}: must be one of {', '.join(filter(None, choices))}")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"--top_p {self.top_p}: must be above 0 and at most 1")
         if storage.is_remote(self.output_path):

@@ -1,19 +1,16 @@
-"""Stopping: SIGINT, SIGTERM and SIGUSR1 end a generation in order; a second one ends it at once."""
+"""Stopping while requests are in flight: a signal cancels them in order, a second one ends the process at once."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import threading
-from collections.abc import Coroutine, Iterator
-from types import FrameType
+from collections.abc import Coroutine
 from typing import Any
 
 from analyzer.errors import EXIT_INTERRUPTED, Interrupted
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+from analyzer.interrupts import SIGNALS
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -29,36 +26,20 @@ def run(main: Coroutine[Any, Any, None]) -> None:
             stopped_by.append(number)
             task.cancel()
 
-        if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
+        if in_main_thread:
+            for number in SIGNALS:
                 asyncio.get_running_loop().add_signal_handler(number, stop, number)
         await task
 
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         asyncio.run(watched())
     except asyncio.CancelledError:
-        raise interrupted(stopped_by[0]) from None
-
-
-@contextlib.contextmanager
-def raising() -> Iterator[None]:
-    """Make the signals raise Interrupted in the code below."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        raise interrupted(signal.Signals(number))
-
-    before = {number: signal.signal(number, stop) for number in _SIGNALS}
-    try:
-        yield
+        raise Interrupted(
+            f"stopped by {stopped_by[0].name}; what was generated is kept, run the same command again to go on"
+        ) from None
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def interrupted(number: signal.Signals) -> Interrupted:
-    """The error that tells the user how to go on."""
-    return Interrupted(f"stopped by {number.name}; what was generated is kept, run the same command again to go on")
+        if in_main_thread:  # the loop takes its handlers away and leaves none
+            for number, handler in before.items():
+                signal.signal(number, handler)

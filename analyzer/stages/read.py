@@ -32,9 +32,18 @@ class Input(NamedTuple):
 
 
 def open_input(spec: str, cache_dir: str) -> Input:
-    """Open a file, folder, glob or URL of rollouts.
+    """Open a file, folder, glob or URL of rollouts. Raises InputError, one line that names the file."""
+    opened = open_files(spec, cache_dir)
+    _check_columns(opened.dataset.schema, spec)
+    if opened.dataset.rows == 0:
+        raise InputError(f"{spec}: there are no rows in it")
+    return opened
 
-    jsonl files are converted to parquet once, below `cache_dir`. Raises InputError, one line that names the file.
+
+def open_files(spec: str, cache_dir: str) -> Input:
+    """Open parquet or jsonl files of one schema, whatever their columns; jsonl is converted once, below `cache_dir`.
+
+    Raises InputError, one line that names the file.
     """
     paths = storage.find_inputs(spec)
     identity = tuple(identify(path) for path in paths)
@@ -43,9 +52,9 @@ def open_input(spec: str, cache_dir: str) -> Input:
         raise InputError(f"{spec}: holds both parquet and jsonl files; give a glob that matches one kind")
     parquet = list(paths) if kinds == {True} else _converted(paths, identity, cache_dir)
     opened = _open_parquet(parquet, paths)
-    _check_columns(opened.schema, spec)
-    if opened.rows == 0:
-        raise InputError(f"{spec}: there are no rows in it")
+    twice = sorted({name for name in opened.schema.names if opened.schema.names.count(name) > 1})
+    if twice:
+        raise InputError(f"{spec}: the column {twice[0]!r} is there twice")
     return Input(opened, tuple(paths), identity)
 
 
@@ -97,9 +106,6 @@ def _difference(first: pa.Schema, other: pa.Schema) -> str:
 def _check_columns(schema: pa.Schema, spec: str) -> None:
     import pyarrow as pa
 
-    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
-    if twice:
-        raise InputError(f"{spec}: the column {twice[0]!r} is there twice")
     for name in REQUIRED_COLUMNS:
         if name not in schema.names:
             raise missing_column(name, schema, spec)

@@ -1,0 +1,59 @@
+"""Training files and settings for the tests of generation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analyzer.generation import GenerationSettings
+
+Settings = Callable[..., GenerationSettings]
+
+
+def training_table(rows: int) -> pa.Table:
+    """Rows in verl's training format."""
+    return pa.table(
+        {
+            "data_source": ["openai/gsm8k"] * rows,
+            "prompt": [[{"role": "user", "content": f"What is {row}+1?"}] for row in range(rows)],
+            "reward_model": [{"style": "rule", "ground_truth": str(row + 1)} for row in range(rows)],
+            "extra_info": [{"index": row} for row in range(rows)],
+        }
+    )
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Callable[[int], Path]:
+    """A function that writes a training file of that many rows."""
+
+    def write(rows: int) -> Path:
+        path = tmp_path / "train.parquet"
+        pq.write_table(training_table(rows), path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings that write to rollouts.parquet in the test's folder and give up soon; keywords override."""
+
+    def make(data: Path, url: str, **more: Any) -> GenerationSettings:
+        given: dict[str, Any] = {
+            "data_path": str(data),
+            "output_path": str(tmp_path / "rollouts.parquet"),
+            "use_vllm": True,
+            "vllm_url": url,
+            "num_samples": 4,
+            "max_attempts": 3,
+            "patience": 5.0,
+            "cache_dir": str(tmp_path / "cache"),
+        }
+        return GenerationSettings(**(given | more))
+
+    return make
