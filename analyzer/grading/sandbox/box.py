@@ -1,15 +1,16 @@
 """A sandbox from outside: one warm runner at one level, programs run in it one after another.
 
-    with Box(Level.STRICT) as box:
-        running = box.start({"mode": "script", "prelude": "none", "sources": ["print(input())"]}, Budget(), b"5")
-        running.wait()         # Ended(code=0, stopped="", ...)
-        running.output()       # b"5\\n"
+with Box(Level.STRICT) as box:
+    running = box.start({"mode": "script", "prelude": "none", "sources": ["print(input())"]}, Budget(), b"5")
+    running.wait()         # Ended(code=0, stopped="", ...)
+    running.output()       # b"5\\n"
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 import select
@@ -43,14 +44,16 @@ class Budget(NamedTuple):
     cpu_seconds: float = 6.0
     memory_bytes: int = 1 << 30  # of address space, above the interpreter's own
     output_bytes: int = 1 << 20
-    wall_factor: float = 5.0  # wall-clock backstop = cpu_seconds x this; without any progress: cpu_seconds
+    wall_factor: float = 5.0  # wall-clock backstop = cpu_seconds x this
+    may_wait: bool = False  # else it is stopped after cpu_seconds of wall-clock time without any progress
 
     def request(self) -> dict[str, Any]:
         """As the runner takes it."""
+        wall_seconds = self.wall_factor * self.cpu_seconds
         return {
             "cpu_seconds": self.cpu_seconds,
-            "wall_seconds": self.wall_factor * self.cpu_seconds,
-            "idle_seconds": self.cpu_seconds,
+            "wall_seconds": wall_seconds,
+            "idle_seconds": wall_seconds if self.may_wait else self.cpu_seconds,
             "memory_bytes": self.memory_bytes,
             "file_bytes": max(FILE_BYTES, 2 * self.output_bytes),
         }
@@ -65,7 +68,7 @@ class Ended(NamedTuple):
 
 
 class Box:
-    """One warm runner. For one thread; start one program at a time. Raises Unavailable where the level is not to be had."""
+    """One warm runner, for one thread, one program at a time. Raises Unavailable where the level is not to be had."""
 
     def __init__(self, start_runner: Callable[[int], Started]) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -121,7 +124,9 @@ class Box:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
@@ -179,9 +184,8 @@ class Running:
         """What it told of its failure, {} if nothing. To be asked once it has ended."""
         self.dialog.settimeout(0.0)
         try:
-            tag, body = frames.receive(self.dialog, MESSAGE_BYTES)
-            return dict(json.loads(body)) if tag == frames.FAILED else {}
-        except (frames.FrameError, ValueError, TypeError, RecursionError):
+            return read_told(*frames.receive(self.dialog, frames.SHORT))
+        except frames.FrameError:
             return {}
 
     def close(self) -> None:
@@ -190,12 +194,22 @@ class Running:
         os.close(self._output)
 
 
-def _sealed(content: bytes) -> Any:
+def read_told(tag: bytes, body: bytes) -> dict[str, Any]:
+    """What a message says of a failure; {} for another message, or one that is malformed."""
+    try:
+        return dict(json.loads(body)) if tag in (frames.FAILED, frames.RAISED, frames.UNCROSSABLE) else {}
+    except (ValueError, TypeError, RecursionError):
+        return {}
+
+
+def _sealed(content: bytes) -> io.FileIO:
     """A file in memory with this content, to be read from its start and by nobody to be written."""
-    file = open(os.memfd_create("input", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "r+b", buffering=0)
+    file = os.fdopen(os.memfd_create("input", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "r+b", buffering=0)
     file.write(content)
     file.seek(0)
-    fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+    fcntl.fcntl(
+        file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+    )
     return file
 
 

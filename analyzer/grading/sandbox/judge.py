@@ -1,9 +1,9 @@
 """Running a program and saying how it did, with the answers kept outside of its sandbox.
 
-    sandbox = Sandbox(Level.STRICT)
-    sandbox.run_script(["print(int(input()) + 1)"], b"1\\n", Budget())          # Outcome("", b"2\\n", "")
-    sandbox.call(["def f(x): return x"], "f", [3], Budget())                    # Outcome("", b"3", ""), packed
-    sandbox.check(["def f(x): return x"], ["", "assert f(1) == 1"], "f", Budget())   # Outcome("accepted", b"", "")
+sandbox = Sandbox(Level.STRICT)
+sandbox.run_script(["print(int(input()) + 1)"], b"1\\n", Budget())          # Outcome("", b"2\\n", "")
+sandbox.call(["def f(x): return x"], "f", [3], Budget())                    # Outcome("", b"3", ""), packed
+sandbox.check(["def f(x): return x"], ["", "assert f(1) == 1"], ["f"], Budget())  # Outcome("accepted", b"", "")
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
-from analyzer.grading.sandbox.box import Box, Broken, Budget, Ended, Running
+from analyzer.grading.sandbox.box import Box, Broken, Budget, Ended, Running, read_told
 from analyzer.grading.sandbox.inside import frames
 from analyzer.grading.sandbox.inside.values import pack
 from analyzer.grading.sandbox.launch import Unavailable
@@ -54,7 +54,7 @@ MAX_REFUSALS = 3
 
 
 class Sandbox:
-    """Runs programs at one level. For one thread. A sandbox that breaks is replaced, and the program tried once more."""
+    """Runs programs at one level, for one thread. A box that breaks is replaced, and the program tried once more."""
 
     def __init__(self, level: Level) -> None:
         self._level = level
@@ -88,8 +88,10 @@ class Sandbox:
 
         def act() -> Outcome:
             with self._started("program", job, budget) as running:
+                failure = _load(running)
+                if failure is not None:
+                    return failure
                 try:
-                    _loaded(running)
                     frames.forward(running.dialog, frames.CALL, body)
                     tag, answer = frames.receive(running.dialog, budget.output_bytes)
                 except frames.FrameError as error:
@@ -99,24 +101,29 @@ class Sandbox:
         return self._twice(act)
 
     def check(
-        self, sources: Sequence[str], tests: Sequence[str], entry_point: str, budget: Budget, prelude: str = "none"
+        self,
+        sources: Sequence[str],
+        tests: Sequence[str],
+        entry_points: Sequence[str],
+        budget: Budget,
+        prelude: str = "none",
     ) -> Outcome:
-        """Execute a program, and test code in a second sandbox that calls the program's `entry_point`.
+        """Execute a program, and test code in a second sandbox, where `entry_points` stand for the program's functions.
 
-        `tests` starts with what the tests need (it may define a stub of the entry point). Raises FaultyTest when they
-        fail by themselves, Unavailable when the sandbox fails.
+        `tests` starts with what the tests need (it may define stubs of these). Raises FaultyTest when the tests fail by
+        themselves, Unavailable when the sandbox fails.
         """
         job = {"mode": "functions", "prelude": prelude, "sources": list(sources)}
         nonce = secrets.token_hex(16)
-        test = {"mode": "check", "prelude": prelude, "sources": list(tests), "entry_point": entry_point, "nonce": nonce}
+        test = {"mode": "check", "prelude": "modules", "sources": list(tests), "nonce": nonce}
+        test["entry_points"] = list(entry_points)
 
         def act() -> Outcome:
             with self._started("program", job, budget) as program:
-                try:
-                    _loaded(program)
-                except frames.FrameError as error:
-                    return _failed(program, error)
-                with self._started("check", test, budget) as check:
+                failure = _load(program)
+                if failure is not None:
+                    return failure
+                with self._started("check", test, budget._replace(may_wait=True)) as check:
                     return _relay(program, check, nonce, budget)
 
         return self._twice(act)
@@ -195,21 +202,23 @@ def _verdict_of_answer(tag: bytes, body: bytes) -> Outcome | None:
     """What an answer other than a value means; None for a value."""
     if tag == frames.VALUE:
         return None
-    try:
-        told = dict(json.loads(body))
-    except (ValueError, TypeError, RecursionError):
-        told = {}
+    told = read_told(tag, body)
     text = str(told.get("text"))
     if tag == frames.RAISED:
         return Outcome(_verdict_of_error({**told, "phase": "run"}), detail=text)
     return Outcome(Verdict.WRONG, detail=f"returned {text}")
 
 
-def _loaded(program: Running) -> None:
-    """Wait until the program has been executed. Raises FrameError when it has failed instead."""
-    tag, _ = frames.receive(program.dialog, frames.SHORT)
-    if tag != frames.LOADED:
-        raise frames.FrameError("not loaded")
+def _load(program: Running) -> Outcome | None:
+    """Wait until the program has been executed; its outcome where it failed in that."""
+    try:
+        tag, body = frames.receive(program.dialog, frames.SHORT)
+    except frames.FrameError as error:
+        return _failed(program, error)
+    if tag == frames.LOADED:
+        return None
+    verdict, detail = verdict_of(program.wait(), read_told(tag, body))
+    return Outcome(verdict or Verdict.RUNTIME_ERROR, detail=detail)
 
 
 def _failed(program: Running, error: frames.FrameError) -> Outcome:
@@ -254,7 +263,6 @@ def _check_ended(check: Running, error: frames.FrameError) -> Outcome:
 
 def _test_failed(told: dict[str, Any], calls: int, last: Outcome | None) -> Outcome:
     """The outcome after a failed test. Raises FaultyTest where no program could have passed it."""
-    own_fault = told["type"] in ("NameError", "UnboundLocalError", "ImportError", "ModuleNotFoundError", "SyntaxError")
-    if calls == 0 or (own_fault and last is None):
+    if calls == 0:
         raise FaultyTest(str(told["text"]))
     return last or Outcome(Verdict.WRONG, detail=str(told["text"]))

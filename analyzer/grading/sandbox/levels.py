@@ -52,7 +52,9 @@ def choose_level(asked: str | None = None) -> Level:
     try:
         open_box(level).close()
     except Unavailable as error:
-        raise SandboxError(f"the sandbox level {level} is not to be had here: {error} ({_module(level).REMEDY})") from None
+        raise SandboxError(
+            f"the sandbox level {level} is not to be had here: {error} ({_module(level).REMEDY})"
+        ) from None
     return level
 
 

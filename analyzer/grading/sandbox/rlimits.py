@@ -1,5 +1,6 @@
-"""rlimits: limits of CPU, memory, file size and processes, and nothing else. It is NOT a sandbox: a program may read and
-delete what the user may, and use the network. For programs that are trusted anyway, or a machine that is thrown away.
+"""rlimits: limits of CPU, memory, file size and processes, and nothing else. It is NOT a sandbox: a program may read
+and delete what the user may, and use the network. For programs that are trusted anyway, or a machine that is thrown
+away afterwards.
 """
 
 from __future__ import annotations

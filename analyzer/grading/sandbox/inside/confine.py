@@ -66,9 +66,9 @@ def limit(memory_bytes: int, cpu_seconds: int, file_bytes: int, processes: int |
         wanted[resource.RLIMIT_NPROC] = (processes, processes)
     for which, (soft, hard) in wanted.items():
         ceiling = resource.getrlimit(which)[1]
-        if ceiling != resource.RLIM_INFINITY:
-            soft, hard = min(soft, ceiling), min(hard, ceiling)
-        resource.setrlimit(which, (soft, hard))
+        if ceiling == resource.RLIM_INFINITY:
+            ceiling = hard
+        resource.setrlimit(which, (min(soft, ceiling), min(hard, ceiling)))
 
 
 # --- the system call filter (classic BPF, linux/filter.h) ---
@@ -106,25 +106,25 @@ def _bits(index: int, mask: int, value: int, *, refuse: bool) -> list[Instructio
 
 CLONE_THREAD = 0x10000
 AF_UNIX, SOCK_STREAM, SOCK_TYPE = 1, 1, 0xF
-_OWN_FCNTL = (8, 10, 15, 1024, 1026, 1031)  # F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY, F_SETPIPE_SZ
-_OWN_IOCTL = (0x8901, 0x8902, 0x5412)  # FIOSETOWN, SIOCSPGRP, TIOCSTI
+_REFUSED_FCNTL = (8, 10, 15, 1024, 1026, 1031)  # F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY, F_SETPIPE_SZ
+_REFUSED_IOCTL = (0x8901, 0x8902, 0x5412)  # FIOSETOWN, SIOCSPGRP, TIOCSTI
 
 
 def _looked_into(pid: int) -> dict[str, list[Instruction]]:
-    truncating_reader = _bits(1, os.O_TRUNC | os.O_ACCMODE, os.O_TRUNC | os.O_RDONLY, refuse=True)
+    pair = [_argument(0), (_EQUAL, 1, 0, AF_UNIX), _REFUSE, *_bits(1, SOCK_TYPE, SOCK_STREAM, refuse=False)]
     return {
         "kill": _only(0, [pid]),
         "tgkill": _only(0, [pid]),
         "prlimit64": _only(0, [0, pid]),
         "prctl": _never(0, [PR_SET_PDEATHSIG]),
-        "fcntl": _never(1, _OWN_FCNTL),
-        "ioctl": _never(1, _OWN_IOCTL),
+        "fcntl": _never(1, _REFUSED_FCNTL),
+        "ioctl": _never(1, _REFUSED_IOCTL),
         "clone": _bits(0, CLONE_THREAD, CLONE_THREAD, refuse=False),
-        "open": truncating_reader,
-        "openat": [(_LOAD, 0, 0, _ARGS + 16), *truncating_reader[1:]],
-        "socketpair": [_argument(0), (_EQUAL, 1, 0, AF_UNIX), _REFUSE, *_bits(1, SOCK_TYPE, SOCK_STREAM, refuse=False)],
-        "sendto": [(_LOAD, 0, 0, _ARGS + 32), (_EQUAL, 1, 0, 0), _REFUSE, (_LOAD, 0, 0, _ARGS + 36), (_EQUAL, 1, 0, 0), _REFUSE, _PASS],
-    }  # fmt: skip
+        "open": _bits(1, os.O_TRUNC | os.O_ACCMODE, os.O_TRUNC | os.O_RDONLY, refuse=True),
+        "openat": _bits(2, os.O_TRUNC | os.O_ACCMODE, os.O_TRUNC | os.O_RDONLY, refuse=True),
+        "socketpair": pair,
+        "sendto": _only(4, [0]),  # no address; moot for the stream pairs that are all there is
+    }
 
 
 def _program(pid: int, machine: str) -> Iterator[Instruction]:

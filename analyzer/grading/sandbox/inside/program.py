@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import builtins
+import contextlib
 import json
 import os
 import random
@@ -86,7 +87,7 @@ def _execute(job: Job, name: str, dialog: socket.socket) -> dict[str, Any]:
     for source in job["sources"]:
         try:
             code = compile(source, "<program>", "exec", dont_inherit=True)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - MemoryError and RecursionError, at the least
             _tell(dialog, "compile", error)
             raise _Told from None
         exec(code, namespace)
@@ -94,10 +95,8 @@ def _execute(job: Job, name: str, dialog: socket.socket) -> dict[str, Any]:
 
 
 def _script(job: Job, dialog: socket.socket) -> None:
-    try:
+    with contextlib.suppress(SystemExit):  # the usual way to end a script early; its output is judged
         _execute(job, "__main__", dialog)
-    except SystemExit:  # the usual way to end a script early; its output is judged
-        pass
 
 
 def _functions(job: Job, dialog: socket.socket) -> None:
@@ -112,12 +111,13 @@ def _functions(job: Job, dialog: socket.socket) -> None:
         kwargs = {name: unpack(value) for name, value in call["kwargs"].items()}
         try:
             value = _find(namespace, call["name"])(*args, **kwargs)
-            answer, body = frames.VALUE, pack(value)
+            frames.send(dialog, frames.VALUE, pack(value))
+        except frames.FrameError:
+            return
         except Uncrossable as error:
-            answer, body = frames.UNCROSSABLE, describe(error)
+            frames.send(dialog, frames.UNCROSSABLE, describe(error))
         except BaseException as error:  # noqa: BLE001 - SystemExit among them
-            answer, body = frames.RAISED, describe(error)
-        frames.send(dialog, answer, body)
+            frames.send(dialog, frames.RAISED, describe(error))
 
 
 def _find(namespace: dict[str, Any], name: str) -> Callable[..., Any]:
@@ -130,13 +130,15 @@ def _find(namespace: dict[str, Any], name: str) -> Callable[..., Any]:
 
 
 def _check(job: Job, dialog: socket.socket) -> None:
-    remote = Remote(dialog, job["entry_point"])
     stub, *tests = job["sources"]
     namespace = _execute({**job, "sources": [stub]}, "check", dialog)
-    namespace[job["entry_point"]] = namespace["candidate"] = remote
+    remotes: dict[str, Any] = {name: Remote(dialog, name) for name in job["entry_points"]}
+    if "Solution" in remotes:
+        remotes["Solution"] = lambda: RemoteSolution(dialog)
+    remotes["candidate"] = remotes[job["entry_points"][0]]
     for test in tests:
+        namespace.update(remotes)
         exec(compile(test, "<test>", "exec", dont_inherit=True), namespace)
-        namespace[job["entry_point"]] = remote
     frames.send(dialog, frames.DONE, job["nonce"])
 
 
@@ -158,6 +160,16 @@ class Remote:
         if tag == frames.VALUE:
             return unpack(json.loads(answer))
         raise _exception_of(json.loads(answer))
+
+
+class RemoteSolution:
+    """A program's class Solution as test code sees it; each call makes a new one over there."""
+
+    def __init__(self, dialog: socket.socket) -> None:
+        self._dialog = dialog
+
+    def __getattr__(self, name: str) -> Remote:
+        return Remote(self._dialog, name)
 
 
 def _exception_of(answer: dict[str, Any]) -> BaseException:

@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _settle_down(settings: dict[str, Any]) -> int | None:
-    """Make ready what all children share, the Landlock ruleset for one. Raises Unavailable or OSError where it cannot."""
+    """Make ready what all children share; returns the Landlock ruleset. Raises Unavailable or OSError."""
     warnings.simplefilter("ignore")
     sys.path.extend(settings["site"])
     settings["kept"] = []
@@ -121,8 +121,8 @@ def _become_program(
     """In the child: confine it, then let the program run. Says on `confirm` why it could not be confined."""
     try:
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
+        for handled in (signal.SIGCHLD, signal.SIGINT):
+            signal.signal(handled, signal.SIG_DFL)
         confine.prctl(confine.PR_SET_PDEATHSIG, confine.SIGKILL, "PR_SET_PDEATHSIG")
         with open(descriptors[0], encoding="utf-8") as file:
             job = json.load(file)
@@ -140,7 +140,7 @@ def _become_program(
 def _confine(request: dict[str, Any], settings: dict[str, Any], ruleset: int | None) -> None:
     confine.limit(
         BASE_BYTES + request["memory_bytes"],
-        math.ceil(request["cpu_seconds"]),
+        2 * math.ceil(request["cpu_seconds"]),  # the kernel counts it in ticks: exact enough for a last resort
         request["file_bytes"],
         _processes_allowed() if settings["count_processes"] else None,
     )
