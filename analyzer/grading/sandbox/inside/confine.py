@@ -1,0 +1,217 @@
+"""Giving up powers for good: rlimits, no_new_privs, a system call filter, Landlock. Linux, standard library only.
+
+What each one takes away is listed in docs/sandbox.md. They hold for the calling process and all it starts, native
+code included, and nothing takes them back.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import resource
+import struct
+from collections.abc import Iterator, Sequence
+
+from . import syscalls
+
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 36, 38
+SIGKILL = 9
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+class Unavailable(Exception):
+    """Raised when the kernel does not give what was asked for."""
+
+
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise Unavailable(f"{what}: {os.strerror(code)}")
+    return result
+
+
+def prctl(option: int, value: int, what: str) -> None:
+    """Raises Unavailable, naming `what`, where the kernel refuses."""
+    _checked(_libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0), what)
+
+
+def no_new_privileges() -> None:
+    """No setuid program helps any more, and nobody of the same user may look into this process's memory."""
+    prctl(PR_SET_NO_NEW_PRIVS, 1, "no_new_privs")
+    prctl(PR_SET_DUMPABLE, 0, "PR_SET_DUMPABLE")
+
+
+def become_user(uid: int) -> None:
+    """Drop root for good: uid and gid, no groups."""
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+
+
+def limit(memory_bytes: int, cpu_seconds: int, file_bytes: int, processes: int | None) -> None:
+    """Resource limits of one program. `processes` counts all of the user's; None leaves it as it is."""
+    wanted = {
+        resource.RLIMIT_AS: (memory_bytes, memory_bytes),
+        resource.RLIMIT_CPU: (cpu_seconds, cpu_seconds + 1),
+        resource.RLIMIT_FSIZE: (file_bytes, file_bytes),
+        resource.RLIMIT_CORE: (0, 0),
+        resource.RLIMIT_NOFILE: (64, 64),
+        resource.RLIMIT_MEMLOCK: (0, 0),
+    }
+    if processes is not None:
+        wanted[resource.RLIMIT_NPROC] = (processes, processes)
+    for which, (soft, hard) in wanted.items():
+        ceiling = resource.getrlimit(which)[1]
+        if ceiling == resource.RLIM_INFINITY:
+            ceiling = hard
+        resource.setrlimit(which, (min(soft, ceiling), min(hard, ceiling)))
+
+
+# --- the system call filter (classic BPF, linux/filter.h) ---
+
+_LOAD, _AND, _EQUAL, _GREATER, _RETURN = 0x20, 0x54, 0x15, 0x25, 0x06
+_ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+_NR, _ARCH, _ARGS = 0, 4, 16  # offsets in struct seccomp_data
+_REFUSE = (_RETURN, 0, 0, _ERRNO | errno.EPERM)
+_PASS = (_RETURN, 0, 0, _ALLOW)
+
+Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, operand
+
+
+def _argument(index: int) -> Instruction:
+    return (_LOAD, 0, 0, _ARGS + 8 * index)  # the low half: all that the kernel reads of an int (little endian)
+
+
+def _only(index: int, values: Sequence[int]) -> list[Instruction]:
+    """Allow the call when the argument is one of these."""
+    tests = [(_EQUAL, len(values) - at, 0, value) for at, value in enumerate(values)]
+    return [_argument(index), *tests, _REFUSE, _PASS]
+
+
+def _never(index: int, values: Sequence[int]) -> list[Instruction]:
+    """Refuse the call when the argument is one of these."""
+    tests = [(_EQUAL, len(values) - at, 0, value) for at, value in enumerate(values)]
+    return [_argument(index), *tests, _PASS, _REFUSE]
+
+
+def _bits(index: int, mask: int, value: int, *, refuse: bool) -> list[Instruction]:
+    """Refuse (or allow only) the call when these bits of the argument have this value."""
+    when, otherwise = (_REFUSE, _PASS) if refuse else (_PASS, _REFUSE)
+    return [_argument(index), (_AND, 0, 0, mask), (_EQUAL, 0, 1, value), when, otherwise]
+
+
+CLONE_THREAD = 0x10000
+AF_UNIX, SOCK_STREAM, SOCK_TYPE = 1, 1, 0xF
+_REFUSED_FCNTL = (8, 10, 15, 1024, 1026, 1031)  # F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY, F_SETPIPE_SZ
+_REFUSED_IOCTL = (0x8901, 0x8902, 0x5412)  # FIOSETOWN, SIOCSPGRP, TIOCSTI
+
+
+def _looked_into(pid: int) -> dict[str, list[Instruction]]:
+    pair = [_argument(0), (_EQUAL, 1, 0, AF_UNIX), _REFUSE, *_bits(1, SOCK_TYPE, SOCK_STREAM, refuse=False)]
+    return {
+        "kill": _only(0, [pid]),
+        "tgkill": _only(0, [pid]),
+        "prlimit64": _only(0, [0, pid]),
+        "prctl": _never(0, [PR_SET_PDEATHSIG]),
+        "fcntl": _never(1, _REFUSED_FCNTL),
+        "ioctl": _never(1, _REFUSED_IOCTL),
+        "clone": _bits(0, CLONE_THREAD, CLONE_THREAD, refuse=False),
+        "open": _bits(1, os.O_TRUNC | os.O_ACCMODE, os.O_TRUNC | os.O_RDONLY, refuse=True),
+        "openat": _bits(2, os.O_TRUNC | os.O_ACCMODE, os.O_TRUNC | os.O_RDONLY, refuse=True),
+        "socketpair": pair,
+        "sendto": _only(4, [0]),  # no address; moot for the stream pairs that are all there is
+    }
+
+
+def _program(pid: int, machine: str) -> Iterator[Instruction]:
+    yield (_LOAD, 0, 0, _ARCH)
+    yield (_EQUAL, 1, 0, syscalls.ARCHITECTURES[machine])
+    yield (_RETURN, 0, 0, _KILL)
+    yield (_LOAD, 0, 0, _NR)
+    yield (_GREATER, 0, 1, syscalls.NEWEST)  # later calls, and the x32 calls of x86_64
+    yield (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)
+    for names, code in ((syscalls.REFUSED, errno.EPERM), (syscalls.ABSENT, errno.ENOSYS)):
+        for name in names:
+            number = syscalls.number(name, machine)
+            if number is not None:
+                yield (_EQUAL, 0, 1, number)
+                yield (_RETURN, 0, 0, _ERRNO | code)
+    for name, block in _looked_into(pid).items():
+        number = syscalls.number(name, machine)
+        if number is not None:
+            yield (_EQUAL, 0, len(block), number)
+            yield from block
+    yield _PASS
+
+
+class _Filter(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
+
+
+def filter_system_calls() -> None:
+    """Install the filter: no new process or program, no socket, no signal to others, nothing that changes a file's
+    owner, mode, times or links. Threads are allowed. Needs `no_new_privileges`. Raises Unavailable.
+    """
+    machine = platform.machine()
+    if machine not in syscalls.ARCHITECTURES:
+        raise Unavailable(f"no system call filter for {machine}")
+    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in _program(os.getpid(), machine))
+    buffer = ctypes.create_string_buffer(code, len(code))
+    program = _Filter(len(code) // 8, ctypes.addressof(buffer))
+    _checked(_libc.prctl(PR_SET_SECCOMP, 2, ctypes.byref(program), 0, 0), "system call filter")
+
+
+# --- Landlock (linux/landlock.h) ---
+
+EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, REMOVE_FILE, MAKE_REG, TRUNCATE = 1, 2, 4, 8, 1 << 5, 1 << 8, 1 << 14
+READ_TREE = EXECUTE | READ_FILE | READ_DIR
+SCRATCH = WRITE_FILE | READ_FILE | READ_DIR | REMOVE_FILE | MAKE_REG | TRUNCATE
+DEVICE = READ_FILE | WRITE_FILE
+FILE_ONLY = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE  # the rights that a rule for a file may name
+
+_HANDLED = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
+_ALL_TCP, _ALL_SCOPES = 3, 3
+
+
+def landlock_version() -> int:
+    """The version of Landlock's interface. Raises Unavailable without it (Linux 5.13, and enabled at boot)."""
+    return _checked(_libc.syscall(syscalls.LANDLOCK_CREATE_RULESET, None, 0, 1), "Landlock")
+
+
+def landlock_rules(paths: Sequence[tuple[str, int]]) -> int:
+    """A ruleset (an open descriptor) that grants these rights beneath these paths and nothing else. Raises Unavailable.
+
+    TCP and signals and abstract sockets of other processes are taken away too, where the kernel can.
+    """
+    version = landlock_version()
+    handled = _HANDLED[min(version, 5)]
+    attributes = struct.pack("=QQQ", handled, _ALL_TCP, _ALL_SCOPES)[: 8 if version < 4 else 16 if version < 6 else 24]
+    ruleset = _checked(
+        _libc.syscall(syscalls.LANDLOCK_CREATE_RULESET, attributes, len(attributes), 0), "Landlock ruleset"
+    )
+    for path, rights in paths:
+        _grant(ruleset, path, rights & handled)
+    return ruleset
+
+
+def _grant(ruleset: int, path: str, rights: int) -> None:
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return  # a path that is not there needs no grant
+    try:
+        if not os.path.isdir(path):
+            rights &= FILE_ONLY
+        rule = struct.pack("=Qi", rights, descriptor)
+        _checked(_libc.syscall(syscalls.LANDLOCK_ADD_RULE, ruleset, 1, rule, 0), f"Landlock rule for {path}")
+    finally:
+        os.close(descriptor)
+
+
+def landlock(ruleset: int) -> None:
+    """Keep to a ruleset for good. Needs `no_new_privileges`. Raises Unavailable."""
+    _checked(_libc.syscall(syscalls.LANDLOCK_RESTRICT_SELF, ruleset, 0), "Landlock")

@@ -1,0 +1,65 @@
+"""Messages over a stream socket: a length, a tag of one byte, a JSON body.
+
+C call      check -> program   {"name": "add", "args": [1, 2], "kwargs": {}}, values packed
+L loaded    program -> judge   the program has been executed and takes calls
+V value     program -> check   what the function returned, packed
+R raised    program -> check   {"type": "ValueError", "errno": null, "text": "..."}
+U uncrossable  program -> check   {"type": ..., "text": ...}: it returned what cannot cross
+D done      check -> judge     the nonce: the test ran to its end
+F failed    either -> judge    {"phase": "compile", "type": ..., "errno": ..., "text": ...}
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from typing import Any
+
+CALL, LOADED, VALUE, RAISED, UNCROSSABLE, DONE, FAILED = b"C", b"L", b"V", b"R", b"U", b"D", b"F"
+SHORT, LONG = 1 << 16, 64 << 20
+"""Longest message about a failure, and from test code: bytes."""
+_HEAD = struct.Struct(">Ic")
+
+
+class FrameError(Exception):
+    """Raised when the other side is gone or does not keep to the form."""
+
+
+class TooLong(FrameError):
+    """Raised for a message over the limit."""
+
+
+def send(stream: socket.socket, tag: bytes, body: Any) -> None:
+    """Send `body` as JSON. Raises what json and the socket raise."""
+    forward(stream, tag, json.dumps(body, separators=(",", ":")).encode())
+
+
+def forward(stream: socket.socket, tag: bytes, body: bytes) -> None:
+    """Send a body that is JSON already. Raises FrameError when the other side is gone."""
+    try:
+        stream.sendall(_HEAD.pack(len(body), tag) + body)
+    except OSError as error:
+        raise FrameError(str(error)) from None
+
+
+def receive(stream: socket.socket, longest: int) -> tuple[bytes, bytes]:
+    """The next message as (tag, body). Raises FrameError at the end of the stream or when it times out, TooLong."""
+    length, tag = _HEAD.unpack(_exactly(stream, _HEAD.size))
+    if length > longest:
+        raise TooLong(f"a message of {length} bytes")
+    return tag, _exactly(stream, length)
+
+
+def _exactly(stream: socket.socket, count: int) -> bytes:
+    parts = []
+    while count:
+        try:
+            part = stream.recv(min(count, 1 << 20))
+        except OSError as error:
+            raise FrameError(str(error)) from None
+        if not part:
+            raise FrameError("the other side is gone")
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)

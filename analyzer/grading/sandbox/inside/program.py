@@ -1,0 +1,189 @@
+"""What the forked child does: one job, in one of three ways.
+
+    script     runs a program as a process would: input on 0, output on 1
+    functions  executes a program, then answers calls of its functions
+    check      executes test code in which the entry point stands for the function of another sandbox
+
+A job: {"mode": "functions", "prelude": "typing", "sources": ["def add(a, b): return a + b"], ...}
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import contextlib
+import json
+import os
+import random
+import socket
+import sys
+import threading
+import types
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from . import frames
+from .preludes import PRELUDES
+from .values import Uncrossable, pack, unpack
+
+RECURSION_LIMIT = 600_000  # as verl 0.9.1 sets it for programs
+TEXT_LIMIT = 300  # characters of an error that are told
+
+Job = dict[str, Any]
+
+
+def run(job: Job, dialog: socket.socket) -> NoReturn:
+    """Do the job and end the process. What went wrong is told on `dialog`; exit code 1 then."""
+    random.seed(0)  # a program that draws at random gets the same verdict in every run
+    code = 1
+    try:
+        _MODES[job["mode"]](job, dialog)
+        _wind_up()
+        code = 0
+    except _Told:
+        pass
+    except BaseException as error:  # noqa: BLE001 - a program may raise anything, at its end too
+        _tell(dialog, "run", error)
+    os._exit(code)
+
+
+class _Told(Exception):
+    """Raised when the failure has been told already."""
+
+
+def _tell(dialog: socket.socket, phase: str, error: BaseException) -> None:
+    try:
+        frames.send(dialog, frames.FAILED, {"phase": phase, **describe(error)})
+    except Exception:  # noqa: BLE001 - out of memory, say: then the exit code is all there is
+        os._exit(1)
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """An exception as data: its type's name, errno and text. Builtin classes only, an own one as its builtin base."""
+    kind = next((k for k in type(error).__mro__ if k.__module__ == "builtins"), Exception)
+    code = getattr(error, "errno", None)
+    try:
+        text = f"{type(error).__name__}: {error}"[:TEXT_LIMIT]
+    except BaseException:  # noqa: BLE001 - __str__ is the program's
+        text = type(error).__name__[:TEXT_LIMIT]
+    return {"type": kind.__name__, "errno": code if type(code) is int else None, "text": text}
+
+
+def _wind_up() -> None:
+    """What the end of an interpreter does for its program: wait for threads, run atexit, flush."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+
+
+def _execute(job: Job, name: str, dialog: socket.socket) -> dict[str, Any]:
+    """The namespace after executing the sources of the job, one after another, as module `name`."""
+    module = types.ModuleType(name)
+    sys.modules[name] = module
+    namespace = module.__dict__
+    namespace.update(PRELUDES[job["prelude"]])
+    namespace["__name__"] = name
+    sys.setrecursionlimit(RECURSION_LIMIT)
+    for source in job["sources"]:
+        try:
+            code = compile(source, "<program>", "exec", dont_inherit=True)
+        except BaseException as error:  # noqa: BLE001 - MemoryError and RecursionError, at the least
+            _tell(dialog, "compile", error)
+            raise _Told from None
+        exec(code, namespace)
+    return namespace
+
+
+def _script(job: Job, dialog: socket.socket) -> None:
+    with contextlib.suppress(SystemExit):  # the usual way to end a script early; its output is judged
+        _execute(job, "__main__", dialog)
+
+
+def _functions(job: Job, dialog: socket.socket) -> None:
+    namespace = _execute(job, "solution", dialog)
+    frames.send(dialog, frames.LOADED, None)
+    while True:
+        tag, body = frames.receive(dialog, frames.LONG)
+        if tag != frames.CALL:
+            return
+        call = json.loads(body)
+        args = [unpack(value) for value in call["args"]]
+        kwargs = {name: unpack(value) for name, value in call["kwargs"].items()}
+        try:
+            value = _find(namespace, call["name"])(*args, **kwargs)
+            frames.send(dialog, frames.VALUE, pack(value))
+        except frames.FrameError:
+            return
+        except Uncrossable as error:
+            frames.send(dialog, frames.UNCROSSABLE, describe(error))
+        except BaseException as error:  # noqa: BLE001 - SystemExit among them
+            frames.send(dialog, frames.RAISED, describe(error))
+
+
+def _find(namespace: dict[str, Any], name: str) -> Callable[..., Any]:
+    """A function of that name, or the method of a class Solution (LeetCode's form). Raises NameError."""
+    if "Solution" in namespace and name not in namespace:
+        namespace = {name: getattr(namespace["Solution"](), name)}
+    if name not in namespace:
+        raise NameError(f"no function {name!r}")
+    return namespace[name]  # type: ignore[no-any-return]
+
+
+def _check(job: Job, dialog: socket.socket) -> None:
+    stub, *tests = job["sources"]
+    namespace = _execute({**job, "sources": [stub]}, "check", dialog)
+    remotes: dict[str, Any] = {name: Remote(dialog, name) for name in job["entry_points"]}
+    if "Solution" in remotes:
+        remotes["Solution"] = lambda: RemoteSolution(dialog)
+    remotes["candidate"] = remotes[job["entry_points"][0]]
+    for test in tests:
+        namespace.update(remotes)
+        exec(compile(test, "<test>", "exec", dont_inherit=True), namespace)
+    frames.send(dialog, frames.DONE, job["nonce"])
+
+
+class Remote:
+    """The function of a program in another sandbox, as test code sees it. Arguments and results cross by value."""
+
+    def __init__(self, dialog: socket.socket, name: str) -> None:
+        self._dialog = dialog
+        self.__name__ = name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        body = {
+            "name": self.__name__,
+            "args": [pack(value) for value in args],
+            "kwargs": {name: pack(value) for name, value in kwargs.items()},
+        }
+        frames.send(self._dialog, frames.CALL, body)
+        tag, answer = frames.receive(self._dialog, frames.LONG)
+        if tag == frames.VALUE:
+            return unpack(json.loads(answer))
+        raise _exception_of(json.loads(answer))
+
+
+class RemoteSolution:
+    """A program's class Solution as test code sees it; each call makes a new one over there."""
+
+    def __init__(self, dialog: socket.socket) -> None:
+        self._dialog = dialog
+
+    def __getattr__(self, name: str) -> Remote:
+        return Remote(self._dialog, name)
+
+
+def _exception_of(answer: dict[str, Any]) -> BaseException:
+    kind = getattr(builtins, str(answer["type"]), None)
+    if isinstance(kind, type) and issubclass(kind, Exception) and kind is not StopIteration:
+        try:
+            return kind(answer["text"])
+        except TypeError:  # UnicodeDecodeError and its like take more
+            pass
+    return RuntimeError(answer["text"])
+
+
+_MODES: dict[str, Callable[[Job, socket.socket], None]] = {
+    "script": _script,
+    "functions": _functions,
+    "check": _check,
+}

@@ -1,0 +1,81 @@
+"""What the levels share in starting the warm process of a sandbox.
+
+A level is a module with `start(control) -> Started`, which starts its runner with `control` as an open descriptor or
+raises Unavailable, and a `REMEDY`: what to install or enable where the level is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from analyzer.grading.sandbox import python
+
+NOBODY = 65534
+"""The user that programs become where the worker is root."""
+
+
+class Unavailable(Exception):
+    """Raised when a level cannot be had here; the message says why."""
+
+
+class Settings(NamedTuple):
+    """What the runner is told at its start; see inside/runner.py."""
+
+    control: int  # descriptor of the socket for requests
+    scratch: str  # the only directory a program may write to
+    landlock: bool = False
+    filter: bool = False  # of system calls
+    count_processes: bool = False  # by RLIMIT_NPROC
+    uid: int | None = None  # become this user
+
+    def command(self) -> list[str]:
+        """The command that starts the runner."""
+        return python.runner({**self._asdict(), "site": python.site_packages(), "readable": python.readable()})
+
+
+class Started(NamedTuple):
+    """A runner that has been started, not yet known to be ready."""
+
+    process: subprocess.Popen[bytes]
+    scratch: str | None = None  # a directory on this host, to be removed at the end
+    info: int | None = None  # a pipe to read {"child-pid": N} from where the runner is not `process` but a child
+
+
+def user_to_become() -> int | None:
+    """65534 for root, else None: an ordinary user stays who they are."""
+    return NOBODY if os.geteuid() == 0 else None
+
+
+def start(command: list[str], scratch: str, descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own, with nothing of the caller's but these descriptors; errors are piped."""
+    return subprocess.Popen(
+        command,
+        env=python.environment(scratch),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        pass_fds=tuple(descriptors),
+        start_new_session=True,
+        cwd="/",
+    )
+
+
+def start_on_host(control: int, settings: Settings) -> Started:
+    """Start a runner without a namespace of its own, with a new scratch directory on this host."""
+    scratch = os.path.realpath(tempfile.mkdtemp(prefix="analyzer-sandbox-"))
+    uid = user_to_become()
+    if uid is not None:
+        os.chown(scratch, uid, uid)
+    settings = settings._replace(scratch=scratch, uid=uid)
+    return Started(start(settings.command(), scratch, [control]), scratch)
+
+
+def remove(scratch: str | None) -> None:
+    """Remove a scratch directory and what is in it."""
+    if scratch is not None:
+        shutil.rmtree(scratch, ignore_errors=True)

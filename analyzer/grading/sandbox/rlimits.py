@@ -1,0 +1,15 @@
+"""rlimits: limits of CPU, memory, file size and processes, and nothing else. It is NOT a sandbox: a program may read
+and delete what the user may, and use the network. For programs that are trusted anyway, or a machine that is thrown
+away afterwards.
+"""
+
+from __future__ import annotations
+
+from analyzer.grading.sandbox.launch import Settings, Started, start_on_host
+
+REMEDY = "it needs Linux"
+
+
+def start_runner(control: int) -> Started:
+    """Start the runner."""
+    return start_on_host(control, Settings(control, "", count_processes=True))

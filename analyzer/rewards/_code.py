@@ -1,0 +1,86 @@
+"""What the rewards that run programs share: their options, the sandbox, and the words of a verdict."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from analyzer.errors import SandboxError
+from analyzer.grading import sandbox as boxes
+from analyzer.rewards import Reward, Where
+from analyzer.schema import GoldError, Score, Status, Unscored
+
+HOW_TO_ALLOW = (
+    "rewards for code run programs that a model wrote: allow it with --allow_code_execution "
+    "(allow_code_execution: true in a configuration); docs/sandbox.md says what they can and cannot do"
+)
+
+
+class CodeReward(Reward):
+    """A reward that runs the program in a response. Options, beside what a subclass adds:
+
+    allow_code_execution  must be true, else SandboxError
+    sandbox               auto, strict, landlock or rlimits
+    code_timeout          CPU seconds of one test
+    memory_mb             address space of one program
+    output_mb             what it may print or return
+    """
+
+    where: ClassVar[Where] = Where.SANDBOX
+    expects: ClassVar[str] = "a Python program"
+
+    def __init__(
+        self,
+        allow_code_execution: bool = False,
+        sandbox: str = boxes.AUTO,
+        code_timeout: float = 6.0,
+        memory_mb: int = 1024,
+        output_mb: float = 1.0,
+    ) -> None:
+        if not allow_code_execution:
+            raise SandboxError(HOW_TO_ALLOW)
+        if sandbox not in (boxes.AUTO, *boxes.Level):
+            raise SandboxError(
+                f"no sandbox level is named {sandbox!r} (there are: {', '.join((boxes.AUTO, *boxes.Level))})"
+            )
+        self._level = None if sandbox == boxes.AUTO else boxes.Level(sandbox)
+        self.budget = boxes.Budget(code_timeout, memory_mb << 20, int(output_mb * (1 << 20)))
+
+    def in_sandbox(self, act: Callable[[boxes.Sandbox], boxes.Outcome]) -> boxes.Outcome:
+        """What `act` makes of this thread's sandbox. Raises Unscored when that fails, GoldError when a test does."""
+        try:
+            if self._level is None:
+                self._level = boxes.choose_level()
+            return act(boxes.sandbox_here(self._level))
+        except (boxes.Unavailable, SandboxError) as error:
+            raise Unscored(Status.SANDBOX_UNAVAILABLE, str(error)) from None
+        except boxes.FaultyTest as error:
+            raise GoldError(f"the test fails by itself: {error}") from None
+
+
+def scored(reward: float, outcome: boxes.Outcome, **extra: Any) -> Score:
+    """The Score of a program, with its verdict as a further column."""
+    verdict = outcome.verdict or boxes.Verdict.ACCEPTED
+    found = verdict is not boxes.Verdict.COMPILE_ERROR
+    return Score(reward, found=found, extra={"verdict": str(verdict), **extra}, detail=outcome.detail)
+
+
+NO_PROGRAM = boxes.Outcome(boxes.Verdict.COMPILE_ERROR, detail="no program in the response")
+
+
+def no_known_program() -> Unscored:
+    """What `present` raises where the ground truth holds tests and no program that passes them."""
+    return Unscored(Status.ABSTAIN, "the ground truth holds tests, and no program that is known to pass them")
+
+
+def table_of(ground_truth: Any) -> Mapping[str, Any]:
+    """A ground truth that is a JSON object or a struct. Raises GoldError."""
+    if isinstance(ground_truth, str):
+        try:
+            ground_truth = json.loads(ground_truth)
+        except ValueError as error:
+            raise GoldError(f"the ground truth is no JSON: {error}") from None
+    if not isinstance(ground_truth, Mapping):
+        raise GoldError(f"the ground truth is a {type(ground_truth).__name__}, not an object of tests")
+    return ground_truth

@@ -1,0 +1,127 @@
+"""HumanEval and MBPP: a function must pass the test code that comes with the problem.
+
+    ground_truth: '{"entry_point": "add", "prompt": "def add(a, b):\n    \\"\\"\\"Sum.\\"\\"\\"\n",
+                    "test": "def check(candidate):\n    assert candidate(1, 2) == 3\n"}'
+                  '{"test_list": ["assert add(1, 2) == 3"], "test_setup_code": ""}'       as MBPP has it
+    response: "```python\ndef add(a, b):\n    return a + b\n```"    a program, or the body of the prompt's function
+
+1.0 when the test passes, else 0.0. The test runs in a sandbox of its own: there the entry point stands for the function
+in the program's sandbox, and plain values cross. So it finds the helpers of the prompt, and no trick of the program's.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+from analyzer.rewards import register
+from analyzer.rewards._code import NO_PROGRAM, CodeReward, no_known_program, scored, table_of
+from analyzer.rewards._tests import PRELUDE, called_names, functions_of, names_defined, undefined_names
+from analyzer.schema import GoldError, Score
+
+_BLOCK = re.compile(r"```(?:python|py|Python)?[ \t]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
+
+
+class Tests(NamedTuple):
+    """The test of a problem: `sources` are executed one after another where `entry_points` stand for the program's."""
+
+    entry_points: tuple[str, ...]
+    sources: list[str]  # the first is the prompt, or what else the tests need
+    prompt: str
+
+
+class FunctionReward(CodeReward):
+    """Whether the program in a response passes the test code."""
+
+    def extract(self, response: str) -> tuple[str, ...] | None:
+        """All fenced blocks, or the whole response where there are none."""
+        blocks = tuple(block for block in _BLOCK.findall(response) if block.strip())
+        return blocks or ((response,) if response.strip() else None)
+
+    def check_gold(self, ground_truth: Any) -> None:
+        parse(table_of(ground_truth))
+
+    def grade(self, answer: Any, ground_truth: Any) -> Score:
+        if answer is None:
+            return scored(0.0, NO_PROGRAM)
+        tests = parse(table_of(ground_truth))
+        program = compose(answer, tests)
+        outcome = self.in_sandbox(
+            lambda sandbox: sandbox.check([program], tests.sources, tests.entry_points, self.budget, PRELUDE)
+        )
+        return scored(float(outcome.verdict == "accepted"), outcome)
+
+    def present(self, ground_truth: Any) -> str:
+        """The data's own solution. Raises Unscored where it has none."""
+        table = table_of(ground_truth)
+        solution = table.get("canonical_solution") or table.get("code")
+        if not isinstance(solution, str):
+            raise no_known_program()
+        return f"```python\n{solution.rstrip()}\n```"
+
+
+@register
+class HumanEval(FunctionReward):
+    """HumanEval's test: `check(candidate)`."""
+
+    name: ClassVar[str] = "humaneval"
+    data_sources: ClassVar[tuple[str, ...]] = ("humaneval", "openai/openai_humaneval", "openai_humaneval")
+
+
+@register
+class Mbpp(FunctionReward):
+    """MBPP's test: a list of assertions."""
+
+    name: ClassVar[str] = "mbpp"
+    data_sources: ClassVar[tuple[str, ...]] = ("mbpp", "google-research-datasets/mbpp")
+
+
+def compose(blocks: tuple[str, ...], tests: Tests) -> str:
+    """The program to run: the last block that defines the entry point, else the last one as the body of the prompt."""
+    name = re.escape(tests.entry_points[0])
+    whole = re.compile(rf"^(?:(?:async\s+)?def\s+{name}\b|{name}\s*=|class\s+Solution\b)", re.MULTILINE)
+    for block in reversed(blocks):
+        if whole.search(block):
+            return block
+    body = blocks[-1]
+    if not tests.prompt:
+        return body
+    starts_indented = re.match(r"\s*\n[ \t]|[ \t]", body)
+    return tests.prompt.rstrip() + "\n" + (body if starts_indented else textwrap.indent(body, "    "))
+
+
+def parse(table: Mapping[str, Any]) -> Tests:
+    """The tests in a ground truth. Raises GoldError."""
+    test = table.get("test") or table.get("test_list")
+    tests = [test] if isinstance(test, str) else test
+    prompt, setup = table.get("prompt") or "", table.get("test_setup_code") or ""
+    if not isinstance(tests, list) or not tests or not all(isinstance(text, str) for text in (*tests, prompt, setup)):
+        raise GoldError("the ground truth needs `test` (text) or `test_list` (texts), and `prompt` as text if any")
+    entry_point = table.get("entry_point")
+    stub = _stub(prompt, entry_point)
+    entry_points = _entry_points([setup, *tests], entry_point, stub)
+    checks = [f"check({entry_points[0]})"] if any("check" in functions_of(text) for text in tests) else []
+    return Tests(entry_points, [stub, setup, *tests, *checks], prompt if stub else "")
+
+
+def _stub(prompt: str, entry_point: str | None) -> str:
+    """The prompt as code that defines its helpers and a stub of the function; "" for a prompt in plain words."""
+    for code in (prompt, prompt.rstrip() + "\n    pass\n"):
+        try:
+            if entry_point in functions_of(code):
+                return code
+        except GoldError:
+            continue
+    return ""
+
+
+def _entry_points(sources: list[str], entry_point: str | None, stub: str) -> tuple[str, ...]:
+    """The program's functions. Raises GoldError where the test needs a name that neither it nor the prompt defines."""
+    if entry_point is None:
+        return called_names(sources)
+    missing = undefined_names(sources, [*names_defined(stub), entry_point, "candidate"])
+    if missing:
+        raise GoldError(f"the test uses {', '.join(missing)}, defined neither by it nor by the prompt")
+    return (entry_point,)

