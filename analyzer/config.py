@@ -52,6 +52,11 @@ class AnalysisSettings:
     )
     reward_timeout: float = option("CPU seconds that the grading of one rollout may take", 5.0)
     reward_memory: float = option("GB of memory that grading may take", 2.0)
+    allow_code_execution: bool = option("let rewards for code run programs that a model wrote, in a sandbox", False)
+    sandbox: str = option(
+        "how well such programs are kept in: strict, landlock or rlimits; auto is the strictest that works", "auto"
+    )
+    code_timeout: float = option("seconds that one test of a program may take", 6.0)
     limit: int | None = option("analyse the first N problems only", None)
     seed: int = option("seed of clustering and of samples", 42)
     trust_remote_code: bool = option("run tokenizer code that comes with the model", False)

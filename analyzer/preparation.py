@@ -13,13 +13,12 @@ import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from analyzer import __version__, rewards, runs, scoring, storage, tokens
+from analyzer import __version__, rewards, routing, runs, scoring, storage, tokens
 from analyzer.backends import Backend, call_apart
 from analyzer.config import AnalysisSettings
 from analyzer.dataset import Dataset
@@ -61,7 +60,7 @@ def prepare(settings: AnalysisSettings, opened: Input, cache_dir: str) -> Prepar
     numbering = plan.number_problems(dataset, settings.limit)
     by_column = DATA_SOURCE in dataset.schema.names and settings.data_source is None
     sources = {} if keep else count_sources(settings, dataset, numbering)
-    built = choose_rewards(settings, sources)
+    built = routing.choose_rewards(settings, sources)
     gold_column = None if keep else find_gold_column(settings, dataset, built)
     weight = max((SHARD_WEIGHT[reward.where] for reward in built.values()), default=1.0)
     target_bytes = plan.shard_bytes(dataset, weight)
@@ -110,43 +109,6 @@ def count_sources(settings: AnalysisSettings, dataset: Dataset, numbering: Numbe
             "or the reward with --reward_fn"
         )
     return {name: sum(stop - start for start, stop in numbering.kept_ranges())}
-
-
-def choose_rewards(settings: AnalysisSettings, sources: Mapping[str, int]) -> dict[str, BaseReward]:
-    """The reward of each data_source. Raises ConfigError that lists all sources without one."""
-    if settings.reward_fn:
-        reward = rewards.build(settings.reward_fn, settings.reward_kwargs or {})
-        return dict.fromkeys(sources, reward)
-    if settings.reward_kwargs:
-        raise ConfigError("--reward_kwargs are the options of --reward_fn, which is not given")
-    routes = settings.reward_routes or {}
-    chosen: dict[str, BaseReward] = {}
-    for source in sources:
-        route = next((routes[pattern] for pattern in routes if fnmatchcase(source, pattern)), None)
-        spec, options = _route(route) if route is not None else (rewards.default_route(source), {})
-        if spec is not None:
-            chosen[source] = _built(spec, tuple(sorted(options.items())))
-    unknown = [f"{name!r} ({count} rollouts)" for name, count in sources.items() if name not in chosen]
-    if unknown:
-        raise ConfigError(
-            f"no reward is known for data source {', '.join(unknown)}; choose one with --reward_fn NAME "
-            f"(there are: {', '.join(rewards.names())}; or your own as file.py:function), "
-            "or for each data source with reward_routes in --config"
-        )
-    return chosen
-
-
-@functools.cache
-def _built(spec: str, options: tuple[tuple[str, Any], ...]) -> BaseReward:
-    return rewards.build(spec, dict(options))
-
-
-def _route(route: Any) -> tuple[str, dict[str, Any]]:
-    if isinstance(route, str):
-        return route, {}
-    if isinstance(route, Mapping) and isinstance(route.get("name"), str) and set(route) <= {"name", "options"}:
-        return route["name"], dict(route.get("options") or {})
-    raise ConfigError(f"reward_routes: {route!r} is neither a reward's name nor {{name: ..., options: {{...}}}}")
 
 
 def start_rewards(built: Mapping[str, BaseReward], limits: Limits) -> None:

@@ -77,6 +77,7 @@ def summarise(settings: AnalysisSettings, opened: Input, prepared: Prepared, fin
     }
     truncated = summary.truncated_share(opened.dataset, prepared.numbering.kept_ranges(), merged.tokens)
     warnings = [
+        *sandbox_warnings(prepared),
         *summary.unscored_warnings(statuses),
         *audit.warnings({name: source.reward for name, source in sources.items()}, *audited),
         *summary.low_warnings(sources, overall.mean_pass_rate, opened.dataset.files),
@@ -121,6 +122,14 @@ def summarise(settings: AnalysisSettings, opened: Input, prepared: Prepared, fin
         "versions": {"rollout-analyzer": prepared.parts["analyzer"], **prepared.parts["libraries"]},
         "warnings": warnings,
     }
+
+
+def sandbox_warnings(prepared: Prepared) -> list[str]:
+    """What the user must be told of the sandbox that programs ran in."""
+    from analyzer.grading.sandbox import Level
+
+    levels = {str(reward.options["sandbox"]) for reward in prepared.rewards.values() if "sandbox" in reward.options}
+    return [warning for level in sorted(levels) if (warning := Level(level).warning)]
 
 
 def write_outputs(folder: Path, opened: Input, numbering: Numbering, findings: Findings, said: dict[str, Any]) -> None:

