@@ -35,6 +35,8 @@ TRL = Form(
     never=("completion_ids", "prompt_ids", "trainer_state", "environments"),
     columns=True,
 )
+ALWAYS = ("data_source", "ground_truth", "extra_info")
+"""What a function of TRL's form gets under these names besides the columns, which come first."""
 FORMS = (VERL_BATCHED, VERL, TRL)
 _KNOWN = (
     "compute_score(data_source, solution_str, ground_truth, extra_info=None)"
@@ -49,6 +51,7 @@ class Loaded(NamedTuple):
     function: Callable[..., Any]
     form: Form
     accepts: frozenset[str] | None  # the names of its parameters; None: any
+    columns: tuple[str, ...]  # the columns of the data that it cannot do without
     sha256: str  # of the source files it was loaded from
     distribution: str  # "verl 0.9.1", empty for a file of the user's own
 
@@ -63,9 +66,9 @@ def load(spec: str, kwargs: Mapping[str, Any]) -> Loaded:
             names = [key for key, value in vars(module).items() if inspect.isfunction(value)]
             raise RewardError(f"{place} has no {name!r}; its functions are: {', '.join(names) or 'none'}")
         function = getattr(function, part)
-    form, accepts = _form(function, spec, kwargs)
+    form, accepts, columns = _form(function, spec, kwargs)
     distribution = "" if place.endswith(".py") else _distribution(place)
-    return Loaded(function, form, accepts, _digest(module, root), distribution)
+    return Loaded(function, form, accepts, columns, _digest(module, root), distribution)
 
 
 def _import_file(path: Path) -> tuple[ModuleType, Path]:
@@ -90,8 +93,8 @@ def _import_module(name: str) -> tuple[ModuleType, Path]:
     return module, file.parent if hasattr(top, "__path__") else file
 
 
-def _form(function: Any, spec: str, kwargs: Mapping[str, Any]) -> tuple[Form, frozenset[str] | None]:
-    """The form of a function and the parameters that it accepts. Raises RewardError for one that cannot be called."""
+def _form(function: Any, spec: str, kwargs: Mapping[str, Any]) -> tuple[Form, frozenset[str] | None, tuple[str, ...]]:
+    """Form, accepted parameters and columns, as in `Loaded`. Raises RewardError for what cannot be called."""
     if not callable(function):
         raise RewardError(f"{spec} is a {type(function).__name__}, not a function")
     try:
@@ -112,7 +115,7 @@ def _form(function: Any, spec: str, kwargs: Mapping[str, Any]) -> tuple[Form, fr
     unknown = set(kwargs) & set(form.given) if takes_any else set(kwargs) - (names - set(form.given))
     if unknown:
         raise RewardError(f"{spec} cannot take {', '.join(sorted(unknown))} from --reward_kwargs")
-    return form, None if takes_any else names
+    return form, None if takes_any else names, tuple(sorted(required - set(ALWAYS)))
 
 
 def _digest(module: ModuleType, root: Path) -> str:

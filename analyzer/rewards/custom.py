@@ -15,8 +15,6 @@ The function is imported only in the child; the worker and the driver know no mo
 from __future__ import annotations
 
 import copy
-import json
-import math
 import os.path
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -26,19 +24,16 @@ from analyzer.errors import RewardError
 from analyzer.grading import Limits, Target, nursery
 from analyzer.grading.supervisor import Supervisor
 from analyzer.rewards import WholeReward
+from analyzer.rewards._results import score_of
 from analyzer.schema import NOTHING, Problem, Score, Status, Unscored
-
-MAX_EXTRA = 64 << 10  # characters of the further columns of one rollout, as JSON
-_EXACT = 1 << 53  # integers up to here are exact as a float
-_RENAMED = {"status": "status_"}  # `reward_status` is a column of ours
-_DROP = object()
 
 
 class Custom(WholeReward):
     """A function of the user's. Made by `load_custom`, which checks it and fills in all options but the first two.
 
-    `function` is "path/to/file.py:name" or "package.module:name", `form` one of verl, verl_batched and trl, `sha256`
-    the digest of its source, `distribution` the installed package that it comes from, "verl 0.9.1".
+    `function` is "path/to/file.py:name" or "package.module:name", `form` one of verl, verl_batched and trl, `columns`
+    the original_* columns, without the prefix, that it cannot do without, `sha256` the digest of its source,
+    `distribution` the installed package that it comes from, "verl 0.9.1".
     """
 
     name = "custom"
@@ -49,12 +44,14 @@ class Custom(WholeReward):
         function: str,
         kwargs: Mapping[str, Any] = NOTHING,
         form: str = "",
+        columns: Sequence[str] = (),
         sha256: str = "",
         distribution: str = "",
     ) -> None:
         self.function = function
         self.kwargs = kwargs
         self.form = form
+        self.columns = tuple(columns)
         self.sha256 = sha256
         self.distribution = distribution
         self.needs_columns = form == "trl"
@@ -75,7 +72,12 @@ class Custom(WholeReward):
     def describe(self) -> dict[str, Any]:
         """The options that only the loaded function tells. In the child only."""
         loaded = self._loaded
-        return {"form": loaded.form.name, "sha256": loaded.sha256, "distribution": loaded.distribution}
+        return {
+            "form": loaded.form.name,
+            "columns": loaded.columns,
+            "sha256": loaded.sha256,
+            "distribution": loaded.distribution,
+        }
 
     def source(self) -> dict[str, Any]:
         """What the rewards depend on, for the fingerprint of a run; the place of the file is not part of it."""
@@ -180,64 +182,6 @@ def load_custom(spec: str, kwargs: Mapping[str, Any] = NOTHING) -> Custom:
 
 def _target(reward: Custom, spec: str) -> Target:
     return Target(f"{Custom.__module__}:{Custom.__qualname__}", reward.options, spec)
-
-
-def score_of(result: Any) -> Score:
-    """What a function returned for one rollout, as a Score: a number, None, a dict with "score", or a tuple.
-
-    The other keys of a dict are further columns, where they hold text, numbers, or lists and dicts of those.
-    """
-    extra: Mapping[str, Any] = NOTHING
-    value = result
-    if isinstance(result, dict):
-        if "score" not in result:
-            return _invalid(f'a dict without "score" (its keys: {", ".join(map(str, list(result)[:5]))})')
-        value = result["score"]
-        kept = {str(key): _plain(item) for key, item in result.items() if key != "score"}
-        extra = {_RENAMED.get(key, key): item for key, item in kept.items() if item is not _DROP}
-        if extra and len(json.dumps(extra)) > MAX_EXTRA:
-            return _invalid(f"a dict of over {MAX_EXTRA:,} characters")
-    elif isinstance(result, list | tuple):
-        if not result:
-            return _invalid("nothing")
-        value = result[0]
-    if value is None:
-        return Score(None, Status.ABSTAIN, extra=extra, detail="it returned None")
-    number = _scalar(value)
-    if isinstance(number, bool | float) or (isinstance(number, int) and abs(number) <= _EXACT):
-        number = float(number)
-        if math.isfinite(number):
-            return Score(number, extra=extra)
-        return _invalid(str(number))
-    return _invalid("an integer too large to be a reward" if isinstance(number, int) else f"a {type(number).__name__}")
-
-
-def _invalid(what: str) -> Score:
-    return Score(None, Status.INVALID_RESULT, detail=f"it returned {what}, not a finite number")
-
-
-def _scalar(value: Any) -> Any:
-    """A number of numpy or torch as the number it is."""
-    if isinstance(value, bool | int | float | str) or not hasattr(value, "item"):
-        return value
-    try:
-        return value.item()
-    except (ValueError, RuntimeError, TypeError):  # an array of several
-        return value
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON holds it, _DROP for what JSON does not know."""
-    value = _scalar(value)
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, list | tuple):
-        return [item for item in map(_plain, value) if item is not _DROP]
-    if isinstance(value, dict):
-        return {
-            str(key): item for key, item in ((key, _plain(item)) for key, item in value.items()) if item is not _DROP
-        }
-    return value.tolist() if hasattr(value, "tolist") else _DROP
 
 
 def _extra_info(problem: Problem) -> Any:

@@ -308,6 +308,25 @@ def test_a_function_of_an_installed_package_is_told_with_its_version() -> None:
     assert (reward.form, reward.distribution) == ("verl", "")
 
 
+def test_the_columns_that_a_function_needs_are_known_before_any_work() -> None:
+    reward = rewards.build(f"{EXAMPLES}/trl_function.py:reward_short_and_right")
+    assert isinstance(reward, Custom)
+    assert (reward.columns, reward.needs_columns) == (("answer",), True)
+    missing = PROBLEM._replace(columns={})
+    (score,) = scored("reward_short_and_right", ["5"], missing, EXAMPLES / "trl_function.py")
+    assert score.status is Status.ERROR
+    assert "missing 1 required positional argument: 'answer'" in score.detail
+
+
+def test_real_rollouts_reach_the_function_as_they_are(parity: Callable[[str], Iterator[Any]]) -> None:
+    rows = list(parity("openai/gsm8k"))[::50]
+    reward = rewards.build(f"{FUNCTIONS}:seen")
+    with closing(Scorer(reward, LIMITS)) as scorer:
+        for row in rows:
+            (score,) = scorer.score(Problem("openai/gsm8k", row.ground_truth), [row.response])
+            assert score.extra["seen"] == ["openai/gsm8k", row.response, row.ground_truth, {}, {}]
+
+
 def test_an_entry_point_names_a_function(monkeypatch: pytest.MonkeyPatch) -> None:
     point = importlib.metadata.EntryPoint("mine", "tests.rewards.functions:without_extra", rewards.ENTRY_POINTS)
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point] if group == point.group else [])
