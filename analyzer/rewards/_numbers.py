@@ -1,8 +1,8 @@
 r"""Reading one number out of a short text, exactly: "1,000.0 kg" -> 1000, "x = \frac{3}{4}" -> 3/4, "12\pi" -> none.
 
 A number is 12, -1,234.5, .5, 6.02e23, 3/4 or \frac{3}{4}, with a currency, a percent sign (which is dropped: 50% is 50)
-and a unit as they come. What does not look like one is none: nan, inf, 1_0, 0x10, 5x, 5 million, digits that are not
-0-9; nor is what no float could hold, 1e400. No text reaches `float` or `int` but digits, sign, point and exponent.
+and a unit behind a space. What does not look like one is none: nan, inf, 1_0, 0x10, 5x, 5kg, 5 million, 1 1/2, digits
+that are not 0-9; nor is what no float could hold, 1e400. Nothing is read but digits, sign, point and exponent.
 """
 
 from __future__ import annotations
@@ -25,16 +25,19 @@ NUMBER = re.compile(
     rf"(?P<sign>{_SIGN})[€£¥]?(?P<top>{_DECIMAL})(?:\s?/\s?(?P<bottom>{_DECIMAL}))?\s?%?(?:{_UNIT})?\s?\.?"
 )
 LAST = re.compile(  # a number within a longer text: no part of a word, a power, an argument or a list without spaces
-    rf"(?<![\w.\\^{{])(?<![0-9][,/])(?:(?<![\w)\]}}]\s)[-+−]|(?<![\w)\]}}])[-+−])?"
-    rf"{_DECIMAL}(?:/{_DECIMAL})?(?![\w^{{]|[.,/][0-9]|\s?\\(?:pi|sqrt|frac|cdot|times)\b)"
+    rf"(?<![\w.\\^{{])(?<![0-9][,/:])(?:(?<![\w)\]}}]\s)[-+−]|(?<![\w)\]}}])[-+−])?"
+    rf"{_DECIMAL}(?:/{_DECIMAL})?(?![\w^{{]|[.,/:][0-9]|\s?\\(?:pi|sqrt|frac|cdot|times)\b)"
 )
 
-_REPLACED = (
-    *(("−", "-"), ("{,}", ","), ("\\!", ""), ("\\,", ""), ("\\;", " "), ("\\:", " "), ("\\ ", " "), ("~", " ")),
-    *(("\\$", ""), ("$", ""), ("\\(", ""), ("\\)", ""), ("\\[", ""), ("\\]", ""), ("*", ""), ("\\%", "%")),
-    *(("\\left", ""), ("\\right", ""), ("^{\\circ}", ""), ("^\\circ", ""), ("°", ""), ("\\approx", "="), ("≈", "=")),
-    *(("\\dfrac", "\\frac"), ("\\tfrac", "\\frac")),
+_DROPPED = (  # for a space, since digits on both sides must not become one number
+    *("\\;", "\\:", "\\ ", "~", "`", '"', "\\$", "$", "\\(", "\\)", "\\[", "\\]", "**", "\\left", "\\right"),
+    *("^{\\circ}", "^\\circ", "°"),
 )
+_REPLACED = (
+    *(("−", "-"), ("{,}", ","), (",\\!", ","), ("\\%", "%"), ("\\dfrac", "\\frac"), ("\\tfrac", "\\frac")),
+    *(("\\approx", "="), ("≈", "=")),
+)
+_THIN_SPACE = re.compile(r"\\[,!](?=(?P<thousand>[0-9]{3}(?![0-9]))?)")
 _WORDS = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox|boldsymbol)\s?\{([^{}]*)\}")
 _FRACTION = re.compile(r"\\frac\s?\{([^{}]*)\}\s?\{([^{}]*)\}")
 
@@ -43,9 +46,12 @@ def number_of(text: str) -> Fraction | None:
     """The value of a text that is one number, after its last "="; None where it is not, or over a limit."""
     if len(text) > TEXT_LIMIT:
         return None
+    for old in _DROPPED:
+        text = text.replace(old, " ")
     for old, new in _REPLACED:
         text = text.replace(old, new)
-    text = _FRACTION.sub(r"\1/\2", _WORDS.sub(r" \1 ", text)).rpartition("=")[2]
+    text = _THIN_SPACE.sub(lambda space: "," if space["thousand"] else " ", text)
+    text = _FRACTION.sub(r" \1/\2 ", _WORDS.sub(r" \1 ", text)).rpartition("=")[2]
     match = NUMBER.fullmatch(" ".join(text.split()))
     if match is None or sum(map(str.isdigit, match[0])) > DIGITS_LIMIT:
         return None

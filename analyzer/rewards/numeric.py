@@ -2,8 +2,9 @@ r"""Numeric: the number that a response ends with, equal to the ground truth as 
 
     "... = $\boxed{1,000.0\text{ kg}}$"   with ground truth "1000"   ->   1.0
 
-The answer is the last box, else a last line "#### number", else what follows the last "answer is" or "Answer:", and
-must be just one number (see _numbers.py); else it is the last number in the last 500 characters. Values are compared
+The answer is the last box, else the last `<answer>...</answer>`, else a last line "#### number", else what follows the
+last "answer is" or "Answer:", and must be just one number (see _numbers.py); else the last number. All but the box are
+looked for in the last 500 characters. Values are compared
 exactly, never as floats: 0.1 is 1/10.
 """
 
@@ -21,13 +22,15 @@ from analyzer.rewards._boxed import BOX, last_box
 from analyzer.rewards._gold import shown
 from analyzer.rewards._numbers import DIGITS_LIMIT, LAST, number_of
 from analyzer.rewards._places import conclusion, last_line
+from analyzer.rewards._tags import CLOSE, last_tagged
 from analyzer.schema import GoldError, Score, Status, Unscored
 
 RESPONSE_LIMIT = 1_000_000  # characters
 WINDOW = 500  # characters at the end in which a line, a phrase or a bare number is looked for
 MARK = "####"
 PHRASE = re.compile(
-    r"\b(?:[Aa]nswer|ANSWER)\*{0,2}\s?(?:is|:|=)(?:[\s:*$]|\\[(\[]){0,8}(?:(?:therefore|thus|then|simply|just)[\s,]{1,2})?"
+    r"\b(?:[Aa]nswer|ANSWER)[*\"]{0,2}\s?(?:is|:|=)(?:[\s:*$\"]|\\[(\[]){0,8}"
+    r"(?:(?:therefore|thus|then|simply|just)[\s,]{1,2})?"
 )
 CLAUSE_END = re.compile(r"[.;!?](?:\s|$)|\n|,\s(?=[A-Za-z])")
 
@@ -55,6 +58,8 @@ class Numeric(Reward):
         if BOX in text:
             return last_box(text)
         tail = text[-WINDOW:]
+        if CLOSE in tail:
+            return last_tagged(text)
         return _marked(tail) or _phrased(tail) or _last_number(text)
 
     def grade(self, answer: str | None, ground_truth: Any) -> Score:
@@ -92,9 +97,9 @@ _text_number = functools.lru_cache(maxsize=64)(number_of)
 
 
 def _marked(tail: str) -> str | None:
-    """The number behind "####" in the last line; a heading of that level is none."""
+    """What follows "####" in the last line."""
     _, mark, text = (last_line(tail) or "").rpartition(MARK)
-    return text if mark and number_of(text) is not None else None
+    return text if mark else None
 
 
 def _phrased(tail: str) -> str | None:

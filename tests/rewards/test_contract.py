@@ -164,10 +164,13 @@ def test_extract_takes_linear_time_on_a_megabyte_of_anything(reward: Reward, uni
 
 
 def test_ten_megabytes_are_scored_or_refused_by_a_limit(reward: Reward) -> None:
+    response = "a" * 10 * MEGABYTE + reward.present(golds(reward.name)[0])
+    status = Status.OK
     try:
-        reward.extract("a" * 10 * MEGABYTE + reward.present(golds(reward.name)[0]))
+        reward.extract(response)
     except Unscored as refusal:
-        assert refusal.status is Status.LIMIT
+        status = refusal.status
+    assert status in (Status.OK, Status.LIMIT)
 
 
 def test_order_does_not_change_an_answer(reward: Reward) -> None:
