@@ -44,7 +44,7 @@ class BaseReward(ABC):
     data_sources: ClassVar[tuple[str, ...]] = ()  # names or globs routed here unless the user says otherwise
     where: ClassVar[Where] = Where.HERE
     libraries: ClassVar[tuple[str, ...]] = ()  # distributions whose version can change a reward
-    expects: ClassVar[str] = "an answer"  # how an answer looks, as a phrase for the audit: 'no "####"'
+    expects: str = "an answer"  # how an answer looks, as a phrase for the audit: 'no "####"'
     second_grader: ClassVar[str] = ""  # the reward that --audit compares it with
     maximum: float = 1.0  # the highest reward there is
     options: Mapping[str, Any]  # what the constructor was called with, so that the child can build an equal one

@@ -6,9 +6,29 @@ from typing import Any
 
 from analyzer.schema import GoldError
 
+SHOWN = 60  # characters of a ground truth in a message
+
 
 def text_gold(ground_truth: Any) -> str:
     """The ground truth, which must be a string. Raises GoldError: compared with a string, 18 is never "18"."""
     if isinstance(ground_truth, str):
         return ground_truth
-    raise GoldError(f"the ground truth must be a string, not {type(ground_truth).__name__} {ground_truth!r:.60}")
+    raise GoldError(f"the ground truth must be a string, not {shown(ground_truth)}")
+
+
+def text_golds(ground_truth: Any) -> list[str]:
+    """The ground truth as the list of right answers: one string, or several. Raises GoldError."""
+    if isinstance(ground_truth, str):
+        return [ground_truth]
+    if isinstance(ground_truth, list) and ground_truth and all(isinstance(one, str) for one in ground_truth):
+        return ground_truth
+    raise GoldError(f"the ground truth must be a string or a list of strings, not {shown(ground_truth)}")
+
+
+def shown(ground_truth: Any) -> str:
+    """The type and the beginning of a ground truth, for a message."""
+    kind = type(ground_truth).__name__
+    try:
+        return f"{kind} {ground_truth!r:.{SHOWN}}"
+    except (ValueError, RecursionError):  # an integer of more than 4,300 digits, or lists a thousand deep
+        return f"{kind} too large to show"

@@ -11,10 +11,11 @@ import json
 from typing import Any, NamedTuple
 
 from analyzer.rewards import Reward, register
+from analyzer.rewards._gold import shown
 from analyzer.rewards._squad import normalise
+from analyzer.rewards._tags import CLOSE, OPEN, last_tagged
 from analyzer.schema import GoldError, Score
 
-OPEN, CLOSE = "<answer>", "</answer>"
 MANY_TAGS = 10  # more opening, or more closing tags than this and a right answer earns a quarter
 
 
@@ -58,22 +59,6 @@ class SearchQa(Reward):
         return f"{OPEN}{next(iter(targets(ground_truth)), '')}{CLOSE}"
 
 
-def last_tagged(response: str) -> str | None:
-    """What stands in the last `<answer>...</answer>`, stripped; None without one.
-
-    Pairs are formed from the left, each opening tag with the next closing one. So the last pair ends at the last
-    closing tag that has an opening one between itself and the closing tag before.
-    """
-    close = response.rfind(CLOSE)
-    while close >= 0:
-        before = response.rfind(CLOSE, 0, close)
-        start = response.find(OPEN, 0 if before < 0 else before + len(CLOSE), close)
-        if start >= 0:
-            return response[start + len(OPEN) : close].strip()
-        close = before
-    return None
-
-
 def targets(ground_truth: Any) -> list[str]:
     """The right answers: `ground_truth["target"]`, one string or several. Raises GoldError.
 
@@ -84,10 +69,10 @@ def targets(ground_truth: Any) -> list[str]:
         try:
             gold = json.loads(gold)
         except (ValueError, RecursionError) as error:
-            raise GoldError(f"the ground truth {ground_truth!r:.60} is no JSON: {error}") from None
+            raise GoldError(f"the ground truth {shown(ground_truth)} is no JSON: {error}") from None
     target = gold.get("target") if isinstance(gold, dict) else None
     if isinstance(target, str):
         return [target]
     if isinstance(target, list) and all(isinstance(one, str) for one in target):
         return target
-    raise GoldError(f'the ground truth must hold "target", a string or a list of strings: {ground_truth!r:.60}')
+    raise GoldError(f'the ground truth must hold "target", a string or a list of strings: {shown(ground_truth)}')

@@ -18,10 +18,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
     A row: {"id", "response", "ground_truth", "reward", "comment": the trap}; more keys where a test reads them.
     """
-    if "case" in metafunc.fixturenames:
-        table = CASES / f"{metafunc.module.__name__.rpartition('test_')[2]}.json"
-        if not table.exists():  # the module brings its own cases
-            return
+    table = CASES / f"{metafunc.module.__name__.rpartition('test_')[2]}.json"
+    if "case" in metafunc.fixturenames and table.exists():
         rows = json.loads(table.read_text(encoding="utf-8"))
         metafunc.parametrize("case", rows, ids=[row["id"] for row in rows])
 

@@ -16,7 +16,7 @@ import pytest
 
 from analyzer import rewards
 from analyzer.rewards import BaseReward, Reward, Where
-from analyzer.schema import GoldError, Score, Status
+from analyzer.schema import GoldError, Score, Status, Unscored
 
 CASES = Path(__file__).parent / "cases"
 MEGABYTE = 1_000_000  # characters; parsing graders may refuse more
@@ -154,13 +154,23 @@ def test_hostile_text_never_raises(reward: Reward, response: str) -> None:
 def test_extract_takes_linear_time_on_a_megabyte_of_anything(reward: Reward, unit: str) -> None:
     """A generous bound: quadratic work on 50 kB already takes longer than it, linear work on 1 MB far less."""
     for size in (50_000, MEGABYTE):
-        many = unit * (size // len(unit) - 10)
+        many = unit * ((size - 50) // len(unit))
         for response in (many, f"{many} so \\boxed{{1}}\n#### 1", f"<answer>\\boxed{{{many}}}</answer>"):
             began = time.process_time()
             answer = reward.extract(response)
             if reward.where is Where.HERE:
                 check_score(reward.grade(answer, golds(reward.name)[0]), reward.maximum)
             assert time.process_time() - began < 3
+
+
+def test_ten_megabytes_are_scored_or_refused_by_a_limit(reward: Reward) -> None:
+    response = "a" * 10 * MEGABYTE + reward.present(golds(reward.name)[0])
+    status = Status.OK
+    try:
+        reward.extract(response)
+    except Unscored as refusal:
+        status = refusal.status
+    assert status in (Status.OK, Status.LIMIT)
 
 
 def test_order_does_not_change_an_answer(reward: Reward) -> None:

@@ -1,0 +1,21 @@
+"""Finding the tags `<answer>...</answer>` in a response, in linear time on any text."""
+
+from __future__ import annotations
+
+OPEN, CLOSE = "<answer>", "</answer>"
+
+
+def last_tagged(response: str) -> str | None:
+    """What stands in the last `<answer>...</answer>`, stripped; None without one.
+
+    Pairs are formed from the left, each opening tag with the next closing one. So the last pair ends at the last
+    closing tag that has an opening one between itself and the closing tag before.
+    """
+    close = response.rfind(CLOSE)
+    while close >= 0:
+        before = response.rfind(CLOSE, 0, close)
+        start = response.find(OPEN, 0 if before < 0 else before + len(CLOSE), close)
+        if start >= 0:
+            return response[start + len(OPEN) : close].strip()
+        close = before
+    return None

@@ -1,0 +1,50 @@
+"""Exact match: the answer is the ground truth, or one of several, as a string.
+
+    "Paris"   with ground truth "Paris" or ["Paris", "City of Paris"]   ->   1.0
+
+Choose it by name, for data whose answers are words or fixed phrases.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from analyzer.rewards import Reward, _places, register
+from analyzer.rewards._gold import text_golds
+from analyzer.schema import Score
+
+
+@register
+class ExactMatch(Reward):
+    """1.0 where the answer equals a ground truth, else 0.0.
+
+    Options: `place` says where the answer stands (whole, last_line, tag, boxed); `strip` takes white space off both
+    ends of answer and ground truth; `ignore_case` compares them case-folded.
+    """
+
+    name = "exact_match"
+    expects = "a response"
+
+    def __init__(self, *, place: str = "whole", strip: bool = True, ignore_case: bool = False) -> None:
+        self._place = _places.place(place)
+        self._strip = strip
+        self._ignore_case = ignore_case
+        self.expects = self._place.expects
+
+    def extract(self, response: str) -> str | None:
+        answer = self._place.take(_places.conclusion(response))
+        return None if answer is None else self._normalise(answer)
+
+    def grade(self, answer: str | None, ground_truth: Any) -> Score:
+        golds = text_golds(ground_truth)
+        return Score(1.0 if answer is not None and answer in map(self._normalise, golds) else 0.0)
+
+    def check_gold(self, ground_truth: Any) -> None:
+        text_golds(ground_truth)
+
+    def present(self, ground_truth: Any) -> str:
+        return self._place.present(text_golds(ground_truth)[0])
+
+    def _normalise(self, text: str) -> str:
+        text = text.strip() if self._strip else text
+        return text.casefold() if self._ignore_case else text
