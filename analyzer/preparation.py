@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import orjson
 
 from analyzer import __version__, rewards, runs, scoring, storage, tokens
 from analyzer.backends import Backend, call_apart
@@ -58,8 +59,10 @@ def prepare(settings: AnalysisSettings, opened: Input, cache_dir: str) -> Prepar
     """Settle everything. Raises ConfigError, InputError, TokenizerError or RewardError before any work."""
     dataset = opened.dataset
     keep = REWARD in dataset.schema.names and not settings.rescore
+    if keep:
+        read.check_rewards(settings.rollouts, dataset.schema)
     numbering = plan.number_problems(dataset, settings.limit)
-    by_column = DATA_SOURCE in dataset.schema.names and settings.data_source is None
+    by_column = DATA_SOURCE in dataset.schema.names and not settings.data_source
     sources = {} if keep else count_sources(settings, dataset, numbering)
     built = choose_rewards(settings, sources)
     gold_column = None if keep else find_gold_column(settings, dataset, built)
@@ -102,11 +105,13 @@ def limits_of(settings: AnalysisSettings) -> Limits:
 def count_sources(settings: AnalysisSettings, dataset: Dataset, numbering: Numbering) -> dict[str, int]:
     """Rollouts by data_source. Raises ConfigError where the data has none and none is given."""
     if DATA_SOURCE in dataset.schema.names and not settings.data_source:
+        read.check_sources(settings.rollouts, dataset.schema)
         return plan.count_sources(dataset, numbering)
     name = settings.data_source or ("(all)" if settings.reward_fn else None)
     if name is None:
         raise ConfigError(
-            f"there is no column {DATA_SOURCE!r} to choose a reward by; name the data source with --data_source, "
+            f"{settings.rollouts}: there is no column {DATA_SOURCE!r} to choose a reward by (the columns are: "
+            f"{', '.join(dataset.schema.names)}); name the data source of all rollouts with --data_source, "
             "or the reward with --reward_fn"
         )
     return {name: sum(stop - start for start, stop in numbering.kept_ranges())}
@@ -121,11 +126,15 @@ def choose_rewards(settings: AnalysisSettings, sources: Mapping[str, int]) -> di
         raise ConfigError("--reward_kwargs are the options of --reward_fn, which is not given")
     routes = settings.reward_routes or {}
     chosen: dict[str, BaseReward] = {}
+    built: dict[bytes, BaseReward] = {}
     for source in sources:
         route = next((routes[pattern] for pattern in routes if fnmatchcase(source, pattern)), None)
         spec, options = _route(route) if route is not None else (rewards.default_route(source), {})
         if spec is not None:
-            chosen[source] = _built(spec, tuple(sorted(options.items())))
+            key = orjson.dumps([spec, options], option=orjson.OPT_SORT_KEYS, default=str)
+            if key not in built:
+                built[key] = rewards.build(spec, options)
+            chosen[source] = built[key]
     unknown = [f"{name!r} ({count} rollouts)" for name, count in sources.items() if name not in chosen]
     if unknown:
         raise ConfigError(
@@ -134,11 +143,6 @@ def choose_rewards(settings: AnalysisSettings, sources: Mapping[str, int]) -> di
             "or for each data source with reward_routes in --config"
         )
     return chosen
-
-
-@functools.cache
-def _built(spec: str, options: tuple[tuple[str, Any], ...]) -> BaseReward:
-    return rewards.build(spec, dict(options))
 
 
 def _route(route: Any) -> tuple[str, dict[str, Any]]:
