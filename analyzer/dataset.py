@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from analyzer import storage
+from analyzer import jsonl, storage
 from analyzer.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class InputFile(NamedTuple):
     group_bytes: tuple[int, ...]  # uncompressed bytes of all columns
     size: int  # of the file, bytes
     mark: str  # changes when the file is written again
+    name: str  # the file as the user has it: the path, or the jsonl file that it was made from
 
     @property
     def rows(self) -> int:
@@ -68,14 +69,17 @@ class Block(NamedTuple):
     bytes: int  # uncompressed, all columns
 
 
-def describe(path: str) -> tuple[InputFile, pa.Schema]:
-    """Read a parquet footer. Raises InputError when the file is empty, truncated or not parquet."""
+def describe(path: str, name: str | None = None) -> tuple[InputFile, pa.Schema]:
+    """Read a parquet footer; `name`: what the user calls the file.
+
+    Raises InputError when the file is empty, truncated or not parquet.
+    """
     size, mark = storage.stat(path)
     file = open_parquet(path)
     meta = file.metadata
     groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
     rows, sizes = tuple(g.num_rows for g in groups), tuple(g.total_byte_size for g in groups)
-    return InputFile(path, rows, sizes, size, mark), file.schema_arrow
+    return InputFile(path, rows, sizes, size, mark, name or path), file.schema_arrow
 
 
 def still_same(file: InputFile) -> None:
@@ -128,7 +132,7 @@ _open_files = _OpenFiles()
 
 
 def close_files() -> None:
-    """Close what this thread holds open."""
+    """Close what this thread holds open: a file of that name may be another one by the next run."""
     for file in _open_files.files.values():
         file.close(force=True)
     _open_files.files.clear()
@@ -141,6 +145,8 @@ def blocks(files: Sequence[InputFile]) -> list[Block]:
     for file in files:
         joinable = False
         for group, (rows, size) in enumerate(zip(file.group_rows, file.group_bytes, strict=True)):
+            if rows == 0:
+                continue
             if joinable and found[-1].bytes + size <= BATCH_BYTES:
                 last = found.pop()
                 found.append(
@@ -237,8 +243,10 @@ def batch_rows(block: Block) -> int:
 
 
 def locate(files: Sequence[InputFile], row: int) -> str:
-    """A global row number as a person finds it: the file and the row in it (from 0)."""
+    """A global row number as a person finds it: the file, and the row in it (from 0) or its line (from 1)."""
     ends = list(accumulate(file.rows for file in files))
     index = bisect.bisect_right(ends, row)
-    first = ends[index - 1] if index else 0
-    return f"{files[index].path}, row {row - first}"
+    file, at = files[index], row - (ends[index - 1] if index else 0)
+    if file.name != file.path:
+        return f"{file.name}, line {jsonl.line_of(file.name, at)}"
+    return f"{file.name}, row {at} (counted from 0)"

@@ -7,7 +7,6 @@ number there) the column holds JSON text and its field says so in its metadata (
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import math
@@ -27,13 +26,20 @@ if TYPE_CHECKING:
 JSON_FIELD = {b"analyzer.encoding": b"json"}
 """Metadata of a field whose strings are JSON texts because the lines disagree about its type."""
 
+REPLACED = b"analyzer.replaced"
+"""Key in the metadata of a converted file: the number of lone surrogates that became U+FFFD."""
+
 _CHUNK_BYTES = 16 << 20
+_READ_BYTES = 1 << 18
 _MAX_FIELDS = 512  # a struct of more keys is a mapping, kept as JSON text
+_MAX_TYPED = 16  # levels that become columns of columns; what is nested deeper is kept as JSON text
+_MAX_DEPTH = 100  # levels of a line that are read at all
 _EXACT_INT = 1 << 53  # an integer up to this is the same number as a double
 _INT64 = 1 << 63
 _LONG_DIGITS = re.compile(rb"[0-9]{19}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BOM = b"\xef\xbb\xbf"
+_JSON_WORDS = {list: "list", str: "string", int: "number", float: "number", bool: "truth value", type(None): "null"}
 
 
 class BigInteger(str):
@@ -42,98 +48,121 @@ class BigInteger(str):
     __slots__ = ()
 
 
+_JSON_WORDS[BigInteger] = "number"
+
+
 # ---------------------------------------------------------------- lines
 
 
-def read_lines(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number from 1, object) for each line that is not blank. Raises InputError with file and line."""
+class Line(NamedTuple):
+    """One line of a file that is not blank."""
+
+    number: int  # from 1
+    row: dict[str, Any]
+    bytes: int  # of its text
+    replaced: int  # lone surrogates in it, each now U+FFFD
+
+
+def read_lines(path: str) -> Iterator[Line]:
+    """The lines of a file that are not blank, parsed. Raises InputError with file and line."""
+    for number, line in _raw_lines(path):
+        value, replaced = _parse(line, f"{path}, line {number}")
+        yield Line(number, value, len(line), replaced)
+
+
+def line_of(path: str, row: int) -> int:
+    """The line, from 1, that the row (from 0) of a file is in: blank lines hold no row."""
+    return next(number for at, (number, _) in enumerate(_raw_lines(path)) if at == row)
+
+
+def _raw_lines(path: str) -> Iterator[tuple[int, bytes]]:
+    import pyarrow as pa
+
     number = 0
     try:
-        with _open_text(path) as file:
-            for number, raw in enumerate(file, 1):
-                line = raw.removeprefix(_BOM) if number == 1 else raw
-                if line.strip():
-                    yield number, _parse(line, path, number)
-    except (OSError, EOFError, zlib_error()) as error:
-        raise InputError(f"{path}: cannot be read after line {number} ({error})") from None
+        with storage.open_binary(path) as raw, _decompressed(raw, path) as file:
+            for number, line in enumerate(file, 1):
+                text = line.removeprefix(_BOM) if number == 1 else line
+                if text.strip():
+                    yield number, text
+    except (OSError, pa.ArrowException) as error:
+        where = f"after line {number}" if number else "from its start"
+        raise InputError(f"{path}: cannot be read {where} ({error}); is the file whole?") from None
 
 
-def zlib_error() -> type[Exception]:
-    """What a damaged .gz raises below gzip's own errors."""
-    import zlib
+def _decompressed(raw: IO[bytes], path: str) -> IO[bytes]:
+    """arrow's streams rather than those of gzip and zstandard: the latter takes a cut file for a whole one."""
+    import pyarrow as pa
 
-    return zlib.error
-
-
-def _open_text(path: str) -> IO[bytes]:
-    raw = storage.open_binary(path)
-    if path.endswith(".gz"):
-        return gzip.GzipFile(fileobj=raw)  # type: ignore[return-value]  # a binary file in all but name
-    if path.endswith(".zst"):
-        import zstandard
-
-        return io.BufferedReader(_Zstd(zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)))
+    for suffix, codec in ((".gz", "gzip"), (".zst", "zstd")):
+        if path.endswith(suffix):
+            return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw, "r"), codec), _READ_BYTES)
     return raw
 
 
-class _Zstd(io.RawIOBase):
-    """A zstd stream as a raw file; a damaged stream is an OSError like any other."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        import zstandard
-
-        try:
-            return int(self._stream.readinto(buffer))
-        except zstandard.ZstdError as error:
-            raise OSError(f"damaged zstd data: {error}") from None
-
-
-def _parse(line: bytes, path: str, number: int) -> dict[str, Any]:
+def _parse(line: bytes, where: str) -> tuple[dict[str, Any], int]:
     try:
-        value = None if _LONG_DIGITS.search(line) else orjson.loads(line)
-    except orjson.JSONDecodeError:
-        value = None  # NaN, a lone surrogate: the slow reader takes them; it also has the last word on what is wrong
-    if value is None:
-        value = _parse_slowly(line, path, number)
-    if not isinstance(value, dict):
-        raise InputError(f"{path}, line {number}: not a JSON object but {type(value).__name__}")
-    return value
-
-
-def _parse_slowly(line: bytes, path: str, number: int) -> Any:
-    try:
-        text = line.decode("utf-8")
-        value = json.loads(text, parse_int=_integer)
+        value, replaced = _load(line)
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}, line {number}: not UTF-8 (byte {error.start})") from None
+        raise InputError(f"{where}: not UTF-8 (byte {error.start})") from None
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}, line {number}: not valid JSON ({error.msg} at column {error.colno})") from None
+        raise InputError(
+            f"{where}: not valid JSON ({error.msg}, column {error.colno}); each line must be one whole JSON object"
+        ) from None
     except RecursionError:
-        raise InputError(f"{path}, line {number}: not valid JSON (nested too deeply)") from None
-    return _without_surrogates(value) if "\\u" in text else value
+        raise InputError(f"{where}: not valid JSON (nested too deeply)") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: each line must be one JSON object, this one is a {_JSON_WORDS[type(value)]}")
+    if line.count(b"{") + line.count(b"[") > _MAX_DEPTH and _is_deeper(value, _MAX_DEPTH):
+        raise InputError(f"{where}: nested too deeply (more than {_MAX_DEPTH} levels)")
+    return value, replaced
+
+
+def load_json(text: str) -> Any:
+    """The value of a JSON text, read as lines are: a large integer keeps its digits, NaN is taken.
+
+    Raises ValueError or RecursionError for what is no JSON.
+    """
+    return _load(text.encode())[0]
+
+
+def _load(data: bytes) -> tuple[Any, int]:
+    """The value, and how many lone surrogates were replaced in it."""
+    try:
+        if not _LONG_DIGITS.search(data):
+            return orjson.loads(data), 0
+    except orjson.JSONDecodeError:
+        pass  # NaN, a lone surrogate: the slow reader takes them; it also has the last word on what is wrong
+    text = data.decode("utf-8")
+    value = json.loads(text, parse_int=_integer)
+    return _without_surrogates(value) if "\\u" in text else (value, 0)
 
 
 def _integer(digits: str) -> int | BigInteger:
-    if len(digits) > 19:
+    if len(digits) > 19 + digits.startswith("-"):
         return BigInteger(digits)
     value = int(digits)
     return value if -_INT64 <= value < _INT64 else BigInteger(digits)
 
 
-def _without_surrogates(value: Any) -> Any:
+def _without_surrogates(value: Any) -> tuple[Any, int]:
     if type(value) is str:
-        return _SURROGATE.sub("\ufffd", value)
+        return _SURROGATE.subn("\ufffd", value)
     if isinstance(value, dict):
-        return {_without_surrogates(key): _without_surrogates(inner) for key, inner in value.items()}
+        keys, values = list(map(_without_surrogates, value)), list(map(_without_surrogates, value.values()))
+        pairs = zip(keys, values, strict=True)
+        return {key: inner for (key, _), (inner, _) in pairs}, sum(n for _, n in keys) + sum(n for _, n in values)
     if isinstance(value, list):
-        return [_without_surrogates(inner) for inner in value]
-    return value
+        values = list(map(_without_surrogates, value))
+        return [inner for inner, _ in values], sum(n for _, n in values)
+    return value, 0
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(item, levels - 1) for item in inner)
 
 
 # ---------------------------------------------------------------- types
@@ -160,21 +189,23 @@ _WIDENS = {
 }
 
 
-def kind_of(value: Any) -> Kind:
-    """The kind of one parsed JSON value."""
+def kind_of(value: Any, level: int = 0) -> Kind:
+    """The kind of one parsed JSON value, `level` deep in a row."""
     scalar = _SCALARS.get(type(value))
     if scalar is not None:
         return scalar
     if isinstance(value, int):
         return Kind("int" if -_EXACT_INT <= value <= _EXACT_INT else "wide")
+    if level > _MAX_TYPED:
+        return JSON
     if isinstance(value, list):
         item = NULL
         for inner in value:
-            item = union(item, kind_of(inner))
+            item = union(item, kind_of(inner, level + 1))
         return Kind("list", item)
     if not value or len(value) > _MAX_FIELDS:  # parquet has no empty struct
         return JSON
-    return Kind("struct", None, tuple((key, kind_of(inner)) for key, inner in value.items()))
+    return Kind("struct", None, tuple((key, kind_of(inner, level + 1)) for key, inner in value.items()))
 
 
 def union(one: Kind, other: Kind) -> Kind:
@@ -284,28 +315,45 @@ def convert(paths: list[str], folder: str) -> list[str]:
 
     Memory is bounded by a chunk of lines. Raises InputError with file and line for what cannot be read.
     """
-    import pyarrow.parquet as pq
-
-    fields = union_of_columns(row for path in paths for _, row in read_lines(path))
+    fields = union_of_columns(row for path in paths for row in _rows(path))
     schema = columns_to_arrow([], fields).schema
     written = []
     for number, path in enumerate(paths):
         target = os.path.join(folder, f"part-{number:05d}.parquet")
-        with storage.storage_errors(target), pq.ParquetWriter(target, schema, compression="zstd") as writer:
-            for rows in _chunks(path):
-                writer.write_batch(columns_to_arrow(rows, fields))
+        with storage.storage_errors(target):
+            _convert(path, target, fields, schema)
         written.append(target)
     return written
 
 
-def _chunks(path: str) -> Iterator[list[dict[str, Any]]]:
-    rows: list[dict[str, Any]] = []
+def _rows(path: str) -> Iterator[dict[str, Any]]:
+    """The rows of a file. Raises InputError where there are none."""
+    line = None
+    for line in read_lines(path):
+        yield line.row
+    if line is None:
+        raise InputError(f"{path}: the file is empty")
+
+
+def _convert(path: str, target: str, fields: dict[str, Kind], schema: pa.Schema) -> None:
+    import pyarrow.parquet as pq
+
+    replaced = 0
+    with pq.ParquetWriter(target, schema, compression="zstd") as writer:
+        for lines in _chunks(path):
+            writer.write_batch(columns_to_arrow([line.row for line in lines], fields))
+            replaced += sum(line.replaced for line in lines)
+        writer.add_key_value_metadata({REPLACED: str(replaced).encode()})
+
+
+def _chunks(path: str) -> Iterator[list[Line]]:
+    lines: list[Line] = []
     size = 0
-    for _, row in read_lines(path):
-        rows.append(row)
-        size += sum(len(value) for value in row.values() if isinstance(value, str)) + 64
+    for line in read_lines(path):
+        lines.append(line)
+        size += line.bytes
         if size >= _CHUNK_BYTES:
-            yield rows
-            rows, size = [], 0
-    if rows:
-        yield rows
+            yield lines
+            lines, size = [], 0
+    if lines:
+        yield lines

@@ -57,8 +57,10 @@ def prepare(settings: AnalysisSettings, opened: Input, cache_dir: str) -> Prepar
     """Settle everything. Raises ConfigError, InputError, TokenizerError or RewardError before any work."""
     dataset = opened.dataset
     keep = REWARD in dataset.schema.names and not settings.rescore
+    if keep:
+        read.check_rewards(settings.rollouts, dataset.schema)
     numbering = plan.number_problems(dataset, settings.limit)
-    by_column = DATA_SOURCE in dataset.schema.names and settings.data_source is None
+    by_column = DATA_SOURCE in dataset.schema.names and not settings.data_source
     sources = {} if keep else count_sources(settings, dataset, numbering)
     built = routing.choose_rewards(settings, sources)
     gold_column = None if keep else find_gold_column(settings, dataset, built)
@@ -101,11 +103,13 @@ def limits_of(settings: AnalysisSettings) -> Limits:
 def count_sources(settings: AnalysisSettings, dataset: Dataset, numbering: Numbering) -> dict[str, int]:
     """Rollouts by data_source. Raises ConfigError where the data has none and none is given."""
     if DATA_SOURCE in dataset.schema.names and not settings.data_source:
+        read.check_sources(settings.rollouts, dataset.schema)
         return plan.count_sources(dataset, numbering)
     name = settings.data_source or ("(all)" if settings.reward_fn else None)
     if name is None:
         raise ConfigError(
-            f"there is no column {DATA_SOURCE!r} to choose a reward by; name the data source with --data_source, "
+            f"{settings.rollouts}: there is no column {DATA_SOURCE!r} to choose a reward by (the columns are: "
+            f"{', '.join(dataset.schema.names)}); name the data source of all rollouts with --data_source, "
             "or the reward with --reward_fn"
         )
     return {name: sum(stop - start for start, stop in numbering.kept_ranges())}

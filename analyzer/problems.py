@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import orjson
 
-from analyzer.jsonl import JSON_FIELD
+from analyzer.jsonl import JSON_FIELD, load_json
 from analyzer.schema import DATA_IDX, DATA_SOURCE, EXTRA_INFO, ORIGINAL, PROMPT, Problem
 from analyzer.windows import changed
 
@@ -40,7 +39,7 @@ class NullGroundTruth(Exception):
 def group(table: pa.Table, common: Sequence[str], gold_column: str | None, data_source: str) -> Groups:
     """Group the rows of a table whose rows of one problem stand side by side.
 
-    `common` names the columns that a problem is made of; `data_source` is for tables without that column.
+    `common` names the columns that a problem is made of; `data_source`, unless empty, is that of all rows.
     Raises NullGroundTruth where `gold_column` is given and a row has none.
     """
     ids = table[DATA_IDX].combine_chunks()
@@ -63,7 +62,7 @@ def group(table: pa.Table, common: Sequence[str], gold_column: str | None, data_
 
 def _problems(values: dict[str, list[Any]], number: int, gold_column: str | None, data_source: str) -> list[Problem]:
     nothing = [None] * number
-    sources = values.get(DATA_SOURCE) or [data_source] * number
+    sources = [data_source] * number if data_source else values[DATA_SOURCE]
     golds = values[gold_column] if gold_column is not None else nothing
     extras = values.get(EXTRA_INFO) or nothing
     if PROMPT not in values:
@@ -89,8 +88,8 @@ def ground_truth(value: Any) -> Any:
     """The ground truth in one value of the reward information: a struct, a JSON string of one, or the bare thing."""
     if isinstance(value, str) and value.lstrip().startswith("{") and '"ground_truth"' in value:
         try:
-            said = orjson.loads(value)
-        except orjson.JSONDecodeError:
+            said = load_json(value)
+        except (ValueError, RecursionError):
             return value
         value = said if isinstance(said, dict) and "ground_truth" in said else value
     if isinstance(value, dict) and "ground_truth" in value:
@@ -100,9 +99,25 @@ def ground_truth(value: Any) -> Any:
 
 def _python_values(column: pa.Array, field: pa.Field) -> list[Any]:
     values: list[Any] = column.to_pylist()
-    if (field.metadata or {}).items() >= JSON_FIELD.items():  # the lines of a jsonl file disagreed about the type
-        return [None if value is None else orjson.loads(value) for value in values]
-    return values
+    return [_understood(value, field) for value in values] if holds_json(field) else values
+
+
+def holds_json(field: pa.Field) -> bool:
+    """Whether the field or a part of it holds JSON texts, since the lines of a jsonl file disagreed about its type."""
+    if (field.metadata or {}).items() >= JSON_FIELD.items():
+        return True
+    return any(holds_json(field.type.field(i)) for i in range(field.type.num_fields))
+
+
+def _understood(value: Any, field: pa.Field) -> Any:
+    """A value with its JSON texts read."""
+    if value is None or not holds_json(field):
+        return value
+    if isinstance(value, str):
+        return load_json(value)
+    if isinstance(value, list):
+        return [_understood(item, field.type.field(0)) for item in value]
+    return {key: _understood(inner, field.type.field(key)) for key, inner in value.items()}
 
 
 def _unnamed(ids: pa.Array) -> NDArray[np.bool_]:

@@ -38,7 +38,7 @@ def choose_rewards(settings: AnalysisSettings, sources: Mapping[str, int]) -> di
     for name, route in routes.items():
         if route is None:
             continue
-        key = orjson.dumps(route)
+        key = orjson.dumps(route, option=orjson.OPT_SORT_KEYS, default=str)
         if key not in built:
             if _needs_sandbox(route[0]):
                 sandbox = sandbox or sandbox_options(settings)

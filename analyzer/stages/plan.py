@@ -50,7 +50,7 @@ def number_problems(source: Dataset, limit: int | None = None) -> Numbering:
     encoded = values.dictionary_encode()
     codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     ids = encoded.dictionary
-    _check_unique(starts, codes, samples, source, ids)
+    _check_unique(source, starts, codes, samples, ids)
     if limit is not None and limit < len(ids):
         codes[codes >= limit] = -1
         ids = ids.slice(0, limit)
@@ -64,23 +64,36 @@ def _scan(source: Dataset) -> tuple[Ints, pa.Array, Ints]:
     """Starts of runs, the data_idx of each run, and the sample_idx of each row."""
     import pyarrow as pa
 
-    kind = pa.string() if not pa.types.is_integer(source.schema.field(DATA_IDX).type) else pa.int64()
+    kind = _id_type(source.schema.field(DATA_IDX).type)
     starts: list[Ints] = []
     values: list[pa.Array] = []
     samples: list[Ints] = []
-    last = pa.array([], type=kind)
+    last, last_sample = pa.array([], type=kind), -1
     for row, batch in Reader(source.files, [DATA_IDX, SAMPLE_IDX], threads=True).all():
         column = batch.column(batch.schema.get_field_index(DATA_IDX)).cast(kind)
-        sample = batch.column(batch.schema.get_field_index(SAMPLE_IDX))
         _no_nulls(source, row, column, DATA_IDX)
-        _no_nulls(source, row, sample, SAMPLE_IDX)
+        _no_nulls(source, row, batch.column(batch.schema.get_field_index(SAMPLE_IDX)), SAMPLE_IDX)
+        sample = batch.column(batch.schema.get_field_index(SAMPLE_IDX)).to_numpy().astype(np.int64)
         changed = np.append(column.slice(0, 1) != last, _changes(column))
+        # Neighbours that are the same end it here, before a tiny file of very many equal rows has filled the memory.
+        if (again := np.flatnonzero(~changed & (sample == np.append(last_sample, sample[:-1])))).size:
+            at = int(again[0])
+            raise _twice(source, row + at - 1, row + at, column[at].as_py(), int(sample[at]))
         where = np.flatnonzero(changed)
         starts.append(where + row)
         values.append(column.take(pa.array(where)))
-        samples.append(sample.cast(pa.int64()).to_numpy(zero_copy_only=False))
-        last = column.slice(len(column) - 1)
+        samples.append(sample)
+        last, last_sample = column.slice(len(column) - 1), int(sample[-1])
     return np.concatenate(starts), pa.concat_arrays(values), np.concatenate(samples)
+
+
+def _id_type(kind: pa.DataType) -> pa.DataType:
+    """The type that problems are compared in: text or the widest integer, so that files agree."""
+    import pyarrow as pa
+
+    if not pa.types.is_integer(kind):
+        return pa.string()
+    return pa.uint64() if pa.types.is_uint64(kind) else pa.int64()
 
 
 def _changes(column: pa.Array) -> NDArray[np.bool_]:
@@ -94,10 +107,10 @@ def _changes(column: pa.Array) -> NDArray[np.bool_]:
 def _no_nulls(source: Dataset, row: int, column: pa.Array, name: str) -> None:
     if column.null_count:
         at = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-        raise InputError(f"{dataset.locate(source.files, row + at)}: {name} is null")
+        raise InputError(f"{dataset.locate(source.files, row + at)}: {name} is null; fill it in or leave the row out")
 
 
-def _check_unique(starts: Ints, codes: Ints, samples: Ints, source: Dataset, ids: pa.Array) -> None:
+def _check_unique(source: Dataset, starts: Ints, codes: Ints, samples: Ints, ids: pa.Array) -> None:
     """Raise InputError for the first (data_idx, sample_idx) that is there twice."""
     ends = np.append(starts[1:], len(samples))
     rising = np.diff(samples) > 0
@@ -111,10 +124,13 @@ def _check_unique(starts: Ints, codes: Ints, samples: Ints, source: Dataset, ids
         return
     at = int(np.flatnonzero(same)[0])
     first, second = sorted((int(order[at]), int(order[at + 1])))
-    raise InputError(
-        f"{dataset.locate(source.files, second)}: data_idx {ids[int(row_codes[first])].as_py()!r}, sample_idx "
-        f"{int(samples[first])} is there twice (first in {dataset.locate(source.files, first)}); "
-        f"{int(same.sum())} such rows in all. Give each sample of a problem its own sample_idx"
+    raise _twice(source, first, second, ids[int(row_codes[first])].as_py(), int(samples[first]))
+
+
+def _twice(source: Dataset, first: int, second: int, data_idx: Any, sample_idx: int) -> InputError:
+    return InputError(
+        f"{dataset.locate(source.files, second)}: data_idx {data_idx!r} with sample_idx {sample_idx} is there twice, "
+        f"first in {dataset.locate(source.files, first)}; give each sample of a problem its own sample_idx"
     )
 
 

@@ -8,14 +8,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from analyzer import dataset, jsonl, storage
+from analyzer import dataset, jsonl, problems, storage
 from analyzer.dataset import Dataset
 from analyzer.errors import InputError
-from analyzer.schema import DATA_IDX, ORIGINAL, REQUIRED_COLUMNS, RESPONSE, SAMPLE_IDX
+from analyzer.schema import DATA_IDX, DATA_SOURCE, ORIGINAL, REQUIRED_COLUMNS, RESPONSE, REWARD, SAMPLE_IDX
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+CONVERSION = 2  # of jsonl into parquet; another number never reads the files of an earlier one
 _EDGE_BYTES = 1 << 16
 _SAMPLE_CHARS = 1 << 15
 
@@ -29,6 +30,7 @@ class Input(NamedTuple):
     dataset: Dataset
     paths: tuple[str, ...]  # as the user has them, jsonl or parquet
     identity: Identity
+    replaced: int  # lone surrogates that became U+FFFD when jsonl was read
 
 
 def open_input(spec: str, cache_dir: str) -> Input:
@@ -51,11 +53,12 @@ def open_files(spec: str, cache_dir: str) -> Input:
     if len(kinds) > 1:
         raise InputError(f"{spec}: holds both parquet and jsonl files; give a glob that matches one kind")
     parquet = list(paths) if kinds == {True} else _converted(paths, identity, cache_dir)
-    opened = _open_parquet(parquet, paths)
+    dataset.close_files()
+    opened, replaced = _open_parquet(parquet, paths)
     twice = sorted({name for name in opened.schema.names if opened.schema.names.count(name) > 1})
     if twice:
         raise InputError(f"{spec}: the column {twice[0]!r} is there twice")
-    return Input(opened, tuple(paths), identity)
+    return Input(opened, tuple(paths), identity, replaced)
 
 
 def identify(path: str) -> tuple[int, str, str]:
@@ -72,7 +75,7 @@ def identify(path: str) -> tuple[int, str, str]:
 
 def _converted(paths: Sequence[str], identity: Identity, cache_dir: str) -> list[str]:
     """The parquet files of jsonl inputs, made by this call or an earlier one."""
-    key = hashlib.sha256(repr((1, identity)).encode()).hexdigest()[:32]
+    key = hashlib.sha256(repr((CONVERSION, identity)).encode()).hexdigest()[:32]
     folder = Path(cache_dir) / "inputs" / key
 
     def build(temporary: str) -> None:
@@ -84,13 +87,20 @@ def _converted(paths: Sequence[str], identity: Identity, cache_dir: str) -> list
     return sorted(str(path) for path in folder.glob("part-*.parquet"))
 
 
-def _open_parquet(parquet: Sequence[str], shown: Sequence[str]) -> Dataset:
-    described = [dataset.describe(path) for path in parquet]
+def _open_parquet(parquet: Sequence[str], shown: Sequence[str]) -> tuple[Dataset, int]:
+    """The files as one dataset, and the lone surrogates that were replaced when they were made from jsonl."""
+    described = [dataset.describe(path, name) for path, name in zip(parquet, shown, strict=True)]
     schema: pa.Schema = described[0][1]
     for (_, other), path in zip(described, shown, strict=True):
         if not other.equals(schema):
-            raise InputError(f"{path}: its columns differ from those of {shown[0]}: {_difference(schema, other)}")
-    return Dataset(tuple(file for file, _ in described), schema)
+            raise InputError(
+                f"{path}: its columns differ from those of {shown[0]}: {_difference(schema, other)}; "
+                "all files must have the same columns"
+            )
+    replaced = [int((kept.metadata or {}).get(jsonl.REPLACED, 0)) for _, kept in described]
+    if tuple(parquet) != tuple(shown):
+        schema = schema.remove_metadata()
+    return Dataset(tuple(file for file, _ in described), schema), sum(replaced)
 
 
 def _difference(first: pa.Schema, other: pa.Schema) -> str:
@@ -98,9 +108,9 @@ def _difference(first: pa.Schema, other: pa.Schema) -> str:
         if name not in other.names:
             return f"{name!r} is missing"
         if first.field(name).type != other.field(name).type:
-            return f"{name!r} is {other.field(name).type} there, {first.field(name).type} in the first"
+            return f"{name!r} is {other.field(name).type} instead of {first.field(name).type}"
     extra = [name for name in other.names if name not in first.names]
-    return f"{extra[0]!r} is not in the first" if extra else "the order of the columns"
+    return f"{extra[0]!r} is not in the first" if extra else "they are in another order"
 
 
 def _check_columns(schema: pa.Schema, spec: str) -> None:
@@ -110,8 +120,27 @@ def _check_columns(schema: pa.Schema, spec: str) -> None:
         if name not in schema.names:
             raise missing_column(name, schema, spec)
     _check_type(spec, schema, RESPONSE, is_text, "text")
+    if problems.holds_json(schema.field(RESPONSE)):
+        raise InputError(f"{spec}: the column {RESPONSE!r} must be text in every line; in some it is something else")
     _check_type(spec, schema, DATA_IDX, lambda t: is_text(t) or pa.types.is_integer(t), "integer or text")
     _check_type(spec, schema, SAMPLE_IDX, pa.types.is_integer, "integer")
+
+
+def check_sources(spec: str, schema: pa.Schema) -> None:
+    """Raise InputError where data sources are not text."""
+    _check_type(spec, schema, DATA_SOURCE, is_text, "text")
+
+
+def check_rewards(spec: str, schema: pa.Schema) -> None:
+    """Raise InputError where the rewards that the input brings along are no numbers."""
+    import pyarrow as pa
+
+    number = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal, pa.types.is_null)
+    if not any(fits(schema.field(REWARD).type) for fits in number):
+        raise InputError(
+            f"{spec}: the column {REWARD!r} must be a number to be kept, it is {schema.field(REWARD).type}; "
+            "score anew with --rescore, or rename it"
+        )
 
 
 def _check_type(spec: str, schema: pa.Schema, name: str, fits: Callable[[pa.DataType], bool], wanted: str) -> None:
@@ -125,7 +154,7 @@ def is_text(kind: pa.DataType) -> bool:
     import pyarrow as pa
 
     value = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value))
+    return bool(pa.types.is_string(value) or pa.types.is_large_string(value))
 
 
 def missing_column(name: str, schema: pa.Schema, spec: str) -> InputError:

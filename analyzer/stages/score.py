@@ -35,7 +35,7 @@ from analyzer.schema import (
     Score,
     Status,
 )
-from analyzer.scoring import Scorer
+from analyzer.scoring import Scorer, checked
 from analyzer.tokens import TokenCounter
 from analyzer.windows import ROW, Window, windows
 
@@ -79,7 +79,8 @@ def needed_columns(job: Job, there: Sequence[str]) -> list[str]:
             wanted.add(EXTRA_INFO)
         if any(kind.needs_columns for kind in whole):
             wanted |= {PROMPT} | {name for name in there if name.startswith(ORIGINAL)}
-    return [name for name in there if name in wanted | {DATA_IDX, RESPONSE, ROW}]
+    wanted |= {DATA_IDX, RESPONSE, ROW} if job.spilled else {DATA_IDX, RESPONSE}
+    return [name for name in there if name in wanted]
 
 
 def _joined(parts: Sequence[shards.Scores]) -> shards.Scores:
@@ -146,7 +147,7 @@ class _Worker:
 
     def _null(self, window: Window, at: int, name: str) -> InputError:
         where = dataset.locate(self.job.input, int(window.rows[at]))
-        return InputError(f"{where}: {name} is null")
+        return InputError(f"{where}: {name} is null; fill it in or leave the row out")
 
     def _kept(self, window: Window) -> list[Score]:
         """The rewards that the input brings along."""
@@ -201,9 +202,11 @@ class _Count:
         return shards.SourceCount(self._rows, self._found, tuple(self._missing))
 
 
-def _kept_score(reward: float | None, status: str | None) -> Score:
-    known = Status(status) if status in STATUSES else Status.OK if reward is not None else Status.ABSTAIN
-    return Score(None if known is not Status.OK or reward is None else float(reward), known)
+def _kept_score(reward: Any, status: str | None) -> Score:
+    """The reward of an input row (a number or null) as it is; a status of another program counts as none."""
+    if status in STATUSES and status != Status.OK:
+        return Score(None, Status(status))
+    return Score(None, Status.ABSTAIN) if reward is None else checked(Score(float(reward)))
 
 
 def _json(extra: Any) -> str:
