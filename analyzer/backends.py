@@ -18,6 +18,7 @@ from analyzer.errors import ConfigError, UserError
 
 NAMES = ("loky", "dask", "ray", "sequential")
 Value = TypeVar("Value")
+_ANSWER_SECONDS = 10.0
 
 
 class Backend(NamedTuple):
@@ -206,7 +207,7 @@ def _dask(backend: Backend, n_jobs: int) -> Iterator[Cluster]:
             yield _Dask(client)
         return
     try:
-        client = distributed.Client(backend.dask_scheduler, timeout=10)
+        client = distributed.Client(backend.dask_scheduler, timeout=_ANSWER_SECONDS)
     except (OSError, TimeoutError, ValueError) as error:
         raise ConfigError(f"--dask_scheduler {backend.dask_scheduler}: no scheduler answers there ({error})") from None
     with client:

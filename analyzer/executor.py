@@ -11,6 +11,7 @@ import contextlib
 import os
 import secrets
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -52,12 +53,12 @@ def run_shards(work: Work, backend: Backend) -> None:
                 lost = _round(work, todo, cluster, at_once, attempts)
                 started = _started(attempts)
             left = work.missing()
-            if lost is None and left:
-                raise AnalyzerError(f"{len(left)} shards are not committed though no worker failed ({work.job_path})")
             suspects = [shard for shard in left if shard in started]
             idle = idle + 1 if at_once == 1 and len(left) == len(todo) else 0
-            if idle == _IDLE_ROUNDS:
+            if idle == _IDLE_ROUNDS or (lost is None and any(started[shard] == ATTEMPTS for shard in left)):
                 raise AnalyzerError(_verdict(work.job_path, suspects)) from lost
+            if lost is None and left:
+                raise AnalyzerError(f"{len(left)} shards are not committed though no worker failed ({work.job_path})")
             losses += 1
             at_once = at_once if losses == 1 else max(1, at_once // 2)
             todo = [shard for shard in left if shard not in started] + suspects
@@ -71,8 +72,8 @@ def _from_anywhere(shards: list[int]) -> list[int]:
 
 def _verdict(job_path: str, shards: Sequence[int]) -> str:
     return (
-        f"the worker of shard {', '.join(map(str, shards))} of {job_path} dies each time; everything else is scored. "
-        "The node may be out of memory: run the same command again on a larger one"
+        f"the worker of shard {', '.join(map(str, shards))} dies each time it is tried ({job_path}); all others are "
+        "scored. The node may be out of memory: run the same command again where there is more"
     )
 
 
@@ -150,13 +151,13 @@ def _attempts(job_path: str) -> Iterator[str]:
         temporaries.remove(folder)
 
 
-def _started(attempts: str) -> set[int]:
-    """The shards that were started."""
-    return {int(name.partition(".")[0]) for name in os.listdir(attempts)}
+def _started(attempts: str) -> Counter[int]:
+    """The shards that were started, and how often."""
+    return Counter(int(name.partition(".")[0]) for name in os.listdir(attempts))
 
 
 def _attempt(score: Callable[[str, int], int], job_path: str, shard: int, attempts: str) -> int:
-    """Score a shard, unless it has already killed its worker ATTEMPTS times. Runs in the worker.
+    """Score a shard; do nothing where it has already killed its worker ATTEMPTS times. Runs in the worker.
 
     dask gives a lost task out again by itself; a mark left at every start lets that end.
     """
@@ -170,4 +171,4 @@ def _attempt(score: Callable[[str, int], int], job_path: str, shard: int, attemp
         except FileNotFoundError:
             raise UserError("the driver of this run has gone; run the same command again to go on") from None
         return score(job_path, shard)
-    raise AnalyzerError(f"shard {shard} of {job_path} was started {ATTEMPTS} times and its worker died each time")
+    return 0

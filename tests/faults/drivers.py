@@ -1,0 +1,133 @@
+"""The real command as a process of its own, to be killed and watched."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from tests.grading.processes import gone, marked
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = ROOT / "examples" / "sample"
+PATIENCE = 120.0  # seconds that anything here may take on a busy machine
+
+SLOW_REWARD = """
+import time
+
+def compute_score(data_source, solution_str, ground_truth, extra_info=None):
+    time.sleep({seconds})
+    return float(ground_truth in solution_str) + len(solution_str) / 1e6
+"""
+"""A reward that takes a while and says something of the response, so that a score at the wrong row would be seen."""
+
+
+def slow_reward(folder: Path, seconds: float = 0.002) -> str:
+    """The --reward_fn for SLOW_REWARD, written to a file in `folder`."""
+    path = folder / "slow.py"
+    path.write_text(SLOW_REWARD.format(seconds=seconds))
+    return f"{path}:compute_score"
+
+
+class Driver:
+    """A run of the command, in a session of its own and marked, so that all its processes can be found."""
+
+    def __init__(self, *flags: str, rollouts: Path, output: Path, cache: Path, model: Path | None = None) -> None:
+        self.mark = f"TEST_RUN={uuid.uuid4().hex}"
+        name, _, value = self.mark.partition("=")
+        self.cache = cache
+        paths = ["--rollouts", rollouts, "--output_dir", output, "--cache_dir", cache]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "analyzer", *map(str, paths), "--model_path", model or SAMPLE / "tokenizer", *flags],
+            cwd=ROOT,
+            env={**os.environ, name: value},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def end(self) -> tuple[int, str]:
+        """Wait for its end; its exit code, and what it wrote to stderr."""
+        try:
+            _, err = self.process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            _, err = self.process.communicate()
+            raise AssertionError(f"still running after {PATIENCE:g} s: {err}") from None
+        return self.process.returncode, err
+
+    def kill(self) -> None:
+        """SIGKILL the driver, and no other process of the run."""
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdout, self.process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Wait until something is so, while the driver runs."""
+        until = time.monotonic() + PATIENCE
+        while not condition():
+            if self.process.poll() is not None:
+                raise AssertionError(f"the driver ended too soon: {self.end()}")
+            if time.monotonic() > until:
+                self.process.kill()
+                raise AssertionError(f"it did not come to this: {self.end()}")
+            time.sleep(0.01)
+
+    def committed(self) -> int:
+        """Shards committed in its cache, by whomever."""
+        return len(list(self.cache.glob("runs/*/shards/shard-*.parquet")))
+
+    def processes(self) -> list[int]:
+        """The other live processes of the run."""
+        return [pid for pid in marked(self.mark) if pid != self.process.pid]
+
+    def workers(self) -> list[int]:
+        """The processes that score, of whatever backend: those that have a zygote as a child."""
+        parents = {parent(pid) for pid in self.processes() if "analyzer.grading.zygote" in command(pid)}
+        return [pid for pid in self.processes() if pid in parents]
+
+    def leaves_nothing(self, seconds: float = 3.0) -> bool:
+        """Whether no process of the run is left after so long."""
+        return gone(self.mark, seconds)
+
+
+def command(pid: int) -> str:
+    """The command line of a process, empty where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return ""
+
+
+def parent(pid: int) -> int:
+    """The parent of a process, 0 where it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def outputs(folder: Path) -> dict[str, str]:
+    """File name -> sha256 of all outputs but the timings, hidden leftovers included."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.iterdir()
+        if path.name != "timings.json"
+    }
+
+
+def many_groups(target: Path, rows: int = 100, keep: Sequence[str] | None = None) -> Path:
+    """The embedded sample with row groups of so many rows."""
+    pq.write_table(pq.read_table(SAMPLE / "rollouts.parquet", columns=keep), target, row_group_size=rows)
+    return target

@@ -1,0 +1,106 @@
+"""Every backend runs every shard, survives the loss of a worker, and ends where a shard keeps killing its worker."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from analyzer import backends
+from analyzer.backends import Backend
+from analyzer.errors import AnalyzerError, ConfigError, InputError
+from analyzer.executor import Work, run_shards
+from tests import shard_tasks
+
+SHARDS = 12
+
+
+def needs(package: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(importlib.util.find_spec(package) is None, reason=f"{package} is not installed")
+
+
+LOKY = pytest.param(Backend("loky", 2), id="loky")
+DASK = pytest.param(Backend("dask", 2), id="dask", marks=needs("distributed"))
+RAY = pytest.param(Backend("ray", 2), id="ray", marks=[needs("ray"), pytest.mark.ray])
+SEQUENTIAL = pytest.param(Backend("sequential"), id="sequential")
+
+
+class Shards:
+    """A folder of shards, and what the executor said of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.told: list[int] = []
+        (folder / "shards").mkdir()
+
+    def run(self, score: Callable[[str, int], int], backend: Backend) -> None:
+        job_path = str(self.folder / "job.json")
+        run_shards(Work(score, shard_tasks.end, job_path, self.missing, self.told.append), backend)
+
+    def missing(self) -> list[int]:
+        there = {path.name for path in (self.folder / "shards").iterdir()}
+        return [shard for shard in range(SHARDS) if f"shard-{shard:06d}.parquet" not in there]
+
+    def workers(self) -> set[int]:
+        """The processes that committed."""
+        return {int(line.split()[1]) for line in (self.folder / "log").read_text().splitlines()}
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Shards:
+    return Shards(tmp_path)
+
+
+@pytest.mark.parametrize("backend", [LOKY, DASK, RAY, SEQUENTIAL])
+def test_every_shard_is_committed_and_told_once(backend: Backend, shards: Shards) -> None:
+    shards.run(shard_tasks.commit, backend)
+    assert shards.missing() == []
+    assert sorted(shards.told) == list(range(SHARDS))
+    assert (os.getpid() in shards.workers()) == (backend.name == "sequential")
+    assert not list(shards.folder.glob(".attempts*"))
+
+
+@pytest.mark.parametrize("backend", [LOKY, DASK, RAY])
+def test_f3_f20_a_worker_killed_once_costs_nothing_but_its_shards_in_flight(backend: Backend, shards: Shards) -> None:
+    shards.run(shard_tasks.kill_worker_once, backend)
+    assert shards.missing() == []
+    assert sorted(shards.told) == list(range(SHARDS))
+    assert os.getpid() not in shards.workers()
+
+
+@pytest.mark.parametrize("backend", [LOKY, DASK, RAY])
+def test_a_shard_that_always_kills_its_worker_ends_the_run_with_its_number(backend: Backend, shards: Shards) -> None:
+    with pytest.raises(AnalyzerError, match=f"shard {shard_tasks.POISON} "):
+        shards.run(shard_tasks.kill_worker_always, backend)
+    assert shards.missing() == [shard_tasks.POISON]
+    assert os.getpid() not in shards.workers()
+
+
+@pytest.mark.parametrize("backend", [LOKY, DASK, RAY, SEQUENTIAL])
+def test_what_a_shard_raises_is_raised_as_it_is(backend: Backend, shards: Shards) -> None:
+    with pytest.raises(InputError, match="row 7: response is null"):
+        shards.run(shard_tasks.raise_error, backend)
+
+
+def test_a_shard_that_is_not_committed_though_nothing_failed_is_an_error(shards: Shards) -> None:
+    with pytest.raises(AnalyzerError, match="12 shards are not committed"):
+        shards.run(shard_tasks.do_nothing, Backend("sequential"))
+
+
+def test_nothing_is_launched_where_nothing_is_missing(shards: Shards) -> None:
+    for shard in range(SHARDS):
+        shard_tasks.commit(str(shards.folder / "job.json"), shard)
+    shards.run(shard_tasks.commit, Backend("no such backend"))
+    assert shards.told == []
+
+
+def test_a_scheduler_that_does_not_answer_is_the_users_to_put_right(
+    shards: Shards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(backends, "_ANSWER_SECONDS", 0.5)
+    with pytest.raises(ConfigError, match="no scheduler answers there"):
+        shards.run(shard_tasks.commit, Backend("dask", dask_scheduler="tcp://127.0.0.1:1"))
