@@ -40,10 +40,11 @@ def choose_rewards(settings: AnalysisSettings, sources: Mapping[str, int]) -> di
             continue
         key = orjson.dumps(route, option=orjson.OPT_SORT_KEYS, default=str)
         if key not in built:
-            if _needs_sandbox(route[0]):
+            spec, options = route
+            if _needs_sandbox(spec):
                 sandbox = sandbox or sandbox_options(settings)
-                route = (route[0], {**sandbox, **route[1]})
-            built[key] = rewards.build(*route)
+                options = {**sandbox, **options}
+            built[key] = rewards.build(spec, options)
         chosen[name] = built[key]
     return chosen
 

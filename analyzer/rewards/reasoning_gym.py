@@ -1,0 +1,205 @@
+"""reasoning_gym: procedural tasks, each with a score of its own (the package reasoning-gym, the extra of that name).
+
+    data_source: "reasoning_gym/countdown"
+    ground_truth: '{"question": "...", "answer": "3*8", "metadata": {"source_dataset": "countdown", "target": 24, ...}}'
+                  or the answer alone, with the rest of the entry, or its metadata, in extra_info
+    response: "<think>...</think><answer>8*3</answer>"
+
+The reward is what the task's score_answer says of the last <answer>, partial credit included. Some tasks evaluate an
+answer as Python or with sympy's parser, which is Python too; here nothing reaches them but literals and arithmetic,
+and formulas in single letters and the common functions. All else is to a task what a broken formula is.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from analyzer.errors import RewardError
+from analyzer.rewards import WholeReward, register
+from analyzer.schema import GoldError, Problem, Score
+
+Judge = Callable[[str | None, Mapping[str, Any]], float]
+PREFIXES = ("reasoning_gym/", "reasoning-gym/")
+
+
+@register
+class ReasoningGym(WholeReward):
+    """What the task itself says of the answer. Option `tag`: the answer stands in <tag>...</tag>."""
+
+    name: ClassVar[str] = "reasoning_gym"
+    data_sources: ClassVar[tuple[str, ...]] = ("reasoning_gym", *(f"{prefix}*" for prefix in PREFIXES))
+    libraries: ClassVar[tuple[str, ...]] = ("reasoning_gym", "sympy", "numpy")
+    expects: ClassVar[str] = "<answer>...</answer>"
+
+    def __init__(self, tag: str = "answer") -> None:
+        if importlib.util.find_spec("reasoning_gym") is None:
+            raise RewardError(
+                "the reward reasoning_gym needs an extra that is not installed: "
+                "pip install 'rollout-analyzer[reasoning_gym]'"
+            )
+        self._tag = tag
+
+    def load(self) -> None:
+        _package()
+
+    def score(self, problem: Problem, responses: Sequence[str]) -> list[Score]:
+        name, entry = entry_of(problem)
+        judge = _judge(name)
+        own, entry = _check(judge, entry)
+        answers = [last_tagged(response, self._tag) for response in responses]
+        return [Score(_earned(judge, answer, entry, own), found=answer is not None) for answer in answers]
+
+
+def _check(judge: Judge, entry: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The entry's own answer, "" for a task that gives none, and the entry as the task can judge it. Raises GoldError.
+
+    JSON has made lists of the tuples in an entry; where its own answer is not right with lists, it may be with tuples.
+    """
+    own = entry["answer"] if isinstance(entry["answer"], str) else ""
+    with_tuples = {**entry, "metadata": {key: _tuples(value) for key, value in entry["metadata"].items()}}
+    earned = []
+    for form in (entry, with_tuples):
+        try:
+            earned.append(judge(own, form))
+        except Exception as error:  # noqa: BLE001 - a task may fail on an entry in any way
+            earned.append(-1.0)
+            failure = error
+    if max(earned) < 0:
+        raise GoldError(f"the task cannot judge this entry: {type(failure).__name__}: {failure}")
+    return own, with_tuples if earned[1] > earned[0] else entry
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _earned(judge: Judge, answer: str | None, entry: dict[str, Any], own: str) -> float:
+    """What an answer earns. A task that fails on it judges its own answer well: so the answer is malformed, and 0."""
+    try:
+        return float(judge(answer, entry))
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - as above
+        judge(own, entry)
+        return 0.0
+
+
+def entry_of(problem: Problem) -> tuple[str, dict[str, Any]]:
+    """The name of the task and its entry with `answer` and `metadata`. Raises GoldError."""
+    entry = _object(problem.ground_truth)
+    extra = _object(problem.extra_info) or {}
+    if entry is None or "answer" not in entry:
+        entry = {**_plain_entry(extra), "answer": problem.ground_truth}
+    metadata = entry.get("metadata")
+    metadata = metadata if isinstance(metadata, Mapping) else {}
+    name = metadata.get("source_dataset") or extra.get("source_dataset") or _after_prefix(problem.data_source)
+    if not isinstance(name, str) or name not in _package().factory.DATASETS:
+        raise GoldError(f"no such task of reasoning_gym: {name!r}; it is taken from metadata.source_dataset")
+    return name, {**entry, "metadata": {**metadata, "source_dataset": name}}
+
+
+def _plain_entry(extra: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(extra) if isinstance(extra.get("metadata"), Mapping) else {"metadata": extra}
+
+
+def _object(value: Any) -> Mapping[str, Any] | None:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    return value if isinstance(value, Mapping) else None
+
+
+def _after_prefix(data_source: str) -> str:
+    return next((data_source.removeprefix(prefix) for prefix in PREFIXES if data_source.startswith(prefix)), "")
+
+
+def last_tagged(response: str, tag: str) -> str | None:
+    """The text in the last <tag>...</tag>, stripped; a tag opens at its first mark and closes at the next. Linear."""
+    opening, closing = f"<{tag}>", f"</{tag}>"
+    found, start = None, response.find(opening)
+    while start >= 0 and (end := response.find(closing, start + len(opening))) >= 0:
+        found = response[start + len(opening) : end].strip()
+        start = response.find(opening, end + len(closing))
+    return found
+
+
+@functools.cache
+def _judge(name: str) -> Judge:
+    judge: Judge = _package().get_score_answer_fn(name)
+    _disarm()  # a task may import a module of its own only now
+    return judge
+
+
+@functools.cache
+def _package() -> Any:
+    import reasoning_gym
+
+    _disarm()
+    return reasoning_gym
+
+
+# ---------------------------------------------------------------- nothing of a model's is evaluated
+
+
+def _disarm() -> None:
+    """Put bounded evaluators in the place of eval and sympy's parse_expr wherever the package would call them."""
+    import sympy
+    from sympy.parsing import sympy_parser
+
+    original = getattr(sympy_parser.parse_expr, "original", sympy_parser.parse_expr)
+
+    @functools.wraps(original)
+    def parse(text: str, *args: Any, **kwargs: Any) -> Any:
+        return original(checked_formula(text), *args, **kwargs)
+
+    parse.original = original  # type: ignore[attr-defined]
+    sympy.parse_expr = sympy_parser.parse_expr = parse
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "reasoning_gym":
+            vars(module)["eval"] = arithmetic
+            if getattr(vars(module).get("parse_expr"), "__module__", None) == sympy_parser.__name__:
+                vars(module)["parse_expr"] = parse
+
+
+_ARITHMETIC = (
+    *(ast.Expression, ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Load),
+    *(ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop),
+)
+
+
+def arithmetic(text: str) -> Any:
+    """The value of a Python expression of literals and operators. Raises ValueError for any other."""
+    tree = ast.parse(text.strip(), mode="eval")
+    for node in ast.walk(tree):
+        if not isinstance(node, _ARITHMETIC):
+            raise ValueError(f"{type(node).__name__} is not evaluated")
+    return eval(compile(tree, "<answer>", "eval"), {"__builtins__": {}})
+
+
+FUNCTIONS = frozenset(
+    {"sin", "cos", "tan", "cot", "sec", "csc", "asin", "acos", "atan", "sinh", "cosh", "tanh", "exp", "log", "ln"}
+    | {"sqrt", "cbrt", "Abs", "abs", "pi", "oo", "erf"}
+)
+_WORD = re.compile(r"[^\W\d]\w*")
+_FORMULA = re.compile(r"[\w\s.,+\-*/^()!%|]*")
+_ATTRIBUTE = re.compile(r"(?<!\d)\.\s*[^\W\d]")
+_VARIABLE = re.compile(r"[A-Za-z]\d*")
+
+
+def checked_formula(text: str) -> str:
+    """A formula of numbers, operators, single letters and common functions, as it is. Raises ValueError else."""
+    if not _FORMULA.fullmatch(text) or _ATTRIBUTE.search(text):
+        raise ValueError("not a plain formula")
+    for word in _WORD.findall(text):
+        if word not in FUNCTIONS and not _VARIABLE.fullmatch(word):
+            raise ValueError(f"{word[:40]!r} is not evaluated")
+    return text
