@@ -22,8 +22,9 @@ from analyzer import __version__, rewards, routing, runs, scoring, storage, toke
 from analyzer.backends import Backend, call_apart
 from analyzer.config import AnalysisSettings
 from analyzer.dataset import Dataset
-from analyzer.errors import ConfigError
+from analyzer.errors import ConfigError, InputError
 from analyzer.grading import Limits
+from analyzer.grading.nursery import close_all
 from analyzer.job import Job, RewardChoice
 from analyzer.numbering import Numbering, Shards
 from analyzer.rewards import BaseReward, Where
@@ -67,7 +68,7 @@ def prepare(settings: AnalysisSettings, opened: Input, cache_dir: str) -> Prepar
     weight = max((SHARD_WEIGHT[reward.where] for reward in built.values()), default=1.0)
     target_bytes = plan.shard_bytes(dataset, weight)
     shards = plan.cut_shards(dataset, numbering, target_bytes)
-    start_rewards(built, limits_of(settings))
+    start_rewards(built, limits_of(settings), dataset.schema.names)
     folder = Path(cache_dir) / "tokenizers"
     with storage.storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -115,14 +116,24 @@ def count_sources(settings: AnalysisSettings, dataset: Dataset, numbering: Numbe
     return {name: sum(stop - start for start, stop in numbering.kept_ranges())}
 
 
-def start_rewards(built: Mapping[str, BaseReward], limits: Limits) -> None:
-    """Load every reward once as scoring will. Raises RewardError for one that cannot start."""
+def start_rewards(built: Mapping[str, BaseReward], limits: Limits, there: Sequence[str]) -> None:
+    """Load every reward once as scoring will, and check that the columns it needs are there.
+
+    Raises RewardError for one that cannot start, InputError for a missing column.
+    """
     for reward in {id(reward): reward for reward in built.values()}.values():
+        for name in getattr(reward, "columns", ()):
+            if ORIGINAL + name not in there:
+                raise InputError(
+                    f"reward {reward} needs the column {ORIGINAL + name!r}, which is not there; "
+                    f"the columns are: {', '.join(there)}"
+                )
         scorer = scoring.Scorer(reward, limits)
         try:
             scorer.start()
         finally:
             scorer.close()
+    close_all()  # the workers have processes of their own; ours would only hold memory
 
 
 def find_gold_column(settings: AnalysisSettings, dataset: Dataset, built: Mapping[str, BaseReward]) -> str | None:

@@ -14,7 +14,9 @@ from analyzer.config import AnalysisSettings
 from analyzer.numbering import Numbering
 from analyzer.outputs import SUMMARY
 from analyzer.preparation import Prepared, limits_of
+from analyzer.rewards import BaseReward, Reward
 from analyzer.schema import Metrics
+from analyzer.shards import SourceCount
 from analyzer.stages import audit, metrics, summary, write
 from analyzer.stages.audit import GoldAudit, SecondOpinion
 from analyzer.stages.merge import Merged
@@ -78,7 +80,7 @@ def summarise(settings: AnalysisSettings, opened: Input, prepared: Prepared, fin
     truncated = summary.truncated_share(opened.dataset, prepared.numbering.kept_ranges(), merged.tokens)
     warnings = [
         *sandbox_warnings(prepared),
-        *summary.unscored_warnings(statuses),
+        *summary.unscored_warnings(statuses, sources),
         *audit.warnings({name: source.reward for name, source in sources.items()}, *audited),
         *summary.low_warnings(sources, overall.mean_pass_rate, opened.dataset.files),
         *summary.truncation_warnings(truncated),
@@ -99,7 +101,7 @@ def summarise(settings: AnalysisSettings, opened: Input, prepared: Prepared, fin
             name: {
                 "reward": source.reward,
                 "rollouts": source.seen.rows,
-                "answer_found": round(source.seen.found / max(source.seen.rows, 1), 6),
+                "answer_found": _answer_found(prepared.rewards[name], source.seen),
             }
             for name, source in sources.items()
         },
@@ -155,6 +157,11 @@ def write_outputs(folder: Path, opened: Input, numbering: Numbering, findings: F
     members = ((name, [ids[p] for p in order[positions[order] == at]]) for at, name in enumerate(names))
     write.write_buckets(str(folder / "problem_buckets.json"), members)
     (folder / SUMMARY).write_bytes(orjson.dumps(said, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+def _answer_found(reward: BaseReward, seen: SourceCount) -> float | None:
+    """The share of responses with an answer; None for a reward that looks at the whole response."""
+    return round(seen.found / max(seen.rows, 1), 6) if isinstance(reward, Reward) else None
 
 
 def _plain(opinion: SecondOpinion) -> dict[str, Any]:

@@ -41,6 +41,18 @@ class SourceCount(NamedTuple):
     rows: int
     found: int
     missing: tuple[int, ...]  # the first rows without an answer, at most EXAMPLES
+    failed: dict[str, tuple[int, str]]  # status -> the first row of that status, and why it has no reward
+
+    def plus(self, other: SourceCount) -> SourceCount:
+        """Both together; which comes first does not matter."""
+        failed = dict(self.failed)
+        for status, example in other.failed.items():
+            failed[status] = min(failed.get(status, example), example)
+        missing = tuple(sorted({*self.missing, *other.missing})[:EXAMPLES])
+        return SourceCount(self.rows + other.rows, self.found + other.found, missing, dict(sorted(failed.items())))
+
+
+NO_ROLLOUTS = SourceCount(0, 0, (), {})
 
 
 class ShardFooter(NamedTuple):
@@ -90,13 +102,16 @@ def is_whole(path: str, fingerprint: str, shard: int) -> bool:
     return footer is not None and (footer.fingerprint, footer.shard) == (fingerprint, shard)
 
 
-def _footer(raw: bytes | None, rows: int) -> ShardFooter | None:
+def _footer(raw: bytes | None, there: int) -> ShardFooter | None:
     if raw is None:
         return None
     said: dict[str, Any] = orjson.loads(raw)
-    sources = {name: SourceCount(n, found, tuple(missing)) for name, (n, found, missing) in said["sources"].items()}
+    sources = {
+        name: SourceCount(rows, found, tuple(missing), {status: (row, why) for status, (row, why) in failed.items()})
+        for name, (rows, found, missing, failed) in said["sources"].items()
+    }
     footer = ShardFooter(said["fingerprint"], said["shard"], said["rows"], sources)
-    return footer if footer.rows == rows else None
+    return footer if footer.rows == there else None
 
 
 def read(path: str) -> tuple[Scores, ShardFooter]:

@@ -9,7 +9,7 @@ import numpy as np
 from analyzer import shards
 from analyzer.errors import AnalyzerError
 from analyzer.numbering import Numbering
-from analyzer.shards import EXAMPLES, SourceCount
+from analyzer.shards import NO_ROLLOUTS, SourceCount
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,16 +48,9 @@ def merge_shards(folder: str, total: int, numbering: Numbering) -> Merged:
         extra.update((int(row), text) for row, text in zip(at, scores.extra, strict=False) if text is not None)
         read += len(at)
         for name, seen in footer.sources.items():
-            sources[name] = _added(sources.get(name), seen)
+            sources[name] = sources.get(name, NO_ROLLOUTS).plus(seen)
     if not read == size == int(there.sum()):
         raise AnalyzerError(
             f"{folder}: {read} scores for {size} rollouts, {int(there.sum())} of them there; {shards.DAMAGED}"
         )
     return Merged(codes, rewards, statuses, tokens, extra, dict(sorted(sources.items())))
-
-
-def _added(one: SourceCount | None, other: SourceCount) -> SourceCount:
-    if one is None:
-        return other
-    missing = tuple(sorted([*one.missing, *other.missing])[:EXAMPLES])
-    return SourceCount(one.rows + other.rows, one.found + other.found, missing)

@@ -110,7 +110,7 @@ class _Worker:
         self._counter = TokenCounter(job.tokenizer)
         self._rewards = {} if job.keep_rewards else job.rewards()
         self._scorers: dict[int, Scorer] = {}  # by reward: data sources that share one share its child process
-        self._counts: dict[str, _Count] = {}
+        self._counts: dict[str, shards.SourceCount] = {}
 
     def close(self) -> None:
         """End the processes of the scorers and close the files."""
@@ -121,8 +121,7 @@ class _Worker:
 
     def take_counts(self) -> dict[str, shards.SourceCount]:
         """What was seen of each data_source since the last call."""
-        counts = {name: count.total() for name, count in sorted(self._counts.items())}
-        self._counts = {}
+        counts, self._counts = dict(sorted(self._counts.items())), {}
         return counts
 
     def score(self, window: Window) -> shards.Scores:
@@ -171,7 +170,8 @@ class _Worker:
                 scores += [_UNNAMED] * (stop - start)
                 continue
             part = self._scorer(problem).score(problem, stripped[start:stop])
-            self._counts.setdefault(problem.data_source, _Count()).add(window.rows[start:stop], part)
+            seen = self._counts.get(problem.data_source, shards.NO_ROLLOUTS)
+            self._counts[problem.data_source] = seen.plus(_count(window.rows[start:stop], part))
             scores += part
         return scores
 
@@ -183,23 +183,16 @@ class _Worker:
         return scorer
 
 
-class _Count:
-    """Rollouts of one data_source: how many, with how many answers, and the first rows without one, of two problems."""
-
-    def __init__(self) -> None:
-        self._rows = 0
-        self._found = 0
-        self._missing: list[int] = []
-
-    def add(self, rows: Any, scores: Sequence[Score]) -> None:
-        self._rows += len(scores)
-        missing = [i for i, score in enumerate(scores) if not score.found]
-        self._found += len(scores) - len(missing)
-        if missing:  # one of each problem, so that two examples show two problems
-            self._missing = sorted([*self._missing, int(rows[missing[0]])])[: shards.EXAMPLES]
-
-    def total(self) -> shards.SourceCount:
-        return shards.SourceCount(self._rows, self._found, tuple(self._missing))
+def _count(rows: Any, scores: Sequence[Score]) -> shards.SourceCount:
+    """What there is to say of the scores of one problem's rollouts; of several without an answer, one is shown."""
+    missing = [i for i, score in enumerate(scores) if not score.found]
+    failed: dict[str, tuple[int, str]] = {}
+    if not all(score.status is Status.OK for score in scores):
+        for i, score in enumerate(scores):
+            if score.status is not Status.OK:
+                failed.setdefault(str(score.status), (int(rows[i]), score.detail))
+    first = tuple(int(rows[i]) for i in missing[:1])
+    return shards.SourceCount(len(scores), len(scores) - len(missing), first, failed)
 
 
 def _kept_score(reward: Any, status: str | None) -> Score:

@@ -49,15 +49,20 @@ def status_counts(statuses: NDArray[np.int8]) -> dict[str, int]:
     return {str(status): int(n) for status, n in zip(STATUSES, counts, strict=True) if n}
 
 
-def unscored_warnings(counts: Mapping[str, int]) -> list[str]:
-    """One sentence for each status without a reward: how many, why, and the remedy."""
+def unscored_warnings(counts: Mapping[str, int], sources: Mapping[str, SourceReport]) -> list[str]:
+    """One sentence for each status without a reward: how many, why, an example, and the remedy."""
     total = sum(counts.values())
-    return [
-        f"{number} of {total} rollouts have no reward ({status}) and are left out of the means: "
-        f"{REMEDIES[Status(status)]}."
-        for status, number in counts.items()
-        if status != Status.OK
-    ]
+    found = []
+    for status, number in counts.items():
+        if status == Status.OK:
+            continue
+        examples = sorted(source.seen.failed[status] for source in sources.values() if status in source.seen.failed)
+        example = f" (row {examples[0][0]}: {examples[0][1]})" if examples and examples[0][1] else ""
+        found.append(
+            f"{number} of {total} rollouts have no reward ({status}) and are left out of the means: "
+            f"{REMEDIES[Status(status)]}{example}."
+        )
+    return found
 
 
 def low_warnings(sources: Mapping[str, SourceReport], mean_pass_rate: float, files: Sequence[InputFile]) -> list[str]:
@@ -169,7 +174,9 @@ def audit_lines(summary: Mapping[str, Any]) -> list[str]:
     golds, seconds = summary["audit"]["ground_truths"], summary["audit"]["second_grader"]
     lines = []
     for name, source in summary["data_sources"].items():
-        line = f"{name}: an answer was found in {source['answer_found']:.1%} of the responses"
+        line = f"{name}: reward {source['reward']}"
+        if source["answer_found"] is not None:
+            line += f"; an answer was found in {source['answer_found']:.1%} of the responses"
         if gold := golds.get(name):
             line += (
                 f"; the ground truth earns the maximum in {gold['asked'] - gold['failed']} of {gold['asked']} "

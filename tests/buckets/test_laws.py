@@ -23,12 +23,12 @@ few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthChec
 many = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def evidence(problem: list[float | None]) -> tuple[Fraction, Fraction] | None:
-    """(mean@5, mean_reward) in exact fractions; None: nothing scored."""
+def evidence(problem: list[float | None]) -> tuple[float, float] | None:
+    """(mean@5, mean_reward), each the exact mean rounded once; None: nothing scored."""
     scored = sorted((Fraction(x) for x in problem if x is not None), reverse=True)
     if not scored:
         return None
-    return sum(scored[:5], Fraction(0)) / len(scored[:5]), sum(scored, Fraction(0)) / len(scored)
+    return float(sum(scored[:5], Fraction(0)) / len(scored[:5])), float(sum(scored, Fraction(0)) / len(scored))
 
 
 @every_strategy
