@@ -24,16 +24,15 @@ def analyze(**settings: Any) -> Result:
     """Analyse rollouts as the command analyze_rollouts does; the keywords are its flags.
 
     Returns a Result with `problems` and `rollouts` as DataFrames and the `summary`. Raises the errors of
-    analyzer.errors. There is no bar unless `progress=True`.
+    analyzer.errors. Nothing is printed and there is no bar unless `progress=True`.
     """
     from analyzer import pipeline
     from analyzer.config import AnalysisSettings, from_values
     from analyzer.errors import ConfigError
 
     progress = bool(settings.pop("progress", False))
-    if settings.get("part") is not None:
-        raise ConfigError("part: a share of the shards has no result; use the command for it")
-    result = pipeline.analyze(from_values(AnalysisSettings, settings), progress)
+    chosen = from_values(AnalysisSettings, settings)
+    result = None if chosen.dry_run or chosen.explain_cache or chosen.part else pipeline.analyze(chosen, progress)
     if result is None:
-        raise ConfigError("part: a share of the shards has no result")
+        raise ConfigError("dry_run, explain_cache and part give no result: use the command analyze_rollouts for them")
     return result

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
@@ -24,12 +26,24 @@ if TYPE_CHECKING:
 MISSING: Any = dataclasses.MISSING
 
 
-def option(text: str, default: Any = MISSING, choices: Sequence[str] | None = None, aliases: Sequence[str] = ()) -> Any:
+def option(
+    text: str,
+    default: Any = MISSING,
+    choices: Sequence[str] | None = None,
+    *,
+    aliases: Sequence[str] = (),
+    least: float = -math.inf,
+    most: float = math.inf,
+) -> Any:
     """A field of a settings class: its help text, default (none: required), the values it may take, further names."""
-    metadata = {"help": text, "choices": tuple(choices) if choices else None, "aliases": tuple(aliases)}
-    return dataclasses.field(
-        default=None if default is MISSING else default, metadata=metadata | {"required": default is MISSING}
-    )
+    metadata = {
+        "help": text,
+        "required": default is MISSING,
+        "choices": tuple(choices) if choices else None,
+        "aliases": tuple(aliases),
+        "range": (least, most),
+    }
+    return dataclasses.field(default=None if default is MISSING else default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,25 +57,27 @@ class AnalysisSettings:
         "how problems are put into buckets by difficulty: percentile, pass_rate, mean_reward or adaptive", "percentile"
     )
     reward_fn_key: str = option("key in the data that holds the reward information", "reward_model")
-    n_jobs: int | None = option("worker processes; all cores this process may use unless given", None)
+    n_jobs: int | None = option("worker processes; all cores this process may use unless given", None, least=1)
     data_source: str | None = option("data source of all rollouts, for data without original_data_source", None)
     reward_fn: str | None = option("reward for all rollouts, by name, instead of the one of their data source", None)
     reward_kwargs: dict[str, Any] | None = option("options of --reward_fn as JSON or YAML", None)
     reward_routes: dict[str, Any] | None = option(
         "data source patterns and the reward of each, by name or as {name: ..., options: {...}}", None
     )
-    reward_timeout: float = option("CPU seconds that the grading of one rollout may take", 5.0)
-    reward_memory: float = option("GB of memory that grading may take", 2.0)
+    reward_timeout: float = option("CPU seconds that the grading of one rollout may take", 5.0, least=0.001)
+    reward_memory: float = option("GB of memory that grading may take", 2.0, least=0.01)
     allow_code_execution: bool = option("let rewards for code run programs that a model wrote, in a sandbox", False)
     sandbox: str = option(
         "how well such programs are kept in: strict, landlock or rlimits; auto is the strictest that works", "auto"
     )
-    code_timeout: float = option("seconds that one test of a program may take", 6.0)
-    limit: int | None = option("analyse the first N problems only", None)
-    seed: int = option("seed of clustering and of samples", 42)
+    code_timeout: float = option("seconds that one test of a program may take", 6.0, least=0.001)
+    limit: int | None = option("analyse the first N problems only", None, least=1)
+    seed: int = option("seed of clustering and of samples", 42, least=0, most=(1 << 32) - 2)
     trust_remote_code: bool = option("run tokenizer code that comes with the model", False)
     audit: bool = option("compare the reward with a second grader on a sample of the rollouts", False)
-    max_unscored: float = option("share of rollouts without a reward above which the run exits with 3", 0.01)
+    max_unscored: float = option(
+        "share of rollouts without a reward, 0 to 1, above which the run exits with 3", 0.01, least=0, most=1
+    )
     rescore: bool = option("score rollouts anew that already have a reward", False)
     backend: str = option("where shards are scored", "loky", ("loky", "dask", "ray", "sequential"))
     dask_scheduler: str | None = option("address of a dask scheduler; a local cluster unless given", None)
@@ -112,26 +128,37 @@ def make_parser(cls: type[Any], prog: str, description: str) -> ArgumentParser:
 
 def parse(cls: type[Settings], argv: Sequence[str], prog: str, description: str) -> Settings:
     """The settings of a command line. Raises ConfigError, one line, for what does not fit; SystemExit for --help."""
+    parser = make_parser(cls, prog, description)
+    return _settings(cls, lambda: parser.parse_args([_underscored(word) for word in argv]))
+
+
+def from_values(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """The settings class with these values, checked as flags are; paths may be Path objects. Raises ConfigError."""
+    plain = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in values.items()}
+    parser = make_parser(cls, "", "")
+    return _settings(cls, lambda: parser.parse_object(plain))
+
+
+def _settings(cls: type[Settings], parsed: Callable[[], Any]) -> Settings:
     import argparse
 
     from jsonargparse import ArgumentError
 
-    names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]  # a dataclass
-    parser = make_parser(cls, prog, description)
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]  # a dataclass
+    names = [field.name for field in fields]
     try:
-        said = parser.parse_args([_underscored(word) for word in argv])
+        said = parsed()
     except (ArgumentError, argparse.ArgumentError) as error:
         raise ConfigError(_explain(str(error), [*names, "config", "print_config", "version", "help"])) from None
-    values = {name: getattr(said, name) for name in names}
-    return from_values(cls, values)
-
-
-def from_values(cls: type[Settings], values: dict[str, Any]) -> Settings:
-    """The settings class with these values. Raises ConfigError for a required one that is missing."""
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # a dataclass
-        if field.metadata.get("required") and values.get(field.name) is None:
+    for field in fields:
+        value = getattr(said, field.name)
+        if field.metadata.get("required") and value in (None, ""):
             raise ConfigError(f"--{field.name} is required: {field.metadata['help']}")
-    return cls(**values)
+        least, most = field.metadata.get("range", (-math.inf, math.inf))
+        if isinstance(value, int | float) and not least <= value <= most:
+            bounds = f"{least:g} or more" if most == math.inf else f"from {least:g} to {most:g}"
+            raise ConfigError(f"--{field.name} {value}: must be {bounds}")
+    return cls(**{name: getattr(said, name) for name in names})
 
 
 def _underscored(word: str) -> str:
@@ -149,13 +176,19 @@ def _explain(message: str, names: Sequence[str]) -> str:
     )
     if unknown:
         return f"there is no flag or key {unknown[1]!r}{nearest(unknown[1], names)}; see --help"
+    if stray := re.search(r"[Uu]nrecognized arguments: (.+)", message):
+        return f"{stray[1]!r} belongs to no flag; see --help"
+    if "Unexpected config" in message:
+        return "--config: the file must hold keys and values, one a line, such as `rollouts: rollouts.parquet`"
     if wrong := re.search(r'Parser key "([^"]+)":', message):
         expected = re.findall(r"Expected (?:a |an )?(?:<class ')?([\w\[\], ]+)'?", message)
         kinds = " or ".join(dict.fromkeys(kind for kind in expected if kind != "NoneType"))
         given = re.search(r"(?:Given|Got) value: (.*)", message)
         if given and kinds:
             return f"--{wrong[1]}: {given[1].strip()!r} is not of the type {kinds}"
-    return " ".join(message.split())
+        message = f"--{wrong[1]}: {message[wrong.end() :].strip()}"
+    message = re.sub(r"^Problems parsing config:", "--config: not valid YAML,", message)
+    return " ".join(re.sub(r"^argument --", "--", message).split())
 
 
 def nearest(name: str, names: Sequence[str]) -> str:

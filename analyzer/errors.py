@@ -7,7 +7,7 @@
         TokenizerError             the tokenizer cannot be loaded
         RewardError                a reward that cannot be loaded or started
         SandboxError               the sandbox level asked for is not to be had here
-        OutputError                output_dir holds results of something else
+        OutputError                output_dir holds results of something else, or a folder cannot be written
       StorageError            74   a disk that is full or failing
       Interrupted             75   stopped by a signal; the same command goes on
 
@@ -58,7 +58,7 @@ class SandboxError(UserError):
 
 
 class OutputError(UserError):
-    """Raised when output_dir holds outputs of another input or other settings."""
+    """Raised when output_dir holds outputs of another input or other settings, or a folder cannot be written."""
 
 
 class StorageError(AnalyzerError):

@@ -7,7 +7,7 @@ import functools
 from analyzer import buckets, preparation, report, runs
 from analyzer.config import AnalysisSettings
 from analyzer.executor import Work, run_shards
-from analyzer.outputs import OutputFolder
+from analyzer.outputs import TIMINGS, OutputFolder
 from analyzer.progress import Bar, Clock
 from analyzer.result import Result
 from analyzer.stages import merge, metrics, read, score
@@ -26,8 +26,8 @@ def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
         opened = read.open_input(settings.rollouts, cache_dir)
     with clock("plan"):
         prepared = preparation.prepare(settings, opened, cache_dir)
-        outputs = OutputFolder(settings.output_dir, preparation.output_key(settings, prepared))
-        outputs.check(settings.overwrite)
+        outputs = OutputFolder(settings.output_dir, preparation.output_parts(settings, prepared))
+        outputs.check(settings.overwrite, [*strategy.buckets, buckets.UNSCORED])
         run = runs.open_run(cache_dir, prepared.parts)
         shards = preparation.write_job(run, settings, opened, prepared)
 
@@ -54,7 +54,7 @@ def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
         findings = report.Findings(merged, measured, assignment, audited)
         summary = report.summarise(settings, opened, prepared, findings)
         report.write_outputs(folder, opened, numbering, findings, summary)
-        clock.write(folder / "timings.json")
+        clock.write(folder / TIMINGS)
     return Result(settings.output_dir, summary, settings.max_unscored, bar.scored, bar.reused)
 
 

@@ -27,6 +27,7 @@ from analyzer.grading import Limits
 from analyzer.grading.nursery import close_all
 from analyzer.job import Job, RewardChoice
 from analyzer.numbering import Numbering, Shards
+from analyzer.outputs import DIGEST
 from analyzer.rewards import BaseReward, Where
 from analyzer.schema import DATA_SOURCE, ORIGINAL, REWARD
 from analyzer.stages import plan, read, spill
@@ -184,20 +185,32 @@ def scoring_code_digest() -> str:
     return digest.hexdigest()
 
 
-def output_key(settings: AnalysisSettings, prepared: Prepared) -> str:
-    """What the outputs depend on: the run, and the settings that come after scoring."""
-    names = ("bucketing_strategy", "seed", "max_unscored", "audit")
-    after = {name: getattr(settings, name) for name in names}
-    return runs.fingerprint({**prepared.parts, "outputs": after})
+def output_parts(settings: AnalysisSettings, prepared: Prepared) -> dict[str, Any]:
+    """What the outputs depend on, named as a user knows it: the run, and the settings that come after scoring."""
+    parts = prepared.parts
+    return {
+        "input": _digest(parts["input"]),
+        "tokenizer": _digest(parts["tokenizer"]),
+        **{name: getattr(settings, name) for name in ("bucketing_strategy", "seed", "max_unscored", "audit")},
+        **{name: parts[name] for name in ("limit", "reward_fn_key", "data_source")},
+        "rescore": settings.rescore,
+        "rewards": {name: reward["path"].rpartition(".")[2] for name, reward in parts["rewards"].items()},
+        "reward_timeout": settings.reward_timeout,
+        "reward_memory": settings.reward_memory,
+        "reward options": _digest(parts["rewards"]),
+        "versions": _digest([parts["analyzer"], parts["scoring_code"], parts["libraries"]]),
+    }
+
+
+def _digest(value: Any) -> str:
+    return DIGEST + runs.fingerprint({"value": value})
 
 
 # ---------------------------------------------------------------- execution
 
 
 def backend_of(settings: AnalysisSettings) -> Backend:
-    """Where the shards are scored. Raises ConfigError for a number of jobs that makes no sense."""
-    if settings.n_jobs is not None and settings.n_jobs < 1:
-        raise ConfigError(f"--n_jobs {settings.n_jobs}: must be 1 or more (leave it out for all usable cores)")
+    """Where the shards are scored."""
     return Backend(settings.backend, settings.n_jobs, settings.dask_scheduler, settings.ray_address)
 
 

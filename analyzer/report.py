@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import orjson
 
-from analyzer import buckets, rewards
+from analyzer import buckets, outputs, rewards
 from analyzer.buckets import Assignment
 from analyzer.config import AnalysisSettings
 from analyzer.numbering import Numbering
-from analyzer.outputs import SUMMARY
 from analyzer.preparation import Prepared, limits_of
 from analyzer.rewards import BaseReward, Reward
 from analyzer.schema import Metrics
@@ -146,17 +145,17 @@ def write_outputs(folder: Path, opened: Input, numbering: Numbering, findings: F
         opened.dataset,
         numbering.kept_ranges(),
         values,
-        str(folder / "rollouts_with_rewards.parquet"),
-        [str(folder / f"rollouts_{name}.parquet") for name in names],
+        str(folder / outputs.ROLLOUTS),
+        [str(folder / outputs.bucket_file(name)) for name in names],
     )
     ids = numbering.ids.to_pylist()
-    write.write_metrics(str(folder / "problem_metrics.json"), ids, measured, order)
+    write.write_metrics(str(folder / outputs.METRICS), ids, measured, order)
     write.write_metrics_table(
-        str(folder / "problem_metrics.parquet"), numbering.ids, measured, [names[at] for at in positions], order
+        str(folder / outputs.TABLE), numbering.ids, measured, [names[at] for at in positions], order
     )
     members = ((name, [ids[p] for p in order[positions[order] == at]]) for at, name in enumerate(names))
-    write.write_buckets(str(folder / "problem_buckets.json"), members)
-    (folder / SUMMARY).write_bytes(orjson.dumps(said, option=orjson.OPT_INDENT_2) + b"\n")
+    write.write_buckets(str(folder / outputs.BUCKETS), members)
+    (folder / outputs.SUMMARY).write_bytes(orjson.dumps(said, option=orjson.OPT_INDENT_2) + b"\n")
 
 
 def _answer_found(reward: BaseReward, seen: SourceCount) -> float | None:

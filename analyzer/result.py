@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from analyzer import outputs
 from analyzer.errors import EXIT_OK, EXIT_UNSCORED
 from analyzer.schema import Status
 
@@ -38,16 +39,16 @@ class Result:
     @functools.cached_property
     def problems(self) -> pd.DataFrame:
         """One row per problem, ascending by data_idx: data_idx, bucket and the metrics (columns of the README)."""
-        return self._frame("problem_metrics.parquet")
+        return self._frame(outputs.TABLE)
 
     @functools.cached_property
     def rollouts(self) -> pd.DataFrame:
         """One row per rollout in input order: the input's columns with reward, reward_status, response_tokens."""
-        return self._frame("rollouts_with_rewards.parquet")
+        return self._frame(outputs.ROLLOUTS)
 
     def bucket(self, name: str) -> pd.DataFrame:
         """The rollouts of one bucket."""
-        return self._frame(f"rollouts_{name}.parquet")
+        return self._frame(outputs.bucket_file(name))
 
     def _frame(self, name: str) -> pd.DataFrame:
         import pandas as pd

@@ -28,15 +28,17 @@ FORMAT = 1  # of the run directory; a new one never reads an old one's shards
 
 
 def cache_folder(given: str | None) -> str:
-    """The cache directory as an absolute path: the given one, or the user's own (XDG_CACHE_HOME honoured).
+    """The cache directory as an absolute path: the given one, or the user's own (XDG_CACHE_HOME honoured); it is made.
 
-    Raises ConfigError for a URL.
+    Raises ConfigError for a URL, OutputError where it cannot be written.
     """
     import platformdirs
 
     if given is not None and storage.is_remote(given):
         raise ConfigError(f"--cache_dir {given}: must be a local or mounted folder; input and output may be URLs")
-    return storage.absolute(given or platformdirs.user_cache_dir("rollout-analyzer"))
+    folder = storage.absolute(given or platformdirs.user_cache_dir("rollout-analyzer"))
+    storage.make_folder(folder, "name a folder for the cache with --cache_dir")
+    return folder
 
 
 def fingerprint(parts: Mapping[str, Any]) -> str:

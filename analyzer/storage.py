@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from analyzer import temporaries
-from analyzer.errors import InputError, StorageError
+from analyzer.errors import InputError, OutputError, StorageError
 
 INPUT_SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst")
 _DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG})
@@ -196,6 +196,17 @@ def commit(temporary: str, target: str) -> None:
         os.close(fd)
     os.replace(temporary, target)
     sync_folder(os.path.dirname(target) or ".")
+
+
+def make_folder(path: str | os.PathLike[str], advice: str = "give another folder") -> None:
+    """Make a local folder and those above it. Raises OutputError where the user may not."""
+    with storage_errors(path):
+        try:
+            os.makedirs(path, exist_ok=True)
+        except (PermissionError, FileNotFoundError, NotADirectoryError, FileExistsError) as error:
+            raise OutputError(f"{os.fspath(path)}: the folder cannot be made ({error.strerror}); {advice}") from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise OutputError(f"{os.fspath(path)}: the folder cannot be written to; {advice}")
 
 
 def sync_folder(folder: str) -> None:
