@@ -28,7 +28,7 @@ class CodeReward(Reward):
     """
 
     where: ClassVar[Where] = Where.SANDBOX
-    expects: ClassVar[str] = "a Python program"
+    expects = "a Python program"
 
     def __init__(
         self,

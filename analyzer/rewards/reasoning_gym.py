@@ -36,7 +36,7 @@ class ReasoningGym(WholeReward):
     name: ClassVar[str] = "reasoning_gym"
     data_sources: ClassVar[tuple[str, ...]] = ("reasoning_gym", *(f"{prefix}*" for prefix in PREFIXES))
     libraries: ClassVar[tuple[str, ...]] = ("reasoning_gym", "sympy", "numpy")
-    expects: ClassVar[str] = "<answer>...</answer>"
+    expects = "<answer>...</answer>"
 
     def __init__(self, tag: str = "answer") -> None:
         if importlib.util.find_spec("reasoning_gym") is None:
