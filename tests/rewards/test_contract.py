@@ -77,7 +77,7 @@ def built(name: str) -> Reward:
             importlib.metadata.version(library)
         except importlib.metadata.PackageNotFoundError:
             pytest.skip(f"{name} needs {library}")
-    reward = cls()
+    reward = cls(allow_code_execution=True) if cls.where is Where.SANDBOX else cls()
     assert isinstance(reward, Reward)
     return reward
 
@@ -164,7 +164,7 @@ def test_extract_takes_linear_time_on_a_megabyte_of_anything(reward: Reward, uni
 
 
 def test_ten_megabytes_are_scored_or_refused_by_a_limit(reward: Reward) -> None:
-    response = "a" * 10 * MEGABYTE + reward.present(golds(reward.name)[0])
+    response = "a" * 10 * MEGABYTE + "\n#### 1 \\boxed{1}"
     status = Status.OK
     try:
         reward.extract(response)
@@ -174,9 +174,9 @@ def test_ten_megabytes_are_scored_or_refused_by_a_limit(reward: Reward) -> None:
 
 
 def test_order_does_not_change_an_answer(reward: Reward) -> None:
-    responses = [*HOSTILE.values(), *map(reward.present, golds(reward.name))]
+    responses = [*HOSTILE.values(), "#### 1", "Answer: 1", "\\boxed{1}", "<answer>1</answer>", "The answer is (A)."]
     forward = [reward.extract(response) for response in responses]
-    again = type(reward)()
+    again = built(reward.name)
     backward = [again.extract(response) for response in reversed(responses)]
     assert forward == backward[::-1]
 
