@@ -69,8 +69,11 @@ class Stub:
         self._texts = itertools.count()
         self._keep = True  # remember bodies; off where memory is measured
 
-    def app(self, keep: bool = True) -> web.Application:
-        self._keep = keep
+    def forget_bodies(self) -> None:
+        """Stop remembering what comes."""
+        self._keep = False
+
+    def app(self) -> web.Application:
         app = web.Application(client_max_size=64 << 20)
         app.router.add_get("/v1/models", self._list)
         app.router.add_post("/v1/chat/completions", self._answer)
@@ -200,7 +203,9 @@ def main() -> None:
     given = parser.parse_args()
 
     async def serve() -> None:
-        runner = web.AppRunner(Stub(delay=given.delay).app(keep=False))
+        stub = Stub(delay=given.delay)
+        stub.forget_bodies()
+        runner = web.AppRunner(stub.app())
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", given.port).start()
         print(f"http://127.0.0.1:{runner.addresses[0][1]}/v1", flush=True)
