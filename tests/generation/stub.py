@@ -31,6 +31,7 @@ FAULTS = (
     "hangs",  # nothing, for ever
     "one",  # a single choice whatever n
     "two_many",  # two choices more than n
+    "same",  # every choice has the same text
     "no_usage",
     "aborted",  # choices that the server broke off
     "null",  # choices without text
@@ -125,7 +126,8 @@ class Stub:
     def _choice(self, fault: str, body: dict[str, Any], index: int) -> dict[str, Any]:
         chat = "messages" in body
         asked = body["messages"][-1]["content"] if chat else body["prompt"]
-        text = None if fault == "null" else f"{asked} -> {next(self._texts)}"
+        number = 0 if fault == "same" else next(self._texts)
+        text = None if fault == "null" else f"{asked} -> {number}"
         message = {"role": "assistant", "content": text}
         if fault == "reasoning":
             message["reasoning_content"] = "let me think"

@@ -18,7 +18,7 @@ from analyzer.errors import OutputError, StorageError
 from analyzer.generation import generate, pipeline, run, writer
 from analyzer.generation.cli import generate_rollouts
 from tests.generation.conftest import Settings
-from tests.generation.stub import running
+from tests.generation.stub import always, running
 
 Training = Callable[[int], Path]
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,6 +155,16 @@ def test_overwriting_goes_on_too_when_it_was_killed(training: Training, settings
         before = len(server.stub.bodies)
         run(asked)
         assert len(server.stub.bodies) - before == 2
+
+
+@pytest.mark.parametrize(("fault", "said"), [("same", True), ("ok", False)])
+def test_a_server_that_does_not_sample_is_noticed(
+    training: Training, settings: Settings, capsys: pytest.CaptureFixture[str], fault: str, said: bool
+) -> None:
+    with running(always(fault)) as server:
+        run(settings(training(12), server.url))
+        run(settings(training(12), server.url, temperature=0.0, overwrite=True))
+    assert capsys.readouterr().err.count("does not seem to sample") == said
 
 
 def test_rollouts_are_written_as_jsonl_too(training: Training, settings: Settings, tmp_path: Path) -> None:
