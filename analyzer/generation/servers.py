@@ -64,9 +64,10 @@ class Servers:
         self.session = session(settings, settings.request_timeout)
         self.servers = [Server(url) for url in settings.urls]
         self._patience = settings.patience
-        self.last_answer = time.monotonic()
-        self.last_trouble = ""
-        self.many_at_once = settings.temperature > 0  # vLLM refuses n > 1 for greedy sampling
+        self._last_trouble = ""
+        self._trouble_since: float | None = None  # since when there was trouble and no answer
+        self._sampling = settings.temperature > 0
+        self.many_at_once = self._sampling  # vLLM refuses n > 1 for greedy sampling
         self._proven_many = False
 
     async def close(self) -> None:
@@ -75,32 +76,37 @@ class Servers:
 
     @property
     def silent(self) -> bool:
-        """Whether no server has answered anything for longer than the patience."""
-        return time.monotonic() - self.last_answer > self._patience
+        """Whether there has been nothing but trouble for longer than the patience."""
+        return self._trouble_since is not None and time.monotonic() - self._trouble_since > self._patience
 
     def answered(self, server: Server, choices: int = 0) -> None:
         """Note an answer of a server, with how many choices."""
         server.answered()
-        self.last_answer = time.monotonic()
+        self._trouble_since = None
         self._proven_many = self._proven_many or choices > 1
 
-    def doubt_many(self) -> bool:
-        """After a refusal of n > 1: whether that may be the reason. Then all further requests ask for one."""
-        if self._proven_many:
-            return False
-        self.many_at_once = False
-        return True
+    def trouble(self, server: Server, what: str, aside: bool = True) -> str:
+        """Note trouble with a server, and set it aside; returns what it is with the server's address."""
+        if aside:
+            server.set_aside()
+        if self._trouble_since is None:
+            self._trouble_since = time.monotonic()
+        self._last_trouble = f"{server.url}: {what}"
+        return self._last_trouble
 
-    def trouble(self, server: Server, what: str) -> str:
-        """Set a server aside, and remember why; returns the reason with its address."""
-        server.set_aside()
-        self.last_trouble = f"{server.url}: {what}"
-        return self.last_trouble
+    def refused(self, choices: int) -> bool:
+        """Note the refusal of a request for so many choices; whether asking for one at a time may help.
+
+        Some servers refuse more than one. When one is refused too, it was for another reason.
+        """
+        if not self._proven_many:
+            self.many_at_once = choices == 1 and self._sampling
+        return choices > 1 and not self._proven_many
 
     async def next(self) -> Server:
         """The ready server with the fewest requests in flight, waiting until there is one.
 
-        Raises Interrupted when all are set aside and none has answered for longer than the patience.
+        Raises Interrupted when all are set aside and have been silent for too long.
         """
         while True:
             now = time.monotonic()
@@ -114,8 +120,8 @@ class Servers:
     def gone(self) -> Interrupted:
         """The error for servers that were silent for too long."""
         return Interrupted(
-            f"no server has answered for {self._patience:g} s (last: {self.last_trouble}); what was generated is kept, "
-            "start the server and run the same command again"
+            f"no server has answered for {self._patience:g} s (last: {self._last_trouble}); "
+            "what was generated is kept, start the server and run the same command again"
         )
 
     @contextmanager

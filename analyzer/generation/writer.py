@@ -10,6 +10,7 @@ A row::
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -36,6 +37,25 @@ class Sampling(NamedTuple):
     top_p: float
     max_tokens: int
     model: str
+
+
+class Variety:
+    """Whether the samples of a prompt differ, watched while the answers go by in order."""
+
+    def __init__(self) -> None:
+        self.several = 0  # prompts with more than one sample
+        self.varied = 0  # those among them whose samples differ
+
+    def watch(self, answers: Iterable[Answer]) -> Iterator[Answer]:
+        """The answers as they are."""
+        for _, group in itertools.groupby(answers, key=lambda answer: answer.data_idx):
+            seen, count = set[str](), 0
+            for answer in group:
+                seen.update(answer.texts)
+                count += len(answer.texts)
+                yield answer
+            self.several += count > 1
+            self.varied += len(seen) > 1
 
 
 def output_schema(data: TrainingData) -> pa.Schema:

@@ -29,11 +29,12 @@ def training_table(rows: int) -> pa.Table:
 
 @pytest.fixture
 def training(tmp_path: Path) -> Callable[[int], Path]:
-    """A function that writes a training file of that many rows."""
+    """A function to the training file of that many rows, written the first time."""
 
     def write(rows: int) -> Path:
-        path = tmp_path / "train.parquet"
-        pq.write_table(training_table(rows), path)
+        path = tmp_path / f"train_{rows}.parquet"
+        if not path.exists():
+            pq.write_table(training_table(rows), path)
         return path
 
     return write

@@ -21,6 +21,7 @@ def main(folder: Path) -> None:
     model.hf_quantizer = None  # the tensors are plain floats by now
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
+    model.generation_config.do_sample = True  # without it `transformers serve` ignores the temperature
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
     print(folder)

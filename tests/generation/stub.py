@@ -31,6 +31,7 @@ FAULTS = (
     "hangs",  # nothing, for ever
     "one",  # a single choice whatever n
     "two_many",  # two choices more than n
+    "same",  # every choice has the same text
     "no_usage",
     "aborted",  # choices that the server broke off
     "null",  # choices without text
@@ -69,8 +70,11 @@ class Stub:
         self._texts = itertools.count()
         self._keep = True  # remember bodies; off where memory is measured
 
-    def app(self, keep: bool = True) -> web.Application:
-        self._keep = keep
+    def forget_bodies(self) -> None:
+        """Stop remembering what comes."""
+        self._keep = False
+
+    def app(self) -> web.Application:
         app = web.Application(client_max_size=64 << 20)
         app.router.add_get("/v1/models", self._list)
         app.router.add_post("/v1/chat/completions", self._answer)
@@ -122,7 +126,8 @@ class Stub:
     def _choice(self, fault: str, body: dict[str, Any], index: int) -> dict[str, Any]:
         chat = "messages" in body
         asked = body["messages"][-1]["content"] if chat else body["prompt"]
-        text = None if fault == "null" else f"{asked} -> {next(self._texts)}"
+        number = 0 if fault == "same" else next(self._texts)
+        text = None if fault == "null" else f"{asked} -> {number}"
         message = {"role": "assistant", "content": text}
         if fault == "reasoning":
             message["reasoning_content"] = "let me think"
@@ -200,7 +205,9 @@ def main() -> None:
     given = parser.parse_args()
 
     async def serve() -> None:
-        runner = web.AppRunner(Stub(delay=given.delay).app(keep=False))
+        stub = Stub(delay=given.delay)
+        stub.forget_bodies()
+        runner = web.AppRunner(stub.app())
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", given.port).start()
         print(f"http://127.0.0.1:{runner.addresses[0][1]}/v1", flush=True)

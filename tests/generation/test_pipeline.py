@@ -1,0 +1,227 @@
+"""A generation as a whole: killed anywhere it goes on, finished it asks for nothing, and settings never mix."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analyzer.errors import OutputError, StorageError
+from analyzer.generation import generate, pipeline, run, writer
+from analyzer.generation.cli import generate_rollouts
+from tests.generation.conftest import Settings
+from tests.generation.stub import always, running
+
+Training = Callable[[int], Path]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def keys(path: Path) -> list[tuple[int, int]]:
+    table = pq.read_table(path, columns=["data_idx", "sample_idx"])
+    return list(zip(table["data_idx"].to_pylist(), table["sample_idx"].to_pylist(), strict=True))
+
+
+def whole(prompts: int, samples: int = 4) -> list[tuple[int, int]]:
+    return [(data_idx, sample_idx) for data_idx in range(prompts) for sample_idx in range(samples)]
+
+
+def test_a_finished_generation_asks_for_nothing_even_without_a_server(training: Training, settings: Settings) -> None:
+    with running() as server:
+        asked = settings(training(5), server.url)
+        path = generate(asked)
+        before = path.read_bytes()
+    again = run(asked)
+    assert (again.rollouts, again.asked, again.model) == (20, 0, "stub")
+    assert path.read_bytes() == before
+    assert sorted(file.name for file in path.parent.glob("rollouts*")) == [
+        "rollouts.parquet",
+        "rollouts.parquet.generation.json",
+    ]
+
+
+@pytest.mark.parametrize("killing", [signal.SIGKILL, signal.SIGINT, signal.SIGUSR1])
+def test_killed_in_the_middle_it_goes_on_and_asks_only_for_what_is_missing(
+    training: Training, tmp_path: Path, killing: signal.Signals
+) -> None:
+    output = tmp_path / "rollouts.parquet"
+    journal = tmp_path / "rollouts.parquet.unfinished" / "journal"
+    with running(delay=0.02) as server:
+        command = [sys.executable, str(ROOT / "scripts" / "generate_rollouts.py"), "--use_vllm"]
+        command += ["--vllm_url", server.url, "--data_path", str(training(100)), "--output_path", str(output)]
+        command += ["--num_samples", "4", "--max_concurrent", "5"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            while not journal.exists() or journal.stat().st_size < 4000:
+                time.sleep(0.01)
+                assert process.poll() is None
+            process.send_signal(killing)
+            _, errors = process.communicate(timeout=20)
+        assert process.returncode == (-signal.SIGKILL if killing == signal.SIGKILL else 75)
+        if killing != signal.SIGKILL:
+            assert f"error: stopped by {killing.name}; what was generated is kept" in errors
+            assert "Traceback" not in errors
+        assert not output.exists()
+        kept = journal.read_bytes().count(b"\n")
+        before = len(server.stub.bodies)
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert len(server.stub.bodies) - before == 100 - kept
+    assert 0 < kept < 100
+    assert f"Rollouts: 400 ({4 * (100 - kept)} generated now)" in done.stdout
+    assert keys(output) == whole(100)
+    responses = pq.read_table(output)["response"].to_pylist()
+    assert len(set(responses)) == 400
+
+
+@pytest.mark.parametrize("moment", ["write_rollouts", "finish"])
+def test_killed_at_the_end_it_is_written_without_asking_again(
+    training: Training, settings: Settings, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with running() as server:
+        asked = settings(training(5), server.url)
+        monkeypatch.setattr(writer if moment == "write_rollouts" else pipeline.State, moment, die)
+        with pytest.raises(KeyboardInterrupt):
+            run(asked)
+        monkeypatch.undo()
+    done = run(asked)
+    assert (done.asked, done.model) == (0, "stub")
+    assert keys(done.path) == whole(5)
+
+
+def test_other_settings_are_refused_and_nothing_is_mixed(training: Training, settings: Settings) -> None:
+    with running() as server:
+        data = training(5)
+        path = generate(settings(data, server.url))
+        before = path.read_bytes()
+        with pytest.raises(OutputError, match=r"temperature \(0\.7 there, 1\.0 now\)"):
+            run(settings(data, server.url, temperature=1.0))
+        with pytest.raises(OutputError, match="training data"):
+            run(settings(training(6), server.url))
+        assert path.read_bytes() == before
+        run(settings(data, server.url, temperature=1.0, overwrite=True))
+    assert set(pq.read_table(path)["temperature"].to_pylist()) == {1.0}
+
+
+def test_other_settings_on_an_unfinished_generation_are_refused(
+    training: Training, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise StorageError("no room")
+
+    with running() as server, running(models=("other",)) as other:
+        data = training(5)
+        monkeypatch.setattr(writer, "write_rollouts", full)
+        with pytest.raises(StorageError):
+            run(settings(data, server.url))
+        monkeypatch.undo()
+        with pytest.raises(OutputError, match=r"unfinished generation with other settings: num_samples \(4 there, 5"):
+            run(settings(data, server.url, num_samples=5))
+        with pytest.raises(OutputError, match=r"model \(stub there, x now\)"):
+            run(settings(data, server.url, vllm_model_name="x"))
+        journal = Path(f"{settings(data, '').output_path}.unfinished/journal")
+        journal.write_bytes(journal.read_bytes()[:-30])  # so that there is something to ask
+        with pytest.raises(OutputError, match="begun with the model 'stub', the server has 'other'"):
+            run(settings(data, other.url))
+        assert run(settings(data, server.url)).rollouts == 20
+
+
+def test_a_file_that_is_not_ours_is_not_replaced(training: Training, settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "rollouts.parquet").write_bytes(b"precious")
+    with running() as server:
+        with pytest.raises(OutputError, match="no generation of this program"):
+            run(settings(training(1), server.url))
+        assert (tmp_path / "rollouts.parquet").read_bytes() == b"precious"
+        assert run(settings(training(1), server.url, overwrite=True)).rollouts == 4
+
+
+def test_overwriting_goes_on_too_when_it_was_killed(training: Training, settings: Settings) -> None:
+    with running() as server:
+        asked = settings(training(5), server.url, overwrite=True)
+        run(asked)
+        with (
+            running(lambda number, body: "401" if number > 2 else "ok") as failing,
+            pytest.raises(Exception, match="401"),
+        ):
+            run(settings(training(5), failing.url, overwrite=True, max_concurrent=1))
+        before = len(server.stub.bodies)
+        run(asked)
+        assert len(server.stub.bodies) - before == 2
+
+
+@pytest.mark.parametrize(("fault", "said"), [("same", True), ("ok", False)])
+def test_a_server_that_does_not_sample_is_noticed(
+    training: Training, settings: Settings, capsys: pytest.CaptureFixture[str], fault: str, said: bool
+) -> None:
+    with running(always(fault)) as server:
+        run(settings(training(12), server.url))
+        run(settings(training(12), server.url, temperature=0.0, overwrite=True))
+    assert capsys.readouterr().err.count("does not seem to sample") == said
+
+
+def test_rollouts_are_written_as_jsonl_too(training: Training, settings: Settings, tmp_path: Path) -> None:
+    with running() as server:
+        path = generate(settings(training(3), server.url, output_path=str(tmp_path / "r.jsonl"), limit=2))
+    assert path.read_bytes().count(b"\n") == 8
+
+
+def test_dry_run_shows_prompt_and_counts_and_writes_nothing(
+    training: Training, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["--data_path", str(training(5)), "--output_path", str(tmp_path / "o.parquet"), "--use_vllm", "--dry_run"]
+    with running() as server:
+        assert generate_rollouts([*argv, "--vllm_url", server.url, "--limit", "3"]) == 0
+        assert not server.stub.bodies
+        shown = capsys.readouterr().out
+        assert "5 rows, 3 prompts to ask" in shown
+        assert "3 x 8 = 24; none is there yet" in shown
+        assert f"Model: stub at {server.url}" in shown
+        assert "What is 0+1?" in shown
+        assert "give --model_path to see" in shown
+        url = server.url
+    assert generate_rollouts([*argv, "--vllm_url", url]) == 0
+    assert "not known, no server answers" in capsys.readouterr().out
+    assert not list(tmp_path.glob("o.parquet*"))
+
+
+def test_dry_run_shows_text_as_it_is_sent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pq.write_table(pa.table({"q": ["Once upon"]}), tmp_path / "t.parquet")
+    argv = ["--data_path", str(tmp_path / "t.parquet"), "--output_path", str(tmp_path / "o"), "--prompt_key", "q"]
+    with running() as server:
+        assert generate_rollouts([*argv, "--use_vllm", "--vllm_url", server.url, "--dry_run"]) == 0
+    assert "through /completions, as it is:\nOnce upon\n" in capsys.readouterr().out
+
+
+def test_failed_prompts_end_with_exit_3_and_a_line_that_names_the_list(
+    training: Training, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["--data_path", str(training(3)), "--output_path", str(tmp_path / "o.parquet"), "--use_vllm"]
+    with running(lambda number, body: "400" if "1+1" in body["messages"][0]["content"] else "ok") as server:
+        assert generate_rollouts([*argv, "--vllm_url", server.url]) == 3
+    assert "1 prompts lack rollouts, " in (errors := capsys.readouterr().err)
+    assert f"{tmp_path}/o.parquet.failed.ndjson lists them (data_idx 1: " in errors
+
+
+def test_memory_stays_flat_over_many_prompts(tmp_path: Path) -> None:
+    peaks = []
+    with running() as server:
+        server.stub.forget_bodies()
+        for prompts in (300, 3000):
+            data = tmp_path / f"{prompts}.parquet"
+            pq.write_table(pa.table({"prompt": [f"{row} " + "x" * 2000 for row in range(prompts)]}), data)
+            command = [sys.executable, str(ROOT / "scripts" / "generate_rollouts.py"), "--use_vllm", "--num_samples=2"]
+            command += ["--vllm_url", server.url, "--data_path", str(data), "--output_path", f"{data}.out"]
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+                _, status, usage = os.wait4(process.pid, 0)
+                process.returncode = os.waitstatus_to_exitcode(status)
+            assert process.returncode == 0
+            peaks.append(usage.ru_maxrss / 1024)
+    assert peaks[1] < peaks[0] + 120  # MiB: the row groups of reading and writing; 12 MB of text are asked and answered

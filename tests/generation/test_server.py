@@ -1,0 +1,250 @@
+"""Servers that misbehave: every rollout arrives once, and what cannot be had is reported, never made up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow.parquet as pq
+import pytest
+
+from analyzer.errors import ConfigError, Interrupted
+from analyzer.generation import Generated, run
+from tests.generation.conftest import Settings
+from tests.generation.stub import Plan, always, first, running, well
+
+Training = Callable[[int], Path]
+WHOLE = [(data_idx, sample_idx) for data_idx in range(6) for sample_idx in range(4)]
+
+
+def keys(done: Generated) -> list[tuple[int, int]]:
+    """(data_idx, sample_idx) of each row, after checking that each row answers its own prompt."""
+    rows = pq.read_table(done.path).to_pylist()
+    assert all(row["response"].startswith(f"What is {row['data_idx']}+1? -> ") for row in rows)
+    assert len({row["response"] for row in rows}) == len(rows)
+    return [(row["data_idx"], row["sample_idx"]) for row in rows]
+
+
+def failures(done: Generated) -> list[dict[str, Any]]:
+    assert done.failures is not None
+    return [orjson.loads(line) for line in done.failures.read_bytes().splitlines()]
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        well,
+        first(*["429"] * 20),
+        first("503", "429", "503"),
+        first("500", "500"),
+        first("truncated", "html"),
+        first("null", "aborted"),
+        always("one"),
+        always("two_many"),
+        always("no_usage"),
+        first("dies"),
+    ],
+    ids=["well", "429 storm", "503", "500", "truncated", "null", "ignores n", "too many", "no usage", "dies"],
+)
+def test_what_passes_is_waited_out(training: Training, settings: Settings, plan: Plan) -> None:
+    with running(plan) as server:
+        done = run(settings(training(6), server.url))
+    assert (keys(done), done.failed) == (WHOLE, 0)
+
+
+def test_a_server_that_answers_with_fewer_is_asked_for_the_rest_only(training: Training, settings: Settings) -> None:
+    with running(always("one")) as server:
+        done = run(settings(training(2), server.url, max_concurrent=1))
+        asked = [body["n"] for body in server.stub.bodies]
+    assert asked == [4, 3, 2, 1] * 2
+    table = pq.read_table(done.path)
+    assert table["response_tokens"].to_pylist() == [5] * 8
+    assert table["prompt_tokens"].to_pylist() == [7] * 8
+
+
+def test_a_server_that_refuses_many_at_once_is_asked_for_one(training: Training, settings: Settings) -> None:
+    with running(lambda number, body: "400" if body["n"] > 1 else "ok") as server:
+        done = run(settings(training(6), server.url, max_concurrent=2))
+        refused = sum(body["n"] > 1 for body in server.stub.bodies)
+    assert keys(done) == WHOLE
+    assert refused <= 2
+
+
+def test_a_first_prompt_that_is_refused_does_not_make_all_others_single(training: Training, settings: Settings) -> None:
+    with running(lambda number, body: "400" if "0+1" in body["messages"][0]["content"] else "ok") as server:
+        done = run(settings(training(6), server.url, max_concurrent=1))
+        assert [body["n"] for body in server.stub.bodies] == [4, 1, 4, 4, 4, 4, 4]
+    assert done.failed == 1
+
+
+def test_greedy_sampling_asks_for_one_at_a_time(training: Training, settings: Settings) -> None:
+    with running() as server:
+        run(settings(training(1), server.url, temperature=0.0))
+        assert [body["n"] for body in server.stub.bodies] == [1, 1, 1, 1]
+
+
+def test_a_prompt_that_fails_for_good_is_listed_and_the_others_are_whole(
+    training: Training, settings: Settings
+) -> None:
+    def plan(number: int, body: dict[str, Any]) -> str:
+        return {"What is 2+1?": "400", "What is 4+1?": "500"}.get(body["messages"][0]["content"], "ok")
+
+    with running(plan) as server:
+        done = run(settings(training(6), server.url, max_attempts=2))
+        assert keys(done) == [key for key in WHOLE if key[0] not in (2, 4)]
+        listed = {line["data_idx"]: line for line in failures(done)}
+        assert listed.keys() == {2, 4}
+        assert listed[2]["missing"] == 4
+        assert "400 stub says 400" in listed[2]["reason"]
+        assert "failed 2 times" in listed[4]["reason"]
+
+        server.stub.plan = well  # the same command tries what failed, and only that
+        before = len(server.stub.bodies)
+        again = run(settings(training(6), server.url, max_attempts=2))
+        assert (again.asked, again.failed, len(server.stub.bodies) - before) == (8, 0, 2)
+    assert keys(again) == WHOLE
+    assert done.failures is not None
+    assert not done.failures.exists()
+
+
+def test_a_slow_loris_is_cut_off_and_asked_again(training: Training, settings: Settings) -> None:
+    with running(first("drips", "hangs")) as server:
+        done = run(settings(training(2), server.url, request_timeout=0.5))
+    assert done.rollouts == 8
+
+
+def test_a_server_that_only_drips_fails_its_prompts(training: Training, settings: Settings) -> None:
+    with running(always("drips")) as server:
+        done = run(settings(training(1), server.url, request_timeout=0.3, max_attempts=2))
+    assert (done.rollouts, done.failed) == (0, 1)
+    assert "--request_timeout" in done.first_failure
+
+
+def test_prompts_that_cannot_be_asked_are_listed_and_not_sent(tmp_path: Path, settings: Settings) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"prompt": "What is 0+1?"}\n{"prompt": null}\n')
+    with running() as server:
+        done = run(settings(path, server.url))
+        assert [body["prompt"] for body in server.stub.bodies] == ["What is 0+1?"]
+        assert server.stub.paths == ["/v1/completions"]
+    assert [(line["data_idx"], line["reason"]) for line in failures(done)] == [(1, "the prompt is null")]
+
+
+@pytest.mark.parametrize(("fault", "said"), [("401", "refuses all requests"), ("reasoning", "--reasoning-parser")])
+def test_what_would_fail_for_all_stops_the_run(training: Training, settings: Settings, fault: str, said: str) -> None:
+    with running(always(fault)) as server, pytest.raises(ConfigError, match=said):
+        run(settings(training(6), server.url))
+    assert not list(training(6).parent.glob("rollouts*"))
+
+
+def test_a_run_in_which_nothing_works_stops_early(training: Training, settings: Settings) -> None:
+    with running(always("400")) as server, pytest.raises(ConfigError, match="the first 100 prompts all failed"):
+        run(settings(training(2000), server.url, max_concurrent=4))
+    assert len(server.stub.bodies) < 400
+
+
+def test_no_more_requests_are_in_flight_than_allowed(training: Training, settings: Settings) -> None:
+    with running(delay=0.02) as server:
+        run(settings(training(40), server.url, max_concurrent=7))
+        assert server.stub.busiest == 7
+
+
+def test_the_key_comes_from_the_named_variable_only(
+    training: Training, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "not-for-you")
+    monkeypatch.setenv("MY_KEY", "secret")
+    with running() as server:
+        run(settings(training(1), server.url))
+        assert server.stub.keys == {""}
+        run(settings(training(1), server.url, api_key_env="MY_KEY", overwrite=True))
+        assert server.stub.keys == {"", "Bearer secret"}
+
+
+# ---------------------------------------------------------------- several servers
+
+
+def test_requests_go_to_the_server_with_the_fewest_in_flight(training: Training, settings: Settings) -> None:
+    with running(delay=0.02) as quick, running(delay=0.2) as slow:
+        done = run(settings(training(60), f"{quick.url},{slow.url}", max_concurrent=10))
+        counts = (len(quick.stub.bodies), len(slow.stub.bodies))
+    assert done.rollouts == 240
+    assert sum(counts) == 60
+    assert counts[0] > 2 * counts[1] > 0
+
+
+def test_a_server_killed_in_mid_run_loses_nothing(training: Training, settings: Settings) -> None:
+    with running(delay=0.05) as one, running(delay=0.05) as other:
+        killer = threading.Timer(0.4, other.die)
+        killer.start()
+        done = run(settings(training(200), f"{one.url},{other.url}", max_concurrent=10))
+        killer.join()
+        assert len(other.stub.bodies) > 0
+    assert keys(done) == [(row, sample) for row in range(200) for sample in range(4)]
+    assert done.failed == 0
+
+
+def test_a_server_that_comes_back_is_used_again(training: Training, settings: Settings) -> None:
+    with running(delay=0.05) as one, running(delay=0.05) as other:
+        other.die()
+        reviver = threading.Timer(0.3, other.revive)
+        reviver.start()
+        done = run(settings(training(200), f"{one.url},{other.url}", max_concurrent=4))
+        reviver.join()
+        assert len(other.stub.bodies) > 0
+    assert done.rollouts == 800
+
+
+def test_when_all_servers_are_gone_the_run_stops_and_goes_on_later(training: Training, settings: Settings) -> None:
+    with running(delay=0.02) as server:
+        asked = settings(training(300), server.url, max_concurrent=4, patience=0.5)
+        killer = threading.Timer(0.5, server.die)
+        killer.start()
+        began = time.monotonic()
+        with pytest.raises(Interrupted, match=r"no server has answered for 0\.5 s"):
+            run(asked)
+        assert time.monotonic() - began < 10
+        killer.join()
+        server.revive()
+        before = len(server.stub.bodies)
+        done = run(asked)
+        assert len(server.stub.bodies) - before < 300
+    assert done.rollouts == 1200
+    assert done.asked < 1200
+
+
+# ---------------------------------------------------------------- the model's name
+
+
+def test_the_model_is_asked_from_the_server_unless_it_is_given(training: Training, settings: Settings) -> None:
+    with running(models=("policy",)) as server:
+        assert run(settings(training(1), server.url)).model == "policy"
+        assert server.stub.bodies[-1]["model"] == "policy"
+        assert run(settings(training(1), server.url, vllm_model_name="lora", overwrite=True)).model == "lora"
+
+
+def test_it_must_be_clear_which_model_is_meant(training: Training, settings: Settings) -> None:
+    with running(models=("a", "b")) as two, running(models=()) as none, running(models=("c",)) as other:
+        with pytest.raises(ConfigError, match="offers 2 models: a, b; choose with --vllm_model_name"):
+            run(settings(training(1), two.url))
+        with pytest.raises(ConfigError, match="does not say which model"):
+            run(settings(training(1), none.url))
+        with pytest.raises(ConfigError, match="different models: b, c"):
+            run(settings(training(1), f"{two.url},{other.url}", model_path="b"))
+        assert run(settings(training(1), none.url, model_path="/models/b")).model == "/models/b"
+
+
+def test_a_wrong_address_is_said_before_anything_is_written(
+    training: Training, settings: Settings, tmp_path: Path
+) -> None:
+    with running() as server:
+        url = server.url
+        with pytest.raises(ConfigError, match="usually ends in /v1"):
+            run(settings(training(1), url.removesuffix("/v1")))
+    with pytest.raises(ConfigError, match=r"no server answers: .*cannot be reached"):
+        run(settings(training(1), url))
+    assert not list(tmp_path.glob("rollouts*"))
