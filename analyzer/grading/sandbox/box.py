@@ -42,7 +42,7 @@ class Budget(NamedTuple):
     """What one program may use."""
 
     cpu_seconds: float = 6.0
-    memory_bytes: int = 1 << 30  # of address space, above the interpreter's own
+    memory_bytes: int = 1 << 30  # of address space, the interpreter's included
     output_bytes: int = 1 << 20
     wall_factor: float = 5.0  # wall-clock backstop = cpu_seconds x this
     may_wait: bool = False  # else it is stopped after cpu_seconds of wall-clock time without any progress

@@ -34,7 +34,6 @@ from . import confine, program, reach
 CONTROL = 3
 SCRATCH_BYTES, SCRATCH_FILES = 64 << 20, 256
 PROCESSES_MORE = 64  # at the level rlimits, above what the user has running
-BASE_BYTES = 64 << 20  # address space of the interpreter itself, on top of what a program may use
 FIRST_LOOK, LATER_LOOK = 0.005, 0.05  # seconds between two looks at a running program
 
 
@@ -66,6 +65,11 @@ def _settle_down(settings: dict[str, Any]) -> int | None:
     """Make ready what all children share; returns the Landlock ruleset. Raises Unavailable or OSError."""
     warnings.simplefilter("ignore")
     sys.path.extend(settings["site"])
+    ruleset = None
+    if settings["landlock"]:  # while root can still reach all the paths
+        readable = [(path, confine.READ_TREE) for path in settings["readable"]]
+        devices = [(f"/dev/{name}", confine.DEVICE) for name in ("null", "zero", "full", "random", "urandom")]
+        ruleset = confine.landlock_rules([*readable, *devices, (settings["scratch"], confine.SCRATCH)])
     settings["kept"] = []
     if settings["uid"] is not None:
         library = reach.open_library()
@@ -74,11 +78,6 @@ def _settle_down(settings: dict[str, Any]) -> int | None:
     os.chdir(settings["scratch"])
     confine.no_new_privileges()
     confine.prctl(confine.PR_SET_CHILD_SUBREAPER, 1, "PR_SET_CHILD_SUBREAPER")
-    ruleset = None
-    if settings["landlock"]:
-        readable = [(path, confine.READ_TREE) for path in settings["readable"]]
-        devices = [(f"/dev/{name}", confine.DEVICE) for name in ("null", "zero", "full", "random", "urandom")]
-        ruleset = confine.landlock_rules([*readable, *devices, (settings["scratch"], confine.SCRATCH)])
     wake, alarm = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -139,7 +138,7 @@ def _become_program(
 
 def _confine(request: dict[str, Any], settings: dict[str, Any], ruleset: int | None) -> None:
     confine.limit(
-        BASE_BYTES + request["memory_bytes"],
+        request["memory_bytes"],
         2 * math.ceil(request["cpu_seconds"]),  # the kernel counts it in ticks: exact enough for a last resort
         request["file_bytes"],
         _processes_allowed() if settings["count_processes"] else None,

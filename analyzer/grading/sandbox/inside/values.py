@@ -82,7 +82,7 @@ def unpack(packed: Any) -> Any:
             items = [unpack(part) for part in parts]
             return dict(zip(items[::2], items[1::2], strict=True))
         return _unpack_scalar(tag, parts)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError, RecursionError) as error:
         raise Uncrossable(f"malformed: {error}") from None
 
 
@@ -103,16 +103,21 @@ def equals(packed: Any, expected: Any) -> bool:
 
     Linear in the size of `packed`: no set or dict is built from it, whose hashes an enemy could make collide.
     """
-    if isinstance(packed, list) and packed:
-        tag, parts = packed[0], packed[1:]
+    if isinstance(packed, list):
+        tag, parts = (packed[0], packed[1:]) if packed else (None, [])
         if tag == "l":
             return type(expected) is list and len(parts) == len(expected) and all(map(equals, parts, expected))
         if tag == "d":
             return type(expected) is dict and _equal_items(parts, expected)
-        if tag in ("i", "n", "c"):
-            return bool(isinstance(expected, (int, float)) and unpack(packed) == expected)
-        return False
+        return isinstance(expected, (int, float)) and tag in ("i", "n", "c") and _equal_number(packed, expected)
     return bool(isinstance(packed, str) == isinstance(expected, str) and packed == expected)
+
+
+def _equal_number(packed: list[Any], expected: float) -> bool:
+    try:
+        return bool(unpack(packed) == expected)
+    except Uncrossable:
+        return False
 
 
 def _equal_items(parts: list[Any], expected: dict[Any, Any]) -> bool:

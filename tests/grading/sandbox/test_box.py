@@ -1,0 +1,109 @@
+"""A sandbox that breaks is replaced, and goes with whoever started it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+
+from analyzer.grading.sandbox import Budget, Level, Sandbox, Unavailable, box, levels
+from tests.grading.sandbox.attacks import descendants
+
+BUDGET = Budget(cpu_seconds=0.5)
+
+
+def echo(sandbox: Sandbox, text: str = "x") -> bytes:
+    return sandbox.run_script(["print(input())"], text.encode(), BUDGET).output
+
+
+def runner_of(sandbox: Sandbox) -> int:
+    echo(sandbox)
+    return sandbox._boxes["program"]._pid
+
+
+def test_a_runner_that_was_killed_is_replaced(sandbox: Sandbox) -> None:
+    os.kill(runner_of(sandbox), signal.SIGKILL)
+    assert echo(sandbox, "again") == b"again\n"
+
+
+def test_a_runner_killed_under_a_program_is_replaced_and_the_program_run_again(sandbox: Sandbox) -> None:
+    runner = runner_of(sandbox)
+    threading.Timer(0.1, os.kill, (runner, signal.SIGKILL)).start()
+    source = "import time\ntime.sleep(0.3)\nprint(input())"
+    assert sandbox.run_script([source], b"x", BUDGET).output == b"x\n"
+    assert runner_of(sandbox) != runner
+
+
+def test_a_runner_that_stands_still_is_replaced(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(box, "GRACE_SECONDS", 0.2)
+    os.kill(runner_of(sandbox), signal.SIGSTOP)
+    assert echo(sandbox, "again") == b"again\n"
+
+
+def test_a_sandbox_that_cannot_be_opened_any_more_is_unavailable(level: Level, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = []
+
+    def refuse(level: Level) -> None:
+        tries.append(level)
+        raise Unavailable("no more namespaces")
+
+    monkeypatch.setattr("analyzer.grading.sandbox.judge.open_box", refuse)
+    sandbox = Sandbox(level)
+    for _ in range(5):
+        with pytest.raises(Unavailable):
+            echo(sandbox)
+    assert len(tries) == 3  # then it is not tried again for every program
+
+
+def test_a_program_waits_for_input_no_longer_than_its_time(sandbox: Sandbox) -> None:
+    started = time.monotonic()
+    assert sandbox.run_script(["import time\ntime.sleep(60)"], b"", BUDGET).verdict == "time_limit"
+    assert time.monotonic() - started < 20  # a busy machine; alone it takes half a second
+
+
+def test_a_large_input_and_output_pass(sandbox: Sandbox) -> None:
+    text = b"9" * 5_000_000
+    outcome = sandbox.run_script(["print(input())"], text, Budget(output_bytes=6_000_000))
+    assert outcome.output == text + b"\n"
+
+
+def test_closing_leaves_no_process(level: Level) -> None:
+    sandbox = Sandbox(level)
+    runner = runner_of(sandbox)
+    sandbox.close()
+    assert not os.path.exists(f"/proc/{runner}")
+
+
+def test_no_process_outlives_the_one_that_started_it(level: Level) -> None:
+    code = f"""
+        import sys, time
+        from analyzer.grading.sandbox import Budget, Level, Sandbox
+        sandbox = Sandbox(Level({str(level)!r}))
+        sandbox.run_script(["print(1)"], b"", Budget())
+        print("ready", flush=True)
+        sandbox.run_script(["import time; print(1, flush=True); time.sleep(60)"], b"", Budget(cpu_seconds=60))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.getcwd()}) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        time.sleep(0.2)
+        below = descendants(process.pid)
+        assert below
+        process.kill()
+    deadline = time.monotonic() + 10
+    while any(os.path.exists(f"/proc/{pid}") for pid in below) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert [pid for pid in below if os.path.exists(f"/proc/{pid}")] == []
+
+
+def test_the_probe_sees_a_sandbox_that_does_not_answer(level: Level, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(levels, "_PROBE", "raise SystemError")
+    with pytest.raises(Unavailable, match="the probe failed"):
+        levels.open_box(level)

@@ -1,0 +1,191 @@
+"""Verdicts: what a program does, and what is said of it, at each level."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from analyzer.grading.sandbox import Budget, FaultyTest, Sandbox, Verdict
+from analyzer.grading.sandbox.inside.values import unpack
+
+BUDGET = Budget(cpu_seconds=0.7)
+STUB = "def f(x):\n    pass\n"
+CHECK = "def check(candidate):\n    assert candidate(1) == 2\n    assert candidate([1, 2.5]) == (1, 2.5)\n"
+RIGHT = "def f(x):\n    return x + 1 if isinstance(x, int) else tuple(x)\n"
+
+
+def run(sandbox: Sandbox, source: str, given: str = "", prelude: str = "contest") -> tuple[Verdict | None, str]:
+    outcome = sandbox.run_script([source], given.encode(), BUDGET, prelude)
+    return outcome.verdict, outcome.output.decode()
+
+
+def check(sandbox: Sandbox, source: str, test: str = CHECK) -> Verdict | None:
+    return sandbox.check([source], [STUB, test, "check(f)"], ["f"], BUDGET, "modules").verdict
+
+
+SCRIPTS = {
+    "input": ("print(int(input()) + int(input()))", "1\n2\n", "3\n"),
+    "sys_stdin": ("import sys\nfor line in sys.stdin: print(line.strip()[::-1])", "ab\ncd", "ba\ndc\n"),
+    "prelude_names": ("print(gcd(12, 18), deque([1])[0], stdin.readline())", "x\n", "6 1 x\n\n"),
+    "raw_descriptors": ("import os\nos.write(1, os.read(0, os.fstat(0).st_size))", "as it is\x00\n", "as it is\x00\n"),
+    "main_guard": ("if __name__ == '__main__': print('main')", "", "main\n"),
+    "exit": ("print('before')\nexit(3)\nprint('after')", "", "before\n"),
+    "sys_exit_in_function": ("def main():\n    print(1)\n    sys.exit()\nmain()", "", "1\n"),
+    "thread": (
+        "import threading\nsys.setrecursionlimit(10**6)\nthreading.stack_size(1 << 26)\n"
+        "threading.Thread(target=lambda: print(input())).start()",
+        "deep\n",
+        "deep\n",
+    ),
+    "atexit": ("import atexit\natexit.register(lambda: print('late'))\nprint('soon')", "", "soon\nlate\n"),
+    "dataclass": ("from dataclasses import dataclass\n@dataclass\nclass A:\n    x: int\nprint(A(1))", "", "A(x=1)\n"),
+    "future_import": ("from __future__ import annotations\ndef f(x: undefined): return x\nprint(f(1))", "", "1\n"),
+    "asyncio": ("import asyncio\nasync def f(): print('async')\nasyncio.run(f())", "", "async\n"),
+    "scratch_file": ("open('x', 'w').write('kept')\nprint(open('x').read())", "", "kept\n"),
+    "temporary_file": ("import tempfile\nwith tempfile.TemporaryFile('w+') as f: print(f.write('ab'))", "", "2\n"),
+    "standard_library": ("import fractions, decimal, sqlite3, zoneinfo\nprint(fractions.Fraction(1, 2))", "", "1/2\n"),
+}
+
+
+@pytest.mark.parametrize(("source", "given", "output"), SCRIPTS.values(), ids=SCRIPTS)
+def test_a_script_runs_as_a_process_would(sandbox: Sandbox, source: str, given: str, output: str) -> None:
+    assert run(sandbox, source, given) == (None, output)
+
+
+def test_a_verdict_does_not_depend_on_chance(sandbox: Sandbox) -> None:
+    source = "import random\nprint(random.random(), hash('x'), list({'a', 'b', 'c'}))"
+    assert run(sandbox, source) == run(sandbox, source)
+
+
+FAILURES = {
+    "raises": ("1 / 0", Verdict.RUNTIME_ERROR),
+    "no_syntax": ("def", Verdict.COMPILE_ERROR),
+    "exits_hard": ("import os\nos._exit(5)", Verdict.RUNTIME_ERROR),
+    "raises_at_exit": ("class F:\n    def __repr__(self): 1 / 0\nraise ValueError(F())", Verdict.RUNTIME_ERROR),
+    "raises_base_exception": ("raise KeyboardInterrupt", Verdict.RUNTIME_ERROR),
+    "recursion": (
+        "def f(): return [f()]\nf()",
+        None,
+    ),  # ends as memory_limit or runtime_error, by the memory of a frame
+    "reads_too_much": ("input()", Verdict.RUNTIME_ERROR),
+    "claims_to_be_confined": ("import os\nos._exit(111)", Verdict.RUNTIME_ERROR),
+    "closes_all": ("import os\nos.closerange(0, 64)\nraise ValueError", Verdict.RUNTIME_ERROR),
+}
+
+
+@pytest.mark.parametrize(("source", "verdict"), FAILURES.values(), ids=FAILURES)
+def test_a_script_that_fails_gets_a_verdict_that_says_how(
+    sandbox: Sandbox, source: str, verdict: Verdict | None
+) -> None:
+    found, output = run(sandbox, source)
+    assert found is verdict if verdict else found in (Verdict.RUNTIME_ERROR, Verdict.MEMORY_LIMIT)
+    assert output == ""
+
+
+def test_a_function_gets_and_gives_plain_values(sandbox: Sandbox) -> None:
+    outcome = sandbox.call(["def f(a, b): return {1: (a, b)}, {3}"], "f", [[1.5, None], "é\ud800"], BUDGET)
+    assert outcome.verdict is None
+    assert unpack(json.loads(outcome.output)) == ({1: ([1.5, None], "é\ud800")}, {3})
+
+
+def test_a_method_of_a_class_solution_is_found(sandbox: Sandbox) -> None:
+    outcome = sandbox.call(["class Solution:\n    def f(self, a): return a * 2"], "f", [21], BUDGET)
+    assert outcome.output == b"42"
+
+
+CALLS = {
+    "raises": ("def f(x): raise ValueError", Verdict.RUNTIME_ERROR),
+    "exits": ("import sys\ndef f(x): sys.exit(0)", Verdict.RUNTIME_ERROR),
+    "exits_hard": ("import os\ndef f(x): os._exit(0)", Verdict.RUNTIME_ERROR),
+    "exits_when_loaded": ("raise SystemExit(0)", Verdict.RUNTIME_ERROR),
+    "is_missing": ("def g(x): return x", Verdict.RUNTIME_ERROR),
+    "is_no_program": ("f = lambda x:", Verdict.COMPILE_ERROR),
+    "is_slow": ("def f(x):\n    while True: pass", Verdict.TIME_LIMIT),
+    "takes_memory": ("def f(x): return bytearray(1 << 30)", Verdict.MEMORY_LIMIT),
+    "returns_too_much": ("def f(x): return ['x' * 1000] * 2000", Verdict.OUTPUT_LIMIT),
+    "prints_too_much": ("def f(x):\n    while True: print('x' * 10000)", Verdict.OUTPUT_LIMIT),
+    "returns_an_object": ("def f(x): return object()", Verdict.WRONG),
+    "returns_a_generator": ("def f(x): yield x", Verdict.WRONG),
+    "speaks_out_of_turn": ("import os\nos.write(3, b'garbage' * 100)\ndef f(x): return x", Verdict.OUTPUT_LIMIT),
+    "hangs_up": ("import os\ndef f(x): os.close(3); return x", Verdict.RUNTIME_ERROR),
+}
+
+
+@pytest.mark.parametrize(("source", "verdict"), CALLS.values(), ids=CALLS)
+def test_a_function_that_fails_gets_a_verdict_that_says_how(sandbox: Sandbox, source: str, verdict: Verdict) -> None:
+    assert sandbox.call([source], "f", [1], BUDGET).verdict is verdict
+
+
+def test_a_right_function_passes_its_test(sandbox: Sandbox) -> None:
+    assert check(sandbox, RIGHT) is Verdict.ACCEPTED
+    assert check(sandbox, "def f(x): return x") is Verdict.WRONG
+
+
+TRICKS = {
+    "equals_everything": "class E:\n    def __eq__(self, other): return True\ndef f(x): return E()",
+    "int_that_equals_everything": "class E(int):\n    def __eq__(self, other): return True\ndef f(x): return E(7)",
+    "bool_of_an_object": "class E:\n    def __bool__(self): return True\ndef f(x): return E()",
+    "exits": "import sys\ndef f(x): sys.exit(0)",
+    "exits_hard": "import os\ndef f(x): os._exit(0)",
+    "patches_builtins": "import builtins\nbuiltins.isinstance = lambda *_: True\nbuiltins.AssertionError = ValueError\n"
+    "def f(x): return x",
+    "prints_the_answer": "def f(x):\n    print('accepted', 'OK', 'True')\n    return None",
+    "forges_an_answer": "import os\ndef f(x):\n    os.write(3, b'\\0\\0\\0\\x04Dnull')\n    return x",
+    "looks_for_the_test": "import gc\ndef f(x):\n"
+    "    return 2 if any('assert candidate' in o for o in gc.get_objects() if type(o) is str) else x",
+    "looks_up_the_stack": "import sys\ndef f(x):\n    frame, names = sys._getframe(), set()\n"
+    "    while frame: names |= set(frame.f_locals) | set(frame.f_globals); frame = frame.f_back\n"
+    "    return 2 if 'nonce' in names or 'check' in names else x",
+    "raises_what_a_test_may_catch": "def f(x): raise AssertionError",
+}
+
+
+@pytest.mark.parametrize("source", TRICKS.values(), ids=TRICKS)
+def test_no_trick_passes_a_test(sandbox: Sandbox, source: str) -> None:
+    assert check(sandbox, source) not in (Verdict.ACCEPTED, None)
+
+
+def test_numbers_are_equal_as_python_has_it(sandbox: Sandbox) -> None:
+    test = "def check(candidate):\n    assert candidate(0) == 2\n    assert candidate(1) == True\n"
+    assert check(sandbox, "def f(x): return 2.0 if x == 0 else 1", test) is Verdict.ACCEPTED
+
+
+def test_a_test_may_expect_an_exception(sandbox: Sandbox) -> None:
+    test = (
+        "def check(candidate):\n    try:\n        candidate(0)\n    except ZeroDivisionError:\n        return\n"
+        "    assert False\n"
+    )
+    assert check(sandbox, "def f(x): return 1 / x", test) is Verdict.ACCEPTED
+    assert check(sandbox, "def f(x): return 1", test) is Verdict.WRONG
+
+
+def test_helpers_of_the_prompt_are_there_for_the_test(sandbox: Sandbox) -> None:
+    stub = "def double(x): return 2 * x\n\ndef f(x):\n    'Undo double.'\n"
+    tests = [stub, "def check(candidate):\n    assert candidate(double(4)) == 4\n", "check(f)"]
+    assert sandbox.check(["def f(x): return x // 2"], tests, ["f"], BUDGET).verdict is Verdict.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "def check(candidate):\n    undefined\n",
+        "def check(candidate):\n    assert candidate(check)\n",
+        "def",
+        "assert False",
+    ],
+    ids=["undefined_name", "argument_that_cannot_cross", "no_python", "fails_before_any_call"],
+)
+def test_a_test_that_no_program_can_pass_is_a_faulty_test(sandbox: Sandbox, test: str) -> None:
+    with pytest.raises(FaultyTest):
+        check(sandbox, RIGHT, test)
+    assert check(sandbox, RIGHT) is Verdict.ACCEPTED  # and the next one is fine
+
+
+def test_a_test_that_never_ends_is_stopped(sandbox: Sandbox) -> None:
+    assert check(sandbox, RIGHT, "def check(candidate):\n    while candidate: pass\n") is Verdict.TIME_LIMIT
+
+
+def test_a_program_finds_nothing_of_the_one_before(sandbox: Sandbox) -> None:
+    run(sandbox, "open('note', 'w').write('x')\nimport builtins, math\nbuiltins.print = math.pi = None")
+    assert run(sandbox, "import os\nprint(os.listdir('.'), math.pi > 3)") == (None, "[] True\n")

@@ -1,0 +1,77 @@
+"""Which level is chosen, and what the user is told where there is none."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from analyzer.errors import SandboxError
+from analyzer.grading.sandbox import Level, Sandbox, choose_level, landlock, rlimits, sandbox_here, strict
+from analyzer.grading.sandbox.launch import Started, Unavailable
+
+
+def missing(reason: str) -> Callable[[int], Started]:
+    def start_runner(control: int) -> Started:
+        raise Unavailable(reason)
+
+    return start_runner
+
+
+def test_the_strictest_level_that_works_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strict, "start_runner", rlimits.start_runner)
+    monkeypatch.setattr(landlock, "start_runner", rlimits.start_runner)
+    monkeypatch.setattr("analyzer.grading.sandbox.levels._probe", lambda box: [])
+    for asked in (None, "auto"):
+        assert choose_level(asked) is Level.STRICT
+    monkeypatch.setattr(strict, "start_runner", missing("no bwrap"))
+    assert choose_level("auto") is Level.LANDLOCK
+
+
+def test_rlimits_are_never_chosen_but_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strict, "start_runner", missing("bubblewrap is not installed"))
+    monkeypatch.setattr(landlock, "start_runner", missing("Landlock: Function not implemented"))
+    with pytest.raises(SandboxError, match=r"(?s)bubblewrap is not installed.*apt install.*Landlock.*5\.13"):
+        choose_level(None)
+    assert choose_level("rlimits") is Level.RLIMITS
+    assert "no sandbox" in Level.RLIMITS.warning
+    assert not Level.STRICT.warning
+
+
+def test_a_level_asked_for_is_not_replaced_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strict, "start_runner", missing("bubblewrap is not installed"))
+    with pytest.raises(SandboxError, match=r"strict.*not installed.*rollout-analyzer\[sandbox\]") as caught:
+        choose_level("strict")
+    assert caught.value.exit_code == 2
+
+
+def test_an_unknown_level_is_named_with_those_there_are() -> None:
+    with pytest.raises(SandboxError, match=r"'docker'.*auto, strict, landlock, rlimits"):
+        choose_level("docker")
+
+
+def test_a_level_that_leaks_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landlock, "start_runner", rlimits.start_runner)
+    with pytest.raises(SandboxError, match=r"a program in it can open a socket and start a process"):
+        choose_level("landlock")
+
+
+def test_bubblewrap_that_fails_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    bwrap = tmp_path / "bwrap"
+    bwrap.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
+    bwrap.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(SandboxError, match="No permissions to create new namespace"):
+        choose_level("strict")
+
+
+def test_a_thread_has_a_sandbox_of_its_own() -> None:
+    mine = sandbox_here(Level.STRICT)
+    assert sandbox_here(Level.STRICT) is mine
+    others: list[Sandbox] = []
+    thread = threading.Thread(target=lambda: others.append(sandbox_here(Level.STRICT)))
+    thread.start()
+    thread.join()
+    assert others != [mine]

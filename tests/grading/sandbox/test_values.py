@@ -1,0 +1,140 @@
+"""What may cross the border between a program and its judge."""
+
+from __future__ import annotations
+
+import collections
+import enum
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analyzer.grading.sandbox.inside.values import Uncrossable, equals, pack, unpack
+
+SCALARS = st.one_of(
+    *(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False)),
+    *(st.text(max_size=5), st.binary(max_size=5), st.complex_numbers()),
+)
+HASHABLE = SCALARS | st.lists(SCALARS, max_size=3).map(tuple) | st.frozensets(SCALARS, max_size=3)
+CONTAINERS = st.sets(HASHABLE, max_size=3) | st.dictionaries(HASHABLE, SCALARS, max_size=3)
+VALUES = st.lists(HASHABLE | CONTAINERS | st.lists(CONTAINERS, max_size=2), max_size=4)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+def across(value: Any) -> Any:
+    return unpack(json.loads(json.dumps(pack(value))))
+
+
+def same(value: Any, other: Any) -> bool:
+    """Equal, of equal types all the way down; nan equals nan."""
+    return type(value) is type(other) and (value == other or repr(value) == repr(other))
+
+
+@given(VALUES)
+def test_builtins_arrive_as_they_were(value: Any) -> None:
+    assert same(across(value), value)
+
+
+@given(JSON, JSON)
+def test_a_packed_value_equals_what_python_says_it_equals(value: Any, other: Any) -> None:
+    assert equals(json.loads(json.dumps(pack(value))), value)
+    assert equals(json.loads(json.dumps(pack(value))), other) == (value == other)
+
+
+class Fake:
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return 0
+
+
+class FakeInt(int):
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return 0
+
+
+class Color(enum.IntEnum):
+    RED = 3
+
+
+CONTAINED = {
+    "counter": (collections.Counter("aab"), {"a": 2, "b": 1}),
+    "defaultdict": (collections.defaultdict(list, {1: [2]}), {1: [2]}),
+    "namedtuple": (collections.namedtuple("P", "x y")(1, 2), (1, 2)),
+    "int_enum": (Color.RED, 3),
+    "numpy_float": (np.float64(0.5), 0.5),
+    "numpy_int": (np.int64(7), 7),
+    "numpy_bool": (np.bool_(True), True),
+    "int_that_lies": (FakeInt(7), 7),
+    "big_int": (10**5000, 10**5000),
+    "nested": ([({1: {2, 3}},)], [({1: {2, 3}},)]),
+}
+
+
+@pytest.mark.parametrize(("value", "arrived"), CONTAINED.values(), ids=CONTAINED)
+def test_a_relative_of_a_builtin_arrives_as_the_builtin_it_holds(value: Any, arrived: Any) -> None:
+    assert same(across(value), arrived)
+
+
+def deep(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Fake(), [Fake()], {1: Fake()}, (x for x in "ab"), len, int, collections.deque([1]), np.zeros(2), deep(200)],
+    ids=["object", "in_list", "in_dict", "generator", "function", "class", "deque", "array", "too_deep"],
+)
+def test_nothing_else_crosses(value: Any) -> None:
+    with pytest.raises(Uncrossable):
+        pack(value)
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [{}, [], ["x"], ["d", 1], ["i", "zz"], ["c", "1"], [1, 2], ["s", ["l"]], ["d", ["l"], 1], ["b", "xyz"]],
+    ids=json.dumps,
+)
+def test_a_forged_value_is_refused(packed: Any) -> None:
+    with pytest.raises(Uncrossable):
+        unpack(packed)
+
+
+EQUAL = {
+    "float_and_int": (["l", 2, 3.0], [2.0, 3], True),
+    "bool_and_int": (True, 1, True),
+    "text_and_number": ("1", 1, False),
+    "tuple_and_list": (["t", 1], [1], False),
+    "int_keys": (["d", 1, 2], {1: 2}, True),
+    "text_keys": (["d", "1", 2], {1: 2}, False),
+    "key_twice": (["d", 1, 2, 1, 2], {1: 2, 3: 4}, False),
+    "key_too_many": (["d", 1, 2, 3, 4], {1: 2}, False),
+    "odd_dict": (["d", 1, 2, 3], {1: 2}, False),
+    "unhashable_key": (["d", ["l"], 1], {1: 1}, False),
+    "nan": (["n", "nan"], float("nan"), False),
+    "infinity": (["n", "inf"], float("inf"), True),
+    "big_int": (["i", hex(10**4000)], 10**4000, True),
+    "set": (["s", 1], [1], False),
+    "forged": (["x", 1], [1], False),
+    "empty": ([], [], False),
+    "none": (None, None, True),
+}
+
+
+@pytest.mark.parametrize(("packed", "expected", "equal"), EQUAL.values(), ids=EQUAL)
+def test_equality_at_the_border(packed: Any, expected: Any, equal: bool) -> None:
+    assert equals(packed, expected) is equal
