@@ -1,0 +1,62 @@
+"""Kills and signals while the real command scores, on every backend: same bytes, exit codes, no process left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from analyzer.errors import EXIT_INTERRUPTED
+from tests.faults.conftest import Story
+from tests.faults.drivers import Driver, outputs
+from tests.test_executor import needs
+
+LOKY = pytest.param("loky")
+DASK = pytest.param("dask", marks=needs("distributed"))
+RAY = pytest.param("ray", marks=[needs("ray"), pytest.mark.ray])
+
+
+def in_mid_run(driver: Driver) -> Driver:
+    """The driver once some shards are committed and others are in flight."""
+    driver.wait_for(lambda: 5 <= driver.committed() and bool(driver.workers()))
+    return driver
+
+
+@pytest.mark.parametrize("backend", [LOKY, DASK, RAY])
+def test_f3_f20_a_worker_killed_in_mid_run_changes_no_byte(story: Story, tmp_path: Path, backend: str) -> None:
+    driver = in_mid_run(story.start(tmp_path, "--backend", backend))
+    assert driver.committed() < 40
+    os.kill(driver.workers()[0], signal.SIGKILL)
+    code, err = driver.end()
+    assert code == 0, err
+    assert outputs(tmp_path / "output") == story.expected
+    assert driver.leaves_nothing()
+
+
+@pytest.mark.parametrize("backend", [DASK, RAY])
+def test_f5_a_killed_driver_leaves_no_process(story: Story, tmp_path: Path, backend: str) -> None:
+    driver = in_mid_run(story.start(tmp_path, "--backend", backend))
+    driver.kill()
+    assert driver.leaves_nothing(), [Path(f"/proc/{pid}/cmdline").read_bytes()[:80] for pid in driver.processes()]
+
+
+@pytest.mark.parametrize(
+    ("backend", "number"),
+    [("loky", signal.SIGTERM), ("loky", signal.SIGINT), ("sequential", signal.SIGUSR1)]
+    + [pytest.param(*one.values, signal.SIGUSR1, marks=one.marks) for one in (DASK, RAY)],
+)
+def test_f6_a_signal_ends_the_run_with_75_in_5_seconds(
+    story: Story, tmp_path: Path, backend: str, number: signal.Signals
+) -> None:
+    driver = in_mid_run(story.start(tmp_path, "--backend", backend))
+    began = time.monotonic()
+    driver.process.send_signal(number)
+    code, err = driver.end()
+    assert (code, time.monotonic() - began < 5) == (EXIT_INTERRUPTED, True), err
+    assert f"stopped by {number.name}; run the same command again to go on" in err
+    assert "Traceback" not in err
+    assert driver.leaves_nothing()
+    assert not (tmp_path / "output").exists()
