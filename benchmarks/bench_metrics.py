@@ -1,6 +1,6 @@
 """Metrics and bucketing of 10 million rollouts of 600 thousand problems on one core: seconds and memory.
 
-    python benchmarks/bench_metrics.py [--rollouts N] [--problems N]
+    python benchmarks/bench_metrics.py [--rollouts N] [--problems N] [--json]
 
 Two inputs: "grouped", right or wrong, the rollouts of a problem together (the usual case), and "scattered", any number
 as reward, rows shuffled and 1 % unscored (the worst case). The memory is the peak of all of it above what the process
@@ -10,6 +10,7 @@ holds at the start, its input arrays among that.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import time
@@ -37,7 +38,7 @@ def scattered(rollouts: int, problems: int) -> Input:
     return codes, np.where(random.random(rollouts) < 0.01, np.nan, random.random(rollouts))
 
 
-def measure(shape: str, rollouts: int, problems: int) -> None:
+def measure(shape: str, rollouts: int, problems: int, as_json: bool) -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     codes, rewards = {"grouped": grouped, "scattered": scattered}[shape](rollouts, problems)
     strategies = {name: build(name) for name in names()}
@@ -52,10 +53,10 @@ def measure(shape: str, rollouts: int, problems: int) -> None:
         start = time.perf_counter()
         assign(strategy, metrics)
         took[name] = time.perf_counter() - start
+    peak = round(_peak_mb() - before)
     seconds = ", ".join(f"{name} {value:.2f} s" for name, value in took.items())
-    print(
-        f"{shape}, {rollouts:,} rollouts of {problems:,} problems: {seconds}; {_peak_mb() - before:.0f} MB", flush=True
-    )
+    said = f"{shape}, {rollouts:,} rollouts of {problems:,} problems: {seconds}; {peak} MB"
+    print(json.dumps({"shape": shape, "seconds": took, "peak_mb": peak}) if as_json else said, flush=True)
 
 
 def _resident_mb() -> float:
@@ -70,10 +71,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rollouts", type=int, default=10_000_000)
     parser.add_argument("--problems", type=int, default=600_000)
-    arguments = parser.parse_args()
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    given = parser.parse_args()
     for shape in ("grouped", "scattered"):
         # A process of its own each, so that the peak of one is not that of the other.
-        child = get_context("spawn").Process(target=measure, args=(shape, arguments.rollouts, arguments.problems))
+        child = get_context("spawn").Process(target=measure, args=(shape, given.rollouts, given.problems, given.json))
         child.start()
         child.join()
 

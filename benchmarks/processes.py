@@ -1,0 +1,92 @@
+"""Whole processes timed from outside, and the memory of all of a process's tree together."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import psutil
+
+POLL_SECONDS = 0.1
+
+
+class Run(NamedTuple):
+    """One process from start to end."""
+
+    seconds: float
+    stdout: str
+    peak_bytes: int  # PSS of the process and its descendants, the largest sum seen; 0 unless asked for
+
+
+def run(command: Sequence[str], memory: bool = False) -> Run:
+    """Run a command to its end. Raises RuntimeError with what it said where it fails."""
+    with tempfile.TemporaryFile("w+") as said:
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True)
+        watch = _Watch(process.pid) if memory else None
+        stdout, _ = process.communicate()
+        seconds = time.perf_counter() - start
+        peak = watch.end() if watch else 0
+        if process.returncode:
+            said.seek(0)
+            raise RuntimeError(f"{' '.join(command)}\nended with {process.returncode}:\n{said.read()}{stdout}")
+    return Run(seconds, stdout, peak)
+
+
+class _Watch(threading.Thread):
+    """Adds up the memory of a process and its descendants again and again."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self._process = psutil.Process(pid)
+        self._over = threading.Event()
+        self._peak = 0
+        self.start()
+
+    def run(self) -> None:
+        while not self._over.wait(POLL_SECONDS):
+            with contextlib.suppress(psutil.Error):
+                tree = [self._process, *self._process.children(recursive=True)]
+                self._peak = max(self._peak, sum(_pss(process.pid) for process in tree))
+
+    def end(self) -> int:
+        self._over.set()
+        self.join()
+        return self._peak
+
+
+def _pss(pid: int) -> int:
+    """Memory of a process, with what it shares divided among those it shares it with."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup") as file:
+            return next(int(line.split()[1]) << 10 for line in file if line.startswith("Pss:"))
+    except (OSError, StopIteration):  # it has ended meanwhile
+        return 0
+
+
+@contextlib.contextmanager
+def cores(number: int) -> Iterator[None]:
+    """Run what is started meanwhile on the first `number` of the cores that this process may use."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:number])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def has_module(python: str, module: str) -> bool:
+    """Whether an interpreter can import a module."""
+    return subprocess.run([python, "-c", f"import {module}"], capture_output=True, check=False).returncode == 0
+
+
+def say(text: str) -> None:
+    """Progress, on stderr."""
+    print(text, file=sys.stderr, flush=True)

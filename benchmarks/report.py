@@ -1,0 +1,74 @@
+"""The table of results, and the machine and the circumstances they were measured in."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import inputs
+import psutil
+from bench import Row, Settings
+
+LIBRARIES = ("pyarrow", "gigatoken", "transformers", "math-verify", "numpy")
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+
+
+def machine(cores: int) -> list[str]:
+    """What it was measured on, and how busy that was at the start."""
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
+    return [
+        f"{_processor()}, {cores} of {os.cpu_count()} cores used by both sides, "
+        f"{psutil.virtual_memory().total / 1e9:.0f} GB of memory",
+        f"{platform.system()} {platform.release().split('-')[0]}, Python {platform.python_version()}, {versions}",
+        f"load average at the start {os.getloadavg()[0]:.1f}" + (" (busy)" if os.getloadavg()[0] > 0.5 else ""),
+    ]
+
+
+def circumstances(settings: Settings) -> list[str]:
+    """How it was measured."""
+    found = ["real rollouts" if inputs.is_real() else "stand-ins made from the embedded sample, no real rollouts"]
+    if settings.quick:
+        found.append("--quick: smaller inputs than the bars are meant for")
+    found.append(f"rounds: {settings.repeats}; medians; start-up, measured on one problem, is taken off both sides")
+    return found
+
+
+def text(command: str, about: Iterable[str], rows: Sequence[Row]) -> str:
+    """All of it as Markdown."""
+    lines = ["| measure | measured | first bar | goal | reached | in detail |", "|---|---|---|---|---|---|"]
+    lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
+    return "\n".join([f"    {command}", "", *(f"- {line}" for line in about), "", *lines, ""])
+
+
+def line(row: Row) -> str:
+    """One result for the terminal."""
+    return "  " + "; ".join(cell for cell in _cells(row) if cell)
+
+
+def write(path: Path, results: str) -> None:
+    """Replace what stands between the markers of a file."""
+    before, _, rest = path.read_text().partition(BEGIN)
+    _, found, after = rest.partition(END)
+    if not found:
+        raise SystemExit(f"{path}: has no {BEGIN} ... {END} to put the results in")
+    path.write_text(f"{before}{BEGIN}\n{results}{END}{after}")
+
+
+def _cells(row: Row) -> list[str]:
+    bars = [_number(bar, row.unit) if bar is not None else "" for bar in (row.first_bar, row.goal)]
+    return [row.measure, _number(row.value, row.unit), *bars, row.reached(), row.detail]
+
+
+def _number(value: float, unit: str) -> str:
+    digits = 2 if abs(value) < 10 else 0
+    return f"{value:.{digits}f}{'x' if unit == 'x' else ' ' + unit}"
+
+
+def _processor() -> str:
+    for found in Path("/proc/cpuinfo").read_text().splitlines():
+        if found.startswith("model name"):
+            return found.partition(":")[2].strip()
+    return platform.machine()

@@ -1,0 +1,77 @@
+"""Measure the program beside its peers and print the table of ratios.
+
+    python benchmarks/run.py [--quick] [--only NAME ...] [--cores N] [--repeats N] [--verl_python PYTHON]
+                             [--folder FOLDER] [--write docs/performance.md]
+
+All is run on the same cores in one go. --quick takes smaller inputs and one round, and under three minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+
+import measures
+import processes
+import report
+import scaling
+from bench import Bench, Row, Settings
+
+MEASURES = {
+    "short": measures.short_rollouts,
+    "long": measures.long_rollouts,
+    "math": measures.numeric_maths,
+    "symbolic": measures.symbolic_maths,
+    "memory": scaling.memory,
+    "workers": scaling.workers,
+    "metrics": scaling.metrics,
+    "help": scaling.help_text,
+}
+
+
+def main() -> None:
+    given = arguments()
+    settings = Settings(given.quick, given.cores, given.repeats or (1 if given.quick else 3), python_with_verl(given))
+    rows: list[Row] = []
+    about = report.machine(given.cores)
+    with processes.cores(given.cores), tempfile.TemporaryDirectory(prefix="bench-", dir=given.folder) as folder:
+        bench = Bench(settings, Path(folder))
+        for name in given.only or MEASURES:
+            processes.say(f"measuring {name}")
+            for row in MEASURES[name](bench):
+                processes.say(report.line(row))
+                rows.append(row)
+    command = shlex.join(["python", *sys.argv])
+    text = report.text(command, [*about, *report.circumstances(settings)], rows)
+    print(text)
+    if given.write:
+        report.write(given.write, text)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="smaller inputs, one round")
+    parser.add_argument("--only", nargs="+", choices=MEASURES, help="some of the measures")
+    parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)), help="cores for both sides")
+    parser.add_argument("--repeats", type=int, help="rounds; 3 unless given, 1 with --quick")
+    parser.add_argument("--verl_python", help="an interpreter that can import verl; without, the loop does without")
+    parser.add_argument("--folder", type=Path, help="where inputs and outputs lie meanwhile (70 GB; --quick 12 GB)")
+    parser.add_argument("--write", type=Path, help="file whose part between the markers is replaced by the results")
+    return parser.parse_args()
+
+
+def python_with_verl(given: argparse.Namespace) -> str | None:
+    python = given.verl_python or sys.executable
+    if processes.has_module(python, "verl"):
+        return python
+    if given.verl_python:
+        sys.exit(f"{python} cannot import verl")
+    return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""The measures of size: memory and time as the text grows, workers, the metrics alone, and the time of --help."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import inputs
+import numpy as np
+import processes
+from bench import Bench, Row
+from processes import Run
+
+GB = 1e9
+
+
+def memory(bench: Bench) -> Iterator[Row]:
+    """The peak of all processes together at three sizes, and the slopes over them. Inputs are removed after."""
+    sizes, peaks, seconds = [], [], []
+    for size in (1, 4) if bench.settings.quick else (1, 4, 16):
+        free = shutil.disk_usage(bench.folder).free
+        if free < 3 * size * GB:
+            processes.say(f"{size} GB of text are left out: {free / GB:.0f} GB of disk are free")
+            continue
+        rollouts = bench.copies(inputs.LONG, text_bytes=int(size * GB))
+        run = bench.job(rollouts, memory=True)
+        rollouts.unlink()
+        sizes.append(size)
+        peaks.append(run.peak_bytes / GB)
+        seconds.append(run.seconds)
+        told = f"{run.seconds:.1f} s with the start"
+        yield Row(f"peak memory, all processes, {size} GB of text", peaks[-1], "GB", 2, 1, False, told)
+    if len(sizes) > 1:
+        growth = np.polyfit(sizes, peaks, 1)[0] * 1000
+        yield Row("memory added for each GB of text", growth, "MB", None, None, False, "fitted slope")
+        slope, start = np.polyfit(sizes, seconds, 1)
+        rates = ", ".join(f"{(s - start) / size:.2f} at {size} GB" for s, size in zip(seconds, sizes, strict=True))
+        yield Row("seconds for each GB of text", slope, "s", None, None, False, f"fitted slope; {rates}")
+
+
+def workers(bench: Bench) -> Iterator[Row]:
+    """Long rollouts on one core with one worker, and on two with two."""
+    if bench.settings.cores < 2:
+        return
+    rollouts = bench.copies(inputs.LONG, rows=bench.sized(50_000, 5_000))
+    sides = {}
+    for number in (1, 2):
+        side = bench.program(inputs.LONG, rollouts, n_jobs=number)
+        sides[f"{number} worker{'s'[: number - 1]}"] = side._replace(
+            run=_on(number, side.run), start=_on(number, side.start), key=f"{side.key} on {number}"
+        )
+    found = bench.rounds(sides)
+    told = found.told(*sides)
+    yield Row("long rollouts, from 1 to 2 workers", found.ratio("2 workers", "1 worker"), "x", 1.7, 1.9, True, told)
+
+
+def _on(number: int, run: Callable[[], Run]) -> Callable[[], Run]:
+    def pinned() -> Run:
+        with processes.cores(number):
+            return run()
+
+    return pinned
+
+
+def metrics(bench: Bench) -> Iterator[Row]:
+    """Metrics and the slowest strategy for 10 million rollouts of 600 thousand problems, on one core."""
+    rollouts, problems = bench.sized(10_000_000, 1_000_000), bench.sized(600_000, 60_000)
+    script = Path(__file__).parent / "bench_metrics.py"
+    command = [sys.executable, str(script), "--json", "--rollouts", str(rollouts), "--problems", str(problems)]
+    for line in processes.run(command).stdout.splitlines():
+        said = json.loads(line)
+        took = dict(said["seconds"])
+        first = took.pop("metrics")
+        slowest = max(took, key=took.__getitem__)
+        yield Row(
+            f"metrics + bucketing, {rollouts:,} rollouts of {problems:,} problems, {said['shape']}",
+            first + took[slowest],
+            "s",
+            10,
+            3,
+            False,
+            f"metrics {first:.2f} s, the slowest strategy ({slowest}) {took[slowest]:.2f} s, {said['peak_mb']} MB",
+        )
+
+
+def help_text(bench: Bench) -> Iterator[Row]:
+    """How long --help takes."""
+    command = [sys.executable, "-m", "analyzer", "--help"]
+    seconds = [processes.run(command).seconds for _ in range(bench.sized(11, 5))]
+    yield Row("--help", statistics.median(seconds), "s", 0.4, 0.2, False, f"median of {len(seconds)}")
