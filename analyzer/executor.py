@@ -81,6 +81,7 @@ def _round(work: Work, todo: Sequence[int], cluster: Cluster, at_once: int, atte
     """Give out `todo` once; returns the error of a lost worker, raises any other."""
     call = _Call([Task(_attempt, (work.score, work.job_path, shard, attempts)) for shard in todo], cluster, at_once)
     waiting = set(todo)
+    error: BaseException | None = None
     try:
         call.start()
         while call.is_alive() and (error := cluster.trouble()) is None:

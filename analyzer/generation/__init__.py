@@ -8,7 +8,22 @@ From Python::
     path = generate(GenerationSettings(data_path="train.parquet", output_path="rollouts.parquet", use_vllm=True))
 """
 
-from analyzer.generation.pipeline import Generated, generate, run
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from analyzer.generation.settings import GenerationSettings
 
+if TYPE_CHECKING:
+    from analyzer.generation.pipeline import Generated, generate, run
+
 __all__ = ["Generated", "GenerationSettings", "generate", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """What needs numpy is imported when it is asked for, so that --help stays fast."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from analyzer.generation import pipeline
+
+    return getattr(pipeline, name)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from analyzer.config import parse
 from analyzer.errors import EXIT_OK, EXIT_UNSCORED, AnalyzerError
-from analyzer.generation import Generated, GenerationSettings, run
+from analyzer.generation.settings import GenerationSettings
+
+if TYPE_CHECKING:
+    from analyzer.generation import Generated
 
 _PROGRAM = "generate_rollouts"
 _DESCRIPTION = "Sample rollouts for the prompts of training data. Run it again to go on where it stopped."
@@ -22,6 +26,8 @@ def generate_rollouts(argv: Sequence[str] | None = None) -> int:
 
             print(preview(settings))
             return EXIT_OK
+        from analyzer.generation import run
+
         return _report(run(settings))
     except AnalyzerError as error:
         print(f"error: {error}", file=sys.stderr)

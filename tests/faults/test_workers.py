@@ -21,7 +21,7 @@ RAY = pytest.param("ray", marks=[needs("ray"), pytest.mark.ray])
 
 def in_mid_run(driver: Driver) -> Driver:
     """The driver once some shards are committed and others are in flight."""
-    driver.wait_for(lambda: 5 <= driver.committed() and bool(driver.workers()))
+    driver.wait_for(lambda: driver.committed() >= 5 and bool(driver.workers()))
     return driver
 
 
