@@ -12,11 +12,13 @@ from analyzer.config import AnalysisSettings, parse
 from analyzer.errors import EXIT_BUG, EXIT_OK, EXIT_UNSCORED, AnalyzerError
 
 if TYPE_CHECKING:
+    from analyzer.generation import GenerationSettings
     from analyzer.result import Result
 
 Settings = TypeVar("Settings")
 
 DESCRIPTION = "Score rollouts, measure how hard each problem is for this policy, and put problems into buckets."
+GENERATE_DESCRIPTION = "Sample rollouts for the prompts of training data. Run it again to go on where it stopped."
 FILTER_DESCRIPTION = "Generate rollouts for training data and analyse them: difficulty of each problem in one command."
 
 
@@ -28,6 +30,35 @@ def analyze_rollouts(argv: Sequence[str] | None = None) -> int:
 
         return run(lambda: cache_command.main(argv[1:]))
     return run(lambda: _analyze(parse(AnalysisSettings, argv, "analyze_rollouts", DESCRIPTION)))
+
+
+def generate_rollouts(argv: Sequence[str] | None = None) -> int:
+    """The command generate_rollouts; returns its exit code."""
+    from analyzer.generation.settings import GenerationSettings
+
+    argv = sys.argv[1:] if argv is None else argv
+    return run(lambda: _generate(parse(GenerationSettings, argv, "generate_rollouts", GENERATE_DESCRIPTION)))
+
+
+def _generate(settings: GenerationSettings) -> int:
+    if settings.dry_run:
+        from analyzer.generation.preview import preview
+
+        print(preview(settings))
+        return EXIT_OK
+    from analyzer import generation
+
+    done = generation.run(settings)
+    print(f"Prompts: {done.prompts}\nRollouts: {done.rollouts} ({done.asked} generated now)\nModel: {done.model}")
+    print(f"Written: {done.path}")
+    if not done.failed:
+        return EXIT_OK
+    print(
+        f"error: {done.failed} prompts lack rollouts, {done.failures} lists them ({done.first_failure}); "
+        "the same command tries them again",
+        file=sys.stderr,
+    )
+    return EXIT_UNSCORED
 
 
 def filter_difficulty(argv: Sequence[str] | None = None) -> int:

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from analyzer.cli import generate_rollouts
 from analyzer.errors import OutputError, StorageError
 from analyzer.generation import generate, pipeline, run, writer
-from analyzer.generation.cli import generate_rollouts
 from tests.generation.conftest import Settings
 from tests.generation.stub import always, running
 

@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from analyzer.cli import generate_rollouts
 from analyzer.generation import GenerationSettings, run
-from analyzer.generation.cli import generate_rollouts
 
 pytestmark = [
     pytest.mark.server,
