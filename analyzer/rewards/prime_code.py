@@ -88,7 +88,7 @@ class PrimeCode(CodeReward):
         if cases[0].assertion:
             raise no_known_program()
         if function is None:
-            known = {case.given.replace("\r\n", "\n").replace("\r", "\n"): case.expected for case in cases}
+            known = {case.given: case.expected for case in cases}
             return f"```python\nprint({known!r}[sys.stdin.read()])\n```"
         known = {json.dumps(case.given): case.expected for case in cases}
         return f"```python\ndef {function}(*args):\n    return {known!r}[json.dumps(list(args))]\n```"

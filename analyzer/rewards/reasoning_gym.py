@@ -18,6 +18,7 @@ import importlib.util
 import json
 import re
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -141,7 +142,9 @@ def _judge(name: str) -> Judge:
 
 @functools.cache
 def _package() -> Any:
-    import reasoning_gym
+    with warnings.catch_warnings():  # of its dependencies, when they are compiled
+        warnings.simplefilter("ignore")
+        import reasoning_gym
 
     _disarm()
     return reasoning_gym

@@ -101,6 +101,7 @@ def _script(job: Job, dialog: socket.socket) -> None:
 
 def _functions(job: Job, dialog: socket.socket) -> None:
     namespace = _execute(job, "solution", dialog)
+    own = {name: value for name, value in namespace.items() if value is not PRELUDES[job["prelude"]].get(name)}
     frames.send(dialog, frames.LOADED, None)
     while True:
         tag, body = frames.receive(dialog, frames.LONG)
@@ -110,7 +111,7 @@ def _functions(job: Job, dialog: socket.socket) -> None:
         args = [unpack(value) for value in call["args"]]
         kwargs = {name: unpack(value) for name, value in call["kwargs"].items()}
         try:
-            value = _find(namespace, call["name"])(*args, **kwargs)
+            value = _find(own, call["name"])(*args, **kwargs)
             frames.send(dialog, frames.VALUE, pack(value))
         except frames.FrameError:
             return
@@ -121,7 +122,10 @@ def _functions(job: Job, dialog: socket.socket) -> None:
 
 
 def _find(namespace: dict[str, Any], name: str) -> Callable[..., Any]:
-    """A function of that name, or the method of a class Solution (LeetCode's form). Raises NameError."""
+    """A function of that name, or the method of a class Solution (LeetCode's form). Raises NameError.
+
+    `namespace`: what the program itself has defined; the prelude's operator.add is nobody's answer.
+    """
     if "Solution" in namespace and name not in namespace:
         namespace = {name: getattr(namespace["Solution"](), name)}
     if name not in namespace:

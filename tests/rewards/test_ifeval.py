@@ -1,0 +1,180 @@
+"""IFEval: instructions followed, by the official checks, offline and the same way every time."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from analyzer.errors import RewardError
+from analyzer.rewards import default_route, ifeval
+from analyzer.rewards.ifeval import IFEval, loose_variants
+from analyzer.schema import GoldError, Problem, Score, Unscored
+
+pytest.importorskip("if_verifiable", reason="needs the extra ifeval")
+
+EXPLAINED = {
+    (1122, "Qwen__Qwen2.5-32B-Instruct-GPTQ-Int4"): "at least 4 of #: the official code draws a random letter instead",
+    (1645, "claude-3-haiku-20240307"): "six words in capitals: the language found is Somali in 19 of 20 draws",
+    (3456, "claude-3-haiku-20240307"): "a list of names in capitals: likewise",
+    (
+        3089,
+        "gpt-4o-mini-2024-07-18",
+    ): "42 sentences, at least 40 and less than 61 asked for; the authors count otherwise",
+    (3429, "gpt-4o-mini-2024-07-18"): "106 sentences, at least 100 asked for; likewise",
+    (3534, "gpt-4o-mini-2024-07-18"): "31 sentences, less than 31 asked for; likewise",
+}
+"""Rows of ../shared/data/ifeval.parquet whose reward is not their label."""
+
+
+@pytest.fixture(scope="module")
+def reward() -> IFEval:
+    reward = IFEval()
+    reward.load()
+    return reward
+
+
+def gold(*instructions: tuple[str, dict[str, Any]]) -> str:
+    names, kwargs = zip(*instructions, strict=True)
+    return json.dumps({"instruction_id_list": names, "kwargs": kwargs})
+
+
+def score(reward: IFEval, ground_truth: Any, response: str) -> Score:
+    return reward.score(Problem("google/IFEval", ground_truth), [response])[0]
+
+
+NO_COMMA = ("punctuation:no_comma", {})
+THREE_WORDS = ("length_constraints:number_words", {"relation": "at least", "num_words": 3})
+CASES: dict[str, tuple[str, str, float, float, float, float]] = {
+    # ground truth, response, reward, loose, instructions_strict, instructions_loose
+    "all_followed": (gold(NO_COMMA, THREE_WORDS), "one two three", 1, 1, 1, 1),
+    "one_of_two": (gold(NO_COMMA, THREE_WORDS), "one, two three", 0, 0, 0.5, 0.5),
+    "none": (gold(NO_COMMA, THREE_WORDS), "one, two", 0, 0, 0, 0),
+    "loose_first_line": (gold(NO_COMMA), "Sure, here it is:\none two", 0, 1, 0, 1),
+    "loose_last_line": (gold(NO_COMMA), "one two\nHope that helps, friend", 0, 1, 0, 1),
+    "loose_asterisks": (gold(("startend:quotation", {})), '*"quoted"*', 0, 1, 0, 1),
+    "empty": (gold(NO_COMMA), "", 0, 0, 0, 0),
+    "blank": (gold(NO_COMMA), " \n ", 0, 0, 0, 0),
+    "null_arguments": (gold(("punctuation:no_comma", {"num_words": None})), "one", 1, 1, 1, 1),
+    "sentences": (
+        gold(("length_constraints:number_sentences", {"relation": "less than", "num_sentences": 3})),
+        "Dr. Smith of the U.S. went home. He was tired.",
+        *(1, 1, 1, 1),
+    ),
+    "capital_words": (
+        gold(("change_case:capital_word_frequency", {"capital_relation": "at least", "capital_frequency": 2})),
+        "This IS a TEST. And it ends.",
+        *(1, 1, 1, 1),
+    ),
+    "language": (
+        gold(("language:response_language", {"language": "de"})),
+        "Das ist ein schöner Tag im Mai.",
+        1,
+        1,
+        1,
+        1,
+    ),
+    "sign_counted_as_it_is": (
+        gold(("keywords:letter_frequency", {"letter": "#", "let_relation": "at least", "let_frequency": 2})),
+        "#one #two",
+        *(1, 1, 1, 1),
+    ),
+    "ifbench": (gold(("count:numbers", {"N": 2})), "From 3 to 7.", 1, 1, 1, 1),
+    "ifbench_word_tokens": (gold(("format:title_case", {})), "The Cat Sat.", 1, 1, 1, 1),
+}
+
+
+@pytest.mark.parametrize("row", CASES.values(), ids=CASES)
+def test_a_case_earns_its_reward(reward: IFEval, row: tuple[str, str, float, float, float, float]) -> None:
+    ground_truth, response, strict, loose, share, loose_share = row
+    found = score(reward, ground_truth, response)
+    assert found.reward == strict
+    assert found.extra == {"loose": loose, "instructions_strict": share, "instructions_loose": loose_share}
+
+
+@pytest.mark.parametrize("data_source", ["google/IFEval", "ifeval"])
+def test_ifeval_comes_here(data_source: str) -> None:
+    assert default_route(data_source) == "ifeval"
+
+
+def test_a_ground_truth_may_be_a_struct(reward: IFEval) -> None:
+    assert score(reward, json.loads(gold(NO_COMMA)), "none").reward == 1.0
+
+
+@pytest.mark.parametrize(
+    "ground_truth",
+    [
+        *(None, "x", "[]", {}, {"instruction_id_list": []}),
+        {"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}, {}]},
+        {"instruction_id_list": ["punctuation:no_such"], "kwargs": [{}]},
+        {"instruction_id_list": ["length_constraints:number_words"], "kwargs": [{"relation": "roughly"}]},
+        {"instruction_id_list": ["length_constraints:number_words"], "kwargs": [{"no_such_argument": 1}]},
+    ],
+    ids=["none", "no_json", "list", "empty", "no_instruction", "lengths", "unknown", "bad_relation", "bad_argument"],
+)
+def test_a_ground_truth_that_cannot_be_checked_is_a_gold_error(reward: IFEval, ground_truth: Any) -> None:
+    with pytest.raises(GoldError):
+        score(reward, ground_truth, "text")
+
+
+def test_instructions_that_need_absent_data_leave_the_rollout_unscored(
+    reward: IFEval, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NeedsData:
+        def check_following(self, text: str) -> bool:
+            raise LookupError("Resource stopwords not found.\n Please use the NLTK Downloader")
+
+    monkeypatch.setattr(ifeval, "_checker", lambda instruction: NeedsData())
+    with pytest.raises(Unscored, match="data of NLTK is missing"):
+        score(reward, gold(NO_COMMA), "text")
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(RewardError, match=r"pip install 'rollout-analyzer\[ifeval\]'"):
+        IFEval()
+
+
+def test_nothing_is_downloaded() -> None:
+    code = (
+        "import socket\n"
+        "def refuse(*_, **__): raise SystemExit('a connection was tried')\n"
+        "socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse\n"
+        "from analyzer.rewards.ifeval import IFEval\n"
+        "from analyzer.schema import Problem\n"
+        "gold = {'instruction_id_list': ['length_constraints:number_sentences', 'count:numbers'],"
+        " 'kwargs': [{'relation': 'at least', 'num_sentences': 1}, {'N': 1}]}\n"
+        "print(IFEval().score(Problem('x', gold), ['One 1.'])[0].reward)\n"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert finished.stdout == "1.0\n", finished.stderr
+    assert socket.socket.connect  # of this process
+
+
+def test_languages_are_detected_the_same_way_every_time(reward: IFEval) -> None:
+    ground_truth = gold(("change_case:english_capital", {}))
+    response = "SHELDON: CLEVER, ANALYTICAL, SCIENTIST, QUIRKY, UNIQUE."
+    assert len({score(reward, ground_truth, response).reward for _ in range(20)}) == 1
+
+
+def test_the_loose_check_tries_each_variant_once() -> None:
+    assert loose_variants("a") == [""]
+    assert loose_variants("*a*\nb\nc") == ["b\nc", "*a*\nb", "b", "a\nb\nc", "a\nb"]
+
+
+def test_real_responses_get_their_official_label(reward: IFEval, shared: Callable[[str], Path]) -> None:
+    rows = pq.read_table(shared("data/ifeval.parquet")).to_pylist()
+    different = set()
+    for row in rows:
+        found = score(reward, row["original_reward_model"]["ground_truth"], row["response"])
+        if found.reward != row["label"]:
+            different.add((row["data_idx"], row["model"]))
+    assert different == set(EXPLAINED)
+    assert len(different) < 0.005 * len(rows)
