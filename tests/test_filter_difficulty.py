@@ -1,0 +1,157 @@
+"""filter_difficulty: one command from training data to the difficulty of each problem."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analyzer.cli import filter_difficulty
+from tests.generation.stub import always, running
+
+ROOT = Path(__file__).resolve().parent.parent
+TOKENIZER = ROOT / "examples" / "sample" / "tokenizer"
+
+Command = Callable[..., list[str]]
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Path:
+    """Ten problems in verl's format; the stub answers every one of them wrongly, "... -> number"."""
+    rows = [
+        {
+            "data_source": "openai/gsm8k",
+            "prompt": [{"role": "user", "content": f"What is {n} + 1?"}],
+            "reward_model": {"style": "rule", "ground_truth": str(n + 1)},
+            "extra_info": {"index": n},
+        }
+        for n in range(10)
+    ]
+    path = tmp_path / "train.parquet"
+    pd.DataFrame(rows).to_parquet(path)
+    return path
+
+
+@pytest.fixture
+def command(tmp_path: Path, training: Path) -> Command:
+    """The arguments of the command against a server, and more."""
+
+    def arguments(url: str, *more: str) -> list[str]:
+        needed = ["--use_vllm", "--vllm_url", url, "--model_path", str(TOKENIZER), "--data_path", str(training)]
+        needed += ["--output_dir", str(tmp_path / "out"), "--num_samples", "5", "--cache_dir", str(tmp_path / "cache")]
+        return [*needed, "--n_jobs", "1", *more]
+
+    return arguments
+
+
+def test_it_goes_from_training_data_to_the_difficulty_of_each_problem(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running() as server:
+        assert filter_difficulty(command(server.url, "--bucketing_strategy", "pass_rate")) == 0
+    assert "Total rollouts: 50" in capsys.readouterr().out
+    out = tmp_path / "out"
+    assert len(pd.read_parquet(out / "rollouts.parquet")) == 50
+    assert len(pd.read_parquet(out / "rollouts_very_hard.parquet")) == 50
+    table = pd.read_parquet(out / "difficulty.parquet")
+    assert list(table["data_idx"]) == list(range(10))
+    assert set(table["bucket"]) == {"very_hard"}
+    assert table["reward_model"][3] == {"style": "rule", "ground_truth": "4"}
+    assert table["prompt"][3][0]["content"] == "What is 3 + 1?"
+    assert (table["num_samples"] == 5).all()
+
+
+def test_another_strategy_generates_nothing_and_scores_nothing(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running() as server:
+        assert filter_difficulty(command(server.url, "--bucketing_strategy", "pass_rate")) == 0
+    more = ["--bucketing_strategy", "percentile"]
+    assert filter_difficulty(command("http://127.0.0.1:9/v1", *more)) == 2  # other outputs are there
+    assert filter_difficulty(command("http://127.0.0.1:9/v1", *more, "--overwrite")) == 0
+    errors = capsys.readouterr().err
+    assert "50 rollouts, 0 generated now" in errors
+    assert "nothing is scored again" in errors
+    assert not (tmp_path / "out" / "rollouts_very_hard.parquet").exists()
+    assert set(pd.read_parquet(tmp_path / "out" / "difficulty.parquet")["bucket"]) == {"medium-hard"}
+
+
+def test_prompts_that_failed_are_told_and_the_rest_is_analysed(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running(lambda number, body: "400" if "3 + 1" in body["messages"][0]["content"] else "ok") as server:
+        assert filter_difficulty(command(server.url)) == 3
+    shown = capsys.readouterr()
+    assert "Total problems: 9" in shown.out
+    assert "1 prompts lack rollouts" in shown.err
+
+
+def test_a_server_that_never_answers_is_one_line_and_no_output(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running(always("401")) as server:
+        assert filter_difficulty(command(server.url)) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("error:") == 1
+    assert not (tmp_path / "out" / "summary.json").exists()
+
+
+def test_rollouts_that_have_rewards_are_taken_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rollouts = tmp_path / "scored.parquet"
+    rows = [
+        {"prompt": "p", "response": "r", "data_idx": n, "sample_idx": s, "reward": float(s < n), "original_level": n}
+        for n in range(4)
+        for s in range(3)
+    ]
+    pd.DataFrame(rows).to_parquet(rollouts)
+    out = tmp_path / "out"
+    given = ["--rollouts", str(rollouts), "--model_path", str(TOKENIZER), "--output_dir", str(out), "--n_jobs", "1"]
+    given += ["--cache_dir", str(tmp_path / "cache"), "--bucketing_strategy", "pass_rate"]
+    assert filter_difficulty(given) == 0
+    table = pd.read_parquet(out / "difficulty.parquet")
+    assert list(table["pass_rate"]) == [0.0, 1 / 3, 2 / 3, 1.0]
+    assert list(table["bucket"]) == ["very_hard", "medium", "easy", "very_easy"]
+    assert list(table["level"]) == [0, 1, 2, 3]
+    assert json.loads((out / "summary.json").read_text())["settings"]["rewards_from_input"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--model_path", "m", "--output_dir", "o"], "--data_path is required"),
+        (["--output_dir", "o"], "--model_path is required"),
+        (["--model_path", "m", "--output_dir", "o", "--rollouts", "r", "--data_path", "d"], "give one"),
+        (["--num_smples", "3"], "did you mean 'num_samples'"),
+        (["--part", "1/2"], "'part'"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert filter_difficulty(argv) == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert errors.count("\n") == 1
+
+
+def test_killed_while_it_generates_it_goes_on(command: Command, tmp_path: Path) -> None:
+    script = [sys.executable, str(ROOT / "scripts" / "filter_difficulty.py")]
+    with running(delay=0.05) as server:
+        arguments = command(server.url, "--max_concurrent", "1")
+        with subprocess.Popen([*script, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            while len(server.stub.bodies) < 4:
+                time.sleep(0.01)
+            process.send_signal(signal.SIGKILL)
+        asked = len(server.stub.bodies)
+        done = subprocess.run([*script, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert len(server.stub.bodies) <= asked + 8
+    table = pd.read_parquet(tmp_path / "out" / "rollouts_with_rewards.parquet")
+    assert sorted(zip(table["data_idx"], table["sample_idx"], strict=True)) == [
+        (n, s) for n in range(10) for s in range(5)
+    ]
