@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -9,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from analyzer.config import AnalysisSettings, parse
-from analyzer.errors import EXIT_BUG, EXIT_OK, EXIT_UNSCORED, AnalyzerError
+from analyzer.errors import EXIT_BUG, EXIT_OK, EXIT_UNSCORED, AnalyzerError, printable
 
 if TYPE_CHECKING:
     from analyzer.generation import GenerationSettings
@@ -102,9 +103,10 @@ def _analyze(settings: AnalysisSettings) -> int:
 
 def _shown(result: Result) -> int:
     """Print the summary; returns the exit code."""
-    from analyzer.stages.summary import block
+    from analyzer.stages.summary import block, remarks
 
-    print(block(result.summary), end="")
+    print(block(result.summary), end="", flush=True)
+    print(remarks(result.summary), end="", file=sys.stderr)
     if result.exit_code != EXIT_OK:
         print(
             f"error: {result.unscored_share:.2%} of the rollouts have no reward, more than --max_unscored "
@@ -116,12 +118,15 @@ def _shown(result: Result) -> int:
 
 def run(command: Callable[[], int]) -> int:
     """Call a command; an error becomes one line on stderr and its exit code, a bug a traceback and exit 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal or file that cannot show a character must not end the run
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = command()
         sys.stdout.flush()
         return code
     except AnalyzerError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # the reader of our output has gone, `| head` for instance
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -156,7 +156,7 @@ def _settings(cls: type[Settings], parsed: Callable[[], Any]) -> Settings:
             raise ConfigError(f"--{field.name} is required: {field.metadata['help']}")
         least, most = field.metadata.get("range", (-math.inf, math.inf))
         if isinstance(value, int | float) and not least <= value <= most:
-            bounds = f"{least:g} or more" if most == math.inf else f"from {least:g} to {most:g}"
+            bounds = f"{least} or more" if most == math.inf else f"from {least} to {most}"
             raise ConfigError(f"--{field.name} {value}: must be {bounds}")
     return cls(**{name: getattr(said, name) for name in names})
 

@@ -230,11 +230,21 @@ class Reader:
                 columns=self.columns,
                 use_threads=self.threads,
             ):
+                if self.columns is not None:  # their text will be looked at; what is only copied need not be UTF-8
+                    batch.validate(full=True)
                 yield row, batch
                 row += batch.num_rows
         except (pa.ArrowException, OSError) as error:
             where = f"{block.path}: row group {block.groups.start}"
             raise InputError(f"{where} is damaged ({_first_line(error)})") from None
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether an arrow type holds strings, plain or dictionary-encoded."""
+    import pyarrow as pa
+
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(value) or pa.types.is_large_string(value))
 
 
 def batch_rows(block: Block) -> int:
@@ -247,6 +257,6 @@ def locate(files: Sequence[InputFile], row: int) -> str:
     ends = list(accumulate(file.rows for file in files))
     index = bisect.bisect_right(ends, row)
     file, at = files[index], row - (ends[index - 1] if index else 0)
-    if file.name != file.path:
+    if file.name.endswith(storage.JSONL_SUFFIXES):
         return f"{file.name}, line {jsonl.line_of(file.name, at)}"
     return f"{file.name}, row {at} (counted from 0)"

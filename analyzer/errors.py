@@ -25,6 +25,11 @@ EXIT_STORAGE = 74
 EXIT_INTERRUPTED = 75
 
 
+def printable(text: str) -> str:
+    """Text on one line and without control characters, so that text of a model or a file cannot steer a terminal."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text.replace("\n", " "))
+
+
 class AnalyzerError(Exception):
     """The root of all errors raised on purpose; `exit_code` is what the process ends with."""
 

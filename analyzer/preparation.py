@@ -176,9 +176,11 @@ def library_versions(used: Sequence[BaseReward] | Any) -> dict[str, str]:
 
 @functools.cache
 def scoring_code_digest() -> str:
-    """sha256 of the code that makes rewards, so that a cache never outlives a change of it."""
+    """sha256 of the code that makes rewards and counts, so that a cache never outlives a change of it."""
     package = Path(__file__).parent
-    files = sorted([*package.glob("rewards/**/*.py"), *package.glob("grading/**/*.py"), package / "scoring.py"])
+    single = ("scoring", "problems", "tokens", "jsonl", "windows", "stages/score")
+    files = [*package.glob("rewards/**/*.py"), *package.glob("grading/**/*.py")]
+    files = sorted([*files, *(package / f"{name}.py" for name in single)])
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")

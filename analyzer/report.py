@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -73,12 +74,13 @@ def summarise(settings: AnalysisSettings, opened: Input, prepared: Prepared, fin
     overall = metrics.overall_metrics(measured)
     statuses = summary.status_counts(merged.statuses)
     sources = {
-        name: summary.SourceReport(str(prepared.rewards[name]), prepared.rewards[name].expects, seen)
+        name: summary.SourceReport(_name_of(prepared.rewards[name]), prepared.rewards[name].expects, seen)
         for name, seen in merged.sources.items()
     }
     truncated = summary.truncated_share(opened.dataset, prepared.numbering.kept_ranges(), merged.tokens)
     warnings = [
         *sandbox_warnings(prepared),
+        *summary.input_warnings(opened.replaced, _unused(settings) if prepared.keep_rewards else None),
         *summary.unscored_warnings(statuses, sources),
         *audit.warnings({name: source.reward for name, source in sources.items()}, *audited),
         *summary.low_warnings(sources, overall.mean_pass_rate, opened.dataset.files),
@@ -112,6 +114,7 @@ def summarise(settings: AnalysisSettings, opened: Input, prepared: Prepared, fin
         "truncated": None if truncated is None else round(truncated, 6),
         "settings": {
             "reward_fn_key": settings.reward_fn_key,
+            "data_source": settings.data_source,
             "limit": settings.limit,
             "seed": settings.seed,
             "max_unscored": settings.max_unscored,
@@ -123,6 +126,15 @@ def summarise(settings: AnalysisSettings, opened: Input, prepared: Prepared, fin
         "versions": {"rollout-analyzer": prepared.parts["analyzer"], **prepared.parts["libraries"]},
         "warnings": warnings,
     }
+
+
+def _name_of(reward: BaseReward) -> str:
+    """As the user gave it, without the folder of a file: where it lies is no part of the results."""
+    return os.path.basename(str(reward))
+
+
+def _unused(settings: AnalysisSettings) -> str | None:
+    return f"--reward_fn {settings.reward_fn}" if settings.reward_fn else None
 
 
 def sandbox_warnings(prepared: Prepared) -> list[str]:

@@ -17,7 +17,8 @@ from typing import IO, Any
 from analyzer import temporaries
 from analyzer.errors import InputError, OutputError, StorageError
 
-INPUT_SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst")
+JSONL_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+INPUT_SUFFIXES = (".parquet", *JSONL_SUFFIXES)
 _DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG})
 
 

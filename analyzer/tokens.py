@@ -83,12 +83,16 @@ def load(model_path: str, trust_remote_code: bool) -> Any:
                 model_path, trust_remote_code=trust_remote_code, local_files_only=offline
             )
         except Exception as error:  # noqa: BLE001  # transformers raises whatever the files make it raise
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(" :")
     if is_folder:
         advice = "the folder must hold tokenizer.json, or what its tokenizer class needs"
         if "trust_remote_code" in reason:
             advice = "it is code of its own: pass --trust_remote_code if you trust it"
         raise TokenizerError(f"--model_path {model_path}: the tokenizer cannot be loaded; {advice} ({reason})")
+    if os.path.exists(model_path):
+        raise TokenizerError(f"--model_path {model_path}: is a file; give the folder that holds tokenizer.json")
+    if model_path.startswith(("/", ".", "~")):
+        raise TokenizerError(f"--model_path {model_path}: no such folder; give the one that holds tokenizer.json")
     where = "the hub has none of that name" if len(attempts) > 1 else "this machine is offline and has none cached"
     raise TokenizerError(
         f"--model_path {model_path}: no such folder, and as a hub name {where}; "
@@ -123,6 +127,8 @@ def prepare(model_path: str, trust_remote_code: bool, folder: str, sample: Seque
     if backend is None:
         digest = _digest(TRANSFORMERS, model_path, repr(sorted(tokenizer.get_vocab().items())), repr(specials))
         return TokenizerSpec(TRANSFORMERS, os.path.abspath(model_path), specials, digest, trust_remote_code)
+    backend.no_truncation()  # a count is that of the whole response, whatever the file says
+    backend.no_padding()
     text: str = backend.to_str()
     digest = _digest(text, repr(specials))
     path = Path(folder) / f"{digest[:16]}.tokenizer.json"

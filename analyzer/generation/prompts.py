@@ -60,14 +60,13 @@ def open_data(spec: str, prompt_key: str, limit: int | None, cache_dir: str) -> 
 
 
 def _check_prompt_column(schema: pa.Schema, key: str, spec: str) -> None:
-
     if key not in schema.names:
         raise InputError(
             f"{spec}: there is no column {key!r}; the columns are: {', '.join(schema.names)}; "
             "name the one with the prompts with --prompt_key"
         )
     kind = schema.field(key).type
-    if not (read.is_text(kind) or _is_chat_type(kind)):
+    if not (dataset.is_text(kind) or _is_chat_type(kind)):
         raise InputError(f"{spec}: the column {key!r} must be text or a list of {{role, content}}, it is {kind}")
 
 

@@ -54,6 +54,9 @@ class BaseReward(ABC):
         reward.options = options
         return reward
 
+    def __init__(self) -> None:  # noqa: B027 - takes no options, which is what it is for
+        """No options, unless a subclass takes some: one that is not known is a TypeError, never passed over."""
+
     def __str__(self) -> str:
         return self.name
 

@@ -49,10 +49,10 @@ def open_files(spec: str, cache_dir: str) -> Input:
     """
     paths = storage.find_inputs(spec)
     identity = tuple(identify(path) for path in paths)
-    kinds = {path.endswith(".parquet") or not path.endswith(storage.INPUT_SUFFIXES) for path in paths}
+    kinds = {path.endswith(storage.JSONL_SUFFIXES) for path in paths}
     if len(kinds) > 1:
         raise InputError(f"{spec}: holds both parquet and jsonl files; give a glob that matches one kind")
-    parquet = list(paths) if kinds == {True} else _converted(paths, identity, cache_dir)
+    parquet = list(paths) if kinds == {False} else _converted(paths, identity, cache_dir)
     dataset.close_files()
     opened, replaced = _open_parquet(parquet, paths)
     twice = sorted({name for name in opened.schema.names if opened.schema.names.count(name) > 1})
@@ -119,16 +119,16 @@ def _check_columns(schema: pa.Schema, spec: str) -> None:
     for name in REQUIRED_COLUMNS:
         if name not in schema.names:
             raise missing_column(name, schema, spec)
-    _check_type(spec, schema, RESPONSE, is_text, "text")
+    _check_type(spec, schema, RESPONSE, dataset.is_text, "text")
     if problems.holds_json(schema.field(RESPONSE)):
         raise InputError(f"{spec}: the column {RESPONSE!r} must be text in every line; in some it is something else")
-    _check_type(spec, schema, DATA_IDX, lambda t: is_text(t) or pa.types.is_integer(t), "integer or text")
+    _check_type(spec, schema, DATA_IDX, lambda t: dataset.is_text(t) or pa.types.is_integer(t), "integer or text")
     _check_type(spec, schema, SAMPLE_IDX, pa.types.is_integer, "integer")
 
 
 def check_sources(spec: str, schema: pa.Schema) -> None:
     """Raise InputError where data sources are not text."""
-    _check_type(spec, schema, DATA_SOURCE, is_text, "text")
+    _check_type(spec, schema, DATA_SOURCE, dataset.is_text, "text")
 
 
 def check_rewards(spec: str, schema: pa.Schema) -> None:
@@ -147,14 +147,6 @@ def _check_type(spec: str, schema: pa.Schema, name: str, fits: Callable[[pa.Data
     found = schema.field(name).type
     if not fits(found):
         raise InputError(f"{spec}: the column {name!r} must be {wanted}, it is {found}")
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Whether an arrow type holds strings, plain or dictionary-encoded."""
-    import pyarrow as pa
-
-    value = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(pa.types.is_string(value) or pa.types.is_large_string(value))
 
 
 def missing_column(name: str, schema: pa.Schema, spec: str) -> InputError:

@@ -1,4 +1,5 @@
-"""summary: what the run found, as summary.json, as the block on stdout, and as warnings that say what to do."""
+"""summary: what the run found, as summary.json, as a block to print, and as remarks: the audit, and warnings that say
+what to do."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from analyzer.dataset import Dataset, InputFile, Reader
+from analyzer.dataset import Dataset, InputFile, Reader, is_text
+from analyzer.errors import printable
 from analyzer.schema import FINISH_REASON, MAX_TOKENS, RESPONSE, STATUSES, Status
 from analyzer.shards import SourceCount
 
@@ -50,7 +52,10 @@ def status_counts(statuses: NDArray[np.int8]) -> dict[str, int]:
 
 
 def unscored_warnings(counts: Mapping[str, int], sources: Mapping[str, SourceReport]) -> list[str]:
-    """One sentence for each status without a reward: how many, why, an example, and the remedy."""
+    """One sentence for each status without a reward: how many, why, an example, and the remedy.
+
+    Without `sources` the rewards came with the input.
+    """
     total = sum(counts.values())
     found = []
     for status, number in counts.items():
@@ -58,9 +63,24 @@ def unscored_warnings(counts: Mapping[str, int], sources: Mapping[str, SourceRep
             continue
         examples = sorted(source.seen.failed[status] for source in sources.values() if status in source.seen.failed)
         example = f" (row {examples[0][0]}: {examples[0][1]})" if examples and examples[0][1] else ""
+        remedy = REMEDIES[Status(status)] if sources else "so the input has it; --rescore scores all anew"
         found.append(
-            f"{number} of {total} rollouts have no reward ({status}) and are left out of the means: "
-            f"{REMEDIES[Status(status)]}{example}."
+            f"{number} of {total} rollouts have no reward ({status}) and are left out of the means: {remedy}{example}."
+        )
+    return found
+
+
+def input_warnings(replaced: int, unused: str | None) -> list[str]:
+    """`replaced`: lone surrogates in jsonl; `unused`: the reward that was asked for though the input has rewards."""
+    found = []
+    if replaced:
+        found.append(
+            f"{replaced} lone surrogates (halves of characters) in the jsonl input were replaced by U+FFFD: "
+            "no other file format can hold them."
+        )
+    if unused:
+        found.append(
+            f"the input already has rewards and they were kept: {unused} was not used; add --rescore to score anew."
         )
     return found
 
@@ -90,14 +110,19 @@ def truncated_share(source: Dataset, kept: Sequence[tuple[int, int]], tokens: ND
 
     `tokens`: the length of each response of `kept`, (rollouts,). None where the input has neither column.
     """
-    column = next((name for name in (FINISH_REASON, MAX_TOKENS) if name in source.schema.names), None)
-    if column is None:
+    import pyarrow as pa
+
+    fits = {FINISH_REASON: is_text, MAX_TOKENS: pa.types.is_integer}
+    there = [name for name in fits if name in source.schema.names and fits[name](source.schema.field(name).type)]
+    if not there:
         return None
+    column = there[0]
     cut = done = 0
     for _, batch in Reader(source.files, [column], threads=True).batches(kept):
         values = batch.column(0).to_numpy(zero_copy_only=False)
         lengths = tokens[done : done + len(values)]
-        cut += int(np.count_nonzero(values == "length" if column == FINISH_REASON else lengths >= values))
+        full = values == "length" if column == FINISH_REASON else (values > 0) & (lengths >= values)
+        cut += int(np.count_nonzero(full))
         done += len(values)
     return cut / max(done, 1)
 
@@ -142,7 +167,7 @@ def number(value: float) -> float | None:
 
 
 def block(summary: Mapping[str, Any]) -> str:
-    """The block printed on stdout, then the warnings."""
+    """The block printed on stdout."""
     rule = "=" * _WIDTH
     overall = summary["overall_metrics"]
     lines = [
@@ -162,11 +187,17 @@ def block(summary: Mapping[str, Any]) -> str:
         f"  Mean@5: {_shown(overall['mean@5'])}",
         rule,
     ]
-    if audited := audit_lines(summary):
-        lines += ["", "Audit:", *(f"  {_printable(line)}" for line in audited)]
-    if summary["warnings"]:
-        lines += ["", "Warnings:", *(f"  - {_printable(warning)}" for warning in summary["warnings"])]
     return "\n".join(lines) + "\n"
+
+
+def remarks(summary: Mapping[str, Any]) -> str:
+    """What is printed on stderr after the block: the audit, and the warnings; text of a model is made harmless."""
+    lines: list[str] = []
+    if audited := audit_lines(summary):
+        lines += ["", "Audit:", *(f"  {printable(line)}" for line in audited)]
+    if summary["warnings"]:
+        lines += ["", "Warnings:", *(f"  - {printable(warning)}" for warning in summary["warnings"])]
+    return "".join(line + "\n" for line in lines)
 
 
 def audit_lines(summary: Mapping[str, Any]) -> list[str]:
@@ -190,8 +221,3 @@ def audit_lines(summary: Mapping[str, Any]) -> list[str]:
 
 def _shown(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.3f}"
-
-
-def _printable(text: str) -> str:
-    """Text of a model without control characters, so that it cannot steer a terminal."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
