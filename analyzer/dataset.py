@@ -105,6 +105,21 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def ranges_with_nulls(files: Sequence[InputFile], leaf: str) -> list[tuple[int, int]]:
+    """Global row ranges of the row groups whose statistics tell of nulls in a column (a.b: member b of struct a)."""
+    found: list[tuple[int, int]] = []
+    start = 0
+    for file in files:
+        meta = open_parquet(file.path).metadata
+        for number, rows in enumerate(file.group_rows):
+            group = meta.row_group(number)
+            columns = (group.column(i) for i in range(group.num_columns))
+            if any(c.path_in_schema == leaf and c.statistics and c.statistics.null_count for c in columns):
+                found.append((start, start + rows))
+            start += rows
+    return found
+
+
 class _OpenFiles(threading.local):
     """Open files of this thread, so that a footer is parsed once per worker and not once per shard."""
 

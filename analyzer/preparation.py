@@ -66,6 +66,7 @@ def prepare(settings: AnalysisSettings, opened: Input, cache_dir: str) -> Prepar
     sources = {} if keep else count_sources(settings, dataset, numbering)
     built = routing.choose_rewards(settings, sources)
     gold_column = None if keep else find_gold_column(settings, dataset, built)
+    plan.check_nulls(dataset, numbering, gold_column)
     weight = max((SHARD_WEIGHT[reward.where] for reward in built.values()), default=1.0)
     target_bytes = plan.shard_bytes(dataset, weight)
     shards = plan.cut_shards(dataset, numbering, target_bytes)

@@ -74,12 +74,18 @@ def _problems(values: dict[str, list[Any]], number: int, gold_column: str | None
     ]
 
 
+def is_record(field: pa.Field) -> bool:
+    """Whether the reward information of this type is a struct with the ground truth in it."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_struct(field.type)) and field.type.get_field_index("ground_truth") >= 0
+
+
 def ground_truth_part(column: pa.Array, field: pa.Field) -> tuple[pa.Array, pa.Field]:
     """The member of the reward information that is the ground truth, where it is a struct with one."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
-    if pa.types.is_struct(column.type) and column.type.get_field_index("ground_truth") >= 0:
+    if is_record(field):
         return pc.struct_field(column, "ground_truth"), column.type.field("ground_truth")
     return column, field
 

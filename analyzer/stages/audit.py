@@ -16,7 +16,7 @@ from analyzer import problems
 from analyzer.dataset import InputFile, Reader
 from analyzer.rewards import BaseReward, Reward, Where
 from analyzer.schema import DATA_IDX, DATA_SOURCE, PASS_THRESHOLD, RESPONSE, SAMPLE_IDX, Problem, Score
-from analyzer.scoring import Scorer
+from analyzer.scoring import Scorer, failure
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -109,7 +109,7 @@ def _audit_with(scorer: Scorer, reward: Reward, asked: Sequence[tuple[Any, Probl
     failed = others = fooled = 0
     example = ""
     for number, (name, problem) in enumerate(asked):
-        own = scorer.score(problem, [reward.present(problem.ground_truth)])[0]
+        own = _earned(scorer, reward, problem, problem.ground_truth)
         if own.reward is None or own.reward < reward.maximum:
             failed += 1
             earned = own.status if own.reward is None else own.reward
@@ -117,9 +117,18 @@ def _audit_with(scorer: Scorer, reward: Reward, asked: Sequence[tuple[Any, Probl
         other = next((p for _, p in asked[number + 1 :] if _differs(p, problem)), None)
         if other is not None:
             others += 1
-            given = scorer.score(problem, [reward.present(other.ground_truth)])[0]
+            given = _earned(scorer, reward, problem, other.ground_truth)
             fooled += given.reward is not None and given.reward >= reward.maximum
     return GoldAudit(len(asked), failed, others, fooled, example)
+
+
+def _earned(scorer: Scorer, reward: Reward, problem: Problem, gold: Any) -> Score:
+    """What a ground truth earns as the answer to a problem; no reward where it is none that can be presented."""
+    try:
+        answer = reward.present(gold)
+    except Exception as error:  # noqa: BLE001  # a ground truth of another type must not end a run that is scored
+        return failure(error)
+    return scorer.score(problem, [answer])[0]
 
 
 def _differs(one: Problem, other: Problem) -> bool:

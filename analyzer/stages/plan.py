@@ -7,15 +7,16 @@ read than is there. The cut depends on the input and the shard size, never on th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyzer import dataset
+from analyzer import dataset, problems
 from analyzer.dataset import Dataset, Reader
 from analyzer.errors import InputError
 from analyzer.numbering import Numbering, Shards
-from analyzer.schema import DATA_IDX, DATA_SOURCE, SAMPLE_IDX
+from analyzer.schema import DATA_IDX, DATA_SOURCE, RESPONSE, SAMPLE_IDX
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -174,6 +175,38 @@ def _amplification(shards: Ints, ranges: Ints, edges: NDArray[np.float64], sizes
     deepest = np.append(pair[order][1:] != pair[order][:-1], True)  # of several ranges in a block, the last one counts
     wanted = (stop - np.maximum(np.repeat(ranges[:, 0], counts), edges[block])) / rows * sizes[block]
     return float(decoded[order][deepest].sum() / max(wanted.sum(), 1.0))
+
+
+# ---------------------------------------------------------------- nulls
+
+
+def check_nulls(source: Dataset, numbering: Numbering, gold_column: str | None) -> None:
+    """Raise InputError for a null response or ground truth that the statistics of the files tell of.
+
+    They cost nothing, and it is said before hours of work; in files without statistics a null is met while scoring.
+    """
+    _check_nulls(source, numbering, (RESPONSE, RESPONSE), RESPONSE, lambda column, field: column)
+    if gold_column is not None:
+        member = f"{gold_column}.ground_truth" if problems.is_record(source.schema.field(gold_column)) else gold_column
+        take = problems.ground_truth_part
+        shown = f"the ground truth in {gold_column}"
+        _check_nulls(source, numbering, (gold_column, member), shown, lambda column, field: take(column, field)[0])
+
+
+def _check_nulls(
+    source: Dataset,
+    numbering: Numbering,
+    names: tuple[str, str],
+    shown: str,
+    part: Callable[[pa.Array, pa.Field], pa.Array],
+) -> None:
+    """`names`: the column, and the part of it that must not be null as parquet calls it."""
+    column, leaf = names
+    suspects = dataset.ranges_with_nulls(source.files, leaf)
+    kept = numbering.kept_ranges() if suspects else []
+    ranges = [(max(a, c), min(b, d)) for a, b in suspects for c, d in kept if max(a, c) < min(b, d)]
+    for row, batch in Reader(source.files, [column]).batches(ranges):
+        _no_nulls(source, row, part(batch.column(0), batch.schema.field(0)), shown)
 
 
 # ---------------------------------------------------------------- data sources
