@@ -43,7 +43,7 @@ def test_a_config_file_has_the_same_keys_and_a_flag_wins(tmp_path: Path) -> None
         (["--endpoint", "chats"], "endpoint"),
         (["--seed", "x"], "--seed"),
         (["--config", "/no/such.yaml"], "does not exist"),
-        (["stray"], "unrecognized arguments: stray"),
+        (["stray"], "'stray' belongs to no flag"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(argv: list[str], message: str) -> None:
