@@ -15,7 +15,7 @@ from analyzer.errors import ConfigError
 from analyzer.generation.intake import Intake
 from analyzer.generation.journal import Answer
 from analyzer.generation.prompts import Prompt
-from analyzer.generation.protocol import derived_seed, template
+from analyzer.generation.protocol import UnusablePrompt, derived_seed, template
 from analyzer.generation.settings import GenerationSettings
 
 if TYPE_CHECKING:
@@ -79,28 +79,30 @@ class LocalModel:
     def _slots(self, prompts: Iterator[Prompt], intake: Intake) -> Iterator[_Slot]:
         for prompt in prompts:
             have = intake.have(prompt.data_idx)
-            input_ids = () if prompt.problem else self._encode(prompt)
-            problem = prompt.problem or self._too_long(input_ids)
-            if problem:
-                intake.fail(prompt.data_idx, have, problem)
+            try:
+                input_ids = self._encode(prompt)
+            except UnusablePrompt as error:
+                intake.fail(prompt.data_idx, have, str(error))
                 continue
             for sample_idx in range(have, self._settings.num_samples):
                 yield _Slot(prompt.data_idx, sample_idx, input_ids)
 
     def _encode(self, prompt: Prompt) -> tuple[int, ...]:
-        if isinstance(prompt.content, str) and self._settings.endpoint != "chat":
-            return tuple(self._tokenizer(prompt.content)["input_ids"])
+        """Token ids of a prompt. Raises UnusablePrompt where there are none, or more than the model takes."""
+        if prompt.problem:
+            raise UnusablePrompt(prompt.problem)
         content = prompt.content
-        messages = [{"role": "user", "content": content}] if isinstance(content, str) else content
-        return tuple(template(messages, self._tokenizer))
-
-    def _too_long(self, input_ids: tuple[int, ...]) -> str:
-        if self._longest is None or len(input_ids) + self._settings.max_tokens <= self._longest:
-            return ""
-        return (
-            f"{len(input_ids)} prompt tokens and --max_tokens {self._settings.max_tokens} "
-            f"are more than the model's {self._longest}"
-        )
+        if isinstance(content, str) and self._settings.endpoint != "chat":
+            input_ids = list(self._tokenizer(content)["input_ids"])
+        else:
+            messages = [{"role": "user", "content": content}] if isinstance(content, str) else content
+            input_ids = template(messages, self._tokenizer)
+        if self._longest is not None and len(input_ids) + self._settings.max_tokens > self._longest:
+            raise UnusablePrompt(
+                f"{len(input_ids)} prompt tokens and --max_tokens {self._settings.max_tokens} "
+                f"are more than the model's {self._longest}"
+            )
+        return tuple(input_ids)
 
     def _answers(self, batch: list[_Slot]) -> Iterator[Answer]:
         """The rollouts of a batch, those of one prompt together."""

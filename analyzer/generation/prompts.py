@@ -18,7 +18,6 @@ import orjson
 from analyzer import dataset
 from analyzer.dataset import Dataset
 from analyzer.errors import InputError
-from analyzer.stages import read
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,6 +49,8 @@ def open_data(spec: str, prompt_key: str, limit: int | None, cache_dir: str) -> 
 
     Raises InputError, one line, when there is nothing to read or no usable prompt column.
     """
+    from analyzer.stages import read  # imports numpy, which --help does without
+
     opened = read.open_files(spec, cache_dir)
     schema, rows = opened.dataset.schema, opened.dataset.rows
     _check_prompt_column(schema, prompt_key, spec)
@@ -60,6 +61,8 @@ def open_data(spec: str, prompt_key: str, limit: int | None, cache_dir: str) -> 
 
 
 def _check_prompt_column(schema: pa.Schema, key: str, spec: str) -> None:
+    from analyzer.stages import read
+
     if key not in schema.names:
         raise InputError(
             f"{spec}: there is no column {key!r}; the columns are: {', '.join(schema.names)}; "

@@ -53,8 +53,8 @@ class BrokenAnswer(Exception):
     """Raised for an answer that holds no rollout; asking again may help."""
 
 
-class UnusableAnswer(Exception):
-    """Raised for an answer that will be the same next time; its prompt has failed."""
+class UnusablePrompt(Exception):
+    """Raised when asking again is no use: the prompt has failed."""
 
 
 class Recipe(NamedTuple):
@@ -93,8 +93,20 @@ class Recipe(NamedTuple):
 
 
 def template(messages: list[Message], tokenizer: Any) -> list[int]:
-    """Token ids of a chat list with the tokenizer's template and the opening of the assistant's turn."""
-    found = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=True)
+    """Token ids of a chat list with the tokenizer's template and the opening of the assistant's turn.
+
+    Raises ConfigError where there is no template, UnusablePrompt where it does not take these messages.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        raise ConfigError("the tokenizer of --model_path has no chat template; use a model that has, or text prompts")
+    try:
+        import jinja2
+    except ImportError:
+        raise ConfigError("chat templates need jinja2: pip install 'rollout-analyzer[generate]'") from None
+    try:
+        found = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=True)
+    except jinja2.TemplateError as error:
+        raise UnusablePrompt(f"the chat template refuses it ({error})") from None
     return list(found["input_ids"])
 
 
@@ -107,7 +119,7 @@ def derived_seed(seed: int, data_idx: int, first: int) -> int:
 def parse(content: bytes, endpoint: str, count: int) -> Part:
     """The rollouts in an answer, at most `count`.
 
-    Raises BrokenAnswer, UnusableAnswer, and ConfigError where the server is started in a way that hides text.
+    Raises BrokenAnswer, UnusablePrompt, and ConfigError where the server is started in a way that hides text.
     """
     try:
         answer = orjson.loads(content)
@@ -137,7 +149,7 @@ def _text(choice: dict[str, Any], endpoint: str) -> str:
     text = message.get("text" if endpoint == COMPLETIONS else "content")
     if not isinstance(text, str):
         if message.get("tool_calls"):
-            raise UnusableAnswer("the model called a tool instead of answering")
+            raise UnusablePrompt("the model called a tool instead of answering")
         raise BrokenAnswer("a choice without text")
     if not text and not choice.get("finish_reason"):
         raise BrokenAnswer("a choice that is empty and not finished")

@@ -22,7 +22,7 @@ from analyzer.generation import signals
 from analyzer.generation.intake import Intake
 from analyzer.generation.journal import Answer
 from analyzer.generation.prompts import Prompt
-from analyzer.generation.protocol import BrokenAnswer, Part, Recipe, Request, UnusableAnswer, parse
+from analyzer.generation.protocol import BrokenAnswer, Part, Recipe, Request, UnusablePrompt, parse
 from analyzer.generation.servers import Server, Servers, find_model
 from analyzer.generation.settings import GenerationSettings
 
@@ -48,7 +48,7 @@ class Broken(Exception):
     """Raised for an attempt that went wrong and counts."""
 
 
-class Refused(UnusableAnswer):
+class Refused(UnusablePrompt):
     """Raised when the server says that this very request will not do."""
 
 
@@ -105,7 +105,7 @@ async def _complete(prompt: Prompt, recipe: Recipe, servers: Servers, intake: In
         count = settings.num_samples - first if servers.many_at_once else 1
         try:
             part = await _ask(recipe.request(prompt, first, count), settings, servers)
-        except UnusableAnswer as error:
+        except UnusablePrompt as error:
             if isinstance(error, Refused) and servers.refused(count):
                 continue
             intake.fail(prompt.data_idx, first, str(error))
@@ -133,7 +133,7 @@ class _Stop:
 
 
 async def _ask(request: Request, settings: GenerationSettings, servers: Servers) -> Part:
-    """The answer to a request, whatever server gives it. Raises UnusableAnswer when it has failed for good."""
+    """The answer to a request, whatever server gives it. Raises UnusablePrompt when it has failed for good."""
     from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
     backoff = wait_random_exponential(multiplier=0.5, max=_PAUSE_MOST)
@@ -152,13 +152,13 @@ async def _ask(request: Request, settings: GenerationSettings, servers: Servers)
     except Busy as error:
         if servers.silent:
             raise servers.gone() from None
-        raise UnusableAnswer(f"refused for {settings.patience:g} s while others were answered: {error}") from None
+        raise UnusablePrompt(f"refused for {settings.patience:g} s while others were answered: {error}") from None
     except Broken as error:
-        raise UnusableAnswer(f"failed {settings.max_attempts} times: {error}") from None
+        raise UnusablePrompt(f"failed {settings.max_attempts} times: {error}") from None
 
 
 async def _attempt(request: Request, settings: GenerationSettings, servers: Servers) -> Part:
-    """One attempt. Raises Busy, Broken, UnusableAnswer, or ConfigError."""
+    """One attempt. Raises Busy, Broken, UnusablePrompt, or ConfigError."""
     import aiohttp
 
     server = await servers.next()

@@ -10,7 +10,7 @@ import pytest
 from analyzer.errors import ConfigError
 from analyzer.generation import GenerationSettings
 from analyzer.generation.prompts import Prompt
-from analyzer.generation.protocol import CHAT, COMPLETIONS, BrokenAnswer, Recipe, UnusableAnswer, parse
+from analyzer.generation.protocol import CHAT, COMPLETIONS, BrokenAnswer, Recipe, UnusablePrompt, parse
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 
@@ -37,6 +37,8 @@ def test_chat_lists_go_to_chat_and_text_to_completions_unless_said_otherwise() -
 
 def test_a_chat_list_for_completions_is_templated_into_token_ids() -> None:
     class Tokenizer:
+        chat_template = "{{ messages }}"
+
         def apply_chat_template(self, messages: Any, **how: Any) -> dict[str, list[int]]:
             assert messages == MESSAGES
             assert how["add_generation_prompt"]
@@ -46,6 +48,23 @@ def test_a_chat_list_for_completions_is_templated_into_token_ids() -> None:
     assert (request.endpoint, request.body["prompt"]) == (COMPLETIONS, [1, 2, 3])
     with pytest.raises(ConfigError, match="--model_path"):
         recipe(endpoint="completions").request(Prompt(0, MESSAGES), 0, 1)
+
+
+def test_a_template_that_is_missing_stops_the_run_and_one_that_refuses_fails_the_prompt() -> None:
+    import jinja2
+
+    class Tokenizer:
+        chat_template: str | None = None
+
+        def apply_chat_template(self, messages: Any, **how: Any) -> None:
+            raise jinja2.TemplateError("Conversation roles must alternate")
+
+    tokenizer = Tokenizer()
+    with pytest.raises(ConfigError, match="no chat template"):
+        recipe(tokenizer, endpoint="completions").request(Prompt(0, MESSAGES), 0, 1)
+    tokenizer.chat_template = "x"
+    with pytest.raises(UnusablePrompt, match="roles must alternate"):
+        recipe(tokenizer, endpoint="completions").request(Prompt(0, MESSAGES), 0, 1)
 
 
 def test_sampling_and_further_fields_are_sent() -> None:
@@ -115,7 +134,7 @@ def test_what_is_no_completion_is_broken(answer: Any) -> None:
 def test_a_tool_call_is_unusable_and_hidden_reasoning_stops_the_run() -> None:
     called = chat(None)
     called["choices"][0]["message"]["tool_calls"] = [{"id": "1"}]
-    with pytest.raises(UnusableAnswer, match="tool"):
+    with pytest.raises(UnusablePrompt, match="tool"):
         parsed(called)
     for key in ("reasoning", "reasoning_content"):
         hidden = chat("b")
