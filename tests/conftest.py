@@ -1,11 +1,14 @@
-"""What all tests share: where real rollouts lie when they are there."""
+"""What all tests share: where real rollouts lie when they are there, and the main job in this process."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.commands import TOKENIZER, Outcome, flags
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,3 +24,28 @@ def shared() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture
+def analyze(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Outcome]:
+    """The command analyze_rollouts in this process: rollouts and flags by name -> Outcome.
+
+    Outputs go to tmp_path/out unless output_dir says otherwise, scores to tmp_path/cache; one worker. The tokenizer is
+    loaded in this process, where transformers is imported once for all tests.
+    """
+    from analyzer import preparation
+    from analyzer.cli import analyze_rollouts
+
+    monkeypatch.setattr(preparation, "call_apart", lambda function, *args: function(*args))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    usual = {"model_path": TOKENIZER, "output_dir": tmp_path / "out", "n_jobs": 1, "cache_dir": tmp_path / "cache"}
+
+    def run(rollouts: Path | str | None, **settings: Any) -> Outcome:
+        values = {"rollouts": rollouts, **usual, **settings}
+        code = analyze_rollouts(flags(**values))
+        said = capsys.readouterr()
+        return Outcome(code, said.out, said.err, Path(values["output_dir"]))
+
+    return run

@@ -1,0 +1,124 @@
+"""What the tests of the main job share: small rollouts, their files in every format, and the command run on them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE = ROOT / "examples" / "sample" / "rollouts.parquet"
+TOKENIZER = ROOT / "examples" / "sample" / "tokenizer"
+SCRIPT = ROOT / "scripts" / "analyze_rollouts.py"
+
+Row = dict[str, Any]
+
+
+class Outcome(NamedTuple):
+    """How a command ended, what it said, and where its outputs are."""
+
+    code: int
+    out: str
+    err: str
+    folder: Path
+
+    @property
+    def errors(self) -> list[str]:
+        """The lines on stderr that are errors."""
+        return [line for line in self.err.splitlines() if line.startswith("error:")]
+
+    def json(self, name: str) -> Any:
+        """An output file that is JSON."""
+        return json.loads((self.folder / name).read_bytes())
+
+    def table(self, name: str = "rollouts_with_rewards") -> pa.Table:
+        """An output file that is parquet."""
+        return pq.read_table(self.folder / f"{name}.parquet")
+
+    def files(self) -> dict[str, bytes]:
+        """Every output that is a pure function of input and settings: file name -> bytes."""
+        names = sorted(path.name for path in self.folder.iterdir() if not path.name.startswith("."))
+        return {name: (self.folder / name).read_bytes() for name in names if name != "timings.json"}
+
+
+def rollouts(problems: int = 3, samples: int = 4) -> list[Row]:
+    """Rollouts of sums; of problem number p the first p samples are right."""
+    return [
+        {
+            "prompt": f"What is {p} + {p}?",
+            "response": f"{p} + {p} = {2 * p}\n#### {2 * p if s < p else 2 * p + 1}",
+            "data_idx": p,
+            "sample_idx": s,
+            "original_data_source": "openai/gsm8k",
+            "original_reward_model": {"style": "rule", "ground_truth": str(2 * p)},
+        }
+        for p in range(problems)
+        for s in range(samples)
+    ]
+
+
+def changed(rows: Sequence[Row], at: int, **values: Any) -> list[Row]:
+    """The rows with other values in one of them."""
+    return [{**row, **values} if number == at else row for number, row in enumerate(rows)]
+
+
+def parquet(path: Path, rows: Sequence[Row] | pa.Table, **options: Any) -> Path:
+    """Write a parquet file; returns its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows)), path, **options)
+    return path
+
+
+def jsonl(path: Path, rows: Sequence[Row | str | bytes], end: bytes = b"\n") -> Path:
+    """Write a jsonl file, compressed as its name says; a row given as text is a line as it stands."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [
+        row if isinstance(row, bytes) else (row if isinstance(row, str) else json.dumps(row)).encode() for row in rows
+    ]
+    path.write_bytes(compressed(path.name, b"\n".join(lines) + end))
+    return path
+
+
+def compressed(name: str, data: bytes) -> bytes:
+    """The bytes of a file of that name with this content."""
+    if name.endswith(".gz"):
+        return gzip.compress(data)
+    if name.endswith(".zst"):
+        return bytes(pa.Codec("zstd").compress(data, asbytes=True))
+    return data
+
+
+def flags(**values: Any) -> list[str]:
+    """Flags as words: None leaves one out, True is a switch."""
+    words: list[str] = []
+    for name, value in values.items():
+        if value is True:
+            words.append(f"--{name}")
+        elif value is not None and value is not False:
+            words += [
+                f"--{name}",
+                value if isinstance(value, str) else os.fspath(value) if isinstance(value, Path) else json.dumps(value),
+            ]
+    return words
+
+
+def real_command(tmp_path: Path, words: Sequence[str], env: Mapping[str, str] | None = None) -> Outcome:
+    """The script in a process of its own, as a user runs it; outputs in tmp_path/out, cache in tmp_path/cache."""
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "XDG_CACHE_HOME": str(tmp_path / "xdg"), **(env or {})},
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr, tmp_path / "out")
