@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
+import itertools
 import os
 import platform
 import resource
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from . import syscalls
 
@@ -127,25 +129,34 @@ def _looked_into(pid: int) -> dict[str, list[Instruction]]:
     }
 
 
-def _program(pid: int, machine: str) -> Iterator[Instruction]:
-    yield (_LOAD, 0, 0, _ARCH)
-    yield (_EQUAL, 1, 0, syscalls.ARCHITECTURES[machine])
-    yield (_RETURN, 0, 0, _KILL)
-    yield (_LOAD, 0, 0, _NR)
-    yield (_GREATER, 0, 1, syscalls.NEWEST)  # later calls, and the x32 calls of x86_64
-    yield (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)
-    for names, code in ((syscalls.REFUSED, errno.EPERM), (syscalls.ABSENT, errno.ENOSYS)):
+@functools.cache
+def refused_calls() -> bytes:
+    """The part of the filter that no process changes; called early, it is ready in the children."""
+    machine = platform.machine()
+    if machine not in syscalls.ARCHITECTURES:
+        raise Unavailable(f"no system call filter for {machine}")
+    code: list[Instruction] = [
+        (_LOAD, 0, 0, _ARCH),
+        (_EQUAL, 1, 0, syscalls.ARCHITECTURES[machine]),
+        (_RETURN, 0, 0, _KILL),
+        (_LOAD, 0, 0, _NR),
+        (_GREATER, 0, 1, syscalls.NEWEST),  # later calls, and the x32 calls of x86_64
+        (_RETURN, 0, 0, _ERRNO | errno.ENOSYS),
+    ]
+    for names, answer in ((syscalls.REFUSED, errno.EPERM), (syscalls.ABSENT, errno.ENOSYS)):
         for name in names:
-            number = syscalls.number(name, machine)
-            if number is not None:
-                yield (_EQUAL, 0, 1, number)
-                yield (_RETURN, 0, 0, _ERRNO | code)
-    for name, block in _looked_into(pid).items():
-        number = syscalls.number(name, machine)
-        if number is not None:
-            yield (_EQUAL, 0, len(block), number)
-            yield from block
-    yield _PASS
+            code += _for_call(name, [(_RETURN, 0, 0, _ERRNO | answer)])
+    return _packed(code)
+
+
+def _for_call(name: str, block: list[Instruction]) -> list[Instruction]:
+    """The block, for one system call alone; nothing where this machine has no such call."""
+    number = syscalls.number(name, platform.machine())
+    return [] if number is None else [(_EQUAL, 0, len(block), number), *block]
+
+
+def _packed(code: Sequence[Instruction]) -> bytes:
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
 
 
 class _Filter(ctypes.Structure):
@@ -156,10 +167,8 @@ def filter_system_calls() -> None:
     """Install the filter: no new process or program, no socket, no signal to others, nothing that changes a file's
     owner, mode, times or links. Threads are allowed. Needs `no_new_privileges`. Raises Unavailable.
     """
-    machine = platform.machine()
-    if machine not in syscalls.ARCHITECTURES:
-        raise Unavailable(f"no system call filter for {machine}")
-    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in _program(os.getpid(), machine))
+    blocks = [_for_call(name, block) for name, block in _looked_into(os.getpid()).items()]
+    code = refused_calls() + _packed([*itertools.chain.from_iterable(blocks), _PASS])
     buffer = ctypes.create_string_buffer(code, len(code))
     program = _Filter(len(code) // 8, ctypes.addressof(buffer))
     _checked(_libc.prctl(PR_SET_SECCOMP, 2, ctypes.byref(program), 0, 0), "system call filter")

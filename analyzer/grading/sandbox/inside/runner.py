@@ -70,6 +70,8 @@ def _settle_down(settings: dict[str, Any]) -> int | None:
         readable = [(path, confine.READ_TREE) for path in settings["readable"]]
         devices = [(f"/dev/{name}", confine.DEVICE) for name in ("null", "zero", "full", "random", "urandom")]
         ruleset = confine.landlock_rules([*readable, *devices, (settings["scratch"], confine.SCRATCH)])
+    if settings["filter"]:
+        confine.refused_calls()
     settings["kept"] = []
     if settings["uid"] is not None:
         library = reach.open_library()
