@@ -125,8 +125,9 @@ def prepare(model_path: str, trust_remote_code: bool, folder: str, sample: Seque
     specials = special_tokens(tokenizer)
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
+        source = os.path.abspath(model_path) if os.path.isdir(model_path) else model_path
         digest = _digest(TRANSFORMERS, model_path, repr(sorted(tokenizer.get_vocab().items())), repr(specials))
-        return TokenizerSpec(TRANSFORMERS, os.path.abspath(model_path), specials, digest, trust_remote_code)
+        return TokenizerSpec(TRANSFORMERS, source, specials, digest, trust_remote_code)
     backend.no_truncation()  # a count is that of the whole response, whatever the file says
     backend.no_padding()
     text: str = backend.to_str()
