@@ -64,6 +64,12 @@ class TokenizerSpec(NamedTuple):
     trust_remote_code: bool = False
 
 
+def spec_from(fields: Sequence[Any]) -> TokenizerSpec:
+    """A TokenizerSpec from its fields as they come out of JSON."""
+    engine, source, specials, digest, trust_remote_code = fields
+    return TokenizerSpec(engine, source, tuple(SpecialToken(*token) for token in specials), digest, trust_remote_code)
+
+
 def load(model_path: str, trust_remote_code: bool) -> Any:
     """The transformers tokenizer of a folder or a hub name. Raises TokenizerError with what to do.
 

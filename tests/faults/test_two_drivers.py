@@ -8,10 +8,10 @@ from tests.faults.conftest import Story
 from tests.faults.drivers import outputs
 
 
-def test_f12_two_drivers_at_once_share_the_run_and_end_with_the_same_bytes(story: Story, tmp_path: Path) -> None:
-    drivers = [story.start(tmp_path), story.start(tmp_path)]
+def test_f12_two_drivers_at_once_share_the_run_and_end_with_the_same_bytes(story: Story, folder: Path) -> None:
+    drivers = [story.start(folder), story.start(folder)]
     for driver in drivers:
         code, err = driver.end()
         assert code == 0, err
-    assert outputs(tmp_path / "output") == story.expected
-    assert not [path for path in tmp_path.rglob("*.tmp")]
+    assert outputs(folder / "output") == story.expected
+    assert not list(folder.rglob("*.tmp"))
