@@ -61,7 +61,6 @@ def open_data(spec: str, prompt_key: str, limit: int | None, cache_dir: str) -> 
 
 
 def _check_prompt_column(schema: pa.Schema, key: str, spec: str) -> None:
-    from analyzer.stages import read
 
     if key not in schema.names:
         raise InputError(
