@@ -1,5 +1,5 @@
 # make demo   sets up and runs the main job on the embedded sample
-# make test   sets up and passes the tests
+# make test   sets up and passes the tests; make test-faults, make test-ray: those that take minutes
 # make test-server  sets up a real model and its server (torch, on the CPU) and generates with them
 # make check  format, lint, types, import rules
 PYTHON ?= python3
@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 SERVER := .venv-server
 MODEL := build/smollm2
 
-.PHONY: setup demo check format test test-server
+.PHONY: setup demo check format test test-server test-faults test-ray
 
 setup: $(STAMP)
 
@@ -54,3 +54,10 @@ $(MODEL)/config.json: $(SERVER)/.installed tests/generation/make_smollm2.py
 
 test-server: $(SERVER)/.installed $(MODEL)/config.json
 	$(SERVER)/bin/python -m pytest -m server tests/generation
+
+test-faults: $(STAMP)
+	$(BIN)/python -m pytest -m faults
+
+test-ray: $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[ray]'
+	$(BIN)/python -m pytest -m ray

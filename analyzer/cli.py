@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from analyzer.config import AnalysisSettings, parse
-from analyzer.errors import EXIT_BUG, EXIT_OK, EXIT_UNSCORED, AnalyzerError, printable
+from analyzer.errors import EXIT_BUG, EXIT_OK, EXIT_STORAGE, EXIT_UNSCORED, AnalyzerError, printable
+from analyzer.storage import is_disk_error
 
 if TYPE_CHECKING:
     from analyzer.generation import GenerationSettings
@@ -87,10 +89,11 @@ def _filter(argv: Sequence[str]) -> int:
 
 
 def _analyze(settings: AnalysisSettings) -> int:
-    from analyzer import pipeline
     from analyzer.interrupts import interruptible
 
     with interruptible():
+        from analyzer import pipeline
+
         if settings.dry_run or settings.explain_cache:
             print("\n".join(pipeline.explain(settings)))
             return EXIT_OK
@@ -131,7 +134,16 @@ def run(command: Callable[[], int]) -> int:
     except BrokenPipeError:  # the reader of our output has gone, `| head` for instance
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
+    except OSError as error:
+        if is_disk_error(error):  # a temporary file, or stdout
+            print(f"error: {error.filename or tempfile.gettempdir()}: {error.strerror or error}", file=sys.stderr)
+            return EXIT_STORAGE
+        return _bug()
     except Exception:  # noqa: BLE001  # the last line of defence: what gets here is a bug of ours
-        traceback.print_exc()
-        print("error: this is a bug of rollout-analyzer; please report it with the lines above", file=sys.stderr)
-        return EXIT_BUG
+        return _bug()
+
+
+def _bug() -> int:
+    traceback.print_exc()
+    print("error: this is a bug of rollout-analyzer; please report it with the lines above", file=sys.stderr)
+    return EXIT_BUG

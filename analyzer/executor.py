@@ -165,8 +165,7 @@ def _attempt(score: Callable[[str, int], int], job_path: str, shard: int, attemp
     marks = Path(attempts)
     for number in range(ATTEMPTS):
         try:
-            with storage_errors(marks):
-                (marks / f"{shard}.{number}").touch(exist_ok=False)
+            (marks / f"{shard}.{number}").touch(exist_ok=False)
         except FileExistsError:
             continue
         except FileNotFoundError:

@@ -37,14 +37,16 @@ def interruptible() -> Iterator[None]:
 def _stop(number: int, frame: FrameType | None) -> None:
     for other in SIGNALS:
         signal.signal(other, _leave)
-    threading.Thread(target=_leave_later, daemon=True).start()
-    raise Interrupted(f"stopped by {signal.Signals(number).name}; run the same command again to go on")
+    said = f"stopped by {signal.Signals(number).name}; run the same command again to go on"
+    threading.Thread(target=_leave_later, args=(said,), daemon=True).start()
+    raise Interrupted(said)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
     os._exit(EXIT_INTERRUPTED)
 
 
-def _leave_later() -> None:
+def _leave_later(said: str) -> None:
     time.sleep(GRACE_SECONDS)
+    os.write(2, f"error: {said} (not waited for an orderly end)\n".encode())
     os._exit(EXIT_INTERRUPTED)

@@ -11,7 +11,7 @@ import orjson
 from analyzer.dataset import InputFile
 from analyzer.grading import Limits
 from analyzer.rewards import BaseReward
-from analyzer.tokens import SpecialToken, TokenizerSpec
+from analyzer.tokens import TokenizerSpec, spec_from
 
 
 class RewardChoice(NamedTuple):
@@ -73,14 +73,13 @@ class Job(NamedTuple):
             key: tuple(InputFile(path, tuple(rows), tuple(sizes), *rest) for path, rows, sizes, *rest in said[key])
             for key in ("input", "source")
         }
-        engine, source, specials, digest, trust = said["tokenizer"]
         return cls(
             **said
             | files
             | {
                 "choices": {name: RewardChoice(*choice) for name, choice in said["choices"].items()},
                 "limits": Limits(*said["limits"]),
-                "tokenizer": TokenizerSpec(engine, source, tuple(SpecialToken(*s) for s in specials), digest, trust),
+                "tokenizer": spec_from(said["tokenizer"]),
             }
         )
 

@@ -55,6 +55,7 @@ def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
         summary = report.summarise(settings, opened, prepared, findings)
         report.write_outputs(folder, opened, numbering, findings, summary)
         clock.write(folder / TIMINGS)
+        read.still_same(opened.paths, opened.identity)
     return Result(settings.output_dir, summary, settings.max_unscored, bar.scored, bar.reused)
 
 

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from analyzer import __version__, rewards, routing, runs, scoring, storage, tokens
-from analyzer.backends import Backend, call_apart
+from analyzer import __version__, known_tokenizers, rewards, routing, runs, scoring, storage
+from analyzer.backends import Backend
 from analyzer.config import AnalysisSettings
 from analyzer.dataset import Dataset
 from analyzer.errors import ConfigError, InputError
@@ -33,11 +33,10 @@ from analyzer.schema import DATA_SOURCE, ORIGINAL, REWARD
 from analyzer.stages import plan, read, spill
 from analyzer.stages.read import Input
 from analyzer.stages.score import needed_columns
+from analyzer.tokens import TokenizerSpec
 
 SHARD_WEIGHT = {Where.HERE: 1.0, Where.CHILD: 16.0, Where.SANDBOX: 256.0}
 """How much smaller shards are where a rollout costs more; a shard is seconds to a minute of work."""
-
-COUNTING_LIBRARIES = ("gigatoken", "tokenizers", "transformers")
 
 
 class Prepared(NamedTuple):
@@ -51,7 +50,7 @@ class Prepared(NamedTuple):
     gold_column: str | None
     keep_rewards: bool
     shards: Shards
-    tokenizer: tokens.TokenizerSpec
+    tokenizer: TokenizerSpec
     parts: dict[str, Any]  # of the fingerprint
 
 
@@ -71,12 +70,8 @@ def prepare(settings: AnalysisSettings, opened: Input, cache_dir: str) -> Prepar
     target_bytes = plan.shard_bytes(dataset, weight)
     shards = plan.cut_shards(dataset, numbering, target_bytes)
     start_rewards(built, limits_of(settings), dataset.schema.names)
-    folder = Path(cache_dir) / "tokenizers"
-    with storage.storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = call_apart(
-        tokens.prepare, settings.model_path, settings.trust_remote_code, str(folder), read.sample_texts(opened)
-    )
+    sample = read.sample_texts(opened)
+    tokenizer = known_tokenizers.find(settings.model_path, settings.trust_remote_code, cache_dir, sample)
     choices = {name: choice_of(settings, name, reward) for name, reward in built.items()}
     parts = {
         "analyzer": __version__,
@@ -165,7 +160,7 @@ def _described(reward: BaseReward, choice: RewardChoice) -> dict[str, Any]:
 
 def library_versions(used: Sequence[BaseReward] | Any) -> dict[str, str]:
     """Versions of the libraries that can change a reward or a count, and of Python."""
-    names = {*COUNTING_LIBRARIES, *(name for reward in used for name in reward.libraries)}
+    names = {*known_tokenizers.LIBRARIES, *(name for reward in used for name in reward.libraries)}
     versions = {"python": platform.python_version()}
     for name in sorted(names):
         try:

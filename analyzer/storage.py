@@ -123,16 +123,27 @@ def absolute(path: str) -> str:
 
 @contextlib.contextmanager
 def storage_errors(where: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn a full, over-quota or failing disk into a StorageError that names the place."""
+    """Turn what a disk refuses into an error that names the place.
+
+    Raises StorageError for a full, over-quota or failing disk, OutputError for a place that may not be written to.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno in _DISK_ERRNOS or "No space left" in str(error):
+        place = os.fspath(where)
+        if is_disk_error(error):
             raise StorageError(
-                f"{os.fspath(where)}: {error.strerror or error}; nothing half-written counts, "
+                f"{place}: {error.strerror or error}; nothing half-written counts, "
                 "make room and run the same command again"
             ) from error
+        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
+            raise OutputError(f"{place}: cannot be written to ({error.strerror or error})") from error
         raise
+
+
+def is_disk_error(error: OSError) -> bool:
+    """Whether the disk is full, over quota or failing. Arrow gives the reason in its text alone."""
+    return error.errno in _DISK_ERRNOS or "No space left" in str(error)
 
 
 @contextlib.contextmanager

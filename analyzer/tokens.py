@@ -64,6 +64,12 @@ class TokenizerSpec(NamedTuple):
     trust_remote_code: bool = False
 
 
+def spec_from(fields: Sequence[Any]) -> TokenizerSpec:
+    """A TokenizerSpec from its fields as they come out of JSON."""
+    engine, source, specials, digest, trust_remote_code = fields
+    return TokenizerSpec(engine, source, tuple(SpecialToken(*token) for token in specials), digest, trust_remote_code)
+
+
 def load(model_path: str, trust_remote_code: bool) -> Any:
     """The transformers tokenizer of a folder or a hub name. Raises TokenizerError with what to do.
 
@@ -125,8 +131,9 @@ def prepare(model_path: str, trust_remote_code: bool, folder: str, sample: Seque
     specials = special_tokens(tokenizer)
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
+        source = os.path.abspath(model_path) if os.path.isdir(model_path) else model_path
         digest = _digest(TRANSFORMERS, model_path, repr(sorted(tokenizer.get_vocab().items())), repr(specials))
-        return TokenizerSpec(TRANSFORMERS, os.path.abspath(model_path), specials, digest, trust_remote_code)
+        return TokenizerSpec(TRANSFORMERS, source, specials, digest, trust_remote_code)
     backend.no_truncation()  # a count is that of the whole response, whatever the file says
     backend.no_padding()
     text: str = backend.to_str()

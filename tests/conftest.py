@@ -35,10 +35,10 @@ def analyze(
     Outputs go to tmp_path/out unless output_dir says otherwise, scores to tmp_path/cache; one worker. The tokenizer is
     loaded in this process, where transformers is imported once for all tests.
     """
-    from analyzer import preparation
+    from analyzer import known_tokenizers
     from analyzer.cli import analyze_rollouts
 
-    monkeypatch.setattr(preparation, "call_apart", lambda function, *args: function(*args))
+    monkeypatch.setattr(known_tokenizers, "call_apart", lambda function, *args: function(*args))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     usual = {"model_path": TOKENIZER, "output_dir": tmp_path / "out", "n_jobs": 1, "cache_dir": tmp_path / "cache"}
 

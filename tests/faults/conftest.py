@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ class Story(NamedTuple):
     """A run of some seconds on two workers and 58 shards, and how it ends when nothing happens."""
 
     start: Callable[..., Driver]  # (folder, *flags): the command, with its output and cache in `folder`
+    known: Path  # what its cache knows of the tokenizer: copied, it makes others start faster
     expected: dict[str, str]  # file name -> sha256
     seconds: float
 
@@ -32,4 +34,11 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     began = time.monotonic()
     driver = start(folder)
     assert driver.end()[0] == 0
-    return Story(start, outputs(folder / "output"), time.monotonic() - began)
+    return Story(start, folder / "cache" / "tokenizers", outputs(folder / "output"), time.monotonic() - began)
+
+
+@pytest.fixture
+def folder(story: Story, tmp_path: Path) -> Path:
+    """A folder for a run that need not load the tokenizer anew."""
+    shutil.copytree(story.known, tmp_path / "cache" / "tokenizers")
+    return tmp_path

@@ -101,11 +101,20 @@ class Driver:
         """Whether no process of the run is left after so long."""
         return gone(self.mark, seconds)
 
+    def leaves_rays_agents(self, seconds: float = 3.0) -> bool:
+        """Whether nothing is left but ray's two agents, which do no work and wait a minute for their head."""
+        until = time.monotonic() + seconds
+        while any(command(pid) and not command(pid).endswith("Agent") for pid in self.processes()):
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.02)
+        return True
+
 
 def command(pid: int) -> str:
     """The command line of a process, empty where it has ended."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
     except OSError:
         return ""
 

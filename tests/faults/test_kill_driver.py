@@ -26,10 +26,10 @@ def killed_and_finished(story: Story, folder: Path, moments: list[float]) -> Non
     assert not leftovers, f"{moments}: {leftovers}"
 
 
-def test_f5_f7_a_driver_killed_at_5_random_points_loses_nothing_but_time(story: Story, tmp_path: Path) -> None:
+def test_f5_f7_a_driver_killed_at_5_random_points_loses_nothing_but_time(story: Story, folder: Path) -> None:
     seed = time.time_ns()
     moments = sorted(random.Random(seed).uniform(0.05, 1.0) for _ in range(5))
-    killed_and_finished(story, tmp_path, moments)
+    killed_and_finished(story, folder, moments)
 
 
 @pytest.mark.faults
