@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import math
 import os
 import re
@@ -129,7 +130,7 @@ def make_parser(cls: type[Any], prog: str, description: str) -> ArgumentParser:
 def parse(cls: type[Settings], argv: Sequence[str], prog: str, description: str) -> Settings:
     """The settings of a command line. Raises ConfigError, one line, for what does not fit; SystemExit for --help."""
     parser = make_parser(cls, prog, description)
-    return _settings(cls, lambda: parser.parse_args([_underscored(word) for word in argv]))
+    return _settings(cls, lambda: parser.parse_args(_configs_first([_underscored(word) for word in argv])))
 
 
 def from_values(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
@@ -159,6 +160,19 @@ def _settings(cls: type[Settings], parsed: Callable[[], Any]) -> Settings:
             bounds = f"{least} or more" if most == math.inf else f"from {least} to {most}"
             raise ConfigError(f"--{field.name} {value}: must be {bounds}")
     return cls(**{name: getattr(said, name) for name in names})
+
+
+def _configs_first(words: list[str]) -> list[str]:
+    """The same words with every --config in front: to the parser what comes last wins, and that must be the flag."""
+    configs: list[str] = []
+    flags: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word == "--config":
+            configs += [word, *itertools.islice(rest, 1)]
+        else:
+            (configs if word.startswith("--config=") else flags).append(word)
+    return configs + flags
 
 
 def _underscored(word: str) -> str:

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 JSON_FIELD = {b"analyzer.encoding": b"json"}
 """Metadata of a field whose strings are JSON texts because the lines disagree about its type."""
 
-REPLACED = b"analyzer.replaced"
-"""Key in the metadata of a converted file: the number of lone surrogates that became U+FFFD."""
+_REPLACED = b"analyzer.replaced"  # key in the metadata of a converted file
 
 _CHUNK_BYTES = 16 << 20
 _READ_BYTES = 1 << 18
@@ -343,7 +342,14 @@ def _convert(path: str, target: str, fields: dict[str, Kind], schema: pa.Schema)
         for lines in _chunks(path):
             writer.write_batch(columns_to_arrow([line.row for line in lines], fields))
             replaced += sum(line.replaced for line in lines)
-        writer.add_key_value_metadata({REPLACED: str(replaced).encode()})
+        writer.add_key_value_metadata({_REPLACED: str(replaced).encode()})
+
+
+def replaced_in(path: str) -> int:
+    """The lone surrogates that became U+FFFD when this parquet file was made from jsonl."""
+    import pyarrow.parquet as pq
+
+    return int((pq.read_metadata(path).metadata or {}).get(_REPLACED, 0))
 
 
 def _chunks(path: str) -> Iterator[list[Line]]:

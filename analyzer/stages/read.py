@@ -54,10 +54,11 @@ def open_files(spec: str, cache_dir: str) -> Input:
         raise InputError(f"{spec}: holds both parquet and jsonl files; give a glob that matches one kind")
     parquet = list(paths) if kinds == {False} else _converted(paths, identity, cache_dir)
     dataset.close_files()
-    opened, replaced = _open_parquet(parquet, paths)
+    opened = _open_parquet(parquet, paths)
     twice = sorted({name for name in opened.schema.names if opened.schema.names.count(name) > 1})
     if twice:
         raise InputError(f"{spec}: the column {twice[0]!r} is there twice")
+    replaced = 0 if kinds == {False} else sum(map(jsonl.replaced_in, parquet))
     return Input(opened, tuple(paths), identity, replaced)
 
 
@@ -87,8 +88,7 @@ def _converted(paths: Sequence[str], identity: Identity, cache_dir: str) -> list
     return sorted(str(path) for path in folder.glob("part-*.parquet"))
 
 
-def _open_parquet(parquet: Sequence[str], shown: Sequence[str]) -> tuple[Dataset, int]:
-    """The files as one dataset, and the lone surrogates that were replaced when they were made from jsonl."""
+def _open_parquet(parquet: Sequence[str], shown: Sequence[str]) -> Dataset:
     described = [dataset.describe(path, name) for path, name in zip(parquet, shown, strict=True)]
     schema: pa.Schema = described[0][1]
     for (_, other), path in zip(described, shown, strict=True):
@@ -97,10 +97,7 @@ def _open_parquet(parquet: Sequence[str], shown: Sequence[str]) -> tuple[Dataset
                 f"{path}: its columns differ from those of {shown[0]}: {_difference(schema, other)}; "
                 "all files must have the same columns"
             )
-    replaced = [int((kept.metadata or {}).get(jsonl.REPLACED, 0)) for _, kept in described]
-    if tuple(parquet) != tuple(shown):
-        schema = schema.remove_metadata()
-    return Dataset(tuple(file for file, _ in described), schema), sum(replaced)
+    return Dataset(tuple(file for file, _ in described), schema)
 
 
 def _difference(first: pa.Schema, other: pa.Schema) -> str:

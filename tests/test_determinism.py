@@ -1,0 +1,310 @@
+"""Outputs are a pure function of input and settings: workers, shards, row order and layout change no byte of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analyzer import dataset, windows
+from analyzer.stages import plan, spill
+from tests.commands import SAMPLE, Outcome, Row, parquet, rollouts
+
+Analyze = Callable[..., Outcome]
+JSON_FILES = ("problem_metrics.json", "problem_buckets.json")
+
+
+@pytest.fixture(scope="module")
+def sample() -> list[Row]:
+    """The first 60 problems of the sample, 8 rollouts each."""
+    return list(pq.read_table(SAMPLE).slice(0, 480).to_pylist())
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """A function that sets the size of a shard in bytes; row groups do not hold it back."""
+
+    def cut(size: int) -> None:
+        monkeypatch.setattr(plan, "shard_bytes", lambda source, weight=1.0: size)
+
+    return cut
+
+
+@pytest.fixture
+def shards_of_4_kilobytes(small_shards: Callable[[int], None]) -> None:
+    """Many shards, each of a few problems."""
+    small_shards(1 << 12)
+
+
+@pytest.fixture
+def always_spill(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Repartition whatever comes; tells how many shards were spilled."""
+    spilled: list[int] = []
+    original = spill.spill
+
+    def counted(source: Any, numbering: Any, shards: Any, *args: Any, **options: Any) -> Any:
+        spilled.append(shards.total)
+        return original(source, numbering, shards, *args, **options)
+
+    monkeypatch.setattr(spill, "WORTHWHILE", 0.0)
+    monkeypatch.setattr(spill, "spill", counted)
+    return spilled
+
+
+def shuffled(rows: Sequence[Row], seed: int = 3) -> list[Row]:
+    return random.Random(seed).sample(list(rows), len(rows))
+
+
+def shards_in(tmp_path: Path, cache: str) -> int:
+    """The shards that were scored into a cache."""
+    return len(list((tmp_path / cache).glob("runs/*/shards/*.parquet")))
+
+
+# ---------------------------------------------------------------- workers and shards
+
+
+def test_two_workers_write_the_bytes_of_one(tmp_path: Path, sample: list[Row], analyze: Analyze) -> None:
+    given = parquet(tmp_path / "r.parquet", sample, row_group_size=40)
+    one = analyze(given, cache_dir=tmp_path / "one")
+    two = analyze(given, cache_dir=tmp_path / "two", output_dir=tmp_path / "out2", n_jobs=2)
+    assert (one.code, two.code) == (0, 0)
+    assert two.files() == one.files()
+    assert "480/480" in two.err.replace(".00", "")
+
+
+@pytest.mark.parametrize("size", [1, 1 << 12, 1 << 15, 1 << 30])
+def test_any_shard_size_gives_the_same_bytes(
+    size: int, tmp_path: Path, sample: list[Row], analyze: Analyze, small_shards: Callable[[int], None]
+) -> None:
+    given = parquet(tmp_path / "r.parquet", sample, row_group_size=50)
+    usual = analyze(given, cache_dir=tmp_path / "usual")
+    small_shards(size)
+    other = analyze(given, cache_dir=tmp_path / "other", output_dir=tmp_path / "out2")
+    assert other.files() == usual.files()
+    assert (shards_in(tmp_path, "other") == 60) == (size == 1)
+    assert (shards_in(tmp_path, "other") == 1) == (size == 1 << 30)
+
+
+def test_any_window_gives_the_same_bytes(
+    tmp_path: Path, sample: list[Row], analyze: Analyze, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = parquet(tmp_path / "r.parquet", sample)
+    usual = analyze(given, cache_dir=tmp_path / "usual")
+    monkeypatch.setattr(windows, "WINDOW_BYTES", 1)
+    monkeypatch.setattr(windows, "WINDOW_BYTES_MAX", 1 << 12)
+    monkeypatch.setattr(dataset, "batch_rows", lambda block: 16)
+    other = analyze(given, cache_dir=tmp_path / "other", output_dir=tmp_path / "out2")
+    for file in JSON_FILES:
+        assert other.files()[file] == usual.files()[file]
+    assert other.table().equals(usual.table())
+
+
+def test_a_rerun_scores_nothing_and_writes_the_same_bytes(tmp_path: Path, sample: list[Row], analyze: Analyze) -> None:
+    given = parquet(tmp_path / "r.parquet", sample)
+    first = analyze(given).files()
+    again = analyze(given)
+    assert again.code == 0
+    assert "480 rollouts are scored already; nothing is scored again" in again.err
+    assert again.files() == first
+
+
+def test_another_strategy_scores_nothing(tmp_path: Path, sample: list[Row], analyze: Analyze) -> None:
+    given = parquet(tmp_path / "r.parquet", sample)
+    analyze(given)
+    other = analyze(given, bucketing_strategy="adaptive", output_dir=tmp_path / "out2")
+    assert other.code == 0
+    assert "nothing is scored again" in other.err
+
+
+def test_a_fresh_cache_elsewhere_and_a_moved_input_change_no_byte(
+    tmp_path: Path, sample: list[Row], analyze: Analyze
+) -> None:
+    given = parquet(tmp_path / "r.parquet", sample)
+    first = analyze(given).files()
+    moved = tmp_path / "elsewhere" / "renamed.parquet"
+    moved.parent.mkdir()
+    given.rename(moved)
+    again = analyze(moved, cache_dir=tmp_path / "fresh", output_dir=tmp_path / "out2")
+    assert again.files() == first
+
+
+def test_a_file_that_was_written_anew_is_read_anew(tmp_path: Path, sample: list[Row], analyze: Analyze) -> None:
+    given = parquet(tmp_path / "r.parquet", sample)
+    analyze(given)
+    outcome = analyze(parquet(given, rollouts()), overwrite=True)
+    assert outcome.code == 0
+    assert outcome.json("summary.json")["total_rollouts"] == 12
+    assert outcome.table()["prompt"][0].as_py() == "What is 0 + 0?"
+
+
+# ---------------------------------------------------------------- row order and layout
+
+
+def assert_rows_as_in(outcome: Outcome, rows: Sequence[Row], scored: Outcome) -> None:
+    """The output has the input's rows in its order, each with the reward it has in another output."""
+
+    def key(row: Row) -> tuple[Any, int]:
+        return row["data_idx"], row["sample_idx"]
+
+    added = ("reward", "reward_status", "response_tokens")
+    values = {key(row): {name: row[name] for name in added} for row in scored.table().to_pylist()}
+    assert outcome.table().to_pylist() == [row | values[key(row)] for row in rows]
+
+
+@pytest.mark.parametrize("size", [1 << 12, 1 << 30])
+def test_scattered_rows_keep_their_order_and_give_the_same_metrics_and_buckets(
+    size: int, tmp_path: Path, sample: list[Row], analyze: Analyze, small_shards: Callable[[int], None]
+) -> None:
+    sorted_ = analyze(parquet(tmp_path / "sorted.parquet", sample), output_dir=tmp_path / "out1")
+    rows = shuffled(sample)
+    small_shards(size)
+    scattered = analyze(parquet(tmp_path / "scattered.parquet", rows, row_group_size=64))
+    assert scattered.code == 0
+    for file in JSON_FILES:
+        assert scattered.files()[file] == sorted_.files()[file]
+    assert_rows_as_in(scattered, rows, sorted_)
+
+
+def test_rows_of_a_problem_in_several_files_give_the_same(tmp_path: Path, sample: list[Row], analyze: Analyze) -> None:
+    sorted_ = analyze(parquet(tmp_path / "sorted.parquet", sample), output_dir=tmp_path / "out1")
+    by_sample = sorted(sample, key=lambda row: row["sample_idx"])
+    for number in range(4):
+        parquet(tmp_path / "in" / f"{number}.parquet", by_sample[number * 120 : (number + 1) * 120])
+    several = analyze(tmp_path / "in")
+    for file in JSON_FILES:
+        assert several.files()[file] == sorted_.files()[file]
+    assert_rows_as_in(several, by_sample, sorted_)
+
+
+@pytest.mark.parametrize("files", [1, 7, 256])
+@pytest.mark.usefixtures("shards_of_4_kilobytes")
+def test_repartitioned_rows_give_the_same_bytes(
+    files: int, tmp_path: Path, sample: list[Row], analyze: Analyze, request: pytest.FixtureRequest
+) -> None:
+    given = parquet(tmp_path / "r.parquet", shuffled(sample), row_group_size=64)
+    monkeypatch = request.getfixturevalue("monkeypatch")
+    monkeypatch.setattr(spill, "WORTHWHILE", 1e9)
+    picked = analyze(given, cache_dir=tmp_path / "picked")
+    spilled = request.getfixturevalue("always_spill")
+    monkeypatch.setattr(spill, "MAX_FILES", files)
+    monkeypatch.setattr(spill, "BUFFER_BYTES", 1 << 13)
+    other = analyze(given, cache_dir=tmp_path / "spilled", output_dir=tmp_path / "out2")
+    assert other.files() == picked.files()
+    assert spilled == [shards_in(tmp_path, "picked")]
+    assert shards_in(tmp_path, "spilled") == min(files, spilled[0])
+
+
+def test_a_null_in_repartitioned_rows_is_named_by_its_place_in_the_input(
+    tmp_path: Path, analyze: Analyze, always_spill: list[int]
+) -> None:
+    rows = shuffled(rollouts())
+    rows[7] = {**rows[7], "response": None}
+    outcome = analyze(parquet(tmp_path / "r.parquet", rows, write_statistics=False))
+    assert outcome.code == 2
+    assert "r.parquet, row 7 (counted from 0): response is null" in outcome.errors[0]
+    assert always_spill
+
+
+def test_a_column_named_like_one_of_ours_is_carried_along(
+    tmp_path: Path, analyze: Analyze, request: pytest.FixtureRequest
+) -> None:
+    given = parquet(tmp_path / "r.parquet", shuffled([{**row, windows.ROW: 7} for row in rollouts()]))
+    plain = analyze(given, cache_dir=tmp_path / "plain")
+    request.getfixturevalue("always_spill")
+    spilled = analyze(given, cache_dir=tmp_path / "spilled", output_dir=tmp_path / "out2")
+    assert plain.table()[windows.ROW].to_pylist() == [7] * 12
+    assert spilled.files() == plain.files()
+
+
+@pytest.mark.parametrize("rows_in_a_group", [1, 480])
+def test_one_giant_row_group_or_very_many_tiny_ones_give_the_same(
+    rows_in_a_group: int, tmp_path: Path, sample: list[Row], analyze: Analyze, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = analyze(parquet(tmp_path / "usual.parquet", sample, row_group_size=60), output_dir=tmp_path / "out1")
+    if rows_in_a_group == 480:
+        monkeypatch.setattr(dataset, "STREAMED_GROUP", 1 << 10)
+    other = analyze(parquet(tmp_path / "other.parquet", sample, row_group_size=rows_in_a_group))
+    assert other.code == 0
+    for file in JSON_FILES:
+        assert other.files()[file] == usual.files()[file]
+    assert other.table().equals(usual.table())
+
+
+def test_thousands_of_row_groups_are_read_as_a_few_blocks(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist(rollouts(1, 1)).select(["data_idx", "response"])
+    given = parquet(tmp_path / "r.parquet", pa.concat_tables([table] * 3000).combine_chunks(), row_group_size=1)
+    file, _ = dataset.describe(str(given))
+    assert len(file.group_rows) == 3000
+    reader = dataset.Reader([file], None)
+    assert len(reader.blocks) < 10
+    assert sum(batch.num_rows for _, batch in reader.all()) == 3000
+
+
+def test_empty_files_and_row_groups_are_passed_over(tmp_path: Path, analyze: Analyze) -> None:
+    table = pa.Table.from_pylist(rollouts())
+    expected = analyze(parquet(tmp_path / "r.parquet", table), output_dir=tmp_path / "out1")
+    for number, part in enumerate([table.slice(0, 0), table.slice(0, 7), table.slice(0, 0), table.slice(7)]):
+        parquet(tmp_path / "in" / f"{number}.parquet", part)
+    with pq.ParquetWriter(tmp_path / "groups.parquet", table.schema) as writer:
+        for part in (table.slice(0, 0), table.slice(0, 5), table.slice(0, 0), table.slice(5), table.slice(0, 0)):
+            writer.write_table(part)
+    for number, given in enumerate([tmp_path / "in", tmp_path / "groups.parquet"]):
+        outcome = analyze(given, output_dir=tmp_path / f"out{number + 2}")
+        assert outcome.code == 0
+        assert outcome.table().equals(expected.table())
+
+
+def test_problems_named_by_text_ascend_by_code_point(tmp_path: Path, sample: list[Row], analyze: Analyze) -> None:
+    rows = [{**row, "data_idx": f"id-{row['data_idx']}-é"} for row in sample]
+    plain = analyze(parquet(tmp_path / "r.parquet", sample), output_dir=tmp_path / "out1")
+    named = analyze(parquet(tmp_path / "named.parquet", shuffled(rows)))
+    assert named.code == 0
+    metrics = named.json("problem_metrics.json")
+    assert list(metrics) == sorted(metrics)
+    assert {name.split("-")[1]: value for name, value in metrics.items()} == plain.json("problem_metrics.json")
+    buckets = named.json("problem_buckets.json")
+    assert all(names == sorted(names) for names in buckets.values())
+    assert named.json("summary.json")["bucket_distribution"] == plain.json("summary.json")["bucket_distribution"]
+
+
+@pytest.mark.parametrize(
+    "cast",
+    [
+        lambda ids: pa.array([(1 << 63) + value for value in ids.to_pylist()], pa.uint64()),
+        lambda ids: ids.cast(pa.int8()),
+        lambda ids: ids.cast(pa.large_string()),
+        lambda ids: ids.cast(pa.string()).dictionary_encode(),
+    ],
+    ids=["beyond 63 bits", "small integers", "large text", "categories"],
+)
+def test_names_of_every_type_are_problems(
+    cast: Callable[[pa.Array], pa.Array], tmp_path: Path, analyze: Analyze
+) -> None:
+    table = pa.Table.from_pylist(rollouts())
+    plain = analyze(parquet(tmp_path / "plain.parquet", table), output_dir=tmp_path / "out1")
+    names = cast(table["data_idx"].combine_chunks())
+    at = table.schema.get_field_index("data_idx")
+    outcome = analyze(parquet(tmp_path / "r.parquet", table.set_column(at, "data_idx", names)))
+    assert outcome.code == 0
+    expected = list(plain.json("problem_metrics.json").values())
+    assert outcome.json("problem_metrics.json") == dict(
+        zip(map(str, names.unique().to_pylist()), expected, strict=True)
+    )
+    assert outcome.table()["data_idx"].to_pylist() == names.to_pylist()
+
+
+def test_names_that_lead_out_of_the_folder_build_no_path(tmp_path: Path, analyze: Analyze) -> None:
+    names = ["../../etc/x", "", "x" * 300, "a\0b", "\N{RIGHT-TO-LEFT OVERRIDE}1"]
+    rows = [{**row, "data_idx": names[row["data_idx"]]} for row in rollouts(5)]
+    usual = analyze(parquet(tmp_path / "usual.parquet", rollouts(5)), output_dir=tmp_path / "out1")
+    outcome = analyze(parquet(tmp_path / "r.parquet", rows), max_unscored=1)
+    assert outcome.code == 0
+    assert outcome.json("summary.json")["reward_status"] == {"ok": 12, "input_error": 8}
+    assert outcome.json("problem_buckets.json")["unscored"] == ["", "a\0b"]
+    assert outcome.json("problem_metrics.json")[""]["pass_rate"] is None
+    assert set(outcome.files()) == {*usual.files(), "rollouts_unscored.parquet"}

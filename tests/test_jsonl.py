@@ -1,0 +1,263 @@
+"""jsonl: what a value is in the text is what it is in the table, and the same rollouts give the same results."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analyzer import jsonl as subject
+from analyzer.problems import group
+from tests.commands import SAMPLE, Outcome, Row, changed, compressed, jsonl, parquet, rollouts
+
+ROWS = rollouts()
+GOLD = "original_reward_model"
+FORMATS = ["r.jsonl", "r.jsonl.gz", "r.jsonl.zst"]
+
+
+def converted(folder: Path, *lines: Row | str | bytes, name: str = "r.jsonl") -> pa.Table:
+    """The lines as the parquet file they become."""
+    folder.mkdir(exist_ok=True)
+    (path,) = subject.convert([str(jsonl(folder / name, lines))], str(folder))
+    return pq.read_table(path)
+
+
+def column(folder: Path, *values: Any) -> pa.ChunkedArray:
+    """A column of these values, after conversion; text is JSON as it stands."""
+    return converted(folder, *(f'{{"x": {value}}}' for value in values))["x"]
+
+
+# ---------------------------------------------------------------- values
+
+
+def test_a_byte_order_mark_and_blank_lines_are_no_part_of_the_data(tmp_path: Path) -> None:
+    table = converted(tmp_path, b'\xef\xbb\xbf{"x": 1}', "", "   ", b'{"x": 2}\r')
+    assert table.to_pylist() == [{"x": 1}, {"x": 2}]
+
+
+def test_a_last_line_needs_no_line_feed(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "r.jsonl", ['{"x": 1}', '{"x": 2}'], end=b"")
+    assert [line.row for line in subject.read_lines(str(path))] == [{"x": 1}, {"x": 2}]
+
+
+def test_nan_and_infinity_are_read(tmp_path: Path) -> None:
+    values = column(tmp_path, "NaN", "-Infinity", "1.5").to_pylist()
+    assert math.isnan(values[0])
+    assert values[1:] == [-math.inf, 1.5]
+
+
+def test_a_lone_surrogate_is_replaced_and_counted_and_a_pair_is_a_character(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "r.jsonl", [r'{"\udc00": "a\ud800b", "y": ["\udfff\udfff"]}', r'{"y": ["\ud83d\ude00"]}'])
+    first, second = subject.read_lines(str(path))
+    assert (first.row, first.replaced) == ({"\ufffd": "a\ufffdb", "y": ["\ufffd\ufffd"]}, 4)
+    assert (second.row, second.replaced) == ({"y": ["\N{GRINNING FACE}"]}, 0)
+
+
+@pytest.mark.parametrize("value", [2**53 + 1, 2**63 - 1, -(2**63)])
+def test_an_integer_of_64_bits_stays_one(value: int, tmp_path: Path) -> None:
+    assert column(tmp_path, value, 1).to_pylist() == [value, 1]
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 10**19, 2**64, 7**5000])
+def test_a_larger_integer_keeps_its_digits_as_text(value: int, tmp_path: Path) -> None:
+    digits = f"-{-value}" if value < 0 else _digits(value)
+    assert column(tmp_path, digits, "5").to_pylist() == [digits, "5"]
+
+
+def _digits(value: int) -> str:
+    """str(value) without the limit that Python has on it."""
+    parts = []
+    while value:
+        value, part = divmod(value, 10**18)
+        parts.append(f"{part:018d}")
+    return "".join(reversed(parts)).lstrip("0")
+
+
+def test_a_string_is_never_taken_for_a_date_or_a_number(tmp_path: Path) -> None:
+    texts = ["2024-01-01", "2024-01-01T00:00:00Z", "1", "1e5", "true", "null", ""]
+    values = column(tmp_path, *map(json.dumps, texts))
+    assert values.type == pa.string()
+    assert values.to_pylist() == texts
+
+
+def test_integers_and_floats_are_floats_where_that_loses_nothing(tmp_path: Path) -> None:
+    assert column(tmp_path, "1", "2.5").to_pylist() == [1.0, 2.5]
+    assert column(tmp_path, str(2**53 + 1), "2.5").to_pylist() == [str(2**53 + 1), "2.5"]
+
+
+def test_a_member_that_is_missing_is_null_and_columns_are_in_order_of_appearance(tmp_path: Path) -> None:
+    table = converted(tmp_path, {"b": {"x": 1}}, {"a": [1], "b": {"y": None, "z": "t"}})
+    assert table.column_names == ["b", "a"]
+    assert table.to_pylist() == [{"b": {"x": 1, "y": None, "z": None}, "a": None},
+                                 {"b": {"x": None, "y": None, "z": "t"}, "a": [1]}]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["1", '"1"'], ['{"a": 1}', "[1]"], ["true", "1"], ['"a"', "NaN", "null"], ["{}", '{"a": []}'],
+     [str(10**30), '"a"'], [f'{{"a": {10**30}}}', '{"a": "b"}', '{"a": [1.5]}']],
+)  # fmt: skip
+def test_values_of_several_types_become_json_text_that_is_understood_again(values: list[str], tmp_path: Path) -> None:
+    texts = [f'{{"data_idx": {i}, "gold": {value}}}' for i, value in enumerate(values) if value != "null"]
+    table = converted(tmp_path, *texts)
+    golds = [problem.ground_truth for problem in group(table, ["gold"], "gold", "source").problems]
+    expected = [_understood(value) for value in values if value != "null"]
+    assert repr(golds) == repr(expected)
+
+
+def _understood(text: str) -> Any:
+    """The value, a large integer as its digits."""
+    return json.loads(text, parse_int=lambda digits: digits if len(digits) > 19 else int(digits))
+
+
+def test_conflicts_inside_a_struct_are_understood_again_too(tmp_path: Path) -> None:
+    lines = [{"data_idx": i, "gold": {"ground_truth": gold}} for i, gold in enumerate(["5", ["a", "b"], {"c": 1}])]
+    table = converted(tmp_path, *lines)
+    golds = [problem.ground_truth for problem in group(table, ["gold"], "gold", "source").problems]
+    assert golds == ["5", ["a", "b"], {"c": 1}]
+
+
+def test_a_mapping_of_very_many_keys_is_json_text_and_not_a_column_each(tmp_path: Path) -> None:
+    many = {f"k{i}": i for i in range(600)}
+    (text,) = column(tmp_path, json.dumps(many)).to_pylist()
+    assert json.loads(text) == many
+
+
+def test_deep_values_are_kept_as_json_text(tmp_path: Path) -> None:
+    text = "[" * 90 + "1" + "]" * 90
+    table = converted(tmp_path, f'{{"x": {text}}}')
+    value = table["x"][0].as_py()
+    while isinstance(value, list):
+        (value,) = value
+    assert "[" * 50 in value
+
+
+some_scalar = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False)
+json_values = st.recursive(
+    some_scalar | st.text("ab\ud83d\x00é", max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("xyz"), inner, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@given(json_values)
+def test_json_text_of_a_value_is_that_value(value: Any) -> None:
+    cleaned = json.loads(json.dumps(value).replace("\\ud83d", "\\ufffd"))
+    assert subject.load_json(subject.dump_json(cleaned)) == cleaned
+
+
+# ---------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_compressed_files_are_read_to_the_end(name: str, tmp_path: Path) -> None:
+    assert converted(tmp_path, *ROWS, name=name).to_pylist() == ROWS
+
+
+@pytest.mark.parametrize("name", FORMATS[1:])
+def test_a_file_of_several_compressed_pieces_is_read_to_the_end(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(compressed(name, b'{"x": 1}\n') + compressed(name, b'{"x": 2}\n'))
+    assert [line.row["x"] for line in subject.read_lines(str(path))] == [1, 2]
+
+
+@pytest.mark.parametrize("name", FORMATS[1:])
+def test_a_file_cut_between_two_lines_is_noticed(name: str, tmp_path: Path) -> None:
+    data = compressed(name, b"".join(b'{"x": %d}\n' % i for i in range(1000)))
+    for keep in range(20, len(data), max(1, len(data) // 40)):
+        (tmp_path / name).write_bytes(data[:keep])
+        with pytest.raises(subject.InputError, match="is the file whole"):
+            list(subject.read_lines(str(tmp_path / name)))
+
+
+def test_gzip_of_another_writer_is_read(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "r.jsonl.gz", "wt", compresslevel=1) as file:
+        file.write('{"x": 1}\n')
+    assert [line.row for line in subject.read_lines(str(tmp_path / "r.jsonl.gz"))] == [{"x": 1}]
+
+
+def test_several_files_have_one_schema_the_union_of_all(tmp_path: Path, analyze: Callable[..., Outcome]) -> None:
+    jsonl(tmp_path / "in" / "a.jsonl", [{**row, "note": 1} for row in ROWS[:5]])
+    jsonl(tmp_path / "in" / "b.jsonl", [{**row, "note": 0.5} for row in ROWS[5:8]])
+    jsonl(tmp_path / "in" / "c.jsonl", ROWS[8:])
+    outcome = analyze(tmp_path / "in")
+    assert outcome.code == 0
+    assert outcome.table()["note"].to_pylist() == [1.0] * 5 + [0.5] * 3 + [None] * 4
+
+
+# ---------------------------------------------------------------- the same rollouts, the same results
+
+
+def assert_same_results(analyze: Callable[..., Outcome], rows: list[Row], folder: Path) -> None:
+    """The rows as parquet and in all forms of jsonl: equal metrics and buckets, byte for byte, and equal rows."""
+    expected = analyze(parquet(folder / "r.parquet", rows), output_dir=folder / "from_parquet")
+    assert expected.code == 0
+    for name in FORMATS:
+        outcome = analyze(jsonl(folder / name, rows), output_dir=folder / f"from_{name}")
+        for file in ("problem_metrics.json", "problem_buckets.json"):
+            assert outcome.files()[file] == expected.files()[file]
+        assert outcome.table().to_pylist() == expected.table().to_pylist()
+        assert outcome.json("summary.json") == expected.json("summary.json")
+
+
+def test_the_sample_gives_the_same_as_parquet_and_as_jsonl(tmp_path: Path, analyze: Callable[..., Outcome]) -> None:
+    assert_same_results(analyze, pq.read_table(SAMPLE).slice(0, 400).to_pylist(), tmp_path)
+
+
+def test_real_rollouts_give_the_same_as_parquet_and_as_jsonl(
+    tmp_path: Path, analyze: Callable[..., Outcome], shared: Callable[[str], Path]
+) -> None:
+    rows = pq.read_table(shared("data/gsm8k_openai.parquet")).slice(0, 400).to_pylist()
+    assert_same_results(analyze, rows, tmp_path)
+
+
+@pytest.mark.parametrize("ids", [str, lambda idx: (1 << 53) + idx], ids=["text", "wide integers"])
+def test_problems_of_any_name_give_the_same_as_parquet_and_as_jsonl(
+    ids: Callable[[int], Any], tmp_path: Path, analyze: Callable[..., Outcome]
+) -> None:
+    assert_same_results(analyze, [{**row, "data_idx": ids(row["data_idx"])} for row in ROWS], tmp_path)
+
+
+def test_chat_prompts_and_ragged_extra_info_go_through_jsonl(tmp_path: Path, analyze: Callable[..., Outcome]) -> None:
+    chat = [{"role": "user", "content": "What is 1 + 1?"}]
+    extra: list[Any] = [{"index": 1}, {"index": "one"}, {}, None, [1, {"a": 2}]]
+    rows = [{**row, "prompt": chat, "original_extra_info": extra[i % 5]} for i, row in enumerate(ROWS)]
+    outcome = analyze(jsonl(tmp_path / "r.jsonl", rows))
+    assert outcome.code == 0
+    table = outcome.table()
+    assert table["prompt"].to_pylist() == [chat] * len(rows)
+    texts = table["original_extra_info"].to_pylist()
+    assert [None if text is None else json.loads(text) for text in texts] == [
+        row["original_extra_info"] for row in rows
+    ]
+
+
+@pytest.mark.parametrize("dialect", ["struct", "JSON string", "bare", "mixed"])
+def test_every_dialect_of_the_ground_truth_is_scored_alike_from_jsonl(
+    dialect: str, tmp_path: Path, analyze: Callable[..., Outcome]
+) -> None:
+    def said(number: int, gold: dict[str, str]) -> Any:
+        forms = [gold, json.dumps(gold), gold["ground_truth"]]
+        return forms[number % 3] if dialect == "mixed" else forms[["struct", "JSON string", "bare"].index(dialect)]
+
+    rows = [{**row, GOLD: said(number, row[GOLD])} for number, row in enumerate(ROWS)]
+    outcome = analyze(jsonl(tmp_path / "r.jsonl", rows))
+    assert outcome.code == 0
+    assert outcome.table()["reward"].to_pylist() == [float(row["sample_idx"] < row["data_idx"]) for row in rows]
+
+
+def test_replaced_surrogates_are_told_of(tmp_path: Path, analyze: Callable[..., Outcome]) -> None:
+    outcome = analyze(jsonl(tmp_path / "r.jsonl", changed(ROWS, 0, prompt="\ud800 and \udc00")))
+    assert outcome.code == 0
+    assert "2 lone surrogates" in outcome.err
+    assert outcome.table()["prompt"][0].as_py() == "\ufffd and \ufffd"
+    assert outcome.table().schema.metadata is None
