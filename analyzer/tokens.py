@@ -14,7 +14,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -23,6 +23,7 @@ from analyzer.errors import TokenizerError
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
     from numpy.typing import NDArray
 
 GIGATOKEN, TOKENIZERS, TRANSFORMERS = "gigatoken", "tokenizers", "transformers"
@@ -158,23 +159,27 @@ def special_tokens(tokenizer: Any) -> tuple[SpecialToken, ...]:
 
 def _gigatoken_agrees(tokenizer_json: str, tokenizer: Any, sample: Sequence[str]) -> bool:
     """Whether gigatoken loads this tokenizer and counts every sample text as transformers does."""
+    import pyarrow as pa
+
     texts = [*_TRICKY, *sample]
     try:
         import gigatoken
 
-        counts = _gigatoken_counts(gigatoken.Tokenizer.from_json(tokenizer_json), texts)
+        counts = _gigatoken_counts(gigatoken.Tokenizer.from_json(tokenizer_json), pa.array(texts, pa.string()))
     except Exception:  # noqa: BLE001  # whatever it cannot load or encode, the slower engine can
         return False
     expected = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
     return expected == list(counts)
 
 
-def _gigatoken_counts(tokenizer: Any, texts: list[str]) -> NDArray[np.int32]:
+def _gigatoken_counts(tokenizer: Any, texts: pa.Array) -> NDArray[np.int32]:
+    """Counts straight from arrow's buffers: no text becomes a Python string on the way."""
+    import awkward as ak
     import numpy as np
+    import pyarrow as pa
 
-    encoded = tokenizer.encode_batch(texts, parallel=False)
-    offsets = np.asarray(encoded.layout.offsets)
-    return np.diff(offsets).astype(np.int32)
+    encoded = tokenizer.encode_batch(ak.from_arrow(texts.cast(pa.large_string())), parallel=False)
+    return np.diff(np.asarray(encoded.layout.offsets)).astype(np.int32)
 
 
 class TokenCounter:
@@ -182,34 +187,75 @@ class TokenCounter:
 
     def __init__(self, spec: TokenizerSpec) -> None:
         self._spec = spec
-        self._encode: Callable[[list[str]], NDArray[np.int32]] | None = None
+        self._encode: Callable[[pa.Array], NDArray[np.int32]] | None = None
         self._counted = 0
         self._floor = 0
-        self._starts = tuple(sorted({token.content[:2] for token in spec.specials}))
+        self._starts = _starts_of(spec.specials)
         self._pattern = _special_pattern(spec.specials)
 
-    def count(self, texts: list[str]) -> NDArray[np.int32]:
-        """Tokens of each text, shape (len(texts),), without special tokens added."""
+    def count(self, texts: pa.ChunkedArray) -> NDArray[np.int32]:
+        """Tokens of each text, shape (len(texts),), without special tokens added. The texts hold no null."""
         import numpy as np
 
-        if not texts:
-            return np.zeros(0, dtype=np.int32)
+        counts = [self._counted_chunk(chunk) for chunk in texts.chunks if len(chunk)]
+        return np.concatenate(counts) if counts else np.zeros(0, dtype=np.int32)
+
+    def _counted_chunk(self, chunk: pa.Array) -> NDArray[np.int32]:
         if self._encode is None or self._has_grown():
             self._encode = None  # give the old one's memory back before the new one takes its own
             self._encode = _encoder(self._spec)
             self._counted, self._floor = 0, _resident()
-        self._counted += sum(map(len, texts))
-        return self._encode(texts)
+        self._counted += chunk.nbytes
+        return self._encode(chunk)
 
     def _has_grown(self) -> bool:
         """gigatoken remembers every word it has seen; on text without end it must be renewed now and then."""
         return self._counted > _RENEW_AFTER_BYTES and _resident() - self._floor > _RENEW_GROWTH
 
+    def stripped(self, texts: pa.ChunkedArray) -> list[str]:
+        """The texts without special tokens, as verl's decode with skip_special_tokens gives them to the reward."""
+        found: list[str] = []
+        for chunk in texts.chunks:
+            plain: list[str] = chunk.to_pylist()
+            for row in _rows_with(chunk, self._starts):
+                plain[row] = self.strip(plain[row])
+            found += plain
+        return found
+
     def strip(self, text: str) -> str:
-        """The text without special tokens, as verl's decode with skip_special_tokens gives it to the reward."""
-        if self._pattern is not None and any(start in text for start in self._starts):
-            return self._pattern.sub("", text)
-        return text
+        """One text without special tokens."""
+        return text if self._pattern is None else self._pattern.sub("", text)
+
+
+def _starts_of(specials: Sequence[SpecialToken]) -> dict[int, list[int]]:
+    """The bytes that special tokens start with, and those that follow each; none listed: any may follow."""
+    starts: dict[int, list[int]] = {}
+    for start in sorted({token.content.encode()[:2] for token in specials}):
+        starts.setdefault(start[0], []).extend(start[1:])
+    for token in specials:
+        if len(token.content.encode()) == 1:
+            starts[token.content.encode()[0]] = []
+    return starts
+
+
+def _rows_with(texts: pa.Array, starts: Mapping[int, Sequence[int]]) -> list[int]:
+    """The texts that may hold a special token: one look at all their bytes, where `in` would look at each text."""
+    import numpy as np
+    import pyarrow as pa
+
+    texts = texts.cast(pa.large_string())
+    _, offsets, data = texts.buffers()
+    if not starts or not len(texts) or data is None:
+        return []
+    edges = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    held = np.frombuffer(data, np.uint8)[edges[0] : edges[-1]]
+    rows: set[int] = set()
+    for first, seconds in starts.items():
+        at = np.flatnonzero(held == first)
+        if seconds:
+            at = at[np.isin(held[np.minimum(at + 1, len(held) - 1)], seconds)]
+        rows.update((np.searchsorted(edges, at + edges[0], side="right") - 1).tolist())
+    return sorted(rows)
 
 
 def _special_pattern(specials: Sequence[SpecialToken]) -> re.Pattern[str] | None:
@@ -222,12 +268,14 @@ def _special_pattern(specials: Sequence[SpecialToken]) -> re.Pattern[str] | None
     return re.compile("|".join(pieces))
 
 
-def _encoder(spec: TokenizerSpec) -> Callable[[list[str]], NDArray[np.int32]]:
+def _encoder(spec: TokenizerSpec) -> Callable[[pa.Array], NDArray[np.int32]]:
     import numpy as np
 
     if spec.engine == TRANSFORMERS:
         slow = load(spec.source, spec.trust_remote_code)
-        return lambda texts: np.array([len(slow.encode(t, add_special_tokens=False)) for t in texts], dtype=np.int32)
+        return lambda texts: np.array(
+            [len(slow.encode(text, add_special_tokens=False)) for text in texts.to_pylist()], dtype=np.int32
+        )
     text = _read_json(spec.source)
     if spec.engine == GIGATOKEN:
         import gigatoken
@@ -237,7 +285,7 @@ def _encoder(spec: TokenizerSpec) -> Callable[[list[str]], NDArray[np.int32]]:
 
     fast = Tokenizer.from_str(text)
     return lambda texts: np.array(
-        [len(e.ids) for e in fast.encode_batch_fast(texts, add_special_tokens=False)], dtype=np.int32
+        [len(e.ids) for e in fast.encode_batch_fast(texts.to_pylist(), add_special_tokens=False)], dtype=np.int32
     )
 
 

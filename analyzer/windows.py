@@ -76,9 +76,9 @@ def _cut(window: Window, at_problem: bool) -> tuple[Window, Window]:
 def _sorted(window: Window, together: bool) -> Window:
     import pyarrow as pa
 
-    table = window.table.combine_chunks()
     if together:
-        return Window(window.rows, table)
+        return window
+    table = window.table.combine_chunks()
     column = table[DATA_IDX].combine_chunks()
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()

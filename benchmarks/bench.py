@@ -6,7 +6,7 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,25 +27,30 @@ class Settings(NamedTuple):
     verl_python: str | None  # an interpreter that can import verl
 
 
+class Bars(NamedTuple):
+    """What to reach."""
+
+    first: float
+    goal: float
+    more_is_better: bool = True
+
+    def reached(self, value: float) -> str:
+        """Which of the two is reached."""
+        sign = 1 if self.more_is_better else -1
+        if sign * value >= sign * self.goal:
+            return "goal"
+        return "first bar" if sign * value >= sign * self.first else "missed"
+
+
 class Row(NamedTuple):
     """One line of the table."""
 
     measure: str
     value: float
     unit: str  # "x": the program against a peer; "s", "GB"
-    first_bar: float | None
-    goal: float | None
-    more_is_better: bool
+    bars: Bars | None
     detail: str
-
-    def reached(self) -> str:
-        """Which of the two is reached."""
-        if self.first_bar is None or self.goal is None:
-            return ""
-        sign = 1 if self.more_is_better else -1
-        if sign * self.value >= sign * self.goal:
-            return "goal"
-        return "first bar" if sign * self.value >= sign * self.first_bar else "missed"
+    by_cpu: float | None = None  # the same ratio by CPU time, which a busy machine leaves alone
 
 
 class Side(NamedTuple):
@@ -62,7 +67,7 @@ class Bench:
     def __init__(self, settings: Settings, folder: Path) -> None:
         self.settings = settings
         self.folder = folder
-        self._starts: dict[str, float] = {}
+        self._starts: dict[str, Taken] = {}
 
     def sized(self, full: int, quick: int) -> int:
         """One of two sizes."""
@@ -134,19 +139,19 @@ class Bench:
 
     def rounds(self, sides: Mapping[str, Side]) -> Rounds:
         """One run of each side in turn, again and again."""
-        taken: dict[str, list[float]] = {name: [] for name in sides}
+        taken: dict[str, list[Taken]] = {name: [] for name in sides}
         said: dict[str, dict[str, Any]] = {}
         starts = {name: self._start(side) for name, side in sides.items()}
         for _ in range(self.settings.repeats):
             for name, side in sides.items():
                 run = side.run()
-                taken[name].append(run.seconds - starts[name])
+                taken[name].append(Taken(run.seconds - starts[name].seconds, run.cpu - starts[name].cpu))
                 said[name] = json.loads(run.stdout) if run.stdout.startswith("{") else {}
         return Rounds(taken, starts, said)
 
-    def _start(self, side: Side) -> float:
+    def _start(self, side: Side) -> Taken:
         if side.key not in self._starts:
-            self._starts[side.key] = statistics.median(side.start().seconds for _ in range(self.settings.repeats))
+            self._starts[side.key] = _median([side.start() for _ in range(max(2, self.settings.repeats))])
         return self._starts[side.key]
 
 
@@ -154,22 +159,51 @@ FOLDER = object()
 """Stands for a fresh folder among the arguments of a peer."""
 
 
-class Rounds(NamedTuple):
-    """Seconds of each side without its start, one for each round."""
+class Taken(NamedTuple):
+    """Seconds of a run."""
 
-    taken: dict[str, list[float]]
-    starts: dict[str, float]
+    seconds: float
+    cpu: float
+
+
+def _median(runs: Sequence[Taken | Run]) -> Taken:
+    return Taken(statistics.median(run.seconds for run in runs), statistics.median(run.cpu for run in runs))
+
+
+class Ratio(NamedTuple):
+    """How much less one side takes than another, by the clock and by CPU time."""
+
+    clock: float
+    cpu: float
+
+    def scaled(self, by: float) -> Ratio:
+        """Both times a number."""
+        return Ratio(self.clock * by, self.cpu * by)
+
+
+class Rounds(NamedTuple):
+    """What each side took without its start, one for each round."""
+
+    taken: dict[str, list[Taken]]
+    starts: dict[str, Taken]
     said: dict[str, dict[str, Any]]  # what a peer printed: rollouts, mean_reward, engine
 
-    def ratio(self, one: str, other: str, scale: float = 1.0) -> float:
-        """The median over the rounds of how often `one` fits into `other` times `scale`."""
-        pairs = zip(self.taken[one], self.taken[other], strict=True)
-        return statistics.median(scale * theirs / ours for ours, theirs in pairs)
+    def ratio(self, one: str, other: str) -> Ratio:
+        """The median over the rounds of what `other` took over what `one` took."""
+        pairs = list(zip(self.taken[one], self.taken[other], strict=True))
+        return Ratio(
+            statistics.median(theirs.seconds / ours.seconds for ours, theirs in pairs),
+            statistics.median(theirs.cpu / ours.cpu for ours, theirs in pairs),
+        )
 
-    def seconds(self, name: str) -> float:
-        """The median of a side."""
-        return statistics.median(self.taken[name])
+    def median(self, name: str) -> Taken:
+        """The medians of a side."""
+        return _median(self.taken[name])
 
     def told(self, *names: str) -> str:
         """The medians and the starts taken off them."""
-        return ", ".join(f"{name} {self.seconds(name):.2f} s (start {self.starts[name]:.2f} s)" for name in names)
+        return ", ".join(
+            f"{name} {self.median(name).seconds:.2f} s (CPU {self.median(name).cpu:.2f} s, "
+            f"start {self.starts[name].seconds:.2f} s)"
+            for name in names
+        )

@@ -21,23 +21,27 @@ class Run(NamedTuple):
     """One process from start to end."""
 
     seconds: float
+    cpu: float  # seconds, of the process and of the descendants it waited for
     stdout: str
     peak_bytes: int  # PSS of the process and its descendants, the largest sum seen; 0 unless asked for
 
 
 def run(command: Sequence[str], memory: bool = False) -> Run:
     """Run a command to its end. Raises RuntimeError with what it said where it fails."""
-    with tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
         start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True)
+        process = subprocess.Popen(command, stdout=stdout, stderr=stderr)
         watch = _Watch(process.pid) if memory else None
-        stdout, _ = process.communicate()
+        _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
         peak = watch.end() if watch else 0
+        stdout.seek(0)
+        stderr.seek(0)
+        said = stdout.read()
         if process.returncode:
-            said.seek(0)
-            raise RuntimeError(f"{' '.join(command)}\nended with {process.returncode}:\n{said.read()}{stdout}")
-    return Run(seconds, stdout, peak)
+            raise RuntimeError(f"{' '.join(command)}\nended with {process.returncode}:\n{stderr.read()}{said}")
+    return Run(seconds, used.ru_utime + used.ru_stime, said, peak)
 
 
 class _Watch(threading.Thread):

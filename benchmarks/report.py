@@ -38,7 +38,7 @@ def circumstances(settings: Settings) -> list[str]:
 
 def text(command: str, about: Iterable[str], rows: Sequence[Row]) -> str:
     """All of it as Markdown."""
-    lines = ["| measure | measured | first bar | goal | reached | in detail |", "|---|---|---|---|---|---|"]
+    lines = ["| measure | measured | first bar | goal | reached | by CPU time | in detail |", "|" + "---|" * 7]
     lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
     return "\n".join([f"    {command}", "", *(f"- {line}" for line in about), "", *lines, ""])
 
@@ -58,8 +58,11 @@ def write(path: Path, results: str) -> None:
 
 
 def _cells(row: Row) -> list[str]:
-    bars = [_number(bar, row.unit) if bar is not None else "" for bar in (row.first_bar, row.goal)]
-    return [row.measure, _number(row.value, row.unit), *bars, row.reached(), row.detail]
+    bars = ["", "", ""]
+    if row.bars is not None:
+        bars = [_number(row.bars.first, row.unit), _number(row.bars.goal, row.unit), row.bars.reached(row.value)]
+    by_cpu = _number(row.by_cpu, row.unit) if row.by_cpu is not None else ""
+    return [row.measure, _number(row.value, row.unit), *bars, by_cpu, row.detail]
 
 
 def _number(value: float, unit: str) -> str:

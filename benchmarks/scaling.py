@@ -12,7 +12,7 @@ from pathlib import Path
 import inputs
 import numpy as np
 import processes
-from bench import Bench, Row
+from bench import Bars, Bench, Row
 from processes import Run
 
 GB = 1e9
@@ -33,20 +33,20 @@ def memory(bench: Bench) -> Iterator[Row]:
         peaks.append(run.peak_bytes / GB)
         seconds.append(run.seconds)
         told = f"{run.seconds:.1f} s with the start"
-        yield Row(f"peak memory, all processes, {size} GB of text", peaks[-1], "GB", 2, 1, False, told)
+        yield Row(f"peak memory, all processes, {size} GB of text", peaks[-1], "GB", Bars(2, 1, False), told)
     if len(sizes) > 1:
         growth = np.polyfit(sizes, peaks, 1)[0] * 1000
-        yield Row("memory added for each GB of text", growth, "MB", None, None, False, "fitted slope")
+        yield Row("memory added for each GB of text", growth, "MB", None, "fitted slope")
         slope, start = np.polyfit(sizes, seconds, 1)
         rates = ", ".join(f"{(s - start) / size:.2f} at {size} GB" for s, size in zip(seconds, sizes, strict=True))
-        yield Row("seconds for each GB of text", slope, "s", None, None, False, f"fitted slope; {rates}")
+        yield Row("seconds for each GB of text", slope, "s", None, f"fitted slope; {rates}")
 
 
 def workers(bench: Bench) -> Iterator[Row]:
     """Long rollouts on one core with one worker, and on two with two."""
     if bench.settings.cores < 2:
         return
-    rollouts = bench.copies(inputs.LONG, rows=bench.sized(50_000, 5_000))
+    rollouts = bench.copies(inputs.LONG, rows=bench.sized(50_000, 10_000))
     sides = {}
     for number in (1, 2):
         side = bench.program(inputs.LONG, rollouts, n_jobs=number)
@@ -54,8 +54,8 @@ def workers(bench: Bench) -> Iterator[Row]:
             run=_on(number, side.run), start=_on(number, side.start), key=f"{side.key} on {number}"
         )
     found = bench.rounds(sides)
-    told = found.told(*sides)
-    yield Row("long rollouts, from 1 to 2 workers", found.ratio("2 workers", "1 worker"), "x", 1.7, 1.9, True, told)
+    ratio = found.ratio("2 workers", "1 worker").clock
+    yield Row("long rollouts, from 1 to 2 workers", ratio, "x", Bars(1.7, 1.9), found.told(*sides))
 
 
 def _on(number: int, run: Callable[[], Run]) -> Callable[[], Run]:
@@ -80,9 +80,7 @@ def metrics(bench: Bench) -> Iterator[Row]:
             f"metrics + bucketing, {rollouts:,} rollouts of {problems:,} problems, {said['shape']}",
             first + took[slowest],
             "s",
-            10,
-            3,
-            False,
+            Bars(10, 3, False),
             f"metrics {first:.2f} s, the slowest strategy ({slowest}) {took[slowest]:.2f} s, {said['peak_mb']} MB",
         )
 
@@ -91,4 +89,4 @@ def help_text(bench: Bench) -> Iterator[Row]:
     """How long --help takes."""
     command = [sys.executable, "-m", "analyzer", "--help"]
     seconds = [processes.run(command).seconds for _ in range(bench.sized(11, 5))]
-    yield Row("--help", statistics.median(seconds), "s", 0.4, 0.2, False, f"median of {len(seconds)}")
+    yield Row("--help", statistics.median(seconds), "s", Bars(0.4, 0.2, False), f"median of {len(seconds)}")

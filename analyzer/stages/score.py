@@ -129,9 +129,8 @@ class _Worker:
         column = window.table[RESPONSE]
         if column.null_count:
             raise self._null(window, int(np.flatnonzero(column.is_null().to_numpy())[0]), RESPONSE)
-        texts = column.to_pylist()
-        tokens = self._counter.count(texts)
-        scored = self._kept(window) if self.job.keep_rewards else self._graded(window, texts)
+        tokens = self._counter.count(column)
+        scored = self._kept(window) if self.job.keep_rewards else self._graded(window, self._counter.stripped(column))
         extra: list[str | None] = []
         if any(score.extra for score in scored):
             extra = [_json(score.extra) if score.extra else None for score in scored]
@@ -155,9 +154,8 @@ class _Worker:
             return [_kept_score(value, None) for value in values]
         return list(map(_kept_score, values, window.table[REWARD_STATUS].to_pylist()))
 
-    def _graded(self, window: Window, texts: list[str]) -> list[Score]:
-        """The scores of a window, problem by problem, for responses without special tokens."""
-        stripped = list(map(self._counter.strip, texts))
+    def _graded(self, window: Window, responses: list[str]) -> list[Score]:
+        """The scores of a window, problem by problem; `responses` are without special tokens."""
         try:
             groups = problems.group(window.table, self._common, self.job.gold_column, self.job.data_source or "")
         except problems.NullGroundTruth as error:
@@ -169,7 +167,7 @@ class _Worker:
             if groups.unnamed[number]:
                 scores += [_UNNAMED] * (stop - start)
                 continue
-            part = self._scorer(problem).score(problem, stripped[start:stop])
+            part = self._scorer(problem).score(problem, responses[start:stop])
             seen = self._counts.get(problem.data_source, shards.NO_ROLLOUTS)
             self._counts[problem.data_source] = seen.plus(_count(window.rows[start:stop], part))
             scores += part
