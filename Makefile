@@ -41,7 +41,7 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 $(SERVER)/.installed: setup.cfg constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(SERVER)
