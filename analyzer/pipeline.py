@@ -20,6 +20,7 @@ def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
     """
     clock = Clock()
     strategy = buckets.build(settings.bucketing_strategy, settings.seed)
+    backend, part = preparation.backend_of(settings), preparation.part_of(settings.part)
     cache_dir = runs.cache_folder(settings.cache_dir)
 
     with clock("read"):
@@ -32,11 +33,11 @@ def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
         shards = preparation.write_job(run, settings, opened, prepared)
 
     with clock("score"):
-        wanted = preparation.part_of(settings.part, shards.total)
+        wanted = range(shards.total)[part]
         missing = functools.partial(run.missing, wanted)
         with Bar(shards.rows(), wanted, missing(), progress) as bar:
             work = Work(score.score_shard, score.end_worker, run.job_path, missing, bar.committed)
-            run_shards(work, preparation.backend_of(settings))
+            run_shards(work, backend)
         read.still_same(opened.paths, opened.identity)
     if settings.part is not None:
         return None

@@ -212,14 +212,14 @@ def backend_of(settings: AnalysisSettings) -> Backend:
     return Backend(settings.backend, settings.n_jobs, settings.dask_scheduler, settings.ray_address)
 
 
-def part_of(part: str | None, shards: int) -> list[int]:
-    """The shards of --part I/N: every N-th from the I-th; all without it. Raises ConfigError."""
+def part_of(part: str | None) -> slice:
+    """Which shards --part I/N takes: every N-th from the I-th; all without it. Raises ConfigError."""
     if part is None:
-        return list(range(shards))
+        return slice(None)
     match = re.fullmatch(r"([0-9]+)/([0-9]+)", part)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise ConfigError(f"--part {part}: must be I/N with 1 <= I <= N, as 3/16")
-    return list(range(int(match[1]) - 1, shards, int(match[2])))
+    return slice(int(match[1]) - 1, None, int(match[2]))
 
 
 # ---------------------------------------------------------------- job

@@ -1,0 +1,221 @@
+"""Resume and reuse: what is scored once is never scored again, and what would change a score is another run."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analyzer import shards
+from analyzer.errors import EXIT_OK, EXIT_USER
+from analyzer.stages import plan
+from tests.commands import TOKENIZER, Outcome, parquet, rollouts
+
+Analyze = Callable[..., Outcome]
+PROBLEMS, SAMPLES = 40, 5
+ROLLOUTS = PROBLEMS * SAMPLES
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """200 rollouts that are cut into many shards."""
+    monkeypatch.setattr(plan, "SHARD_BYTES_MIN", 1 << 10)
+    return parquet(tmp_path / "rollouts.parquet", rollouts(PROBLEMS, SAMPLES), row_group_size=10)
+
+
+def committed(tmp_path: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in (tmp_path / "cache" / "runs").glob("*/shards/shard-*.parquet")}
+
+
+def scored_already(outcome: Outcome) -> int:
+    """The rollouts that it says were scored before."""
+    lines = [line for line in outcome.err.splitlines() if "rollouts are scored already" in line]
+    return int(lines[0].split()[0]) if lines else 0
+
+
+# ---------------------------------------------------------------- reuse
+
+
+def test_another_strategy_and_folder_score_nothing_again_and_say_so(
+    analyze: Analyze, data: Path, tmp_path: Path
+) -> None:
+    first = analyze(data)
+    before = committed(tmp_path)
+    second = analyze(data, bucketing_strategy="pass_rate", output_dir=tmp_path / "other")
+    assert (first.code, second.code) == (EXIT_OK, EXIT_OK)
+    assert f"{ROLLOUTS} rollouts are scored already; nothing is scored again" in second.err
+    assert committed(tmp_path) == before
+    assert second.json("summary.json")["bucketing_strategy"] == "pass_rate"
+    assert second.json("problem_metrics.json") == first.json("problem_metrics.json")
+
+
+def test_half_a_run_is_completed_and_ends_with_the_same_bytes(analyze: Analyze, data: Path, tmp_path: Path) -> None:
+    expected = analyze(data).files()
+    paths = sorted(committed(tmp_path))
+    assert len(paths) > 10
+    for path in paths[::2]:
+        path.unlink()
+    again = analyze(data)
+    assert 0 < scored_already(again) < ROLLOUTS
+    assert again.files() == expected
+
+
+@pytest.mark.parametrize("damage", ["torn", "empty", "of another shard", "of another run"])
+def test_a_shard_file_that_is_not_whole_or_not_ours_is_scored_again(
+    analyze: Analyze, data: Path, tmp_path: Path, damage: str
+) -> None:
+    expected = analyze(data).files()
+    first, second = sorted(committed(tmp_path))[:2]
+    if damage == "torn":
+        first.write_bytes(first.read_bytes()[:-20])
+    elif damage == "empty":
+        first.write_bytes(b"")
+    elif damage == "of another shard":
+        shutil.copy(second, first)
+    else:
+        scores, footer = shards.read(str(first))
+        shards.write(str(first), footer._replace(fingerprint="f" * 32), scores)
+    again = analyze(data)
+    assert 0 < scored_already(again) < ROLLOUTS
+    assert again.files() == expected
+
+
+def test_a_damaged_page_in_a_shard_file_is_an_error_and_no_wrong_reward(
+    analyze: Analyze, data: Path, tmp_path: Path
+) -> None:
+    analyze(data)
+    path = sorted(committed(tmp_path))[0]
+    content = bytearray(path.read_bytes())
+    content[content.index(b"\x28\xb5\x2f\xfd") + 12] ^= 0xFF  # in the first zstd frame
+    path.write_bytes(content)
+    again = analyze(data, bucketing_strategy="pass_rate", overwrite=True)
+    assert again.code == 1
+    assert "the cache is damaged; remove this run" in again.errors[0]
+    assert "Traceback" not in again.err
+
+
+def test_each_footer_is_read_once_however_often_is_asked_what_is_missing(
+    analyze: Analyze, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analyze(data)
+    read: list[str] = []
+    original = shards.read_footer
+    monkeypatch.setattr(shards, "read_footer", lambda path: read.append(path) or original(path))
+    analyze(data)
+    assert sorted(read) == sorted(map(str, committed(tmp_path)))
+
+
+# ---------------------------------------------------------------- another run
+
+
+def other_tokenizer(tmp_path: Path) -> Path:
+    folder = tmp_path / "tokenizer"
+    shutil.copytree(TOKENIZER, folder)
+    said = json.loads((folder / "tokenizer.json").read_bytes())
+    said["model"]["merges"] = said["model"]["merges"][:-1]
+    (folder / "tokenizer.json").write_text(json.dumps(said))
+    return folder
+
+
+CHANGES: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
+    "a limit of rollouts": (lambda tmp_path: {"limit": 7}, "limit: None there, 7 now"),
+    "a limit of grading": (lambda tmp_path: {"reward_timeout": 9.0}, "limits.cpu_seconds: 5.0 there, 9.0 now"),
+    "another reward": (lambda tmp_path: {"reward_fn": "exact_match"}, "rewards."),
+    "the tokenizer": (lambda tmp_path: {"model_path": other_tokenizer(tmp_path)}, "tokenizer:"),
+    "the key": (lambda tmp_path: {"reward_fn_key": "data_source"}, "reward_fn_key: 'reward_model' there"),
+    "the data source": (lambda tmp_path: {"data_source": "openai/gsm8k"}, "data_source: None there, 'openai/gsm8k'"),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), CHANGES.values(), ids=CHANGES)
+def test_f11_what_can_change_a_reward_makes_another_run_and_explain_cache_names_it(
+    analyze: Analyze, data: Path, tmp_path: Path, change: Callable[[Path], dict[str, Any]], said: str
+) -> None:
+    assert "new; nothing is cached" in analyze(data, explain_cache=True).out
+    analyze(data)
+    before = committed(tmp_path)
+    assert ": cached" in analyze(data, explain_cache=True).out
+    explained = analyze(data, explain_cache=True, **change(tmp_path)).out
+    assert "the nearest cached run is" in explained
+    assert said in explained
+    assert committed(tmp_path) == before
+
+
+def test_f11_an_input_written_again_is_another_run(analyze: Analyze, data: Path, tmp_path: Path) -> None:
+    analyze(data)
+    before = committed(tmp_path)
+    os.utime(data, ns=(0, data.stat().st_mtime_ns + 1))
+    assert "input[0]" in analyze(data, explain_cache=True).out
+    again = analyze(data)
+    assert (again.code, scored_already(again)) == (EXIT_USER, 0)  # the outputs that are there are of another input
+    assert "another input" in again.errors[0]
+    assert committed(tmp_path) == before
+
+
+def test_f11_another_version_of_a_library_is_another_run_and_its_scores_are_not_mixed(
+    analyze: Analyze, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analyze(data)
+    before = committed(tmp_path)
+    version = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "99" if name == "tokenizers" else version(name))
+    assert "libraries.tokenizers: " in analyze(data, explain_cache=True).out
+    again = analyze(data, output_dir=tmp_path / "other")
+    assert (again.code, scored_already(again)) == (EXIT_OK, 0)
+    assert {path: content for path, content in committed(tmp_path).items() if path in before} == before
+    assert len(committed(tmp_path)) == 2 * len(before)
+
+
+# ---------------------------------------------------------------- parts
+
+
+def test_parts_share_the_shards_write_no_outputs_and_the_same_command_without_part_merges(
+    analyze: Analyze, data: Path, tmp_path: Path
+) -> None:
+    whole = analyze(data, cache_dir=tmp_path / "whole", output_dir=tmp_path / "expected")
+    shards_of_part = []
+    for part in ("1/3", "2/3", "3/3"):
+        before = set(committed(tmp_path))
+        outcome = analyze(data, part=part)
+        assert outcome.code == EXIT_OK
+        assert f"part {part} is scored" in outcome.err
+        assert outcome.out == ""
+        shards_of_part.append(len(set(committed(tmp_path)) - before))
+    assert not (tmp_path / "out").exists()
+    assert max(shards_of_part) - min(shards_of_part) <= 1
+    merged = analyze(data)
+    assert f"{ROLLOUTS} rollouts are scored already; nothing is scored again" in merged.err
+    assert merged.files() == whole.files()
+
+
+def test_the_run_without_part_scores_what_the_parts_left(analyze: Analyze, data: Path, tmp_path: Path) -> None:
+    whole = analyze(data, cache_dir=tmp_path / "whole", output_dir=tmp_path / "expected")
+    analyze(data, part="2/4")
+    merged = analyze(data)
+    assert 0 < scored_already(merged) < ROLLOUTS / 2
+    assert merged.files() == whole.files()
+
+
+def test_more_parts_than_shards_leave_some_with_nothing_to_do(analyze: Analyze, data: Path) -> None:
+    outcome = analyze(data, part="1000/1000")
+    assert (outcome.code, outcome.errors) == (EXIT_OK, [])
+
+
+@pytest.mark.parametrize("part", ["0/3", "4/3", "1", "1/0", "a/b"])
+def test_a_part_that_is_none_is_an_error_before_any_work(
+    analyze: Analyze, data: Path, tmp_path: Path, part: str
+) -> None:
+    outcome = analyze(data, part=part)
+    assert (outcome.code, len(outcome.errors)) == (EXIT_USER, 1)
+    assert "must be I/N with 1 <= I <= N" in outcome.errors[0]
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_cut_into_shards_does_not_depend_on_the_number_of_workers(analyze: Analyze, data: Path) -> None:
+    assert analyze(data, dry_run=True, n_jobs=1).out == analyze(data, dry_run=True, n_jobs=7).out
