@@ -83,17 +83,18 @@ def load(model_path: str, trust_remote_code: bool) -> Any:
 
     is_folder = os.path.isdir(model_path)
     attempts = [True] if is_folder or not _hub_answers() else [True, False]
-    reason = ""
+    reason, needs_trust = "", False
     for offline in attempts:
         try:
             return AutoTokenizer.from_pretrained(
                 model_path, trust_remote_code=trust_remote_code, local_files_only=offline
             )
         except Exception as error:  # noqa: BLE001  # transformers raises whatever the files make it raise
+            needs_trust = "trust_remote_code" in str(error)
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(" :")
     if is_folder:
         advice = "the folder must hold tokenizer.json, or what its tokenizer class needs"
-        if "trust_remote_code" in reason:
+        if needs_trust:
             advice = "it is code of its own: pass --trust_remote_code if you trust it"
         raise TokenizerError(f"--model_path {model_path}: the tokenizer cannot be loaded; {advice} ({reason})")
     if os.path.exists(model_path):
@@ -261,8 +262,10 @@ def _rows_with(texts: pa.Array, starts: Mapping[int, Sequence[int]]) -> list[int
 def _special_pattern(specials: Sequence[SpecialToken]) -> re.Pattern[str] | None:
     if not specials:
         return None
+    space = r"[^\S\x1c-\x1f]"  # white space as Unicode and the tokenizers library have it; Python has four more
+    before = rf"(?:(?<!{space}){space}+)?"  # starts where a run of it starts, so that a long run costs no square
     pieces = [
-        (r"(?<!\s)\s*" if token.lstrip else "") + re.escape(token.content) + (r"\s*" if token.rstrip else "")
+        (before if token.lstrip else "") + re.escape(token.content) + (f"{space}*" if token.rstrip else "")
         for token in specials
     ]
     return re.compile("|".join(pieces))
