@@ -35,7 +35,9 @@ _EXPONENT = re.compile(rf"{_POWER}[{{(]?\s*+-?\s*+(\d+)")
 _FACTORIAL = re.compile(r"(?<!\d)(?P<number>\d++)\s*+!|!\s*+[)}\]]++\s*+!|!{3}")
 _BINOMIAL = re.compile(r"\\[dt]?binom\s*+(?:\{[^{}]*+\}\s*+)?\{[^{}]*?(?:\^|!|\d{6})")
 _CHOOSE = re.compile(r"(?:\^|!|\d{6})[^{}\\]*+\}?\s*+\\choose")
-_EAGER = re.compile(r"\\xrightarrow(?![A-Za-z])|\\(?:det(?![A-Za-z])|operatorname\s*+\{\s*+(?:det|eig|rref|rank)).*matrix", re.S)
+_EAGER = re.compile(
+    r"\\xrightarrow(?![A-Za-z])|\\(?:det(?![A-Za-z])|operatorname\s*+\{\s*+(?:det|eig|rref|rank)).*matrix", re.S
+)
 _CODE = re.compile(r"__[a-z]+__|(?<![\\A-Za-z])(?:lambda|import)\s+\w|\b(?:eval|exec|getattr)\s*\(")
 
 

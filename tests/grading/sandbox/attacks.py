@@ -285,11 +285,23 @@ def scratch_directories() -> set[str]:
     return {name for name in os.listdir(tempfile.gettempdir()) if name.startswith("analyzer-sandbox-")}
 
 
+@contextlib.contextmanager
+def own_temporary_folder() -> Iterator[None]:
+    """A temporary folder that no other test writes to; the programs' user may pass through it."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
+
+
 def run(level: Level) -> dict[str, Any]:
     """Run all programs that this level may be given. What they did, by name, and the state of the machine after."""
-    before = scratch_directories()
     results: dict[str, Any] = {}
-    with machine() as aimed_at:
+    with machine() as aimed_at, own_temporary_folder():
         sandbox = Sandbox(level)
         contained = CONTAINED if level is not Level.RLIMITS else {}
         for name, program in contained.items():
@@ -314,7 +326,7 @@ def run(level: Level) -> dict[str, Any]:
             "uid": os.getuid(),
             "runners": len(ours),
             "left": [pid for pid in ours if os.path.exists(f"/proc/{pid}")],
-            "scratch": sorted(scratch_directories() - before),
+            "scratch": sorted(scratch_directories()),
         }
     return results
 

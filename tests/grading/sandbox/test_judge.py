@@ -79,7 +79,7 @@ def test_a_script_that_fails_gets_a_verdict_that_says_how(
     sandbox: Sandbox, source: str, verdict: Verdict | None
 ) -> None:
     found, output = run(sandbox, source)
-    assert found is verdict if verdict else found in (Verdict.RUNTIME_ERROR, Verdict.MEMORY_LIMIT)
+    assert found is verdict if verdict else found in (Verdict.RUNTIME_ERROR, Verdict.MEMORY_LIMIT, Verdict.TIME_LIMIT)
     assert output == ""
 
 
