@@ -1,4 +1,4 @@
-"""analyze-rollouts cache: list the cached runs, or remove old ones."""
+"""analyze-rollouts cache: list the cached runs and converted inputs, or remove old ones."""
 
 from __future__ import annotations
 
@@ -16,35 +16,38 @@ class CacheSettings:
     """The flags of analyze-rollouts cache."""
 
     cache_dir: str | None = option("folder of the run directories; the user's cache directory unless given", None)
-    prune: bool = option("remove runs instead of listing them", False)
-    older_than: float = option("with --prune: only runs not touched for this many days", 30.0)
-    run: str | None = option("with --prune: only the run whose name starts so", None)
+    prune: bool = option("remove runs and converted inputs instead of listing them", False)
+    older_than: float = option("with --prune: only what was not used for this many days", 30.0)
+    run: str | None = option("with --prune: only what has a name that starts so", None)
 
 
 def main(argv: Sequence[str]) -> int:
     """List or prune; returns the exit code."""
     settings = parse(CacheSettings, argv, "analyze-rollouts cache", "List or remove cached runs.")
     folder = runs.cache_folder(settings.cache_dir)
-    found = runs.cached_runs(folder)
+    found = runs.cached(folder)
     if settings.prune:
         return _prune(settings, found)
-    print(f"{folder}: {len(found)} runs, {sum(run.bytes for run in found) / 1e6:.1f} MB")
-    for run in found:
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.modified))
-        print(f"  {run.fingerprint}  {when}  {run.bytes / 1e6:8.1f} MB  {run.shards} shards")
+    count = sum(one.shards is not None for one in found)
+    size = sum(one.bytes for one in found) / 1e6
+    print(f"{folder}: {count} runs, {len(found) - count} converted inputs, {size:.1f} MB")
+    for one in found:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.used))
+        what = "jsonl input as parquet" if one.shards is None else f"{one.shards} shards"
+        print(f"  {one.name}  {when}  {one.bytes / 1e6:8.1f} MB  {what}")
     return EXIT_OK
 
 
-def _prune(settings: CacheSettings, found: Sequence[runs.CachedRun]) -> int:
+def _prune(settings: CacheSettings, found: Sequence[runs.Cached]) -> int:
     if settings.run is not None:
-        chosen = [run for run in found if run.fingerprint.startswith(settings.run)]
+        chosen = [one for one in found if one.name.startswith(settings.run)]
         if not chosen:
-            raise ConfigError(f"no cached run starts with {settings.run!r}")
+            raise ConfigError(f"nothing in the cache has a name that starts with {settings.run!r}")
     else:
         before = time.time() - settings.older_than * 86400
-        chosen = [run for run in found if run.modified < before]
-    for run in chosen:
-        runs.remove(run)
-        print(f"removed {run.fingerprint} ({run.bytes / 1e6:.1f} MB)")
-    print(f"{len(chosen)} runs removed, {len(found) - len(chosen)} kept")
+        chosen = [one for one in found if one.used < before]
+    for one in chosen:
+        runs.remove(one)
+        print(f"removed {one.name} ({one.bytes / 1e6:.1f} MB)")
+    print(f"{len(chosen)} removed, {len(found) - len(chosen)} kept")
     return EXIT_OK

@@ -121,29 +121,34 @@ def _flat(value: Any, name: str = "") -> dict[str, Any]:
     return {name: value}
 
 
-class CachedRun(NamedTuple):
-    """One line of `analyze-rollouts cache`."""
+class Cached(NamedTuple):
+    """One line of `analyze-rollouts cache`: a run directory, or an input converted to parquet."""
 
-    fingerprint: str
+    name: str
     path: str
     bytes: int
-    modified: float  # seconds since the epoch
-    shards: int
+    used: float  # seconds since the epoch
+    shards: int | None  # committed; None for an input
 
 
-def cached_runs(cache_dir: str) -> list[CachedRun]:
-    """All run directories, oldest first."""
-    found = []
-    for path in (Path(cache_dir) / "runs").glob("*/run.json"):
-        files = [file for file in path.parent.rglob("*") if file.is_file()]
-        latest = max(file.stat().st_mtime for file in files)
-        committed = len(list((path.parent / "shards").glob("shard-*.parquet")))
-        size = sum(file.stat().st_size for file in files)
-        found.append(CachedRun(path.parent.name, str(path.parent), size, latest, committed))
-    return sorted(found, key=lambda run: run.modified)
+def cached(cache_dir: str) -> list[Cached]:
+    """All run directories and converted inputs, the least recently used first."""
+    folders = [*Path(cache_dir).glob("runs/*/run.json"), *Path(cache_dir).glob("inputs/*/")]
+    return sorted(map(_cached, folders), key=lambda one: one.used)
 
 
-def remove(run: CachedRun) -> None:
-    """Remove one run directory: run.json last, so that one half removed is still listed."""
-    shutil.rmtree(Path(run.path) / "shards", ignore_errors=True)
-    shutil.rmtree(run.path)
+def _cached(path: Path) -> Cached:
+    """`path`: the run.json of a run, which is touched at every use, or the folder of an input, which is too."""
+    folder = path.parent if path.name == "run.json" else path
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    used = max(file.stat().st_mtime for file in [path, *files])
+    shards_there = len(list(folder.glob("shards/shard-*.parquet"))) if folder != path else None
+    return Cached(folder.name, str(folder), sum(file.stat().st_size for file in files), used, shards_there)
+
+
+def remove(one: Cached) -> None:
+    """Remove a run directory or an input; of a run its run.json last, so that one half removed is still listed."""
+    for part in Path(one.path).iterdir():
+        if part.name != "run.json":
+            temporaries.remove(part)
+    shutil.rmtree(one.path)
