@@ -17,6 +17,7 @@ import time
 import zlib
 from array import array
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -68,6 +69,8 @@ class Journal:
         self._end = 0
         self.torn_bytes = self._replay()
         self._synced = time.monotonic()
+        self._syncing = ThreadPoolExecutor(1, "journal")  # a busy disk must not hold up the requests in flight
+        self._sync: Future[None] | None = None
 
     def _replay(self) -> int:
         """Take in what an earlier process wrote; returns how many bytes at the end were torn, and cuts them off."""
@@ -104,9 +107,7 @@ class Journal:
         line = b"%08x %s" % (zlib.crc32(framed), framed)
         with storage_errors(self._path):
             self._write(line)
-            if time.monotonic() - self._synced > _SYNC_SECONDS:
-                os.fsync(self._fd)
-                self._synced = time.monotonic()
+            self._flush_now_and_then()
         self._note(answer.data_idx, answer.first, len(answer.texts), self._end)
         self._end += len(line)
 
@@ -115,6 +116,15 @@ class Journal:
         rest = memoryview(line)
         while rest:
             rest = rest[os.write(self._fd, rest) :]
+
+    def _flush_now_and_then(self) -> None:
+        """Flush to the disk in the background; raises what the flush before raised."""
+        if time.monotonic() - self._synced < _SYNC_SECONDS or (self._sync and not self._sync.done()):
+            return
+        if self._sync:
+            self._sync.result()
+        self._synced = time.monotonic()
+        self._sync = self._syncing.submit(os.fsync, self._fd)
 
     def missing(self, num_samples: int) -> list[tuple[int, int]]:
         """Ascending ranges [start, stop) of data_idx that have fewer than `num_samples` rollouts."""
@@ -143,6 +153,7 @@ class Journal:
 
     def close(self) -> None:
         """Flush to the disk and let go."""
+        self._syncing.shutdown()
         with storage_errors(self._path):
             os.fsync(self._fd)
         os.close(self._fd)

@@ -11,6 +11,8 @@ What may go wrong, and what follows:
 from __future__ import annotations
 
 import asyncio
+import random
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +30,8 @@ from analyzer.generation.settings import GenerationSettings
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
-    from tenacity import RetryCallState
 
-_PAUSE_MOST = 60.0
+_PAUSE_FIRST, _PAUSE_MOST = 0.5, 60.0
 _RETRY_AFTER_MOST = 300.0
 _AGAINST_ALL = frozenset({401, 403, 404})
 _GATEWAY = frozenset({502, 504})
@@ -59,7 +60,6 @@ class ServerModel:
         """Find the model's name. Raises ConfigError when no server answers or the model is not clear."""
         try:
             import aiohttp  # noqa: F401
-            import tenacity  # noqa: F401
         except ImportError as error:
             raise ConfigError(
                 f"--use_vllm needs the extra [generate]: pip install 'rollout-analyzer[generate]' ({error})"
@@ -117,44 +117,32 @@ async def _complete(prompt: Prompt, recipe: Recipe, servers: Servers, intake: In
         first = answer.stop
 
 
-class _Stop:
-    """Tells tenacity when a request has failed for good: too many broken attempts, or busy for too long."""
-
-    def __init__(self, settings: GenerationSettings) -> None:
-        self._settings = settings
-        self._broken = 0
-
-    def __call__(self, state: RetryCallState) -> bool:
-        error = state.outcome.exception() if state.outcome else None
-        self._broken += isinstance(error, Broken)
-        if isinstance(error, Busy):
-            return (state.seconds_since_start or 0.0) > self._settings.patience
-        return self._broken >= self._settings.max_attempts
-
-
 async def _ask(request: Request, settings: GenerationSettings, servers: Servers) -> Part:
     """The answer to a request, whatever server gives it. Raises UnusablePrompt when it has failed for good."""
-    from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+    broken, busy_since = 0, None
+    failures = 0
+    while True:
+        try:
+            return await _attempt(request, settings, servers)
+        except Broken as error:
+            broken, busy_since, retry_after = broken + 1, None, None
+            if broken >= settings.max_attempts:
+                raise UnusablePrompt(f"failed {broken} times: {error}") from None
+        except Busy as error:
+            busy_since, retry_after = busy_since or time.monotonic(), error.retry_after
+            if servers.silent:
+                raise servers.gone() from None
+            if time.monotonic() - busy_since > settings.patience:
+                raise UnusablePrompt(
+                    f"refused for {settings.patience:g} s while others were answered: {error}"
+                ) from None
+        failures += 1
+        await asyncio.sleep(_pause(failures) if retry_after is None else min(retry_after, _RETRY_AFTER_MOST))
 
-    backoff = wait_random_exponential(multiplier=0.5, max=_PAUSE_MOST)
 
-    def pause(state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, Busy) and error.retry_after is not None:
-            return min(error.retry_after, _RETRY_AFTER_MOST)
-        return backoff(state)
-
-    retrying = AsyncRetrying(
-        retry=retry_if_exception_type((Busy, Broken)), stop=_Stop(settings), wait=pause, reraise=True
-    )
-    try:
-        return await retrying(_attempt, request, settings, servers)
-    except Busy as error:
-        if servers.silent:
-            raise servers.gone() from None
-        raise UnusablePrompt(f"refused for {settings.patience:g} s while others were answered: {error}") from None
-    except Broken as error:
-        raise UnusablePrompt(f"failed {settings.max_attempts} times: {error}") from None
+def _pause(failures: int) -> float:
+    """Seconds before the next attempt: at random, up to a limit that doubles with each failure."""
+    return random.uniform(0.0, min(_PAUSE_FIRST * 2.0 ** min(failures - 1, 20), _PAUSE_MOST))
 
 
 async def _attempt(request: Request, settings: GenerationSettings, servers: Servers) -> Part:

@@ -1,4 +1,4 @@
-"""A small OpenAI-compatible server that misbehaves on demand, for tests and for benchmarks/bench_generate.py.
+"""A small OpenAI-compatible server that misbehaves on demand.
 
 A `Plan` decides, from the number of the call (from 0) and its body, how it is answered; `FAULTS` lists the ways.
 The text of a good choice is its prompt's text and a running number, so that mixed-up answers show.
@@ -6,7 +6,6 @@ The text of a good choice is its prompt's text and a running number, so that mix
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import itertools
 import json
@@ -196,25 +195,3 @@ def running(plan: Plan = well, delay: float = 0.0, models: tuple[str, ...] = ("s
         yield server
     finally:
         server.close()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Serve the stub until killed; prints its address.")
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--delay", type=float, default=0.0, help="seconds each answer takes")
-    given = parser.parse_args()
-
-    async def serve() -> None:
-        stub = Stub(delay=given.delay)
-        stub.forget_bodies()
-        runner = web.AppRunner(stub.app())
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", given.port).start()
-        print(f"http://127.0.0.1:{runner.addresses[0][1]}/v1", flush=True)
-        await asyncio.Event().wait()
-
-    asyncio.run(serve())
-
-
-if __name__ == "__main__":
-    main()
