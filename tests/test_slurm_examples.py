@@ -1,0 +1,68 @@
+"""The SLURM examples, run by bash as SLURM would run them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SLURM = ROOT / "examples" / "slurm"
+
+
+def environment(tmp_path: Path) -> dict[str, str]:
+    """What the scripts are given: names of files, SLURM's variables, and `scontrol` and `analyze-rollouts` on PATH."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    command = f'#!/bin/sh\nexec {sys.executable} {ROOT / "scripts" / "analyze_rollouts.py"} "$@"\n'
+    for name, text in {"analyze-rollouts": command, "scontrol": f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n'}.items():
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+    return {
+        **os.environ,
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "ROLLOUTS": str(ROOT / "examples" / "sample" / "rollouts.parquet"),
+        "MODEL": str(ROOT / "examples" / "sample" / "tokenizer"),
+        "OUTPUT": str(tmp_path / "out"),
+        "CACHE": str(tmp_path / "cache"),
+        "SLURM_CPUS_PER_TASK": "1",
+        "SLURM_ARRAY_TASK_COUNT": "2",
+        "SLURM_JOB_ID": "17",
+    }
+
+
+def test_the_tasks_of_the_array_score_and_the_merge_writes(tmp_path: Path) -> None:
+    given = environment(tmp_path)
+    for task in ("1", "2"):
+        subprocess.run(
+            ["bash", SLURM / "array.sbatch"], env=given | {"SLURM_ARRAY_TASK_ID": task}, check=True, capture_output=True
+        )
+        assert not (tmp_path / "out" / "summary.json").exists()
+    merged = subprocess.run(["bash", SLURM / "merge.sbatch"], env=given, check=True, capture_output=True, text=True)
+    assert "nothing is scored again" in merged.stderr
+    assert (tmp_path / "out" / "summary.json").exists()
+
+
+def test_a_preempted_job_stops_in_order_and_is_queued_again(tmp_path: Path) -> None:
+    given = environment(tmp_path)
+    with subprocess.Popen(["bash", SLURM / "requeue.sbatch"], env=given, stderr=subprocess.PIPE, text=True) as job:
+        while not list((tmp_path / "cache").glob("runs/*/job.json")):
+            time.sleep(0.02)
+            assert job.poll() is None
+        job.send_signal(signal.SIGUSR1)
+        _, errors = job.communicate(timeout=30)
+    assert job.returncode in (0, 75)  # 0: it had all but ended
+    if job.returncode == 75:
+        assert "stopped by SIGUSR1; run the same command again to go on" in errors
+        assert (tmp_path / "asked").read_text() == "requeue 17\n"
+
+
+def test_a_job_that_ends_is_not_queued_again(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["bash", SLURM / "requeue.sbatch"], env=environment(tmp_path), capture_output=True, check=False
+    )
+    assert done.returncode == 0
+    assert not (tmp_path / "asked").exists()
