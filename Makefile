@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 SERVER := .venv-server
 MODEL := build/smollm2
 
-.PHONY: setup demo check format test test-server test-faults test-ray
+.PHONY: setup demo check format test test-server test-faults test-slow test-ray
 
 setup: $(STAMP)
 
@@ -57,6 +57,9 @@ test-server: $(SERVER)/.installed $(MODEL)/config.json
 
 test-faults: $(STAMP)
 	$(BIN)/python -m pytest -m faults
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
 
 test-ray: $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[ray]'

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +33,18 @@ EXPLAINED = {
 
 
 @pytest.fixture(scope="module")
-def reward() -> IFEval:
-    reward = IFEval()
-    reward.load()
-    return reward
+def reward() -> Iterator[IFEval]:
+    """The reward, loaded and used without a network: whoever tries to reach one fails the test."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        pytest.fail("a connection was tried")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in ((socket.socket, "connect"), (socket, "create_connection"), (socket, "getaddrinfo")):
+            patch.setattr(owner, name, refuse)
+        reward = IFEval()
+        reward.load()
+        yield reward
 
 
 def gold(*instructions: tuple[str, dict[str, Any]]) -> str:
@@ -140,22 +146,6 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(RewardError, match=r"pip install 'rollout-analyzer\[ifeval\]'"):
         IFEval()
-
-
-def test_nothing_is_downloaded() -> None:
-    code = (
-        "import socket\n"
-        "def refuse(*_, **__): raise SystemExit('a connection was tried')\n"
-        "socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse\n"
-        "from analyzer.rewards.ifeval import IFEval\n"
-        "from analyzer.schema import Problem\n"
-        "gold = {'instruction_id_list': ['length_constraints:number_sentences', 'count:numbers'],"
-        " 'kwargs': [{'relation': 'at least', 'num_sentences': 1}, {'N': 1}]}\n"
-        "print(IFEval().score(Problem('x', gold), ['One 1.'])[0].reward)\n"
-    )
-    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
-    assert finished.stdout == "1.0\n", finished.stderr
-    assert socket.socket.connect  # of this process
 
 
 def test_languages_are_detected_the_same_way_every_time(reward: IFEval) -> None:

@@ -281,27 +281,23 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
-def scratch_directories() -> set[str]:
-    return {name for name in os.listdir(tempfile.gettempdir()) if name.startswith("analyzer-sandbox-")}
-
-
 @contextlib.contextmanager
-def own_temporary_folder() -> Iterator[None]:
-    """A temporary folder that no other test writes to; the programs' user may pass through it."""
-    before = tempfile.tempdir
-    with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)
-        tempfile.tempdir = folder
+def own_temporary_directory() -> Iterator[Path]:
+    """A place for temporary files that is nobody else's: what is in it at the end was left behind."""
+    usual = tempfile.tempdir
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        tempfile.tempdir = directory
         try:
-            yield
+            yield Path(directory)
         finally:
-            tempfile.tempdir = before
+            tempfile.tempdir = usual
 
 
 def run(level: Level) -> dict[str, Any]:
     """Run all programs that this level may be given. What they did, by name, and the state of the machine after."""
     results: dict[str, Any] = {}
-    with machine() as aimed_at, own_temporary_folder():
+    with machine() as aimed_at, own_temporary_directory() as temporary:
         sandbox = Sandbox(level)
         contained = CONTAINED if level is not Level.RLIMITS else {}
         for name, program in contained.items():
@@ -326,7 +322,7 @@ def run(level: Level) -> dict[str, Any]:
             "uid": os.getuid(),
             "runners": len(ours),
             "left": [pid for pid in ours if os.path.exists(f"/proc/{pid}")],
-            "scratch": sorted(scratch_directories()),
+            "scratch": [path.name for path in temporary.iterdir()],
         }
     return results
 
