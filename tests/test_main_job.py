@@ -133,6 +133,12 @@ def test_the_summary_holds_nothing_of_this_machine_or_this_run(real: Outcome) ->
         assert word not in text
 
 
+def test_timings_are_in_a_file_of_their_own(real: Outcome) -> None:
+    seconds = real.json("timings.json")["seconds"]
+    assert list(seconds) == ["read", "plan", "score", "merge", "metrics", "bucket", "audit", "write", "total"]
+    assert max(seconds.values()) == seconds["total"]
+
+
 @pytest.mark.parametrize("strategy", strategies())
 def test_each_strategy_puts_every_real_problem_and_its_rollouts_into_one_bucket(
     strategy: str, real: Outcome, real_input: Path, analyze: Analyze
