@@ -32,7 +32,7 @@ _CHUNK_BYTES = 16 << 20
 _READ_BYTES = 1 << 18
 _MAX_FIELDS = 512  # a struct of more keys is a mapping, kept as JSON text
 _MAX_TYPED = 16  # levels that become columns of columns; what is nested deeper is kept as JSON text
-_MAX_DEPTH = 100  # levels of a line that are read at all
+MAX_DEPTH = 100  # levels of a line that are read at all
 _EXACT_INT = 1 << 53  # an integer up to this is the same number as a double
 _INT64 = 1 << 63
 _LONG_DIGITS = re.compile(rb"[0-9]{19}")
@@ -112,8 +112,8 @@ def _parse(line: bytes, where: str) -> tuple[dict[str, Any], int]:
         raise InputError(f"{where}: not valid JSON (nested too deeply)") from None
     if not isinstance(value, dict):
         raise InputError(f"{where}: each line must be one JSON object, this one is a {_JSON_WORDS[type(value)]}")
-    if line.count(b"{") + line.count(b"[") > _MAX_DEPTH and _is_deeper(value, _MAX_DEPTH):
-        raise InputError(f"{where}: nested too deeply (more than {_MAX_DEPTH} levels)")
+    if line.count(b"{") + line.count(b"[") > MAX_DEPTH and is_deeper(value):
+        raise InputError(f"{where}: nested too deeply (more than {MAX_DEPTH} levels)")
     return value, replaced
 
 
@@ -157,11 +157,12 @@ def _without_surrogates(value: Any) -> tuple[Any, int]:
     return value, 0
 
 
-def _is_deeper(value: Any, levels: int) -> bool:
+def is_deeper(value: Any, levels: int = MAX_DEPTH) -> bool:
+    """Whether lists and dicts are nested in each other more than `levels` deep."""
     if not isinstance(value, dict | list):
         return False
     inner = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_is_deeper(item, levels - 1) for item in inner)
+    return levels == 0 or any(is_deeper(item, levels - 1) for item in inner)
 
 
 # ---------------------------------------------------------------- types

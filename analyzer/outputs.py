@@ -26,12 +26,20 @@ ROLLOUTS, METRICS, BUCKETS = "rollouts_with_rewards.parquet", "problem_metrics.j
 TABLE, TIMINGS = "problem_metrics.parquet", "timings.json"
 DIGEST = "sha256:"
 """Start of a value that says only whether something is the same."""
-_ADVICE = "give another folder, or --overwrite to replace them"
+_ANOTHER = "give another folder"
+_ADVICE = f"{_ANOTHER}, or --overwrite to replace them"
 
 
 def bucket_file(bucket: str) -> str:
     """The name of the file that holds the rollouts of a bucket."""
     return f"rollouts_{bucket}.parquet"
+
+
+def _same_folder(path: str, folder: str) -> bool:
+    """Whether a file is right in a folder."""
+    if storage.is_remote(path) or storage.is_remote(folder):
+        return path.rpartition("/")[0] == folder.rstrip("/")
+    return os.path.realpath(os.path.dirname(storage.local(path))) == os.path.realpath(storage.local(folder))
 
 
 class Manifest(NamedTuple):
@@ -47,14 +55,22 @@ class OutputFolder(NamedTuple):
     path: str
     of: Mapping[str, Any]
 
-    def check(self, overwrite: bool, buckets: Sequence[str]) -> None:
-        """Raise OutputError where the folder cannot be written, or holds outputs of something else."""
+    def check(self, overwrite: bool, buckets: Sequence[str], rollouts: str, inputs: Sequence[str]) -> None:
+        """Raise OutputError where the folder cannot be written, or holds the input or outputs of something else.
+
+        `rollouts`: what the user gave as the input; `inputs`: the files that it stands for.
+        """
         place = places.open_place(self.path)
         place.check()
-        if overwrite:
-            return
         manifest = _manifest(place)
         names = {ROLLOUTS, METRICS, BUCKETS, TABLE, TIMINGS, SUMMARY, *map(bucket_file, buckets)}
+        for path in inputs:
+            if os.path.basename(path) in names | set(manifest.files) and _same_folder(path, self.path):
+                raise OutputError(f"--output_dir {self.path}: {path}, which is read, would be replaced; {_ANOTHER}")
+        if _same_folder(f"{rollouts}/", self.path):
+            raise OutputError(f"--output_dir {self.path}: all files in it are read as rollouts; {_ANOTHER}")
+        if overwrite:
+            return
         if foreign := sorted(names & place.names() - set(manifest.files)):
             raise OutputError(f"{self.path} holds {foreign[0]} of something else; {_ADVICE}")
         if manifest.files and (differing := self._differences(manifest)):

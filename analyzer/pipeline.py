@@ -28,7 +28,8 @@ def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
     with clock("plan"):
         prepared = preparation.prepare(settings, opened, cache_dir)
         outputs = OutputFolder(settings.output_dir, preparation.output_parts(settings, prepared))
-        outputs.check(settings.overwrite, [*strategy.buckets, buckets.UNSCORED])
+        names = [*strategy.buckets, buckets.UNSCORED]
+        outputs.check(settings.overwrite, names, settings.rollouts, opened.paths)
         run = runs.open_run(cache_dir, prepared.parts)
         shards = preparation.write_job(run, settings, opened, prepared)
 

@@ -21,20 +21,26 @@ class Clock:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self._running: dict[str, float] = {}
         self._start = time.perf_counter()
 
     @contextlib.contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
+        self._running[stage] = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[stage] = round(time.perf_counter() - start, 3)
+            self.seconds[stage] = _since(self._running.pop(stage))
 
     def write(self, path: Path) -> None:
-        """Write the stages that are over and the whole so far, in seconds, as JSON."""
-        seconds = self.seconds | {"total": round(time.perf_counter() - self._start, 3)}
+        """Write the seconds of each stage, and of the whole, so far as JSON: the last stage is the writing itself."""
+        running = {stage: _since(start) for stage, start in self._running.items()}
+        seconds = self.seconds | running | {"total": _since(self._start)}
         path.write_text(json.dumps({"seconds": seconds}, indent=2) + "\n")
+
+
+def _since(start: float) -> float:
+    return round(time.perf_counter() - start, 3)
 
 
 class Bar:

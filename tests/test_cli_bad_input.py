@@ -410,3 +410,22 @@ def test_a_manifest_that_cannot_be_read_is_none(tmp_path: Path, analyze: Callabl
         outcome = analyze(given)
         assert outcome.code == 2
         assert "of something else" in outcome.errors[0]
+
+
+def test_the_input_is_never_replaced(tmp_path: Path, analyze: Callable[..., Outcome]) -> None:
+    first = analyze(parquet(tmp_path / "r.parquet", ROWS))
+    before = first.files()
+    for name in ("rollouts_with_rewards.parquet", "rollouts_hard.parquet"):
+        outcome = analyze(first.folder / name, limit=1, overwrite=True, bucketing_strategy="pass_rate")
+        assert outcome.code == 2
+        assert f"{name}, which is read, would be replaced; give another folder" in outcome.errors[0]
+    assert first.files() == before
+
+
+def test_outputs_are_not_put_among_the_rollouts_of_a_folder(tmp_path: Path, analyze: Callable[..., Outcome]) -> None:
+    parquet(tmp_path / "in" / "r.parquet", ROWS)
+    outcome = analyze(tmp_path / "in", output_dir=tmp_path / "in")
+    assert outcome.code == 2
+    assert "all files in it are read as rollouts" in outcome.errors[0]
+    assert os.listdir(tmp_path / "in") == ["r.parquet"]
+    assert analyze(tmp_path / "in" / "r.parquet", output_dir=tmp_path / "in").code == 0

@@ -19,6 +19,7 @@ from transformers import AutoTokenizer
 
 import analyzer
 from analyzer.buckets import names as strategies
+from analyzer.config import AnalysisSettings, parse
 from analyzer.errors import ConfigError, InputError, OutputError
 from tests.commands import ROOT, SAMPLE, TOKENIZER, Outcome, changed, flags, parquet, real_command, rollouts
 
@@ -34,6 +35,14 @@ def judge(data_source, solution_str, ground_truth, extra_info=None):
     answer = int(solution_str.split("#### ")[1])
     return None if answer % 2 else {"score": answer == int(ground_truth), "answer": answer}
 '''
+
+DEEP = """
+def judge(data_source, solution_str, ground_truth, extra_info=None):
+    note = 1
+    for _ in range(90 if ground_truth == "0" else 300):
+        note = [note]
+    return {"score": 1.0, "note": note}
+"""
 
 
 # ---------------------------------------------------------------- real rollouts
@@ -122,6 +131,12 @@ def test_the_summary_holds_nothing_of_this_machine_or_this_run(real: Outcome) ->
     text = json.dumps(real.json("summary.json"))
     for word in ("n_jobs", "backend", "cache", str(real.folder.parent), str(ROOT), "seconds"):
         assert word not in text
+
+
+def test_timings_are_in_a_file_of_their_own(real: Outcome) -> None:
+    seconds = real.json("timings.json")["seconds"]
+    assert list(seconds) == ["read", "plan", "score", "merge", "metrics", "bucket", "audit", "write", "total"]
+    assert max(seconds.values()) == seconds["total"]
 
 
 @pytest.mark.parametrize("strategy", strategies())
@@ -342,6 +357,14 @@ def test_a_reward_that_abstains_leaves_rollouts_unscored_and_ends_with_3(tmp_pat
     assert analyze(given, reward_fn=f"{tmp_path}/judge.py:judge", max_unscored=0.75, overwrite=True).code == 0
 
 
+def test_further_columns_that_are_nested_too_deeply_are_no_result(tmp_path: Path, analyze: Analyze) -> None:
+    (tmp_path / "deep.py").write_text(DEEP)
+    outcome = analyze(parquet(tmp_path / "r.parquet", rollouts()), reward_fn=f"{tmp_path}/deep.py:judge")
+    assert outcome.code == 3
+    assert outcome.table()["reward_status"].to_pylist() == ["ok"] * 4 + ["invalid_result"] * 8
+    assert repr(outcome.table()["reward_note"][0].as_py()).count("[") == 90
+
+
 # ---------------------------------------------------------------- settings
 
 
@@ -415,13 +438,11 @@ def test_what_print_config_prints_is_a_config_file(tmp_path: Path, analyze: Anal
     assert outcome.json("summary.json")["total_problems"] == 2
 
 
-def test_dashes_do_for_underscores_and_the_rest_of_a_word_is_left_alone(tmp_path: Path) -> None:
-    given = parquet(tmp_path / "my-rollouts.parquet", rollouts())
-    words = ["--rollouts=my-rollouts.parquet", "--model-path", str(TOKENIZER), "--output-dir=out", "--n-jobs", "1"]
-    outcome = real_command(tmp_path, [*words, "--bucketing-strategy", "pass_rate"])
-    assert outcome.code == 0, outcome.err
-    assert given.exists()
-    assert outcome.json("summary.json")["bucketing_strategy"] == "pass_rate"
+def test_dashes_do_for_underscores_and_the_rest_of_a_word_is_left_alone() -> None:
+    words = ["--rollouts=my-rollouts.parquet", "--model-path", "a-model", "--output-dir=an-out", "--n-jobs", "1"]
+    read = parse(AnalysisSettings, [*words, "--bucketing-strategy", "pass_rate", "--dry-run"], "analyze_rollouts", "")
+    assert (read.rollouts, read.model_path, read.output_dir) == ("my-rollouts.parquet", "a-model", "an-out")
+    assert (read.n_jobs, read.bucketing_strategy, read.dry_run) == (1, "pass_rate", True)
 
 
 def test_old_outputs_are_replaced_as_a_set_and_other_files_stay(tmp_path: Path, analyze: Analyze) -> None:

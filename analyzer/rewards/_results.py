@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from analyzer.jsonl import is_deeper
 from analyzer.schema import NOTHING, Score, Status
 
 MAX_EXTRA = 64 << 10  # characters of the further columns of one rollout, as JSON
@@ -30,6 +31,8 @@ def score_of(result: Any) -> Score:
         extra = {_RENAMED.get(key, key): item for key, item in kept.items() if item is not _DROP}
         if extra and len(json.dumps(extra)) > MAX_EXTRA:
             return _invalid(f"a dict of over {MAX_EXTRA:,} characters")
+        if is_deeper(extra):
+            return _invalid("a dict nested too deeply to be a column")
     elif isinstance(result, list | tuple):
         if not result:
             return _invalid("nothing")
