@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -60,6 +61,13 @@ def counts_of_transformers(model: str | Path, texts: list[str]) -> list[int]:
     return list(map(len, AutoTokenizer.from_pretrained(model)(texts, add_special_tokens=False)["input_ids"]))
 
 
+def chunked(texts: list[str], kind: pa.DataType | None = None) -> pa.ChunkedArray:
+    """Texts as a window holds them: in several chunks, one of them empty and one a slice of another."""
+    column = pa.array(texts, kind or pa.string())
+    cut = len(texts) // 3
+    return pa.chunked_array([column[:cut], column[:0], column[cut:]], column.type)
+
+
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test asks the hub; a text beyond model_max_length is no news."""
@@ -74,7 +82,7 @@ def test_gigatoken_counts_the_sample_and_hostile_text_as_transformers_does(tmp_p
     texts = [*pq.read_table(SAMPLE)["response"].to_pylist()[:400], *HOSTILE]
     spec = prepared(TOKENIZER, tmp_path, texts[:64])
     assert spec.engine == subject.GIGATOKEN
-    assert subject.TokenCounter(spec).count(texts).tolist() == counts_of_transformers(TOKENIZER, texts)
+    assert subject.TokenCounter(spec).count(chunked(texts)).tolist() == counts_of_transformers(TOKENIZER, texts)
 
 
 def test_gigatoken_counts_real_text_as_a_real_tokenizer_does(shared: Callable[[str], Path], tmp_path: Path) -> None:
@@ -82,7 +90,7 @@ def test_gigatoken_counts_real_text_as_a_real_tokenizer_does(shared: Callable[[s
     texts = [*pq.read_table(shared("data/gsm8k_zeroeval.parquet"))["response"].to_pylist()[:300], *HOSTILE]
     spec = prepared(model, tmp_path, texts[:64])
     assert spec.engine == subject.GIGATOKEN
-    assert subject.TokenCounter(spec).count(texts).tolist() == counts_of_transformers(model, texts)
+    assert subject.TokenCounter(spec).count(chunked(texts)).tolist() == counts_of_transformers(model, texts)
 
 
 def lower_casing(folder: Path) -> str:
@@ -119,7 +127,7 @@ def test_where_gigatoken_does_not_hold_a_slower_engine_counts_the_same(
     texts = ["hello hello x", "", "Hello", *HOSTILE]
     spec = prepared(model, tmp_path)
     assert spec.engine == engine
-    assert subject.TokenCounter(spec).count(texts).tolist() == counts_of_transformers(model, texts)
+    assert subject.TokenCounter(spec).count(chunked(texts)).tolist() == counts_of_transformers(model, texts)
 
 
 def test_a_count_that_differs_on_one_text_of_the_sample_falls_back(
@@ -127,8 +135,8 @@ def test_a_count_that_differs_on_one_text_of_the_sample_falls_back(
 ) -> None:
     count = subject._gigatoken_counts
 
-    def wrong_about_plums(tokenizer: Any, texts: list[str]) -> Any:
-        return count(tokenizer, texts) + [text == "plums" for text in texts]
+    def wrong_about_plums(tokenizer: Any, texts: pa.Array) -> Any:
+        return count(tokenizer, texts) + [text == "plums" for text in texts.to_pylist()]
 
     monkeypatch.setattr(subject, "_gigatoken_counts", wrong_about_plums)
     assert prepared(TOKENIZER, tmp_path, ["pears"]).engine == subject.GIGATOKEN
@@ -145,9 +153,9 @@ def test_truncation_and_padding_in_the_file_do_not_change_a_count(
     tokenizer.enable_truncation(5)
     tokenizer.enable_padding(length=50)
     cutting = prepared(saved(tmp_path / "cutting", tokenizer), tmp_path)
-    expected = subject.TokenCounter(prepared(plain, tmp_path)).count(texts).tolist()
+    expected = subject.TokenCounter(prepared(plain, tmp_path)).count(chunked(texts)).tolist()
     for engine in (subject.GIGATOKEN, subject.TOKENIZERS):
-        assert subject.TokenCounter(cutting._replace(engine=engine)).count(texts).tolist() == expected
+        assert subject.TokenCounter(cutting._replace(engine=engine)).count(chunked(texts)).tolist() == expected
 
 
 def test_a_counter_that_has_grown_is_renewed_and_counts_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,13 +167,14 @@ def test_a_counter_that_has_grown_is_renewed_and_counts_on(tmp_path: Path, monke
     monkeypatch.setattr(subject, "_resident", lambda: next(sizes))
     monkeypatch.setattr(subject, "_RENEW_AFTER_BYTES", 1000)
     counter = subject.TokenCounter(prepared(TOKENIZER, tmp_path))
-    counts = [counter.count(texts).tolist() for _ in range(8)]
+    column = pa.chunked_array([texts])
+    counts = [counter.count(column).tolist() for _ in range(8)]
     assert all(count == counts[0] for count in counts)
     assert 2 <= len(built) < 8
 
 
 def test_nothing_is_counted_for_no_texts(tmp_path: Path) -> None:
-    assert subject.TokenCounter(prepared(TOKENIZER, tmp_path)).count([]).tolist() == []
+    assert subject.TokenCounter(prepared(TOKENIZER, tmp_path)).count(chunked([])).tolist() == []
 
 
 def test_another_tokenizer_has_another_digest_and_the_same_one_elsewhere_the_same(tmp_path: Path) -> None:
@@ -201,6 +210,17 @@ def test_special_tokens_are_taken_out_as_decoding_takes_them_out(
     counter, tokenizer = bytewise
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     assert counter.strip(text) == tokenizer.decode(ids, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()], ids=str)
+def test_a_column_is_stripped_as_each_of_its_texts_is(
+    bytewise: tuple[subject.TokenCounter, Any], kind: pa.DataType
+) -> None:
+    counter, _ = bytewise
+    special = [token.content for token in SPECIALS]
+    texts = ["", "<", *special, "plain", *(f"é {token} <|" for token in special), "<", "|a|>", "日本", *special]
+    assert counter.stripped(chunked(texts, kind)) == [counter.strip(text) for text in texts]
+    assert counter.stripped(chunked([], kind)) == []
 
 
 def test_only_special_tokens_are_taken_out(bytewise: tuple[subject.TokenCounter, Any]) -> None:
