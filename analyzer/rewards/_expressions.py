@@ -115,7 +115,7 @@ def _built(node: ast.expr) -> Any:
             return sympy.Integer(value)
         case ast.Constant(value=float() as value):
             return sympy.Float(value)
-        case ast.Name(id=name):
+        case ast.Name(id=name) if name not in _FUNCTIONS:
             return sympy.pi if name == "pi" else sympy.Symbol(name)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return -_built(operand)

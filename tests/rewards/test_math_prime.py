@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.grading import Limits, nursery
-from analyzer.rewards import Reward, default_route
+from analyzer.rewards import Reward, _expressions, _prm800k, _tolerant, default_route
 from analyzer.rewards.geometry3k import Geometry3k
 from analyzer.rewards.math_prime import MathPrime, find_answer
 from analyzer.schema import GoldError, Problem, Score, Status, Unscored
 from analyzer.scoring import Scorer
 
 REWARD = MathPrime()
+DIALECTS = {"math_prime": _prm800k.PRIME, "geometry3k": _prm800k.MATHRULER}
 BOUNDED = Limits(cpu_seconds=1)
 
 
@@ -71,13 +72,15 @@ tame = st.text(st.sampled_from("0123456789.,-+*/() xy\\$%{}"), max_size=12)
 
 @given(tame, tame)
 def test_what_is_settled_in_the_worker_is_what_the_child_would_say(answer: str, gold: str) -> None:
+    """The right side is what `grade` does where nothing is settled."""
     for reward, extracted in ((REWARD, answer or None), (Geometry3k(), (answer, False))):
         try:
             settled = reward.settle(extracted, gold)
-            graded = reward.grade(extracted, gold)
+            right = _prm800k.equal(answer, gold, DIALECTS[reward.name])
         except Unscored:
             continue
-        assert settled in (None, graded)
+        right = right or (reward is REWARD and _tolerant.equal(answer, gold))
+        assert settled is None or (settled.reward == 0.0) != right
 
 
 @pytest.mark.parametrize(
@@ -104,6 +107,28 @@ def test_any_other_string_is_a_ground_truth(gold: str) -> None:
     assert score("\\boxed{12}", gold).reward == 0.0
 
 
+@pytest.mark.parametrize("text", ["(9*9*9*9)**(999*9*9)", "x**(9999*9999)", "(9999999)**(9999*2)"])
+def test_what_is_too_large_to_build_is_over_a_limit(text: str) -> None:
+    with pytest.raises(Unscored, match="too large"):
+        _expressions.differ_by_zero(text, "x")
+
+
+SAME = [
+    *(("xy^2", "x*y*y"), ("2xy", "x*2*y"), ("2 sqrt(3)", "sqrt(12)"), ("sqrt 4", "2"), ("1/2x", "x/2")),
+    *(("(x+1)(x+2)", "x^2+3x+2"), ("-2^2", "-4"), ("x2", "2x"), ("5!x", "120x"), ("2pi", "pi+pi"), ("+x", "x")),
+]
+
+
+@pytest.mark.parametrize(("text", "same"), SAME)
+def test_people_leave_out_signs(text: str, same: str) -> None:
+    assert _expressions.differ_by_zero(text, same)
+
+
+@pytest.mark.parametrize("text", ["", "x.y", "012", "0x10", "re(x)", "re", "x!", "sqrt", "x<y", "x,y", "if", "/"])
+def test_other_text_is_no_expression(text: str) -> None:
+    assert not _expressions.differ_by_zero(text, text)
+
+
 LIMIT = {
     "tower": "9^{9^9}",
     "tower_of_signs": "9**9**9",
@@ -114,6 +139,8 @@ LIMIT = {
     "parentheses": "(" * 3000 + "1" + ")" * 3000,
     "digits": "7" * 5000,
     "terms": "1+" * 2000 + "1",
+}
+EITHER = {
     "power_of_a_sum": "(9*9*9*9)**(999*9*9)",
     "import": "__import__('os').system('touch MARKER')",
     "dunders": "().__class__.__bases__[0].__subclasses__()",
@@ -152,13 +179,12 @@ def test_hostile_answers_are_wrong_or_over_a_limit(
     scorers: dict[str, Scorer], reward: str, gold: str, tmp_path: Path
 ) -> None:
     marker = tmp_path / "marker"
-    texts = {name: text.replace("MARKER", str(marker)) for name, text in (LIMIT | WRONG).items()}
+    texts = {name: text.replace("MARKER", str(marker)) for name, text in (LIMIT | EITHER | WRONG).items()}
     scores = scorers[reward].score(Problem("a source", gold), [f"\\boxed{{{text}}}" for text in texts.values()])
     statuses = {name: score.status for name, score in zip(texts, scores, strict=True)}
-    may_be_either = {"power_of_a_sum"}  # for an integer it is wrong without a look
-    assert {name for name in LIMIT if statuses[name] is not Status.LIMIT} <= may_be_either, statuses
+    assert {name for name in LIMIT if statuses[name] is not Status.LIMIT} == set(), statuses
     assert {name for name in WRONG if statuses[name] is not Status.OK} == set(), statuses
-    assert all(score.reward in (None, 0.0) for score in scores)
+    assert all(score.status in (Status.OK, Status.LIMIT) and score.reward in (None, 0.0) for score in scores)
     assert not marker.exists()
 
 
