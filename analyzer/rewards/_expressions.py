@@ -81,7 +81,7 @@ def _python(text: str) -> str:
         if ends_value and (token["operator"] or "(") == "(":
             written.append("*")
         if applies and value != "(":  # sqrt 2
-            if token["operator"]:
+            if token["operator"] or (token["name"] and len(value) > 1 and value != "pi"):
                 raise _NoExpression
             written.append(f"({value})")
             applies, ends_value = False, True
@@ -100,7 +100,7 @@ def _written(token: re.Match[str], value: str, is_called: bool, before: list[str
     if token["name"] and value not in _FUNCTIONS and value not in _WHOLE and not (is_called and _is_function(value)):
         if keyword.iskeyword(value) or hasattr(sympy, value):
             raise _NoExpression
-        return "(" + "*".join(re.findall(r"\d+|.", value)) + ")"
+        return "*".join(re.findall(r"[0-9]+|.", value))  # xy^2 is x*y^2
     return "**" if value == "^" else value
 
 
@@ -115,7 +115,7 @@ def _built(node: ast.expr) -> Any:
             return sympy.Integer(value)
         case ast.Constant(value=float() as value):
             return sympy.Float(value)
-        case ast.Name(id=name):
+        case ast.Name(id=name) if name not in _FUNCTIONS:
             return sympy.pi if name == "pi" else sympy.Symbol(name)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return -_built(operand)

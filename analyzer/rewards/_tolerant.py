@@ -69,8 +69,6 @@ def _equal(answer: str, gold: str, pi: float = math.pi) -> bool:
         answers, golds = answer.split(","), gold.split(",")
         if len(answers) == len(golds):
             return _all_equal([part.strip() for part in answers], [part.strip() for part in golds])
-    if answer.startswith("Point") and _ends(gold) == "()":
-        return _all_equal(answer[answer.find("(") + 1 : -1].split(","), gold[1:-1].split(","))
     return False
 
 
