@@ -11,6 +11,7 @@ approximate one where roots, pi or letters occur. A letter gets a value of its o
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import zlib
@@ -21,15 +22,20 @@ _MOST_CHARACTERS = 400
 _DEEPEST = 12
 _MOST_BITS = 4096
 _MOST = 1e9  # of an approximate value, so that it keeps 6 digits whatever cancels out
+_MOST_FACTORIAL = 30
 
 _TOKEN = re.compile(
     r"\s*+(?:(?P<number>\d{1,15}(?:\.\d{1,15})?)(?![\d.,])"
     r"|(?P<letters>[A-Za-z]{1,2})(?![A-Za-z])"
-    r"|(?P<sign>[-+*/^_={}()])"
-    r"|\\(?P<command>[dt]?frac|sqrt|cdot|times|pi|alpha|beta|theta)(?![A-Za-z]))",
+    r"|(?P<sign>[-+*/^_={}()|!])"
+    r"|\\(?P<command>[dt]?frac|sqrt|[dt]?binom|cdot|times|pi|alpha|beta|theta)(?![A-Za-z]))",
     re.ASCII,
 )
 _NOT_LETTERS = re.compile(r"or|d[A-Za-z]|[A-Za-z]?d(?=\s*[A-Za-z\\])", re.ASCII)  # a separator, a differential
+# What the normalisation drops from the end as a unit: some letters, and a letter with a space and any character.
+_UNIT = re.compile(r"(?as)(?:(?<![\\A-Za-z])(?:[othclsgmd]|[A-Za-z]{2})|(?:\d|\}|\s)\s*[a-z]{1,2}\s.(?:e?s)?)\s*$")
+_DROPPED = re.compile(r"\\(?:left|right)(?=[()|])|(?<=\d)\s?\^\s?(?:\\circ|\{\s?\\circ\s?\})(?![A-Za-z])")
+_WITH_COMMAS = re.compile(r"\s*-?[1-9]\d{0,2}(?:,\d{3})+\s*", re.ASCII)
 
 Number = Fraction | float  # exact or approximate; NaN: it parses, to a value not known here
 
@@ -45,21 +51,22 @@ class _Unsure(Exception):
     """Raised when a text is not surely read as Math-Verify reads it."""
 
 
+@functools.lru_cache(maxsize=1024)
 def read(text: str) -> Value | None:
-    """The value of a text or of its last side, never NaN; None where it is not certain."""
+    """The value of a text or of its last side, NaN where it surely parses all the same; None where that is not sure."""
     if len(text) > _MOST_CHARACTERS:
         return None
+    if _WITH_COMMAS.fullmatch(text):
+        return Value(Fraction(text.replace(",", "").strip()))
     try:
-        tokens = _tokens(text.rstrip())
-        if tokens[-2:-1] and tokens[-2][0] == "letters":  # perhaps a unit, which is dropped
-            return None
+        tokens = _tokens(_DROPPED.sub(" ", text).rstrip())
         reader = _Reader(tokens)
         value = reader.side()
         while reader.take("="):
             value = reader.side()
     except (_Unsure, OverflowError, ZeroDivisionError):
         return None
-    return value if reader.at_end() and value.number == value.number else None  # noqa: PLR0124 - not NaN
+    return value if reader.at_end() and not _UNIT.search(text) else None
 
 
 def _tokens(text: str) -> list[tuple[str, str]]:
@@ -136,6 +143,8 @@ class _Reader:
     def power(self) -> Number:
         is_name = self._tokens[self._next][0] == "letters"
         base = self.atom()
+        if self.take("!"):
+            return _factorial(base)
         if self.take("^") is None:
             return base
         kind, text = self._tokens[self._next]
@@ -160,16 +169,21 @@ class _Reader:
         kind, text = self._tokens[self._next]
         self._next += 1
         if kind == "number":
-            mixed = self._tokens[self._next][1].endswith("frac")
-            return math.nan if mixed else float(text) if "." in text else Fraction(text)
+            return float(text) if "." in text else Fraction(text)
         if kind == "letters":
             return self.symbol(text)
         if text == "(":
             number = self.sum()
             self.need(")")
             return number
+        if text == "|":
+            number = self.sum()
+            self.need("|")
+            return abs(number)
         if text.endswith("frac"):
             return self.group() / self.group()
+        if text.endswith("binom"):
+            return _binomial(self.group(), self.group())
         if text == "sqrt":
             square = self.group()
             return math.sqrt(square) if square >= 0 else math.nan
@@ -211,4 +225,17 @@ def _power(base: Number, exponent: Number) -> Number:
         return _bounded(float(base) ** float(exponent)) if base > 0 else math.nan
     if base == 0 or abs(exponent) * (base.numerator.bit_length() + base.denominator.bit_length()) > _MOST_BITS:
         raise _Unsure
-    return base**exponent.numerator
+    return Fraction(base**exponent.numerator)
+
+
+def _factorial(number: Number) -> Number:
+    if isinstance(number, float) or number.denominator != 1 or not 0 <= number <= _MOST_FACTORIAL:
+        return math.nan
+    return Fraction(math.factorial(number.numerator))
+
+
+def _binomial(n: Number, k: Number) -> Number:
+    for number in (n, k):
+        if isinstance(number, float) or number.denominator != 1 or not 0 <= number <= 100:
+            return math.nan
+    return Fraction(math.comb(int(n), int(k)))

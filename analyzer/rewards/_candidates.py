@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from analyzer.rewards import _plain_spans as plain
-from analyzer.rewards._latex_spans import BOX, PERCENT_IN_FULL, SPACE, LatexText, Part, Span, end_of
+from analyzer.rewards._latex_spans import BOX, PERCENT_IN_FULL, SPACE, LatexText, Span, end_of
 from analyzer.rewards._plain_spans import PlainSpan, PlainText
 
-LATEX, NUMBER, EXPRESSION = "latex", "number", "expression"
+LATEX, NUMBER, EXPRESSION, REFUSED = "latex", "number", "expression", "refused"
 
 _ANSWER = re.compile(r"(?i:answer)")
 _FINAL = re.compile(r"(?i:final )")
@@ -29,11 +29,13 @@ _HOPE = re.compile(r"\.?\s?I hope")
 _SEPARATOR = re.compile(r"\b(?:and|or)\b|,|;")
 _ANY_BOX = re.compile(r"\\(?:boxed|fbox)")
 _BRACE = re.compile(r"[{}]")
-_PLAIN_NUMBER = re.compile(r"-?\d{1,18}(?:\.\d{1,18})?", re.ASCII)
 
 
 class Candidate(NamedTuple):
-    """One thing to parse. Several texts are LaTeX joined by "and": together they are a set."""
+    """One thing to parse. Several texts are LaTeX joined by "and": together they are a set.
+
+    REFUSED marks where a list was cut because of a limit; its text says why.
+    """
 
     kind: str
     texts: tuple[str, ...]
@@ -158,7 +160,7 @@ def _number_after_answer(numbers: PlainText, at: int) -> PlainSpan | None:
 
 def _whole_box(text: str) -> Iterator[WholeBox]:
     start, end = text.find(BOX), text.rfind("}")
-    if 0 <= start and start + len(BOX) < end:  # at least one character in it
+    if start >= 0 and start + len(BOX) < end:  # at least one character in it
         yield WholeBox(start, end + 1)
 
 

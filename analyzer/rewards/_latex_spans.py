@@ -75,7 +75,7 @@ class LatexText:
             at = max(at, box + 1)
 
     def _where_it_may_open(self, at: int, box: int) -> int:
-        """Before this, and from `at` on, nothing opens that reaches `box`: it is closed before, or ends with its line."""
+        """Where the first environment opens that may reach `box`: others are closed before, or end with their line."""
         text = self.text
         line = max(at, text.rfind("\n", at, box))
         bracket = text.find("\\[", max(at, text.rfind("\\]", at, box)), box)

@@ -110,7 +110,7 @@ class PlainText:
         return span
 
     def after_space(self, start: int, then: Then) -> PlainSpan | None:
-        """The expression or number after any white space at `start`; its own opening is an equals sign or white space."""
+        """The expression or number after any white space at `start`, whose last character may be its opening."""
         end = end_of(SPACE, self.text, start)
         span = self.at(end, then)
         if span is None and end > start:

@@ -1,0 +1,113 @@
+r"""Static limits: what no answer that a person would give is, refused in microseconds, before anything parses it.
+
+    refusal("9^{9^9}")    ->  "a power of a power of numbers"
+    refusal("2^{100}")    ->  None
+
+They keep the absurd from costing its whole time budget in the child process; what they let through is still bounded
+there. Text over a limit is never wrong: it is not scored (status `limit`), or the ground truth is at fault.
+"""
+
+from __future__ import annotations
+
+import re
+
+from analyzer.schema import GoldError, Status, Unscored
+
+RESPONSE = 1_000_000  # characters
+CANDIDATE = 4096  # characters of one answer
+NESTING = 64
+COMMANDS = 256
+OPERATORS = 1024
+DIGIT_RUN = 256
+DIGITS = 2048
+CELLS = 256
+INTEGER_BITS = 14_000  # some 4,200 digits: what Python still prints, and more than 9^{2025}
+EXPONENT = 10_000
+FACTORIAL = 10_000
+
+_HARMLESS = re.compile(r"[^\\^!*_]{0,64}")
+_OPEN_OR_CLOSE = re.compile(r"[(\[{]|[)\]}]")
+_RANGE = re.compile(r"\\(?:sum|prod|int|bigcup|bigcap)\s*_\s*(?:\{[^{}]*\}|\S)\s*\^")  # its "^" is no power
+_POWER = r"(?:\^|\*\*)\s*+"
+_PLAIN = r"(?:[^})A-Za-z\\^]|\\cdot|\\times)*?"  # what stands in an exponent before a power of numbers in it
+_TOWER = re.compile(rf"{_POWER}(?:[{{(]{_PLAIN}|-?\d++\s*+){_POWER}[{{(]?\s*+-?\d")
+_EXPONENT = re.compile(rf"{_POWER}[{{(]?\s*+-?\s*+(\d+)")
+_FACTORIAL = re.compile(r"(?<!\d)(?P<number>\d++)\s*+!|!\s*+[)}\]]++\s*+!|!{3}")
+_BINOMIAL = re.compile(r"\\[dt]?binom\s*+(?:\{[^{}]*+\}\s*+)?\{[^{}]*?(?:\^|!|\d{6})")
+_CHOOSE = re.compile(r"(?:\^|!|\d{6})[^{}\\]*+\}?\s*+\\choose")
+_EAGER = re.compile(r"(?s)\\xrightarrow\b|\\(?:det\b|operatorname\s*+\{\s*+(?:det|eig|rref|rank)).*matrix")
+_CODE = re.compile(r"__[a-z]+__|(?<![\\A-Za-z])(?:lambda|import)\s+\w|\b(?:eval|exec|getattr)\s*\(")
+
+
+def refusal(text: str) -> str | None:
+    """Why a text is not parsed, in a few words; None where it may be."""
+    if _HARMLESS.fullmatch(text):
+        return None
+    return _too_large(text) or _too_deep(text) or _too_costly(text)
+
+
+def check_answer(text: str) -> None:
+    """Raise Unscored(LIMIT) for an answer over a limit."""
+    if (reason := refusal(text)) is not None:
+        raise Unscored(Status.LIMIT, f"the answer is over a limit of parsing: {reason}")
+
+
+def check_gold(text: str) -> None:
+    """Raise GoldError for a ground truth over a limit."""
+    if (reason := refusal(text)) is not None:
+        raise GoldError(f"the ground truth is over a limit of parsing: {reason}")
+
+
+def check_response(response: str) -> None:
+    """Raise Unscored(LIMIT) for a response that is too long to look for an answer in."""
+    if len(response) > RESPONSE:
+        raise Unscored(Status.LIMIT, f"the response has more than {RESPONSE:,} characters")
+
+
+def _too_large(text: str) -> str | None:
+    if len(text) > CANDIDATE:
+        return f"more than {CANDIDATE:,} characters"
+    if re.search(rf"\d{{{DIGIT_RUN + 1}}}", text):
+        return f"a number of more than {DIGIT_RUN} digits"
+    if len(text) > DIGITS and sum(map(str.isdigit, text)) > DIGITS:
+        return f"more than {DIGITS:,} digits"
+    if text.count("\\") > COMMANDS:
+        return f"more than {COMMANDS} commands"
+    if len(re.findall(r"[-+*/^=<>]", text)) > OPERATORS:
+        return f"more than {OPERATORS:,} operators"
+    if text.count("&") + text.count("\\\\") > CELLS:
+        return f"a matrix of more than {CELLS} cells"
+    return None
+
+
+def _too_deep(text: str) -> str | None:
+    depth = 0
+    for bracket in _OPEN_OR_CLOSE.findall(text):
+        depth += 1 if bracket in "([{" else -1
+        if depth > NESTING:
+            return f"brackets nested more than {NESTING} deep"
+    return None
+
+
+def _too_costly(text: str) -> str | None:
+    text = _RANGE.sub(" ", text)
+    if _TOWER.search(text):
+        return "a power of a power of numbers"
+    for power in _EXPONENT.finditer(text):
+        exponent = int(power[1])
+        if exponent > EXPONENT or exponent * _base(text, power.start()).bit_length() > INTEGER_BITS:
+            return "a power that is too large"
+    for factorial in _FACTORIAL.finditer(text):
+        if factorial["number"] is None or int(factorial["number"]) > FACTORIAL:
+            return "a factorial that is too large"
+    if _BINOMIAL.search(text) or ("\\choose" in text and _CHOOSE.search(text)):
+        return "a binomial coefficient that is too large"
+    if _EAGER.search(text):
+        return "an operation on matrices"
+    return "program code" if _CODE.search(text) else None
+
+
+def _base(text: str, end: int) -> int:
+    """The number that stands right before `end`, 0 where there is none."""
+    before = text[max(0, end - DIGIT_RUN) : end].rstrip("} ")
+    return int("0" + before[len(before.rstrip("0123456789")) :])
