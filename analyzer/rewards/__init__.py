@@ -126,7 +126,8 @@ def register(cls: AnyReward) -> AnyReward:
 @functools.cache
 def _load_builtins() -> None:
     for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
+        if not module.name.startswith("_"):  # what rewards share may import what a worker must not
+            importlib.import_module(f"{__name__}.{module.name}")
 
 
 def names() -> list[str]:

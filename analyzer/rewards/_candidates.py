@@ -1,0 +1,212 @@
+r"""What in a response may be its answer, in the order in which Math-Verify 0.9.0 tries it.
+
+``The final answer is $\boxed{\frac12}$. I hope it is correct.`` has the candidates ``\frac12`` (after "final answer
+is"), then the same as the last box, and so on. Math-Verify (parser.py, `extract_target_from_pred` with its default
+configuration) ranks the places: "final answer is .. I hope"; a box or "final answer is"; "answer:"; "answer"; anywhere.
+Within a rank the one that ends last comes first. The first that parses is the answer.
+
+Whether one parses is known to the child process alone. Where it is plain (a number, say), the list ends there, so that
+equal answers in different responses are equal values and are graded once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from analyzer.rewards import _plain_spans as plain
+from analyzer.rewards._latex_spans import BOX, PERCENT_IN_FULL, SPACE, LatexText, Span, end_of
+from analyzer.rewards._plain_spans import PlainSpan, PlainText
+
+LATEX, NUMBER, EXPRESSION, REFUSED = "latex", "number", "expression", "refused"
+
+_ANSWER = re.compile(r"(?i:answer)")
+_FINAL = re.compile(r"(?i:final )")
+_IS_CASELESS = re.compile(r"(?i: is):?")
+_IS = re.compile(r"(?<!\s)\s++is:?")
+_HOPE = re.compile(r"\.?\s?I hope")
+_SEPARATOR = re.compile(r"\b(?:and|or)\b|,|;")
+_ANY_BOX = re.compile(r"\\(?:boxed|fbox)")
+_BRACE = re.compile(r"[{}]")
+
+
+class Candidate(NamedTuple):
+    """One thing to parse. Several texts are LaTeX joined by "and": together they are a set.
+
+    REFUSED marks where a list was cut because of a limit; its text says why.
+    """
+
+    kind: str
+    texts: tuple[str, ...]
+    percents: tuple[bool, ...]  # whether a per cent sign follows, for each text
+
+
+class WholeBox(NamedTuple):
+    r"""From the first ``\boxed{`` to the last brace of the text, whatever stands between."""
+
+    start: int
+    end: int
+
+
+Found = Span | PlainSpan | WholeBox
+Anchor = tuple[int, int]  # where a word like "answer" starts and ends
+
+
+def candidates(text: str) -> Iterator[Candidate]:
+    """The candidates of a response in the order in which they are tried, each worked out only when asked for."""
+    for rank in _ranks(text):
+        for found in sorted(rank, key=lambda found: (-found.end, found.start)):
+            yield (candidate := _candidate(text, found))
+            if candidate.kind == NUMBER:  # always parses
+                return
+
+
+def _ranks(text: str) -> Iterator[list[Found]]:
+    """What was found in each rank; of equal places in a rank, the first in the list comes first."""
+    latex, numbers = LatexText(text), PlainText(text)
+    answers = list(_answers(text))
+    finals = [(start - 6, end) for start, end in answers if start >= 6 and _FINAL.match(text, start - 6)]
+    if finals and "I hope" in text:
+        yield [
+            *_after(finals, lambda end: _latex_hoped_for(latex, end)),
+            *_after(finals, lambda end: _number_hoped_for(numbers, end)),
+        ]
+    yield [
+        *_after(finals, lambda end: _latex_after_is(latex, end)),
+        *latex.boxed_spans(),
+        *_whole_box(text),
+        *_after(finals, lambda end: _number_after_is(numbers, end)),
+    ]
+    for anchors in ([(start, end + 1) for start, end in answers if text.startswith(":", end)], answers):
+        yield [
+            *_after(anchors, lambda end: latex.first_list(end, end + 50)),
+            *_after(anchors, lambda end: _number_after_answer(numbers, end)),
+        ]
+    number, start = numbers.last_number()
+    yield [*latex.spans(), *numbers.expressions(start), *([] if number is None else [number])]
+
+
+def _answers(text: str) -> Iterator[Anchor]:
+    """Where the word "answer" stands, in whatever case."""
+    if not text.isascii():
+        yield from (found.span() for found in _ANSWER.finditer(text))
+        return
+    lowered = text.lower()  # as long as the text, since it is ASCII
+    at = lowered.find("answer")
+    while at >= 0:
+        yield at, at + len("answer")
+        at = lowered.find("answer", at + len("answer"))
+
+
+def _after(anchors: Iterable[Anchor], find: Callable[[int], Span | PlainSpan | None]) -> Iterator[Span | PlainSpan]:
+    """What `find` finds after each anchor that no earlier find covers."""
+    covered = 0
+    for start, end in anchors:
+        if start >= covered and (found := find(end)) is not None:
+            covered = found.end
+            yield found._replace(start=start)
+
+
+def _latex_hoped_for(latex: LatexText, at: int) -> Span | None:
+    opening = _IS_CASELESS.match(latex.text, at)
+    span = opening and latex.list_after_space(opening.end(), PERCENT_IN_FULL)
+    hope = span and _HOPE.match(latex.text, span.end)
+    return span._replace(end=hope.end()) if span and hope else None
+
+
+def _number_hoped_for(numbers: PlainText, at: int) -> PlainSpan | None:
+    opening = _IS_CASELESS.match(numbers.text, at)
+    return numbers.after_space(opening.end(), plain.I_HOPE) if opening else None
+
+
+def _latex_after_is(latex: LatexText, at: int) -> Span | None:
+    for opening in _each_is(latex.text, at):
+        if (span := latex.list_after_space(opening.end())) is not None:
+            return span
+    return None
+
+
+def _number_after_is(numbers: PlainText, at: int) -> PlainSpan | None:
+    line = numbers.text.find("\n", at, at + 100)
+    for opening in _each_is(numbers.text, at):
+        if 0 <= line < opening.start():
+            return None
+        if (span := numbers.at(opening.end(), plain.ANYTHING)) is not None:
+            return span
+    return None
+
+
+def _each_is(text: str, at: int) -> Iterator[re.Match[str]]:
+    """Each "is" with white space before it that starts at most 100 characters after `at`."""
+    last = min(at + 100, len(text))
+    for found in _IS.finditer(text, at, end_of(SPACE, text, last) + len("is:")):
+        if found.start() <= last:
+            yield found
+
+
+def _number_after_answer(numbers: PlainText, at: int) -> PlainSpan | None:
+    """After an equals sign in the next 100 characters, the last first; else in the next 50; in the same line."""
+    text, then = numbers.text, plain.NO_EQUALS_SIGN
+    line = text.find("\n", at, at + 101)
+    line = line if line >= 0 else at + 101
+    sign = text.rfind("=", at, line)
+    while sign >= 0:
+        if (span := numbers.after_space(sign + 1, then)) is not None:
+            return span
+        sign = text.rfind("=", at, sign)
+    return numbers.first_at(at, min(at + 50, line), then)
+
+
+def _whole_box(text: str) -> Iterator[WholeBox]:
+    start, end = text.find(BOX), text.rfind("}")
+    if start >= 0 and start + len(BOX) < end:  # at least one character in it
+        yield WholeBox(start, end + 1)
+
+
+def _candidate(text: str, found: Found) -> Candidate:
+    if isinstance(found, PlainSpan):
+        return Candidate(NUMBER if found.is_number else EXPRESSION, (found.text,), (found.percent,))
+    if isinstance(found, WholeBox):
+        return Candidate(LATEX, (in_boxes(text[found.start : found.end], last=True),), (False,))
+    texts = (in_boxes(text[start:end], last=False) for start, end, _ in found.parts)
+    return Candidate(LATEX, tuple(texts), tuple(part.percent for part in found.parts))
+
+
+def in_boxes(text: str, last: bool) -> str:
+    r"""What is in the boxes of a text, joined by commas; the text itself where there is none.
+
+    `last`: only the last box and those before it that belong to the same answer: less than 10 characters apart, or
+    less than 70 with "and", "or", a comma or semicolon between. Rules of latex2sympy2_extended 1.11,
+    math_normalization.py, `extract_boxed_content`, in linear time: boxes are read from the last to the first.
+    """
+    contents: list[str] = []
+    limit = len(text)  # where the box that follows starts
+    for command in reversed(list(_ANY_BOX.finditer(text))):
+        start = end_of(SPACE, text, command.end())
+        if start >= limit:
+            break
+        end = _closing_brace(text, start, limit) if text[start] == "{" else None
+        if end is None:
+            contents = contents or [text[start:]]
+            break
+        content = text[start + 1 : end].strip()
+        if last and limit < len(text) and not _belongs(text[end + 1 : limit], content == contents[-1]):
+            break
+        if not contents or content != contents[-1]:
+            contents.append(content)
+        limit = command.start()
+    return ",".join(reversed(contents)) if contents else text
+
+
+def _belongs(between: str, same: bool) -> bool:
+    return len(between) < 10 or (not same and len(between) < 70 and _SEPARATOR.search(between) is not None)
+
+
+def _closing_brace(text: str, start: int, limit: int) -> int | None:
+    depth = 0
+    for brace in _BRACE.finditer(text, start, limit):
+        depth += 1 if brace[0] == "{" else -1
+        if depth == 0:
+            return brace.start()
+    return None

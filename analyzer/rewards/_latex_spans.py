@@ -1,0 +1,172 @@
+r"""LaTeX environments in the text of a response, found in linear time.
+
+``The roots are $1$ and $\frac{2}{3}$.`` holds one list of two environments: ``1`` and ``\frac{2}{3}``. What counts as
+one is what Math-Verify 0.9.0 matches (parser.py, `make_latex_env_pattern` and `lazy_latex_regex`): ``$$..$$``,
+``\[..\]``, ``$..$`` and ``\(..\)`` on one line, `` [..] `` between spaces, and a bare ``\frac{1}{2}``, each perhaps
+followed by a per cent sign, and up to six of them joined by ``and``, ``or`` or a comma.
+
+Its regexes look for a closing mark from every opening one, which is quadratic in a megabyte of openings. Here the next
+mark of each kind is looked up once and remembered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+BOX = "\\boxed{"
+_CLOSING = {"$$": "$$", "\\[": "\\]", "\\(": "\\)"}
+MAX_JOINED = 6  # environments in one list
+
+# A `$` before three more opens nothing, since neither `$$..$$` nor `$..$` may be empty.
+_OPENING = re.compile(r"\$(?!\$\$\$)|\\[\[(]|\s\[|-?\\frac\{")
+_INLINE_DOLLAR = re.compile(r"\$(?:[^\n$]++|(?<=\\)\$)++\$")
+_INLINE_BRACKET = re.compile(r"\s\[[^\n\]\[]++\]\s")
+_FRACTION = re.compile(r"-?\\frac\{-?\d+(?:[.,]\d+)?\}\{-?\d+(?:[.,]\d+)?\}")
+_JOIN = re.compile(r"\s*+(?:,?and|,?or|,)\s*+")
+SPACE = re.compile(r"\s*+")
+PERCENT = re.compile(r"\\?%|[Pp]ercent|[Pp]ct")
+PERCENT_IN_FULL = re.compile(r"\\?%|[Pp]ercent(?:age)?|[Pp]ct")
+
+
+class Part(NamedTuple):
+    """The inside of one environment: text[start:end], and whether a per cent sign follows."""
+
+    start: int
+    end: int
+    percent: bool
+
+
+class Span(NamedTuple):
+    """A match at text[start:end] with the environments in it."""
+
+    start: int
+    end: int
+    parts: tuple[Part, ...]
+
+
+class LatexText:
+    """One response, with what is known of its closing marks."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._known: dict[str, tuple[int, int]] = {}  # mark -> (from here on, the next one is there)
+
+    def spans(self) -> Iterator[Span]:
+        """All lists of environments, from left to right, none overlapping another."""
+        at = 0
+        while opening := _OPENING.search(self.text, at):
+            at = opening.start() + 1
+            if (span := self.list_at(opening.start())) is not None:
+                yield span
+                at = span.end
+
+    def boxed_spans(self) -> Iterator[Span]:
+        r"""As `spans`, of the environments that hold a ``\boxed{..}`` alone."""
+        at = 0
+        while (box := self.text.find(BOX, at)) >= 0:
+            at = self._where_it_may_open(at, box)
+            while at <= box and (opening := _OPENING.search(self.text, at, box)):
+                at = opening.start() + 1
+                if (span := self.list_at(opening.start(), boxed=True)) is not None:
+                    yield span
+                    at = span.end
+            at = max(at, box + 1)
+
+    def _where_it_may_open(self, at: int, box: int) -> int:
+        """Where the first environment opens that may reach `box`: others are closed before, or end with their line."""
+        text = self.text
+        line = max(at, text.rfind("\n", at, box))
+        bracket = text.find("\\[", max(at, text.rfind("\\]", at, box)), box)
+        dollars = text.rfind("$$", at, box)
+        return min([line, *(max(at, mark - 1) for mark in (bracket, dollars) if mark >= 0)])
+
+    def first_list(self, start: int, last: int) -> Span | None:
+        """The leftmost list of environments that opens at `start` or later, at `last` at the latest."""
+        at = start
+        while (opening := _OPENING.search(self.text, at)) and opening.start() <= last:
+            if (span := self.list_at(opening.start())) is not None:
+                return span
+            at = opening.start() + 1
+        return None
+
+    def list_after_space(self, start: int, percent: re.Pattern[str] = PERCENT) -> Span | None:
+        r"""The list of environments after any white space at `start`, the last of which may belong to `` [..] ``."""
+        at = end_of(SPACE, self.text, start)
+        span = self.list_at(at, percent=percent)
+        if span is None and at > start and self.text.startswith("[", at):
+            span = self.list_at(at - 1, percent=percent)
+        return span
+
+    def list_at(self, start: int, boxed: bool = False, percent: re.Pattern[str] = PERCENT) -> Span | None:
+        """The list of environments that opens right at `start`, as long as it goes."""
+        parts, at, inside = [], start, self._inside(start, boxed)
+        while inside is not None:
+            space = end_of(SPACE, self.text, inside[2])
+            at = end_of(percent, self.text, space)
+            parts.append(Part(inside[0], inside[1], at > space))
+            at = end_of(SPACE, self.text, at) if boxed else at
+            inside = self._joined(at, boxed) if len(parts) < MAX_JOINED else None
+        return Span(start, at, tuple(parts)) if parts else None
+
+    def _joined(self, at: int, boxed: bool) -> tuple[int, int, int] | None:
+        join = _JOIN.match(self.text, at)
+        if join is None:
+            return None
+        inside = self._inside(join.end(), boxed)
+        if inside is None and self.text[join.end() - 1].isspace():
+            inside = self._inside(join.end() - 1, boxed)
+        return inside
+
+    def _inside(self, start: int, boxed: bool) -> tuple[int, int, int] | None:
+        """Where the inside of the environment at `start` begins and ends, and where the environment itself ends."""
+        found = self._environment(start)
+        if found is None or (boxed and not self._holds_box(found[0], found[1])):
+            return None
+        return found
+
+    def _holds_box(self, start: int, end: int) -> bool:
+        box = self._next(BOX, start)
+        return box < end and self._next("}", box + len(BOX) + 1) < end  # at least one character in it
+
+    def _environment(self, start: int) -> tuple[int, int, int] | None:
+        text = self.text
+        if text.startswith(("$$", "\\[", "\\("), start):
+            return self._closed(start)
+        if text.startswith("$", start):
+            before = text[start - 1 : start]
+            found = None if before == "\\" or before.isdecimal() else _INLINE_DOLLAR.match(text, start)
+            return (start + 1, found.end() - 1, found.end()) if found else None
+        if text.startswith("[", start + 1):
+            found = _INLINE_BRACKET.match(text, start)
+            return (start + 2, found.end() - 2, found.end()) if found else None
+        found = _FRACTION.match(text, start)
+        return (start, found.end(), found.end()) if found else None
+
+    def _closed(self, start: int) -> tuple[int, int, int] | None:
+        """The environment opened by a two-character mark: it ends at the first closing mark, or not at all."""
+        text, mark = self.text, self.text[start : start + 2]
+        end = self._next(_CLOSING[mark], start + 2)
+        if end == start + 2 or end == len(text) or text[end - 1] == "\\" or text[start - 1 : start] == "\\":
+            return None
+        if mark == "\\(" and self._next("\n", start + 2) < end:
+            return None
+        return start + 2, end, end + 2
+
+    def _next(self, mark: str, at: int) -> int:
+        """Where `mark` is next, at `at` or later; the length of the text where it is not."""
+        since, there = self._known.get(mark, (len(self.text), len(self.text)))
+        if not since <= at <= there:
+            end = since + len(mark) - 1 if at < since else len(self.text)
+            found = self.text.find(mark, at, end)
+            if found >= 0 or at > there:
+                there = found if found >= 0 else len(self.text)
+            self._known[mark] = (at, there)
+        return there
+
+
+def end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
+    """Where the match of a pattern that matches anything, if only the empty string, ends."""
+    found = pattern.match(text, at)
+    return at if found is None else found.end()

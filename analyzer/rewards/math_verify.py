@@ -1,0 +1,150 @@
+r"""Math-Verify: whether the answer in a response equals the ground truth as mathematics.
+
+    "... so $x = \frac{2}{4}$."   with ground truth "0.5"   ->   1.0
+
+Equal to `verify(parse("$" + gold + "$"), parse(response))` of Math-Verify 0.9.0 with its default settings, but for what
+a limit or a deadline stops. The worker finds the candidates (see _candidates.py) and settles plain numbers
+(_arithmetic.py); the rest goes to Math-Verify itself, in the child process (_equivalence.py).
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from analyzer.rewards import Reward, Where, _limits, register
+from analyzer.rewards._arithmetic import Value, read
+from analyzer.rewards._candidates import LATEX, REFUSED, Candidate, candidates
+from analyzer.rewards._gold import shown
+from analyzer.rewards._settling import outcome, settled
+from analyzer.schema import GoldError, Score, Status, Unscored
+
+MOST_CANDIDATES = 32  # carried along while it is not plain that one of them parses
+LONG_LIST = 128  # numbers
+
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+_ALPHANUMERIC = re.compile(r"[A-Za-z0-9]")
+_SEVERAL = re.compile(r"[,;]|\\(?:pm|mp|cup|mathbb)|and|or")
+_LARGEST = 10**_limits.DIGIT_RUN
+_NUMBER_LIST = re.compile(rf"\s*-?\d+(?:\s*,\s*-?\d+){{{LONG_LIST},}}\s*", re.ASCII)
+
+
+@register
+class MathVerify(Reward):
+    r"""1.0 where the response's answer equals the ground truth by Math-Verify, else 0.0.
+
+    The answer is what Math-Verify finds first in the whole response: after "final answer is", in a box, after "answer",
+    or the last LaTeX, expression or number anywhere. A ground truth in which it finds nothing, or that is over a limit,
+    is a gold error; so is one that is neither a string nor a number.
+    """
+
+    name = "math_verify"
+    where = Where.CHILD
+    libraries = ("math-verify", "latex2sympy2_extended", "sympy", "antlr4-python3-runtime")
+    expects = "a \\boxed{...}, LaTeX or a number"
+
+    def load(self) -> None:
+        from analyzer.rewards import _equivalence
+
+        _equivalence.warm_up()
+
+    def extract(self, response: str) -> tuple[Candidate, ...] | None:
+        """The candidates, up to the first that surely parses: where two responses give the same, so is their reward."""
+        _limits.check_response(response)
+        found: list[Candidate] = []
+        for candidate in candidates(response):
+            if candidate in found:
+                continue
+            if any(len(text) > _limits.CANDIDATE for text in candidate.texts):
+                return (*found, _refused(f"an answer of more than {_limits.CANDIDATE:,} characters"))
+            if len(found) == MOST_CANDIDATES:
+                return (*found, _refused(f"more than {MOST_CANDIDATES} candidates for the answer"))
+            found.append(candidate)
+            if _surely_parses(candidate):
+                break
+        return tuple(found) or None
+
+    def grade(self, answer: Sequence[Sequence[Any]] | None, ground_truth: Any) -> Score:
+        from analyzer.rewards import _equivalence
+
+        gold = _equivalence.gold_of(_text(ground_truth))
+        settled = self.settle(answer, ground_truth)
+        if settled is not None or answer is None:
+            return settled or Score(0.0, found=False)
+        found = _equivalence.parsed(map(_candidate, answer))
+        return Score(1.0 if _equivalence.equal(gold, found) else 0.0)
+
+    def check_gold(self, ground_truth: Any) -> None:
+        from analyzer.rewards import _equivalence
+
+        _equivalence.gold_of(_text(ground_truth))
+
+    def settle_gold(self, ground_truth: Any) -> bool:
+        return isinstance(ground_truth, str) and _plain_gold(ground_truth) is not None
+
+    def settle(self, answer: Sequence[Sequence[Any]] | None, ground_truth: Any) -> Score | None:
+        """The score of no answer, of the ground truth word for word, and of plain arithmetic."""
+        if answer is None:
+            return Score(0.0, found=False)
+        first = _candidate(answer[0])
+        if first.kind == REFUSED:
+            raise Unscored(Status.LIMIT, first.texts[0])
+        gold = _text(ground_truth)
+        if _is_long_list(first.texts) and not _SEVERAL.search(gold):
+            return Score(0.0)
+        for text in first.texts:
+            _limits.check_answer(text)
+        if first == Candidate(LATEX, (gold,), (False,)) and _is_as_it_stands(gold):
+            return Score(1.0)
+        value = _plain_gold(gold)
+        equal = None if value is None or "=" in gold else settled(value, map(_candidate, answer))
+        return None if equal is None else Score(1.0 if equal else 0.0)
+
+    def present(self, ground_truth: Any) -> str:
+        return f"${_text(ground_truth)}$"
+
+
+def _candidate(fields: Sequence[Any]) -> Candidate:
+    """A candidate, also where its tuples have become lists on the way to the child."""
+    kind, texts, percents = fields
+    return Candidate(kind, tuple(texts), tuple(percents))
+
+
+def _refused(reason: str) -> Candidate:
+    return Candidate(REFUSED, (reason,), (False,))
+
+
+def _text(ground_truth: Any) -> str:
+    """The ground truth as text. Raises GoldError for what is neither a string nor a finite number."""
+    if isinstance(ground_truth, str):
+        return ground_truth
+    if type(ground_truth) in (int, float) and abs(ground_truth) < _LARGEST:
+        return str(ground_truth)
+    raise GoldError(f"the ground truth must be a string or a number, not {shown(ground_truth)}")
+
+
+def _surely_parses(candidate: Candidate) -> bool:
+    is_one = len(candidate.texts) == 1 and not candidate.percents[0]
+    return is_one and isinstance(outcome(candidate.kind, candidate.texts[0]), Value)
+
+
+@functools.lru_cache(maxsize=256)
+def _plain_gold(gold: str) -> Value | None:
+    """The value of a ground truth that surely parses, NaN where it is not known; None for any other."""
+    return read(gold) if _is_as_it_stands(gold) and _limits.refusal(gold) is None else None
+
+
+def _is_as_it_stands(gold: str) -> bool:
+    """Whether Math-Verify, given the ground truth between dollar signs, takes just that, and does not empty it."""
+    no_other = not any(mark in gold for mark in ("$", "\n", "\\boxed", "\\fbox", "nswer", "NSWER")) and gold.isascii()
+    return no_other and not gold.endswith("\\") and bool(_ALPHANUMERIC.search(_COMMAND.sub("", gold)))
+
+
+def _is_long_list(texts: Sequence[str]) -> bool:
+    """Whether an answer is a long list of different numbers, which is no guess at a single one."""
+    if len(texts) != 1 or not _NUMBER_LIST.fullmatch(texts[0]):
+        return False
+    numbers = [number.strip() for number in texts[0].split(",")]
+    return len(set(numbers)) > LONG_LIST and any(len(number) != 3 for number in numbers[1:])  # not 1,000,000
