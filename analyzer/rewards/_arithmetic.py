@@ -179,7 +179,7 @@ class _Reader:
         if text == "|":
             number = self.sum()
             self.need("|")
-            return abs(number)
+            return number if number >= 0 else -number
         if text.endswith("frac"):
             return self.group() / self.group()
         if text.endswith("binom"):

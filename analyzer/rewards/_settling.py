@@ -88,7 +88,7 @@ def equal_values(gold: Value, answer: Value) -> bool | None:
         if gold.number == answer.number:
             is_ratio = gold.number.denominator != 1
             return None if is_ratio and gold.is_decimal != answer.is_decimal else True
-        is_far = abs(gold.number - answer.number) > NEAR * max(1, abs(gold.number))
+        is_far = abs(gold.number - answer.number) > NEAR * max(Fraction(1), abs(gold.number))
         return False if is_far else None
     try:
         first, second = float(gold.number), float(answer.number)
