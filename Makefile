@@ -1,6 +1,7 @@
 # make demo   sets up and runs the main job on the embedded sample
 # make test   sets up and passes the tests; make test-faults, make test-ray: those that take minutes
 # make test-server  sets up a real model and its server (torch, on the CPU) and generates with them
+# make bench  ratios against peers and floors (ARGS=--quick: under 3 minutes), see benchmarks/README.md
 # make check  format, lint, types, import rules
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ STAMP := $(VENV)/.installed
 SERVER := .venv-server
 MODEL := build/smollm2
 
-.PHONY: setup demo check format test test-server test-faults test-slow test-ray
+.PHONY: setup demo check format test bench test-server test-faults test-slow test-ray
 
 setup: $(STAMP)
 

@@ -96,7 +96,7 @@ class Bench:
     def program(self, source: Source, rollouts: Path, *flags: str, n_jobs: int | None = None) -> Side:
         """The whole job as a side."""
         first = self.part(source, 0)
-        key = " ".join(("job", first.name, *flags))
+        key = " ".join(("job", *flags))
         return Side(
             lambda: self.job(rollouts, *flags, n_jobs=n_jobs),
             lambda: self.job(first, "--limit", "1", *flags, n_jobs=n_jobs),
@@ -151,7 +151,7 @@ class Bench:
 
     def _start(self, side: Side) -> Taken:
         if side.key not in self._starts:
-            self._starts[side.key] = _median([side.start() for _ in range(max(2, self.settings.repeats))])
+            self._starts[side.key] = _median([side.start() for _ in range(self.settings.repeats)])
         return self._starts[side.key]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
 from functools import partial
@@ -15,7 +16,7 @@ def short_rollouts(bench: Bench) -> Iterator[Row]:
     """A million short rollouts against the published loop, and against verl's scorer alone."""
     source, cores = inputs.SHORT, bench.settings.cores
     rows = bench.sized(1_000_000, 200_000)
-    sample = bench.part(source, bench.sized(4, 8))
+    sample = bench.part(source, bench.sized(4, 16))
     found = bench.rounds(
         {
             "job": bench.program(source, bench.copies(source, rows=rows)),
@@ -24,7 +25,7 @@ def short_rollouts(bench: Bench) -> Iterator[Row]:
     )
     yield _against_loop(found, f"short rollouts ({rows:,})", rows, cores)
     if bench.settings.verl_python:
-        alone = bench.rounds({"scorer": bench.peer("verl_scorer", source, sample, verl=True)}).said["scorer"]
+        alone = json.loads(bench.peer("verl_scorer", source, sample, verl=True).run().stdout)
         rate = alone["rollouts"] / alone["seconds"]
         yield Row(
             "the same vs verl's scorer alone x cores (text in memory, no tokens, no files)",

@@ -17,6 +17,10 @@ import psutil
 POLL_SECONDS = 0.1
 
 
+class CommandError(Exception):
+    """A command failed; the message holds the command and what it said."""
+
+
 class Run(NamedTuple):
     """One process from start to end."""
 
@@ -27,7 +31,7 @@ class Run(NamedTuple):
 
 
 def run(command: Sequence[str], memory: bool = False) -> Run:
-    """Run a command to its end. Raises RuntimeError with what it said where it fails."""
+    """Run a command to its end. Raises CommandError where it fails."""
     with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
         start = time.perf_counter()
         process = subprocess.Popen(command, stdout=stdout, stderr=stderr)
@@ -40,7 +44,7 @@ def run(command: Sequence[str], memory: bool = False) -> Run:
         stderr.seek(0)
         said = stdout.read()
         if process.returncode:
-            raise RuntimeError(f"{' '.join(command)}\nended with {process.returncode}:\n{stderr.read()}{said}")
+            raise CommandError(f"{' '.join(command)}\nended with {process.returncode}:\n{stderr.read()}{said}")
     return Run(seconds, used.ru_utime + used.ru_stime, said, peak)
 
 

@@ -27,11 +27,13 @@ def machine(cores: int) -> list[str]:
     ]
 
 
-def circumstances(settings: Settings) -> list[str]:
-    """How it was measured."""
+def circumstances(settings: Settings, failed: Sequence[str]) -> list[str]:
+    """How it was measured, and what could not be."""
     found = ["real rollouts" if inputs.is_real() else "stand-ins made from the embedded sample, no real rollouts"]
     if settings.quick:
         found.append("--quick: smaller inputs than the bars are meant for")
+    if failed:
+        found.append(f"left out because they failed: {', '.join(failed)}")
     found.append(f"rounds: {settings.repeats}; medians; start-up, measured on one problem, is taken off both sides")
     return found
 
