@@ -286,7 +286,7 @@ def own_temporary_directory() -> Iterator[Path]:
     """A place for temporary files that is nobody else's: what is in it at the end was left behind."""
     usual = tempfile.tempdir
     with tempfile.TemporaryDirectory() as directory:
-        os.chmod(directory, 0o755)
+        os.chmod(directory, 0o1777)  # as /tmp
         tempfile.tempdir = directory
         try:
             yield Path(directory)

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from analyzer.grading.sandbox import Budget, Level, Sandbox, Unavailable, box, levels
-from tests.grading.sandbox.attacks import descendants
+from tests.grading.sandbox.attacks import descendants, own_temporary_directory
 
 BUDGET = Budget(cpu_seconds=0.5)
 
@@ -80,27 +80,31 @@ def test_closing_leaves_no_process(level: Level) -> None:
     assert not os.path.exists(f"/proc/{runner}")
 
 
-def test_no_process_outlives_the_one_that_started_it(level: Level) -> None:
+def test_no_process_and_no_file_outlives_the_one_that_started_it(level: Level) -> None:
     code = f"""
         import sys, time
         from analyzer.grading.sandbox import Budget, Level, Sandbox
         sandbox = Sandbox(Level({str(level)!r}))
         sandbox.run_script(["print(1)"], b"", Budget())
         print("ready", flush=True)
-        sandbox.run_script(["import time; print(1, flush=True); time.sleep(60)"], b"", Budget(cpu_seconds=60))
+        source = "import time; open('left', 'w').write('x'); time.sleep(60)"
+        sandbox.run_script([source], b"", Budget(cpu_seconds=60))
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.getcwd()}) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-        time.sleep(0.2)
-        below = descendants(process.pid)
-        assert below
-        process.kill()
-    deadline = time.monotonic() + 10
-    while any(os.path.exists(f"/proc/{pid}") for pid in below) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert [pid for pid in below if os.path.exists(f"/proc/{pid}")] == []
+    with own_temporary_directory() as temporary:
+        env = {**os.environ, "PYTHONPATH": os.getcwd(), "TMPDIR": str(temporary)}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=env) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            time.sleep(0.2)
+            below = descendants(process.pid)
+            assert below
+            process.kill()
+        deadline = time.monotonic() + 10
+        while any(os.path.exists(f"/proc/{pid}") for pid in below) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert [pid for pid in below if os.path.exists(f"/proc/{pid}")] == []
+        assert list(temporary.iterdir()) == []
 
 
 def test_the_probe_sees_a_sandbox_that_does_not_answer(level: Level, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,7 @@ def main() -> None:
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 4)
         if not message:
+            _leave(settings["scratch"])
             return
         if descriptors:  # else a kill that came too late
             request = json.loads(message)
@@ -167,7 +168,7 @@ def _supervise(
         if settings["wake"] in ready:
             os.read(settings["wake"], 512)
         if control in ready:
-            stopped = _told_to_stop(pid, control)
+            stopped = _told_to_stop(pid, control, settings["scratch"])
         now, cpu = time.monotonic(), _cpu_seconds(pid)
         if cpu > spent + 0.001:
             spent, progressed = cpu, now
@@ -180,10 +181,13 @@ def _supervise(
             _kill(pid)
 
 
-def _told_to_stop(pid: int, control: socket.socket) -> str:
+def _told_to_stop(pid: int, control: socket.socket, scratch: str) -> str:
     message = control.recv(1 << 16)
     if not message:  # whoever asked is gone
         _kill(pid)
+        os.waitpid(pid, 0)
+        _end_survivors()
+        _leave(scratch)
         os._exit(0)
     return str(json.loads(message)["kill"])
 
@@ -252,3 +256,10 @@ def _clean(scratch: str) -> None:
                 shutil.rmtree(entry.path)  # at the level rlimits only
             else:
                 os.unlink(entry.path)
+
+
+def _leave(scratch: str) -> None:
+    """Remove the directory, since whoever made it may be gone; in a container it goes with that."""
+    with contextlib.suppress(OSError):
+        _clean(scratch)
+        os.rmdir(scratch)
