@@ -93,7 +93,9 @@ def _system() -> list[str]:
         if os.path.islink(path):
             mounts += ["--symlink", os.readlink(path), path]
         else:
-            for parent in reversed(Path(path).parents[:-1]):  # bubblewrap makes the parents of /root/x root's alone
+            for parent in reversed(
+                Path(path).parents[:-1]
+            ):  # bubblewrap makes the parents of /opt/x/python root's alone
                 mounts += ["--perms", "0755", "--dir", str(parent)]
             mounts += ["--ro-bind", path, path]
     return mounts
