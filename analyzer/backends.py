@@ -200,6 +200,7 @@ def _dask(backend: Backend, n_jobs: int) -> Iterator[Cluster]:
                 processes=True,
                 memory_limit=0,  # no pausing, no spilling: a worker holds a window of text and nothing else
                 dashboard_address=None,
+                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # its HTTP server: any free port, this host only
                 silence_logs="ERROR",
             ) as local,
             distributed.Client(local) as client,

@@ -63,6 +63,13 @@ def test_every_shard_is_committed_and_told_once(backend: Backend, shards: Shards
     assert not list(shards.folder.glob(".attempts*"))
 
 
+@needs("distributed")
+def test_two_dask_clusters_of_two_runs_share_a_host(shards: Shards) -> None:
+    with backends.launched(Backend("dask", 1), 1, shard_tasks.end):
+        shards.run(shard_tasks.commit, Backend("dask", 1))
+    assert shards.missing() == []
+
+
 @pytest.mark.parametrize("backend", [LOKY, DASK, RAY])
 def test_f3_f20_a_worker_killed_once_costs_nothing_but_its_shards_in_flight(backend: Backend, shards: Shards) -> None:
     shards.run(shard_tasks.kill_worker_once, backend)

@@ -58,7 +58,6 @@ def test_text_crosses_as_it_is(supervisor: Supervisor) -> None:
         ("no_such_method", (), Status.ERROR, "AttributeError"),
         ("fail", ("MemoryError",), Status.MEMORY, "memory limit"),
         ("hoard", (), Status.MEMORY, "memory limit"),
-        ("hoard_slowly", (), Status.MEMORY, "memory limit"),
         ("exit", (0,), Status.CRASH, "exit status 0"),
         ("kill_itself", ("SIGSEGV",), Status.CRASH, "SIGSEGV"),
         ("kill_itself", ("SIGABRT",), Status.CRASH, "SIGABRT"),
