@@ -130,7 +130,9 @@ def make_parser(cls: type[Any], prog: str, description: str) -> ArgumentParser:
 def parse(cls: type[Settings], argv: Sequence[str], prog: str, description: str) -> Settings:
     """The settings of a command line. Raises ConfigError, one line, for what does not fit; SystemExit for --help."""
     parser = make_parser(cls, prog, description)
-    return _settings(cls, lambda: parser.parse_args(_configs_first([_underscored(word) for word in argv])))
+    configs, flags = _configs_and_flags([_underscored(word) for word in argv])
+    named = " ".join(word.removeprefix("--config=") for word in configs if word != "--config")
+    return _settings(cls, lambda: parser.parse_args(configs + flags), named)
 
 
 def from_values(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
@@ -140,7 +142,7 @@ def from_values(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
     return _settings(cls, lambda: parser.parse_object(plain))
 
 
-def _settings(cls: type[Settings], parsed: Callable[[], Any]) -> Settings:
+def _settings(cls: type[Settings], parsed: Callable[[], Any], configs: str = "") -> Settings:
     import argparse
 
     from jsonargparse import ArgumentError
@@ -150,7 +152,8 @@ def _settings(cls: type[Settings], parsed: Callable[[], Any]) -> Settings:
     try:
         said = parsed()
     except (ArgumentError, argparse.ArgumentError) as error:
-        raise ConfigError(_explain(str(error), [*names, "config", "print_config", "version", "help"])) from None
+        known = [*names, "config", "print_config", "version", "help"]
+        raise ConfigError(_explain(str(error), known, f"--config {configs}".rstrip())) from None
     for field in fields:
         value = getattr(said, field.name)
         if field.metadata.get("required") and value in (None, ""):
@@ -162,8 +165,8 @@ def _settings(cls: type[Settings], parsed: Callable[[], Any]) -> Settings:
     return cls(**{name: getattr(said, name) for name in names})
 
 
-def _configs_first(words: list[str]) -> list[str]:
-    """The same words with every --config in front: to the parser what comes last wins, and that must be the flag."""
+def _configs_and_flags(words: list[str]) -> tuple[list[str], list[str]]:
+    """Every --config apart, to go in front: to the parser what comes last wins, and that must be the flag."""
     configs: list[str] = []
     flags: list[str] = []
     rest = iter(words)
@@ -172,7 +175,7 @@ def _configs_first(words: list[str]) -> list[str]:
             configs += [word, *itertools.islice(rest, 1)]
         else:
             (configs if word.startswith("--config=") else flags).append(word)
-    return configs + flags
+    return configs, flags
 
 
 def _underscored(word: str) -> str:
@@ -183,7 +186,7 @@ def _underscored(word: str) -> str:
     return "--" + name[2:].replace("-", "_") + equals + value
 
 
-def _explain(message: str, names: Sequence[str]) -> str:
+def _explain(message: str, names: Sequence[str], config: str) -> str:
     """A parser's message as one line, with the nearest name where one is not known."""
     unknown = re.search(r"[Uu]nrecognized arguments: --([^\s=]+)", message) or re.search(
         r"Option '([^']+)' is not accepted", message
@@ -193,7 +196,7 @@ def _explain(message: str, names: Sequence[str]) -> str:
     if stray := re.search(r"[Uu]nrecognized arguments: (.+)", message):
         return f"{stray[1]!r} belongs to no flag; see --help"
     if "Unexpected config" in message:
-        return "--config: the file must hold keys and values, one a line, such as `rollouts: rollouts.parquet`"
+        return f"{config}: the file must hold keys and values, one a line, such as `rollouts: rollouts.parquet`"
     if wrong := re.search(r'Parser key "([^"]+)":', message):
         expected = re.findall(r"Expected (?:a |an )?(?:<class ')?([\w\[\], ]+)'?", message)
         kinds = " or ".join(dict.fromkeys(kind for kind in expected if kind != "NoneType"))
@@ -201,7 +204,7 @@ def _explain(message: str, names: Sequence[str]) -> str:
         if given and kinds:
             return f"--{wrong[1]}: {given[1].strip()!r} is not of the type {kinds}"
         message = f"--{wrong[1]}: {message[wrong.end() :].strip()}"
-    message = re.sub(r"^Problems parsing config:", "--config: not valid YAML,", message)
+    message = re.sub(r"^Problems parsing config:", lambda _: f"{config}: not valid YAML,", message)
     return " ".join(re.sub(r"^argument --", "--", message).split())
 
 

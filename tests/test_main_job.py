@@ -414,8 +414,8 @@ def test_an_unknown_key_of_a_config_file_names_the_nearest(tmp_path: Path, analy
     for text, says in [
         ("bucketing_stratgy: percentile\n", "did you mean 'bucketing_strategy'"),
         ("n_jobs: many\n", "--n_jobs"),
-        ("- a\n", "keys and values"),
-        ("a: [\n", "--config: not valid YAML"),
+        ("- a\n", "c.yaml: the file must hold keys and values"),
+        ("a: [\n", "c.yaml: not valid YAML"),
     ]:
         (tmp_path / "c.yaml").write_text(text)
         outcome = analyze(SAMPLE, config=tmp_path / "c.yaml")
