@@ -50,10 +50,12 @@ def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
         measured = metrics.problem_metrics(merged.codes, merged.rewards, numbering.problems)
     with clock("bucket"):
         assignment = buckets.assign(strategy, measured)
+    with clock("stability"):
+        stable = report.bucket_stability(settings, strategy, numbering, merged)
     with clock("audit"):
         audited = report.audit_rewards(settings, opened, prepared, merged)
     with clock("write"), outputs.staged() as folder:
-        findings = report.Findings(merged, measured, assignment, audited)
+        findings = report.Findings(merged, measured, assignment, stable, audited)
         summary = report.summarise(settings, opened, prepared, findings)
         report.write_outputs(folder, opened, numbering, findings, summary)
         clock.write(folder / TIMINGS)

@@ -10,21 +10,24 @@ import numpy as np
 import orjson
 
 from analyzer import buckets, outputs, rewards
-from analyzer.buckets import Assignment
+from analyzer.buckets import Assignment, Strategy
 from analyzer.config import AnalysisSettings
 from analyzer.numbering import Numbering
 from analyzer.preparation import Prepared, limits_of
 from analyzer.rewards import BaseReward, Reward
 from analyzer.schema import Metrics
 from analyzer.shards import SourceCount
-from analyzer.stages import audit, metrics, summary, write
+from analyzer.stages import audit, metrics, stability, summary, write
 from analyzer.stages.audit import GoldAudit, SecondOpinion
 from analyzer.stages.merge import Merged
 from analyzer.stages.read import Input
+from analyzer.stages.stability import Stability
 from analyzer.tokens import TokenCounter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from analyzer.schema import FloatArray, IntArray
 
 
 class Audit(NamedTuple):
@@ -40,7 +43,27 @@ class Findings(NamedTuple):
     merged: Merged
     metrics: Metrics
     assignment: Assignment
+    stability: Stability | None
     audit: Audit
+
+
+def bucket_stability(
+    settings: AnalysisSettings, strategy: Strategy, numbering: Numbering, merged: Merged
+) -> Stability | None:
+    """How many problems would stay in their buckets if all were sampled again."""
+
+    def place(codes: IntArray, values: FloatArray, problems: int) -> NDArray[np.int8]:
+        return buckets.assign(strategy, metrics.problem_metrics(codes, values, problems)).positions
+
+    rank = np.argsort(numbering.order())  # (problems,) so that the order of the rows changes nothing
+    return stability.stability(
+        place,
+        strategy.buckets,
+        codes=rank[merged.codes],
+        rewards=merged.rewards,
+        problems=numbering.problems,
+        seed=settings.seed,
+    )
 
 
 def audit_rewards(settings: AnalysisSettings, opened: Input, prepared: Prepared, merged: Merged) -> Audit:
@@ -70,7 +93,7 @@ def audit_rewards(settings: AnalysisSettings, opened: Input, prepared: Prepared,
 
 def summarise(settings: AnalysisSettings, opened: Input, prepared: Prepared, findings: Findings) -> dict[str, Any]:
     """summary.json as a dict: a pure function of the input and the settings."""
-    merged, measured, assignment, audited = findings
+    merged, measured, assignment, stable, audited = findings
     overall = metrics.overall_metrics(measured)
     statuses = summary.status_counts(merged.statuses)
     sources = {
@@ -97,6 +120,7 @@ def summarise(settings: AnalysisSettings, opened: Input, prepared: Prepared, fin
             "mean_reward": summary.number(overall.mean_reward),
             "mean@5": summary.number(overall.mean_at_5),
         },
+        "stability": None if stable is None else stable._asdict(),
         "reward_status": statuses,
         "data_sources": {
             name: {
@@ -147,7 +171,7 @@ def sandbox_warnings(prepared: Prepared) -> list[str]:
 
 def write_outputs(folder: Path, opened: Input, numbering: Numbering, findings: Findings, said: dict[str, Any]) -> None:
     """Write every output file of a run to an empty folder; `said` is the summary."""
-    merged, measured, assignment, _ = findings
+    merged, measured, assignment, *_ = findings
     names, positions = _named(assignment)
     order = numbering.order()
     values = write.RowValues(

@@ -127,6 +127,17 @@ def test_the_summary_counts_what_is_there(real: Outcome) -> None:
     assert {"seed", "limit", "max_unscored", "reward_fn_key", "rewards"} <= summary["settings"].keys()
 
 
+def test_the_summary_says_how_sure_the_buckets_are(real: Outcome) -> None:
+    stability = real.json("summary.json")["stability"]
+    assert list(stability) == ["same_bucket", "same_or_next_bucket", "by_bucket"]
+    assert 0.4 < stability["same_bucket"] < stability["same_or_next_bucket"] <= 1
+    assert list(stability["by_bucket"]) == ["hard", "medium-hard", "medium-easy", "easy"]
+    line = real.err.splitlines()[real.err.splitlines().index("How sure:") + 1]
+    assert line.startswith(
+        f"  sampled again, about {stability['same_bucket']:.0%} of the problems would be in the same"
+    )
+
+
 def test_the_summary_holds_nothing_of_this_machine_or_this_run(real: Outcome) -> None:
     text = json.dumps(real.json("summary.json"))
     for word in ("n_jobs", "backend", "cache", str(real.folder.parent), str(ROOT), "seconds"):
@@ -135,7 +146,18 @@ def test_the_summary_holds_nothing_of_this_machine_or_this_run(real: Outcome) ->
 
 def test_timings_are_in_a_file_of_their_own(real: Outcome) -> None:
     seconds = real.json("timings.json")["seconds"]
-    assert list(seconds) == ["read", "plan", "score", "merge", "metrics", "bucket", "audit", "write", "total"]
+    assert list(seconds) == [
+        "read",
+        "plan",
+        "score",
+        "merge",
+        "metrics",
+        "bucket",
+        "stability",
+        "audit",
+        "write",
+        "total",
+    ]
     assert max(seconds.values()) == seconds["total"]
 
 

@@ -191,13 +191,28 @@ def block(summary: Mapping[str, Any]) -> str:
 
 
 def remarks(summary: Mapping[str, Any]) -> str:
-    """What is printed on stderr after the block: the audit, and the warnings; text of a model is made harmless."""
+    """What is printed on stderr after the block: how sure the buckets are, the audit, and the warnings.
+
+    Text of a model is made harmless.
+    """
     lines: list[str] = []
+    if stable := summary["stability"]:
+        lines += ["", "How sure:", f"  {stability_line(stable)}"]
     if audited := audit_lines(summary):
         lines += ["", "Audit:", *(f"  {printable(line)}" for line in audited)]
     if summary["warnings"]:
         lines += ["", "Warnings:", *(f"  - {printable(warning)}" for warning in summary["warnings"])]
     return "".join(line + "\n" for line in lines)
+
+
+def stability_line(stability: Mapping[str, Any]) -> str:
+    """What another set of rollouts would change, in one sentence."""
+    by_bucket = ", ".join(f"{name} {share:.0%}" for name, share in stability["by_bucket"].items())
+    return (
+        f"sampled again, about {stability['same_bucket']:.0%} of the problems would be in the same bucket "
+        f"({by_bucket}), {stability['same_or_next_bucket']:.0%} in it or the next; more responses per problem make it "
+        "surer"
+    )
 
 
 def audit_lines(summary: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,153 @@
+"""How sure the buckets are: foretold from half of the rollouts, and held against the other half."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+
+from analyzer import buckets, rewards
+from analyzer.stages.metrics import problem_metrics
+from analyzer.stages.stability import Stability, fitted_prior, stability
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+def place(strategy: buckets.Strategy, codes: Ints, rewards: Floats, problems: int) -> NDArray[np.int8]:
+    return buckets.assign(strategy, problem_metrics(codes, rewards, problems)).positions
+
+
+def foretold(codes: Ints, values: Floats, problems: int, name: str = "percentile", seed: int = 42) -> Stability | None:
+    strategy = buckets.build(name)
+    again = functools.partial(place, strategy)
+    return stability(again, strategy.buckets, codes=codes, rewards=values, problems=problems, seed=seed)
+
+
+def same_bucket(codes: Ints, first: Floats, second: Floats, problems: int, name: str) -> float:
+    strategy = buckets.build(name)
+    return float((place(strategy, codes, first, problems) == place(strategy, codes, second, problems)).mean())
+
+
+def sampled(rates: Floats, samples: int, seed: int) -> tuple[Ints, Floats]:
+    """Rollouts of problems with these solve rates."""
+    random = np.random.default_rng(seed)
+    codes = np.repeat(np.arange(len(rates)), samples)
+    return codes, (random.random(len(codes)) < rates[codes]).astype(float)
+
+
+@pytest.mark.parametrize("name", buckets.names())
+@pytest.mark.parametrize(("a", "b", "samples"), [(0.4, 0.6, 4), (2.0, 2.0, 8), (0.3, 2.0, 16), (1.0, 1.0, 64)])
+def test_what_is_foretold_comes_true_where_solve_rates_follow_a_beta_distribution(
+    name: str, a: float, b: float, samples: int
+) -> None:
+    rates = np.random.default_rng(1).beta(a, b, 3000)
+    codes, first = sampled(rates, samples, seed=2)
+    _, second = sampled(rates, samples, seed=3)
+    told = foretold(codes, first, len(rates), name)
+    assert told is not None
+    assert told.same_bucket == pytest.approx(same_bucket(codes, first, second, len(rates), name), abs=0.05)
+
+
+@functools.cache
+def real_rewards(path: Path, name: str) -> pd.DataFrame:
+    """data_idx and reward of real rollouts."""
+    reward = rewards.build(name)
+    assert isinstance(reward, rewards.Reward)
+    table = pq.read_table(path, columns=["data_idx", "response", "original_reward_model"]).to_pylist()
+    scores = [reward.grade(reward.extract(x["response"]), x["original_reward_model"]["ground_truth"]) for x in table]
+    return pd.DataFrame({"data_idx": [x["data_idx"] for x in table], "reward": [score.reward for score in scores]})
+
+
+@pytest.mark.parametrize("name", buckets.names())
+@pytest.mark.parametrize(
+    ("file", "reward", "half"),
+    [("gsm8k_zeroeval", "gsm8k", 8), ("math_l5_zeroeval", "math_boxed", 8), ("mmlu_pro", "multiple_choice", 2)],
+)
+def test_what_is_foretold_of_real_rollouts_comes_true(
+    file: str, reward: str, half: int, name: str, shared: Callable[[str], Path]
+) -> None:
+    table = real_rewards(shared(f"data/{file}.parquet"), reward)
+    halves = []
+    for seed in range(5):
+        turns = table.sample(frac=1, random_state=seed).groupby("data_idx", sort=True).reward
+        whole = [values.to_numpy(float)[: 2 * half] for _, values in turns if len(values) >= 2 * half]
+        codes = np.repeat(np.arange(len(whole)), half)
+        first, second = (
+            np.concatenate([values[part] for values in whole]) for part in (slice(half), slice(half, None))
+        )
+        told = foretold(codes, first, len(whole), name)
+        assert told is not None
+        halves.append((told.same_bucket, same_bucket(codes, first, second, len(whole), name)))
+    said, true = np.mean(halves, axis=0)
+    assert said == pytest.approx(true, abs=0.08)
+
+
+def test_the_prior_is_the_distribution_that_the_solve_rates_came_from() -> None:
+    rates = np.random.default_rng(0).beta(0.7, 2.1, 50_000)
+    passes = np.random.default_rng(1).binomial(8, rates)
+    assert fitted_prior(passes, 8 - passes) == pytest.approx((0.7, 2.1), rel=0.05)
+
+
+@pytest.mark.parametrize("reward", [0.0, 1.0, -1.0])
+def test_problems_that_are_all_alike_stay_where_they_are(reward: float) -> None:
+    told = foretold(np.repeat(np.arange(50), 8), np.full(400, reward), 50, "pass_rate")
+    assert told is not None
+    assert told.same_bucket > 0.98
+    assert list(told.by_bucket) == ["very_easy" if reward == 1.0 else "very_hard"]
+
+
+def test_many_samples_of_problems_far_apart_are_sure() -> None:
+    codes, rewards = sampled(np.array([0.02, 0.12, 0.37, 0.62, 0.9]).repeat(10), 2000, seed=0)
+    told = foretold(codes, rewards, 50, "pass_rate")
+    assert told is not None
+    assert told.same_bucket > 0.99
+    assert told.same_or_next_bucket == 1.0
+
+
+def test_the_order_of_the_rollouts_changes_nothing_and_the_unscored_have_no_part() -> None:
+    codes, rewards = sampled(np.linspace(0, 1, 200), 8, seed=0)
+    told = foretold(codes, rewards, 200)
+    order = np.random.default_rng(5).permutation(len(codes))
+    assert foretold(codes[order], rewards[order], 200) == told
+    with_unscored = foretold(np.append(codes, [7, 200]), np.append(rewards, [np.nan, np.nan]), 201)
+    assert with_unscored is not None
+    assert told is not None
+    assert with_unscored.same_bucket == pytest.approx(told.same_bucket, abs=0.02)
+
+
+def test_new_rewards_are_among_those_that_were_earned() -> None:
+    """Graded rewards: accuracy 0.9, format 0.1; the numbers of problems of both kinds, and the values, stay theirs."""
+    codes = np.repeat(np.arange(100), 8)
+    rewards = np.random.default_rng(0).choice([0.0, 0.1, 0.9, 1.0], len(codes))
+    seen: list[Floats] = []
+
+    def spy(codes: Ints, rewards: Floats, problems: int) -> NDArray[np.int8]:
+        seen.append(rewards)
+        return np.zeros(problems, np.int8)
+
+    told = stability(spy, ("all",), codes=codes, rewards=rewards, problems=100, seed=42)
+    assert told == Stability(1.0, 1.0, {"all": 1.0})
+    assert set(np.unique(np.concatenate(seen))) == {0.0, 0.1, 0.9, 1.0}
+    assert np.mean(seen[1:]) == pytest.approx(rewards.mean(), abs=0.03)
+    assert not np.array_equal(seen[1], seen[2])
+
+
+@pytest.mark.parametrize("rewards", [[1.0, 0.0], [np.nan, np.nan], []])
+def test_nothing_is_foretold_of_fewer_than_two_problems(rewards: list[float]) -> None:
+    assert foretold(np.zeros(len(rewards), np.int64), np.array(rewards), 2) is None
+
+
+def test_of_very_many_rollouts_some_are_enough() -> None:
+    codes, rewards = sampled(np.random.default_rng(0).beta(1, 1, 30_000), 40, seed=1)
+    rewards[codes < 10] = np.nan
+    told, fewer = foretold(codes, rewards, 30_000), foretold(codes[:400_000], rewards[:400_000], 10_000)
+    assert told is not None
+    assert fewer is not None
+    assert told.same_bucket == pytest.approx(fewer.same_bucket, abs=0.02)
