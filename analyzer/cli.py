@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 Settings = TypeVar("Settings")
 
-DESCRIPTION = "Score rollouts, measure how hard each problem is for this policy, and put problems into buckets."
+DESCRIPTION = (
+    "Score rollouts, measure how hard each problem is for this policy, and put problems into buckets. "
+    "'analyze_rollouts cache' lists what is cached from earlier runs."
+)
 GENERATE_DESCRIPTION = "Sample rollouts for the prompts of training data. Run it again to go on where it stopped."
 FILTER_DESCRIPTION = "Generate rollouts for training data and analyse them: difficulty of each problem in one command."
 

@@ -60,7 +60,9 @@ class AnalysisSettings:
     reward_fn_key: str = option("key in the data that holds the reward information", "reward_model")
     n_jobs: int | None = option("worker processes; all cores this process may use unless given", None, least=1)
     data_source: str | None = option("data source of all rollouts, for data without original_data_source", None)
-    reward_fn: str | None = option("reward for all rollouts, by name, instead of the one of their data source", None)
+    reward_fn: str | None = option(
+        "reward for all rollouts instead of the one of their data source: a name, or your own as file.py:function", None
+    )
     reward_kwargs: dict[str, Any] | None = option("options of --reward_fn as JSON or YAML", None)
     reward_routes: dict[str, Any] | None = option(
         "data source patterns and the reward of each, by name or as {name: ..., options: {...}}", None
