@@ -60,7 +60,9 @@ test-faults: $(STAMP)
 	$(BIN)/python -m pytest -m faults
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n auto -m slow
+	$(BIN)/python -m pytest -n auto --hypothesis-profile=fresh $$(grep -rl 'from hypothesis' tests --include='test_*.py') \
+	    tests/rewards
 
 test-ray: $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[ray]'

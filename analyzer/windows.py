@@ -46,7 +46,7 @@ def windows(reader: Reader, ranges: Sequence[tuple[int, int]], together: bool) -
         held.append(Window(table[ROW].to_numpy() if spilled else np.arange(first, first + batch.num_rows), table))
         size += batch.nbytes
         if size >= enough:
-            whole, rest = _cut(_joined(held), together and size < WINDOW_BYTES_MAX)
+            whole, rest = _cut(_joined(held), together, size >= WINDOW_BYTES_MAX)
             if len(whole.rows):
                 yield _sorted(whole, together)
             held, size = ([rest], rest.table.nbytes) if len(rest.rows) else ([], 0)
@@ -62,11 +62,14 @@ def _joined(held: Sequence[Window]) -> Window:
     return Window(np.concatenate([w.rows for w in held]), pa.concat_tables([w.table for w in held]))
 
 
-def _cut(window: Window, at_problem: bool) -> tuple[Window, Window]:
-    """A window in two: all whole problems, and the last problem, whose end is not in sight yet."""
-    last = len(window.rows)
-    if at_problem:
-        last = int(np.flatnonzero(changed(window.table[DATA_IDX].combine_chunks()))[-1])
+def _cut(window: Window, together: bool, full: bool) -> tuple[Window, Window]:
+    """A window in two: all whole problems, and the last problem, whose end is not in sight yet.
+
+    Only a problem that fills a window alone is split, and so are those whose rows do not stand together.
+    """
+    last = int(np.flatnonzero(changed(window.table[DATA_IDX].combine_chunks()))[-1]) if together else 0
+    if not together or (last == 0 and full):
+        last = len(window.rows)
     return (
         Window(window.rows[:last], window.table.slice(0, last)),
         Window(window.rows[last:], window.table.slice(last)),

@@ -1,4 +1,8 @@
-"""What all tests share: where real rollouts lie when they are there, and the main job in this process."""
+"""What all tests share: where real rollouts lie when they are there, and the main job in this process.
+
+Properties are tried with the same examples in every run, so that a test that passed passes again;
+`make test-slow` tries them with fresh ones, and more.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.commands import TOKENIZER, Outcome, flags
 
 ROOT = Path(__file__).resolve().parent.parent
+
+settings.register_profile("same", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fresh", max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")

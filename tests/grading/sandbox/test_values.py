@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import enum
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from analyzer.grading.sandbox.inside.values import Uncrossable, equals, pack, un
 
 SCALARS = st.one_of(
     *(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False)),
-    *(st.text(max_size=5), st.binary(max_size=5), st.complex_numbers()),
+    *(st.text(max_size=5), st.binary(max_size=5), st.complex_numbers(allow_nan=False)),
 )
 HASHABLE = SCALARS | st.lists(SCALARS, max_size=3).map(tuple) | st.frozensets(SCALARS, max_size=3)
 CONTAINERS = st.sets(HASHABLE, max_size=3) | st.dictionaries(HASHABLE, SCALARS, max_size=3)
@@ -39,6 +40,11 @@ def same(value: Any, other: Any) -> bool:
 
 @given(VALUES)
 def test_builtins_arrive_as_they_were(value: Any) -> None:
+    assert same(across(value), value)
+
+
+@pytest.mark.parametrize("value", [math.nan, complex(0, math.nan), [math.nan], {math.nan}, {"a": math.nan}])
+def test_nan_arrives(value: Any) -> None:
     assert same(across(value), value)
 
 
