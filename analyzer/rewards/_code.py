@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from analyzer.errors import SandboxError
@@ -76,15 +75,3 @@ NO_PROGRAM = boxes.Outcome(boxes.Verdict.COMPILE_ERROR, detail="no program in th
 def no_known_program() -> Unscored:
     """What `present` raises where the ground truth holds tests and no program that passes them."""
     return Unscored(Status.ABSTAIN, "the ground truth holds tests, and no program that is known to pass them")
-
-
-def table_of(ground_truth: Any) -> Mapping[str, Any]:
-    """A ground truth that is a JSON object or a struct. Raises GoldError."""
-    if isinstance(ground_truth, str):
-        try:
-            ground_truth = json.loads(ground_truth)
-        except ValueError as error:
-            raise GoldError(f"the ground truth is no JSON: {error}") from None
-    if not isinstance(ground_truth, Mapping):
-        raise GoldError(f"the ground truth is a {type(ground_truth).__name__}, not an object of tests")
-    return ground_truth

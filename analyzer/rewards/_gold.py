@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from analyzer.schema import GoldError
@@ -23,6 +25,19 @@ def text_golds(ground_truth: Any) -> list[str]:
     if isinstance(ground_truth, list) and ground_truth and all(isinstance(one, str) for one in ground_truth):
         return ground_truth
     raise GoldError(f"the ground truth must be a string or a list of strings, not {shown(ground_truth)}")
+
+
+def struct_gold(ground_truth: Any) -> Mapping[str, Any]:
+    """The ground truth as a struct; files hold one as it is or as JSON. Raises GoldError."""
+    struct = ground_truth
+    if isinstance(struct, str):
+        try:
+            struct = json.loads(struct)
+        except (ValueError, RecursionError) as error:
+            raise GoldError(f"the ground truth {shown(ground_truth)} is no JSON: {error}") from None
+    if not isinstance(struct, Mapping):
+        raise GoldError(f"the ground truth must be a struct or a JSON object, not {shown(ground_truth)}")
+    return struct
 
 
 def shown(ground_truth: Any) -> str:

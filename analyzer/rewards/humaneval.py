@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from analyzer.rewards import register
-from analyzer.rewards._code import NO_PROGRAM, CodeReward, no_known_program, scored, table_of
+from analyzer.rewards._code import NO_PROGRAM, CodeReward, no_known_program, scored
+from analyzer.rewards._gold import struct_gold
 from analyzer.rewards._tests import PRELUDE, called_names, functions_of, names_defined, undefined_names
 from analyzer.schema import GoldError, Score
 
@@ -41,12 +42,12 @@ class FunctionReward(CodeReward):
         return blocks or ((response,) if response.strip() else None)
 
     def check_gold(self, ground_truth: Any) -> None:
-        parse(table_of(ground_truth))
+        parse(struct_gold(ground_truth))
 
     def grade(self, answer: Any, ground_truth: Any) -> Score:
         if answer is None:
             return scored(0.0, NO_PROGRAM)
-        tests = parse(table_of(ground_truth))
+        tests = parse(struct_gold(ground_truth))
         program = compose(answer, tests)
         outcome = self.in_sandbox(
             lambda sandbox: sandbox.check([program], tests.sources, tests.entry_points, self.budget, PRELUDE)
@@ -55,7 +56,7 @@ class FunctionReward(CodeReward):
 
     def present(self, ground_truth: Any) -> str:
         """The data's own solution. Raises Unscored where it has none."""
-        table = table_of(ground_truth)
+        table = struct_gold(ground_truth)
         solution = table.get("canonical_solution") or table.get("code")
         if not isinstance(solution, str):
             raise no_known_program()

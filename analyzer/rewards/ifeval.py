@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import json
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from analyzer.errors import RewardError
 from analyzer.rewards import WholeReward, register
+from analyzer.rewards._gold import struct_gold
 from analyzer.schema import GoldError, Problem, Score, Status, Unscored
 
 
@@ -59,15 +59,9 @@ class IFEval(WholeReward):
 
 def parse(ground_truth: Any) -> list[Instruction]:
     """The instructions of a problem. Raises GoldError."""
-    if isinstance(ground_truth, str):
-        try:
-            ground_truth = json.loads(ground_truth)
-        except ValueError as error:
-            raise GoldError(f"the ground truth is no JSON: {error}") from None
-    if not isinstance(ground_truth, Mapping):
-        raise GoldError("the ground truth is no object with `instruction_id_list` and `kwargs`")
-    names = ground_truth.get("instruction_id_list")
-    kwargs = ground_truth.get("kwargs") or [{}] * len(names or [])
+    struct = struct_gold(ground_truth)
+    names = struct.get("instruction_id_list")
+    kwargs = struct.get("kwargs") or [{}] * len(names or [])
     if not isinstance(names, list) or not isinstance(kwargs, list) or not names or len(names) != len(kwargs):
         raise GoldError("`instruction_id_list` and `kwargs` must be lists of one length, and not empty")
     unknown = sorted({str(name) for name in names} - set(_checkers()))

@@ -18,8 +18,9 @@ from typing import Any, ClassVar, NamedTuple
 
 from analyzer.grading.sandbox import Budget, Outcome, Sandbox, Verdict
 from analyzer.rewards import register
-from analyzer.rewards._code import NO_PROGRAM, CodeReward, no_known_program, scored, table_of
+from analyzer.rewards._code import NO_PROGRAM, CodeReward, no_known_program, scored
 from analyzer.rewards._contest import same_output, same_value, with_int_keys
+from analyzer.rewards._gold import struct_gold
 from analyzer.rewards._tests import called_names
 from analyzer.schema import GoldError, Score
 
@@ -97,7 +98,7 @@ class PrimeCode(CodeReward):
         """The tests to run. Raises GoldError. Those of the last ground truth are remembered."""
         last = self._last
         if last is None or last[0] is not ground_truth:
-            tests = parse(table_of(ground_truth))
+            tests = parse(struct_gold(ground_truth))
             if self.continuous:
                 tests = tests._replace(cases=tests.cases[:CONTINUOUS_TESTS])
             last = self._last = (ground_truth, tests)

@@ -7,11 +7,10 @@ The rule of verl 0.9.1, utils/reward_score/search_r1_like_qa_em.py (Search-R1, J
 
 from __future__ import annotations
 
-import json
 from typing import Any, NamedTuple
 
 from analyzer.rewards import Reward, register
-from analyzer.rewards._gold import shown
+from analyzer.rewards._gold import shown, struct_gold
 from analyzer.rewards._squad import normalise
 from analyzer.rewards._tags import CLOSE, OPEN, last_tagged
 from analyzer.schema import GoldError, Score
@@ -64,13 +63,7 @@ def targets(ground_truth: Any) -> list[str]:
 
     Files hold the ground truth as a struct or as a JSON string of one.
     """
-    gold = ground_truth
-    if isinstance(gold, str):
-        try:
-            gold = json.loads(gold)
-        except (ValueError, RecursionError) as error:
-            raise GoldError(f"the ground truth {shown(ground_truth)} is no JSON: {error}") from None
-    target = gold.get("target") if isinstance(gold, dict) else None
+    target = struct_gold(ground_truth).get("target")
     if isinstance(target, str):
         return [target]
     if isinstance(target, list) and all(isinstance(one, str) for one in target):
