@@ -22,7 +22,6 @@ from analyzer.rewards._settling import outcome, settled
 from analyzer.schema import GoldError, Score, Status, Unscored
 
 MOST_CANDIDATES = 32  # carried along while it is not plain that one of them parses
-MOST_SEARCHING = 30_000_000  # places where an answer may begin, times characters; about a second of work
 LONG_LIST = 128  # numbers
 
 _COMMAND = re.compile(r"\\[A-Za-z]+")
@@ -54,8 +53,6 @@ class MathVerify(Reward):
     def extract(self, response: str) -> tuple[Candidate, ...] | None:
         """The candidates, up to the first that surely parses: where two responses give the same, so is their reward."""
         _limits.check_response(response)
-        if response.lower().count("answer") * len(response) > MOST_SEARCHING:  # each of them is followed to its end
-            raise Unscored(Status.LIMIT, "the word answer is there too often in so long a response")
         found: list[Candidate] = []
         for candidate in candidates(response):
             if candidate in found:
