@@ -19,7 +19,8 @@ from analyzer.rewards import _plain_spans as plain
 from analyzer.rewards._latex_spans import BOX, PERCENT_IN_FULL, SPACE, LatexText, Span, end_of
 from analyzer.rewards._plain_spans import PlainSpan, PlainText
 
-LATEX, NUMBER, EXPRESSION, REFUSED = "latex", "number", "expression", "refused"
+LATEX, NUMBER, EXPRESSION, GUESSES, REFUSED = "latex", "number", "expression", "guesses", "refused"
+NOT_PARSED = (GUESSES, REFUSED)
 
 _ANSWER = re.compile(r"(?i:answer)")
 _FINAL = re.compile(r"(?i:final )")
@@ -34,7 +35,8 @@ _BRACE = re.compile(r"[{}]")
 class Candidate(NamedTuple):
     """One thing to parse. Several texts are LaTeX joined by "and": together they are a set.
 
-    REFUSED marks where a list was cut because of a limit; its text says why.
+    REFUSED marks where a list was cut because of a limit; its text says why. GUESSES is the same for an answer that is
+    a long list of different numbers, and so is no single one.
     """
 
     kind: str

@@ -26,7 +26,7 @@ from sympy.core.sympify import SympifyError
 from sympy.parsing.sympy_parser import parse_expr
 
 from analyzer.rewards import _limits
-from analyzer.rewards._candidates import EXPRESSION, NUMBER, REFUSED, Candidate, candidates
+from analyzer.rewards._candidates import EXPRESSION, NOT_PARSED, NUMBER, Candidate, candidates
 from analyzer.schema import GoldError, Status, Unscored
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its timeouts are off
@@ -64,7 +64,7 @@ def parsed(found: Iterable[Candidate]) -> Parsed:
     """Parse the candidates up to the first that can be parsed. Raises Unscored(LIMIT) at one that is over a limit."""
     first = ""
     for candidate in found:
-        if candidate.kind == REFUSED:
+        if candidate.kind in NOT_PARSED:
             raise Unscored(Status.LIMIT, candidate.texts[0])
         for text in candidate.texts:
             _limits.check_answer(text)
