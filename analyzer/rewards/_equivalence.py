@@ -21,7 +21,7 @@ from latex2sympy2_extended.latex2sympy2 import _Latex2Sympy
 from latex2sympy2_extended.sets import FiniteSet
 from math_verify import LatexExtractionConfig, verify
 from math_verify.grader import should_treat_as_complex
-from sympy import Number
+from sympy import Number, nan, zoo
 from sympy.core.sympify import SympifyError
 from sympy.parsing.sympy_parser import parse_expr
 
@@ -57,6 +57,8 @@ def gold_of(text: str) -> Parsed:
         raise GoldError(error.detail) from None
     if gold.expression is None and not gold.text:
         raise GoldError(f"Math-Verify finds nothing to compare with in the ground truth {text!r:.60}")
+    if gold.expression in (nan, zoo):  # which Math-Verify refuses to compare
+        raise GoldError(f"the ground truth has no value, as 1/0 has none: {text!r:.60}")
     return gold
 
 

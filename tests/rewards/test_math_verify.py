@@ -99,7 +99,9 @@ def test_each_case_is_what_math_verify_itself_says(case: dict[str, Any]) -> None
     assert verdict == (bool(case["reward"]), False)
 
 
-@pytest.mark.parametrize("gold", ["", " ", "\\text{}", "7" * 5000, "9^{9^9}", "(" * 100, None, ["1"], {}, True])
+@pytest.mark.parametrize(
+    "gold", ["", " ", "\\text{}", "7" * 5000, "9^{9^9}", "(" * 100, "\\frac{1}{0}", None, ["1"], {}, True]
+)
 def test_a_ground_truth_that_does_not_parse_or_is_over_a_limit_is_a_gold_error(gold: Any) -> None:
     assert not REWARD.settle_gold(gold)
     with pytest.raises(GoldError):
