@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from analyzer import rewards
 from analyzer.buckets import names
+from tests.commands import SAMPLE, TOKENIZER, Outcome, flags, parquet, real_command, rollouts
 
 ROOT = Path(__file__).resolve().parent.parent
 STRATEGY_RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
@@ -38,6 +42,46 @@ def test_a_strategy_recipe_runs_on_the_sample_into_a_folder_of_its_own(recipe: P
     assert (ROOT / settings["model_path"] / "tokenizer.json").is_file()
     assert settings["bucketing_strategy"] == recipe.stem
     assert settings["output_dir"] == f"demo_output/{recipe.stem}"
+
+
+@pytest.mark.parametrize("recipe", REWARD_RECIPES, ids=lambda recipe: recipe.stem)
+def test_a_reward_recipe_names_rewards_that_exist_for_data_sources_that_are_known(recipe: Path) -> None:
+    for pattern, route in read(recipe)["reward_routes"].items():
+        assert isinstance(rewards.build(route), rewards.BaseReward)
+        known = [source for name in rewards.names() for source in rewards.find(name).data_sources]
+        assert pattern in known or [source for source in known if fnmatchcase(source, pattern)] or pattern == "amc*"
+
+
+def test_the_recipe_of_verls_routes_says_what_is_done_without_it() -> None:
+    routes = read(ROOT / "configs" / "rewards" / "verl.yaml")["reward_routes"]
+    for pattern, route in routes.items():
+        assert rewards.default_route(pattern.replace("*", "2024" if pattern == "aime*" else "nq")) == route
+
+
+@pytest.mark.parametrize("recipe", REWARD_RECIPES, ids=lambda recipe: recipe.stem)
+def test_a_reward_recipe_routes_what_it_names_and_works_with_a_dry_run(
+    recipe: Path, tmp_path: Path, analyze: Callable[..., Outcome]
+) -> None:
+    routes = read(recipe)["reward_routes"]
+    sources = {pattern.replace("*", "x"): route for pattern, route in routes.items()}
+    rows = [row | {"original_data_source": source} for source in sources for row in rollouts(1, 2)]
+    rows = [row | {"data_idx": at // 2} for at, row in enumerate(rows)]
+    outcome = analyze(parquet(tmp_path / "r.parquet", rows), config=recipe, dry_run=True)
+    assert outcome.code == 0, outcome.err
+    for source, route in sources.items():
+        (line,) = [line for line in outcome.out.splitlines() if f"  {source}: " in line]
+        assert line.endswith(route)
+    assert not outcome.folder.exists()
+
+
+@pytest.mark.parametrize("recipe", REWARD_RECIPES, ids=lambda recipe: recipe.stem)
+def test_a_reward_recipe_goes_with_a_strategy_recipe_on_the_command_line(recipe: Path, tmp_path: Path) -> None:
+    words = flags(config=ROOT / "configs" / "pass_rate.yaml") + flags(config=recipe, dry_run=True)
+    words += flags(rollouts=SAMPLE, model_path=TOKENIZER, output_dir="out", cache_dir="cache")
+    outcome = real_command(tmp_path, words)
+    assert outcome.code == 0, outcome.err
+    route = read(recipe)["reward_routes"]["openai/gsm8k"]
+    assert any("openai/gsm8k" in line and route in line for line in outcome.out.splitlines())
 
 
 @pytest.mark.parametrize("recipe", REWARD_RECIPES, ids=lambda recipe: recipe.stem)

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from analyzer.rewards import _plain_spans as plain
 from analyzer.rewards._latex_spans import BOX, PERCENT_IN_FULL, SPACE, LatexText, Span, end_of
 from analyzer.rewards._plain_spans import PlainSpan, PlainText
 
-LATEX, NUMBER, EXPRESSION, REFUSED = "latex", "number", "expression", "refused"
+LATEX, NUMBER, EXPRESSION, GUESSES, REFUSED = "latex", "number", "expression", "guesses", "refused"
+NOT_PARSED = (GUESSES, REFUSED)
 
 _ANSWER = re.compile(r"(?i:answer)")
 _FINAL = re.compile(r"(?i:final )")
@@ -34,7 +35,8 @@ _BRACE = re.compile(r"[{}]")
 class Candidate(NamedTuple):
     """One thing to parse. Several texts are LaTeX joined by "and": together they are a set.
 
-    REFUSED marks where a list was cut because of a limit; its text says why.
+    REFUSED marks where a list was cut because of a limit; its text says why. GUESSES is the same for an answer that is
+    a long list of different numbers, and so is no single one.
     """
 
     kind: str
@@ -47,6 +49,21 @@ class WholeBox(NamedTuple):
 
     start: int
     end: int
+
+
+AnySpan = TypeVar("AnySpan")
+
+
+class Known(dict[int, AnySpan | None]):
+    """What is found at a place, found out when it is first asked for: the reach of one "answer" overlaps the next's."""
+
+    def __init__(self, find: Callable[[int], AnySpan | None]) -> None:
+        super().__init__()
+        self._find = find
+
+    def __missing__(self, at: int) -> AnySpan | None:
+        found = self[at] = self._find(at)
+        return found
 
 
 Found = Span | PlainSpan | WholeBox
@@ -65,6 +82,8 @@ def candidates(text: str) -> Iterator[Candidate]:
 def _ranks(text: str) -> Iterator[list[Found]]:
     """What was found in each rank; of equal places in a rank, the first in the list comes first."""
     latex, numbers = LatexText(text), PlainText(text)
+    latex_there, number_there = Known(latex.list_after_space), Known(lambda at: numbers.at(at, plain.ANYTHING))
+    number_answer = NumberAnswer(numbers)
     answers = list(_answers(text))
     finals = [(start - 6, end) for start, end in answers if start >= 6 and _FINAL.match(text, start - 6)]
     if finals and "I hope" in text:
@@ -73,15 +92,15 @@ def _ranks(text: str) -> Iterator[list[Found]]:
             *_after(finals, lambda end: _number_hoped_for(numbers, end)),
         ]
     yield [
-        *_after(finals, lambda end: _latex_after_is(latex, end)),
+        *_after(finals, lambda end: _latex_after_is(text, end, latex_there)),
         *latex.boxed_spans(),
         *_whole_box(text),
-        *_after(finals, lambda end: _number_after_is(numbers, end)),
+        *_after(finals, lambda end: _number_after_is(text, end, number_there)),
     ]
     for anchors in ([(start, end + 1) for start, end in answers if text.startswith(":", end)], answers):
         yield [
             *_after(anchors, lambda end: latex.first_list(end, end + 50)),
-            *_after(anchors, lambda end: _number_after_answer(numbers, end)),
+            *_after(anchors, number_answer.after),
         ]
     number, start = numbers.last_number()
     yield [*latex.spans(), *numbers.expressions(start), *([] if number is None else [number])]
@@ -120,19 +139,17 @@ def _number_hoped_for(numbers: PlainText, at: int) -> PlainSpan | None:
     return numbers.after_space(opening.end(), plain.I_HOPE) if opening else None
 
 
-def _latex_after_is(latex: LatexText, at: int) -> Span | None:
-    for opening in _each_is(latex.text, at):
-        if (span := latex.list_after_space(opening.end())) is not None:
-            return span
-    return None
+def _latex_after_is(text: str, at: int, latex_there: Known[Span]) -> Span | None:
+    found = (latex_there[opening.end()] for opening in _each_is(text, at))
+    return next((span for span in found if span is not None), None)
 
 
-def _number_after_is(numbers: PlainText, at: int) -> PlainSpan | None:
-    line = numbers.text.find("\n", at, at + 100)
-    for opening in _each_is(numbers.text, at):
+def _number_after_is(text: str, at: int, number_there: Known[PlainSpan]) -> PlainSpan | None:
+    line = text.find("\n", at, at + 100)
+    for opening in _each_is(text, at):
         if 0 <= line < opening.start():
             return None
-        if (span := numbers.at(opening.end(), plain.ANYTHING)) is not None:
+        if (span := number_there[opening.end()]) is not None:
             return span
     return None
 
@@ -145,17 +162,26 @@ def _each_is(text: str, at: int) -> Iterator[re.Match[str]]:
             yield found
 
 
-def _number_after_answer(numbers: PlainText, at: int) -> PlainSpan | None:
-    """After an equals sign in the next 100 characters, the last first; else in the next 50; in the same line."""
-    text, then = numbers.text, plain.NO_EQUALS_SIGN
-    line = text.find("\n", at, at + 101)
-    line = line if line >= 0 else at + 101
-    sign = text.rfind("=", at, line)
-    while sign >= 0:
-        if (span := numbers.after_space(sign + 1, then)) is not None:
-            return span
-        sign = text.rfind("=", at, sign)
-    return numbers.first_at(at, min(at + 50, line), then)
+class NumberAnswer:
+    """The number or expression after "answer", which no equals sign follows."""
+
+    def __init__(self, numbers: PlainText) -> None:
+        self._numbers = numbers
+        self._at = Known(lambda at: numbers.at(at, plain.NO_EQUALS_SIGN))
+        self._after_sign = Known(lambda at: numbers.after_space(at, plain.NO_EQUALS_SIGN))
+
+    def after(self, at: int) -> PlainSpan | None:
+        """After an equals sign in the next 100 characters, the last first; else in the next 50; in the same line."""
+        text = self._numbers.text
+        line = text.find("\n", at, at + 101)
+        line = line if line >= 0 else at + 101
+        sign = text.rfind("=", at, line)
+        while sign >= 0:
+            if (span := self._after_sign[sign + 1]) is not None:
+                return span
+            sign = text.rfind("=", at, sign)
+        found = map(self._at.__getitem__, self._numbers.openings(at, min(at + 50, line)))
+        return next((span for span in found if span is not None), None)
 
 
 def _whole_box(text: str) -> Iterator[WholeBox]:

@@ -21,12 +21,12 @@ from latex2sympy2_extended.latex2sympy2 import _Latex2Sympy
 from latex2sympy2_extended.sets import FiniteSet
 from math_verify import LatexExtractionConfig, verify
 from math_verify.grader import should_treat_as_complex
-from sympy import Number
+from sympy import Number, nan, zoo
 from sympy.core.sympify import SympifyError
 from sympy.parsing.sympy_parser import parse_expr
 
 from analyzer.rewards import _limits
-from analyzer.rewards._candidates import EXPRESSION, NUMBER, REFUSED, Candidate, candidates
+from analyzer.rewards._candidates import EXPRESSION, NOT_PARSED, NUMBER, Candidate, candidates
 from analyzer.schema import GoldError, Status, Unscored
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its timeouts are off
@@ -57,6 +57,8 @@ def gold_of(text: str) -> Parsed:
         raise GoldError(error.detail) from None
     if gold.expression is None and not gold.text:
         raise GoldError(f"Math-Verify finds nothing to compare with in the ground truth {text!r:.60}")
+    if gold.expression in (nan, zoo):  # which Math-Verify refuses to compare
+        raise GoldError(f"the ground truth has no value, as 1/0 has none: {text!r:.60}")
     return gold
 
 
@@ -64,7 +66,7 @@ def parsed(found: Iterable[Candidate]) -> Parsed:
     """Parse the candidates up to the first that can be parsed. Raises Unscored(LIMIT) at one that is over a limit."""
     first = ""
     for candidate in found:
-        if candidate.kind == REFUSED:
+        if candidate.kind in NOT_PARSED:
             raise Unscored(Status.LIMIT, candidate.texts[0])
         for text in candidate.texts:
             _limits.check_answer(text)

@@ -5,21 +5,24 @@ one is what Math-Verify 0.9.0 matches (parser.py, `make_latex_env_pattern` and `
 ``\[..\]``, ``$..$`` and ``\(..\)`` on one line, `` [..] `` between spaces, and a bare ``\frac{1}{2}``, each perhaps
 followed by a per cent sign, and up to six of them joined by ``and``, ``or`` or a comma.
 
-Its regexes look for a closing mark from every opening one, which is quadratic in a megabyte of openings. Here the next
-mark of each kind is looked up once and remembered.
+Its regexes look for a closing mark from every opening one, which is quadratic in a megabyte of openings. Here the marks
+of each kind are looked up once, all of them, when the first is asked for.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
 
 BOX = "\\boxed{"
 _CLOSING = {"$$": "$$", "\\[": "\\]", "\\(": "\\)"}
+_MARKS = {mark: re.compile(f"(?={re.escape(mark)})") for mark in (BOX, "}", "\n", *_CLOSING.values())}  # may overlap
 MAX_JOINED = 6  # environments in one list
 
 # A `$` before three more opens nothing, since neither `$$..$$` nor `$..$` may be empty.
+_LONGEST_OPENING = len("-\\frac{")
 _OPENING = re.compile(r"\$(?!\$\$\$)|\\[\[(]|\s\[|-?\\frac\{")
 _INLINE_DOLLAR = re.compile(r"\$(?:[^\n$]++|(?<=\\)\$)++\$")
 _INLINE_BRACKET = re.compile(r"\s\[[^\n\]\[]++\]\s")
@@ -47,11 +50,11 @@ class Span(NamedTuple):
 
 
 class LatexText:
-    """One response, with what is known of its closing marks."""
+    """One response, with the places of its closing marks."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._known: dict[str, tuple[int, int]] = {}  # mark -> (from here on, the next one is there)
+        self._places: dict[str, list[int]] = {}  # of each mark that was asked for
 
     def spans(self) -> Iterator[Span]:
         """All lists of environments, from left to right, none overlapping another."""
@@ -85,7 +88,9 @@ class LatexText:
     def first_list(self, start: int, last: int) -> Span | None:
         """The leftmost list of environments that opens at `start` or later, at `last` at the latest."""
         at = start
-        while (opening := _OPENING.search(self.text, at)) and opening.start() <= last:
+        while opening := _OPENING.search(self.text, at, last + _LONGEST_OPENING):
+            if opening.start() > last:
+                return None
             if (span := self.list_at(opening.start())) is not None:
                 return span
             at = opening.start() + 1
@@ -156,14 +161,11 @@ class LatexText:
 
     def _next(self, mark: str, at: int) -> int:
         """Where `mark` is next, at `at` or later; the length of the text where it is not."""
-        since, there = self._known.get(mark, (len(self.text), len(self.text)))
-        if not since <= at <= there:
-            end = since + len(mark) - 1 if at < since else len(self.text)
-            found = self.text.find(mark, at, end)
-            if found >= 0 or at > there:
-                there = found if found >= 0 else len(self.text)
-            self._known[mark] = (at, there)
-        return there
+        places = self._places.get(mark)
+        if places is None:
+            places = self._places[mark] = [found.start() for found in _MARKS[mark].finditer(self.text)]
+        following = bisect_left(places, at)
+        return places[following] if following < len(places) else len(self.text)
 
 
 def end_of(pattern: re.Pattern[str], text: str, at: int) -> int:

@@ -24,6 +24,7 @@ CELLS = 256
 INTEGER_BITS = 14_000  # some 4,200 digits: what Python still prints, and more than 9^{2025}
 EXPONENT = 10_000
 FACTORIAL = 10_000
+LONG_LIST = 128  # numbers
 
 _HARMLESS = re.compile(r"[^\\^!*_]{0,64}")
 _OPEN_OR_CLOSE = re.compile(r"[(\[{]|[)\]}]")
@@ -38,6 +39,7 @@ _CHOOSE = re.compile(r"(?:\^|!|\d{6})[^{}\\]*+\}?\s*+\\choose")
 _EAGER = re.compile(
     r"\\xrightarrow(?![A-Za-z])|\\(?:det(?![A-Za-z])|operatorname\s*+\{\s*+(?:det|eig|rref|rank)).*matrix", re.S
 )
+_NUMBER_LIST = re.compile(r"\s*-?\d+(?:\s*,\s*-?\d+)+\s*", re.ASCII)
 _CODE = re.compile(r"__[a-z]+__|(?<![\\A-Za-z])(?:lambda|import)\s+\w|\b(?:eval|exec|getattr)\s*\(")
 
 
@@ -64,6 +66,14 @@ def check_response(response: str) -> None:
     """Raise Unscored(LIMIT) for a response that is too long to look for an answer in."""
     if len(response) > RESPONSE:
         raise Unscored(Status.LIMIT, f"the response has more than {RESPONSE:,} characters")
+
+
+def is_long_list(text: str) -> bool:
+    """Whether a text is a long list of different numbers: guesses, and no single number."""
+    if text.count(",") < LONG_LIST or not _NUMBER_LIST.fullmatch(text):
+        return False
+    numbers = [number.strip() for number in text.split(",")]
+    return len(set(numbers)) > LONG_LIST and any(len(number) != 3 for number in numbers[1:])  # not 1,000,000
 
 
 def _too_large(text: str) -> str | None:

@@ -34,7 +34,8 @@ _NUMBER_BODY = (
     r"|(-?\d+))"  # 12
     r"(\s*+(?:%|[Pp]ercent(?:age)??|[Pp]ct))?"
 )
-_OPENING = re.compile(r"[\s=]")
+_OPENING = re.compile(rf"[\s=](?=(?:\*\*)?[-(.\d{re.escape(_CURRENCIES)}])")
+_LONGEST_PREFIX = len("**$")
 _LETTER = re.compile(r"[A-OQ-Zbdfhijklmoqsuvwxyz]")  # but those of "percent" and "pct"
 _NUMBER = re.compile(r"(?:^|[\s=])" + _NUMBER_BODY)
 
@@ -94,12 +95,12 @@ class PlainText:
             if last is not None or start == 0:
                 return None if last is None else _number(last), start
 
-    def first_at(self, start: int, last: int, then: Then) -> PlainSpan | None:
-        """The leftmost expression or number whose opening is at `start` or later, at `last` at the latest."""
-        for opening in _OPENING.finditer(self.text, start, last + 1):
-            if (span := self.at(opening.start(), then)) is not None:
-                return span
-        return None
+    def openings(self, start: int, last: int) -> Iterator[int]:
+        """Where an expression or number may open, from `start` to `last`: at white space or an equals sign."""
+        for opening in _OPENING.finditer(self.text, start, min(last + 1, len(self.text)) + _LONGEST_PREFIX):
+            if opening.start() > last:
+                return
+            yield opening.start()
 
     def at(self, start: int, then: Then) -> PlainSpan | None:
         """The expression, or else the number, at `start`: at the white space or equals sign before it."""

@@ -59,6 +59,8 @@ def settle(answer: str, gold: str, dialect: Dialect) -> bool | None:
         return True
     if len(answer) > _limits.CANDIDATE and _letters(answer) > LETTERS:  # words, which equal nothing else
         return False
+    if "," not in gold and _limits.is_long_list(answer):
+        return False
     _limits.check_answer(answer.strip("* "))  # without markdown, which is no power
     return None
 

@@ -15,7 +15,7 @@ from fractions import Fraction
 
 from analyzer.rewards import _limits
 from analyzer.rewards._arithmetic import Value, read
-from analyzer.rewards._candidates import EXPRESSION, NUMBER, REFUSED, Candidate
+from analyzer.rewards._candidates import EXPRESSION, NOT_PARSED, NUMBER, Candidate
 
 NEAR = Fraction(1, 10_000)  # within which values may count as equal though they differ
 
@@ -40,7 +40,7 @@ def settled(gold: Value, answer: Iterable[Candidate]) -> bool | None:
     """Whether the first candidate that parses equals the ground truth; None where that is not plain."""
     may_have_parsed = False
     for candidate in answer:
-        if candidate.kind == REFUSED or any(_limits.refusal(text) is not None for text in candidate.texts):
+        if candidate.kind in NOT_PARSED or any(_limits.refusal(text) is not None for text in candidate.texts):
             return None
         found = outcome(candidate.kind, candidate.texts[0])
         if candidate.percents[0]:

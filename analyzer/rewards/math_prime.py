@@ -48,7 +48,9 @@ class MathPrime(Reward):
 
     def extract(self, response: str) -> str | None:
         _limits.check_response(response)
-        return find_answer(response) or None
+        answer = find_answer(response)
+        is_found = answer != response or len(answer) <= _limits.CANDIDATE  # a long text without any cue answers nothing
+        return answer if answer and is_found else None
 
     def grade(self, answer: str | None, ground_truth: Any) -> Score:
         gold = text_gold(ground_truth)

@@ -16,20 +16,18 @@ from typing import Any
 
 from analyzer.rewards import Reward, Where, _limits, register
 from analyzer.rewards._arithmetic import Value, read
-from analyzer.rewards._candidates import LATEX, REFUSED, Candidate, candidates
+from analyzer.rewards._candidates import GUESSES, LATEX, NOT_PARSED, REFUSED, Candidate, candidates
 from analyzer.rewards._gold import shown
 from analyzer.rewards._settling import outcome, settled
 from analyzer.schema import GoldError, Score, Status, Unscored
 
 MOST_CANDIDATES = 32  # carried along while it is not plain that one of them parses
-MOST_SEARCHING = 30_000_000  # places where an answer may begin, times characters; about a second of work
-LONG_LIST = 128  # numbers
 
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _ALPHANUMERIC = re.compile(r"[A-Za-z0-9]")
-_SEVERAL = re.compile(r"[,;]|\\(?:pm|mp|cup|mathbb)|and|or")
+_SEPARATOR = re.compile(r"[,;]|and|or")
+_ANY_NUMBER = re.compile(r"\\(?:pm|mp|cup|in|mid|mathbb|[a-z]*dots)(?![a-z])|\.\.\.|\|")
 _LARGEST = 10**_limits.DIGIT_RUN
-_NUMBER_LIST = re.compile(rf"\s*-?\d+(?:\s*,\s*-?\d+){{{LONG_LIST},}}\s*", re.ASCII)
 
 
 @register
@@ -54,13 +52,13 @@ class MathVerify(Reward):
     def extract(self, response: str) -> tuple[Candidate, ...] | None:
         """The candidates, up to the first that surely parses: where two responses give the same, so is their reward."""
         _limits.check_response(response)
-        if response.lower().count("answer") * len(response) > MOST_SEARCHING:  # each of them is followed to its end
-            raise Unscored(Status.LIMIT, "the word answer is there too often in so long a response")
         found: list[Candidate] = []
         for candidate in candidates(response):
             if candidate in found:
                 continue
             if any(len(text) > _limits.CANDIDATE for text in candidate.texts):
+                if _is_long_list(candidate):
+                    return (*found, Candidate(GUESSES, ("a long list of numbers",), (False,)))
                 return (*found, _refused(f"an answer of more than {_limits.CANDIDATE:,} characters"))
             if len(found) == MOST_CANDIDATES:
                 return (*found, _refused(f"more than {MOST_CANDIDATES} candidates for the answer"))
@@ -91,12 +89,11 @@ class MathVerify(Reward):
         """The score of no answer, of the ground truth word for word, and of plain arithmetic."""
         if answer is None:
             return Score(0.0, found=False)
-        first = _candidate(answer[0])
-        if first.kind == REFUSED:
-            raise Unscored(Status.LIMIT, first.texts[0])
-        gold = _text(ground_truth)
-        if _is_long_list(first.texts) and not _SEVERAL.search(gold):
+        first, gold = _candidate(answer[0]), _text(ground_truth)
+        if _is_long_list(first) and not _may_be_as_many(gold):
             return Score(0.0)
+        if first.kind in NOT_PARSED:
+            raise Unscored(Status.LIMIT, first.texts[0])
         for text in first.texts:
             _limits.check_answer(text)
         if first == Candidate(LATEX, (gold,), (False,)) and _is_as_it_stands(gold):
@@ -145,9 +142,10 @@ def _is_as_it_stands(gold: str) -> bool:
     return no_other and not gold.endswith("\\") and bool(_ALPHANUMERIC.search(_COMMAND.sub("", gold)))
 
 
-def _is_long_list(texts: Sequence[str]) -> bool:
-    """Whether an answer is a long list of different numbers, which is no guess at a single one."""
-    if len(texts) != 1 or not _NUMBER_LIST.fullmatch(texts[0]):
-        return False
-    numbers = [number.strip() for number in texts[0].split(",")]
-    return len(set(numbers)) > LONG_LIST and any(len(number) != 3 for number in numbers[1:])  # not 1,000,000
+def _may_be_as_many(gold: str) -> bool:
+    """Whether a ground truth may be a set of as many numbers as a long list holds."""
+    return len(_SEPARATOR.findall(gold)) >= _limits.LONG_LIST or _ANY_NUMBER.search(gold) is not None
+
+
+def _is_long_list(candidate: Candidate) -> bool:
+    return candidate.kind == GUESSES or (len(candidate.texts) == 1 and _limits.is_long_list(candidate.texts[0]))

@@ -216,7 +216,7 @@ def stability_line(stability: Mapping[str, Any]) -> str:
 
 
 def audit_lines(summary: Mapping[str, Any]) -> list[str]:
-    """One line per data_source: answers found, ground truths that earn the maximum, the second grader."""
+    """For each data_source: answers found, ground truths that earn the maximum, the second grader with its examples."""
     golds, seconds = summary["audit"]["ground_truths"], summary["audit"]["second_grader"]
     lines = []
     for name, source in summary["data_sources"].items():
@@ -229,9 +229,22 @@ def audit_lines(summary: Mapping[str, Any]) -> list[str]:
                 f"sampled problems, another problem's in {gold['fooled']} of {gold['others']}"
             )
         if second := seconds.get(name):
-            line += f"; {second['grader']} disagrees on {second['disagreed']} of {second['compared']} rollouts"
+            line += (
+                f"; {second['grader']} disagrees on {second['disagreed']} of {second['compared']} rollouts "
+                f"(95 % interval {second['low']:.1%} to {second['high']:.1%})"
+            )
         lines.append(line)
+        if second:
+            lines += [_side_by_side(source["reward"], second["grader"], example) for example in second["examples"]]
     return lines
+
+
+def _side_by_side(reward: str, grader: str, example: Mapping[str, Any]) -> str:
+    """One rollout that two graders see differently."""
+    return (
+        f"  data_idx {example['data_idx']!r}, sample_idx {example['sample_idx']}: {reward} {example['reward']:g}, "
+        f"{grader} {example['second']:g}; ground truth {example['ground_truth']!r}, response {example['response']!r}"
+    )
 
 
 def _shown(value: float | None) -> str:

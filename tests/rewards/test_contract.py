@@ -55,6 +55,8 @@ LONG = {
     "hashes": "#",
     "answers": "Answer: ",
     "answer_is": "the answer is ",
+    "final_answers": "final answer is ",
+    "displays": "\\[",
     "colons": "answer  :\n",
     "letters": "(A) ",
     "letter_words": "A B\n",
