@@ -234,7 +234,7 @@ def write_job(run: runs.Run, settings: AnalysisSettings, opened: Input, prepared
     job = Job(
         fingerprint=run.fingerprint,
         shards_folder=run.shards_folder,
-        input=opened.dataset.files,
+        input=tuple(file._replace(blocks=()) for file in opened.dataset.files),
         source=tuple(file._replace(path=storage.absolute(file.path)) for file in opened.dataset.files),
         spilled=False,
         together=prepared.numbering.together(),
