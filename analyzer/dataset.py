@@ -216,10 +216,12 @@ class _OpenFile:
         """A file of the row groups of a block; of a large one pages are read as they are needed."""
         import pyarrow.parquet as pq
 
+        streamed = block.bytes > STREAMED_GROUP
         return pq.ParquetFile(
             self._source,
             metadata=self.metadata(block),
-            buffer_size=1 << 20 if block.bytes > STREAMED_GROUP else 0,
+            buffer_size=1 << 20 if streamed else 0,
+            pre_buffer=not streamed,
             page_checksum_verification=True,
         )
 
