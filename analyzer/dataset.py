@@ -8,17 +8,21 @@ page by page.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from analyzer import jsonl, storage
+import numpy as np
+
+from analyzer import footers, jsonl, storage
 from analyzer.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
+    from numpy.typing import NDArray
 
 BATCH_BYTES = 4 << 20
 BATCH_ROWS = 8192
@@ -26,20 +30,42 @@ STREAMED_GROUP = 64 << 20
 _OPEN_FILES = 64
 
 
+class Block(NamedTuple):
+    """Row groups of one file that are decoded together: one, or a run of tiny ones."""
+
+    group: int  # number of the first one in the file
+    groups: int
+    rows: int
+    bytes: int  # uncompressed, all columns
+    start: int  # where the file's footer describes them, as a position in the file
+    stop: int
+
+
+class Footer(NamedTuple):
+    """Where the footer of a file is around its row groups, as positions in the file."""
+
+    start: int
+    head: int  # what precedes the row groups ends here
+    tail: int  # what follows them starts here
+    stop: int
+
+
 class InputFile(NamedTuple):
     """One parquet file and the shape of its row groups."""
 
     path: str
-    group_rows: tuple[int, ...]
-    group_bytes: tuple[int, ...]  # uncompressed bytes of all columns
+    name: str  # the file as the user has it: the path, or the jsonl file that it was made from
     size: int  # of the file, bytes
     mark: str  # changes when the file is written again
-    name: str  # the file as the user has it: the path, or the jsonl file that it was made from
+    rows: int
+    largest_group: int  # uncompressed bytes
+    footer: Footer
+    blocks: tuple[Block, ...]
 
     @property
-    def rows(self) -> int:
-        """Rows in the file."""
-        return sum(self.group_rows)
+    def bytes(self) -> int:
+        """Uncompressed bytes of all columns."""
+        return sum(block.bytes for block in self.blocks)
 
 
 class Dataset(NamedTuple):
@@ -56,17 +82,7 @@ class Dataset(NamedTuple):
     @property
     def bytes(self) -> int:
         """Uncompressed bytes in all files."""
-        return sum(sum(file.group_bytes) for file in self.files)
-
-
-class Block(NamedTuple):
-    """Row groups of one file that are decoded together: one, or a run of tiny ones."""
-
-    path: str
-    groups: range
-    start: int  # first global row
-    rows: int
-    bytes: int  # uncompressed, all columns
+        return sum(file.bytes for file in self.files)
 
 
 def describe(path: str, name: str | None = None) -> tuple[InputFile, pa.Schema]:
@@ -75,11 +91,56 @@ def describe(path: str, name: str | None = None) -> tuple[InputFile, pa.Schema]:
     Raises InputError when the file is empty, truncated or not parquet.
     """
     size, mark = storage.stat(path)
-    file = open_parquet(path)
-    meta = file.metadata
-    groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
-    rows, sizes = tuple(g.num_rows for g in groups), tuple(g.total_byte_size for g in groups)
-    return InputFile(path, rows, sizes, size, mark, name or path), file.schema_arrow
+    if size == 0:
+        raise InputError(f"{path}: the file is empty")
+    with _readable(path):
+        source = _open_source(path)
+        stop = size - footers.TRAILER
+        length = footers.length(_read(source, max(stop, 0), size), size)
+        layout = footers.layout(_read(source, stop - length, stop))
+        at = stop - length
+        groups = layout.groups
+        file = InputFile(
+            path,
+            name or path,
+            size,
+            mark,
+            sum(group.rows for group in groups),
+            max((group.bytes for group in groups), default=0),
+            Footer(at, at + layout.head, at + layout.tail, stop),
+            join_groups(groups, at),
+        )
+        return file, _OpenFile(source, file).schema()
+
+
+def file_from(fields: Sequence[Any]) -> InputFile:
+    """An InputFile from its fields as they come out of JSON."""
+    file = InputFile(*fields)
+    return file._replace(footer=Footer(*file.footer), blocks=tuple(Block(*block) for block in file.blocks))
+
+
+def schema_of(file: InputFile) -> pa.Schema:
+    """The columns of a file that was described before. Raises InputError."""
+    with _readable(file.path):
+        return _open_files.get(file).schema()
+
+
+def join_groups(groups: Sequence[footers.RowGroup], offset: int = 0) -> tuple[Block, ...]:
+    """The row groups of a file in order, tiny neighbours joined up to BATCH_BYTES.
+
+    `offset`: added to where they are described.
+    """
+    found: list[Block] = []
+    for number, (rows, size, start, stop) in enumerate(groups):
+        if rows == 0:
+            continue
+        last = found[-1] if found else None
+        if last is not None and last.bytes + size <= BATCH_BYTES:
+            joined = number + 1 - last.group  # with empty ones in between
+            found[-1] = Block(last.group, joined, last.rows + rows, last.bytes + size, last.start, offset + stop)
+        else:
+            found.append(Block(number, 1, rows, size, offset + start, offset + stop))
+    return tuple(found)
 
 
 def still_same(file: InputFile) -> None:
@@ -87,18 +148,26 @@ def still_same(file: InputFile) -> None:
     storage.still_same(file.path, file.size, file.mark)
 
 
-def open_parquet(path: str) -> pq.ParquetFile:
-    """Open a parquet file. Raises InputError when it is empty, truncated or not parquet."""
+@contextlib.contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """Turn what a damaged footer makes of itself into an InputError."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    if storage.stat(path)[0] == 0:
-        raise InputError(f"{path}: the file is empty")
     try:
-        source = storage.open_binary(path) if storage.is_remote(path) else pa.OSFile(storage.local(path))
-        return pq.ParquetFile(source, page_checksum_verification=True)
+        yield
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable parquet file ({_first_line(error)})") from None
+
+
+def _open_source(path: str) -> Any:
+    import pyarrow as pa
+
+    return storage.open_binary(path) if storage.is_remote(path) else pa.OSFile(storage.local(path))
+
+
+def _read(source: Any, start: int, stop: int) -> bytes:
+    source.seek(start)
+    return bytes(source.read(stop - start))
 
 
 def _first_line(error: BaseException) -> str:
@@ -110,37 +179,69 @@ def ranges_with_nulls(files: Sequence[InputFile], leaf: str) -> list[tuple[int, 
     found: list[tuple[int, int]] = []
     start = 0
     for file in files:
-        meta = open_parquet(file.path).metadata
-        for number, rows in enumerate(file.group_rows):
-            group = meta.row_group(number)
-            columns = (group.column(i) for i in range(group.num_columns))
-            if any(c.path_in_schema == leaf and c.statistics and c.statistics.null_count for c in columns):
-                found.append((start, start + rows))
-            start += rows
+        for block in file.blocks:
+            with _readable(file.path):
+                meta = _open_files.get(file).metadata(block)
+            # meta.schema would make a cycle with meta, and keep it in memory until the garbage is collected.
+            columns = [i for i in range(meta.num_columns) if meta.row_group(0).column(i).path_in_schema == leaf]
+            for number in range(meta.num_row_groups):
+                group = meta.row_group(number)
+                statistics = [group.column(i).statistics for i in columns]
+                if any(told is not None and told.null_count for told in statistics):
+                    found.append((start, start + group.num_rows))
+                start += group.num_rows
     return found
 
 
-class _OpenFiles(threading.local):
-    """Open files of this thread, so that a footer is parsed once per worker and not once per shard."""
+class _OpenFile:
+    """An open file. Of its footer no more is held than what all parts have in common."""
 
-    def __init__(self) -> None:
-        self.files: dict[tuple[str, bool], Any] = {}
+    def __init__(self, source: Any, file: InputFile) -> None:
+        self._source = source
+        self._head = _read(source, file.footer.start, file.footer.head)
+        self._tail = _read(source, file.footer.tail, file.footer.stop)
 
-    def get(self, path: str, streamed: bool) -> pq.ParquetFile:
+    def schema(self) -> pa.Schema:
+        """The columns as arrow has them."""
         import pyarrow.parquet as pq
 
-        key = (path, streamed)
-        if key not in self.files:
+        return pq.ParquetFile(self._source, metadata=footers.metadata(self._head, 0, b"", self._tail)).schema_arrow
+
+    def metadata(self, block: Block) -> pq.FileMetaData:
+        """The metadata of the row groups of a block."""
+        described = _read(self._source, block.start, block.stop)
+        return footers.metadata(self._head, block.groups, described, self._tail)
+
+    def open(self, block: Block) -> pq.ParquetFile:
+        """A file of the row groups of a block; of a large one pages are read as they are needed."""
+        import pyarrow.parquet as pq
+
+        streamed = block.bytes > STREAMED_GROUP
+        return pq.ParquetFile(
+            self._source,
+            metadata=self.metadata(block),
+            buffer_size=1 << 20 if streamed else 0,
+            pre_buffer=not streamed,
+            page_checksum_verification=True,
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._source.close()
+
+
+class _OpenFiles(threading.local):
+    """The files that this thread has open."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, _OpenFile] = {}
+
+    def get(self, file: InputFile) -> _OpenFile:
+        if file.path not in self.files:
             while len(self.files) >= _OPEN_FILES:
-                self.files.pop(next(iter(self.files))).close(force=True)
-            file = open_parquet(path)
-            if streamed:
-                source = storage.open_binary(path)
-                file = pq.ParquetFile(
-                    source, metadata=file.metadata, buffer_size=1 << 20, page_checksum_verification=True
-                )
-            self.files[key] = file
-        return self.files[key]
+                self.files.pop(next(iter(self.files))).close()
+            self.files[file.path] = _OpenFile(_open_source(file.path), file)
+        return self.files[file.path]
 
 
 _open_files = _OpenFiles()
@@ -149,31 +250,8 @@ _open_files = _OpenFiles()
 def close_files() -> None:
     """Close what this thread holds open: a file of that name may be another one by the next run."""
     for file in _open_files.files.values():
-        file.close(force=True)
+        file.close()
     _open_files.files.clear()
-
-
-def blocks(files: Sequence[InputFile]) -> list[Block]:
-    """All row groups in order, tiny neighbours of a file joined up to BATCH_BYTES."""
-    found: list[Block] = []
-    start = 0
-    for file in files:
-        joinable = False
-        for group, (rows, size) in enumerate(zip(file.group_rows, file.group_bytes, strict=True)):
-            if rows == 0:
-                continue
-            if joinable and found[-1].bytes + size <= BATCH_BYTES:
-                last = found.pop()
-                found.append(
-                    Block(
-                        file.path, range(last.groups.start, group + 1), last.start, last.rows + rows, last.bytes + size
-                    )
-                )
-            else:
-                found.append(Block(file.path, range(group, group + 1), start, rows, size))
-            joinable = True
-            start += rows
-    return found
 
 
 class Reader:
@@ -182,45 +260,43 @@ class Reader:
     def __init__(self, files: Sequence[InputFile], columns: Sequence[str] | None, threads: bool = False) -> None:
         self.columns = list(columns) if columns is not None else None
         self.threads = threads
-        self.files = tuple(files)
-        self.blocks = blocks(files)
-        self.starts = [block.start for block in self.blocks]
-        self.stop = sum(file.rows for file in files)
+        self._files = tuple(files)
+        self.blocks = [block for file in files for block in file.blocks]
+        self._file = np.repeat(np.arange(len(files)), [len(file.blocks) for file in files])
+        self._edges = edges(files)
 
     def batches(self, ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, pa.RecordBatch]]:
         """(first global row, batch) over ascending, disjoint [start, stop) ranges. Raises InputError."""
-        for block, wanted in self._by_block(ranges):
-            yield from self._cut(block, wanted)
+        for index, wanted in self._by_block(ranges):
+            yield from self._cut(index, wanted)
 
     def files_of(self, ranges: Sequence[tuple[int, int]]) -> list[InputFile]:
         """The files that these ranges lie in."""
-        paths = {block.path for block, _ in self._by_block(ranges)}
-        return [file for file in self.files if file.path in paths]
+        return [self._files[i] for i in sorted({int(self._file[index]) for index, _ in self._by_block(ranges)})]
 
     def all(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         """(first global row, batch) over everything."""
-        return self.batches([(0, self.stop)])
+        return self.batches([(0, int(self._edges[-1]))])
 
-    def _by_block(self, ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[Block, list[tuple[int, int]]]]:
+    def _by_block(self, ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[tuple[int, int]]]]:
         current, wanted = -1, list[tuple[int, int]]()
         for start, stop in ranges:
-            index = bisect.bisect_right(self.starts, start) - 1
-            while index < len(self.blocks) and self.blocks[index].start < stop:
-                block = self.blocks[index]
-                piece = (max(start, block.start), min(stop, block.start + block.rows))
+            index = int(np.searchsorted(self._edges, start, side="right")) - 1
+            while index < len(self.blocks) and self._edges[index] < stop:
+                piece = (max(start, int(self._edges[index])), min(stop, int(self._edges[index + 1])))
                 if piece[0] < piece[1]:
                     if index != current and wanted:
-                        yield self.blocks[current], wanted
+                        yield current, wanted
                         wanted = []
                     current = index
                     wanted.append(piece)
                 index += 1
         if wanted:
-            yield self.blocks[current], wanted
+            yield current, wanted
 
-    def _cut(self, block: Block, wanted: list[tuple[int, int]]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    def _cut(self, index: int, wanted: list[tuple[int, int]]) -> Iterator[tuple[int, pa.RecordBatch]]:
         position = 0
-        for first, batch in self._decode(block):
+        for first, batch in self._decode(index, wanted[0][0], wanted[-1][1]):
             last = first + batch.num_rows
             while position < len(wanted) and wanted[position][0] < last:
                 start, stop = wanted[position]
@@ -233,15 +309,17 @@ class Reader:
             if position == len(wanted):
                 return
 
-    def _decode(self, block: Block) -> Iterator[tuple[int, pa.RecordBatch]]:
+    def _decode(self, index: int, start: int, stop: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Batches of a block that hold all rows from `start` to `stop`, and few others."""
         import pyarrow as pa
 
-        row = block.start
+        block, path = self.blocks[index], self._files[self._file[index]].path
         try:
-            file = _open_files.get(block.path, block.bytes > STREAMED_GROUP)
+            file = _open_files.get(self._files[self._file[index]]).open(block)
+            row, groups = _groups_of(file.metadata, int(self._edges[index]), start, stop)
             for batch in file.iter_batches(
                 batch_size=batch_rows(block),
-                row_groups=list(block.groups),
+                row_groups=groups,
                 columns=self.columns,
                 use_threads=self.threads,
             ):
@@ -250,8 +328,22 @@ class Reader:
                 yield row, batch
                 row += batch.num_rows
         except (pa.ArrowException, OSError) as error:
-            where = f"{block.path}: row group {block.groups.start}"
+            where = f"{path}: row group {block.group}"
             raise InputError(f"{where} is damaged ({_first_line(error)})") from None
+
+
+def edges(files: Sequence[InputFile]) -> NDArray[np.int64]:
+    """(blocks + 1,) the first global row of each block of these files, and the number of rows."""
+    rows = [block.rows for file in files for block in file.blocks]
+    return np.append(0, np.cumsum(rows, dtype=np.int64))
+
+
+def _groups_of(meta: pq.FileMetaData, first: int, start: int, stop: int) -> tuple[int, list[int]]:
+    """The first row, and the row groups that hold the rows from `start` to `stop`; row `first` is that of group 0."""
+    sizes = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
+    ends = first + np.cumsum(sizes)
+    low, high = np.searchsorted(ends, [start, stop - 1], side="right")
+    return int(ends[low]) - sizes[low], list(range(low, high + 1))
 
 
 def is_text(kind: pa.DataType) -> bool:

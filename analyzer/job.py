@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from analyzer.dataset import InputFile
+from analyzer.dataset import InputFile, file_from
 from analyzer.grading import Limits
 from analyzer.rewards import BaseReward
 from analyzer.tokens import TokenizerSpec, spec_from
@@ -69,10 +69,7 @@ class Job(NamedTuple):
     def load(cls, data: bytes) -> Job:
         """From JSON."""
         said = orjson.loads(data)
-        files = {
-            key: tuple(InputFile(path, tuple(rows), tuple(sizes), *rest) for path, rows, sizes, *rest in said[key])
-            for key in ("input", "source")
-        }
+        files = {key: tuple(map(file_from, said[key])) for key in ("input", "source")}
         return cls(
             **said
             | files

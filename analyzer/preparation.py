@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from analyzer import __version__, known_tokenizers, rewards, routing, runs, scoring, storage
+from analyzer import __version__, known_tokenizers, memory, rewards, routing, runs, scoring, storage
 from analyzer.backends import Backend
 from analyzer.config import AnalysisSettings
 from analyzer.dataset import Dataset
@@ -71,6 +71,7 @@ def prepare(settings: AnalysisSettings, opened: Input, cache_dir: str) -> Prepar
     shards = plan.cut_shards(dataset, numbering, target_bytes)
     start_rewards(built, limits_of(settings), dataset.schema.names)
     sample = read.sample_texts(opened)
+    memory.give_back()  # what the plan read; the tokenizer takes its share next
     tokenizer = known_tokenizers.find(settings.model_path, settings.trust_remote_code, cache_dir, sample)
     choices = {name: choice_of(settings, name, reward) for name, reward in built.items()}
     parts = {
@@ -234,7 +235,7 @@ def write_job(run: runs.Run, settings: AnalysisSettings, opened: Input, prepared
     job = Job(
         fingerprint=run.fingerprint,
         shards_folder=run.shards_folder,
-        input=opened.dataset.files,
+        input=tuple(file._replace(blocks=()) for file in opened.dataset.files),
         source=tuple(file._replace(path=storage.absolute(file.path)) for file in opened.dataset.files),
         spilled=False,
         together=prepared.numbering.together(),
@@ -255,6 +256,7 @@ def write_job(run: runs.Run, settings: AnalysisSettings, opened: Input, prepared
             opened.dataset, prepared.numbering, shards, columns, str(folder / "spill"), still_same=same
         )
         job = job._replace(source=source, spilled=True)
+        memory.give_back()
     for path, array in ((job.offsets, shards.offsets), (job.ranges, shards.ranges)):
         with storage.atomic_path(path) as temporary, open(temporary, "xb") as file:
             np.save(file, array)

@@ -38,7 +38,7 @@ def shard_bytes(source: Dataset, weight: float = 1.0) -> int:
     aimed = min(max(source.bytes // SHARDS_AIMED_AT, SHARD_BYTES_MIN), SHARD_BYTES_MAX)
     if weight > 1:
         return max(1 << 14, int(aimed / weight))
-    largest = max((size for file in source.files for size in file.group_bytes), default=0)
+    largest = max((file.largest_group for file in source.files), default=0)
     return max(aimed, largest) if largest <= LARGEST_GROUP_AS_SHARD else aimed
 
 
@@ -142,9 +142,8 @@ def cut_shards(source: Dataset, numbering: Numbering, target_bytes: int) -> Shar
     """Cut the analysed rows into shards of whole problems, some `target_bytes` each, in order of first appearance."""
     kept = numbering.run_codes >= 0
     starts, stops, codes = numbering.run_starts[kept], numbering.run_stops()[kept], numbering.run_codes[kept]
-    pieces = dataset.blocks(source.files)
-    edges = np.array([block.start for block in pieces] + [source.rows], dtype=np.float64)
-    sizes = np.array([block.bytes for block in pieces], dtype=np.float64)
+    edges = dataset.edges(source.files).astype(np.float64)
+    sizes = np.array([block.bytes for file in source.files for block in file.blocks], dtype=np.float64)
     position = np.append(0.0, np.cumsum(sizes))
     run_bytes = np.interp(stops, edges, position) - np.interp(starts, edges, position)
     problem_bytes = np.bincount(codes, weights=run_bytes)

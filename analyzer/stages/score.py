@@ -103,7 +103,7 @@ class _Worker:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        there = dataset.describe(job.source[0].path)[1].names
+        there = dataset.schema_of(job.source[0]).names
         self._columns = needed_columns(job, there)
         self.reader = Reader(job.source, self._columns)
         self._common = [name for name in self._columns if name not in (DATA_IDX, RESPONSE, ROW)]

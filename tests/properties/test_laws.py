@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analyzer import dataset, jsonl, windows
-from analyzer.dataset import Dataset, InputFile
+from analyzer.dataset import Dataset, Footer, InputFile
+from analyzer.footers import RowGroup
 from analyzer.numbering import Numbering
 from analyzer.problems import group
 from analyzer.stages import metrics, plan, write
@@ -41,8 +42,10 @@ def inputs(draw: st.DrawFn) -> tuple[Dataset, Numbering, NDCodes]:
         rows = draw(st.lists(st.integers(0, 20), min_size=1, max_size=4))
         if not 0 < sum(rows) <= left:
             rows = [left]
-        sizes = tuple(row * draw(st.integers(1, 1 << 21)) for row in rows)
-        files.append(InputFile(f"{len(files)}.parquet", tuple(rows), sizes, 0, "", f"{len(files)}.parquet"))
+        groups = [RowGroup(row, row * draw(st.integers(1, 1 << 21)), 0, 0) for row in rows]
+        name, largest = f"{len(files)}.parquet", max(group.bytes for group in groups)
+        blocks = dataset.join_groups(groups)
+        files.append(InputFile(name, name, 0, "", sum(rows), largest, Footer(0, 0, 0, 0), blocks))
         left -= sum(rows)
     return Dataset(tuple(files), pa.schema([])), numbering, numbered
 

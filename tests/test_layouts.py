@@ -1,0 +1,156 @@
+"""Inputs of awkward shape: what is held of them is bounded by windows, not by their size. The same bytes come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analyzer import dataset, footers, windows
+from analyzer.stages import spill
+from tests.commands import Outcome, parquet, rollouts
+
+Analyze = Callable[..., Outcome]
+JSON_FILES = ("problem_metrics.json", "problem_buckets.json")
+
+
+@pytest.fixture(autouse=True)
+def nothing_open() -> None:
+    dataset.close_files()
+
+
+def long_rollouts(rows: int, length: int) -> pa.Table:
+    """Rollouts whose responses are random letters, which no compression makes small."""
+    random = np.random.default_rng(0)
+    table = pa.Table.from_pylist(rollouts(rows // 4))
+    letters = [random.integers(97, 123, length, np.uint8).tobytes().decode() for _ in range(rows)]
+    texts = [f"{letter} {end}" for letter, end in zip(letters, table["response"].to_pylist(), strict=True)]
+    return table.set_column(table.schema.get_field_index("response"), "response", pa.array(texts))
+
+
+def assert_same(one: Outcome, other: Outcome) -> None:
+    assert (one.code, other.code) == (0, 0)
+    for file in JSON_FILES:
+        assert one.files()[file] == other.files()[file]
+    assert one.table().equals(other.table())
+
+
+def test_one_giant_row_group_is_never_in_memory_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = long_rollouts(400, 64 << 10)
+    given = parquet(tmp_path / "r.parquet", table, row_group_size=400, use_dictionary=False, write_batch_size=8)
+    monkeypatch.setattr(dataset, "STREAMED_GROUP", 1 << 20)
+    monkeypatch.setattr(dataset, "BATCH_BYTES", 1 << 20)
+    file, _ = dataset.describe(str(given))
+    assert len(file.blocks) == 1
+    before, most = pa.total_allocated_bytes(), 0
+    read: list[pa.Array] = []
+    for _, batch in dataset.Reader([file], None).all():
+        most = max(most, pa.total_allocated_bytes() - before)
+        read.append(batch["sample_idx"])
+    assert pa.concat_arrays(read).equals(table["sample_idx"].combine_chunks())
+    assert table.nbytes > 24 << 20
+    assert most < 8 << 20
+
+
+def test_of_very_many_row_groups_arrow_is_told_of_few_at_a_time(
+    tmp_path: Path, analyze: Analyze, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = rollouts(300)
+    usual = analyze(parquet(tmp_path / "usual.parquet", rows), output_dir=tmp_path / "out1")
+    told: list[int] = []
+    real = footers.metadata
+
+    def watched(head: bytes, groups: int, described: bytes, tail: bytes) -> Any:
+        told.append(groups)
+        return real(head, groups, described, tail)
+
+    monkeypatch.setattr(footers, "metadata", watched)
+    monkeypatch.setattr(dataset, "BATCH_BYTES", 20_000)
+    given = parquet(tmp_path / "r.parquet", rows, row_group_size=1)
+    largest = max(block.groups for block in dataset.describe(str(given))[0].blocks)
+    assert 5 < largest < 200
+    assert_same(usual, analyze(given))
+    assert max(told) == largest
+
+
+def test_one_row_of_a_block_of_tiny_row_groups_decodes_no_other(tmp_path: Path) -> None:
+    given = parquet(tmp_path / "r.parquet", rollouts(100), row_group_size=2)
+    reader = dataset.Reader([dataset.describe(str(given))[0]], ["data_idx"])
+    assert len(reader.blocks) == 1
+    data = bytearray(given.read_bytes())
+    middle = pq.read_metadata(given).row_group(100).column(1).data_page_offset
+    data[: middle - 200] = bytes(middle - 200)  # what is before row 200 cannot be decoded any more
+    given.write_bytes(data)
+    assert [(row, batch.to_pylist()) for row, batch in reader.batches([(301, 302)])] == [(301, [{"data_idx": 75}])]
+
+
+def test_many_files_are_as_one_and_few_are_open_at_once(tmp_path: Path, analyze: Analyze) -> None:
+    rows = rollouts(150)
+    usual = analyze(parquet(tmp_path / "usual.parquet", rows), output_dir=tmp_path / "out1")
+    for number in range(200):
+        parquet(tmp_path / "in" / f"{number:03d}.parquet", rows[number * 3 : number * 3 + 3])
+    assert_same(usual, analyze(tmp_path / "in"))
+    assert 0 < len(dataset._open_files.files) <= dataset._OPEN_FILES < 200
+
+
+def test_a_response_of_10_megabytes_is_scored_and_written_whole(tmp_path: Path, analyze: Analyze) -> None:
+    rows = rollouts()
+    rows[5]["response"] = "word " * 2_000_000 + "\n#### 2"
+    outcome = analyze(parquet(tmp_path / "r.parquet", rows))
+    written = outcome.table().to_pylist()[5]
+    assert (outcome.code, written["reward"], written["reward_status"]) == (0, 1.0, "ok")
+    assert written["response"] == rows[5]["response"]
+    assert written["response_tokens"] > 2_000_000
+
+
+def test_a_problem_of_very_many_samples_is_scored_in_windows(
+    tmp_path: Path, analyze: Analyze, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [*rollouts(1), *({**row, "data_idx": 7} for row in rollouts(1, 5000)), *rollouts(9)[32:]]
+    given = parquet(tmp_path / "r.parquet", rows, row_group_size=500)
+    usual = analyze(given, output_dir=tmp_path / "out1", cache_dir=tmp_path / "cache1")
+    largest = watch_windows(monkeypatch)
+    assert_same(usual, analyze(given))
+    assert max(largest) < 40_000
+    assert usual.json("problem_metrics.json")["7"]["num_samples"] == 5000
+
+
+def test_scattered_rows_are_brought_together_with_bounded_buffers(
+    tmp_path: Path, analyze: Analyze, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = sorted(rollouts(400), key=lambda row: row["sample_idx"])
+    given = parquet(tmp_path / "r.parquet", rows, row_group_size=100)
+    usual = analyze(given, output_dir=tmp_path / "out1", cache_dir=tmp_path / "cache1")
+    monkeypatch.setattr(spill, "WORTHWHILE", 0.0)
+    monkeypatch.setattr(spill, "BUFFER_BYTES", 10_000)
+    held: list[int] = []
+    real = spill._Files.add
+
+    def watched(files: spill._Files, table: pa.Table, part: Any) -> None:
+        real(files, table, part)
+        held.append(files._bytes)
+
+    monkeypatch.setattr(spill._Files, "add", watched)
+    assert_same(usual, analyze(given))
+    assert 0 <= max(held) < 10_000
+
+
+def watch_windows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Make windows small, and note the bytes of each."""
+    monkeypatch.setattr(windows, "WINDOW_BYTES", 10_000)
+    monkeypatch.setattr(windows, "WINDOW_BYTES_MAX", 20_000)
+    monkeypatch.setattr(dataset, "batch_rows", lambda block: 50)
+    sizes: list[int] = []
+    real = windows._sorted
+
+    def watched(window: windows.Window, together: bool) -> windows.Window:
+        sizes.append(window.table.nbytes)
+        return real(window, together)
+
+    monkeypatch.setattr(windows, "_sorted", watched)
+    return sizes
