@@ -7,6 +7,7 @@ joblib's own backend of that name.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -186,12 +187,20 @@ class _Dask(Cluster):
         self._client.close(timeout=1)
 
 
+def _is_no_hangup(record: logging.LogRecord) -> bool:
+    """Whether there is more to say than that a connection of dask's ended, as all do when a run is stopped."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or kind.__name__ not in {"CommClosedError", "StreamClosedError"}
+
+
 @contextlib.contextmanager
 def _dask(backend: Backend, n_jobs: int) -> Iterator[Cluster]:
     try:
         import distributed
     except ImportError:
         raise ConfigError("--backend dask needs dask: pip install 'rollout-analyzer[dask]'") from None
+    for name in ("asyncio", "tornado.application"):
+        logging.getLogger(name).addFilter(_is_no_hangup)
     if backend.dask_scheduler is None:
         with (
             distributed.LocalCluster(

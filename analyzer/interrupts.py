@@ -13,7 +13,7 @@ from types import FrameType
 from analyzer.errors import EXIT_INTERRUPTED, Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-GRACE_SECONDS = 4.5
+GRACE_SECONDS = 4.0
 """Time for an orderly end; after it the process ends as it is. What is committed stays committed either way."""
 
 

@@ -65,6 +65,13 @@ class Driver:
             raise AssertionError(f"still running after {PATIENCE:g} s: {err}") from None
         return self.process.returncode, err
 
+    def stop(self, number: signal.Signals) -> float:
+        """Signal the driver alone; the seconds until it has ended."""
+        began = time.monotonic()
+        self.process.send_signal(number)
+        self.process.wait(PATIENCE)
+        return time.monotonic() - began
+
     def kill(self) -> None:
         """SIGKILL the driver, and no other process of the run."""
         self.process.kill()

@@ -98,7 +98,7 @@ FORMS = ["{}", "{} so the final answer is $\\boxed{{1}}$. I hope", "answer: \\[{
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("unit", LINEAR)
 def test_eight_times_the_text_takes_about_eight_times_the_time(unit: str, form: str) -> None:
-    """CPU time: quadratic work would take 64 times as much. The tenth of a second is for what else the machine does."""
+    """CPU time: quadratic work would take 64 times as much. Three attempts are for what else the machine does."""
 
     def seconds(size: int) -> float:
         response = form.format(unit * (size // len(unit)))
@@ -107,7 +107,8 @@ def test_eight_times_the_text_takes_about_eight_times_the_time(unit: str, form: 
         hash(answer)
         return time.process_time() - began
 
-    assert seconds(120_000) < 24 * min(seconds(15_000) for _ in range(3)) + 0.1
+    small = min(seconds(15_000) for _ in range(3))
+    assert any(seconds(120_000) < 24 * small + 0.05 for _ in range(3))
 
 
 def test_a_megabyte_of_answers_is_searched() -> None:
