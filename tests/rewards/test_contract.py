@@ -8,15 +8,20 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import math
+import random
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from analyzer import rewards
+from analyzer.grading import Limits, nursery
 from analyzer.rewards import BaseReward, Reward, Where
-from analyzer.schema import GoldError, Score, Status, Unscored
+from analyzer.schema import GoldError, Problem, Score, Status, Unscored
+from analyzer.scoring import Scorer
 
 CASES = Path(__file__).parent / "cases"
 MEGABYTE = 1_000_000  # characters; parsing graders may refuse more
@@ -66,6 +71,12 @@ LONG = {
     "code_fences": "```",
     "fences_with_code": "```python\nx\n```\n",
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _close_zygotes() -> Iterator[None]:
+    yield
+    nursery.close_all()
 
 
 def names() -> list[str]:
@@ -186,6 +197,24 @@ def test_order_does_not_change_an_answer(reward: Reward) -> None:
     again = built(reward.name)
     backward = [again.extract(response) for response in reversed(responses)]
     assert forward == backward[::-1]
+
+
+def test_the_order_of_rollouts_does_not_change_a_reward(gradable: Reward) -> None:
+    """Through the scorer and the real child, whose caches remember what came before."""
+    cases = json.loads((CASES / f"{gradable.name}.json").read_text(encoding="utf-8"))
+    responses = [*(case["response"] for case in cases), *HOSTILE.values()]
+    pairs = [(case["ground_truth"], case["response"]) for case in cases]
+    pairs += [(cases[0]["ground_truth"], response) for response in responses]
+    for seed in range(2):
+        order = random.Random(seed).sample(range(len(pairs)), len(pairs))
+        shuffled = dict(zip(order, scored(gradable, [pairs[at] for at in order]), strict=True))
+        assert scored(gradable, pairs) == [shuffled[at] for at in range(len(pairs))]
+
+
+def scored(reward: Reward, pairs: Sequence[tuple[Any, str]]) -> list[tuple[float | None, Status]]:
+    with closing(Scorer(reward, Limits())) as scorer:
+        scores = [scorer.score(Problem("a source", gold), [response])[0] for gold, response in pairs]
+    return [(score.reward, score.status) for score in scores]
 
 
 def test_no_two_rewards_claim_the_same_data_source() -> None:

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from analyzer.grading import Limits, nursery
 from analyzer.rewards.math_verify import MathVerify
@@ -111,6 +113,46 @@ def test_a_ground_truth_that_does_not_parse_or_is_over_a_limit_is_a_gold_error(g
 @pytest.mark.parametrize("gold", [5, -3, 0.5, 10**30])
 def test_a_number_is_a_ground_truth_too(gold: float) -> None:
     assert REWARD.grade(REWARD.extract(REWARD.present(gold)), gold).reward == 1.0
+
+
+numbers = st.integers(-(10**6), 10**6)
+simple = st.one_of(
+    numbers.map(str),
+    st.decimals(-999, 999, places=3).map(str),
+    st.builds("\\frac{{{}}}{{{}}}".format, numbers, st.integers(1, 99)),
+    st.builds("{}\\sqrt{{{}}}".format, st.integers(2, 9), st.integers(2, 99)),
+    st.builds("{}x^{{{}}} - {}y".format, st.integers(2, 9), st.integers(2, 9), st.integers(2, 9)),
+    st.builds("\\frac{{{}\\pi}}{{{}}}".format, st.integers(2, 99), st.integers(2, 9)),
+)
+golds = st.one_of(
+    simple,
+    st.lists(simple, min_size=2, max_size=4).map(lambda members: f"\\{{{', '.join(members)}\\}}"),
+    st.lists(simple, min_size=2, max_size=3).map(lambda members: f"({', '.join(members)})"),
+    st.builds("[{}, \\infty)".format, simple),
+    st.builds("x = {}".format, simple),
+    st.builds("y \\le {}".format, simple),
+    st.sampled_from(
+        ["\\text{Friday}", "\\text{(B)}", "50\\%", "30^\\circ", "3+4i", "\\begin{pmatrix}1\\\\2\\end{pmatrix}"]
+    ),
+)
+
+
+@given(golds)
+def test_a_presented_ground_truth_earns_the_maximum_in_its_own_words_and_in_a_box(gold: str) -> None:
+    for response in (REWARD.present(gold), f"so \\boxed{{{gold}}}"):
+        assert REWARD.grade(REWARD.extract(response), gold).reward == 1.0
+
+
+@pytest.mark.parametrize("name", UNSCORED)
+def test_every_real_ground_truth_that_parses_earns_the_maximum_where_it_is_presented(
+    name: str, rows_of: Callable[[str], list[Row]]
+) -> None:
+    golds = sorted({row.ground_truth for row in rows_of(name)})
+    scores = score_all([Row(gold, REWARD.present(gold), None) for gold in golds])
+    earned = {
+        gold: score.status if score.reward is None else score.reward for gold, score in zip(golds, scores, strict=True)
+    }
+    assert {gold: earned for gold, earned in earned.items() if earned not in (1.0, Status.GOLD_ERROR)} == {}
 
 
 # ---------------------------------------------------------------- against the package
