@@ -152,9 +152,9 @@ def call_apart(function: Callable[..., Value], *args: Any) -> Value:
 
 def _follow(driver: int) -> None:
     """End this process when its driver ends, however that ends; leave SIGINT to the driver."""
-    _tell_arrow_of_no_pandas()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
+    _tell_arrow_of_no_pandas()
 
 
 def _tell_arrow_of_no_pandas() -> None:
