@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -154,6 +155,30 @@ def _follow(driver: int) -> None:
     """End this process when its driver ends, however that ends; leave SIGINT to the driver."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
+    _tell_arrow_of_no_pandas()
+
+
+def _tell_arrow_of_no_pandas() -> None:
+    """Arrow imports pandas when it first looks at a value; a second and 40 MB, for which a worker has no use.
+
+    It tries once, so the import is made to fail that once. Code of the user runs in processes of its own.
+    """
+    import pyarrow as pa
+
+    sys.meta_path.insert(0, _NoPandas)
+    try:
+        pa.array([0]).to_numpy()
+    finally:
+        sys.meta_path.remove(_NoPandas)
+
+
+class _NoPandas:
+    """A finder of modules that says there is no pandas."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(name=name)
 
 
 def _end_with(driver: int) -> None:

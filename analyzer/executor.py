@@ -11,6 +11,7 @@ import contextlib
 import os
 import secrets
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from analyzer.storage import storage_errors
 
 ATTEMPTS = 3  # starts of a shard in one round; one fewer than dask's own limit, after which joblib waits for ever
 _POLL_SECONDS = 0.1
+_POLL_SHARE = 20  # a hundred thousand shards are not listed all the time
 _JOIN_SECONDS = 1.0
 _IDLE_ROUNDS = 2  # rounds in a row without a commit, one shard at a time
 
@@ -84,9 +86,12 @@ def _round(work: Work, todo: Sequence[int], cluster: Cluster, at_once: int, atte
     error: BaseException | None = None
     try:
         call.start()
+        took = 0.0
         while call.is_alive() and (error := cluster.trouble()) is None:
-            call.join(_POLL_SECONDS)
+            call.join(max(_POLL_SECONDS, _POLL_SHARE * took))
+            started = time.perf_counter()
             _report(waiting, work)
+            took = time.perf_counter() - started
     finally:
         call.stop()
     for shard in sorted(waiting - set(work.missing())):

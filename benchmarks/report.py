@@ -38,9 +38,10 @@ def circumstances(settings: Settings, failed: Sequence[str]) -> list[str]:
     return found
 
 
-def text(command: str, about: Iterable[str], rows: Sequence[Row]) -> str:
-    """All of it as Markdown."""
+def text(command: str, about: Iterable[str], rows: Sequence[Row], kept: Sequence[str] = ()) -> str:
+    """All of it as Markdown; `kept`: lines of an earlier table to put first."""
     lines = ["| measure | measured | first bar | goal | reached | by CPU time | in detail |", "|" + "---|" * 7]
+    lines += kept
     lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
     return "\n".join([f"    {command}", "", *(f"- {line}" for line in about), "", *lines, ""])
 
@@ -48,6 +49,15 @@ def text(command: str, about: Iterable[str], rows: Sequence[Row]) -> str:
 def line(row: Row) -> str:
     """One result for the terminal."""
     return "  " + "; ".join(cell for cell in _cells(row) if cell)
+
+
+def others(path: Path, rows: Sequence[Row]) -> list[str]:
+    """The lines of the table in a file whose measure is none of these."""
+    table = [
+        found for found in path.read_text().partition(BEGIN)[2].partition(END)[0].splitlines() if found[:2] == "| "
+    ]
+    now = {row.measure for row in rows}
+    return [found for found in table[1:] if found.split("|")[1].strip() not in now]
 
 
 def write(path: Path, results: str) -> None:

@@ -3,7 +3,8 @@
     python benchmarks/run.py [--quick] [--only NAME ...] [--cores N] [--repeats N] [--verl_python PYTHON]
                              [--folder FOLDER] [--write docs/performance.md]
 
-All is run on the same cores in one go. --quick takes smaller inputs and one round, and under three minutes.
+All is run on the same cores in one go. --only with --write keeps the lines of the other measures.
+--quick takes smaller inputs and one round, and under three minutes.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def main() -> int:
                 failed.append(name)
                 processes.say(f"{name} is left out: {error}")
     about += report.circumstances(settings, failed)
-    text = report.text(shlex.join(["python", *sys.argv]), about, rows)
+    kept = report.others(given.write, rows) if given.write and given.only else []
+    text = report.text(shlex.join(["python", *sys.argv]), about, rows, kept)
     print(text)
     if given.write:
         report.write(given.write, text)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analyzer import dataset, footers, windows
-from analyzer.stages import spill
+from analyzer.stages import plan, spill
 from tests.commands import Outcome, parquet, rollouts
 
 Analyze = Callable[..., Outcome]
@@ -138,6 +138,31 @@ def test_scattered_rows_are_brought_together_with_bounded_buffers(
     monkeypatch.setattr(spill._Files, "add", watched)
     assert_same(usual, analyze(given))
     assert 0 <= max(held) < 10_000
+
+
+@pytest.mark.parametrize("shard_bytes", [1, 20_000, 1 << 30])
+def test_what_is_decoded_grows_with_row_groups_and_shards_and_not_with_their_product(
+    shard_bytes: int, tmp_path: Path, analyze: Analyze, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = parquet(tmp_path / "r.parquet", rollouts(300), row_group_size=4)
+    monkeypatch.setattr(dataset, "BATCH_BYTES", 20_000)
+    monkeypatch.setattr(plan, "shard_bytes", lambda source, weight: shard_bytes)
+    monkeypatch.setattr(spill, "WORTHWHILE", 1e9)
+    blocks = len(dataset.describe(str(given))[0].blocks)
+    opened: list[int] = []
+    real = dataset._OpenFile.open
+
+    def watched(file: Any, block: dataset.Block) -> Any:
+        opened.append(block.group)
+        return real(file, block)
+
+    monkeypatch.setattr(dataset._OpenFile, "open", watched)
+    outcome = analyze(given)
+    shards = len(list(tmp_path.glob("cache/runs/*/shards/*.parquet")))
+    assert (outcome.code, shards) == (0, {1: 300, 20_000: shards, 1 << 30: 1}[shard_bytes])
+    assert blocks > 5
+    passes = 6  # data_idx, data_source, the sample of texts, scoring, the audit, writing
+    assert len(opened) <= passes * blocks + shards
 
 
 def watch_windows(monkeypatch: pytest.MonkeyPatch) -> list[int]:

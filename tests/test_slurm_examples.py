@@ -53,7 +53,7 @@ def test_a_preempted_job_stops_in_order_and_is_queued_again(tmp_path: Path) -> N
             time.sleep(0.02)
             assert job.poll() is None
         job.send_signal(signal.SIGUSR1)
-        _, errors = job.communicate(timeout=30)
+        _, errors = job.communicate(timeout=120)
     assert job.returncode in (0, 75)  # 0: it had all but ended
     if job.returncode == 75:
         assert "stopped by SIGUSR1; run the same command again to go on" in errors

@@ -82,7 +82,7 @@ def test_gigatoken_counts_the_sample_and_hostile_text_as_transformers_does(tmp_p
     texts = [*pq.read_table(SAMPLE)["response"].to_pylist()[:400], *HOSTILE]
     spec = prepared(TOKENIZER, tmp_path, texts[:64])
     assert spec.engine == subject.GIGATOKEN
-    assert subject.TokenCounter(spec).count(chunked(texts)).tolist() == counts_of_transformers(TOKENIZER, texts)
+    assert subject.TokenCounter(spec).count(texts).tolist() == counts_of_transformers(TOKENIZER, texts)
 
 
 def test_gigatoken_counts_real_text_as_a_real_tokenizer_does(shared: Callable[[str], Path], tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_gigatoken_counts_real_text_as_a_real_tokenizer_does(shared: Callable[[s
     texts = [*pq.read_table(shared("data/gsm8k_zeroeval.parquet"))["response"].to_pylist()[:300], *HOSTILE]
     spec = prepared(model, tmp_path, texts[:64])
     assert spec.engine == subject.GIGATOKEN
-    assert subject.TokenCounter(spec).count(chunked(texts)).tolist() == counts_of_transformers(model, texts)
+    assert subject.TokenCounter(spec).count(texts).tolist() == counts_of_transformers(model, texts)
 
 
 def lower_casing(folder: Path) -> str:
@@ -127,7 +127,7 @@ def test_where_gigatoken_does_not_hold_a_slower_engine_counts_the_same(
     texts = ["hello hello x", "", "Hello", *HOSTILE]
     spec = prepared(model, tmp_path)
     assert spec.engine == engine
-    assert subject.TokenCounter(spec).count(chunked(texts)).tolist() == counts_of_transformers(model, texts)
+    assert subject.TokenCounter(spec).count(texts).tolist() == counts_of_transformers(model, texts)
 
 
 def test_a_count_that_differs_on_one_text_of_the_sample_falls_back(
@@ -135,8 +135,8 @@ def test_a_count_that_differs_on_one_text_of_the_sample_falls_back(
 ) -> None:
     count = subject._gigatoken_counts
 
-    def wrong_about_plums(tokenizer: Any, texts: pa.Array) -> Any:
-        return count(tokenizer, texts) + [text == "plums" for text in texts.to_pylist()]
+    def wrong_about_plums(tokenizer: Any, texts: list[str]) -> Any:
+        return count(tokenizer, texts) + [text == "plums" for text in texts]
 
     monkeypatch.setattr(subject, "_gigatoken_counts", wrong_about_plums)
     assert prepared(TOKENIZER, tmp_path, ["pears"]).engine == subject.GIGATOKEN
@@ -153,9 +153,9 @@ def test_truncation_and_padding_in_the_file_do_not_change_a_count(
     tokenizer.enable_truncation(5)
     tokenizer.enable_padding(length=50)
     cutting = prepared(saved(tmp_path / "cutting", tokenizer), tmp_path)
-    expected = subject.TokenCounter(prepared(plain, tmp_path)).count(chunked(texts)).tolist()
+    expected = subject.TokenCounter(prepared(plain, tmp_path)).count(texts).tolist()
     for engine in (subject.GIGATOKEN, subject.TOKENIZERS):
-        assert subject.TokenCounter(cutting._replace(engine=engine)).count(chunked(texts)).tolist() == expected
+        assert subject.TokenCounter(cutting._replace(engine=engine)).count(texts).tolist() == expected
 
 
 def test_a_counter_that_has_grown_is_renewed_and_counts_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,16 +165,15 @@ def test_a_counter_that_has_grown_is_renewed_and_counts_on(tmp_path: Path, monke
     monkeypatch.setattr(subject, "_encoder", lambda spec: built.append(spec) or build(spec))
     sizes = iter(range(0, 1 << 40, 100 << 20))
     monkeypatch.setattr(subject, "_resident", lambda: next(sizes))
-    monkeypatch.setattr(subject, "_RENEW_AFTER_BYTES", 1000)
+    monkeypatch.setattr(subject, "_RENEW_AFTER_CHARS", 1000)
     counter = subject.TokenCounter(prepared(TOKENIZER, tmp_path))
-    column = pa.chunked_array([texts])
-    counts = [counter.count(column).tolist() for _ in range(8)]
+    counts = [counter.count(texts).tolist() for _ in range(8)]
     assert all(count == counts[0] for count in counts)
     assert 2 <= len(built) < 8
 
 
 def test_nothing_is_counted_for_no_texts(tmp_path: Path) -> None:
-    assert subject.TokenCounter(prepared(TOKENIZER, tmp_path)).count(chunked([])).tolist() == []
+    assert subject.TokenCounter(prepared(TOKENIZER, tmp_path)).count([]).tolist() == []
 
 
 def test_another_tokenizer_has_another_digest_and_the_same_one_elsewhere_the_same(tmp_path: Path) -> None:
@@ -219,8 +218,8 @@ def test_a_column_is_stripped_as_each_of_its_texts_is(
     counter, _ = bytewise
     special = [token.content for token in SPECIALS]
     texts = ["", "<", *special, "plain", *(f"é {token} <|" for token in special), "<", "|a|>", "日本", *special]
-    assert counter.stripped(chunked(texts, kind)) == [counter.strip(text) for text in texts]
-    assert counter.stripped(chunked([], kind)) == []
+    assert counter.stripped(chunked(texts, kind), texts) == [counter.strip(text) for text in texts]
+    assert counter.stripped(chunked([], kind), []) == []
 
 
 def test_only_special_tokens_are_taken_out(bytewise: tuple[subject.TokenCounter, Any]) -> None:

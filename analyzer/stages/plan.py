@@ -7,7 +7,7 @@ read than is there. The cut depends on the input and the shard size, never on th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -202,10 +202,26 @@ def _check_nulls(
     """`names`: the column, and the part of it that must not be null as parquet calls it."""
     column, leaf = names
     suspects = dataset.ranges_with_nulls(source.files, leaf)
-    kept = numbering.kept_ranges() if suspects else []
-    ranges = [(max(a, c), min(b, d)) for a, b in suspects for c, d in kept if max(a, c) < min(b, d)]
+    if not suspects:
+        return
+    ranges = common_ranges(numbering.kept_ranges(), suspects)
     for row, batch in Reader(source.files, [column]).batches(ranges):
         _no_nulls(source, row, part(batch.column(0), batch.schema.field(0)), shown)
+
+
+def common_ranges(one: Sequence[tuple[int, int]], other: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """What two lists of ascending, disjoint ranges have in common; time grows with their sum."""
+    found: list[tuple[int, int]] = []
+    i = j = 0
+    while i < len(one) and j < len(other):
+        start, stop = max(one[i][0], other[j][0]), min(one[i][1], other[j][1])
+        if start < stop:
+            found.append((start, stop))
+        if one[i][1] < other[j][1]:
+            i += 1
+        else:
+            j += 1
+    return found
 
 
 # ---------------------------------------------------------------- data sources

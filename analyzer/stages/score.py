@@ -129,8 +129,10 @@ class _Worker:
         column = window.table[RESPONSE]
         if column.null_count:
             raise self._null(window, int(np.flatnonzero(column.is_null().to_numpy())[0]), RESPONSE)
-        tokens = self._counter.count(column)
-        scored = self._kept(window) if self.job.keep_rewards else self._graded(window, self._counter.stripped(column))
+        texts: list[str] = column.to_pylist()
+        tokens = self._counter.count(texts)
+        keep = self.job.keep_rewards
+        scored = self._kept(window) if keep else self._graded(window, self._counter.stripped(column, texts))
         extra: list[str | None] = []
         if any(score.extra for score in scored):
             extra = [_json(score.extra) if score.extra else None for score in scored]

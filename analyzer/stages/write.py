@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 GROUP_BYTES = 16 << 20
 GROUP_ROWS = 1 << 17
 _QUEUED = 2
+_KNOWN_RECORDS = 1 << 14
 
 
 class RowValues(NamedTuple):
@@ -229,13 +230,21 @@ def write_metrics(path: str, ids: Sequence[Any], metrics: Metrics, order: NDArra
     """Write problem_metrics.json: {"<data_idx>": {metric: value or null}}, problems in `order`."""
     columns = metric_columns(metrics)
     names = list(columns)
+    known: dict[tuple[float, ...], bytes] = {}  # many problems have the same numbers
+
+    def record(row: tuple[float, ...]) -> bytes:
+        if (text := known.get(row)) is None:
+            text = orjson.dumps(dict(zip(names, row, strict=True)))
+            if len(known) < _KNOWN_RECORDS:
+                known[row] = text
+        return text
 
     def records() -> Iterator[tuple[str, bytes]]:
         for start in range(0, len(order), 1 << 14):
             part = order[start : start + (1 << 14)]
             rows = zip(*(columns[name][part].tolist() for name in names), strict=True)
             for problem, row in zip(part.tolist(), rows, strict=True):
-                yield str(ids[problem]), orjson.dumps(dict(zip(names, row, strict=True)))
+                yield str(ids[problem]), record(row)
 
     _write_object(path, records())
 
@@ -251,7 +260,7 @@ def _write_object(path: str, items: Iterable[tuple[str, bytes]]) -> None:
         file.write(b"{")
         separator = b"\n"
         for name, value in items:
-            file.write(separator + orjson.dumps(name) + b": " + value)
+            file.write(b"%b%b: %b" % (separator, orjson.dumps(name), value))
             separator = b",\n"
         file.write(b"\n}\n")
 

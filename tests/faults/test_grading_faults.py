@@ -92,7 +92,7 @@ def test_f2_what_a_reward_left_running_goes_when_its_zygote_is_killed(monkeypatc
     supervisor.call("echo", 1)
     supervisor.close()
     nursery.close_all()
-    assert gone("FAULT=daemon", seconds=1)
+    assert gone("FAULT=daemon", seconds=3)
 
 
 def test_f4_a_stopped_child_is_a_timeout(supervisor: Supervisor) -> None:

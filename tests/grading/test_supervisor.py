@@ -148,7 +148,7 @@ def test_no_process_is_left_when_the_zygote_is_closed(method: str, monkeypatch: 
     supervisor.close()
     assert len(marked(mark)) == 1
     nursery.close_all()
-    assert gone(mark, seconds=1)
+    assert gone(mark, seconds=3)
 
 
 def test_closing_the_zygotes_takes_running_children_along(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +157,7 @@ def test_closing_the_zygotes_takes_running_children_along(monkeypatch: pytest.Mo
     supervisor.start()
     assert len(marked("NO_PROCESS_LEFT=all")) == 2
     nursery.close_all()
-    assert gone("NO_PROCESS_LEFT=all", seconds=1)
+    assert gone("NO_PROCESS_LEFT=all", seconds=3)
     assert supervisor.call("echo", 1).value == 1
     supervisor.close()
 

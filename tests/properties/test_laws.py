@@ -85,6 +85,17 @@ def test_the_kept_ranges_are_the_analysed_rows_and_positions_count_them(
     assert numbering.row_codes().tolist() == codes.tolist()
 
 
+RANGES = st.sets(st.integers(0, 60)).map(lambda edges: list(zip(sorted(edges)[::2], sorted(edges)[1::2], strict=False)))
+
+
+@given(RANGES, RANGES)
+def test_common_ranges_hold_the_rows_that_are_in_both(one: list[tuple[int, int]], other: list[tuple[int, int]]) -> None:
+    def rows(ranges: Sequence[tuple[int, int]]) -> list[int]:
+        return [row for start, stop in ranges for row in range(start, stop)]
+
+    assert rows(plan.common_ranges(one, other)) == sorted(set(rows(one)) & set(rows(other)))
+
+
 # ---------------------------------------------------------------- windows
 
 

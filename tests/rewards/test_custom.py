@@ -116,7 +116,7 @@ def test_no_process_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUSTOM", "left")
     scored("compute_score", ["leave daemon", "leave thread", "wait for daemon", "right"])
     nursery.close_all()
-    assert gone("CUSTOM=left", seconds=1)
+    assert gone("CUSTOM=left", seconds=3)
 
 
 def test_the_function_is_never_imported_here() -> None:
@@ -356,4 +356,4 @@ def test_children_do_not_outlive_their_scorers(monkeypatch: pytest.MonkeyPatch) 
     scored("compute_score", ["right"])
     assert len(marked("CUSTOM=closed")) == 1  # the zygote, for the next scorer
     nursery.close_all()
-    assert gone("CUSTOM=closed", seconds=1)
+    assert gone("CUSTOM=closed", seconds=3)
