@@ -35,6 +35,10 @@ logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its ti
 
 _NORMALISATION = replace(LatexExtractionConfig().normalization_config, boxed="none")  # boxes are opened before
 _EQUALS_SIGN = re.compile(r"(?<![\\<!>])=")
+_WORDS = re.compile(r"\\(?:text|math|operatorname|mbox|begin|left|right)")  # after which spaces may matter
+_SPACE = re.compile(r"(?<![\\\s])\s+(?=[-+*/^_={}()\[\],<>|])|(?<=[-+*/^_={}()\[\],<>|])\s+")
+_NUMBER_AND_LETTER = re.compile(r"(?<=\d)\s+(?=[A-Za-z])")
+_BRACED_DIGIT = re.compile(r"\^\{(\d)\}(?=[-+*/=)\]},;a-df-zA-DF-Z\\]|$)")
 _USUAL = (
     *(r"\frac{1}{2}", r"-\frac{\sqrt{3}}{2} + 1", r"x^2 - 3x + 2 = 0", r"y = 2(x-1)^{2} - 3", r"12\pi", r"a_{10} = 3"),
     *(r"x \geq -2", r"1 < x < \frac{3}{2}", r"(-\infty, 2] \cup (3, \infty)", r"\{1, 2, 3\}", r"(1, -2)", "1, 2"),
@@ -126,11 +130,19 @@ def _plain_expression(text: str) -> Any:
 
 def _latex(text: str, percent: bool) -> Any:
     """A LaTeX text as a sympy object, by its last side alone where it is a long equation that does not parse."""
-    expression = _tree(text)
+    expression = _tree(_compact(text))
     if expression is None and "," not in text and ";" not in text:
         sides = _EQUALS_SIGN.split(text)
-        expression = _tree(sides[-1]) if len(sides) > 2 else None
+        expression = _tree(_compact(sides[-1])) if len(sides) > 2 else None
     return _percent(expression) if percent else expression
+
+
+def _compact(text: str) -> str:
+    """The text without what makes no difference to the parser, so that `x ^ { 2 }` and `x^2` are parsed once."""
+    if _WORDS.search(text):
+        return text
+    text = _NUMBER_AND_LETTER.sub("", _SPACE.sub("", text.strip()))
+    return _BRACED_DIGIT.sub(r"^\1", text)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -1,0 +1,120 @@
+"""The short ways of the child: what is parsed once, and what is not simplified, is what Math-Verify would have said."""
+
+from __future__ import annotations
+
+import pytest
+import sympy
+from hypothesis import given
+from hypothesis import strategies as st
+from math_verify import parse, verify
+
+from analyzer.rewards import _equivalence
+from analyzer.rewards._evaluation import surely_differ
+
+x, y = sympy.Symbol("x", real=True), sympy.Symbol("y", real=True)
+
+latex = st.lists(
+    st.sampled_from(
+        [
+            *("x", "y", "ab", "e", "2", "13", "0.5", "+", "-", "=", "^", "_", "{", "}", "(", ")", ",", "<", "|", "!"),
+            *(
+                " ",
+                "  ",
+                "\n",
+                "\\ ",
+                "\\,",
+                "^{2}",
+                "^ { 3 }",
+                "{ 4 }",
+                "\\frac{1}{2}",
+                "\\sqrt { 3 }",
+                "\\pi",
+                "\\cdot",
+            ),
+            *("\\sin ", "\\text{ cm }", "\\le", "\\{", "\\}", "/", "d x"),
+        ]
+    ),
+    max_size=8,
+).map("".join)
+
+numbers = st.integers(-30, 30)
+atoms = st.one_of(
+    numbers.map(str),
+    st.sampled_from(["x", "y", "\\pi", "\\sqrt{2}", "\\frac{1}{3}", "0.5", "e", "25\\%", "\\sin(x)", "\\log_2 8"]),
+)
+expressions = st.recursive(
+    atoms,
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from("+-*"), inner).map("({0[0]}{0[1]}{0[2]})".format),
+        st.tuples(inner, inner).map("\\frac{{{0[0]}}}{{{0[1]}}}".format),
+        st.tuples(inner, st.integers(1, 3)).map("({0[0]})^{{{0[1]}}}".format),
+    ),
+    max_leaves=4,
+)
+
+
+def tree(text: str) -> str:
+    return sympy.srepr(_equivalence._tree.__wrapped__(text))
+
+
+@given(latex)
+def test_what_is_left_out_makes_no_difference_to_the_parser(text: str) -> None:
+    assert tree(_equivalence._compact(text)) == tree(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "compact"),
+    [
+        ("x ^ { 2 } - 3 x", "x^2-3x"),
+        ("x^{2}3", "x^{2}3"),
+        ("2^{3}!", "2^{3}!"),
+        ("x^{2}e", "x^{2}e"),
+        ("1 000", "1 000"),
+        ("x \\ = 5", "x \\ =5"),
+        ("\\text{ no } - 3", "\\text{ no } - 3"),
+    ],
+)
+def test_only_what_is_safe_is_left_out(text: str, compact: str) -> None:
+    assert _equivalence._compact(text) == compact
+
+
+@given(expressions, expressions)
+def test_what_surely_differs_is_not_equal_to_math_verify(gold: str, answer: str) -> None:
+    first, second = (parse(f"${text}$", fallback_mode="no_fallback", parsing_timeout=None) for text in (gold, answer))
+    if first and second and surely_differ(first[0], second[0]):
+        assert not verify(first[0], second[0], timeout_seconds=None)
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        (sympy.Integer(7), x**2 + 1),
+        (sympy.Integer(7), sympy.Eq(x, 8)),
+        (sympy.Eq(x, 7), sympy.Integer(8)),
+        (x + y, x - y),
+        (sympy.sqrt(2), sympy.Float("1.4")),
+        (sympy.sin(x) ** 2 + sympy.cos(x) ** 2, sympy.Integer(2)),
+    ],
+)
+def test_what_is_far_apart_differs(gold: sympy.Basic, answer: sympy.Basic) -> None:
+    assert surely_differ(gold, answer)
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        (sympy.sin(x) ** 2 + sympy.cos(x) ** 2, sympy.Integer(1)),
+        (sympy.Integer(1), sympy.Add(10**20, 1, -(10**20), evaluate=False)),  # floats lose the 1
+        (sympy.Integer(10**6), sympy.Integer(5)),  # beyond what is looked at
+        (x, y),  # letters may spell a word
+        (sympy.Integer(25), sympy.Mul(25, sympy.UnevaluatedExpr(sympy.Rational(1, 100)), evaluate=False)),  # 25 %
+        (sympy.Function("f")(x), sympy.Integer(5)),
+        (sympy.Matrix([1, 2]), sympy.Matrix([1, 3])),
+        (sympy.FiniteSet(1, 2), sympy.Integer(1)),
+        (sympy.Integer(1), sympy.zoo),
+        (sympy.Integer(1), sympy.nan),
+        (sympy.Integer(1), sympy.oo),
+    ],
+)
+def test_where_it_is_not_sure_it_does_not_say(gold: sympy.Basic, answer: sympy.Basic) -> None:
+    assert not surely_differ(gold, answer)
