@@ -35,10 +35,15 @@ logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its ti
 
 _NORMALISATION = replace(LatexExtractionConfig().normalization_config, boxed="none")  # boxes are opened before
 _EQUALS_SIGN = re.compile(r"(?<![\\<!>])=")
-_WORDS = re.compile(r"\\(?:text|math|operatorname|mbox|begin|left|right)")  # after which spaces may matter
-_SPACE = re.compile(r"(?<![\\\s])\s+(?=[-+*/^_={}()\[\],<>|])|(?<=[-+*/^_={}()\[\],<>|])\s+")
+_WORDS = re.compile(
+    r"\\(?:text|math|operatorname|mbox|begin|left|right|sum|prod|int|lim)"
+)  # after which spaces may matter
+_SPACE = re.compile(  # beside brackets, and between an operand and an operator, where no two become one token
+    r"(?<![\\\s])\s+(?=[{}()\[\],^_])|(?<=[{}()\[\],^_])\s+|(?<==)\s+(?=[-+])"
+    r"|(?<=[A-Za-z\d)}\]])\s+(?=[-+*/=<>|])|(?<=[-+*/=<>|])\s+(?=[A-Za-z\d({\[\\])"
+)
 _NUMBER_AND_LETTER = re.compile(r"(?<=\d)\s+(?=[A-Za-z])")
-_BRACED_DIGIT = re.compile(r"\^\{(\d)\}(?=[-+*/=)\]},;a-df-zA-DF-Z\\]|$)")
+_BRACED_DIGIT = re.compile(r"(?<=[A-Za-z\d)}])\^\{(\d)\}(?=[-+*/=)\]},;a-df-zA-DF-Z\\]|$)")
 _USUAL = (
     *(r"\frac{1}{2}", r"-\frac{\sqrt{3}}{2} + 1", r"x^2 - 3x + 2 = 0", r"y = 2(x-1)^{2} - 3", r"12\pi", r"a_{10} = 3"),
     *(r"x \geq -2", r"1 < x < \frac{3}{2}", r"(-\infty, 2] \cup (3, \infty)", r"\{1, 2, 3\}", r"(1, -2)", "1, 2"),

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from enum import Enum
 from fractions import Fraction
+from typing import NamedTuple
 
 from analyzer.rewards import _limits
 from analyzer.rewards._arithmetic import Value, read
@@ -26,6 +27,7 @@ _WORDS = re.compile(r"[A-Za-z][A-Za-z\s,.']*", re.ASCII)
 _RELATION = re.compile(r"[<>]|\\(?:[lg]eq?|neq?|lt|gt)(?![A-Za-z])")
 _NO_RELATION = re.compile(r"=|[,;]|\\(?:approx|in|text|begin|pm|sim)|and|or")
 _TUPLE = re.compile(r"\s*\([^()=]*,[^()=]*\)\s*")
+_EQUALS_SIGN = re.compile(r"(?<![\\<!>])=")
 _THOUSANDS = re.compile(r",\d{3}")
 
 
@@ -34,6 +36,12 @@ class Plain(Enum):
 
     NOTHING = "it does not parse"
     NO_NUMBER = "if it parses, it equals no number"
+
+
+class LastSide(NamedTuple):
+    """What the last side of an equation is worth, if the equation parses: Math-Verify takes that side for a number."""
+
+    value: Value
 
 
 def settled(gold: Value, answer: Iterable[Candidate]) -> bool | None:
@@ -45,6 +53,13 @@ def settled(gold: Value, answer: Iterable[Candidate]) -> bool | None:
         found = outcome(candidate.kind, candidate.texts[0])
         if candidate.percents[0]:
             return None
+        if (
+            isinstance(found, LastSide)
+            and isinstance(gold.number, Fraction)
+            and equal_values(gold, found.value) is False
+        ):
+            may_have_parsed = True
+            continue
         equal = equal_values(gold, found) if isinstance(found, Value) else None
         if found is Plain.NO_NUMBER and isinstance(gold.number, float):  # letters may well equal letters
             return None
@@ -56,7 +71,7 @@ def settled(gold: Value, answer: Iterable[Candidate]) -> bool | None:
     return False
 
 
-def outcome(kind: str, text: str) -> Value | Plain | None:
+def outcome(kind: str, text: str) -> Value | LastSide | Plain | None:
     """What Math-Verify makes of a text: NaN where it surely parses, to what is not known here; None if not sure."""
     if kind == NUMBER:
         return Value(Fraction(text), is_decimal="." in text) if _PLAIN_NUMBER.fullmatch(text) else None
@@ -70,7 +85,11 @@ def outcome(kind: str, text: str) -> Value | Plain | None:
     value = read(text)
     if value is not None:
         return value
-    return Plain.NO_NUMBER if _is_no_number(text) else None
+    if _is_no_number(text):
+        return Plain.NO_NUMBER
+    sides = _EQUALS_SIGN.split(text)
+    side = read(sides[-1]) if len(sides) > 1 else None
+    return LastSide(side) if side is not None else None
 
 
 def _is_no_number(text: str) -> bool:

@@ -1,0 +1,32 @@
+"""What is plain without sympy: the last side of an equation that may parse or not, if it is wrong either way."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+
+from analyzer.rewards._arithmetic import Value
+from analyzer.rewards._candidates import LATEX, NUMBER, Candidate
+from analyzer.rewards._settling import settled
+
+NUMBER_12 = Candidate(NUMBER, ("12",), (False,))
+
+
+def latex(text: str) -> Candidate:
+    return Candidate(LATEX, (text,), (False,))
+
+
+@pytest.mark.parametrize(
+    ("text", "gold", "outcome"),
+    [
+        ("\\text{the total} = 3 \\cdot 4 = 12", 13, False),
+        ("\\text{the total} = 3 \\cdot 4 = 12", 12, None),  # right if it parses
+        ("\\text{either } x = 13", 13, None),
+        ("f(x) \\equiv 3", 13, None),  # no last side
+        ("\\{x = 5\\}", 13, None),  # whose last side is not plain
+        ("\\frac{x = 5}{2}", 13, None),
+    ],
+)
+def test_the_last_side_of_an_equation_may_prove_it_wrong(text: str, gold: int, outcome: bool | None) -> None:
+    assert settled(Value(Fraction(gold)), [latex(text), NUMBER_12]) is outcome
