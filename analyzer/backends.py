@@ -159,7 +159,7 @@ def _follow(driver: int) -> None:
 
 
 def _tell_arrow_of_no_pandas() -> None:
-    """Arrow imports pandas when it first looks at a value; a second and 40 MB, for which a worker has no use.
+    """Arrow imports pandas when it first looks at a value; a second and 50 MB, for which a worker has no use.
 
     It tries once, so the import is made to fail that once. Code of the user runs in processes of its own.
     """

@@ -173,7 +173,7 @@ def _gigatoken_agrees(tokenizer_json: str, tokenizer: Any, sample: Sequence[str]
 
 
 def _gigatoken_counts(tokenizer: Any, texts: Sequence[str]) -> NDArray[np.int32]:
-    """One text at a time, which is as fast as many in one call; that would import awkward and take 60 MB and 0.7 s."""
+    """One text at a time, which is as fast as many in one call; that would import awkward: 22 MB and 0.6 s."""
     import numpy as np
 
     return np.fromiter(map(len, map(tokenizer.encode, texts)), np.int32, len(texts))
