@@ -19,7 +19,6 @@ from analyzer.dataset import Reader
 from analyzer.errors import ConfigError, OutputError
 from analyzer.generation import GenerationSettings
 from analyzer.generation import run as generate
-from analyzer.interrupts import interruptible
 from analyzer.result import Result
 from analyzer.schema import ORIGINAL
 from analyzer.stages import plan, read
@@ -75,11 +74,10 @@ def filter_difficulty(settings: Any) -> tuple[Result, int]:
         raise ConfigError("--rollouts and --data_path: give one, rollouts that are there or data to generate them from")
     target = Path(settings.output_dir) / DIFFICULTY
     target.unlink(missing_ok=True)  # a killed run must not leave that of an earlier one beside new outputs
-    with interruptible():  # here and not around all: generation has its own way to stop
-        result = pipeline.analyze(analysis_settings(settings, rollouts))
-        if result is None:
-            raise ConfigError("--part has no meaning here")
-        write_difficulty(str(target), rollouts, settings)
+    result = pipeline.analyze(analysis_settings(settings, rollouts))
+    if result is None:
+        raise ConfigError("--part has no meaning here")
+    write_difficulty(str(target), rollouts, settings)
     return result, failed
 
 
