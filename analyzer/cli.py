@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from analyzer.config import AnalysisSettings, parse
 from analyzer.errors import EXIT_BUG, EXIT_OK, EXIT_STORAGE, EXIT_UNSCORED, AnalyzerError, printable
+from analyzer.interrupts import interruptible
 from analyzer.storage import is_disk_error
 
 if TYPE_CHECKING:
@@ -92,15 +93,12 @@ def _filter(argv: Sequence[str]) -> int:
 
 
 def _analyze(settings: AnalysisSettings) -> int:
-    from analyzer.interrupts import interruptible
+    from analyzer import pipeline
 
-    with interruptible():
-        from analyzer import pipeline
-
-        if settings.dry_run or settings.explain_cache:
-            print("\n".join(pipeline.explain(settings)))
-            return EXIT_OK
-        result = pipeline.analyze(settings)
+    if settings.dry_run or settings.explain_cache:
+        print("\n".join(pipeline.explain(settings)))
+        return EXIT_OK
+    result = pipeline.analyze(settings)
     if result is None:
         print(f"part {settings.part} is scored", file=sys.stderr)
         return EXIT_OK
@@ -128,9 +126,10 @@ def run(command: Callable[[], int]) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a terminal or file that cannot show a character must not end the run
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = command()
-        sys.stdout.flush()
-        return code
+        with interruptible():
+            code = command()
+            sys.stdout.flush()
+            return code
     except AnalyzerError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return error.exit_code

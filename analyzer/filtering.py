@@ -10,18 +10,21 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from analyzer import pipeline, runs, storage
+from analyzer import buckets, pipeline, preparation, routing, runs, storage, tokens
 from analyzer.config import AnalysisSettings
 from analyzer.dataset import Reader
-from analyzer.errors import ConfigError, OutputError
+from analyzer.errors import ConfigError, InputError, OutputError
 from analyzer.generation import GenerationSettings
 from analyzer.generation import run as generate
-from analyzer.interrupts import interruptible
+from analyzer.generation.pipeline import open_data
+from analyzer.generation.prompts import TrainingData
 from analyzer.result import Result
-from analyzer.schema import ORIGINAL
+from analyzer.rewards import WholeReward
+from analyzer.schema import DATA_SOURCE, ORIGINAL
 from analyzer.stages import plan, read
 
 ROLLOUTS = "rollouts.parquet"
@@ -75,19 +78,20 @@ def filter_difficulty(settings: Any) -> tuple[Result, int]:
         raise ConfigError("--rollouts and --data_path: give one, rollouts that are there or data to generate them from")
     target = Path(settings.output_dir) / DIFFICULTY
     target.unlink(missing_ok=True)  # a killed run must not leave that of an earlier one beside new outputs
-    with interruptible():  # here and not around all: generation has its own way to stop
-        result = pipeline.analyze(analysis_settings(settings, rollouts))
-        if result is None:
-            raise ConfigError("--part has no meaning here")
-        write_difficulty(str(target), rollouts, settings)
+    result = pipeline.analyze(analysis_settings(settings, rollouts))
+    if result is None:
+        raise ConfigError("--part has no meaning here")
+    write_difficulty(str(target), rollouts, settings)
     return result, failed
 
 
 def _generated(settings: Any) -> tuple[str, int]:
     if settings.data_path is None:
         raise ConfigError("--data_path is required: training data to generate rollouts from (or --rollouts)")
-    Path(settings.output_dir).mkdir(parents=True, exist_ok=True)
     wanted = generation_settings(settings)
+    wanted.check()
+    check_analysis(settings, open_data(wanted))
+    Path(settings.output_dir).mkdir(parents=True, exist_ok=True)
     try:  # --overwrite is for what differs: rollouts of the same settings are kept
         done = generate(dataclasses.replace(wanted, overwrite=False))
     except OutputError:
@@ -96,6 +100,42 @@ def _generated(settings: Any) -> tuple[str, int]:
         done = generate(wanted)
     print(f"{done.path}: {done.rollouts} rollouts, {done.asked} generated now", file=sys.stderr)
     return str(done.path), done.failed
+
+
+def check_analysis(settings: Any, data: TrainingData) -> None:
+    """Find now what would stop the analysis after hours of generation.
+
+    Raises ConfigError, InputError, TokenizerError or RewardError as the analysis would.
+    """
+    wanted = analysis_settings(settings, settings.data_path)
+    buckets.build(wanted.bucketing_strategy, wanted.seed)
+    preparation.backend_of(wanted)
+    tokens.load(wanted.model_path, wanted.trust_remote_code)
+    built = routing.choose_rewards(wanted, _sources(settings, data))
+    whole = all(isinstance(reward, WholeReward) and reward.needs_columns for reward in built.values())
+    if not whole and wanted.reward_fn_key not in data.dataset.schema.names:
+        raise _missing(wanted.reward_fn_key, data, settings, "name the one with the ground truth with --reward_fn_key")
+
+
+def _sources(settings: Any, data: TrainingData) -> dict[str, int]:
+    """Rollouts to come of each data_source."""
+    name = settings.data_source or ("(all)" if settings.reward_fn else None)
+    if name is not None:
+        return {name: data.rows * settings.num_samples}
+    column = DATA_SOURCE.removeprefix(ORIGINAL)
+    if column not in data.dataset.schema.names:
+        raise _missing(
+            column, data, settings, "name the data source of all rows with --data_source, or give --reward_fn"
+        )
+    counts = Counter[str]()
+    for _, batch in Reader(data.dataset.files, [column]).batches([(0, data.rows)]):
+        counts.update(str(source) for source in batch.column(0).to_pylist())
+    return {source: rows * settings.num_samples for source, rows in counts.items()}
+
+
+def _missing(column: str, data: TrainingData, settings: Any, remedy: str) -> InputError:
+    there = ", ".join(data.dataset.schema.names)
+    return InputError(f"{settings.data_path}: there is no column {column!r}; the columns are: {there}; {remedy}")
 
 
 def write_difficulty(path: str, rollouts: str, settings: Any) -> None:

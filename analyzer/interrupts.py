@@ -7,14 +7,20 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType
+from typing import Any, TypeVar
 
 from analyzer.errors import EXIT_INTERRUPTED, Interrupted
+
+Result = TypeVar("Result")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 GRACE_SECONDS = 4.0
 """Time for an orderly end; after it the process ends as it is. What is committed stays committed either way."""
+
+_instead: list[Callable[[Interrupted], None]] = []
+"""What the first signal calls, where raising would not do: the last one."""
 
 
 @contextlib.contextmanager
@@ -34,12 +40,45 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def run_async(main: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine as asyncio.run does; the first signal cancels it, and Interrupted is raised when it has ended.
+
+    An exception raised by a signal amid the callbacks of an event loop would be logged and lost.
+    """
+    import asyncio  # not needed for --help
+
+    stopped: list[Interrupted] = []
+
+    async def cancellable() -> Result:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def cancel(error: Interrupted) -> None:
+            stopped.append(error)
+            loop.call_soon_threadsafe(task.cancel)
+
+        _instead.append(cancel)
+        try:
+            return await main
+        finally:
+            _instead.remove(cancel)
+
+    try:
+        return asyncio.run(cancellable())
+    except asyncio.CancelledError:
+        if not stopped:
+            raise
+        raise stopped[0] from None
+
+
 def _stop(number: int, frame: FrameType | None) -> None:
     for other in SIGNALS:
         signal.signal(other, _leave)
-    said = f"stopped by {signal.Signals(number).name}; run the same command again to go on"
-    threading.Thread(target=_leave_later, args=(said,), daemon=True).start()
-    raise Interrupted(said)
+    error = Interrupted(f"stopped by {signal.Signals(number).name}; run the same command again to go on")
+    threading.Thread(target=_leave_later, args=(str(error),), daemon=True).start()
+    if not _instead:
+        raise error
+    _instead[-1](error)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -155,3 +155,22 @@ def test_killed_while_it_generates_it_goes_on(command: Command, tmp_path: Path) 
     assert sorted(zip(table["data_idx"], table["sample_idx"], strict=True)) == [
         (n, s) for n in range(10) for s in range(5)
     ]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--bucketing_strategy", "percentil"], "did you mean 'percentile'"),
+        (["--model_path", "/no/such/model"], "/no/such/model"),
+        (["--data_source", "my/own"], "no reward is known for data source 'my/own' (50 rollouts)"),
+        (["--reward_fn_key", "answer"], "name the one with the ground truth with --reward_fn_key"),
+    ],
+)
+def test_what_would_stop_the_analysis_is_said_before_anything_is_generated(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+) -> None:
+    with running() as server:
+        assert filter_difficulty(command(server.url, *more)) == 2
+        assert not server.stub.bodies
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -40,7 +40,8 @@ class LocalModel:
             import transformers
         except ImportError as error:
             raise ConfigError(
-                f"a local model needs the extra [local]: pip install 'rollout-analyzer[local]' ({error})"
+                f"a local model needs the extra [local]: pip install 'rollout-analyzer[local]' ({error}); "
+                "--use_vllm asks a server instead"
             ) from None
         library: Any = transformers  # its types change from one release to the next
         library.utils.logging.disable_progress_bar()

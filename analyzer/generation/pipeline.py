@@ -14,7 +14,6 @@ from analyzer.generation.journal import Journal
 from analyzer.generation.prompts import Prompt, TrainingData
 from analyzer.generation.settings import GenerationSettings
 from analyzer.generation.state import Identity, State
-from analyzer.interrupts import interruptible
 from analyzer.runs import cache_folder
 
 _TELLING = 10  # prompts with several samples from which on it is no accident that none differ
@@ -44,11 +43,6 @@ def generate(settings: GenerationSettings) -> Path:
 
 def run(settings: GenerationSettings) -> Generated:
     """As `generate`, with the counts."""
-    with interruptible():
-        return _run(settings)
-
-
-def _run(settings: GenerationSettings) -> Generated:
     settings.check()
     state = State(Path(settings.output_path))
     data = open_data(settings)
@@ -119,6 +113,7 @@ class _Backend(Protocol):
 def _backend(settings: GenerationSettings) -> _Backend:
     """Reach the servers, or load the local model. Raises ConfigError or TokenizerError."""
     if settings.use_vllm:
+        settings.check_client()
         from analyzer.generation.server import ServerModel
 
         return ServerModel(settings)

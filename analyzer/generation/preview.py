@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ from analyzer.errors import ConfigError
 from analyzer.generation import pipeline, prompts
 from analyzer.generation.prompts import Prompt, TrainingData
 from analyzer.generation.protocol import CHAT, Recipe, template
-from analyzer.generation.servers import find_model, session
 from analyzer.generation.settings import GenerationSettings
 from analyzer.generation.state import State
+from analyzer.interrupts import run_async
 
 _RENDER_SECONDS = 20.0
 
@@ -52,6 +51,9 @@ def _counts(settings: GenerationSettings, data: TrainingData) -> list[str]:
 def _model(settings: GenerationSettings) -> str:
     if not settings.use_vllm:
         return f"{settings.model_path}, in this process"
+    settings.check_client()
+    from analyzer.generation.servers import find_model
+
     try:
         name, notes = find_model(settings)
     except ConfigError as error:
@@ -70,7 +72,7 @@ def _seen(settings: GenerationSettings, prompt: Prompt) -> tuple[str, str]:
         ids = template(request.body["messages"], tokenizer) if request.endpoint == CHAT else request.body["prompt"]
         return tokenizer.decode(ids), f"{where}, with the chat template of --model_path"
     messages = request.body["messages"]
-    rendered = asyncio.run(_rendered(settings, messages))
+    rendered = run_async(_rendered(settings, messages))
     if rendered is not None:
         return rendered, f"{where}, with the chat template as the server applies it"
     shown = orjson.dumps(messages, option=orjson.OPT_INDENT_2).decode()
@@ -79,15 +81,16 @@ def _seen(settings: GenerationSettings, prompt: Prompt) -> tuple[str, str]:
 
 async def _rendered(settings: GenerationSettings, messages: Any) -> str | None:
     """The prompt through vLLM's /tokenize and /detokenize; None where the server has neither or is down."""
-    import aiohttp
+    from analyzer.generation.client import Client, Late, Lost, Rejected, Unreachable
 
     root = settings.urls[0].removesuffix("/v1")
     extra = {key: value for key, value in (settings.extra_body or {}).items() if key == "chat_template_kwargs"}
+    client = Client(settings, _RENDER_SECONDS)
     try:
-        async with session(settings, _RENDER_SECONDS) as http:
-            async with http.post(f"{root}/tokenize", json={"messages": messages, **extra}) as response:
-                tokens_of_prompt = (await response.json())["tokens"]
-            async with http.post(f"{root}/detokenize", json={"tokens": tokens_of_prompt}) as response:
-                return str((await response.json())["prompt"])
-    except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError, TypeError):
+        tokenized = await client.post(f"{root}/tokenize", orjson.dumps({"messages": messages, **extra}))
+        body = orjson.dumps({"tokens": orjson.loads(tokenized)["tokens"]})
+        return str(orjson.loads(await client.post(f"{root}/detokenize", body))["prompt"])
+    except (Unreachable, Lost, Late, Rejected, orjson.JSONDecodeError, KeyError, TypeError):
         return None
+    finally:
+        await client.close()

@@ -11,27 +11,30 @@ What may go wrong, and what follows:
 from __future__ import annotations
 
 import asyncio
-import random
-import time
+import gc
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import orjson
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
 
 from analyzer import tokens
 from analyzer.errors import ConfigError
-from analyzer.generation import signals
+from analyzer.generation.client import Late, Lost, Rejected, Unreachable
 from analyzer.generation.intake import Intake
 from analyzer.generation.journal import Answer
 from analyzer.generation.prompts import Prompt
 from analyzer.generation.protocol import BrokenAnswer, Part, Recipe, Request, UnusablePrompt, parse
 from analyzer.generation.servers import Server, Servers, find_model
 from analyzer.generation.settings import GenerationSettings
+from analyzer.interrupts import run_async
 
-if TYPE_CHECKING:
-    from aiohttp import ClientResponse
-
-_PAUSE_FIRST, _PAUSE_MOST = 0.5, 60.0
+_BACKOFF = wait_random_exponential(multiplier=0.5, max=60.0)  # seconds: at random, up to a limit that doubles
 _RETRY_AFTER_MOST = 300.0
 _AGAINST_ALL = frozenset({401, 403, 404})
 _GATEWAY = frozenset({502, 504})
@@ -58,12 +61,6 @@ class ServerModel:
 
     def __init__(self, settings: GenerationSettings) -> None:
         """Find the model's name. Raises ConfigError when no server answers or the model is not clear."""
-        try:
-            import aiohttp  # noqa: F401
-        except ImportError as error:
-            raise ConfigError(
-                f"--use_vllm needs the extra [generate]: pip install 'rollout-analyzer[generate]' ({error})"
-            ) from None
         self._settings = settings
         self.model, self.notes = find_model(settings)
         self._recipe = Recipe(settings, self.model, self._load_tokenizer())
@@ -76,7 +73,7 @@ class ServerModel:
 
     def generate(self, prompts: Iterator[Prompt], intake: Intake) -> None:
         """Ask for what each prompt lacks. Raises ConfigError, Interrupted or StorageError."""
-        signals.run(self._generate(prompts, intake))
+        run_async(self._generate(prompts, intake))
 
     async def _generate(self, prompts: Iterator[Prompt], intake: Intake) -> None:
         servers = Servers(self._settings)
@@ -85,6 +82,7 @@ class ServerModel:
             for prompt in prompts:
                 await _complete(prompt, self._recipe, servers, intake)
 
+        gc.freeze()  # the libraries' own objects, hundreds of thousands, need no look at each collection
         workers = [asyncio.create_task(work()) for _ in range(self._settings.max_concurrent)]
         try:
             await asyncio.gather(*workers)
@@ -93,6 +91,7 @@ class ServerModel:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
             await servers.close()
+            gc.unfreeze()
 
 
 async def _complete(prompt: Prompt, recipe: Recipe, servers: Servers, intake: Intake) -> None:
@@ -119,85 +118,83 @@ async def _complete(prompt: Prompt, recipe: Recipe, servers: Servers, intake: In
 
 async def _ask(request: Request, settings: GenerationSettings, servers: Servers) -> Part:
     """The answer to a request, whatever server gives it. Raises UnusablePrompt when it has failed for good."""
-    broken, busy_since = 0, None
-    failures = 0
-    while True:
-        try:
-            return await _attempt(request, settings, servers)
-        except Broken as error:
-            broken, busy_since, retry_after = broken + 1, None, None
-            if broken >= settings.max_attempts:
-                raise UnusablePrompt(f"failed {broken} times: {error}") from None
-        except Busy as error:
-            busy_since, retry_after = busy_since or time.monotonic(), error.retry_after
-            if servers.silent:
-                raise servers.gone() from None
-            if time.monotonic() - busy_since > settings.patience:
-                raise UnusablePrompt(
-                    f"refused for {settings.patience:g} s while others were answered: {error}"
-                ) from None
-        failures += 1
-        await asyncio.sleep(_pause(failures) if retry_after is None else min(retry_after, _RETRY_AFTER_MOST))
+    try:
+        return await _attempt(request, servers)
+    except (Busy, Broken) as error:  # only now: tenacity is a tenth of what a request costs
+        return await _ask_again(error, request, settings, servers)
 
 
-def _pause(failures: int) -> float:
-    """Seconds before the next attempt: at random, up to a limit that doubles with each failure."""
-    return random.uniform(0.0, min(_PAUSE_FIRST * 2.0 ** min(failures - 1, 20), _PAUSE_MOST))
+async def _ask_again(
+    failed: Busy | Broken | None, request: Request, settings: GenerationSettings, servers: Servers
+) -> Part:
+    """As `_ask`, for a request whose first attempt has `failed`."""
+
+    async def attempt() -> Part:
+        nonlocal failed
+        first, failed = failed, None
+        if first is not None:
+            raise first
+        return await _attempt(request, servers)
+
+    whole = AsyncRetrying(
+        retry=retry_if_exception_type(Broken),
+        stop=stop_after_attempt(settings.max_attempts),
+        wait=_BACKOFF,
+        reraise=True,
+    )
+    taken = AsyncRetrying(
+        retry=retry_if_exception_type(Busy),
+        stop=lambda state: servers.silent or (state.seconds_since_start or 0.0) > settings.patience,
+        wait=_as_told,
+        reraise=True,
+    )
+    try:
+        return await whole(taken, attempt)
+    except Broken as error:
+        raise UnusablePrompt(f"failed {settings.max_attempts} times: {error}") from None
+    except Busy as error:
+        if servers.silent:
+            raise servers.gone() from None
+        raise UnusablePrompt(f"refused for {settings.patience:g} s while others were answered: {error}") from None
 
 
-async def _attempt(request: Request, settings: GenerationSettings, servers: Servers) -> Part:
+def _as_told(state: RetryCallState) -> float:
+    """Seconds to wait for a busy server: what it said itself, or longer each time."""
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, Busy) and error.retry_after is not None:
+        return min(error.retry_after, _RETRY_AFTER_MOST)
+    return _BACKOFF(state)
+
+
+async def _attempt(request: Request, servers: Servers) -> Part:
     """One attempt. Raises Busy, Broken, UnusablePrompt, or ConfigError."""
-    import aiohttp
-
     server = await servers.next()
     with servers.flight(server):
         try:
-            async with servers.session.post(server.url + request.endpoint, data=request.content) as response:
-                content = await response.read()
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise Busy(servers.trouble(server, str(error))) from None
-        except TimeoutError:
-            limit = f"no answer within --request_timeout {settings.request_timeout:g} s"
-            raise Broken(servers.trouble(server, limit)) from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise Broken(servers.trouble(server, f"connection lost ({str(error) or type(error).__name__})")) from None
-        if response.status != 200:
-            raise _refusal(response, content, server, servers)
-        try:
+            content = await servers.client.post(server.url + request.endpoint, request.content)
             part = parse(content, request.endpoint, request.choices)
+        except Unreachable as error:
+            raise Busy(servers.trouble(server, str(error))) from None
+        except Lost as error:
+            raise Broken(servers.trouble(server, str(error))) from None
+        except Late as error:
+            raise Broken(servers.trouble(server, f"{error} (--request_timeout)")) from None
+        except Rejected as error:
+            raise _refusal(error, server, servers) from None
         except BrokenAnswer as error:
             raise Broken(f"{server.url}: {error}") from None
         servers.answered(server, len(part.texts))
         return part
 
 
-def _refusal(response: ClientResponse, content: bytes, server: Server, servers: Servers) -> Exception:
-    """What a status other than 200 means."""
-    status = response.status
-    reason = f"{status} {_message(content)}"
+def _refusal(error: Rejected, server: Server, servers: Servers) -> Exception:
+    """What a status other than success means."""
+    status, reason = error.status, str(error)
     if status in _AGAINST_ALL:
         return ConfigError(f"the server refuses all requests: {server.url}: {reason}")
     if status in (429, 503):
-        return Busy(servers.trouble(server, reason, aside=False), _retry_after(response))
+        return Busy(servers.trouble(server, reason, aside=False), error.retry_after)
     if status in (408, 409) or status >= 500:
         return Broken(servers.trouble(server, reason, aside=status in _GATEWAY))
     servers.answered(server)
     return Refused(f"{server.url}: {reason}")
-
-
-def _message(content: bytes) -> str:
-    """What a server says is wrong, in one line: the message in its JSON, or the text as it is."""
-    try:
-        body = orjson.loads(content)
-        error = body.get("error", body)
-        text = error.get("message") or error.get("detail") or body.get("detail")
-    except (orjson.JSONDecodeError, AttributeError):
-        text = content.decode(errors="replace")
-    return " ".join(str(text).split())[:500]
-
-
-def _retry_after(response: ClientResponse) -> float | None:
-    try:
-        return max(0.0, float(response.headers.get("Retry-After", "")))
-    except ValueError:
-        return None

@@ -8,25 +8,21 @@ one is answered.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from analyzer.errors import ConfigError, Interrupted
+from analyzer.generation.client import Client, Late, Lost, Rejected, Unreachable
 from analyzer.generation.settings import GenerationSettings
-
-if TYPE_CHECKING:
-    from aiohttp import ClientSession
+from analyzer.interrupts import run_async
 
 _ASIDE_FIRST, _ASIDE_MOST = 1.0, 60.0
 _POLL_SECONDS = 0.1
-_CONNECT_SECONDS = 10.0
 _LISTING_SECONDS = 20.0
-_IDLE_SECONDS = 4.0  # uvicorn, and so vLLM, closes a connection after 5 idle seconds
 
 
 class Server:
@@ -61,7 +57,7 @@ class Servers:
     """All servers of a generation."""
 
     def __init__(self, settings: GenerationSettings) -> None:
-        self.session = session(settings, settings.request_timeout)
+        self.client = Client(settings, settings.request_timeout)
         self.servers = [Server(url) for url in settings.urls]
         self._patience = settings.patience
         self._last_trouble = ""
@@ -72,7 +68,7 @@ class Servers:
 
     async def close(self) -> None:
         """Close all connections; what the servers still compute they may drop."""
-        await self.session.close()
+        await self.client.close()
 
     @property
     def silent(self) -> bool:
@@ -139,29 +135,12 @@ class Servers:
                 server.tried = False
 
 
-def session(settings: GenerationSettings, seconds: float) -> ClientSession:
-    """An HTTP session for all servers, each request bounded in time; to be made in a running event loop.
-
-    It sends the key of the named variable, never one that was set for somebody else.
-    """
-    import aiohttp
-
-    headers = {"Content-Type": "application/json"}
-    if settings.api_key_env:
-        headers["Authorization"] = f"Bearer {os.environ[settings.api_key_env]}"
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS),
-        timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS),
-        headers=headers,
-    )
-
-
 def find_model(settings: GenerationSettings) -> tuple[str, tuple[str, ...]]:
     """The model's name on the servers, and what the user should know (servers that are down).
 
     Raises ConfigError when no server answers, or it is not clear which model is meant.
     """
-    offers, down = asyncio.run(_listings(settings))
+    offers, down = run_async(_listings(settings))
     if not offers:
         raise ConfigError(f"no server answers: {'; '.join(down)}; start one, or name it with --vllm_url")
     notes = tuple(f"{trouble}; it is tried again later" for trouble in down)
@@ -184,30 +163,34 @@ def _choose(offered: list[str], url: str, model_path: str | None) -> str:
 
 async def _listings(settings: GenerationSettings) -> tuple[dict[str, list[str]], list[str]]:
     """The models of each server that answers, and what is wrong with each of the others."""
-    async with session(settings, _LISTING_SECONDS) as http:
-        found = await asyncio.gather(*(_listing(http, url) for url in settings.urls))
+    client = Client(settings, _LISTING_SECONDS)
+    try:
+        found = await asyncio.gather(*(_listing(client, url) for url in settings.urls))
+    finally:
+        await client.close()
     answers = dict(zip(settings.urls, found, strict=True))
     offers = {url: offered for url, offered in answers.items() if isinstance(offered, list)}
     return offers, [f"{url} {trouble}" for url, trouble in answers.items() if isinstance(trouble, str)]
 
 
-async def _listing(http: ClientSession, url: str) -> list[str] | str:
+async def _listing(client: Client, url: str) -> list[str] | str:
     """The names of a server's models, or why it gives none. Raises ConfigError where trying again is no use."""
-    import aiohttp
-
     try:
-        async with http.get(f"{url}/models") as response:
-            content = await response.read()
-    except TimeoutError:
-        return "does not answer in time"
-    except (aiohttp.ClientError, OSError) as error:
-        return f"cannot be reached ({error or type(error).__name__})"
-    if response.status in (401, 403):
-        raise ConfigError(f"{url}: the key was refused ({response.status}); name its variable with --api_key_env")
-    if response.status == 404:
-        raise ConfigError(f"{url}: no OpenAI API there (404 for /models); the address usually ends in /v1")
-    try:
-        listed: list[Any] = orjson.loads(content)["data"]
+        listed: list[Any] = orjson.loads(await client.get(f"{url}/models"))["data"]
         return [model["id"] for model in listed]
+    except Unreachable as error:
+        return f"cannot be reached ({error})"
+    except (Lost, Late) as error:
+        return f"does not answer ({error})"
+    except Rejected as error:
+        if error.status in (401, 403):
+            raise ConfigError(
+                f"{url}: the key was refused ({error.status}); name its variable with --api_key_env"
+            ) from None
+        if error.status == 404:
+            raise ConfigError(
+                f"{url}: no OpenAI API there (404 for /models); the address usually ends in /v1"
+            ) from None
+        return f"is not ready ({error})"
     except (orjson.JSONDecodeError, KeyError, TypeError):
-        return f"is not ready (status {response.status})"
+        return "is not ready (it lists no models)"

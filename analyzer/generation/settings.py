@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 from collections.abc import Mapping
@@ -100,6 +101,15 @@ class GenerationSettings:
         if self.api_key_env and not os.environ.get(self.api_key_env):
             raise ConfigError(
                 f"--api_key_env {self.api_key_env}: there is no such environment variable, or it is empty"
+            )
+
+    def check_client(self) -> None:
+        """Raise ConfigError where what asks servers is not installed."""
+        missing = [name for name in ("openai", "aiohttp", "tenacity") if importlib.util.find_spec(name) is None]
+        if missing:
+            raise ConfigError(
+                f"--use_vllm needs the extra [generate]: pip install 'rollout-analyzer[generate]' "
+                f"({', '.join(missing)} not found)"
             )
 
     def identity(self) -> Mapping[str, Any]:

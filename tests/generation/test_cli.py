@@ -77,7 +77,7 @@ def test_help_imports_nothing_heavy() -> None:
     program = (
         "import sys\nfrom analyzer.cli import generate_rollouts\n"
         "try: generate_rollouts(['--help'])\nexcept SystemExit: pass\n"
-        "heavy = {'numpy', 'pyarrow', 'pandas', 'transformers', 'torch', 'aiohttp'} & set(sys.modules)\n"
+        "heavy = {'numpy', 'pyarrow', 'pandas', 'transformers', 'torch', 'openai', 'aiohttp'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
