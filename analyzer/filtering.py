@@ -23,7 +23,6 @@ from analyzer.generation import run as generate
 from analyzer.generation.pipeline import open_data
 from analyzer.generation.prompts import TrainingData
 from analyzer.result import Result
-from analyzer.rewards import WholeReward
 from analyzer.schema import DATA_SOURCE, ORIGINAL
 from analyzer.stages import plan, read
 
@@ -111,17 +110,16 @@ def check_analysis(settings: Any, data: TrainingData) -> None:
     buckets.build(wanted.bucketing_strategy, wanted.seed)
     preparation.backend_of(wanted)
     tokens.load(wanted.model_path, wanted.trust_remote_code)
-    built = routing.choose_rewards(wanted, _sources(settings, data))
-    whole = all(isinstance(reward, WholeReward) and reward.needs_columns for reward in built.values())
-    if not whole and wanted.reward_fn_key not in data.dataset.schema.names:
-        raise _missing(wanted.reward_fn_key, data, settings, "name the one with the ground truth with --reward_fn_key")
+    built = routing.choose_rewards(wanted, _sources(wanted, data, settings.num_samples))
+    if preparation.needs_gold(built) and wanted.reward_fn_key not in data.dataset.schema.names:
+        raise _missing(wanted.reward_fn_key, data, wanted, "name the one with the ground truth with --reward_fn_key")
 
 
-def _sources(settings: Any, data: TrainingData) -> dict[str, int]:
-    """Rollouts to come of each data_source."""
-    name = settings.data_source or ("(all)" if settings.reward_fn else None)
+def _sources(settings: AnalysisSettings, data: TrainingData, num_samples: int) -> dict[str, int]:
+    """Rollouts to come of each data_source, num_samples for each row."""
+    name = preparation.given_source(settings)
     if name is not None:
-        return {name: data.rows * settings.num_samples}
+        return {name: data.rows * num_samples}
     column = DATA_SOURCE.removeprefix(ORIGINAL)
     if column not in data.dataset.schema.names:
         raise _missing(
@@ -130,12 +128,12 @@ def _sources(settings: Any, data: TrainingData) -> dict[str, int]:
     counts = Counter[str]()
     for _, batch in Reader(data.dataset.files, [column]).batches([(0, data.rows)]):
         counts.update(str(source) for source in batch.column(0).to_pylist())
-    return {source: rows * settings.num_samples for source, rows in counts.items()}
+    return {source: rows * num_samples for source, rows in counts.items()}
 
 
-def _missing(column: str, data: TrainingData, settings: Any, remedy: str) -> InputError:
+def _missing(column: str, data: TrainingData, settings: AnalysisSettings, remedy: str) -> InputError:
     there = ", ".join(data.dataset.schema.names)
-    return InputError(f"{settings.data_path}: there is no column {column!r}; the columns are: {there}; {remedy}")
+    return InputError(f"{settings.rollouts}: there is no column {column!r}; the columns are: {there}; {remedy}")
 
 
 def write_difficulty(path: str, rollouts: str, settings: Any) -> None:

@@ -104,7 +104,7 @@ def count_sources(settings: AnalysisSettings, dataset: Dataset, numbering: Numbe
     if DATA_SOURCE in dataset.schema.names and not settings.data_source:
         read.check_sources(settings.rollouts, dataset.schema)
         return plan.count_sources(dataset, numbering)
-    name = settings.data_source or ("(all)" if settings.reward_fn else None)
+    name = given_source(settings)
     if name is None:
         raise ConfigError(
             f"{settings.rollouts}: there is no column {DATA_SOURCE!r} to choose a reward by (the columns are: "
@@ -112,6 +112,16 @@ def count_sources(settings: AnalysisSettings, dataset: Dataset, numbering: Numbe
             "or the reward with --reward_fn"
         )
     return {name: sum(stop - start for start, stop in numbering.kept_ranges())}
+
+
+def given_source(settings: AnalysisSettings) -> str | None:
+    """The data source of all rollouts where the settings name it, or one reward for all; None where the data must."""
+    return settings.data_source or ("(all)" if settings.reward_fn else None)
+
+
+def needs_gold(built: Mapping[str, BaseReward]) -> bool:
+    """Whether any of the rewards looks at the reward information."""
+    return not all(isinstance(reward, rewards.WholeReward) and reward.needs_columns for reward in built.values())
 
 
 def start_rewards(built: Mapping[str, BaseReward], limits: Limits, there: Sequence[str]) -> None:
@@ -141,7 +151,7 @@ def find_gold_column(settings: AnalysisSettings, dataset: Dataset, built: Mappin
         return column
     if settings.reward_fn_key in dataset.schema.names:
         return settings.reward_fn_key
-    if all(isinstance(reward, rewards.WholeReward) and reward.needs_columns for reward in built.values()):
+    if not needs_gold(built):
         return None
     raise read.missing_column(column, dataset.schema, settings.rollouts)
 

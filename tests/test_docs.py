@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import dataclasses
 import re
 from pathlib import Path
@@ -34,3 +35,14 @@ def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
 def test_every_strategy_is_in_the_readme() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [name for name in buckets.names() if f"`{name}`" not in text] == []
+
+
+def test_every_extra_that_is_named_can_be_installed_by_that_name() -> None:
+    """Installers know an extra with an underscore by another name, and pip 23 by no other."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    extras = set(setup["options.extras_require"])
+    assert not [extra for extra in extras if "_" in extra]
+    for file in [*PAGES, *ROOT.glob("analyzer/**/*.py")]:
+        named = re.findall(r"'(?:rollout-analyzer|\.)\[([^\]]+)\]'", file.read_text(encoding="utf-8"))
+        assert {extra for names in named for extra in names.split(",")} <= extras, file

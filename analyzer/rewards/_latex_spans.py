@@ -21,8 +21,8 @@ _CLOSING = {"$$": "$$", "\\[": "\\]", "\\(": "\\)"}
 _MARKS = {mark: re.compile(f"(?={re.escape(mark)})") for mark in (BOX, "}", "\n", *_CLOSING.values())}  # may overlap
 MAX_JOINED = 6  # environments in one list
 
-# A `$` before three more opens nothing, since neither `$$..$$` nor `$..$` may be empty.
 _LONGEST_OPENING = len("-\\frac{")
+# A `$` before three more opens nothing, since neither `$$..$$` nor `$..$` may be empty.
 _OPENING = re.compile(r"\$(?!\$\$\$)|\\[\[(]|\s\[|-?\\frac\{")
 _INLINE_DOLLAR = re.compile(r"\$(?:[^\n$]++|(?<=\\)\$)++\$")
 _INLINE_BRACKET = re.compile(r"\s\[[^\n\]\[]++\]\s")

@@ -16,10 +16,11 @@ import ast
 import functools
 import importlib.util
 import json
+import operator
 import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from analyzer.errors import RewardError
@@ -43,7 +44,7 @@ class ReasoningGym(WholeReward):
         if importlib.util.find_spec("reasoning_gym") is None:
             raise RewardError(
                 "the reward reasoning_gym needs an extra that is not installed: "
-                "pip install 'rollout-analyzer[reasoning_gym]'"
+                "pip install 'rollout-analyzer[reasoning-gym]'"
             )
         self._tag = tag
 
@@ -173,19 +174,36 @@ def _disarm() -> None:
                 vars(module)["parse_expr"] = parse
 
 
-_ARITHMETIC = (
-    *(ast.Expression, ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Load),
-    *(ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop),
-)
+_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    **{ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv},
+    **{ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: operator.pow},
+    **{ast.BitAnd: operator.and_, ast.BitOr: operator.or_, ast.BitXor: operator.xor},
+    **{ast.LShift: operator.lshift, ast.RShift: operator.rshift},
+}
+_UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
+    **{ast.UAdd: operator.pos, ast.USub: operator.neg, ast.Invert: operator.invert, ast.Not: operator.not_},
+}
+_SEQUENCES: dict[type[ast.expr], Callable[[Iterable[Any]], Any]] = {ast.List: list, ast.Tuple: tuple, ast.Set: set}
 
 
 def arithmetic(text: str) -> Any:
-    """The value of a Python expression of literals and operators. Raises ValueError for any other."""
-    tree = ast.parse(text.strip(), mode="eval")
-    for node in ast.walk(tree):
-        if not isinstance(node, _ARITHMETIC):
-            raise ValueError(f"{type(node).__name__} is not evaluated")
-    return eval(compile(tree, "<answer>", "eval"), {"__builtins__": {}})
+    """The value of a Python expression of literals and operators, worked out here. Raises ValueError for any other."""
+    return _value(ast.parse(text.strip(), mode="eval").body)
+
+
+def _value(node: ast.expr | None) -> Any:
+    match node:
+        case ast.Constant():
+            return node.value
+        case ast.BinOp() if type(node.op) in _BINARY:
+            return _BINARY[type(node.op)](_value(node.left), _value(node.right))
+        case ast.UnaryOp():
+            return _UNARY[type(node.op)](_value(node.operand))
+        case ast.List() | ast.Tuple() | ast.Set():
+            return _SEQUENCES[type(node)](map(_value, node.elts))
+        case ast.Dict():
+            return dict(zip(map(_value, node.keys), map(_value, node.values), strict=True))
+    raise ValueError(f"{type(node).__name__} is not evaluated")
 
 
 FUNCTIONS = frozenset(

@@ -15,7 +15,7 @@ from analyzer.rewards.reasoning_gym import ReasoningGym, arithmetic, checked_for
 from analyzer.schema import GoldError, Problem, Score
 
 needs_package = pytest.mark.skipif(
-    importlib.util.find_spec("reasoning_gym") is None, reason="needs the extra reasoning_gym"
+    importlib.util.find_spec("reasoning_gym") is None, reason="needs the extra reasoning-gym"
 )
 COUNTDOWN = {
     "question": "?",
@@ -124,7 +124,7 @@ def test_reasoning_gym_comes_here() -> None:
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reasoning_gym.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(RewardError, match=r"pip install 'rollout-analyzer\[reasoning_gym\]'"):
+    with pytest.raises(RewardError, match=r"pip install 'rollout-analyzer\[reasoning-gym\]'"):
         ReasoningGym()
 
 
