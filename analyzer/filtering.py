@@ -35,16 +35,24 @@ _ANALYSIS = {field.name: field for field in dataclasses.fields(AnalysisSettings)
 
 
 def _fields() -> list[tuple[str, Any, Any]]:
-    """The flags of both commands; those that they share are the analysis's, with its help."""
+    """The flags of both commands; those that they share are the analysis's, with its help.
+
+    But for the seed: sampling has one only where it is asked for, since not every server can serve a request with one.
+    """
     from typing import get_type_hints
 
-    kinds = get_type_hints(GenerationSettings) | get_type_hints(AnalysisSettings)
+    kinds = get_type_hints(GenerationSettings) | get_type_hints(AnalysisSettings) | {"seed": int | None}
     named = {name: field for name, field in _GENERATION.items() if name != "output_path"}
     named |= {name: field for name, field in _ANALYSIS.items() if name not in _OF_ANALYSIS_ONLY}
     made = []
     for name, field in named.items():
         default = None if field.default is dataclasses.MISSING else field.default
         metadata = {**field.metadata, "required": name in ("model_path", "output_dir")}
+        if name == "seed":
+            default, metadata["help"] = (
+                None,
+                "seed of sampling (none unless given), and of the analysis (42 unless given)",
+            )
         made.append((name, kinds[name], dataclasses.field(default=default, metadata=metadata)))
     return made
 
@@ -61,8 +69,9 @@ def generation_settings(settings: Any) -> GenerationSettings:
 
 def analysis_settings(settings: Any, rollouts: str) -> AnalysisSettings:
     """The analysis's part of the settings."""
-    values = {name: getattr(settings, name) for name in _ANALYSIS if name not in (*_OF_ANALYSIS_ONLY, "rollouts")}
-    return AnalysisSettings(**values, rollouts=rollouts, part=None)
+    names = [name for name in _ANALYSIS if name not in (*_OF_ANALYSIS_ONLY, "rollouts")]
+    given = {name: value for name in names if (value := getattr(settings, name)) is not None}
+    return AnalysisSettings(**given, rollouts=rollouts, part=None)
 
 
 def filter_difficulty(settings: Any) -> tuple[Result, int]:

@@ -68,6 +68,17 @@ def test_it_goes_from_training_data_to_the_difficulty_of_each_problem(
     assert (table["num_samples"] == 5).all()
 
 
+def test_sampling_is_seeded_only_where_a_seed_is_given(command: Command, tmp_path: Path) -> None:
+    with running() as server:
+        assert filter_difficulty(command(server.url)) == 0
+        assert not [body for body in server.stub.bodies if "seed" in body]
+        again = tmp_path / "again"
+        assert filter_difficulty(command(server.url, "--seed", "7", "--output_dir", str(again))) == 0
+    assert len([body for body in server.stub.bodies if "seed" in body]) == 10
+    seeds = [json.loads((out / "summary.json").read_text())["settings"]["seed"] for out in (tmp_path / "out", again)]
+    assert seeds == [42, 7]
+
+
 def test_another_strategy_generates_nothing_and_scores_nothing(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

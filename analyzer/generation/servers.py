@@ -8,14 +8,16 @@ one is answered.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import orjson
+from tqdm import tqdm
 
-from analyzer.errors import ConfigError, Interrupted
+from analyzer.errors import ConfigError, Interrupted, printable
 from analyzer.generation.client import Client, Late, Lost, Rejected, Unreachable
 from analyzer.generation.settings import GenerationSettings
 from analyzer.interrupts import run_async
@@ -23,6 +25,7 @@ from analyzer.interrupts import run_async
 _ASIDE_FIRST, _ASIDE_MOST = 1.0, 60.0
 _POLL_SECONDS = 0.1
 _LISTING_SECONDS = 20.0
+_TELL_AFTER_SECONDS = 10.0  # of nothing but trouble
 
 
 class Server:
@@ -62,6 +65,7 @@ class Servers:
         self._patience = settings.patience
         self._last_trouble = ""
         self._trouble_since: float | None = None  # since when there was trouble and no answer
+        self._told = False  # whether the user knows of this trouble
         self._sampling = settings.temperature > 0
         self.many_at_once = self._sampling  # vLLM refuses n > 1 for greedy sampling
         self._proven_many = False
@@ -78,7 +82,7 @@ class Servers:
     def answered(self, server: Server, choices: int = 0) -> None:
         """Note an answer of a server, with how many choices."""
         server.answered()
-        self._trouble_since = None
+        self._trouble_since, self._told = None, False
         self._proven_many = self._proven_many or choices > 1
 
     def trouble(self, server: Server, what: str, aside: bool = True) -> str:
@@ -88,6 +92,13 @@ class Servers:
         if self._trouble_since is None:
             self._trouble_since = time.monotonic()
         self._last_trouble = f"{server.url}: {what}"
+        if not self._told and time.monotonic() - self._trouble_since > _TELL_AFTER_SECONDS:
+            self._told = True
+            tqdm.write(
+                f"no server has answered for {_TELL_AFTER_SECONDS:g} s (last: {printable(self._last_trouble)}); "
+                f"waiting up to {self._patience:g} s (--patience)",
+                file=sys.stderr,
+            )
         return self._last_trouble
 
     def refused(self, choices: int) -> bool:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analyzer.errors import ConfigError, Interrupted
-from analyzer.generation import Generated, run
+from analyzer.generation import Generated, run, servers
 from tests.generation.conftest import Settings
 from tests.generation.stub import Plan, always, first, running, well
 
@@ -197,6 +197,22 @@ def test_a_server_that_comes_back_is_used_again(training: Training, settings: Se
         reviver.join()
         assert len(other.stub.bodies) > 0
     assert done.rollouts == 800
+
+
+def test_waiting_for_servers_that_are_gone_is_said_once(
+    training: Training, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(servers, "_TELL_AFTER_SECONDS", 0.2)
+    with running(delay=0.02) as server:
+        asked = settings(training(300), server.url, max_concurrent=4, patience=3)
+        killer = threading.Timer(0.5, server.die)
+        killer.start()
+        with pytest.raises(Interrupted):
+            run(asked)
+        killer.join()
+    said = capsys.readouterr().err
+    assert said.count("no server has answered for 0.2 s (last: ") == 1
+    assert "waiting up to 3 s (--patience)" in said
 
 
 def test_when_all_servers_are_gone_the_run_stops_and_goes_on_later(training: Training, settings: Settings) -> None:
