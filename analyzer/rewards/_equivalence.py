@@ -1,10 +1,10 @@
 r"""Whether one of several candidates equals the ground truth, by Math-Verify 0.9.0 itself. For the child process alone.
 
 The outcome is that of `verify(parse("$" + gold + "$"), parse(response))` for the same candidates in the same order.
-Three things are done another way for speed: what was parsed is remembered; ANTLR tries its SLL mode first, which finds
-the same tree as its full mode, or none, in a fraction of the time; what is far apart in numbers is not simplified.
-Math-Verify's own timeouts are off, since the child has a deadline. This module imports sympy, and so belongs to no
-worker's imports.
+Done another way for speed: what was parsed is remembered; ANTLR tries its SLL mode first, which finds the same tree as
+its full mode, or none, in a fraction of the time, and looks ahead with tables of our own (_lookahead.py); plain
+numbers are made without sympy's parser; what is far apart in numbers is not simplified. Math-Verify's own timeouts are
+off, since the child has a deadline. This module imports sympy, and so belongs to no worker's imports.
 """
 
 from __future__ import annotations
@@ -18,23 +18,26 @@ from typing import Any, NamedTuple
 
 from antlr4 import PredictionMode
 from latex2sympy2_extended import convert_to_pct, normalize_latex
-from latex2sympy2_extended.latex2sympy2 import _Latex2Sympy
+from latex2sympy2_extended.latex2sympy2 import PSParser, _Latex2Sympy
 from latex2sympy2_extended.sets import FiniteSet
 from math_verify import LatexExtractionConfig, verify
 from math_verify.grader import should_treat_as_complex
-from sympy import Number, nan, zoo
+from sympy import Float, Integer, Number, nan, zoo
 from sympy.core.sympify import SympifyError
 from sympy.parsing.sympy_parser import parse_expr
 
 from analyzer.rewards import _limits
 from analyzer.rewards._candidates import EXPRESSION, NOT_PARSED, NUMBER, Candidate, candidates
 from analyzer.rewards._evaluation import surely_differ
+from analyzer.rewards._prediction import Predictor, Tables
 from analyzer.schema import GoldError, Status, Unscored
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its timeouts are off
 
 _NORMALISATION = replace(LatexExtractionConfig().normalization_config, boxed="none")  # boxes are opened before
 _EQUALS_SIGN = re.compile(r"(?<![\\<!>])=")
+_INTEGER = re.compile(r"0|[1-9][0-9]*")
+_DECIMAL = re.compile(r"(?:0|[1-9][0-9]*)\.[0-9]+")
 _WORDS = re.compile(
     r"\\(?:text|math|operatorname|mbox|begin|left|right|sum|prod|int|lim)"
 )  # after which spaces may matter
@@ -105,8 +108,10 @@ def equal(gold: Parsed, answer: Parsed) -> bool:
 def _parse(candidate: Candidate) -> tuple[Any, str]:
     """A candidate as a sympy object, None where it does not parse, and as the text that Math-Verify shows for it."""
     if candidate.kind == NUMBER:
-        number = Number(candidate.texts[0])
-        return convert_to_pct(number) if candidate.percents[0] else number, candidate.texts[0]
+        text = candidate.texts[0]
+        number = _plain_number(text)
+        number = Number(text) if number is None else number
+        return convert_to_pct(number) if candidate.percents[0] else number, text
     if candidate.kind == EXPRESSION:
         return _plain_expression(candidate.texts[0]), candidate.texts[0]
     texts = list(map(_normalised, candidate.texts))
@@ -155,7 +160,7 @@ def _tree(text: str) -> Any:
     if text.endswith("."):  # no token of the grammar
         return None
     is_real = not should_treat_as_complex(text)
-    for reader in (_QuickLatex, _Latex2Sympy):
+    for reader in (_QuickLatex, _Latex):
         try:
             return reader(is_real=is_real).parse(text)
         except MemoryError:
@@ -165,6 +170,13 @@ def _tree(text: str) -> Any:
     return None
 
 
+def _plain_number(text: str) -> Any:
+    """What Number(text) is, which has sympy's parser read the text (half a millisecond); None for what is not plain."""
+    if _INTEGER.fullmatch(text):
+        return Integer(int(text))
+    return Float(text) if _DECIMAL.fullmatch(text) else None
+
+
 def _percent(expression: Any) -> Any:
     try:
         return convert_to_pct(expression)
@@ -172,13 +184,29 @@ def _percent(expression: Any) -> Any:
         return None
 
 
-class _QuickLatex(_Latex2Sympy):  # type: ignore[misc]
-    """In SLL mode ANTLR returns the tree that it would in full mode, or finds a syntax error."""
+_tables = Tables.of(PSParser.atn)
+
+
+class _Latex(_Latex2Sympy):  # type: ignore[misc]
+    """Math-Verify's parser, which foresees faster."""
+
+    mode = PredictionMode.LL
 
     def create_parser(self, latex_str: str) -> Any:
         parser = super().create_parser(latex_str)
-        parser._interp.predictionMode = PredictionMode.SLL
+        parser._interp = Predictor(parser, _tables)
+        parser._interp.predictionMode = self.mode
         return parser
+
+    def parse_number(self, text: str) -> Any:
+        number = _plain_number(text)
+        return super().parse_number(text) if number is None else number
+
+
+class _QuickLatex(_Latex):
+    """In SLL mode ANTLR returns the tree that it would in full mode, or finds a syntax error."""
+
+    mode = PredictionMode.SLL
 
 
 def warm_up() -> None:

@@ -41,6 +41,7 @@ numbers = st.integers(-30, 30)
 atoms = st.one_of(
     numbers.map(str),
     st.sampled_from(["x", "y", "\\pi", "\\sqrt{2}", "\\frac{1}{3}", "0.5", "e", "25\\%", "\\sin(x)", "\\log_2 8"]),
+    st.sampled_from(["f(x)", "f(2)", "g(x)", "f(x, 2)", "\\sec(x)"]),
 )
 expressions = st.recursive(
     atoms,
@@ -50,6 +51,13 @@ expressions = st.recursive(
         st.tuples(inner, st.integers(1, 3)).map("({0[0]})^{{{0[1]}}}".format),
     ),
     max_leaves=4,
+)
+sets = st.one_of(
+    st.lists(expressions, min_size=1, max_size=3).map(", ".join),
+    st.lists(expressions, min_size=1, max_size=3).map(lambda members: f"\\{{{', '.join(members)}\\}}"),
+    st.tuples(expressions, expressions).map("({0[0]}, {0[1]})".format),
+    st.tuples(expressions, expressions).map("[{0[0]}, {0[1]}]".format),
+    st.tuples(st.sampled_from("xy"), expressions).map("{0[0]} = {0[1]}".format),
 )
 
 
@@ -79,7 +87,7 @@ def test_only_what_is_safe_is_left_out(text: str, compact: str) -> None:
     assert _equivalence._compact(text) == compact
 
 
-@given(expressions, expressions)
+@given(expressions | sets, expressions | sets)
 def test_what_surely_differs_is_not_equal_to_math_verify(gold: str, answer: str) -> None:
     first, second = (parse(f"${text}$", fallback_mode="no_fallback", parsing_timeout=None) for text in (gold, answer))
     if first and second and surely_differ(first[0], second[0]):
@@ -95,6 +103,12 @@ def test_what_surely_differs_is_not_equal_to_math_verify(gold: str, answer: str)
         (x + y, x - y),
         (sympy.sqrt(2), sympy.Float("1.4")),
         (sympy.sin(x) ** 2 + sympy.cos(x) ** 2, sympy.Integer(2)),
+        (sympy.Integer(5), sympy.Function("f")(x)),
+        (sympy.Integer(1), sympy.FiniteSet(1, 2)),
+        (sympy.FiniteSet(1, 2), sympy.Integer(1)),
+        (sympy.Integer(1), sympy.Tuple(1, 1)),
+        (sympy.Integer(1), sympy.Interval(0, 2)),
+        (sympy.FiniteSet(3), sympy.Integer(1)),
     ],
 )
 def test_what_is_far_apart_differs(gold: sympy.Basic, answer: sympy.Basic) -> None:
@@ -109,9 +123,11 @@ def test_what_is_far_apart_differs(gold: sympy.Basic, answer: sympy.Basic) -> No
         (sympy.Integer(10**6), sympy.Integer(5)),  # beyond what is looked at
         (x, y),  # letters may spell a word
         (sympy.Integer(25), sympy.Mul(25, sympy.UnevaluatedExpr(sympy.Rational(1, 100)), evaluate=False)),  # 25 %
-        (sympy.Function("f")(x), sympy.Integer(5)),
+        (sympy.Function("f")(x), sympy.Function("f")(y - (y - x))),
         (sympy.Matrix([1, 2]), sympy.Matrix([1, 3])),
-        (sympy.FiniteSet(1, 2), sympy.Integer(1)),
+        (sympy.FiniteSet(1), sympy.Integer(1)),
+        (sympy.FiniteSet(1, x), sympy.Integer(1)),  # a letter may spell a word
+        (sympy.Integer(1), sympy.Union(sympy.Interval(0, 1), sympy.Interval(1, 2), evaluate=False)),
         (sympy.Integer(1), sympy.zoo),
         (sympy.Integer(1), sympy.nan),
         (sympy.Integer(1), sympy.oo),

@@ -1,0 +1,88 @@
+"""ANTLR's parsers with our own tables to look ahead (see _lookahead.py). For the child process alone."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from antlr4 import PredictionMode, Token
+from antlr4.atn.ATN import ATN
+from antlr4.atn.ParserATNSimulator import ParserATNSimulator
+
+from analyzer.rewards._lookahead import Node, Table
+
+
+class Tables(NamedTuple):
+    """What parsers of one grammar share."""
+
+    at_large: Table  # SLL: for a choice in any context
+    in_context: Table  # LL
+
+    @classmethod
+    def of(cls, atn: ATN) -> Tables:
+        """Empty tables for a grammar."""
+        return cls(Table(atn, False), Table(atn, True))
+
+
+class Predictor(ParserATNSimulator):  # type: ignore[misc]
+    """ANTLR's simulator, with faster tables in place of its own."""
+
+    def __init__(self, parser: Any, tables: Tables) -> None:
+        super().__init__(parser, parser.atn, parser.decisionsToDFA, parser.sharedContextCache)
+        self._tables = tables
+
+    def adaptivePredict(self, input: Any, decision: int, outerContext: Any) -> int:  # noqa: N802, N803
+        """The number of the alternative to take. Raises NoParse where there is none."""
+        start = self._start_at_large(decision)
+        if start is None:  # predicates of precedence on the way: the runtime tries them
+            return int(super().adaptivePredict(input, decision, outerContext))
+        node = _followed(self._tables.at_large, start, input)
+        if node.is_ambiguous and self.predictionMode != PredictionMode.SLL:
+            node = _followed(self._tables.in_context, self._start_in_context(input, decision, outerContext), input)
+        return node.alternative
+
+    def _start_at_large(self, decision: int) -> Node | None:
+        dfa = self.decisionToDFA[decision]
+        key = (decision, self.parser.getPrecedence() if dfa.precedenceDfa else 0)
+        starts = self._tables.at_large.starts
+        if key not in starts:
+            self._dfa = dfa
+            configs = self.computeStartState(dfa.atnStartState, None, False)
+            if dfa.precedenceDfa:
+                configs = self.applyPrecedenceFilter(configs)
+            starts[key] = self._tables.at_large.start(configs)
+        return starts[key]
+
+    def _start_in_context(self, tokens: Any, decision: int, context: Any) -> Node:
+        table = self._tables.in_context
+        key = (decision, self.parser.getPrecedence(), *_calls(context))
+        if key not in table.starts:
+            self._dfa = self.decisionToDFA[decision]
+            self._input, self._startIndex, self._outerContext = tokens, tokens.index, context  # to try predicates
+            table.starts[key] = table.start(self.computeStartState(self._dfa.atnStartState, context, True))
+        node = table.starts[key]
+        assert node is not None, "in its context all predicates are tried at the start"
+        return node
+
+
+def _followed(table: Table, node: Node, tokens: Any) -> Node:
+    """The node where the choice is made; the tokens are left as they were."""
+    mark, index = tokens.mark(), tokens.index
+    try:
+        while not node.alternative:
+            token = tokens.LA(1)
+            node = table.step(node, token)
+            if token != Token.EOF:
+                tokens.consume()
+        return node
+    finally:
+        tokens.seek(index)
+        tokens.release(mark)
+
+
+def _calls(context: Any) -> list[int]:
+    """The states that called the rules which the parser is in, innermost first."""
+    calls = []
+    while context is not None and context.parentCtx is not None:
+        calls.append(context.invokingState)
+        context = context.parentCtx
+    return calls
