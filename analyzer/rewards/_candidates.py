@@ -102,8 +102,16 @@ def _ranks(text: str) -> Iterator[list[Found]]:
             *_after(anchors, lambda end: latex.first_list(end, end + 50)),
             *_after(anchors, number_answer.after),
         ]
-    number, start = numbers.last_number()
-    yield [*latex.spans(), *numbers.expressions(start), *([] if number is None else [number])]
+    yield from _anywhere(latex, numbers)
+
+
+def _anywhere(latex: LatexText, numbers: PlainText) -> Iterator[list[Found]]:
+    """What stands anywhere, part by part from the last one on, since it is the last that counts."""
+    limit = len(latex.text)
+    for start in latex.breaks():
+        number, since = numbers.last_number(start, limit)
+        yield [*latex.spans(start, limit), *numbers.expressions(since, limit), *([] if number is None else [number])]
+        limit = start
 
 
 def _answers(text: str) -> Iterator[Anchor]:

@@ -20,6 +20,7 @@ BOX = "\\boxed{"
 _CLOSING = {"$$": "$$", "\\[": "\\]", "\\(": "\\)"}
 _MARKS = {mark: re.compile(f"(?={re.escape(mark)})") for mark in (BOX, "}", "\n", *_CLOSING.values())}  # may overlap
 MAX_JOINED = 6  # environments in one list
+TAIL = 256  # characters: about what is looked at first, from the end
 
 _LONGEST_OPENING = len("-\\frac{")
 # A `$` before three more opens nothing, since neither `$$..$$` nor `$..$` may be empty.
@@ -27,6 +28,9 @@ _OPENING = re.compile(r"\$(?!\$\$\$)|\\[\[(]|\s\[|-?\\frac\{")
 _INLINE_DOLLAR = re.compile(r"\$(?:[^\n$]++|(?<=\\)\$)++\$")
 _INLINE_BRACKET = re.compile(r"\s\[[^\n\]\[]++\]\s")
 _FRACTION = re.compile(r"-?\\frac\{-?\d+(?:[.,]\d+)?\}\{-?\d+(?:[.,]\d+)?\}")
+# A line that ends with what is in no environment, number or expression, and joins nothing to what follows: not the ends
+# of "and", "or", "percent", "percentage" and "pct".
+_BREAK = re.compile(r"(?<=[A-CE-QSU-Za-cf-qsu-z\"';!?])[.:,]?\n")
 _JOIN = re.compile(r"\s*+(?:,?and|,?or|,)\s*+")
 SPACE = re.compile(r"\s*+")
 PERCENT = re.compile(r"\\?%|[Pp]ercent|[Pp]ct")
@@ -56,10 +60,28 @@ class LatexText:
         self.text = text
         self._places: dict[str, list[int]] = {}  # of each mark that was asked for
 
-    def spans(self) -> Iterator[Span]:
-        """All lists of environments, from left to right, none overlapping another."""
-        at = 0
-        while opening := _OPENING.search(self.text, at):
+    def breaks(self) -> Iterator[int]:
+        """Places that no environment, list of them, number or expression goes across, from the last one on; then 0.
+
+        Each lies at least twice as far from the end as the one before, so that all of them cost little.
+        """
+        text = self.text
+        at = last = 0 if "$$" in text else len(text)
+        while (at := at - TAIL - (len(text) - at)) > 0:
+            if (found := _BREAK.search(text, at, last)) is not None:
+                opening = text.rfind("\\[", 0, found.end())
+                if opening < 0 or text.find("\\]", opening + 2, found.end()) > 0:
+                    last = found.end() - 1
+                    yield last
+        yield 0
+
+    def spans(self, start: int, limit: int) -> Iterator[Span]:
+        """All lists of environments in text[start:limit], from left to right, none overlapping another.
+
+        None may go across `start` or `limit`.
+        """
+        at = start
+        while opening := _OPENING.search(self.text, at, limit):
             at = opening.start() + 1
             if (span := self.list_at(opening.start())) is not None:
                 yield span

@@ -74,26 +74,32 @@ class PlainText:
         self._run = (0, -1, -1)  # from here on, the run ends there, and its last stop before the end is there
         self._operator = (0, -1)  # from here on, the next operator is there
 
-    def expressions(self, start: int = 0) -> Iterator[PlainSpan]:
-        """All expressions from `start` on: at most one in each run of digits, operators, dots and white space."""
-        for run in _LONG_RUN.finditer(self.text, start):
+    def expressions(self, start: int, limit: int) -> Iterator[PlainSpan]:
+        """All expressions in text[start:limit]: at most one in each run of digits, operators, dots and white space.
+
+        No run may go on at `limit`.
+        """
+        for run in _LONG_RUN.finditer(self.text, start, limit):
             # an equals sign before the run may stand in front of the expression too
             opening = _FIRST_START.search(self.text, max(start, run.start() - 1), run.end())
             if opening is not None and (span := self._expression(opening, ANYTHING)) is not None:
                 yield span
 
-    def last_number(self) -> tuple[PlainSpan | None, int]:
-        """The last number in the text, and a letter before it that is in no number and no expression (else 0)."""
-        size = len(self.text)
+    def last_number(self, start: int, limit: int) -> tuple[PlainSpan | None, int]:
+        """The last number in text[start:limit], and where to look for expressions that end after it.
+
+        That is a letter before it which is in no number and no expression, else `start`.
+        """
+        at = limit
         while True:
-            size = max(0, size - 256 - size // 2)
-            letter = _LETTER.search(self.text, size) if size else None
-            start = 0 if letter is None else letter.start()
+            at = max(start, at - 256 - (at - start) // 2)
+            letter = _LETTER.search(self.text, at, limit) if at > start else None
+            since = start if letter is None else letter.start()
             last = None
-            for last in _NUMBER.finditer(self.text, start):  # noqa: B007 - the last one is what is wanted
+            for last in _NUMBER.finditer(self.text, since, limit):  # noqa: B007 - the last one is what is wanted
                 pass
-            if last is not None or start == 0:
-                return None if last is None else _number(last), start
+            if last is not None or since == start:
+                return None if last is None else _number(last), since
 
     def openings(self, start: int, last: int) -> Iterator[int]:
         """Where an expression or number may open, from `start` to `last`: at white space or an equals sign."""
