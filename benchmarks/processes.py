@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import psutil
 
+from analyzer.grading.proc import adopt_orphans
+
 POLL_SECONDS = 0.1
 
 
@@ -25,7 +27,7 @@ class Run(NamedTuple):
     """One process from start to end."""
 
     seconds: float
-    cpu: float  # seconds, of the process and of the descendants it waited for
+    cpu: float  # seconds, of the process and of all its descendants
     stdout: str
     peak_bytes: int  # PSS of the process and its descendants, the largest sum seen; 0 unless asked for
 
@@ -33,11 +35,13 @@ class Run(NamedTuple):
 def run(command: Sequence[str], memory: bool = False) -> Run:
     """Run a command to its end. Raises CommandError where it fails."""
     with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
+        adopt_orphans()
         start = time.perf_counter()
         process = subprocess.Popen(command, stdout=stdout, stderr=stderr)
         watch = _Watch(process.pid) if memory else None
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
+        cpu = used.ru_utime + used.ru_stime + _orphans()
         process.returncode = os.waitstatus_to_exitcode(status)
         peak = watch.end() if watch else 0
         stdout.seek(0)
@@ -45,7 +49,18 @@ def run(command: Sequence[str], memory: bool = False) -> Run:
         said = stdout.read()
         if process.returncode:
             raise CommandError(f"{' '.join(command)}\nended with {process.returncode}:\n{stderr.read()}{said}")
-    return Run(seconds, used.ru_utime + used.ru_stime, said, peak)
+    return Run(seconds, cpu, said, peak)
+
+
+def _orphans() -> float:
+    """CPU time of the descendants that the command left to us, each waited for: workers that were killed leave some."""
+    cpu = 0.0
+    while True:
+        try:
+            _, _, used = os.wait4(-1, 0)
+        except ChildProcessError:
+            return cpu
+        cpu += used.ru_utime + used.ru_stime
 
 
 class _Watch(threading.Thread):
