@@ -260,6 +260,7 @@ class Stacks:
         self._in_context = in_context
         self._tops: list[tuple[Place, ...]] = [((BOTTOM, EMPTY),)]
         self._numbers: dict[tuple[Place, ...], int] = {((BOTTOM, EMPTY),): EMPTY}
+        self._known: dict[PredictionContext, int] = {PredictionContext.EMPTY: EMPTY}
         self._pushed: dict[tuple[int, tuple[int, ...]], int] = {}
         self._merged: dict[Place, int] = {}
 
@@ -269,10 +270,12 @@ class Stacks:
 
     def of(self, context: PredictionContext) -> int:
         """The number of a set of the runtime's."""
-        if context.isEmpty():
-            return EMPTY
-        tops = [(context.getReturnState(i), context.getParent(i)) for i in range(len(context))]
-        return self._number({back: self.of(below) if below else EMPTY for back, below in tops})
+        number = self._known.get(context)
+        if number is None:
+            tops = ((context.getReturnState(i), context.getParent(i)) for i in range(len(context)))
+            number = self._number({back: self.of(below) if below else EMPTY for back, below in tops})
+            self._known[context] = number
+        return number
 
     def pushed(self, stacks: int, returns: tuple[int, ...]) -> int:
         """The set with the same states pushed on each stack."""
