@@ -31,6 +31,9 @@ def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
         names = [*strategy.buckets, buckets.UNSCORED]
         outputs.check(settings.overwrite, names, settings.rollouts, opened.paths)
         run = runs.open_run(cache_dir, prepared.parts)
+        if not run.is_scored(part):
+            preparation.start_rewards(prepared.rewards, preparation.limits_of(settings))
+        preparation.end_rewards()
         shards = preparation.write_job(run, settings, opened, prepared)
 
     with clock("score"):
@@ -71,4 +74,5 @@ def explain(settings: AnalysisSettings) -> list[str]:
     prepared = preparation.prepare(settings, opened, cache_dir)
     if settings.explain_cache:
         return runs.explain(cache_dir, prepared.parts)
+    preparation.start_rewards(prepared.rewards, preparation.limits_of(settings))
     return report.plan_lines(opened, prepared)

@@ -6,6 +6,7 @@ fingerprint), and the job that tells the workers all of it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -35,7 +36,7 @@ from analyzer.stages.read import Input
 from analyzer.stages.score import needed_columns
 from analyzer.tokens import TokenizerSpec
 
-SHARD_WEIGHT = {Where.HERE: 1.0, Where.CHILD: 16.0, Where.SANDBOX: 256.0}
+SHARD_WEIGHT = {Where.HERE: 1.0, Where.CHILD: 8.0, Where.SANDBOX: 256.0}
 """How much smaller shards are where a rollout costs more; a shard is seconds to a minute of work."""
 
 
@@ -55,7 +56,7 @@ class Prepared(NamedTuple):
 
 
 def prepare(settings: AnalysisSettings, opened: Input, cache_dir: str) -> Prepared:
-    """Settle everything. Raises ConfigError, InputError, TokenizerError or RewardError before any work."""
+    """Settle everything; no reward is started yet. Raises ConfigError, InputError, TokenizerError or RewardError."""
     dataset = opened.dataset
     keep = REWARD in dataset.schema.names and not settings.rescore
     if keep:
@@ -69,7 +70,7 @@ def prepare(settings: AnalysisSettings, opened: Input, cache_dir: str) -> Prepar
     weight = max((SHARD_WEIGHT[reward.where] for reward in built.values()), default=1.0)
     target_bytes = plan.shard_bytes(dataset, weight)
     shards = plan.cut_shards(dataset, numbering, target_bytes)
-    start_rewards(built, limits_of(settings), dataset.schema.names)
+    check_columns(built, dataset.schema.names)
     sample = read.sample_texts(opened)
     memory.give_back()  # what the plan read; the tokenizer takes its share next
     tokenizer = known_tokenizers.find(settings.model_path, settings.trust_remote_code, cache_dir, sample)
@@ -124,24 +125,27 @@ def needs_gold(built: Mapping[str, BaseReward]) -> bool:
     return not all(isinstance(reward, rewards.WholeReward) and reward.needs_columns for reward in built.values())
 
 
-def start_rewards(built: Mapping[str, BaseReward], limits: Limits, there: Sequence[str]) -> None:
-    """Load every reward once as scoring will, and check that the columns it needs are there.
-
-    Raises RewardError for one that cannot start, InputError for a missing column.
-    """
-    for reward in {id(reward): reward for reward in built.values()}.values():
+def check_columns(built: Mapping[str, BaseReward], there: Sequence[str]) -> None:
+    """Raise InputError where a reward needs a column of the dataset that is not there."""
+    for reward in built.values():
         for name in getattr(reward, "columns", ()):
             if ORIGINAL + name not in there:
                 raise InputError(
                     f"reward {reward} needs the column {ORIGINAL + name!r}, which is not there; "
                     f"the columns are: {', '.join(there)}"
                 )
-        scorer = scoring.Scorer(reward, limits)
-        try:
+
+
+def start_rewards(built: Mapping[str, BaseReward], limits: Limits) -> None:
+    """Load every reward once as scoring will, before any work. Raises RewardError for one that cannot start."""
+    for reward in {id(reward): reward for reward in built.values()}.values():
+        with contextlib.closing(scoring.Scorer(reward, limits)) as scorer:
             scorer.start()
-        finally:
-            scorer.close()
-    close_all()  # the workers have processes of their own; ours would only hold memory
+
+
+def end_rewards() -> None:
+    """End the processes of rewards: the workers have some of their own, and ours would only hold memory."""
+    close_all()
 
 
 def find_gold_column(settings: AnalysisSettings, dataset: Dataset, built: Mapping[str, BaseReward]) -> str | None:
@@ -249,8 +253,8 @@ def write_job(run: runs.Run, settings: AnalysisSettings, opened: Input, prepared
         source=tuple(file._replace(path=storage.absolute(file.path)) for file in opened.dataset.files),
         spilled=False,
         together=prepared.numbering.together(),
-        offsets=str(folder / "offsets.npy"),
-        ranges=str(folder / "ranges.npy"),
+        offsets=run.offsets_path,
+        ranges=run.ranges_path,
         gold_column=prepared.gold_column,
         data_source=None if prepared.by_column else next(iter(prepared.sources), None),
         choices=prepared.choices,

@@ -1,7 +1,7 @@
 """The run directory: where the scores of one run lie, addressed by everything that can change them.
 
     <cache_dir>/runs/<fingerprint>/run.json               the parts of the fingerprint, for --explain_cache
-                                  /job.json               what the workers read
+                                  /job.json               what the workers read, with offsets.npy and ranges.npy
                                   /shards/shard-000017.parquet   one committed file of scores per shard
     <cache_dir>/inputs/<identity>/                        jsonl input as parquet
 
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import orjson
 
 from analyzer import shards, storage, temporaries
@@ -67,6 +68,23 @@ class Run:
     def job_path(self) -> str:
         """The job.json."""
         return os.path.join(self.folder, "job.json")
+
+    @property
+    def offsets_path(self) -> str:
+        """Which of the ranges are each shard's; written with the job."""
+        return os.path.join(self.folder, "offsets.npy")
+
+    @property
+    def ranges_path(self) -> str:
+        """The row ranges of the shards; written with the job."""
+        return os.path.join(self.folder, "ranges.npy")
+
+    def is_scored(self, part: slice) -> bool:
+        """Whether an earlier call has written the job, and all shards of this part of it are committed."""
+        if not os.path.exists(self.job_path):
+            return False
+        total = len(np.load(self.offsets_path)) - 1
+        return not self.missing(range(total)[part])
 
     def missing(self, wanted: Sequence[int]) -> list[int]:
         """Those of the wanted shards that are not committed. A torn or foreign file is not a commit."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from analyzer import shards
+from analyzer import preparation, shards
 from analyzer.errors import EXIT_OK, EXIT_USER
 from analyzer.stages import plan
 from tests.commands import TOKENIZER, Outcome, parquet, rollouts
@@ -53,6 +53,26 @@ def test_another_strategy_and_folder_score_nothing_again_and_say_so(
     assert committed(tmp_path) == before
     assert second.json("summary.json")["bucketing_strategy"] == "pass_rate"
     assert second.json("problem_metrics.json") == first.json("problem_metrics.json")
+
+
+def test_a_reward_is_started_where_there_is_something_to_score_and_only_there(
+    analyze: Analyze, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+    start = preparation.start_rewards
+
+    def watched(built: Any, limits: Any) -> None:
+        started.extend(built)
+        start(built, limits)
+
+    monkeypatch.setattr(preparation, "start_rewards", watched)
+    analyze(data)
+    assert started == ["openai/gsm8k"]
+    analyze(data, bucketing_strategy="pass_rate", output_dir=tmp_path / "other")
+    assert started == ["openai/gsm8k"]
+    next(iter(committed(tmp_path))).unlink()
+    analyze(data, overwrite=True)
+    assert started == ["openai/gsm8k"] * 2
 
 
 def test_half_a_run_is_completed_and_ends_with_the_same_bytes(analyze: Analyze, data: Path, tmp_path: Path) -> None:
