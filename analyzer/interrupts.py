@@ -27,6 +27,7 @@ _instead: list[Callable[[Interrupted], None]] = []
 def interruptible() -> Iterator[None]:
     """Raise Interrupted in the main thread on the first signal; end at once on the second, or when GRACE is over.
 
+    After a signal the process is ending: its handlers stay, so that a second one gives the same exit code to the end.
     Outside the main thread nothing is changed: signals belong to whoever runs there.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -37,7 +38,8 @@ def interruptible() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is _stop:
+                signal.signal(number, handler)
 
 
 def run_async(main: Coroutine[Any, Any, Result]) -> Result:
