@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 SLURM = ROOT / "examples" / "slurm"
 
@@ -58,6 +60,65 @@ def test_a_preempted_job_stops_in_order_and_is_queued_again(tmp_path: Path) -> N
     if job.returncode == 75:
         assert "stopped by SIGUSR1; run the same command again to go on" in errors
         assert (tmp_path / "asked").read_text() == "requeue 17\n"
+
+
+def test_a_cancelled_job_is_not_queued_again(tmp_path: Path) -> None:
+    """SLURM sends SIGTERM to every process of the job; after a preemption it queues the job by itself."""
+    given = environment(tmp_path)
+    with subprocess.Popen(
+        ["bash", SLURM / "requeue.sbatch"], env=given, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as job:
+        while not list((tmp_path / "cache").glob("runs/*/job.json")):
+            time.sleep(0.02)
+            assert job.poll() is None
+        os.killpg(job.pid, signal.SIGTERM)
+        job.communicate(timeout=120)
+    assert job.returncode in (0, 75)
+    assert not (tmp_path / "asked").exists()
+
+
+def test_a_job_warned_before_its_run_can_listen_is_queued_again(tmp_path: Path) -> None:
+    given = environment(tmp_path)
+    deaf = tmp_path / "bin" / "analyze-rollouts"
+    deaf.write_text(f"#!/bin/sh\ntouch {tmp_path}/begun\nexec sleep 60\n")
+    with subprocess.Popen(["bash", SLURM / "requeue.sbatch"], env=given) as job:
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.02)
+            assert job.poll() is None
+        job.send_signal(signal.SIGUSR1)
+    assert job.returncode == 75
+    assert (tmp_path / "asked").read_text() == "requeue 17\n"
+
+
+@pytest.mark.parametrize("script", ["array", "merge", "requeue"])
+def test_what_follows_the_name_of_a_script_goes_to_the_command(tmp_path: Path, script: str) -> None:
+    given = environment(tmp_path) | {"SLURM_ARRAY_TASK_ID": "1"}
+    (tmp_path / "bin" / "analyze-rollouts").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/flags\n')
+    subprocess.run(["bash", SLURM / f"{script}.sbatch", "--reward_fn", "gsm8k"], env=given, check=True)
+    assert (tmp_path / "flags").read_text().endswith(" --reward_fn gsm8k\n")
+
+
+def test_the_dask_example_asks_for_jobs_and_writes(tmp_path: Path) -> None:
+    """`sbatch` here starts the job's script beside the test, `scancel` ends it: dask_jobqueue knows no difference."""
+    pytest.importorskip("dask_jobqueue")
+    given = environment(tmp_path)
+    batch = f'#!/bin/sh\nsetsid sh "$1" > {tmp_path}/job.log 2>&1 &\necho Submitted batch job $!\n'
+    cancel = "#!/bin/sh\nkill -- -$1\n"
+    for name, text in {"sbatch": batch, "scancel": cancel}.items():
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    flags = [f"--rollouts={given['ROLLOUTS']}", f"--model_path={given['MODEL']}"]
+    flags += [f"--output_dir={given['OUTPUT']}", f"--cache_dir={given['CACHE']}"]
+    done = subprocess.run(
+        [sys.executable, SLURM / "dask_cluster.py", *flags],
+        env=given | {"DASK_JOBQUEUE__SLURM__WORKER_EXTRA_ARGS": "['--nworkers', '1']"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "summary.json").exists()
 
 
 def test_a_job_that_ends_is_not_queued_again(tmp_path: Path) -> None:
