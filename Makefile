@@ -1,5 +1,6 @@
 # make demo   sets up and runs the main job on the embedded sample
 # make test   sets up and passes the tests; make test-faults, make test-ray: those that take minutes
+# make test-slurm  submits the examples to the SLURM that is there (ARGS=--basetemp=DIR: a folder all nodes see)
 # make test-server  sets up a real model and its server (torch, on the CPU) and generates with them
 # make bench  ratios against peers and floors (ARGS=--quick: under 3 minutes), see benchmarks/README.md
 # make check  format, lint, types, import rules
@@ -10,7 +11,7 @@ STAMP := $(VENV)/.installed
 SERVER := .venv-server
 MODEL := build/smollm2
 
-.PHONY: setup demo check format test bench test-server test-faults test-slow test-ray
+.PHONY: setup demo check format test bench test-server test-faults test-slow test-ray test-slurm
 
 setup: $(STAMP)
 
@@ -67,3 +68,6 @@ test-slow: $(STAMP)
 test-ray: $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[ray]'
 	$(BIN)/python -m pytest -m ray
+
+test-slurm: $(STAMP)
+	$(BIN)/python -m pytest -rs -m slurm $(ARGS)

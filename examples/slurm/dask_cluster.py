@@ -2,8 +2,8 @@
 
     python examples/slurm/dask_cluster.py --rollouts R --model_path M --output_dir O --cache_dir C
 
-takes the flags of analyze-rollouts. Workers come and go as SLURM grants them; a lost one costs its shards in flight. All
-nodes must see the rollouts, the tokenizer and the cache under the same paths, and reach the host this runs on.
+takes the flags of analyze-rollouts. Workers come and go as SLURM grants them; a lost one costs its shards in flight.
+All nodes must see the rollouts, the tokenizer and the cache under the same paths, and reach the host this runs on.
 """
 
 from __future__ import annotations
