@@ -18,6 +18,13 @@ def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
 
     Raises the errors of analyzer.errors; `exit_code` of each says how the command ends.
     """
+    try:
+        return _analyze(settings, progress)
+    finally:
+        preparation.end_rewards()
+
+
+def _analyze(settings: AnalysisSettings, progress: bool) -> Result | None:
     clock = Clock()
     strategy = buckets.build(settings.bucketing_strategy, settings.seed)
     backend, part = preparation.backend_of(settings), preparation.part_of(settings.part)
@@ -33,7 +40,6 @@ def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
         run = runs.open_run(cache_dir, prepared.parts)
         if not run.is_scored(part):
             preparation.start_rewards(prepared.rewards, preparation.limits_of(settings))
-        preparation.end_rewards()
         shards = preparation.write_job(run, settings, opened, prepared)
 
     with clock("score"):

@@ -24,8 +24,7 @@ from analyzer.backends import Backend
 from analyzer.config import AnalysisSettings
 from analyzer.dataset import Dataset
 from analyzer.errors import ConfigError, InputError
-from analyzer.grading import Limits
-from analyzer.grading.nursery import close_all
+from analyzer.grading import Limits, nursery
 from analyzer.job import Job, RewardChoice
 from analyzer.numbering import Numbering, Shards
 from analyzer.outputs import DIGEST
@@ -137,15 +136,16 @@ def check_columns(built: Mapping[str, BaseReward], there: Sequence[str]) -> None
 
 
 def start_rewards(built: Mapping[str, BaseReward], limits: Limits) -> None:
-    """Load every reward once as scoring will, before any work. Raises RewardError for one that cannot start."""
+    """Load every reward before any work, once for all workers here. Raises RewardError for one that cannot start."""
     for reward in {id(reward): reward for reward in built.values()}.values():
         with contextlib.closing(scoring.Scorer(reward, limits)) as scorer:
             scorer.start()
+    nursery.share()
 
 
 def end_rewards() -> None:
-    """End the processes of rewards: the workers have some of their own, and ours would only hold memory."""
-    close_all()
+    """End the processes of rewards."""
+    nursery.close_all()
 
 
 def find_gold_column(settings: AnalysisSettings, dataset: Dataset, built: Mapping[str, BaseReward]) -> str | None:

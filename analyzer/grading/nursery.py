@@ -1,8 +1,12 @@
-"""The worker's side of the zygotes: one for each reward and process, started when needed, shared by its threads."""
+"""The worker's side of the zygotes: one for each reward and process, started when needed, shared by its threads.
+
+A driver may share its zygotes with the workers that it starts on the same host: a reward is then loaded once for all.
+"""
 
 from __future__ import annotations
 
 import atexit
+import hashlib
 import json
 import os
 import secrets
@@ -21,6 +25,7 @@ from analyzer.grading import Target, proc
 
 BOOT_SECONDS = 300.0  # importing torch from a network file system can take minutes
 COMMAND_SECONDS = 60.0  # for a fork or a kill, on a busy node
+SHARED = "ROLLOUT_ANALYZER_NURSERY"  # in the environment of workers on the driver's host: where its zygotes listen
 MARK = "ROLLOUT_ANALYZER_ZYGOTE"  # in the environment of all that a zygote starts, so that it can be found
 _BOOT = (
     "import json, sys; config = json.load(sys.stdin); sys.path[:] = config['sys_path'];"
@@ -42,12 +47,30 @@ class ZygoteGone(Exception):
 
 
 class Zygote:
-    """A running zygote. Its methods may be called from any thread of the process that started it."""
+    """A running zygote, of this process or of its driver. Its methods may be called from any thread of this process."""
 
     def __init__(self, target: Target) -> None:
-        """Start it and wait until the reward is loaded. Raises RewardError where that fails."""
+        """Join the driver's, or start one and wait until the reward is loaded. Raises RewardError where that fails."""
         self.gone = False
         self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        if not self._joined(_key(target)):
+            self._start(target)
+
+    def _joined(self, key: str) -> bool:
+        """Connect to the zygote that the driver shares for this target, if there is one."""
+        shared = os.environ.get(SHARED)
+        if shared is None:
+            return False
+        self._control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self._control.connect(f"\0{_address(shared, key)}")
+        except OSError:  # the driver is on another host, or its zygote has ended
+            self._control.close()
+            return False
+        return True
+
+    def _start(self, target: Target) -> None:
         self._mark = secrets.token_hex(16)
         answer = self._boot(target, late=False)
         if "threads" in answer:
@@ -66,12 +89,18 @@ class Zygote:
         """Kill a child and all it started; says how it had ended: "SIGKILL", "exit status 1". Raises ZygoteGone."""
         return str(self._command({"end": pid}, [])["ended"])
 
+    def share(self, address: str) -> None:
+        """Let other processes of this user connect at an abstract address, if it is ours. Raises ZygoteGone."""
+        if self._process is not None:
+            self._command({"listen": address}, [])
+
     def close(self) -> None:
-        """End the zygote and all it started."""
+        """End the children that were started from here and, where it is ours, the zygote with all it started."""
         with self._lock:
-            self._control.close()  # it sees that, ends its children and goes
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(5)
+            self._control.close()  # it sees that
+            if self._process is not None:
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(5)
             self._stop()
 
     def _boot(self, target: Target, late: bool) -> dict[str, Any]:
@@ -131,9 +160,12 @@ class Zygote:
         return answer
 
     def _stop(self) -> None:
-        """Kill and reap it. Its children die with it; what those had started is found by the mark."""
+        """Let go of it. Ours is killed and reaped: its children die with it, and what those started has the mark."""
         self.gone = True
         self._control.close()
+        if self._process is None:
+            os.environ.pop(SHARED, None)  # from now on this process has its own
+            return
         self._process.kill()
         self._process.wait()
         proc.kill_marked(f"{MARK}={self._mark}")
@@ -162,9 +194,19 @@ def rename(target: Target, other: Target) -> None:
             _zygotes[_key(other)] = zygote
 
 
+def share() -> None:
+    """Let the workers that this process starts from now on use its zygotes."""
+    with _zygotes_lock:
+        name = os.environ[SHARED] = secrets.token_hex(16)
+        for key, zygote in _zygotes.items():
+            with suppress(ZygoteGone):  # the workers then start their own
+                zygote.share(_address(name, key))
+
+
 def close_all() -> None:
     """End the zygotes of this process; the next call that needs one starts it again."""
     with _zygotes_lock:
+        os.environ.pop(SHARED, None)
         while _zygotes:
             _zygotes.popitem()[1].close()
 
@@ -176,6 +218,10 @@ def name_of(target: Target) -> str:
 
 def _key(target: Target) -> str:
     return json.dumps([target.path, dict(target.options)], sort_keys=True)
+
+
+def _address(shared: str, key: str) -> str:
+    return f"rollout-analyzer/{shared}/{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 
 def _environment() -> dict[str, str]:

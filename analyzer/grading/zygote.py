@@ -1,14 +1,18 @@
 """The zygote's program: load the reward once, then fork a child for each worker thread, kill them, reap them.
 
-It is exec'ed, so it holds no lock, thread or socket of the worker; it has one thread, so forking it is safe. It never
-calls the reward's methods, so it is always there to answer. It ends when the worker does, whatever ends the worker,
-and everything it started ends with it: children die with it (PDEATHSIG), processes that those left behind come to it
-as orphans (PR_SET_CHILD_SUBREAPER) and are killed.
+It is exec'ed, so it holds no lock, thread or socket of the process that started it, its owner; it has one thread, so
+forking it is safe. It never calls the reward's methods, so it is always there to answer. It ends when its owner does,
+whatever ends that, and everything it started ends with it: children die with it (PDEATHSIG), processes that those left
+behind come to it as orphans (PR_SET_CHILD_SUBREAPER) and are killed.
 
 Commands and answers are one JSON message each on a SEQPACKET socket:
 
     {"spawn": memory_bytes} and a socket    {"pid": 123}
     {"end": 123}                            {"ended": "SIGKILL"}
+    {"listen": name}                        {"listening": true}
+
+Once it listens, at an abstract address of the host, other processes of the same user may connect and give the first two
+commands; the children of one that ends are ended.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -31,6 +36,8 @@ from analyzer.grading import child, proc
 
 IDLE_SECONDS = 300.0  # without children and commands, then the zygote goes; the worker starts another when it must
 _WATCH_SECONDS = 1.0
+_WAITING = 128  # processes that may wait to be accepted
+_PEER = struct.Struct("3i")  # pid, uid, gid
 
 
 def main(config: Mapping[str, Any]) -> None:
@@ -49,7 +56,7 @@ def main(config: Mapping[str, Any]) -> None:
         # The kernel watches the worker's thread, and one that ends must not take the children of others along.
         proc.live_on()
         _send(control, {"ready": True})
-        _serve(control, config["worker"], load)
+        _Server(control, config["worker"], load).run()
     finally:
         os._exit(1)
 
@@ -81,42 +88,111 @@ def _preload(control: socket.socket, load: Callable[[], Any]) -> Callable[[], An
     return lambda: reward
 
 
-def _serve(control: socket.socket, worker: int, load: Callable[[], Any]) -> None:
-    """Carry out commands until the worker hangs up or dies."""
-    running: set[int] = set()
-    poller = select.poll()
-    poller.register(control, select.POLLIN)
-    idle_since = time.monotonic()
-    # A process that the worker forked may hold its end of the socket open, so its death is watched for as well.
-    while os.getppid() == worker:
-        if not poller.poll(_WATCH_SECONDS * 1000):
-            if not running and time.monotonic() - idle_since > IDLE_SECONDS:
+class _Server:
+    """Carries out the commands of the owner and of those who have connected, until the owner hangs up or dies."""
+
+    def __init__(self, owner: socket.socket, worker: int, load: Callable[[], Any]) -> None:
+        self._owner = owner
+        self._worker = worker
+        self._load = load
+        self._listener: socket.socket | None = None
+        self._clients = {owner: _Client(worker)}
+        self._poller = select.poll()
+        self._poller.register(owner, select.POLLIN)
+
+    def run(self) -> None:
+        idle_since = watched = time.monotonic()
+        while self._owner in self._clients:
+            ready = {fd for fd, _ in self._poller.poll(_WATCH_SECONDS * 1000)}
+            if self._listener is not None and self._listener.fileno() in ready:
+                self._accept(self._listener)
+            for sock in [sock for sock in self._clients if sock.fileno() in ready]:
+                self._obey(sock)
+            now = time.monotonic()
+            if now - watched >= _WATCH_SECONDS:
+                watched = now
+                self._drop_the_dead()
+            if ready or self._running():
+                idle_since = now
+            elif now - idle_since > IDLE_SECONDS:
                 break
-            continue
-        message, fds, _, _ = socket.recv_fds(control, 4096, 1)
+        for sock in list(self._clients):
+            self._drop(sock)
+
+    def _drop_the_dead(self) -> None:
+        """A process that a client forked may hold its end of the socket open, so its death is watched for as well."""
+        dead = [sock for sock, client in self._clients.items() if proc.is_dead(client.pid)]
+        if os.getppid() != self._worker:
+            dead.append(self._owner)
+        for sock in {*dead} & self._clients.keys():
+            self._drop(sock)
+
+    def _running(self) -> set[int]:
+        return set().union(*(client.children for client in self._clients.values()))
+
+    def _accept(self, listener: socket.socket) -> None:
+        sock, _ = listener.accept()
+        pid, uid, _ = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+        if uid != os.geteuid():
+            sock.close()
+            return
+        self._clients[sock] = _Client(pid)
+        self._poller.register(sock, select.POLLIN)
+
+    def _obey(self, sock: socket.socket) -> None:
+        try:
+            message, fds, _, _ = socket.recv_fds(sock, 4096, 1)
+        except ConnectionError:
+            message, fds = b"", []
         if not message:
-            break
+            self._drop(sock)
+            return
         command = json.loads(message)
+        children = self._clients[sock].children
         if "spawn" in command:
-            running.add(_spawn(control, fds[0], load, command["spawn"]))
+            pid = self._spawn(fds[0], command["spawn"])
+            children.add(pid)
+            _send(sock, {"pid": pid})
+        elif "end" in command:
+            children.remove(command["end"])
+            _send(sock, {"ended": _end(command["end"], self._running())})
         else:
-            running.remove(command["end"])
-            _send(control, {"ended": _end(command["end"], running)})
-        idle_since = time.monotonic()
-    for pid in list(running):
-        running.remove(pid)
-        _end(pid, running)
+            self._listen(command["listen"])
+            _send(sock, {"listening": True})
+
+    def _listen(self, name: str) -> None:
+        if self._listener is not None:
+            self._poller.unregister(self._listener)
+            self._listener.close()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._listener.bind(f"\0{name}")
+        self._listener.listen(_WAITING)
+        self._poller.register(self._listener, select.POLLIN)
+
+    def _drop(self, sock: socket.socket) -> None:
+        children = self._clients.pop(sock).children
+        self._poller.unregister(sock)
+        sock.close()
+        while children:
+            _end(children.pop(), self._running() | children)
+
+    def _spawn(self, fd: int, memory_bytes: int) -> int:
+        zygote = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            for sock in (*self._clients, *([self._listener] if self._listener else ())):
+                sock.close()
+            child.main(fd, zygote, self._load, memory_bytes)
+        os.close(fd)
+        return pid
 
 
-def _spawn(control: socket.socket, fd: int, load: Callable[[], Any], memory_bytes: int) -> int:
-    zygote = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        control.close()
-        child.main(fd, zygote, load, memory_bytes)
-    os.close(fd)
-    _send(control, {"pid": pid})
-    return pid
+class _Client:
+    """A process that may have children forked, and those it has."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.children: set[int] = set()
 
 
 def _end(pid: int, running: set[int]) -> str:
