@@ -21,7 +21,7 @@ def short_rollouts(bench: Bench) -> Iterator[Row]:
     found = bench.rounds(
         {
             "job": bench.program(source, bench.copies(source, rows=rows)),
-            "loop": bench.peer("naive_loop", source, sample, inputs.tokenizer(), verl=True),
+            "loop": _loop(bench, source, sample),
         }
     )
     yield _against_loop(found, f"short rollouts ({rows:,})", rows, cores)
@@ -48,7 +48,7 @@ def long_rollouts(bench: Bench) -> Iterator[Row]:
                 "job": bench.program(source, rollouts),
                 "second strategy": _second_strategy(bench, folder, rollouts, bench.part(source, 0)),
                 "floor": bench.peer("copy_floor", source, rollouts, FOLDER),
-                "loop": bench.peer("naive_loop", source, sample, inputs.tokenizer(), verl=True),
+                "loop": _loop(bench, source, sample),
             }
         )
     yield _against_loop(found, f"long rollouts ({rows:,})", rows, cores)
@@ -68,6 +68,12 @@ def _second_strategy(bench: Bench, folder: str, rollouts: Path, first: Path) -> 
         processes.run(command)
         sides.append(partial(processes.run, [*command, "--bucketing_strategy", "pass_rate", "--overwrite"]))
     return Side(*sides, "second strategy")
+
+
+def _loop(bench: Bench, source: inputs.Source, sample: Path) -> Side:
+    """The published loop, with verl where there is one: it then fails rather than do without."""
+    flags = ("--verl",) if bench.settings.verl_python else ()
+    return bench.peer("naive_loop", source, sample, inputs.tokenizer(), *flags, verl=True)
 
 
 def _against_loop(found: Rounds, what: str, rows: int, cores: int) -> Row:

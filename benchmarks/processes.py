@@ -105,9 +105,13 @@ def cores(number: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def has_module(python: str, module: str) -> bool:
-    """Whether an interpreter can import a module."""
-    return subprocess.run([python, "-c", f"import {module}"], capture_output=True, check=False).returncode == 0
+def import_error(python: str, statement: str) -> str:
+    """The last line of what an interpreter says where an import fails, empty where it succeeds."""
+    try:
+        done = subprocess.run([python, "-c", statement], capture_output=True, check=False, text=True)
+    except OSError as error:
+        return str(error)
+    return done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}" if done.returncode else ""
 
 
 def say(text: str) -> None:

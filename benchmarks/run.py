@@ -33,6 +33,8 @@ MEASURES = {
     "help": scaling.help_text,
 }
 
+OF_VERL = "import transformers, verl.workers.reward_manager, verl.utils.reward_score"  # what the peers import
+
 
 def main() -> int:
     given = arguments()
@@ -74,11 +76,10 @@ def arguments() -> argparse.Namespace:
 
 def python_with_verl(given: argparse.Namespace) -> str | None:
     python = given.verl_python or sys.executable
-    if processes.has_module(python, "verl"):
-        return python
-    if given.verl_python:
-        sys.exit(f"{python} cannot import verl")
-    return None
+    missing = processes.import_error(python, OF_VERL)
+    if missing and given.verl_python:
+        sys.exit(f"{python} cannot import what the peers need of verl: {missing}")
+    return None if missing else python
 
 
 if __name__ == "__main__":

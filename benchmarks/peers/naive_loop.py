@@ -1,13 +1,15 @@
 """Peer: the published per-row loop, repaired so that it scores. One process, one rollout at a time.
 
-    python naive_loop.py INPUT.parquet TOKENIZER_FOLDER
+    python naive_loop.py INPUT.parquet TOKENIZER_FOLDER [--verl]
 
-Each rollout is encoded, wrapped in a DataProto and given to verl's NaiveRewardManager, which decodes it again and
-scores it. Where verl is not installed the same steps are taken without it: encode, arrays, decode, score.
+With --verl each rollout is encoded, wrapped in a DataProto and given to verl's NaiveRewardManager, which decodes it
+again and scores it; what cannot be imported ends the program. Without, the same steps are taken without verl: encode,
+arrays, decode, score.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import sys
@@ -22,22 +24,26 @@ Row = dict[str, Any]
 
 
 def main() -> None:
-    path, folder = sys.argv[1:]
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    name, score = with_verl(tokenizer) or ("the same steps without verl", without_verl(tokenizer))
-    rows = pq.read_table(path).to_pylist()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("rollouts")
+    parser.add_argument("tokenizer")
+    parser.add_argument("--verl", action="store_true")
+    given = parser.parse_args()
+    tokenizer = AutoTokenizer.from_pretrained(given.tokenizer)
+    name, score = with_verl(tokenizer) if given.verl else without_verl(tokenizer)
+    rows = pq.read_table(given.rollouts).to_pylist()
     rewards = [score(row) for row in rows]
     print(json.dumps({"rollouts": len(rows), "mean_reward": sum(rewards) / len(rows), "engine": name}))
 
 
-def with_verl(tokenizer: Any) -> tuple[str, Callable[[Row], float]] | None:
+def with_verl(tokenizer: Any) -> tuple[str, Callable[[Row], float]]:
     try:
         import torch
         import verl
         from verl import DataProto
         from verl.workers.reward_manager import NaiveRewardManager
-    except ImportError:
-        return None
+    except ImportError as error:
+        sys.exit(f"{sys.executable} cannot run verl's reward manager: {error}")
     manager = NaiveRewardManager(tokenizer=tokenizer, num_examine=0, reward_fn_key="data_source")
 
     def score(row: Row) -> float:
@@ -57,7 +63,7 @@ def with_verl(tokenizer: Any) -> tuple[str, Callable[[Row], float]] | None:
     return f"verl {verl.__version__}", score
 
 
-def without_verl(tokenizer: Any) -> Callable[[Row], float]:
+def without_verl(tokenizer: Any) -> tuple[str, Callable[[Row], float]]:
     answer = re.compile(r"#### (-?[0-9.,]+)")
 
     def score(row: Row) -> float:
@@ -74,7 +80,7 @@ def without_verl(tokenizer: Any) -> Callable[[Row], float]:
             rewards[0, response_length - 1] = 1.0
         return float(rewards.sum())
 
-    return score
+    return "the same steps without verl", score
 
 
 if __name__ == "__main__":
