@@ -17,7 +17,7 @@ def short_rollouts(bench: Bench) -> Iterator[Row]:
     """A million short rollouts against the published loop, and against verl's scorer alone."""
     source, cores = inputs.SHORT, bench.settings.cores
     rows = bench.sized(1_000_000, 200_000)
-    sample = bench.part(source, bench.sized(4, 16))
+    sample = bench.part(source, bench.sized(2, 4))
     found = bench.rounds(
         {
             "job": bench.program(source, bench.copies(source, rows=rows)),
@@ -41,7 +41,7 @@ def long_rollouts(bench: Bench) -> Iterator[Row]:
     """Long rollouts against the published loop and the copy floor; then another strategy on the same rollouts."""
     source, cores = inputs.LONG, bench.settings.cores
     rows = bench.sized(50_000, 10_000)
-    rollouts, sample = bench.copies(source, rows=rows), bench.part(source, bench.sized(1, 2))
+    rollouts, sample = bench.copies(source, rows=rows), bench.part(source, 1)
     with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
         found = bench.rounds(
             {
