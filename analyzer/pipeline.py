@@ -81,4 +81,5 @@ def explain(settings: AnalysisSettings) -> list[str]:
     if settings.explain_cache:
         return runs.explain(cache_dir, prepared.parts)
     preparation.start_rewards(prepared.rewards, preparation.limits_of(settings))
+    preparation.end_rewards()
     return report.plan_lines(opened, prepared)

@@ -98,11 +98,30 @@ def test_what_follows_the_name_of_a_script_goes_to_the_command(tmp_path: Path, s
     assert (tmp_path / "flags").read_text().endswith(" --reward_fn gsm8k\n")
 
 
-def test_the_dask_example_can_import_what_it_needs_from_where_it_is_run() -> None:
+def test_the_dask_example_asks_for_jobs_and_writes(tmp_path: Path) -> None:
+    """`sbatch` here keeps a copy of the script, as SLURM does, and starts it beside the test; `scancel` ends it."""
     pytest.importorskip("dask_jobqueue")
-    script = SLURM / "dask_cluster.py"
-    code = f"import runpy, sys; sys.path.insert(0, {str(SLURM)!r}); assert runpy.run_path({str(script)!r})['main']"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    given = environment(tmp_path)
+    batch = f"""#!/bin/sh
+cp "$1" {tmp_path}/job.$$
+setsid sh {tmp_path}/job.$$ > {tmp_path}/job.log 2>&1 &
+echo Submitted batch job $!
+"""
+    for name, text in {"sbatch": batch, "scancel": "#!/bin/sh\nkill -- -$1\n"}.items():
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    flags = [f"--rollouts={given['ROLLOUTS']}", f"--model_path={given['MODEL']}"]
+    flags += [f"--output_dir={given['OUTPUT']}", f"--cache_dir={given['CACHE']}"]
+    done = subprocess.run(
+        [sys.executable, SLURM / "dask_cluster.py", *flags],
+        env=given | {"DASK_JOBQUEUE__SLURM__WORKER_EXTRA_ARGS": "['--nworkers', '1']"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "summary.json").exists()
 
 
 def test_a_job_that_ends_is_not_queued_again(tmp_path: Path) -> None:

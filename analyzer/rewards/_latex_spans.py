@@ -63,7 +63,7 @@ class LatexText:
     def breaks(self) -> Iterator[int]:
         """Places that no environment, list of them, number or expression goes across, from the last one on; then 0.
 
-        Each lies at least twice as far from the end as the one before, so that all of them cost little.
+        At most one in each stretch of the text; each stretch is twice as long as the one after it, so all cost little.
         """
         text = self.text
         at = last = 0 if "$$" in text else len(text)

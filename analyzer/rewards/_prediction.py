@@ -32,12 +32,13 @@ class Predictor(ParserATNSimulator):  # type: ignore[misc]
 
     def adaptivePredict(self, input: Any, decision: int, outerContext: Any) -> int:  # noqa: N802, N803
         """The number of the alternative to take. Raises NoParse where there is none."""
-        start = self._start_at_large(decision)
-        if start is None:  # predicates of precedence on the way: the runtime tries them
+        table, start = self._tables.at_large, self._start_at_large(decision)
+        node = start and _followed(table, start, input)
+        if node and node.is_ambiguous and self.predictionMode != PredictionMode.SLL:
+            table, start = self._tables.in_context, self._start_in_context(input, decision, outerContext)
+            node = start and _followed(table, start, input)
+        if node is None:  # predicates are left to be tried: the runtime does that
             return int(super().adaptivePredict(input, decision, outerContext))
-        node = _followed(self._tables.at_large, start, input)
-        if node.is_ambiguous and self.predictionMode != PredictionMode.SLL:
-            node = _followed(self._tables.in_context, self._start_in_context(input, decision, outerContext), input)
         return node.alternative
 
     def _start_at_large(self, decision: int) -> Node | None:
@@ -52,16 +53,14 @@ class Predictor(ParserATNSimulator):  # type: ignore[misc]
             starts[key] = self._tables.at_large.start(configs)
         return starts[key]
 
-    def _start_in_context(self, tokens: Any, decision: int, context: Any) -> Node:
+    def _start_in_context(self, tokens: Any, decision: int, context: Any) -> Node | None:
         table = self._tables.in_context
         key = (decision, self.parser.getPrecedence(), *_calls(context))
         if key not in table.starts:
             self._dfa = self.decisionToDFA[decision]
             self._input, self._startIndex, self._outerContext = tokens, tokens.index, context  # to try predicates
             table.starts[key] = table.start(self.computeStartState(self._dfa.atnStartState, context, True))
-        node = table.starts[key]
-        assert node is not None, "in its context all predicates are tried at the start"
-        return node
+        return table.starts[key]
 
 
 def _followed(table: Table, node: Node, tokens: Any) -> Node:
