@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 
 from analyzer.rewards import _plain_spans as plain
 from analyzer.rewards._latex_spans import BOX, PERCENT_IN_FULL, SPACE, LatexText, Span, end_of
-from analyzer.rewards._plain_spans import PlainSpan, PlainText
+from analyzer.rewards._plain_spans import OPENING, PlainSpan, PlainText
 
 LATEX, NUMBER, EXPRESSION, GUESSES, REFUSED = "latex", "number", "expression", "guesses", "refused"
 NOT_PARSED = (GUESSES, REFUSED)
@@ -109,9 +109,24 @@ def _anywhere(latex: LatexText, numbers: PlainText) -> Iterator[list[Found]]:
     """What stands anywhere, part by part from the last one on, since it is the last that counts."""
     limit = len(latex.text)
     for start in latex.breaks():
-        number, since = numbers.last_number(start, limit)
-        yield [*latex.spans(start, limit), *numbers.expressions(since, limit), *([] if number is None else [number])]
+        spans = list(latex.spans(start, limit))
+        if spans:
+            # What ends after the last environment, and so comes first, opens at the white space and signs at its end.
+            last = spans[-1].end
+            after = [span for span in _plain(numbers, max(start, last - OPENING), limit) if span.end > last]
+            yield [*after, spans.pop()]
+            yield [*spans, *(span for span in _plain(numbers, start, limit) if span not in after)]
+        else:
+            yield list(_plain(numbers, start, limit))
         limit = start
+
+
+def _plain(numbers: PlainText, start: int, limit: int) -> Iterator[PlainSpan]:
+    """The last number in text[start:limit], and the expressions that may end after it."""
+    number, since = numbers.last_number(start, limit)
+    yield from numbers.expressions(since, limit)
+    if number is not None:
+        yield number
 
 
 def _answers(text: str) -> Iterator[Anchor]:
@@ -214,6 +229,8 @@ def in_boxes(text: str, last: bool) -> str:
     less than 70 with "and", "or", a comma or semicolon between. Rules of latex2sympy2_extended 1.11,
     math_normalization.py, `extract_boxed_content`, in linear time: boxes are read from the last to the first.
     """
+    if "box" not in text:
+        return text
     contents: list[str] = []
     limit = len(text)  # where the box that follows starts
     for command in reversed(list(_ANY_BOX.finditer(text))):

@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 BOX = "\\boxed{"
 _CLOSING = {"$$": "$$", "\\[": "\\]", "\\(": "\\)"}
-_MARKS = {mark: re.compile(f"(?={re.escape(mark)})") for mark in (BOX, "}", "\n", *_CLOSING.values())}  # may overlap
 MAX_JOINED = 6  # environments in one list
 TAIL = 256  # characters: about what is looked at first, from the end
 
@@ -28,9 +27,12 @@ _OPENING = re.compile(r"\$(?!\$\$\$)|\\[\[(]|\s\[|-?\\frac\{")
 _INLINE_DOLLAR = re.compile(r"\$(?:[^\n$]++|(?<=\\)\$)++\$")
 _INLINE_BRACKET = re.compile(r"\s\[[^\n\]\[]++\]\s")
 _FRACTION = re.compile(r"-?\\frac\{-?\d+(?:[.,]\d+)?\}\{-?\d+(?:[.,]\d+)?\}")
-# A line that ends with what is in no environment, number or expression, and joins nothing to what follows: not the ends
-# of "and", "or", "percent", "percentage" and "pct".
-_BREAK = re.compile(r"(?<=[A-CE-QSU-Za-cf-qsu-z\"';!?])[.:,]?\n")
+# A line that ends with what is in no environment, number or expression, and joins nothing to what follows: not with
+# "and", "or", "percent", "percentage" or "pct", and with the end of an environment only where a full stop or colon
+# follows, or what can be neither joined to it nor a per cent sign.
+_BREAK = re.compile(
+    r"(?<=[A-CE-QSU-Za-cf-qsu-z\"';!?])[.:,]?\n|(?<=\\[)\]])(?:[.:]\n|\n(?=\s*+[A-NQ-Zb-nq-z\"'*#\d-]))"
+)
 _JOIN = re.compile(r"\s*+(?:,?and|,?or|,)\s*+")
 SPACE = re.compile(r"\s*+")
 PERCENT = re.compile(r"\\?%|[Pp]ercent|[Pp]ct")
@@ -185,9 +187,19 @@ class LatexText:
         """Where `mark` is next, at `at` or later; the length of the text where it is not."""
         places = self._places.get(mark)
         if places is None:
-            places = self._places[mark] = [found.start() for found in _MARKS[mark].finditer(self.text)]
+            places = self._places[mark] = _places_of(mark, self.text)
         following = bisect_left(places, at)
         return places[following] if following < len(places) else len(self.text)
+
+
+def _places_of(mark: str, text: str) -> list[int]:
+    """Where a mark stands in a text; its places may overlap."""
+    places = []
+    at = text.find(mark)
+    while at >= 0:
+        places.append(at)
+        at = text.find(mark, at + 1)
+    return places
 
 
 def end_of(pattern: re.Pattern[str], text: str, at: int) -> int:

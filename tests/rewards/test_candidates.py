@@ -86,7 +86,13 @@ def test_candidates_are_what_the_patterns_of_math_verify_find_in_their_order(tex
 
 lines = st.lists(
     st.tuples(
-        pieces, st.sampled_from(["so.\n", "is:\n", '",\n', "x\n", "and\n", "percent\n", "1.\n", "$\n", "\n"])
+        pieces,
+        st.sampled_from(
+            [
+                *("so.\n", "is:\n", '",\n', "x\n", "and\n", "percent\n", "1.\n", "$\n", "\n"),
+                *("\\(1\\).\n", "\\(1\\)\n", "\\[2\\]\n1", "\\]\nor", "\\)\n\n-", "\\]:\n", "\\)\n and ", "\\]\nSo "),
+            ]
+        ),
     ).map("".join),
     max_size=6,
 ).map("".join)
