@@ -36,7 +36,7 @@ from analyzer.stages.score import needed_columns
 from analyzer.tokens import TokenizerSpec
 
 SHARD_WEIGHT = {Where.HERE: 1.0, Where.CHILD: 8.0, Where.SANDBOX: 256.0}
-"""How much smaller shards are where a rollout costs more; a shard is seconds to a minute of work."""
+"""How much smaller the largest shards are where a rollout costs more; a shard is seconds to a minute of work."""
 
 
 class Prepared(NamedTuple):

@@ -25,19 +25,21 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 SHARDS_AIMED_AT = 64
+COSTLY_SHARDS_AIMED_AT = 128
 SHARD_BYTES_MIN = 256 << 10
+COSTLY_SHARD_BYTES_MIN = 16 << 10
 SHARD_BYTES_MAX = 16 << 20
 LARGEST_GROUP_AS_SHARD = 128 << 20
 
 
 def shard_bytes(source: Dataset, weight: float = 1.0) -> int:
-    """Bytes of a shard: a 64th of the input within bounds; a costly reward (weight > 1) makes them smaller.
+    """Bytes of a shard: a 64th of the input within bounds; of a costly reward (weight > 1) a 128th, within lower ones.
 
     Where the reward is cheap a shard is no smaller than a row group, so that no row group is decoded twice.
     """
-    aimed = min(max(source.bytes // SHARDS_AIMED_AT, SHARD_BYTES_MIN), SHARD_BYTES_MAX)
     if weight > 1:
-        return max(1 << 14, int(aimed / weight))
+        return min(max(source.bytes // COSTLY_SHARDS_AIMED_AT, COSTLY_SHARD_BYTES_MIN), int(SHARD_BYTES_MAX / weight))
+    aimed = min(max(source.bytes // SHARDS_AIMED_AT, SHARD_BYTES_MIN), SHARD_BYTES_MAX)
     largest = max((file.largest_group for file in source.files), default=0)
     return max(aimed, largest) if largest <= LARGEST_GROUP_AS_SHARD else aimed
 
