@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 ENOUGH_PROBLEMS = 20_000  # placed again in all draws together: the error of a share is below half a per cent
 MOST_DRAWS = 20
 MOST_ROLLOUTS = 1 << 20  # looked at, of whole problems chosen at random: bounds time and memory
-_LOG_BOUNDS = [(-7.0, 9.0), (-7.0, 9.0)]  # of the prior's parameters: where all problems are alike it has no maximum
+_LOGIT_BOUNDS = (-16.0, 16.0)  # of the prior's mean
+_STRENGTH_BOUNDS = (
+    -7.0,
+    9.0,
+)  # of log(a + b): where all problems are alike, or none has two outcomes, it has no maximum
+_PRECISION = 1e-4
+_LEAN = 1e-6  # towards a + b = 2, which decides where the rollouts do not
 
 
 class Stability(NamedTuple):
@@ -99,19 +105,56 @@ def fitted_prior(passes: IntArray, failures: IntArray) -> tuple[float, float]:
     """The a and b of the beta distribution under which these numbers of passes and failures are likeliest.
 
     Both of shape (problems,). With one rollout per problem nothing tells how much problems differ: then only the mean
-    of the distribution means something.
+    of the distribution means something, and a + b is that of the uniform distribution.
     """
-    from scipy.optimize import minimize
-    from scipy.special import betaln
+    passed, failed, tried = map(_counted, (passes, failures, passes + failures))
 
-    pairs, times = np.unique(np.column_stack([passes, failures]), axis=0, return_counts=True)
+    def likelihood(logit: float, strength: float) -> float:
+        a, b = _beta(logit, strength)
+        return _rising(a, passed) + _rising(b, failed) - _rising(a + b, tried)
 
-    def unlikelihood(logs: FloatArray) -> float:
-        a, b = np.exp(logs)
-        return -float((times * (betaln(pairs[:, 0] + a, pairs[:, 1] + b) - betaln(a, b))).sum())
+    def best_mean(strength: float) -> float:
+        return _peak(lambda logit: likelihood(logit, strength), *_LOGIT_BOUNDS)
 
-    a, b = np.exp(minimize(unlikelihood, np.zeros(2), method="Nelder-Mead", bounds=_LOG_BOUNDS).x)
-    return float(a), float(b)
+    def how_good(strength: float) -> float:
+        return likelihood(best_mean(strength), strength) - _LEAN * (strength - math.log(2)) ** 2
+
+    strength = _peak(how_good, *_STRENGTH_BOUNDS)
+    return _beta(best_mean(strength), strength)
+
+
+def _beta(logit: float, strength: float) -> tuple[float, float]:
+    """The a and b of the beta distribution whose mean has this logit, and whose a + b has this logarithm."""
+    both = math.exp(strength)
+    return both / (1 + math.exp(-logit)), both / (1 + math.exp(logit))
+
+
+def _counted(values: IntArray) -> list[tuple[int, int]]:
+    """Each value, and how often it is there."""
+    there, times = np.unique(values, return_counts=True)
+    return list(zip(there.tolist(), times.tolist(), strict=True))
+
+
+def _rising(start: float, counted: Sequence[tuple[int, int]]) -> float:
+    """The sum of log(start (start + 1) .. (start + n - 1)) over all n."""
+    return math.fsum(times * (math.lgamma(start + n) - math.lgamma(start)) for n, times in counted)
+
+
+def _peak(function: Callable[[float], float], low: float, high: float) -> float:
+    """Where a function with one maximum is largest, by golden-section search."""
+    golden = (math.sqrt(5) - 1) / 2
+    left, right = high - golden * (high - low), low + golden * (high - low)
+    at_left, at_right = function(left), function(right)
+    while high - low > _PRECISION:
+        if at_left < at_right:
+            low, left, at_left = left, right, at_right
+            right = low + golden * (high - low)
+            at_right = function(right)
+        else:
+            high, right, at_right = right, left, at_left
+            left = high - golden * (high - low)
+            at_left = function(left)
+    return (low + high) / 2
 
 
 def _drawn(seen: _Rollouts, prior: tuple[float, float], random: np.random.Generator) -> FloatArray:

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import betabinom
 
 from analyzer import buckets, rewards
 from analyzer.stages.metrics import problem_metrics
@@ -93,6 +94,25 @@ def test_the_prior_is_the_distribution_that_the_solve_rates_came_from() -> None:
     rates = np.random.default_rng(0).beta(0.7, 2.1, 50_000)
     passes = np.random.default_rng(1).binomial(8, rates)
     assert fitted_prior(passes, 8 - passes) == pytest.approx((0.7, 2.1), rel=0.05)
+
+
+@pytest.mark.parametrize(("a", "b", "samples"), [(0.1, 0.2, 4), (5.0, 1.0, 16), (50.0, 50.0, 8), (1.0, 1.0, 200)])
+def test_no_other_prior_is_likelier(a: float, b: float, samples: int) -> None:
+    """The likelihood is scipy's."""
+    random = np.random.default_rng(3)
+    tried = random.integers(1, samples + 1, 500)
+    passes = random.binomial(tried, random.beta(a, b, 500))
+    logs = np.log(fitted_prior(passes, tried - passes))
+
+    def likelihood(logs: Floats) -> float:
+        return float(betabinom.logpmf(passes, tried, *np.exp(logs)).sum())
+
+    assert all(likelihood(logs + 0.02 * random.normal(size=2)) < likelihood(logs) for _ in range(20))
+
+
+def test_one_rollout_per_problem_tells_the_mean_alone() -> None:
+    a, b = fitted_prior(np.repeat([0, 1], [60, 20]), np.repeat([1, 0], [60, 20]))
+    assert (a + b, a / (a + b)) == pytest.approx((2, 0.25), rel=0.05)
 
 
 @pytest.mark.parametrize("reward", [0.0, 1.0, -1.0])
