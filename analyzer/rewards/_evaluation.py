@@ -3,35 +3,47 @@
     surely_differ(x**2 + 1, 7)  ->  True, since x**2 + 1 is 2.1 where x is 1.05
 
 Letters get a value each, and functions that have no definition one that depends smoothly on what they are applied to.
-Two expressions that are far apart there are not equal; two that are near may be or not. For the child process alone,
-since it imports sympy.
+Two expressions that are far apart there are not equal; two that are near may be or not. Each number carries a bound of
+its own error (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.3: running error analysis). For
+the child process alone, since it imports sympy.
 """
 
 from __future__ import annotations
 
 import cmath
 import functools
+import math
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import sympy
-from math_verify.grader import is_assignment_relation, is_equation, take_last_relation
+from math_verify.grader import get_pct_val, is_assignment_relation, is_equation, take_last_relation
 from sympy.core.function import AppliedUndef
 
 FAR = 1e-3  # beside the larger one, or 1: Math-Verify compares decimal fractions to six places
-_MOST = 1e5  # of any value on the way: then nothing that cancels out leaves an error near FAR
+_ROUNDING = 2.0**-50  # some units in the last place
+_EXACT = 2.0**53  # up to here integers are floats
+_INFINITY = 1e150  # stands for infinity where the other side is finite: nothing that is written out is as large
 _MOST_NODES = 400
-_FUNCTIONS: dict[Any, Callable[[complex], complex | float]] = {
+_FUNCTIONS: dict[Any, Callable[..., complex | float]] = {
     **{sympy.sin: cmath.sin, sympy.cos: cmath.cos, sympy.tan: cmath.tan, sympy.exp: cmath.exp, sympy.Abs: abs},
     **{sympy.asin: cmath.asin, sympy.acos: cmath.acos, sympy.atan: cmath.atan},
     **{sympy.sec: lambda x: 1 / cmath.cos(x), sympy.csc: lambda x: 1 / cmath.sin(x)},
-    sympy.cot: lambda x: cmath.cos(x) / cmath.sin(x),
+    **{sympy.cot: lambda x: cmath.cos(x) / cmath.sin(x), sympy.factorial: lambda x: _gamma(x + 1)},
+    sympy.binomial: lambda n, k: _gamma(n + 1) / _gamma(k + 1) / _gamma(n - k + 1),
 }
 
 
 class _Unknown(Exception):
     """Raised for what has no number here."""
+
+
+class _Number(NamedTuple):
+    """A number and a bound of its error. What was worked out from real numbers alone has an imaginary part of +0."""
+
+    value: complex
+    error: float = 0.0
 
 
 def surely_differ(gold: Any, answer: Any) -> bool:
@@ -43,29 +55,48 @@ def surely_differ(gold: Any, answer: Any) -> bool:
         answer = take_last_relation(answer).rhs
     elif is_assignment_relation(gold) and not is_equation(answer):
         gold = take_last_relation(gold).rhs
+    return all(_differ(one, other) for one in _readings(gold) for other in _readings(answer))
+
+
+def _readings(expression: Any) -> list[Any]:
+    """25 % may be 0.25, and it may be 25."""
+    return [expression, *([] if (whole := get_pct_val(expression)) is None else [whole])]
+
+
+def _differ(gold: Any, answer: Any) -> bool:
     if isinstance(gold, sympy.Symbol) or isinstance(answer, sympy.Symbol):  # letters may spell a word
         return False
     first, second = _number(gold), _number(answer)
     if first is not None and second is not None:
-        return abs(first - second) > FAR * max(1.0, abs(first), abs(second))
+        return _are_apart(first, second) and not (gold.has(sympy.oo) and answer.has(sympy.oo))
     if first is not None:
         return _is_other_set(answer, functools.partial(surely_differ, gold))
     return second is not None and _is_other_set(gold, lambda member: surely_differ(member, answer))
 
 
+def _are_apart(one: _Number, other: _Number) -> bool:
+    distance = abs(one.value - other.value) - one.error - other.error
+    return distance > FAR * max(1.0, abs(one.value), abs(other.value))  # not where any is NaN or infinite
+
+
 def _is_other_set(expression: Any, differs: Callable[[Any], bool]) -> bool:
     """Whether an expression is a set or tuple that is certainly not one number, nor the set of it alone.
 
-    Math-Verify 0.9.0 (grader.py, `sympy_compare_sets`) takes the number for the set of it.
+    Math-Verify 0.9.0 (grader.py, `sympy_compare_sets`) takes the number for the set of it. A letter is not known to be
+    that number; whether it spells a word is asked only where it is the only member.
     """
-    if isinstance(expression, sympy.Interval):
-        return True
     if isinstance(expression, sympy.Tuple) and len(expression) != 1:
         return True
-    return isinstance(expression, sympy.FiniteSet | sympy.Tuple) and any(map(differs, expression.args))
+    if isinstance(expression, sympy.Interval):
+        members = (expression.start, expression.end)  # [1, 1] is the set of 1
+    elif isinstance(expression, sympy.FiniteSet | sympy.Tuple):
+        members = expression.args
+    else:
+        return False
+    return any((len(members) > 1 and isinstance(member, sympy.Symbol)) or differs(member) for member in members)
 
 
-def _number(expression: Any) -> complex | None:
+def _number(expression: Any) -> _Number | None:
     """The value of an expression, None where it is not known for sure."""
     try:
         return _Evaluation().of(expression)
@@ -79,45 +110,83 @@ class _Evaluation:
     def __init__(self) -> None:
         self._nodes = 0
 
-    def of(self, expression: Any) -> complex:
+    def of(self, expression: Any) -> _Number:
         self._nodes += 1
         if self._nodes > _MOST_NODES:
             raise _Unknown
-        value = self._of(expression)
-        if not abs(value) < _MOST:  # NaN too
-            raise _Unknown
-        return value
-
-    def _of(self, expression: Any) -> complex:
         if isinstance(expression, sympy.Rational | sympy.Float):
-            return complex(float(expression))
+            value = float(expression)
+            return _Number(value, 0.0 if value.is_integer() and abs(value) < _EXACT else _ROUNDING * abs(value))
         if isinstance(expression, sympy.Symbol):
-            return _value_of(expression.name)
+            return _Number(_value_of(expression.name))
         if isinstance(expression, sympy.Add):
-            return sum(map(self.of, expression.args), 0j)
+            return _sum([self.of(term) for term in expression.args])
         if isinstance(expression, sympy.Mul):
-            return functools.reduce(
-                lambda product, factor: self._bounded(product * factor), map(self.of, expression.args)
-            )
+            return functools.reduce(_product, map(self.of, expression.args))
         if isinstance(expression, sympy.Pow):
-            return self.of(expression.base) ** self.of(expression.exp)
+            return _power(self.of(expression.base), self.of(expression.exp))
         if isinstance(expression, sympy.log):
-            logarithms = [cmath.log(self.of(argument)) for argument in expression.args]
-            return logarithms[0] if len(logarithms) == 1 else logarithms[0] / logarithms[1]
-        if expression in (sympy.pi, sympy.E, sympy.I):
-            return {sympy.pi: cmath.pi, sympy.E: cmath.e, sympy.I: 1j}[expression]
+            logarithms = [_applied(cmath.log, self.of(argument)) for argument in expression.args]
+            return functools.reduce(functools.partial(_applied, lambda x, base: x / base), logarithms)
+        if isinstance(expression, sympy.UnevaluatedExpr):
+            return self.of(expression.args[0])
+        if expression in _CONSTANTS:
+            return _CONSTANTS[expression]
         if isinstance(expression, AppliedUndef):
-            parts = (cmath.sin(i + 0.1 * self.of(argument)) for i, argument in enumerate(expression.args, 1))
-            return _value_of(expression.func.__name__) + sum(parts, 0j)
+            parts = [self.of(argument) for argument in expression.args]
+            return _applied(functools.partial(_undefined, _value_of(expression.func.__name__)), *parts)
         function = _FUNCTIONS.get(expression.func) if isinstance(expression, sympy.Function) else None
-        if function is None or len(expression.args) != 1:
+        if function is None:
             raise _Unknown
-        return complex(function(self.of(expression.args[0])))
+        return _applied(function, *map(self.of, expression.args))
 
-    def _bounded(self, value: complex) -> complex:
-        if not abs(value) < _MOST:
-            raise _Unknown
-        return value
+
+_CONSTANTS = {
+    **{sympy.pi: _Number(cmath.pi, _ROUNDING), sympy.E: _Number(cmath.e, _ROUNDING), sympy.I: _Number(1j)},
+    sympy.oo: _Number(_INFINITY),
+}
+
+
+def _sum(terms: list[_Number]) -> _Number:
+    value = sum(term.value for term in terms)
+    return _Number(value + 0, sum(term.error + _ROUNDING * abs(term.value) for term in terms))
+
+
+def _product(one: _Number, other: _Number) -> _Number:
+    value = one.value * other.value
+    error = abs(one.value) * other.error + abs(other.value) * one.error + one.error * other.error
+    return _Number(value + 0, error + _ROUNDING * abs(value))
+
+
+def _power(base: _Number, exponent: _Number) -> _Number:
+    found = _applied(lambda x, y: x**y, base, exponent)
+    turns = abs(exponent.value * cmath.log(base.value))  # where they are many, little is left of a float's digits
+    return found._replace(error=found.error + _ROUNDING * turns * abs(found.value))
+
+
+def _applied(function: Callable[..., complex | float], *arguments: _Number) -> _Number:
+    """The value of a smooth function, and how far it moves when its arguments do, as far as they may be wrong.
+
+    Across a branch cut and near a pole it moves far, so that the number says nothing.
+    """
+    values = [argument.value for argument in arguments]
+    value = function(*values)
+    error = _ROUNDING * abs(value)
+    for at, (there, off) in enumerate(arguments):
+        for way in (off, off * 1j) if there.imag else (off,):
+            moved = function(*values[:at], there + way, *values[at + 1 :])
+            error += 2 * abs(moved - value)
+    return _Number(value + 0, error)
+
+
+def _gamma(x: complex) -> float:
+    if x.imag:
+        raise _Unknown
+    return math.gamma(x.real)
+
+
+def _undefined(start: float, *arguments: complex) -> complex:
+    return start + sum((cmath.sin(at + 0.1 * argument) for at, argument in enumerate(arguments, 1)), 0j)
 
 
 def _value_of(name: str) -> float:

@@ -41,7 +41,8 @@ numbers = st.integers(-30, 30)
 atoms = st.one_of(
     numbers.map(str),
     st.sampled_from(["x", "y", "\\pi", "\\sqrt{2}", "\\frac{1}{3}", "0.5", "e", "25\\%", "\\sin(x)", "\\log_2 8"]),
-    st.sampled_from(["f(x)", "f(2)", "g(x)", "f(x, 2)", "\\sec(x)"]),
+    st.sampled_from(["f(x)", "f(2)", "g(x)", "f(x, 2)", "\\sec(x)", "\\infty", "\\sqrt{-3}", "i", "10^{7}", "12.5\\%"]),
+    st.sampled_from(["5!", "x!", "\\binom{5}{2}", "\\binom{x}{2}", "\\ln(-2)", "\\tan 90", "(x+1)^{7}"]),
 )
 expressions = st.recursive(
     atoms,
@@ -49,6 +50,9 @@ expressions = st.recursive(
         st.tuples(inner, st.sampled_from("+-*"), inner).map("({0[0]}{0[1]}{0[2]})".format),
         st.tuples(inner, inner).map("\\frac{{{0[0]}}}{{{0[1]}}}".format),
         st.tuples(inner, st.integers(1, 3)).map("({0[0]})^{{{0[1]}}}".format),
+        st.tuples(inner, st.sampled_from(["-1", "-2", "0", "\\frac{1}{2}", "\\frac{1}{3}", "x"])).map(
+            "({0[0]})^{{{0[1]}}}".format
+        ),
     ),
     max_leaves=4,
 )
@@ -109,6 +113,15 @@ def test_what_surely_differs_is_not_equal_to_math_verify(gold: str, answer: str)
         (sympy.Integer(1), sympy.Tuple(1, 1)),
         (sympy.Integer(1), sympy.Interval(0, 2)),
         (sympy.FiniteSet(3), sympy.Integer(1)),
+        (sympy.FiniteSet(1, x), sympy.Integer(1)),
+        (sympy.FiniteSet(x, y), sympy.Integer(1)),
+        (sympy.Integer(10**6), sympy.Integer(5)),
+        (sympy.Integer(125), (x + 1) ** 48),
+        (sympy.Integer(-3), 1 / (sympy.cos(x) ** 2 * sympy.cos(y) ** 2)),
+        (sympy.Integer(50), sympy.binomial(x, 2)),
+        (sympy.Integer(1024), sympy.Mul(sympy.factorial(15, evaluate=False), 2, evaluate=False)),
+        (sympy.Integer(5), sympy.oo),
+        (sympy.Integer(20), sympy.Mul(25, sympy.UnevaluatedExpr(sympy.Rational(1, 100)), evaluate=False)),
     ],
 )
 def test_what_is_far_apart_differs(gold: sympy.Basic, answer: sympy.Basic) -> None:
@@ -120,17 +133,20 @@ def test_what_is_far_apart_differs(gold: sympy.Basic, answer: sympy.Basic) -> No
     [
         (sympy.sin(x) ** 2 + sympy.cos(x) ** 2, sympy.Integer(1)),
         (sympy.Integer(1), sympy.Add(10**20, 1, -(10**20), evaluate=False)),  # floats lose the 1
-        (sympy.Integer(10**6), sympy.Integer(5)),  # beyond what is looked at
+        (sympy.Integer(1), sympy.Pow(1 + sympy.Float("1e-17"), 10**17, evaluate=False)),  # floats lose the rest
+        (sympy.sqrt(-1, evaluate=False), sympy.sqrt(-1 + (sympy.sqrt(2) ** 2 - 2), evaluate=False)),  # across a cut
+        (sympy.tan(sympy.pi / 2, evaluate=False), sympy.Integer(7)),  # a pole
         (x, y),  # letters may spell a word
         (sympy.Integer(25), sympy.Mul(25, sympy.UnevaluatedExpr(sympy.Rational(1, 100)), evaluate=False)),  # 25 %
         (sympy.Function("f")(x), sympy.Function("f")(y - (y - x))),
         (sympy.Matrix([1, 2]), sympy.Matrix([1, 3])),
         (sympy.FiniteSet(1), sympy.Integer(1)),
-        (sympy.FiniteSet(1, x), sympy.Integer(1)),  # a letter may spell a word
+        (sympy.Integer(0), sympy.Interval(sympy.Pow(0, 1, evaluate=False), 0)),  # the set of 0
+        (sympy.FiniteSet(x), sympy.Integer(1)),  # a letter may spell a word
         (sympy.Integer(1), sympy.Union(sympy.Interval(0, 1), sympy.Interval(1, 2), evaluate=False)),
         (sympy.Integer(1), sympy.zoo),
         (sympy.Integer(1), sympy.nan),
-        (sympy.Integer(1), sympy.oo),
+        (sympy.oo, 2 * sympy.Mul(2, sympy.oo, evaluate=False)),
     ],
 )
 def test_where_it_is_not_sure_it_does_not_say(gold: sympy.Basic, answer: sympy.Basic) -> None:
