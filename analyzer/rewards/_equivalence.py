@@ -160,13 +160,15 @@ def _tree(text: str) -> Any:
     if text.endswith("."):  # no token of the grammar
         return None
     is_real = not should_treat_as_complex(text)
-    for reader in (_QuickLatex, _Latex):
+    for mode in (PredictionMode.SLL, PredictionMode.LL):
+        reader = _Latex(mode, is_real=is_real)
         try:
-            return reader(is_real=is_real).parse(text)
+            return reader.parse(text)
         except MemoryError:
             raise
         except Exception:  # noqa: BLE001 - it raises anything on what does not parse
-            continue
+            if not reader.predictor.met_ambiguity:  # full mode would do the same
+                return None
     return None
 
 
@@ -188,25 +190,24 @@ _tables = Tables.of(PSParser.atn)
 
 
 class _Latex(_Latex2Sympy):  # type: ignore[misc]
-    """Math-Verify's parser, which foresees faster."""
+    """Math-Verify's parser, which foresees faster.
 
-    mode = PredictionMode.LL
+    In SLL mode ANTLR returns the tree that it would in full mode, or finds a syntax error.
+    """
+
+    def __init__(self, mode: Any, is_real: bool) -> None:
+        super().__init__(is_real=is_real)
+        self._mode = mode
 
     def create_parser(self, latex_str: str) -> Any:
         parser = super().create_parser(latex_str)
-        parser._interp = Predictor(parser, _tables)
-        parser._interp.predictionMode = self.mode
+        self.predictor = Predictor.give_to(parser, _tables)
+        self.predictor.predictionMode = self._mode
         return parser
 
     def parse_number(self, text: str) -> Any:
         number = _plain_number(text)
         return super().parse_number(text) if number is None else number
-
-
-class _QuickLatex(_Latex):
-    """In SLL mode ANTLR returns the tree that it would in full mode, or finds a syntax error."""
-
-    mode = PredictionMode.SLL
 
 
 def warm_up() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from antlr4 import PredictionMode, Token
 from antlr4.atn.ATN import ATN
 from antlr4.atn.ParserATNSimulator import ParserATNSimulator
+from antlr4.error.ErrorStrategy import BailErrorStrategy
 
 from analyzer.rewards._lookahead import Node, Table
 
@@ -28,15 +30,27 @@ class Predictor(ParserATNSimulator):  # type: ignore[misc]
 
     def __init__(self, parser: Any, tables: Tables) -> None:
         super().__init__(parser, parser.atn, parser.decisionsToDFA, parser.sharedContextCache)
+        self.met_ambiguity = False  # whether a choice was met that its context may decide in another way
         self._tables = tables
+
+    @classmethod
+    def give_to(cls, parser: Any, tables: Tables) -> Predictor:
+        """Have a parser whose listeners raise at the first error use one, and not look for errors ahead of time."""
+        predictor = cls(parser, tables)
+        parser._interp = predictor
+        parser._errHandler = BailErrorStrategy()
+        return predictor
 
     def adaptivePredict(self, input: Any, decision: int, outerContext: Any) -> int:  # noqa: N802, N803
         """The number of the alternative to take. Raises NoParse where there is none."""
+        input.fill()
         table, start = self._tables.at_large, self._start_at_large(decision)
-        node = start and _followed(table, start, input)
+        node = start and _followed(table, start, _ahead(input))
+        if node is None or node.is_ambiguous:
+            self.met_ambiguity = True
         if node and node.is_ambiguous and self.predictionMode != PredictionMode.SLL:
             table, start = self._tables.in_context, self._start_in_context(input, decision, outerContext)
-            node = start and _followed(table, start, input)
+            node = start and _followed(table, start, _ahead(input))
         if node is None:  # predicates are left to be tried: the runtime does that
             return int(super().adaptivePredict(input, decision, outerContext))
         return node.alternative
@@ -63,19 +77,21 @@ class Predictor(ParserATNSimulator):  # type: ignore[misc]
         return table.starts[key]
 
 
-def _followed(table: Table, node: Node, tokens: Any) -> Node:
-    """The node where the choice is made; the tokens are left as they were."""
-    mark, index = tokens.mark(), tokens.index
-    try:
-        while not node.alternative:
-            token = tokens.LA(1)
-            node = table.step(node, token)
-            if token != Token.EOF:
-                tokens.consume()
-        return node
-    finally:
-        tokens.seek(index)
-        tokens.release(mark)
+def _followed(table: Table, node: Node, ahead: Iterator[int]) -> Node:
+    """The node where the choice is made."""
+    while not node.alternative:
+        node = table.step(node, next(ahead))
+    return node
+
+
+def _ahead(tokens: Any) -> Iterator[int]:
+    """The types of the tokens from the next one on, then that of the end again and again."""
+    there, channel = tokens.tokens, tokens.channel
+    for at in range(tokens.index, len(there)):
+        if there[at].channel == channel:
+            yield there[at].type
+    while True:
+        yield Token.EOF
 
 
 def _calls(context: Any) -> list[int]:
