@@ -27,12 +27,13 @@ _OPENING = re.compile(r"\$(?!\$\$\$)|\\[\[(]|\s\[|-?\\frac\{")
 _INLINE_DOLLAR = re.compile(r"\$(?:[^\n$]++|(?<=\\)\$)++\$")
 _INLINE_BRACKET = re.compile(r"\s\[[^\n\]\[]++\]\s")
 _FRACTION = re.compile(r"-?\\frac\{-?\d+(?:[.,]\d+)?\}\{-?\d+(?:[.,]\d+)?\}")
-# A line that ends with what is in no environment, number or expression, and joins nothing to what follows: not with
-# "and", "or", "percent", "percentage" or "pct", and with the end of an environment only where a full stop or colon
-# follows, or what can be neither joined to it nor a per cent sign.
-_BREAK = re.compile(
-    r"(?<=[A-CE-QSU-Za-cf-qsu-z\"';!?])[.:,]?\n|(?<=\\[)\]])(?:[.:]\n|\n(?=\s*+[A-NQ-Zb-nq-z\"'*#\d-]))"
-)
+# Text that is in no environment, number or expression, and joins nothing to what follows: not with "and", "or",
+# "percent", "percentage" or "pct", and at the end of an environment only where a full stop or colon follows, or what can
+# be neither joined to it nor a per cent sign.
+_WORD = r"(?<=[A-CE-QSU-Za-cf-qsu-z\"';!?])[.:,]?"
+_CLOSED = r"(?<=\\[)\]])(?:[.:]\n|\n(?=\s*+[A-NQ-Zb-nq-z\"'*#\d-]))"
+_LINE_END = re.compile(rf"{_WORD}\n|{_CLOSED}")
+_WORD_OR_LINE_END = re.compile(rf"{_WORD}[\n ]|{_CLOSED}")
 _JOIN = re.compile(r"\s*+(?:,?and|,?or|,)\s*+")
 SPACE = re.compile(r"\s*+")
 PERCENT = re.compile(r"\\?%|[Pp]ercent|[Pp]ct")
@@ -69,13 +70,22 @@ class LatexText:
         """
         text = self.text
         at = last = 0 if "$$" in text else len(text)
+        # Where a dollar sign stands, the line must be read from its start to know which of them open.
+        end = _LINE_END if "$" in text else _WORD_OR_LINE_END
         while (at := at - TAIL - (len(text) - at)) > 0:
-            if (found := _BREAK.search(text, at, last)) is not None:
-                opening = text.rfind("\\[", 0, found.end())
-                if opening < 0 or text.find("\\]", opening + 2, found.end()) > 0:
-                    last = found.end() - 1
-                    yield last
+            found = end.search(text, at, last)
+            if found is not None and not self._is_open(found.end() - 1):
+                last = found.end() - 1
+                yield last
         yield 0
+
+    def _is_open(self, at: int) -> bool:
+        """Whether an environment that opens with a bracket may go across a place."""
+        line = self.text.rfind("\n", 0, at) + 1
+        return any(
+            self.text.rfind(opening, since, at) > self.text.rfind(closing, since, at)
+            for opening, closing, since in (("\\[", "\\]", 0), ("\\(", "\\)", line), ("[", "]", line))
+        )
 
     def spans(self, start: int, limit: int) -> Iterator[Span]:
         """All lists of environments in text[start:limit], from left to right, none overlapping another.
