@@ -21,6 +21,7 @@ from analyzer.errors import ConfigError, UserError
 NAMES = ("loky", "dask", "ray", "sequential")
 Value = TypeVar("Value")
 _ANSWER_SECONDS = 10.0
+_TELL_AFTER_SECONDS = 30.0
 
 
 class Backend(NamedTuple):
@@ -246,8 +247,23 @@ def _dask(backend: Backend, n_jobs: int) -> Iterator[Cluster]:
     except (OSError, TimeoutError, ValueError) as error:
         raise ConfigError(f"--dask_scheduler {backend.dask_scheduler}: no scheduler answers there ({error})") from None
     with client:
-        client.wait_for_workers(1)  # in a batch system that may take its time
+        _wait_for_worker(client, backend.dask_scheduler)
         yield _Dask(client)
+
+
+def _wait_for_worker(client: Any, address: str) -> None:
+    """Wait until there is one, which in a batch system may take its time; say so when it does."""
+    try:
+        client.wait_for_workers(1, timeout=_TELL_AFTER_SECONDS)
+    except TimeoutError:
+        from tqdm import tqdm
+
+        tqdm.write(
+            f"no worker has joined the dask scheduler {address} for {_TELL_AFTER_SECONDS:g} s; waiting on "
+            "(are the jobs that start them still queued, or have they failed?)",
+            file=sys.stderr,
+        )
+        client.wait_for_workers(1)
 
 
 # ---------------------------------------------------------------- ray

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -111,3 +112,17 @@ def test_a_scheduler_that_does_not_answer_is_the_users_to_put_right(
     monkeypatch.setattr(backends, "_ANSWER_SECONDS", 0.5)
     with pytest.raises(ConfigError, match="no scheduler answers there"):
         shards.run(shard_tasks.commit, Backend("dask", dask_scheduler="tcp://127.0.0.1:1"))
+
+
+def test_a_scheduler_without_workers_is_waited_for_and_told_of(
+    shards: Shards, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(backends, "_TELL_AFTER_SECONDS", 0.5)
+    with distributed.LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=None) as cluster:
+        late = threading.Timer(1.5, cluster.scale, [1])
+        late.start()
+        shards.run(shard_tasks.commit, Backend("dask", dask_scheduler=cluster.scheduler_address))
+        late.join()
+    assert shards.missing() == []
+    assert f"no worker has joined the dask scheduler {cluster.scheduler_address}" in capsys.readouterr().err
