@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 
 from analyzer.rewards import _plain_spans as plain
 from analyzer.rewards._latex_spans import BOX, PERCENT_IN_FULL, SPACE, LatexText, Span, end_of
-from analyzer.rewards._plain_spans import OPENING, PlainSpan, PlainText
+from analyzer.rewards._plain_spans import LONGEST_OPENING, PlainSpan, PlainText
 
 LATEX, NUMBER, EXPRESSION, GUESSES, REFUSED = "latex", "number", "expression", "guesses", "refused"
 NOT_PARSED = (GUESSES, REFUSED)
@@ -113,7 +113,7 @@ def _anywhere(latex: LatexText, numbers: PlainText) -> Iterator[list[Found]]:
         if spans:
             # What ends after the last environment, and so comes first, opens at the white space and signs at its end.
             last = spans[-1].end
-            after = [span for span in _plain(numbers, max(start, last - OPENING), limit) if span.end > last]
+            after = [span for span in _plain(numbers, max(start, last - LONGEST_OPENING), limit) if span.end > last]
             yield [*after, spans.pop()]
             yield [*spans, *(span for span in _plain(numbers, start, limit) if span not in after)]
         else:

@@ -28,8 +28,8 @@ _INLINE_DOLLAR = re.compile(r"\$(?:[^\n$]++|(?<=\\)\$)++\$")
 _INLINE_BRACKET = re.compile(r"\s\[[^\n\]\[]++\]\s")
 _FRACTION = re.compile(r"-?\\frac\{-?\d+(?:[.,]\d+)?\}\{-?\d+(?:[.,]\d+)?\}")
 # Text that is in no environment, number or expression, and joins nothing to what follows: not with "and", "or",
-# "percent", "percentage" or "pct", and at the end of an environment only where a full stop or colon follows, or what can
-# be neither joined to it nor a per cent sign.
+# "percent", "percentage" or "pct", and at the end of an environment only where a full stop or colon follows, or what
+# can be neither joined to it nor a per cent sign.
 _WORD = r"(?<=[A-CE-QSU-Za-cf-qsu-z\"';!?])[.:,]?"
 _CLOSED = r"(?<=\\[)\]])(?:[.:]\n|\n(?=\s*+[A-NQ-Zb-nq-z\"'*#\d-]))"
 _LINE_END = re.compile(rf"{_WORD}\n|{_CLOSED}")

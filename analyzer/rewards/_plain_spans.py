@@ -36,7 +36,7 @@ _NUMBER_BODY = (
 )
 _OPENING = re.compile(rf"[\s=](?=(?:\*\*)?[-(.\d{re.escape(_CURRENCIES)}])")
 _LONGEST_PREFIX = len("**$")
-OPENING = 1 + _LONGEST_PREFIX  # characters before the first digit, sign or bracket of a number or expression, at most
+LONGEST_OPENING = 1 + _LONGEST_PREFIX  # characters before the first digit, sign or bracket, at most
 _LETTER = re.compile(r"[A-OQ-Zbdfhijklmoqsuvwxyz]")  # but those of "percent" and "pct"
 _NUMBER = re.compile(r"(?:^|[\s=])" + _NUMBER_BODY)
 
