@@ -1,9 +1,10 @@
 """Temporary names: whose they are, which were left behind by a process that is gone, and folders built only once.
 
-    .shard-000017.parquet.187b6a3f9be1f2c4.3f0c9a1b5e77.4711.tmp      name, time, node, process
+    .shard-000017.parquet.187b6a3f9be1f2c4.3f0c9a1b5e77.4711-81520.tmp      name, time, node, process
 
 A killed process leaves such names behind; whoever comes next removes them. The node part is of this boot of the
-machine and this PID namespace, so that a process id means something.
+machine and this PID namespace, so that a process id means something. Ids are given out again: a process is known by its
+id and by when it began.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-_NAME = re.compile(r"\.(?P<name>.+)\.(?P<time>[0-9a-f]{16})\.(?P<node>[0-9a-f]{12})\.(?P<pid>[0-9]+)\.tmp")
+_NAME = re.compile(r"\.(?P<name>.+)\.(?P<time>[0-9a-f]{16})\.(?P<node>[0-9a-f]{12})\.(?P<process>[0-9]+-[0-9]+)\.tmp")
 _DEAD_AFTER = 24 * 3600.0  # seconds without a change
 _QUIET_AFTER = 120.0  # seconds without a sign of life after which a builder is not waited for
 _HEARTBEAT = 10.0
@@ -27,7 +28,19 @@ _HEARTBEAT = 10.0
 
 def name_for(name: str) -> str:
     """A new temporary name for what will be called `name`."""
-    return f".{name}.{time.time_ns():016x}.{_node()}.{os.getpid()}.tmp"
+    return f".{name}.{time.time_ns():016x}.{_node()}.{process(os.getpid())}.tmp"
+
+
+def process(pid: int) -> str | None:
+    """What a process of this node is called: its id, and the ticks of the clock from the boot to when it began.
+
+    None where it has ended, reaped or not.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # proc(5): from the state on
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in (b"Z", b"X") else f"{pid}-{int(fields[19])}"
 
 
 @functools.cache
@@ -56,7 +69,7 @@ def remove(path: str | os.PathLike[str]) -> None:
 
 
 def _is_stale(path: str, match: re.Match[str]) -> bool:
-    if match["node"] == _node() and not _runs(int(match["pid"])):
+    if match["node"] == _node() and not _runs(match["process"]):
         return True
     try:
         times = [os.stat(path).st_mtime]
@@ -67,14 +80,16 @@ def _is_stale(path: str, match: re.Match[str]) -> bool:
     return time.time() - max(times) > _DEAD_AFTER
 
 
-def _runs(pid: int) -> bool:
+def _runs(name: str) -> bool:
+    """Whether the process of that name has not ended."""
+    pid = int(name.partition("-")[0])
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except PermissionError:  # another user's, of which /proc may tell nothing
         return True
-    return True
+    return process(pid) == name
 
 
 # ---------------------------------------------------------------- folders built once
@@ -118,7 +133,7 @@ def _someone_before(target: Path, made: Path) -> bool:
 def _lives(path: str, made: Path, match: re.Match[str]) -> bool:
     """A process of this node by its id, any other by its heartbeat, both read on the file server's clock."""
     if match["node"] == _node():
-        return _runs(int(match["pid"]))
+        return _runs(match["process"])
     try:
         return os.stat(made).st_mtime - os.stat(path).st_mtime < _QUIET_AFTER
     except OSError:
