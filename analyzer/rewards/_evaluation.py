@@ -24,6 +24,7 @@ from sympy.core.function import AppliedUndef
 FAR = 1e-3  # beside the larger one, or 1: Math-Verify compares decimal fractions to six places
 _ROUNDING = 2.0**-50  # some units in the last place
 _EXACT = 2.0**53  # up to here integers are floats
+_INFINITE = (sympy.oo, sympy.S.NegativeInfinity)
 _INFINITY = 1e150  # stands for infinity where the other side is finite: nothing that is written out is as large
 _MOST_NODES = 400
 _FUNCTIONS: dict[Any, Callable[..., complex | float]] = {
@@ -68,7 +69,7 @@ def _differ(gold: Any, answer: Any) -> bool:
         return False
     first, second = _number(gold), _number(answer)
     if first is not None and second is not None:
-        return _are_apart(first, second) and not (gold.has(sympy.oo) and answer.has(sympy.oo))
+        return _are_apart(first, second) and not (gold.has(*_INFINITE) and answer.has(*_INFINITE))
     if first is not None:
         return _is_other_set(answer, functools.partial(surely_differ, gold))
     return second is not None and _is_other_set(gold, lambda member: surely_differ(member, answer))
@@ -143,7 +144,7 @@ class _Evaluation:
 
 _CONSTANTS = {
     **{sympy.pi: _Number(cmath.pi, _ROUNDING), sympy.E: _Number(cmath.e, _ROUNDING), sympy.I: _Number(1j)},
-    sympy.oo: _Number(_INFINITY),
+    **{sympy.oo: _Number(_INFINITY), sympy.S.NegativeInfinity: _Number(-_INFINITY)},
 }
 
 

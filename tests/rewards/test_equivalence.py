@@ -121,6 +121,7 @@ def test_what_surely_differs_is_not_equal_to_math_verify(gold: str, answer: str)
         (sympy.Integer(50), sympy.binomial(x, 2)),
         (sympy.Integer(1024), sympy.Mul(sympy.factorial(15, evaluate=False), 2, evaluate=False)),
         (sympy.Integer(5), sympy.oo),
+        (sympy.Integer(5), sympy.Interval(-sympy.oo, 5)),
         (sympy.Integer(20), sympy.Mul(25, sympy.UnevaluatedExpr(sympy.Rational(1, 100)), evaluate=False)),
     ],
 )
@@ -147,6 +148,8 @@ def test_what_is_far_apart_differs(gold: sympy.Basic, answer: sympy.Basic) -> No
         (sympy.Integer(1), sympy.zoo),
         (sympy.Integer(1), sympy.nan),
         (sympy.oo, 2 * sympy.Mul(2, sympy.oo, evaluate=False)),
+        (-sympy.oo, sympy.Mul(-2, sympy.oo, evaluate=False)),
+        (sympy.Integer(7), sympy.Add(sympy.oo, 9, sympy.Mul(-1, sympy.oo, evaluate=False), evaluate=False)),
     ],
 )
 def test_where_it_is_not_sure_it_does_not_say(gold: sympy.Basic, answer: sympy.Basic) -> None:
