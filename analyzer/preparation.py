@@ -31,12 +31,17 @@ from analyzer.outputs import DIGEST
 from analyzer.rewards import BaseReward, Where
 from analyzer.schema import DATA_SOURCE, ORIGINAL, REWARD
 from analyzer.stages import plan, read, spill
+from analyzer.stages.plan import ShardSize
 from analyzer.stages.read import Input
 from analyzer.stages.score import needed_columns
 from analyzer.tokens import TokenizerSpec
 
-SHARD_WEIGHT = {Where.HERE: 1.0, Where.CHILD: 8.0, Where.SANDBOX: 256.0}
-"""How much smaller the largest shards are where a rollout costs more; a shard is seconds to a minute of work."""
+SHARD_SIZES = {
+    Where.HERE: ShardSize(64, 256 << 10, 16 << 20, whole_groups=True),
+    Where.CHILD: ShardSize(128, 64 << 10, 2 << 20),
+    Where.SANDBOX: ShardSize(128, 16 << 10, 64 << 10),
+}
+"""The more a rollout costs, the smaller the shards; one is seconds to a minute of work."""
 
 
 class Prepared(NamedTuple):
@@ -66,8 +71,8 @@ def prepare(settings: AnalysisSettings, opened: Input, cache_dir: str) -> Prepar
     built = routing.choose_rewards(settings, sources)
     gold_column = None if keep else find_gold_column(settings, dataset, built)
     plan.check_nulls(dataset, numbering, gold_column)
-    weight = max((SHARD_WEIGHT[reward.where] for reward in built.values()), default=1.0)
-    target_bytes = plan.shard_bytes(dataset, weight)
+    sizes = [SHARD_SIZES[where] for where in {Where.HERE, *(reward.where for reward in built.values())}]
+    target_bytes = plan.shard_bytes(dataset, min(sizes, key=lambda size: size.most))
     shards = plan.cut_shards(dataset, numbering, target_bytes)
     check_columns(built, dataset.schema.names)
     sample = read.sample_texts(opened)

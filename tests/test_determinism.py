@@ -30,7 +30,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """A function that sets the size of a shard in bytes; row groups do not hold it back."""
 
     def cut(size: int) -> None:
-        monkeypatch.setattr(plan, "shard_bytes", lambda source, weight=1.0: size)
+        monkeypatch.setattr(plan, "shard_bytes", lambda source, kind: size)
 
     return cut
 

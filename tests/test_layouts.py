@@ -146,7 +146,7 @@ def test_what_is_decoded_grows_with_row_groups_and_shards_and_not_with_their_pro
 ) -> None:
     given = parquet(tmp_path / "r.parquet", rollouts(300), row_group_size=4)
     monkeypatch.setattr(dataset, "BATCH_BYTES", 20_000)
-    monkeypatch.setattr(plan, "shard_bytes", lambda source, weight: shard_bytes)
+    monkeypatch.setattr(plan, "shard_bytes", lambda source, kind: shard_bytes)
     monkeypatch.setattr(spill, "WORTHWHILE", 1e9)
     blocks = len(dataset.describe(str(given))[0].blocks)
     opened: list[int] = []

@@ -8,7 +8,7 @@ read than is there. The cut depends on the input and the shard size, never on th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -24,24 +24,23 @@ if TYPE_CHECKING:
 
     Ints = NDArray[np.int64]
 
-SHARDS_AIMED_AT = 64
-COSTLY_SHARDS_AIMED_AT = 128
-SHARD_BYTES_MIN = 256 << 10
-COSTLY_SHARD_BYTES_MIN = 16 << 10
-SHARD_BYTES_MAX = 16 << 20
 LARGEST_GROUP_AS_SHARD = 128 << 20
 
 
-def shard_bytes(source: Dataset, weight: float = 1.0) -> int:
-    """Bytes of a shard: a 64th of the input within bounds; of a costly reward (weight > 1) a 128th, within lower ones.
+class ShardSize(NamedTuple):
+    """How large shards are made."""
 
-    Where the reward is cheap a shard is no smaller than a row group, so that no row group is decoded twice.
-    """
-    if weight > 1:
-        return min(max(source.bytes // COSTLY_SHARDS_AIMED_AT, COSTLY_SHARD_BYTES_MIN), int(SHARD_BYTES_MAX / weight))
-    aimed = min(max(source.bytes // SHARDS_AIMED_AT, SHARD_BYTES_MIN), SHARD_BYTES_MAX)
+    aimed_at: int  # shards
+    least: int  # bytes
+    most: int  # bytes
+    whole_groups: bool = False  # no smaller than a row group, so that none is decoded twice
+
+
+def shard_bytes(source: Dataset, size: ShardSize) -> int:
+    """Bytes of a shard of this input."""
+    aimed = min(max(source.bytes // size.aimed_at, size.least), size.most)
     largest = max((file.largest_group for file in source.files), default=0)
-    return max(aimed, largest) if largest <= LARGEST_GROUP_AS_SHARD else aimed
+    return max(aimed, largest) if size.whole_groups and largest <= LARGEST_GROUP_AS_SHARD else aimed
 
 
 def number_problems(source: Dataset, limit: int | None = None) -> Numbering:
