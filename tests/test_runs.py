@@ -14,7 +14,7 @@ import pytest
 
 from analyzer import preparation, shards
 from analyzer.errors import EXIT_OK, EXIT_USER
-from analyzer.stages import plan
+from analyzer.stages.plan import ShardSize
 from tests.commands import TOKENIZER, Outcome, parquet, rollouts
 
 Analyze = Callable[..., Outcome]
@@ -25,7 +25,8 @@ ROLLOUTS = PROBLEMS * SAMPLES
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """200 rollouts that are cut into many shards."""
-    monkeypatch.setattr(plan, "SHARD_BYTES_MIN", 1 << 10)
+    small = ShardSize(64, 1 << 10, 16 << 20, whole_groups=True)
+    monkeypatch.setattr(preparation, "SHARD_SIZES", dict.fromkeys(preparation.SHARD_SIZES, small))
     return parquet(tmp_path / "rollouts.parquet", rollouts(PROBLEMS, SAMPLES), row_group_size=10)
 
 
