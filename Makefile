@@ -71,3 +71,6 @@ test-ray: $(STAMP)
 
 test-slurm: $(STAMP)
 	$(BIN)/python -m pytest -rs -m slurm $(ARGS)
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/run.py $(ARGS)

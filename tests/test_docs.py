@@ -5,6 +5,8 @@ from __future__ import annotations
 import configparser
 import dataclasses
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from analyzer.config import AnalysisSettings
 from analyzer.generation import GenerationSettings
 
 ROOT = Path(__file__).resolve().parent.parent
+MAKEFILE = ROOT / "Makefile"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
 
 
@@ -46,3 +49,15 @@ def test_every_extra_that_is_named_can_be_installed_by_that_name() -> None:
     for file in [*PAGES, *ROOT.glob("analyzer/**/*.py")]:
         named = re.findall(r"'(?:rollout-analyzer|\.)\[([^\]]+)\]'", file.read_text(encoding="utf-8"))
         assert {extra for names in named for extra in names.split(",")} <= extras, file
+
+
+def test_every_target_of_the_makefile_does_something() -> None:
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("make is not installed")
+    phony = re.search(r"\.PHONY: (.*)", MAKEFILE.read_text(encoding="utf-8"))
+    assert phony is not None
+    targets = phony[1].split()
+    for target in targets:
+        done = subprocess.run([make, "--dry-run", "--always-make", target], cwd=ROOT, capture_output=True, check=True)
+        assert b"Nothing to be done" not in done.stdout, target
