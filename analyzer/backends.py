@@ -194,6 +194,8 @@ def _end_with(driver: int) -> None:
 class _Dask(Cluster):
     def __init__(self, client: Any) -> None:
         self._client = client
+        self._seen = self._looked = time.monotonic()  # when there were workers, and when they were asked for
+        self._told = False
         super().__init__(sum(client.ncores().values()), "dask", client=client)
 
     def settings(self, at_once: int) -> Mapping[str, Any]:
@@ -207,7 +209,21 @@ class _Dask(Cluster):
             if future.status == "error":  # a task that fails returns its error: this one has lost its worker too often
                 error: BaseException = future.exception
                 return error
+        self._look_for_workers()
         return None
+
+    def _look_for_workers(self) -> None:
+        """Say so where all are gone for long; dask waits for others, and the work goes on with them."""
+        now = time.monotonic()
+        if now - self._looked < _TELL_AFTER_SECONDS / 3:
+            return
+        self._looked = now
+        with contextlib.suppress(OSError, RuntimeError):  # a lost connection shows in the client's status
+            if self._client.ncores():
+                self._seen, self._told = now, False
+            elif not self._told and now - self._seen > _TELL_AFTER_SECONDS:
+                self._told = True
+                _tell_of_no_workers(self._client.scheduler.address)
 
     def stop(self) -> None:
         self._client.close(timeout=1)
@@ -256,14 +272,18 @@ def _wait_for_worker(client: Any, address: str) -> None:
     try:
         client.wait_for_workers(1, timeout=_TELL_AFTER_SECONDS)
     except TimeoutError:
-        from tqdm import tqdm
-
-        tqdm.write(
-            f"no worker has joined the dask scheduler {address} for {_TELL_AFTER_SECONDS:g} s; waiting on "
-            "(are the jobs that start them still queued, or have they failed?)",
-            file=sys.stderr,
-        )
+        _tell_of_no_workers(address)
         client.wait_for_workers(1)
+
+
+def _tell_of_no_workers(address: str) -> None:
+    from tqdm import tqdm
+
+    tqdm.write(
+        f"the dask scheduler {address} has had no worker for {_TELL_AFTER_SECONDS:g} s; waiting on "
+        "(are the jobs that start them still queued, or have they failed?)",
+        file=sys.stderr,
+    )
 
 
 # ---------------------------------------------------------------- ray

@@ -21,6 +21,12 @@ def commit(job_path: str, shard: int) -> int:
     return 1
 
 
+def commit_slowly(job_path: str, shard: int) -> int:
+    """Commit a shard after some work."""
+    time.sleep(0.3)
+    return commit(job_path, shard)
+
+
 def kill_worker_once(job_path: str, shard: int) -> int:
     """The worker of one shard is killed, once."""
     mark = Path(job_path).parent / "killed"
