@@ -194,7 +194,7 @@ def library_versions(used: Sequence[BaseReward] | Any) -> dict[str, str]:
 def scoring_code_digest() -> str:
     """sha256 of the code that makes rewards and counts, so that a cache never outlives a change of it."""
     package = Path(__file__).parent
-    single = ("scoring", "problems", "tokens", "jsonl", "windows", "stages/score")
+    single = ("scoring", "proc", "problems", "tokens", "jsonl", "windows", "stages/score")
     files = [*package.glob("rewards/**/*.py"), *package.glob("grading/**/*.py")]
     files = sorted([*files, *(package / f"{name}.py" for name in single)])
     digest = hashlib.sha256()

@@ -20,6 +20,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from analyzer import proc
+
 _NAME = re.compile(r"\.(?P<name>.+)\.(?P<time>[0-9a-f]{16})\.(?P<node>[0-9a-f]{12})\.(?P<process>[0-9]+-[0-9]+)\.tmp")
 _DEAD_AFTER = 24 * 3600.0  # seconds without a change
 _QUIET_AFTER = 120.0  # seconds without a sign of life after which a builder is not waited for
@@ -36,11 +38,8 @@ def process(pid: int) -> str | None:
 
     None where it has ended, reaped or not.
     """
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # proc(5): from the state on
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] in (b"Z", b"X") else f"{pid}-{int(fields[19])}"
+    ticks = proc.began(pid)
+    return None if ticks is None else f"{pid}-{ticks}"
 
 
 @functools.cache

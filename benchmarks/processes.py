@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import psutil
 
-from analyzer.grading.proc import adopt_orphans
+from analyzer.proc import adopt_orphans
 
 POLL_SECONDS = 0.1
 

@@ -17,8 +17,9 @@ from os import _exit, close, getpid, setsid
 from os.path import basename
 from typing import Any, NoReturn
 
+from analyzer import proc
 from analyzer.errors import AnalyzerError
-from analyzer.grading import hygiene, proc
+from analyzer.grading import hygiene
 from analyzer.grading.frames import Channel, Closed, pack
 from analyzer.schema import Status, Unscored
 

@@ -20,8 +20,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import IO, Any
 
+from analyzer import proc
 from analyzer.errors import RewardError
-from analyzer.grading import Target, proc
+from analyzer.grading import Target
 
 BOOT_SECONDS = 300.0  # importing torch from a network file system can take minutes
 COMMAND_SECONDS = 60.0  # for a fork or a kill, on a busy node

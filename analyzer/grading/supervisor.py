@@ -9,8 +9,9 @@ import time
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from analyzer import proc
 from analyzer.errors import RewardError
-from analyzer.grading import Limits, Reply, Target, nursery, proc
+from analyzer.grading import Limits, Reply, Target, nursery
 from analyzer.grading.frames import Channel, Closed, GarbledFrame, pack
 from analyzer.schema import Status
 

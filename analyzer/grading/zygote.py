@@ -32,7 +32,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from analyzer.grading import child, proc
+from analyzer import proc
+from analyzer.grading import child
 
 IDLE_SECONDS = 300.0  # without children and commands, then the zygote goes; the worker starts another when it must
 _WATCH_SECONDS = 1.0

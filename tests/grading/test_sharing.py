@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from analyzer.grading import Limits, Target, nursery, proc
+from analyzer import proc
+from analyzer.grading import Limits, Target, nursery
 from analyzer.grading.supervisor import Supervisor
 from analyzer.schema import Status
 

@@ -63,12 +63,18 @@ def queued_seconds(pid: int) -> float:
         return 0.0
 
 
+def began(pid: int) -> int | None:
+    """Ticks of the clock from the boot to when a process began; None where it has ended, reaped or not."""
+    try:
+        fields = _stat(pid)
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
 def is_dead(pid: int) -> bool:
     """Whether a process has ended, reaped or not."""
-    try:
-        return _stat(pid)[0] in "ZX"
-    except OSError:
-        return True
+    return began(pid) is None
 
 
 def mapped_bytes() -> int:
