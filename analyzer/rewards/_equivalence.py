@@ -201,7 +201,7 @@ class _Latex(_Latex2Sympy):  # type: ignore[misc]
 
     def create_parser(self, latex_str: str) -> Any:
         parser = super().create_parser(latex_str)
-        self.predictor = Predictor.give_to(parser, _tables)
+        self.predictor = Predictor.installed_in(parser, _tables)
         self.predictor.predictionMode = self._mode
         return parser
 

@@ -41,7 +41,10 @@ class _Unknown(Exception):
 
 
 class _Number(NamedTuple):
-    """A number and a bound of its error. What was worked out from real numbers alone has an imaginary part of +0."""
+    """A number and a bound of its error.
+
+    What was worked out from real numbers alone has an imaginary part of +0, and so one side of a branch cut.
+    """
 
     value: complex
     error: float = 0.0
@@ -150,13 +153,13 @@ _CONSTANTS = {
 
 def _sum(terms: list[_Number]) -> _Number:
     value = sum(term.value for term in terms)
-    return _Number(value + 0, sum(term.error + _ROUNDING * abs(term.value) for term in terms))
+    return _Number(value + 0j, sum(term.error + _ROUNDING * abs(term.value) for term in terms))
 
 
 def _product(one: _Number, other: _Number) -> _Number:
     value = one.value * other.value
     error = abs(one.value) * other.error + abs(other.value) * one.error + one.error * other.error
-    return _Number(value + 0, error + _ROUNDING * abs(value))
+    return _Number(value + 0j, error + _ROUNDING * abs(value))
 
 
 def _power(base: _Number, exponent: _Number) -> _Number:
@@ -177,7 +180,7 @@ def _applied(function: Callable[..., complex | float], *arguments: _Number) -> _
         for way in (off, off * 1j) if there.imag else (off,):
             moved = function(*values[:at], there + way, *values[at + 1 :])
             error += 2 * abs(moved - value)
-    return _Number(value + 0, error)
+    return _Number(value + 0j, error)
 
 
 def _gamma(x: complex) -> float:

@@ -34,7 +34,7 @@ class Predictor(ParserATNSimulator):  # type: ignore[misc]
         self._tables = tables
 
     @classmethod
-    def give_to(cls, parser: Any, tables: Tables) -> Predictor:
+    def installed_in(cls, parser: Any, tables: Tables) -> Predictor:
         """Have a parser whose listeners raise at the first error use one, and not look for errors ahead of time."""
         predictor = cls(parser, tables)
         parser._interp = predictor

@@ -29,10 +29,7 @@ ENOUGH_PROBLEMS = 20_000  # placed again in all draws together: the error of a s
 MOST_DRAWS = 20
 MOST_ROLLOUTS = 1 << 20  # looked at, of whole problems chosen at random: bounds time and memory
 _LOGIT_BOUNDS = (-16.0, 16.0)  # of the prior's mean
-_STRENGTH_BOUNDS = (
-    -7.0,
-    9.0,
-)  # of log(a + b): where all problems are alike, or none has two outcomes, it has no maximum
+_STRENGTH_BOUNDS = (-7.0, 9.0)  # of log(a + b), which has no best value where all problems are alike
 _PRECISION = 1e-4
 _LEAN = 1e-6  # towards a + b = 2, which decides where the rollouts do not
 
@@ -105,7 +102,8 @@ def fitted_prior(passes: IntArray, failures: IntArray) -> tuple[float, float]:
     """The a and b of the beta distribution under which these numbers of passes and failures are likeliest.
 
     Both of shape (problems,). With one rollout per problem nothing tells how much problems differ: then only the mean
-    of the distribution means something, and a + b is that of the uniform distribution.
+    of the distribution means something, and a + b is that of the uniform distribution. scipy.optimize would find the
+    same; to import it takes longer than a small run.
     """
     passed, failed, tried = map(_counted, (passes, failures, passes + failures))
 

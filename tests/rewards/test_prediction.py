@@ -78,7 +78,7 @@ def tree(text: str, mode: Any = PredictionMode.LL, tables: Tables | None = None)
     try:
         parser = _Latex2Sympy(is_real=True).create_parser(text)
         if tables is not None:
-            Predictor.give_to(parser, tables)
+            Predictor.installed_in(parser, tables)
         parser._interp.predictionMode = mode
         return str(parser.math().toStringTree(recog=parser))
     except Exception:  # noqa: BLE001 - the runtime raises anything on what does not parse
