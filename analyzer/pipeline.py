@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 
-from analyzer import buckets, preparation, report, runs
+from analyzer import buckets, findings
+from analyzer.cache import runs
 from analyzer.config import AnalysisSettings
-from analyzer.executor import Work, run_shards
-from analyzer.outputs import TIMINGS, OutputFolder
+from analyzer.difficulty import metrics
+from analyzer.files.outputs import TIMINGS, OutputFolder
+from analyzer.planning import preparation
 from analyzer.progress import Bar, Clock
 from analyzer.result import Result
-from analyzer.stages import merge, metrics, read, score
+from analyzer.stages import merge, read, score
+from analyzer.workers.executor import Work, run_shards
 
 
 def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
@@ -60,13 +63,13 @@ def _analyze(settings: AnalysisSettings, progress: bool) -> Result | None:
     with clock("bucket"):
         assignment = buckets.assign(strategy, measured)
     with clock("stability"):
-        stable = report.bucket_stability(settings, strategy, numbering, merged)
+        stable = findings.bucket_stability(settings, strategy, numbering, merged)
     with clock("audit"):
-        audited = report.audit_rewards(settings, opened, prepared, merged)
+        audited = findings.audit_rewards(settings, opened, prepared, merged)
     with clock("write"), outputs.staged() as folder:
-        findings = report.Findings(merged, measured, assignment, stable, audited)
-        summary = report.summarise(settings, opened, prepared, findings)
-        report.write_outputs(folder, opened, numbering, findings, summary)
+        found = findings.Findings(merged, measured, assignment, stable, audited)
+        summary = findings.summarise(settings, opened, prepared, found)
+        findings.write_outputs(folder, opened, numbering, found, summary)
         clock.write(folder / TIMINGS)
         read.still_same(opened.paths, opened.identity)
     return Result(settings.output_dir, summary, settings.max_unscored, bar.scored, bar.reused)
@@ -82,4 +85,4 @@ def explain(settings: AnalysisSettings) -> list[str]:
         return runs.explain(cache_dir, prepared.parts)
     preparation.start_rewards(prepared.rewards, preparation.limits_of(settings))
     preparation.end_rewards()
-    return report.plan_lines(opened, prepared)
+    return findings.plan_lines(opened, prepared)

@@ -7,8 +7,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analyzer import outputs
 from analyzer.errors import EXIT_OK, EXIT_UNSCORED
+from analyzer.files import outputs
 from analyzer.schema import Status
 
 if TYPE_CHECKING:

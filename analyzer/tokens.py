@@ -128,7 +128,7 @@ def prepare(model_path: str, trust_remote_code: bool, folder: str, sample: Seque
 
     `folder` must exist; the file is named by its digest, so writing it twice is harmless.
     """
-    from analyzer import storage
+    from analyzer.files import storage
 
     tokenizer = load(model_path, trust_remote_code)
     specials = special_tokens(tokenizer)

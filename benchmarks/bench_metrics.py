@@ -20,7 +20,7 @@ import numpy as np
 import psutil
 
 from analyzer.buckets import assign, build, names
-from analyzer.stages.metrics import overall_metrics, problem_metrics
+from analyzer.difficulty.metrics import overall_metrics, problem_metrics
 
 Input = tuple[np.ndarray, np.ndarray]
 

@@ -44,8 +44,8 @@ def analyze(
     Outputs go to tmp_path/out unless output_dir says otherwise, scores to tmp_path/cache; one worker. The tokenizer is
     loaded in this process, where transformers is imported once for all tests.
     """
-    from analyzer import known_tokenizers
-    from analyzer.cli import analyze_rollouts
+    from analyzer.cache import known_tokenizers
+    from analyzer.commands.cli import analyze_rollouts
 
     monkeypatch.setattr(known_tokenizers, "call_apart", lambda function, *args: function(*args))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

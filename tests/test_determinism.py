@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analyzer import dataset, windows
-from analyzer.stages import plan, spill
+from analyzer.planning import sharding
+from analyzer.rollouts import dataset, windows
+from analyzer.stages import spill
 from tests.commands import SAMPLE, Outcome, Row, parquet, rollouts
 
 Analyze = Callable[..., Outcome]
@@ -30,7 +31,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """A function that sets the size of a shard in bytes; row groups do not hold it back."""
 
     def cut(size: int) -> None:
-        monkeypatch.setattr(plan, "shard_bytes", lambda source, kind: size)
+        monkeypatch.setattr(sharding, "shard_bytes", lambda source, kind: size)
 
     return cut
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from analyzer import backends
-from analyzer.backends import Backend
 from analyzer.errors import AnalyzerError, ConfigError, InputError
-from analyzer.executor import Work, run_shards
+from analyzer.workers import backends
+from analyzer.workers.backends import Backend
+from analyzer.workers.executor import Work, run_shards
 from tests import shard_tasks
 
 SHARDS = 12

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzer import footers
+from analyzer.rollouts import footers
 
 TABLE = pa.table(
     {

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer import jsonl as subject
-from analyzer.problems import group
+from analyzer.rollouts import jsonl as subject
+from analyzer.rollouts.problems import group
 from tests.commands import SAMPLE, Outcome, Row, changed, compressed, jsonl, parquet, rollouts
 
 ROWS = rollouts()

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analyzer import dataset, footers, windows
-from analyzer.stages import plan, spill
+from analyzer.planning import sharding
+from analyzer.rollouts import dataset, footers, windows
+from analyzer.stages import spill
 from tests.commands import Outcome, parquet, rollouts
 
 Analyze = Callable[..., Outcome]
@@ -146,7 +147,7 @@ def test_what_is_decoded_grows_with_row_groups_and_shards_and_not_with_their_pro
 ) -> None:
     given = parquet(tmp_path / "r.parquet", rollouts(300), row_group_size=4)
     monkeypatch.setattr(dataset, "BATCH_BYTES", 20_000)
-    monkeypatch.setattr(plan, "shard_bytes", lambda source, kind: shard_bytes)
+    monkeypatch.setattr(sharding, "shard_bytes", lambda source, kind: shard_bytes)
     monkeypatch.setattr(spill, "WORTHWHILE", 1e9)
     blocks = len(dataset.describe(str(given))[0].blocks)
     opened: list[int] = []

@@ -10,7 +10,7 @@ import fsspec
 import pytest
 
 from analyzer.errors import EXIT_OK, EXIT_STORAGE, EXIT_USER
-from analyzer.outputs import SUMMARY
+from analyzer.files.outputs import SUMMARY
 from tests.commands import Outcome, jsonl, parquet, rollouts
 
 Analyze = Callable[..., Outcome]

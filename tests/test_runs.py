@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from analyzer import preparation, shards
+from analyzer.cache import score_files
 from analyzer.errors import EXIT_OK, EXIT_USER
-from analyzer.stages.plan import ShardSize
+from analyzer.planning import preparation
+from analyzer.planning.sharding import ShardSize
 from tests.commands import TOKENIZER, Outcome, parquet, rollouts
 
 Analyze = Callable[..., Outcome]
@@ -100,8 +101,8 @@ def test_a_shard_file_that_is_not_whole_or_not_ours_is_scored_again(
     elif damage == "of another shard":
         shutil.copy(second, first)
     else:
-        scores, footer = shards.read(str(first))
-        shards.write(str(first), footer._replace(fingerprint="f" * 32), scores)
+        scores, footer = score_files.read(str(first))
+        score_files.write(str(first), footer._replace(fingerprint="f" * 32), scores)
     again = analyze(data)
     assert 0 < scored_already(again) < ROLLOUTS
     assert again.files() == expected
@@ -126,8 +127,8 @@ def test_each_footer_is_read_once_however_often_is_asked_what_is_missing(
 ) -> None:
     analyze(data)
     read: list[str] = []
-    original = shards.read_footer
-    monkeypatch.setattr(shards, "read_footer", lambda path: read.append(path) or original(path))
+    original = score_files.read_footer
+    monkeypatch.setattr(score_files, "read_footer", lambda path: read.append(path) or original(path))
     analyze(data)
     assert sorted(read) == sorted(map(str, committed(tmp_path)))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from analyzer import storage, temporaries
+from analyzer.files import storage, temporaries
 
 
 def name_of(process: str | None, name: str = "file", node: str | None = None) -> str:

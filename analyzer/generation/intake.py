@@ -13,8 +13,8 @@ import orjson
 from tqdm import tqdm
 
 from analyzer.errors import ConfigError
+from analyzer.files.storage import storage_errors
 from analyzer.generation.journal import Answer, Journal
-from analyzer.storage import storage_errors
 
 _HOPELESS_AFTER = 100  # prompts that failed before any was answered
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import orjson
 
 from analyzer.errors import OutputError
-from analyzer.storage import storage_errors
+from analyzer.files.storage import storage_errors
 
 if TYPE_CHECKING:
     import numpy as np

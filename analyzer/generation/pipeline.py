@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from analyzer.cache.runs import cache_folder
 from analyzer.errors import UserError
 from analyzer.generation import prompts, writer
 from analyzer.generation.intake import Intake
@@ -14,7 +15,6 @@ from analyzer.generation.journal import Journal
 from analyzer.generation.prompts import Prompt, TrainingData
 from analyzer.generation.settings import GenerationSettings
 from analyzer.generation.state import Identity, State
-from analyzer.runs import cache_folder
 
 _TELLING = 10  # prompts with several samples from which on it is no accident that none differ
 

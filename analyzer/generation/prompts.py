@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from analyzer import dataset
-from analyzer.dataset import Dataset
 from analyzer.errors import InputError
+from analyzer.rollouts import dataset
+from analyzer.rollouts.dataset import Dataset
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -32,7 +32,7 @@ from analyzer.generation.prompts import Prompt
 from analyzer.generation.protocol import BrokenAnswer, Part, Recipe, Request, UnusablePrompt, parse
 from analyzer.generation.servers import Server, Servers, find_model
 from analyzer.generation.settings import GenerationSettings
-from analyzer.interrupts import run_async
+from analyzer.workers.interrupts import run_async
 
 _BACKOFF = wait_random_exponential(multiplier=0.5, max=60.0)  # seconds: at random, up to a limit that doubles
 _RETRY_AFTER_MOST = 300.0

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from analyzer.errors import ConfigError, Interrupted, printable
 from analyzer.generation.client import Client, Late, Lost, Rejected, Unreachable
 from analyzer.generation.settings import GenerationSettings
-from analyzer.interrupts import run_async
+from analyzer.workers.interrupts import run_async
 
 _ASIDE_FIRST, _ASIDE_MOST = 1.0, 60.0
 _POLL_SECONDS = 0.1

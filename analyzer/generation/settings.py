@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from analyzer import storage
 from analyzer.config import option
 from analyzer.errors import ConfigError
+from analyzer.files import storage
 
 PARQUET, JSONL = "parquet", "jsonl"
 DEFAULT_URL = "http://localhost:8000/v1"

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from analyzer import storage
 from analyzer.errors import OutputError
+from analyzer.files import storage
 
 Identity = Mapping[str, Any]
 """What decides the rollouts: the settings' identity, plus `data` (of the input files) and `model`."""

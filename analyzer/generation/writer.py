@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from analyzer import dataset, storage
 from analyzer.errors import ConfigError
+from analyzer.files import storage
 from analyzer.generation.journal import Answer
 from analyzer.generation.prompts import TrainingData
 from analyzer.generation.settings import JSONL
+from analyzer.rollouts import dataset
 from analyzer.schema import DATA_IDX, ORIGINAL, PROMPT, RESPONSE, RESPONSE_TOKENS, SAMPLE_IDX
 
 if TYPE_CHECKING:

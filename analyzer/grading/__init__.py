@@ -1,6 +1,6 @@
 """Grading what may hang or crash: calls into a bounded child process.
 
-    supervisor = Supervisor(Target("analyzer.rewards.math_verify:MathVerify"), Limits())   # in supervisor.py
+    supervisor = Supervisor(Target("analyzer.rewards.math_verify.reward:MathVerify"), Limits())   # in supervisor.py
     supervisor.call("grade", "1/2", "0.5")      # Reply(OK, [1.0, "ok", true, {}, ""])
     supervisor.close()
 

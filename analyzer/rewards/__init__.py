@@ -155,13 +155,13 @@ def build(spec: str, options: Mapping[str, Any] = NOTHING) -> BaseReward:
     """The reward that `spec` names, with its options (of a custom function: --reward_kwargs).
 
     `spec` is a built-in's name, "path/to/file.py:name", "package.module:name", or the name of an entry point of the
-    group `analyzer.rewards`, which is a function of one of the forms in custom.py. A custom function is imported and
+    group `analyzer.rewards`, which is a function of one of the forms in custom/. A custom function is imported and
     checked in a child process, never here. Raises ConfigError for a name or option that does not exist, RewardError
     for a function that cannot be loaded.
     """
     import importlib.metadata
 
-    from analyzer.rewards import custom
+    from analyzer.rewards.custom import load_custom
 
     _load_builtins()
     if spec in _registry:
@@ -170,10 +170,10 @@ def build(spec: str, options: Mapping[str, Any] = NOTHING) -> BaseReward:
         except TypeError as error:
             raise ConfigError(f"the reward {spec!r} does not take these options: {error}") from None
     if ":" in spec or spec.endswith(".py"):
-        return custom.load_custom(spec, options)
+        return load_custom(spec, options)
     points = {point.name: point.value for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
     if spec in points:
-        return custom.load_custom(points[spec], options)
+        return load_custom(points[spec], options)
     raise _unknown(spec, [*_registry, *points])
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from analyzer.rewards import Reward, _places, register
-from analyzer.rewards._gold import text_golds
+from analyzer.rewards import Reward, register
+from analyzer.rewards._common import places
+from analyzer.rewards._common.gold import text_golds
 from analyzer.schema import Score
 
 
@@ -26,13 +27,13 @@ class ExactMatch(Reward):
     expects = "a response"
 
     def __init__(self, *, place: str = "whole", strip: bool = True, ignore_case: bool = False) -> None:
-        self._place = _places.place(place)
+        self._place = places.place(place)
         self._strip = strip
         self._ignore_case = ignore_case
         self.expects = self._place.expects
 
     def extract(self, response: str) -> str | None:
-        answer = self._place.take(_places.conclusion(response))
+        answer = self._place.take(places.conclusion(response))
         return None if answer is None else self._normalise(answer)
 
     def grade(self, answer: str | None, ground_truth: Any) -> Score:

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from analyzer.rewards import Reward, _places, register
-from analyzer.rewards._gold import text_golds
-from analyzer.rewards._squad import normalise
+from analyzer.rewards import Reward, register
+from analyzer.rewards._common import places
+from analyzer.rewards._common.gold import text_golds
+from analyzer.rewards._common.squad import normalise
 from analyzer.schema import Score
 
 
@@ -28,11 +29,11 @@ class F1(Reward):
     expects = "a response"
 
     def __init__(self, *, place: str = "whole") -> None:
-        self._place = _places.place(place)
+        self._place = places.place(place)
         self.expects = self._place.expects
 
     def extract(self, response: str) -> str | None:
-        return self._place.take(_places.conclusion(response))
+        return self._place.take(places.conclusion(response))
 
     def grade(self, answer: str | None, ground_truth: Any) -> Score:
         golds = text_golds(ground_truth)

@@ -2,7 +2,7 @@ r"""Geometry3K: 0.9 for the answer in the last `\boxed{...}`, 0.1 for thinking i
 
     "<think>...</think> so \boxed{2\sqrt{3}}"   with ground truth "2 \sqrt { 3 }"   ->   1.0
 
-The rule of verl 0.9.1, utils/reward_score/geo3k.py, which grades with mathruler: PRM800K's grader (_prm800k.py).
+The rule of verl 0.9.1, utils/reward_score/geo3k.py, which grades with mathruler: PRM800K's grader (equality.py).
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from analyzer.rewards import Reward, Where, _limits, _prm800k, register
-from analyzer.rewards._boxed import last_box
-from analyzer.rewards._gold import text_gold
-from analyzer.rewards._prm800k import MATHRULER
+from analyzer.rewards import Reward, Where, register
+from analyzer.rewards._common import limits
+from analyzer.rewards._common.boxed import last_box
+from analyzer.rewards._common.gold import text_gold
+from analyzer.rewards.prm800k import equality
+from analyzer.rewards.prm800k.equality import MATHRULER
 from analyzer.schema import Score
 
 FORMAT = 0.1  # the share of the reward that the format earns
@@ -41,12 +43,12 @@ class Geometry3k(Reward):
     def load(self) -> None:
         import pylatexenc.latex2text  # noqa: F401
 
-        from analyzer.rewards import _expressions
+        from analyzer.rewards.prm800k import expressions
 
-        _expressions.differ_by_zero("2sqrt(3)", "sqrt(12)")
+        expressions.differ_by_zero("2sqrt(3)", "sqrt(12)")
 
     def extract(self, response: str) -> Answer | None:
-        _limits.check_response(response)
+        limits.check_response(response)
         box = last_box(response)
         has_format = _has_format(response)
         return None if box is None and not has_format else Answer(None if box is None else box.strip(), has_format)
@@ -57,19 +59,19 @@ class Geometry3k(Reward):
         if settled is not None:
             return settled
         text, has_format = _answer(answer)
-        return _score(_prm800k.equal(_compared(text), gold, MATHRULER), text, has_format)
+        return _score(equality.equal(_compared(text), gold, MATHRULER), text, has_format)
 
     def check_gold(self, ground_truth: Any) -> None:
-        _limits.check_gold(text_gold(ground_truth))
+        limits.check_gold(text_gold(ground_truth))
 
     def settle_gold(self, ground_truth: Any) -> bool:
-        return isinstance(ground_truth, str) and _limits.refusal(ground_truth) is None
+        return isinstance(ground_truth, str) and limits.refusal(ground_truth) is None
 
     def settle(self, answer: Sequence[Any] | None, ground_truth: Any) -> Score | None:
         text, has_format = _answer(answer)
         gold = text_gold(ground_truth)
-        right = _prm800k.settle(_compared(text), gold, MATHRULER)
-        if right is None and text is not None and _prm800k.are_plain_numbers(text, gold):
+        right = equality.settle(_compared(text), gold, MATHRULER)
+        if right is None and text is not None and equality.are_plain_numbers(text, gold):
             right = float(text) == float(gold)
         return None if right is None else _score(right, text, has_format)
 

@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from analyzer.rewards import Reward, register
-from analyzer.rewards._gold import text_gold
+from analyzer.rewards._common.gold import text_gold
 from analyzer.schema import Score
 
 WINDOW = 300  # characters at the end of a response that are looked at

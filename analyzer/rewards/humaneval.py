@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from analyzer.rewards import register
-from analyzer.rewards._code import NO_PROGRAM, CodeReward, no_known_program, scored
-from analyzer.rewards._gold import struct_gold
-from analyzer.rewards._tests import PRELUDE, called_names, functions_of, names_defined, undefined_names
+from analyzer.rewards._common.gold import struct_gold
+from analyzer.rewards.code.programs import NO_PROGRAM, CodeReward, no_known_program, scored
+from analyzer.rewards.code.tests import PRELUDE, called_names, functions_of, names_defined, undefined_names
 from analyzer.schema import GoldError, Score
 
 _BLOCK = re.compile(r"```(?:python|py|Python)?[ \t]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from analyzer.errors import RewardError
 from analyzer.rewards import WholeReward, register
-from analyzer.rewards._gold import struct_gold
+from analyzer.rewards._common.gold import struct_gold
 from analyzer.schema import GoldError, Problem, Score, Status, Unscored
 
 

@@ -13,8 +13,8 @@ import re
 from typing import Any
 
 from analyzer.rewards import Reward, register
-from analyzer.rewards._boxed import BOX, last_box
-from analyzer.rewards._gold import text_gold
+from analyzer.rewards._common.boxed import BOX, last_box
+from analyzer.rewards._common.gold import text_gold
 from analyzer.schema import Score
 
 BARE = "\\boxed "

@@ -13,8 +13,8 @@ import re
 from typing import Any, NamedTuple
 
 from analyzer.rewards import Reward, register
-from analyzer.rewards._boxed import last_box
-from analyzer.rewards._gold import text_gold
+from analyzer.rewards._common.boxed import last_box
+from analyzer.rewards._common.gold import text_gold
 from analyzer.schema import Score
 
 WINDOW = 300  # characters at the end of a response in which the answer line must begin

@@ -2,18 +2,20 @@ r"""PRIME's math reward: an answer found by several cues, equal to the ground tr
 
     "... so the answer is \boxed{\frac{2}{4}}."   with ground truth "0.5"   ->   1.0
 
-The rule of verl 0.9.1, utils/reward_score/prime_math: the grader of PRM800K (_prm800k.py), and where that says no, one
-with a tolerance (_tolerant.py). Model text is never evaluated: see _expressions.py.
+The rule of verl 0.9.1, utils/reward_score/prime_math: the grader of PRM800K (equality.py), and where that says no, one
+with a tolerance (tolerant.py). Model text is never evaluated: see expressions.py.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from analyzer.rewards import Reward, Where, _limits, _prm800k, _tolerant, register
-from analyzer.rewards._boxed import closing_brace
-from analyzer.rewards._gold import text_gold
-from analyzer.rewards._prm800k import PRIME
+from analyzer.rewards import Reward, Where, register
+from analyzer.rewards._common import limits
+from analyzer.rewards._common.boxed import closing_brace
+from analyzer.rewards._common.gold import text_gold
+from analyzer.rewards.prm800k import equality, tolerant
+from analyzer.rewards.prm800k.equality import PRIME
 from analyzer.schema import Score
 
 BEFORE = ("answer:", "answer is", "answers are")  # the answer follows the last one
@@ -42,14 +44,14 @@ class MathPrime(Reward):
     def load(self) -> None:
         import pylatexenc.latex2text  # noqa: F401
 
-        from analyzer.rewards import _expressions
+        from analyzer.rewards.prm800k import expressions
 
-        _expressions.differ_by_zero("2sqrt(3)", "sqrt(12)")
+        expressions.differ_by_zero("2sqrt(3)", "sqrt(12)")
 
     def extract(self, response: str) -> str | None:
-        _limits.check_response(response)
+        limits.check_response(response)
         answer = find_answer(response)
-        is_found = answer != response or len(answer) <= _limits.CANDIDATE  # a long text without any cue answers nothing
+        is_found = answer != response or len(answer) <= limits.CANDIDATE  # a long text without any cue answers nothing
         return answer if answer and is_found else None
 
     def grade(self, answer: str | None, ground_truth: Any) -> Score:
@@ -57,20 +59,20 @@ class MathPrime(Reward):
         settled = self.settle(answer, gold)
         if settled is not None or answer is None:
             return settled or Score(0.0, found=False)
-        right = _prm800k.equal(answer, gold, PRIME) or _tolerant.equal(answer, gold)
+        right = equality.equal(answer, gold, PRIME) or tolerant.equal(answer, gold)
         return Score(1.0 if right else 0.0)
 
     def check_gold(self, ground_truth: Any) -> None:
-        _limits.check_gold(text_gold(ground_truth))
+        limits.check_gold(text_gold(ground_truth))
 
     def settle_gold(self, ground_truth: Any) -> bool:
-        return isinstance(ground_truth, str) and _limits.refusal(ground_truth) is None
+        return isinstance(ground_truth, str) and limits.refusal(ground_truth) is None
 
     def settle(self, answer: str | None, ground_truth: Any) -> Score | None:
         gold = text_gold(ground_truth)
-        right = _prm800k.settle(answer or "", gold, PRIME)
-        if right is None and answer is not None and _prm800k.are_plain_numbers(answer, gold):
-            right = _tolerant.close(float(answer), float(gold))
+        right = equality.settle(answer or "", gold, PRIME)
+        if right is None and answer is not None and equality.are_plain_numbers(answer, gold):
+            right = tolerant.close(float(answer), float(gold))
         if answer is None:
             return Score(1.0 if right else 0.0, found=False)
         return None if right is None else Score(1.0 if right else 0.0)

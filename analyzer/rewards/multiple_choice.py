@@ -16,9 +16,9 @@ import re
 from typing import Any
 
 from analyzer.rewards import Reward, register
-from analyzer.rewards._boxed import BOX, closing_brace
-from analyzer.rewards._gold import shown
-from analyzer.rewards._places import conclusion
+from analyzer.rewards._common.boxed import BOX, closing_brace
+from analyzer.rewards._common.gold import shown
+from analyzer.rewards._common.places import conclusion
 from analyzer.schema import GoldError, Score
 
 ANSWERS = ("answer", "Answer", "ANSWER")

@@ -18,11 +18,11 @@ from typing import Any
 
 from analyzer.errors import ConfigError
 from analyzer.rewards import Reward, register
-from analyzer.rewards._boxed import BOX, last_box
-from analyzer.rewards._gold import shown
-from analyzer.rewards._numbers import DIGITS_LIMIT, LAST, number_of
-from analyzer.rewards._places import conclusion, last_line
-from analyzer.rewards._tags import CLOSE, last_tagged
+from analyzer.rewards._common.boxed import BOX, last_box
+from analyzer.rewards._common.gold import shown
+from analyzer.rewards._common.numbers import DIGITS_LIMIT, LAST, number_of
+from analyzer.rewards._common.places import conclusion, last_line
+from analyzer.rewards._common.tags import CLOSE, last_tagged
 from analyzer.schema import GoldError, Score, Status, Unscored
 
 RESPONSE_LIMIT = 1_000_000  # characters

@@ -18,10 +18,10 @@ from typing import Any, ClassVar, NamedTuple
 
 from analyzer.grading.sandbox import Budget, Outcome, Sandbox, Verdict
 from analyzer.rewards import register
-from analyzer.rewards._code import NO_PROGRAM, CodeReward, no_known_program, scored
-from analyzer.rewards._contest import same_output, same_value, with_int_keys
-from analyzer.rewards._gold import struct_gold
-from analyzer.rewards._tests import called_names
+from analyzer.rewards._common.gold import struct_gold
+from analyzer.rewards.code.contest import same_output, same_value, with_int_keys
+from analyzer.rewards.code.programs import NO_PROGRAM, CodeReward, no_known_program, scored
+from analyzer.rewards.code.tests import called_names
 from analyzer.schema import GoldError, Score
 
 CONTINUOUS_TESTS = 10

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from analyzer.rewards import Reward, register
-from analyzer.rewards._gold import shown, struct_gold
-from analyzer.rewards._squad import normalise
-from analyzer.rewards._tags import CLOSE, OPEN, last_tagged
+from analyzer.rewards._common.gold import shown, struct_gold
+from analyzer.rewards._common.squad import normalise
+from analyzer.rewards._common.tags import CLOSE, OPEN, last_tagged
 from analyzer.schema import GoldError, Score
 
 MANY_TAGS = 10  # more opening, or more closing tags than this and a right answer earns a quarter

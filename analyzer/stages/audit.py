@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from analyzer import problems
-from analyzer.dataset import InputFile, Reader
 from analyzer.rewards import BaseReward, Reward, Where
+from analyzer.rollouts import problems
+from analyzer.rollouts.dataset import InputFile, Reader
 from analyzer.schema import DATA_IDX, DATA_SOURCE, PASS_THRESHOLD, RESPONSE, SAMPLE_IDX, Problem, Score
 from analyzer.scoring import Scorer, failure
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from analyzer.grading import Limits
-    from analyzer.numbering import Numbering
+    from analyzer.rollouts.numbering import Numbering
 
 GOLD_SAMPLE = 256  # problems drawn in all
 GOLDS = 24  # problems asked of each data_source at most

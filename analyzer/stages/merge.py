@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from analyzer import shards
+from analyzer.cache import score_files
+from analyzer.cache.score_files import NO_ROLLOUTS, SourceCount
 from analyzer.errors import AnalyzerError
-from analyzer.numbering import Numbering
-from analyzer.shards import NO_ROLLOUTS, SourceCount
+from analyzer.rollouts.numbering import Numbering
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +42,7 @@ def merge_shards(folder: str, total: int, numbering: Numbering) -> Merged:
     sources: dict[str, SourceCount] = {}
     read = 0
     for shard in range(total):
-        scores, footer = shards.read(shards.shard_path(folder, shard))
+        scores, footer = score_files.read(score_files.shard_path(folder, shard))
         at = scores.rows if position is None else position[scores.rows]
         rewards[at], statuses[at], tokens[at], there[at] = scores.rewards, scores.statuses, scores.tokens, True
         extra.update((int(row), text) for row, text in zip(at, scores.extra, strict=False) if text is not None)
@@ -51,6 +51,6 @@ def merge_shards(folder: str, total: int, numbering: Numbering) -> Merged:
             sources[name] = sources.get(name, NO_ROLLOUTS).plus(seen)
     if not read == size == int(there.sum()):
         raise AnalyzerError(
-            f"{folder}: {read} scores for {size} rollouts, {int(there.sum())} of them there; {shards.DAMAGED}"
+            f"{folder}: {read} scores for {size} rollouts, {int(there.sum())} of them there; {score_files.DAMAGED}"
         )
     return Merged(codes, rewards, statuses, tokens, extra, dict(sorted(sources.items())))

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from analyzer import dataset, jsonl, problems, storage
-from analyzer.dataset import Dataset
 from analyzer.errors import InputError
+from analyzer.files import storage
+from analyzer.rollouts import dataset, jsonl, problems
+from analyzer.rollouts.dataset import Dataset
 from analyzer.schema import DATA_IDX, DATA_SOURCE, ORIGINAL, REQUIRED_COLUMNS, RESPONSE, REWARD, SAMPLE_IDX
 
 if TYPE_CHECKING:

@@ -17,10 +17,13 @@ from typing import Any
 import numpy as np
 import orjson
 
-from analyzer import dataset, problems, rewards, shards
-from analyzer.dataset import Reader
+from analyzer import rewards
+from analyzer.cache import score_files
 from analyzer.errors import InputError
-from analyzer.job import Job
+from analyzer.plan import Job
+from analyzer.rollouts import dataset, problems
+from analyzer.rollouts.dataset import Reader
+from analyzer.rollouts.windows import ROW, Window, windows
 from analyzer.schema import (
     DATA_IDX,
     DATA_SOURCE,
@@ -37,7 +40,6 @@ from analyzer.schema import (
 )
 from analyzer.scoring import Scorer, checked
 from analyzer.tokens import TokenCounter
-from analyzer.windows import ROW, Window, windows
 
 _CODES = {status: code for code, status in enumerate(STATUSES)}
 _UNNAMED = Score(None, Status.INPUT_ERROR, detail="the data_idx is empty or holds NUL")
@@ -51,15 +53,15 @@ def score_shard(job_path: str, shard: int) -> int:
     """
     worker = _this_thread.worker(job_path)
     job = worker.job
-    path = shards.shard_path(job.shards_folder, shard)
-    if shards.is_whole(path, job.fingerprint, shard):  # another driver has been here
+    path = score_files.shard_path(job.shards_folder, shard)
+    if score_files.is_whole(path, job.fingerprint, shard):  # another driver has been here
         return 0
     ranges = job.shard_ranges(shard)
     scores = _joined([worker.score(window) for window in windows(worker.reader, ranges, job.together)])
     for file in worker.reader.files_of(ranges):
         dataset.still_same(file)
-    footer = shards.ShardFooter(job.fingerprint, shard, len(scores.rows), worker.take_counts())
-    shards.write(path, footer, scores)
+    footer = score_files.ShardFooter(job.fingerprint, shard, len(scores.rows), worker.take_counts())
+    score_files.write(path, footer, scores)
     return len(scores.rows)
 
 
@@ -83,12 +85,12 @@ def needed_columns(job: Job, there: Sequence[str]) -> list[str]:
     return [name for name in there if name in wanted]
 
 
-def _joined(parts: Sequence[shards.Scores]) -> shards.Scores:
+def _joined(parts: Sequence[score_files.Scores]) -> score_files.Scores:
     extra: list[str | None] = []
     if any(part.extra for part in parts):
         for part in parts:
             extra += part.extra or [None] * len(part.rows)
-    return shards.Scores(
+    return score_files.Scores(
         np.concatenate([part.rows for part in parts]),
         np.concatenate([part.rewards for part in parts]),
         np.concatenate([part.statuses for part in parts]),
@@ -110,7 +112,7 @@ class _Worker:
         self._counter = TokenCounter(job.tokenizer)
         self._rewards = {} if job.keep_rewards else job.rewards()
         self._scorers: dict[int, Scorer] = {}  # by reward: data sources that share one share its child process
-        self._counts: dict[str, shards.SourceCount] = {}
+        self._counts: dict[str, score_files.SourceCount] = {}
 
     def close(self) -> None:
         """End the processes of the scorers and close the files."""
@@ -119,12 +121,12 @@ class _Worker:
         self._scorers.clear()
         dataset.close_files()
 
-    def take_counts(self) -> dict[str, shards.SourceCount]:
+    def take_counts(self) -> dict[str, score_files.SourceCount]:
         """What was seen of each data_source since the last call."""
         counts, self._counts = dict(sorted(self._counts.items())), {}
         return counts
 
-    def score(self, window: Window) -> shards.Scores:
+    def score(self, window: Window) -> score_files.Scores:
         """The scores of one window."""
         column = window.table[RESPONSE]
         if column.null_count:
@@ -136,7 +138,7 @@ class _Worker:
         extra: list[str | None] = []
         if any(score.extra for score in scored):
             extra = [_json(score.extra) if score.extra else None for score in scored]
-        return shards.Scores(
+        return score_files.Scores(
             window.rows,
             np.array([np.nan if score.reward is None else score.reward for score in scored], dtype=np.float64),
             np.array([_CODES[score.status] for score in scored], dtype=np.int8),
@@ -170,7 +172,7 @@ class _Worker:
                 scores += [_UNNAMED] * (stop - start)
                 continue
             part = self._scorer(problem).score(problem, responses[start:stop])
-            seen = self._counts.get(problem.data_source, shards.NO_ROLLOUTS)
+            seen = self._counts.get(problem.data_source, score_files.NO_ROLLOUTS)
             self._counts[problem.data_source] = seen.plus(_count(window.rows[start:stop], part))
             scores += part
         return scores
@@ -183,7 +185,7 @@ class _Worker:
         return scorer
 
 
-def _count(rows: Any, scores: Sequence[Score]) -> shards.SourceCount:
+def _count(rows: Any, scores: Sequence[Score]) -> score_files.SourceCount:
     """What there is to say of the scores of one problem's rollouts; of several without an answer, one is shown."""
     missing = [i for i, score in enumerate(scores) if not score.found]
     failed: dict[str, tuple[int, str]] = {}
@@ -192,7 +194,7 @@ def _count(rows: Any, scores: Sequence[Score]) -> shards.SourceCount:
             if score.status is not Status.OK:
                 failed.setdefault(str(score.status), (int(rows[i]), score.detail))
     first = tuple(int(rows[i]) for i in missing[:1])
-    return shards.SourceCount(len(scores), len(scores) - len(missing), first, failed)
+    return score_files.SourceCount(len(scores), len(scores) - len(missing), first, failed)
 
 
 def _kept_score(reward: Any, status: str | None) -> Score:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer import dataset, storage
-from analyzer.dataset import Dataset, InputFile, Reader
-from analyzer.numbering import Numbering, Shards
-from analyzer.windows import ROW
+from analyzer.files import storage
+from analyzer.rollouts import dataset
+from analyzer.rollouts.dataset import Dataset, InputFile, Reader
+from analyzer.rollouts.numbering import Numbering, Shards
+from analyzer.rollouts.windows import ROW
 
 if TYPE_CHECKING:
     import pyarrow as pa

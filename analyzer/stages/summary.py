@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from analyzer.dataset import Dataset, InputFile, Reader, is_text
+from analyzer.cache.score_files import SourceCount
 from analyzer.errors import printable
+from analyzer.rollouts.dataset import Dataset, InputFile, Reader, is_text
 from analyzer.schema import FINISH_REASON, MAX_TOKENS, RESPONSE, STATUSES, Status
-from analyzer.shards import SourceCount
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import orjson
 
-from analyzer import jsonl
-from analyzer.dataset import Dataset, Reader
+from analyzer.rollouts import jsonl
+from analyzer.rollouts.dataset import Dataset, Reader
 from analyzer.schema import (
     MEAN_AT,
     PROMPT,

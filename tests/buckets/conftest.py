@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from analyzer.buckets import UNSCORED, Assignment, assign, build
+from analyzer.difficulty.metrics import problem_metrics
 from analyzer.schema import Metrics
-from analyzer.stages.metrics import problem_metrics
 
 Rewards = Sequence[Sequence[float | None]]
 CASES = Path(__file__).resolve().parent / "cases"

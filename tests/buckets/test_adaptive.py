@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from analyzer.buckets import assign, build
+from analyzer.difficulty.metrics import problem_metrics
 from analyzer.errors import ConfigError
-from analyzer.stages.metrics import problem_metrics
 
 
 def test_problems_fall_into_the_buckets_of_the_case(case: dict[str, Any], check: Callable[..., None]) -> None:
@@ -58,7 +58,7 @@ def test_the_number_of_threads_changes_nothing() -> None:
     program = (
         "import numpy as np\n"
         "from analyzer.buckets import assign, build\n"
-        "from analyzer.stages.metrics import problem_metrics\n"
+        "from analyzer.difficulty.metrics import problem_metrics\n"
         "random = np.random.default_rng(0)\n"
         "metrics = problem_metrics(np.repeat(np.arange(2000), 6), random.random(12000), 2000)\n"
         "print(assign(build('adaptive'), metrics).positions.tobytes().hex())\n"

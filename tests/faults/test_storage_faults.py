@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from analyzer import storage
 from analyzer.errors import EXIT_STORAGE, EXIT_USER, StorageError
+from analyzer.files import storage
 from tests.faults.conftest import Story
 from tests.faults.drivers import ROOT, SAMPLE, Driver, outputs, slow_reward
 
@@ -96,7 +96,7 @@ def test_f9_a_crash_around_the_rename_leaves_the_whole_file_or_none(
     tmp_path: Path, dies_in: str, expected: bytes | None
 ) -> None:
     code = (
-        "import os; from analyzer import storage\n"
+        "import os; from analyzer.files import storage\n"
         f"{dies_in} = lambda *args: os._exit(9)\n"
         f"storage.write_bytes({str(tmp_path / 'file')!r}, b'new')"
     )

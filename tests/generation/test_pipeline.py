@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analyzer.cli import generate_rollouts
+from analyzer.commands.cli import generate_rollouts
 from analyzer.errors import OutputError, StorageError
 from analyzer.generation import generate, pipeline, run, writer
-from analyzer.interrupts import SIGNALS
+from analyzer.workers.interrupts import SIGNALS
 from tests.generation.conftest import Settings
 from tests.generation.stub import always, running
 

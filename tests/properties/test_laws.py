@@ -14,12 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analyzer import dataset, jsonl, windows
-from analyzer.dataset import Dataset, Footer, InputFile
-from analyzer.footers import RowGroup
-from analyzer.numbering import Numbering
-from analyzer.problems import group
-from analyzer.stages import metrics, plan, write
+from analyzer.difficulty import metrics
+from analyzer.planning import sharding
+from analyzer.rollouts import dataset, jsonl, windows
+from analyzer.rollouts.dataset import Dataset, Footer, InputFile
+from analyzer.rollouts.footers import RowGroup
+from analyzer.rollouts.numbering import Numbering
+from analyzer.rollouts.problems import group
+from analyzer.stages import write
 from tests.commands import parquet
 
 # ---------------------------------------------------------------- shards
@@ -58,7 +60,7 @@ def test_shards_partition_the_input_and_hold_whole_problems(
     given_input: tuple[Dataset, Numbering, NDCodes], target: int
 ) -> None:
     source, numbering, codes = given_input
-    shards = plan.cut_shards(source, numbering, target)
+    shards = sharding.cut_shards(source, numbering, target)
     shard_of_row = np.full(len(codes), -1)
     for shard in range(shards.total):
         ranges = shards.ranges[shards.offsets[shard] : shards.offsets[shard + 1]]
@@ -93,7 +95,7 @@ def test_common_ranges_hold_the_rows_that_are_in_both(one: list[tuple[int, int]]
     def rows(ranges: Sequence[tuple[int, int]]) -> list[int]:
         return [row for start, stop in ranges for row in range(start, stop)]
 
-    assert rows(plan.common_ranges(one, other)) == sorted(set(rows(one)) & set(rows(other)))
+    assert rows(sharding.common_ranges(one, other)) == sorted(set(rows(one)) & set(rows(other)))
 
 
 # ---------------------------------------------------------------- windows
@@ -226,7 +228,7 @@ def metrics_json(folder: Path, rows: Sequence[dict[str, Any]], group_rows: int) 
     dataset.close_files()
     path = parquet(folder / "r.parquet", rows, row_group_size=group_rows)
     file, schema = dataset.describe(str(path))
-    numbering = plan.number_problems(Dataset((file,), schema))
+    numbering = sharding.number_problems(Dataset((file,), schema))
     values = np.array([row["reward"] for row in rows])
     measured = metrics.problem_metrics(numbering.row_codes(), values, numbering.problems)
     target = folder / "m.json"

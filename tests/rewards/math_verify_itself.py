@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from analyzer.grading import Limits, Target
 from analyzer.grading.supervisor import Supervisor
-from analyzer.rewards import _equivalence
-from analyzer.rewards.math_verify import MathVerify, _candidate
+from analyzer.rewards.math_verify import equivalence
+from analyzer.rewards.math_verify.reward import MathVerify, _candidate
 from analyzer.schema import Status
 
 ITS_TIMEOUT = 5.0  # seconds by the clock: the default of parse, and of each comparison in verify
@@ -65,8 +65,8 @@ class SlowPath:
         """The reward of each (ground truth, extracted answer)."""
         found = []
         for gold, answer in pairs:
-            parsed = _equivalence.parsed(map(_candidate, answer))
-            found.append(float(_equivalence.equal(_equivalence.gold_of(gold), parsed)))
+            parsed = equivalence.parsed(map(_candidate, answer))
+            found.append(float(equivalence.equal(equivalence.gold_of(gold), parsed)))
         return found
 
 

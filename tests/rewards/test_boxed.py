@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.rewards._boxed import closing_brace, last_box
+from analyzer.rewards._common.boxed import closing_brace, last_box
 
 
 def closing_brace_by_the_definition(text: str, start: int) -> int:

@@ -13,10 +13,10 @@ from latex2sympy2_extended import normalize_latex
 from math_verify import ExprExtractionConfig, LatexExtractionConfig
 from math_verify.parser import get_extraction_regexes
 
-from analyzer.rewards import _equivalence, _latex_spans
-from analyzer.rewards._candidates import EXPRESSION, LATEX, NUMBER, REFUSED, Candidate, candidates, in_boxes
-from analyzer.rewards._latex_spans import LatexText
-from analyzer.rewards.math_verify import MathVerify
+from analyzer.rewards.math_verify import equivalence, latex_spans
+from analyzer.rewards.math_verify.candidates import EXPRESSION, LATEX, NUMBER, REFUSED, Candidate, candidates, in_boxes
+from analyzer.rewards.math_verify.latex_spans import LatexText
+from analyzer.rewards.math_verify.reward import MathVerify
 from analyzer.schema import Status, Unscored
 
 REWARD = MathVerify()
@@ -78,7 +78,7 @@ def plain(groups: dict[str, str | None]) -> Candidate:
 @given(pieces)
 def test_candidates_are_what_the_patterns_of_math_verify_find_in_their_order(text: str) -> None:
     ours = [
-        one._replace(texts=tuple(map(_equivalence._normalised, one.texts))) if one.kind == LATEX else one
+        one._replace(texts=tuple(map(equivalence._normalised, one.texts))) if one.kind == LATEX else one
         for one in candidates(text)
     ]
     assert ours == by_the_package(text)
@@ -103,15 +103,15 @@ lines = st.lists(
 @given(lines, st.integers(1, 5))
 def test_candidates_are_the_same_where_the_text_is_searched_part_by_part(text: str, tail: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_latex_spans, "TAIL", tail)
+        patch.setattr(latex_spans, "TAIL", tail)
         in_parts = list(candidates(text))
-        patch.setattr(_latex_spans, "TAIL", len(text))
+        patch.setattr(latex_spans, "TAIL", len(text))
         assert in_parts == list(candidates(text))
 
 
 def test_a_long_text_is_searched_from_its_last_lines() -> None:
     text = "The sum of $1$ and $2$ is six.\n" * 40
-    assert next(LatexText(text).breaks()) > len(text) - 2 * _latex_spans.TAIL
+    assert next(LatexText(text).breaks()) > len(text) - 2 * latex_spans.TAIL
     assert list(LatexText("$$" + text).breaks()) == [0]
     assert list(LatexText("\\[" + text).breaks()) == [0]
 

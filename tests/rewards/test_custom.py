@@ -16,7 +16,7 @@ import pytest
 from analyzer import rewards
 from analyzer.errors import ConfigError, RewardError
 from analyzer.grading import Limits, nursery
-from analyzer.rewards.custom import Custom
+from analyzer.rewards.custom.reward import Custom
 from analyzer.schema import Problem, Score, Status
 from analyzer.scoring import Scorer
 from tests.grading.processes import gone, marked

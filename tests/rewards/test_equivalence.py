@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from math_verify import parse, verify
 
-from analyzer.rewards import _equivalence
-from analyzer.rewards._evaluation import surely_differ
+from analyzer.rewards.math_verify import equivalence
+from analyzer.rewards.math_verify.evaluation import surely_differ
 
 x, y = sympy.Symbol("x", real=True), sympy.Symbol("y", real=True)
 
@@ -66,12 +66,12 @@ sets = st.one_of(
 
 
 def tree(text: str) -> str:
-    return sympy.srepr(_equivalence._tree.__wrapped__(text))
+    return sympy.srepr(equivalence._tree.__wrapped__(text))
 
 
 @given(latex)
 def test_what_is_left_out_makes_no_difference_to_the_parser(text: str) -> None:
-    assert tree(_equivalence._compact(text)) == tree(text)
+    assert tree(equivalence._compact(text)) == tree(text)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_what_is_left_out_makes_no_difference_to_the_parser(text: str) -> None:
     ],
 )
 def test_only_what_is_safe_is_left_out(text: str, compact: str) -> None:
-    assert _equivalence._compact(text) == compact
+    assert equivalence._compact(text) == compact
 
 
 @given(expressions | sets, expressions | sets)

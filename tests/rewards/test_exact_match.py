@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from analyzer.errors import ConfigError
 from analyzer.rewards import build
-from analyzer.rewards._places import PLACES
+from analyzer.rewards._common.places import PLACES
 from analyzer.rewards.exact_match import ExactMatch
 from analyzer.schema import GoldError
 

@@ -12,14 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.grading import Limits, nursery
-from analyzer.rewards import Reward, _expressions, _prm800k, _tolerant, default_route
+from analyzer.rewards import Reward, default_route
 from analyzer.rewards.geometry3k import Geometry3k
 from analyzer.rewards.math_prime import MathPrime, find_answer
+from analyzer.rewards.prm800k import equality, expressions, tolerant
 from analyzer.schema import GoldError, Problem, Score, Status, Unscored
 from analyzer.scoring import Scorer
 
 REWARD = MathPrime()
-DIALECTS = {"math_prime": _prm800k.PRIME, "geometry3k": _prm800k.MATHRULER}
+DIALECTS = {"math_prime": equality.PRIME, "geometry3k": equality.MATHRULER}
 BOUNDED = Limits(cpu_seconds=1)
 
 
@@ -78,10 +79,10 @@ def test_what_is_settled_in_the_worker_is_what_the_child_would_say(answer: str, 
             continue
         try:
             settled = reward.settle(extracted, gold)
-            right = _prm800k.equal(answer, gold, DIALECTS[reward.name])
+            right = equality.equal(answer, gold, DIALECTS[reward.name])
         except Unscored:
             continue
-        right = right or (reward is REWARD and _tolerant.equal(answer, gold))
+        right = right or (reward is REWARD and tolerant.equal(answer, gold))
         assert settled is None or (settled.reward == 0.0) != right
 
 
@@ -112,7 +113,7 @@ def test_any_other_string_is_a_ground_truth(gold: str) -> None:
 @pytest.mark.parametrize("text", ["(9*9*9*9)**(999*9*9)", "x**(9999*9999)", "(9999999)**(9999*2)"])
 def test_what_is_too_large_to_build_is_over_a_limit(text: str) -> None:
     with pytest.raises(Unscored, match="too large"):
-        _expressions.differ_by_zero(text, "x")
+        expressions.differ_by_zero(text, "x")
 
 
 SAME = [
@@ -123,12 +124,12 @@ SAME = [
 
 @pytest.mark.parametrize(("text", "same"), SAME)
 def test_people_leave_out_signs(text: str, same: str) -> None:
-    assert _expressions.differ_by_zero(text, same)
+    assert expressions.differ_by_zero(text, same)
 
 
 @pytest.mark.parametrize("text", ["", "x.y", "012", "0x10", "re(x)", "re", "x!", "sqrt", "x<y", "x,y", "if", "/"])
 def test_other_text_is_no_expression(text: str) -> None:
-    assert not _expressions.differ_by_zero(text, text)
+    assert not expressions.differ_by_zero(text, text)
 
 
 LIMIT = {

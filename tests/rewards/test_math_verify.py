@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.grading import Limits, nursery
-from analyzer.rewards.math_verify import MathVerify
+from analyzer.rewards.math_verify.reward import MathVerify
 from analyzer.schema import GoldError, Problem, Score, Status, Unscored
 from analyzer.scoring import Scorer
 from tests.rewards import math_verify_itself

@@ -13,10 +13,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from latex2sympy2_extended.latex2sympy2 import PSParser, _Latex2Sympy
 
-from analyzer.rewards._candidates import LATEX
-from analyzer.rewards._equivalence import _normalised
-from analyzer.rewards._prediction import Predictor, Tables
-from analyzer.rewards.math_verify import MathVerify
+from analyzer.rewards.math_verify.candidates import LATEX
+from analyzer.rewards.math_verify.equivalence import _normalised
+from analyzer.rewards.math_verify.prediction import Predictor, Tables
+from analyzer.rewards.math_verify.reward import MathVerify
 from analyzer.schema import Unscored
 
 TABLES = Tables.of(PSParser.atn)

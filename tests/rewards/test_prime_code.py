@@ -9,8 +9,9 @@ import pytest
 
 from analyzer.errors import SandboxError
 from analyzer.grading.sandbox import Budget, Level, Unavailable
-from analyzer.rewards import _code, default_route
-from analyzer.rewards._contest import same_output, same_value, with_int_keys
+from analyzer.rewards import default_route
+from analyzer.rewards.code import programs
+from analyzer.rewards.code.contest import same_output, same_value, with_int_keys
 from analyzer.rewards.prime_code import PrimeCode
 from analyzer.schema import GoldError, Status, Unscored
 
@@ -149,7 +150,7 @@ def test_a_sandbox_that_fails_leaves_the_rollout_unscored(monkeypatch: pytest.Mo
         def run_script(self, *_: Any) -> None:
             raise Unavailable("the sandbox failed twice")
 
-    monkeypatch.setattr(_code.boxes, "sandbox_here", lambda level: Failing())
+    monkeypatch.setattr(programs.boxes, "sandbox_here", lambda level: Failing())
     with pytest.raises(Unscored) as caught:
         built(sandbox="rlimits").grade("print(1)", ADD)
     assert caught.value.status is Status.SANDBOX_UNAVAILABLE

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.rewards import default_route
-from analyzer.rewards._tags import last_tagged
+from analyzer.rewards._common.tags import last_tagged
 from analyzer.rewards.search_qa import SearchQa
 from analyzer.schema import GoldError
 

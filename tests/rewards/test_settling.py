@@ -6,9 +6,9 @@ from fractions import Fraction
 
 import pytest
 
-from analyzer.rewards._arithmetic import Value
-from analyzer.rewards._candidates import LATEX, NUMBER, Candidate
-from analyzer.rewards._settling import settled
+from analyzer.rewards.math_verify.arithmetic import Value
+from analyzer.rewards.math_verify.candidates import LATEX, NUMBER, Candidate
+from analyzer.rewards.math_verify.settling import settled
 
 NUMBER_12 = Candidate(NUMBER, ("12",), (False,))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from analyzer.outputs import SUMMARY
+from analyzer.files.outputs import SUMMARY
 from tests.commands import parquet, rollouts
 
 ROOT = Path(__file__).resolve().parents[2]

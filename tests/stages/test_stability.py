@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.stats import betabinom
 
 from analyzer import buckets, rewards
-from analyzer.stages.metrics import problem_metrics
-from analyzer.stages.stability import Stability, fitted_prior, stability
+from analyzer.difficulty.metrics import problem_metrics
+from analyzer.difficulty.stability import Stability, fitted_prior, stability
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

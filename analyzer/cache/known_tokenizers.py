@@ -1,0 +1,57 @@
+"""What is known of a tokenizer is kept in the cache, so that a rerun, and each part of many, need not load it again.
+
+<cache_dir>/tokenizers/51952fffeb3e7cd3.tokenizer.json     what workers count with
+                      /8c0f....spec.json                   which of them a folder of a model stands for
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import orjson
+
+from analyzer import tokens
+from analyzer.files import storage
+from analyzer.tokens import TokenizerSpec
+from analyzer.workers.backends import call_apart
+
+LIBRARIES = ("gigatoken", "tokenizers", "transformers")
+
+
+def find(model_path: str, trust_remote_code: bool, cache_dir: str, sample: Sequence[str]) -> TokenizerSpec:
+    """The tokenizer of a folder or hub name, its counts proven on `sample`; loaded in a process apart where it is new.
+
+    Raises TokenizerError; StorageError and OutputError where the cache cannot be written.
+    """
+    folder = Path(cache_dir) / "tokenizers"
+    with storage.storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    key = _key(model_path, trust_remote_code, sample)
+    known = folder / f"{key}.spec.json"
+    if key is not None and known.exists():
+        spec = tokens.spec_from(orjson.loads(known.read_bytes()))
+        if os.path.exists(spec.source):
+            return spec
+    spec = call_apart(tokens.prepare, model_path, trust_remote_code, str(folder), list(sample))
+    if key is not None:
+        storage.write_bytes(known, orjson.dumps(spec, default=list))
+    return spec
+
+
+def _key(model_path: str, trust_remote_code: bool, sample: Sequence[str]) -> str | None:
+    """All that the answer depends on; None for a hub name, which may stand for something else tomorrow."""
+    if not os.path.isdir(model_path):
+        return None
+    files = sorted((entry.name, *_size_and_time(entry)) for entry in os.scandir(model_path) if entry.is_file())
+    versions = [importlib.metadata.version(name) for name in LIBRARIES]
+    told = [os.path.abspath(model_path), trust_remote_code, files, versions, list(sample)]
+    return hashlib.sha256(orjson.dumps(told)).hexdigest()[:32]
+
+
+def _size_and_time(entry: os.DirEntry[str]) -> tuple[int, int]:
+    status = entry.stat()
+    return status.st_size, status.st_mtime_ns

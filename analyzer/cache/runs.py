@@ -1,0 +1,173 @@
+"""The run directory: where the scores of one run lie, addressed by everything that can change them.
+
+    <cache_dir>/runs/<fingerprint>/run.json               the parts of the fingerprint, for --explain_cache
+                                  /job.json               what the workers read, with offsets.npy and ranges.npy
+                                  /shards/shard-000017.parquet   one committed file of scores per shard
+    <cache_dir>/inputs/<identity>/                        jsonl input as parquet
+
+The same command finds the same directory and scores only what is not committed: that is how a killed run goes on,
+how another strategy costs no scoring, and how several nodes share one run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from analyzer.cache import score_files
+from analyzer.errors import ConfigError
+from analyzer.files import storage, temporaries
+
+FORMAT = 1  # of the run directory; a new one never reads an old one's shards
+
+
+def cache_folder(given: str | None) -> str:
+    """The cache directory as an absolute path: the given one, or the user's own (XDG_CACHE_HOME honoured); it is made.
+
+    Raises ConfigError for a URL, OutputError where it cannot be written.
+    """
+    import platformdirs
+
+    if given is not None and storage.is_remote(given):
+        raise ConfigError(f"--cache_dir {given}: must be a local or mounted folder; input and output may be URLs")
+    folder = storage.absolute(given or platformdirs.user_cache_dir("rollout-analyzer"))
+    storage.make_folder(folder, "name a folder for the cache with --cache_dir")
+    return folder
+
+
+def fingerprint(parts: Mapping[str, Any]) -> str:
+    """sha256 of the parts as canonical JSON, the first 32 hex digits."""
+    return hashlib.sha256(_canonical({"format": FORMAT, **parts})).hexdigest()[:32]
+
+
+def _canonical(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=list)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory."""
+
+    folder: str
+    fingerprint: str
+    _known: set[int] = field(default_factory=set)  # shards seen to be committed, which they then stay
+
+    @property
+    def shards_folder(self) -> str:
+        """Where the files of scores lie."""
+        return os.path.join(self.folder, "shards")
+
+    @property
+    def job_path(self) -> str:
+        """The job.json."""
+        return os.path.join(self.folder, "job.json")
+
+    @property
+    def offsets_path(self) -> str:
+        """Which of the ranges are each shard's; written with the job."""
+        return os.path.join(self.folder, "offsets.npy")
+
+    @property
+    def ranges_path(self) -> str:
+        """The row ranges of the shards; written with the job."""
+        return os.path.join(self.folder, "ranges.npy")
+
+    def is_scored(self, part: slice) -> bool:
+        """Whether an earlier call has written the job, and all shards of this part of it are committed."""
+        if not os.path.exists(self.job_path):
+            return False
+        total = len(np.load(self.offsets_path)) - 1
+        return not self.missing(range(total)[part])
+
+    def missing(self, wanted: Sequence[int]) -> list[int]:
+        """Those of the wanted shards that are not committed. A torn or foreign file is not a commit."""
+        there = {os.path.join(self.shards_folder, name) for name in os.listdir(self.shards_folder)}
+        new = (shard for shard in wanted if shard not in self._known)
+        self._known.update(shard for shard in new if self._committed(shard, there))
+        return [shard for shard in wanted if shard not in self._known]
+
+    def _committed(self, shard: int, there: set[str]) -> bool:
+        path = score_files.shard_path(self.shards_folder, shard)
+        return path in there and score_files.is_whole(path, self.fingerprint, shard)
+
+
+def open_run(cache_dir: str, parts: Mapping[str, Any]) -> Run:
+    """The run directory of these parts, made where it is not there. Raises StorageError on a full disk."""
+    key = fingerprint(parts)
+    folder = Path(cache_dir) / "runs" / key
+    with storage.storage_errors(folder):
+        (folder / "shards").mkdir(parents=True, exist_ok=True)
+        temporaries.sweep(folder)
+        temporaries.sweep(folder / "shards")
+        if (folder / "run.json").exists():
+            os.utime(folder / "run.json")  # so that `cache --prune` sees it is in use
+        else:
+            storage.write_bytes(folder / "run.json", _canonical(parts))
+    return Run(str(folder), key)
+
+
+def explain(cache_dir: str, parts: Mapping[str, Any]) -> list[str]:
+    """Lines that say which run this is, or how it differs from the nearest one that is cached."""
+    key = fingerprint(parts)
+    if (Path(cache_dir) / "runs" / key / "run.json").exists():
+        return [f"run {key}: cached"]
+    wanted = _flat(orjson.loads(_canonical(parts)))
+    nearest: tuple[int, str, list[str]] | None = None
+    for path in sorted((Path(cache_dir) / "runs").glob("*/run.json")):
+        other = _flat(orjson.loads(path.read_bytes()))
+        differs = sorted(name for name in wanted.keys() | other.keys() if wanted.get(name) != other.get(name))
+        if nearest is None or len(differs) < nearest[0]:
+            lines = [f"  {name}: {other.get(name)!r} there, {wanted.get(name)!r} now" for name in differs]
+            nearest = (len(differs), path.parent.name, lines)
+    if nearest is None:
+        return [f"run {key}: new; nothing is cached in {cache_dir}"]
+    return [f"run {key}: new; the nearest cached run is {nearest[1]}, which differs in:", *nearest[2]]
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{name}.{key}" if name else key).items()}
+    if isinstance(value, list) and value and isinstance(value[0], dict | list):
+        return {k: v for i, inner in enumerate(value) for k, v in _flat(inner, f"{name}[{i}]").items()}
+    return {name: value}
+
+
+class Cached(NamedTuple):
+    """One line of `analyze-rollouts cache`: a run directory, or an input converted to parquet."""
+
+    name: str
+    path: str
+    bytes: int
+    used: float  # seconds since the epoch
+    shards: int | None  # committed; None for an input
+
+
+def cached(cache_dir: str) -> list[Cached]:
+    """All run directories and converted inputs, the least recently used first."""
+    folders = [*Path(cache_dir).glob("runs/*/run.json"), *Path(cache_dir).glob("inputs/*/")]
+    return sorted(map(_cached, folders), key=lambda one: one.used)
+
+
+def _cached(path: Path) -> Cached:
+    """`path`: the run.json of a run, which is touched at every use, or the folder of an input, which is too."""
+    folder = path.parent if path.name == "run.json" else path
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    used = max(file.stat().st_mtime for file in [path, *files])
+    shards_there = len(list(folder.glob("shards/shard-*.parquet"))) if folder != path else None
+    return Cached(folder.name, str(folder), sum(file.stat().st_size for file in files), used, shards_there)
+
+
+def remove(one: Cached) -> None:
+    """Remove a run directory or an input; of a run its run.json last, so that one half removed is still listed."""
+    for part in Path(one.path).iterdir():
+        if part.name != "run.json":
+            temporaries.remove(part)
+    shutil.rmtree(one.path)

@@ -1,0 +1,53 @@
+"""analyze-rollouts cache: list the cached runs and converted inputs, or remove old ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analyzer.cache import runs
+from analyzer.config import option, parse
+from analyzer.errors import EXIT_OK, ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheSettings:
+    """The flags of analyze-rollouts cache."""
+
+    cache_dir: str | None = option("folder of the run directories; the user's cache directory unless given", None)
+    prune: bool = option("remove runs and converted inputs instead of listing them", False)
+    older_than: float = option("with --prune: only what was not used for this many days", 30.0)
+    run: str | None = option("with --prune: only what has a name that starts so", None)
+
+
+def main(argv: Sequence[str]) -> int:
+    """List or prune; returns the exit code."""
+    settings = parse(CacheSettings, argv, "analyze-rollouts cache", "List or remove cached runs.")
+    folder = runs.cache_folder(settings.cache_dir)
+    found = runs.cached(folder)
+    if settings.prune:
+        return _prune(settings, found)
+    count = sum(one.shards is not None for one in found)
+    size = sum(one.bytes for one in found) / 1e6
+    print(f"{folder}: {count} runs, {len(found) - count} converted inputs, {size:.1f} MB")
+    for one in found:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.used))
+        what = "jsonl input as parquet" if one.shards is None else f"{one.shards} shards"
+        print(f"  {one.name}  {when}  {one.bytes / 1e6:8.1f} MB  {what}")
+    return EXIT_OK
+
+
+def _prune(settings: CacheSettings, found: Sequence[runs.Cached]) -> int:
+    if settings.run is not None:
+        chosen = [one for one in found if one.name.startswith(settings.run)]
+        if not chosen:
+            raise ConfigError(f"nothing in the cache has a name that starts with {settings.run!r}")
+    else:
+        before = time.time() - settings.older_than * 86400
+        chosen = [one for one in found if one.used < before]
+    for one in chosen:
+        runs.remove(one)
+        print(f"removed {one.name} ({one.bytes / 1e6:.1f} MB)")
+    print(f"{len(chosen)} removed, {len(found) - len(chosen)} kept")
+    return EXIT_OK

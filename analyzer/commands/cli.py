@@ -1,0 +1,151 @@
+"""The commands: their flags, what they print, and the code they end with."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from analyzer.config import AnalysisSettings, parse
+from analyzer.errors import EXIT_BUG, EXIT_OK, EXIT_STORAGE, EXIT_UNSCORED, AnalyzerError, printable
+from analyzer.files.storage import is_disk_error
+from analyzer.workers.interrupts import interruptible
+
+if TYPE_CHECKING:
+    from analyzer.generation import GenerationSettings
+    from analyzer.result import Result
+
+Settings = TypeVar("Settings")
+
+DESCRIPTION = (
+    "Score rollouts, measure how hard each problem is for this policy, and put problems into buckets. "
+    "'analyze_rollouts cache' lists what is cached from earlier runs."
+)
+GENERATE_DESCRIPTION = "Sample rollouts for the prompts of training data. Run it again to go on where it stopped."
+FILTER_DESCRIPTION = "Generate rollouts for training data and analyse them: difficulty of each problem in one command."
+
+
+def analyze_rollouts(argv: Sequence[str] | None = None) -> int:
+    """The command analyze_rollouts; returns its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["cache"]:
+        from analyzer.commands import cache
+
+        return run(lambda: cache.main(argv[1:]))
+    return run(lambda: _analyze(parse(AnalysisSettings, argv, "analyze_rollouts", DESCRIPTION)))
+
+
+def generate_rollouts(argv: Sequence[str] | None = None) -> int:
+    """The command generate_rollouts; returns its exit code."""
+    from analyzer.generation.settings import GenerationSettings
+
+    argv = sys.argv[1:] if argv is None else argv
+    return run(lambda: _generate(parse(GenerationSettings, argv, "generate_rollouts", GENERATE_DESCRIPTION)))
+
+
+def _generate(settings: GenerationSettings) -> int:
+    if settings.dry_run:
+        from analyzer.commands.preview import preview
+
+        print(preview(settings))
+        return EXIT_OK
+    from analyzer import generation
+
+    done = generation.run(settings)
+    print(f"Prompts: {done.prompts}\nRollouts: {done.rollouts} ({done.asked} generated now)\nModel: {done.model}")
+    print(f"Written: {done.path}")
+    if not done.failed:
+        return EXIT_OK
+    print(
+        f"error: {done.failed} prompts lack rollouts, {done.failures} lists them ({done.first_failure}); "
+        "the same command tries them again",
+        file=sys.stderr,
+    )
+    return EXIT_UNSCORED
+
+
+def filter_difficulty(argv: Sequence[str] | None = None) -> int:
+    """The command filter_difficulty; returns its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    return run(lambda: _filter(argv))
+
+
+def _filter(argv: Sequence[str]) -> int:
+    from analyzer.commands import filtering
+    from analyzer.commands.preview import preview
+
+    settings: Any = parse(filtering.FilterSettings, argv, "filter_difficulty", FILTER_DESCRIPTION)
+    if settings.dry_run and settings.rollouts is None:
+        print(preview(filtering.generation_settings(settings)))
+        return EXIT_OK
+    if settings.dry_run or settings.explain_cache:
+        return _analyze(filtering.analysis_settings(settings, settings.rollouts))
+    result, failed = filtering.filter_difficulty(settings)
+    code = _shown(result)
+    if failed:
+        print(f"error: {failed} prompts lack rollouts; the same command tries them again", file=sys.stderr)
+        return EXIT_UNSCORED
+    return code
+
+
+def _analyze(settings: AnalysisSettings) -> int:
+    from analyzer import pipeline
+
+    if settings.dry_run or settings.explain_cache:
+        print("\n".join(pipeline.explain(settings)))
+        return EXIT_OK
+    result = pipeline.analyze(settings)
+    if result is None:
+        print(f"part {settings.part} is scored", file=sys.stderr)
+        return EXIT_OK
+    return _shown(result)
+
+
+def _shown(result: Result) -> int:
+    """Print the summary; returns the exit code."""
+    from analyzer.stages.summary import block, remarks
+
+    print(block(result.summary), end="", flush=True)
+    print(remarks(result.summary), end="", file=sys.stderr)
+    if result.exit_code != EXIT_OK:
+        print(
+            f"error: {result.unscored_share:.2%} of the rollouts have no reward, more than --max_unscored "
+            f"{result.max_unscored:.2%}; all outputs are written",
+            file=sys.stderr,
+        )
+    return result.exit_code
+
+
+def run(command: Callable[[], int]) -> int:
+    """Call a command; an error becomes one line on stderr and its exit code, a bug a traceback and exit 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal or file that cannot show a character must not end the run
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        with interruptible():
+            code = command()
+            sys.stdout.flush()
+            return code
+    except AnalyzerError as error:
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # the reader of our output has gone, `| head` for instance
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except OSError as error:
+        if is_disk_error(error):  # a temporary file, or stdout
+            print(f"error: {error.filename or tempfile.gettempdir()}: {error.strerror or error}", file=sys.stderr)
+            return EXIT_STORAGE
+        return _bug()
+    except Exception:  # noqa: BLE001  # the last line of defence: what gets here is a bug of ours
+        return _bug()
+
+
+def _bug() -> int:
+    traceback.print_exc()
+    print("error: this is a bug of rollout-analyzer; please report it with the lines above", file=sys.stderr)
+    return EXIT_BUG

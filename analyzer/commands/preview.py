@@ -1,0 +1,96 @@
+"""What a generation would do, without doing it: counts, and the first prompt as the model will see it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from analyzer import tokens
+from analyzer.errors import ConfigError
+from analyzer.generation import pipeline, prompts
+from analyzer.generation.prompts import Prompt, TrainingData
+from analyzer.generation.protocol import CHAT, Recipe, template
+from analyzer.generation.settings import GenerationSettings
+from analyzer.generation.state import State
+from analyzer.workers.interrupts import run_async
+
+_RENDER_SECONDS = 20.0
+
+
+def preview(settings: GenerationSettings) -> str:
+    """The text that --dry_run prints. A server need not be up. Raises UserError as a generation would."""
+    settings.check()
+    data = pipeline.open_data(settings)
+    first = next(prompts.read_prompts(data, [(0, 1)]))
+    lines = [*_counts(settings, data), *data.notes]
+    if first.problem:
+        return "\n".join([*lines, f"First prompt (data_idx 0) cannot be asked: {first.problem}"])
+    seen, how = _seen(settings, first)
+    return "\n".join([*lines, f"First prompt (data_idx 0), {how}:", seen])
+
+
+def _counts(settings: GenerationSettings, data: TrainingData) -> list[str]:
+    state = State(Path(settings.output_path))
+    if state.complete(pipeline.identity_of(settings, data)):
+        there = "all of them are there, nothing would be asked"
+    elif state.folder.exists():
+        there = f"some may be there from an unfinished run ({state.folder})"
+    else:
+        there = "none is there yet"
+    return [
+        f"Training data: {settings.data_path}, {data.dataset.rows} rows, {data.rows} prompts to ask",
+        f"Rollouts: {data.rows} x {settings.num_samples} = {data.rows * settings.num_samples}; {there}",
+        f"Sampling: temperature {settings.temperature:g}, top_p {settings.top_p:g}, max_tokens {settings.max_tokens}",
+        f"Model: {_model(settings)}",
+        f"Output: {settings.output_path} ({settings.format})",
+    ]
+
+
+def _model(settings: GenerationSettings) -> str:
+    if not settings.use_vllm:
+        return f"{settings.model_path}, in this process"
+    settings.check_client()
+    from analyzer.generation.servers import find_model
+
+    try:
+        name, notes = find_model(settings)
+    except ConfigError as error:
+        return f"not known, {error}"
+    return " ".join((f"{name} at {', '.join(settings.urls)}", *notes))
+
+
+def _seen(settings: GenerationSettings, prompt: Prompt) -> tuple[str, str]:
+    """The prompt as the model sees it, as far as that is known here, and how it gets there."""
+    tokenizer = tokens.load(settings.model_path, settings.trust_remote_code) if settings.model_path else None
+    request = Recipe(settings, "", tokenizer).request(prompt, 0, settings.num_samples)
+    where = f"through {request.endpoint}" if settings.use_vllm else "in this process"
+    if isinstance(prompt.content, str) and request.endpoint != CHAT:
+        return prompt.content, f"{where}, as it is"
+    if tokenizer is not None:
+        ids = template(request.body["messages"], tokenizer) if request.endpoint == CHAT else request.body["prompt"]
+        return tokenizer.decode(ids), f"{where}, with the chat template of --model_path"
+    messages = request.body["messages"]
+    rendered = run_async(_rendered(settings, messages))
+    if rendered is not None:
+        return rendered, f"{where}, with the chat template as the server applies it"
+    shown = orjson.dumps(messages, option=orjson.OPT_INDENT_2).decode()
+    return shown, f"{where}; the server applies its chat template (give --model_path to see it)"
+
+
+async def _rendered(settings: GenerationSettings, messages: Any) -> str | None:
+    """The prompt through vLLM's /tokenize and /detokenize; None where the server has neither or is down."""
+    from analyzer.generation.client import Client, Late, Lost, Rejected, Unreachable
+
+    root = settings.urls[0].removesuffix("/v1")
+    extra = {key: value for key, value in (settings.extra_body or {}).items() if key == "chat_template_kwargs"}
+    client = Client(settings, _RENDER_SECONDS)
+    try:
+        tokenized = await client.post(f"{root}/tokenize", orjson.dumps({"messages": messages, **extra}))
+        body = orjson.dumps({"tokens": orjson.loads(tokenized)["tokens"]})
+        return str(orjson.loads(await client.post(f"{root}/detokenize", body))["prompt"])
+    except (Unreachable, Lost, Late, Rejected, orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+    finally:
+        await client.close()

@@ -1,0 +1,109 @@
+"""Places for outputs: a local folder or one behind an fsspec URL. Names are those of files right in it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+from analyzer.errors import OutputError
+from analyzer.files import storage, temporaries
+
+
+class Place(Protocol):
+    """A folder somewhere."""
+
+    def check(self) -> None:
+        """Raise OutputError where it can be seen that nothing can be written there."""
+
+    def names(self) -> set[str]:
+        """The files that are there."""
+
+    def read(self, name: str) -> bytes:
+        """A small file."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a small file, whole or not at all."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+
+    def make_staging(self) -> Path:
+        """An empty local folder to write to."""
+
+    def move_in(self, path: Path) -> None:
+        """Move a file from there to here, in place of what has its name."""
+
+
+def open_place(path: str) -> Place:
+    """The place of a path or URL."""
+    return _Remote(path) if storage.is_remote(path) else _Local(storage.local(path))
+
+
+class _Local:
+    def __init__(self, path: str) -> None:
+        self._folder = Path(path)
+
+    def check(self) -> None:
+        folder = self._folder.absolute()
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        if not folder.is_dir():
+            raise OutputError(f"--output_dir {self._folder}: {folder} is a file; it must be a folder")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise OutputError(f"--output_dir {self._folder}: {folder} cannot be written to (permission denied)")
+
+    def names(self) -> set[str]:
+        return {path.name for path in self._folder.iterdir()} if self._folder.is_dir() else set()
+
+    def read(self, name: str) -> bytes:
+        return (self._folder / name).read_bytes()
+
+    def write(self, name: str, data: bytes) -> None:
+        storage.write_bytes(self._folder / name, data)  # flushes the folder, and so what was moved in before
+
+    def remove(self, name: str) -> None:
+        (self._folder / name).unlink(missing_ok=True)
+
+    def make_staging(self) -> Path:
+        """On the same file system, so that moving in needs no room."""
+        storage.make_folder(self._folder)
+        temporaries.sweep(self._folder)
+        staging = self._folder / temporaries.name_for("rollout-analyzer")
+        staging.mkdir()
+        return staging
+
+    def move_in(self, path: Path) -> None:
+        os.replace(path, self._folder / path.name)
+
+
+class _Remote:
+    def __init__(self, url: str) -> None:
+        self._fs, self._inner = storage.filesystem(url)
+
+    def check(self) -> None:
+        """Only writing would tell."""
+
+    def names(self) -> set[str]:
+        fs = self._fs
+        return {os.path.basename(name) for name in fs.ls(self._inner, False)} if fs.isdir(self._inner) else set()
+
+    def read(self, name: str) -> bytes:
+        return bytes(self._fs.cat_file(f"{self._inner}/{name}"))
+
+    def write(self, name: str, data: bytes) -> None:
+        self._fs.pipe_file(f"{self._inner}/{name}", data)
+
+    def remove(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.rm_file(f"{self._inner}/{name}")
+
+    def make_staging(self) -> Path:
+        """In the folder for temporary files (TMPDIR), which must have room for all outputs."""
+        self._fs.makedirs(self._inner, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="rollout-analyzer-"))
+
+    def move_in(self, path: Path) -> None:
+        self._fs.put_file(str(path), f"{self._inner}/{path.name}")

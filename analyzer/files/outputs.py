@@ -1,0 +1,132 @@
+"""The output folder: its files are replaced as a set, and never those of something else.
+
+A hidden manifest, `.rollout-analyzer.json`, says which settings the files are of and which files are ours. New files
+are written to a hidden folder beside them and moved in at the end, summary.json last: where it is, the set is whole.
+Files that are not in the manifest are never touched, but for those of the same names when the user says --overwrite.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from analyzer.errors import OutputError
+from analyzer.files import destinations, storage
+from analyzer.files.destinations import Place
+
+MANIFEST = ".rollout-analyzer.json"
+SUMMARY = "summary.json"
+ROLLOUTS, METRICS, BUCKETS = "rollouts_with_rewards.parquet", "problem_metrics.json", "problem_buckets.json"
+TABLE, TIMINGS = "problem_metrics.parquet", "timings.json"
+DIGEST = "sha256:"
+"""Start of a value that says only whether something is the same."""
+_ANOTHER = "give another folder"
+_ADVICE = f"{_ANOTHER}, or --overwrite to replace them"
+
+
+def bucket_file(bucket: str) -> str:
+    """The name of the file that holds the rollouts of a bucket."""
+    return f"rollouts_{bucket}.parquet"
+
+
+def _same_folder(path: str, folder: str) -> bool:
+    """Whether a file is right in a folder."""
+    if storage.is_remote(path) or storage.is_remote(folder):
+        return path.rpartition("/")[0] == folder.rstrip("/")
+    return os.path.realpath(os.path.dirname(storage.local(path))) == os.path.realpath(storage.local(folder))
+
+
+class Manifest(NamedTuple):
+    """What a folder says of the outputs in it."""
+
+    of: Mapping[str, Any]  # what they depend on, plain JSON values by the name a user knows
+    files: tuple[str, ...]
+
+
+class OutputFolder(NamedTuple):
+    """An output folder and what its outputs depend on."""
+
+    path: str
+    of: Mapping[str, Any]
+
+    def check(self, overwrite: bool, buckets: Sequence[str], rollouts: str, inputs: Sequence[str]) -> None:
+        """Raise OutputError where the folder cannot be written, or holds the input or outputs of something else.
+
+        `rollouts`: what the user gave as the input; `inputs`: the files that it stands for.
+        """
+        place = destinations.open_place(self.path)
+        place.check()
+        manifest = _manifest(place)
+        names = {ROLLOUTS, METRICS, BUCKETS, TABLE, TIMINGS, SUMMARY, *map(bucket_file, buckets)}
+        for path in inputs:
+            if os.path.basename(path) in names | set(manifest.files) and _same_folder(path, self.path):
+                raise OutputError(f"--output_dir {self.path}: {path}, which is read, would be replaced; {_ANOTHER}")
+        if _same_folder(f"{rollouts}/", self.path):
+            raise OutputError(f"--output_dir {self.path}: all files in it are read as rollouts; {_ANOTHER}")
+        if overwrite:
+            return
+        if foreign := sorted(names & place.names() - set(manifest.files)):
+            raise OutputError(f"{self.path} holds {foreign[0]} of something else; {_ADVICE}")
+        if manifest.files and (differing := self._differences(manifest)):
+            raise OutputError(f"{self.path} holds outputs of {differing}; {_ADVICE}")
+
+    def _differences(self, manifest: Manifest) -> str:
+        """What the outputs that are there are of, where that differs: 'another input', 'seed 1 instead of 42'."""
+        now = orjson.loads(orjson.dumps(dict(self.of)))
+        then = manifest.of
+        differing = [name for name in now | then if now.get(name) != then.get(name)]
+        if any(name in differing for name in ("input", "tokenizer")):
+            return f"another {'input' if 'input' in differing else 'tokenizer'}"
+        return " and ".join(
+            f"other {name}"
+            if str(now.get(name)).startswith(DIGEST)
+            else f"{name} {then.get(name)}, not {now.get(name)}"
+            for name in differing
+        )
+
+    @contextlib.contextmanager
+    def staged(self) -> Iterator[Path]:
+        """An empty local folder to write to; at the end its files replace the outputs that were there.
+
+        Raises StorageError where the disk is full or failing: the old outputs are still there then, unless that
+        befell while files were moved in, and then there is no summary.json.
+        """
+        place = destinations.open_place(self.path)
+        with storage.storage_errors(self.path):
+            staging = place.make_staging()
+            try:
+                yield staging
+                self._move_in(staging, place)
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+
+    def _move_in(self, staging: Path, place: Place) -> None:
+        names = sorted((path.name for path in staging.iterdir()), key=lambda name: (name == SUMMARY, name))
+        old = set(_manifest(place).files)
+        for name in names:
+            with open(staging / name, "rb") as file:
+                os.fsync(file.fileno())
+        place.write(MANIFEST, self._say(sorted(old | set(names))))
+        for name in [SUMMARY, *sorted(old - set(names))]:
+            place.remove(name)
+        for name in names:
+            place.move_in(staging / name)
+        place.write(MANIFEST, self._say(names))
+
+    def _say(self, names: list[str]) -> bytes:
+        return orjson.dumps({"of": dict(self.of), "files": names}, option=orjson.OPT_INDENT_2)
+
+
+def _manifest(place: Place) -> Manifest:
+    """An empty one where there is none, or none of ours that can be read."""
+    if MANIFEST in place.names():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            said = orjson.loads(place.read(MANIFEST))
+            return Manifest(dict(said["of"]), tuple(map(str, said["files"])))
+    return Manifest({}, ())

@@ -1,0 +1,236 @@
+"""Where bytes lie: local paths and fsspec URLs, found, opened, and written whole or not at all.
+
+A path with `://` in it (memory://, s3://, ...) goes through fsspec; any other is a local file. A local write
+goes to a temporary file in the same folder, is flushed to the disk and then renamed, so that a reader sees the
+old bytes, the new bytes or nothing. On a remote store the rename is whatever that file system's move is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from analyzer.errors import InputError, OutputError, StorageError
+from analyzer.files import temporaries
+
+JSONL_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+INPUT_SUFFIXES = (".parquet", *JSONL_SUFFIXES)
+_DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG})
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is an fsspec URL other than file://."""
+    return "://" in path and not path.startswith("file://")
+
+
+def local(path: str) -> str:
+    """A local path without the file:// in front."""
+    return path.removeprefix("file://")
+
+
+def filesystem(path: str) -> tuple[Any, str]:
+    """The fsspec file system of a URL and the path within it. Raises InputError for an unknown scheme."""
+    import fsspec
+
+    try:
+        fs, inner = fsspec.core.url_to_fs(path)
+    except (ValueError, ImportError) as error:
+        raise InputError(f"{path}: {error}") from None
+    return fs, inner
+
+
+def find_inputs(spec: str) -> list[str]:
+    """The input files a file name, folder, glob or URL stands for, sorted. Raises InputError where there are none."""
+    found = _find_remote(spec) if is_remote(spec) else _find_local(local(spec))
+    if not found:
+        raise InputError(f"{spec}: no rollouts there (looked for files ending in {', '.join(INPUT_SUFFIXES)})")
+    return found
+
+
+def _find_local(spec: str) -> list[str]:
+    path = Path(spec)
+    if path.is_dir():
+        return sorted(str(p) for p in path.iterdir() if p.name.endswith(INPUT_SUFFIXES) and not p.name.startswith("."))
+    if path.exists():
+        return [spec]
+    if any(character in spec for character in "*?["):
+        import glob
+
+        return sorted(p for p in glob.glob(spec, recursive=True) if p.endswith(INPUT_SUFFIXES))
+    raise InputError(f"{spec}: no such file or folder")
+
+
+def _find_remote(spec: str) -> list[str]:
+    fs, inner = filesystem(spec)
+    if any(character in inner for character in "*?["):
+        names = fs.glob(inner)
+    elif fs.isdir(inner):
+        names = fs.ls(inner, detail=False)
+    elif fs.exists(inner):
+        return [spec]
+    else:
+        raise InputError(f"{spec}: no such file or folder")
+    return sorted(fs.unstrip_protocol(name) for name in names if name.endswith(INPUT_SUFFIXES))
+
+
+def open_binary(path: str) -> IO[bytes]:
+    """Open a file for reading. Raises InputError where that fails."""
+    try:
+        if is_remote(path):
+            fs, inner = filesystem(path)
+            opened: IO[bytes] = fs.open(inner, "rb")
+            return opened
+        return open(local(path), "rb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def stat(path: str) -> tuple[int, str]:
+    """Size in bytes and a mark that changes when the file is written again (mtime, etag or the like)."""
+    if is_remote(path):
+        fs, inner = filesystem(path)
+        try:
+            info = fs.info(inner)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+        mark = next((str(info[key]) for key in ("ETag", "etag", "md5", "mtime", "created") if key in info), "")
+        return int(info["size"]), mark
+    try:
+        status = os.stat(local(path))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    return status.st_size, str(status.st_mtime_ns)
+
+
+def still_same(path: str, size: int, mark: str) -> None:
+    """Raise InputError when a file is no longer what `stat` said of it."""
+    try:
+        same = stat(path) == (size, mark)
+    except InputError:
+        raise InputError(f"{path}: gone while it was being analysed; run again when it is back") from None
+    if not same:
+        raise InputError(f"{path}: changed while it was being analysed; run again on the settled file")
+
+
+def absolute(path: str) -> str:
+    """A path that means the same in a worker with another working directory."""
+    return path if is_remote(path) else os.path.abspath(local(path))
+
+
+@contextlib.contextmanager
+def storage_errors(where: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what a disk refuses into an error that names the place.
+
+    Raises StorageError for a full, over-quota or failing disk, OutputError for a place that may not be written to.
+    """
+    try:
+        yield
+    except OSError as error:
+        place = os.fspath(where)
+        if is_disk_error(error):
+            raise StorageError(
+                f"{place}: {error.strerror or error}; nothing half-written counts, "
+                "make room and run the same command again"
+            ) from error
+        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
+            raise OutputError(f"{place}: cannot be written to ({error.strerror or error})") from error
+        raise
+
+
+def is_disk_error(error: OSError) -> bool:
+    """Whether the disk is full, over quota or failing. Arrow gives the reason in its text alone."""
+    return error.errno in _DISK_ERRNOS or "No space left" in str(error)
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[str]:
+    """A temporary name beside `path` to write to; moved to `path` at the end, removed when anything fails.
+
+    Raises StorageError when the disk is full or failing.
+    """
+    target = os.fspath(path)
+    folder, name = os.path.split(target)
+    temporary = os.path.join(folder, temporaries.name_for(name))
+    try:
+        with storage_errors(target):
+            yield temporary
+            commit(temporary, target)
+    except BaseException:
+        temporaries.remove(temporary)
+        raise
+
+
+def build_folder(path: Path, build: Callable[[str], None]) -> None:
+    """Have `build` fill a folder that then becomes `path`; nothing where it is there already.
+
+    Where somebody else is building it, wait for theirs: what it holds is the same. Raises StorageError when the disk
+    is full or failing.
+    """
+    if path.is_dir():
+        return
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporaries.sweep(path.parent)
+        made = path.parent / temporaries.name_for(path.name)
+        try:
+            made.mkdir()
+            with temporaries.turn(path, made) as mine:
+                if mine:
+                    build(str(made))
+                    _commit_folder(made, path)
+        finally:
+            temporaries.remove(made)
+
+
+def _commit_folder(made: Path, path: Path) -> None:
+    for file in made.iterdir():
+        with open(file, "rb") as opened:
+            os.fsync(opened.fileno())
+    sync_folder(str(made))
+    try:
+        os.rename(made, path)
+    except OSError:
+        if not path.is_dir():
+            raise
+    sync_folder(str(path.parent))
+
+
+def commit(temporary: str, target: str) -> None:
+    """Make a finished local file durable under its final name: flush, rename, flush the folder."""
+    fd = os.open(temporary, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.replace(temporary, target)
+    sync_folder(os.path.dirname(target) or ".")
+
+
+def make_folder(path: str | os.PathLike[str], advice: str = "give another folder") -> None:
+    """Make a local folder and those above it. Raises OutputError where the user may not."""
+    with storage_errors(path):
+        try:
+            os.makedirs(path, exist_ok=True)
+        except (PermissionError, FileNotFoundError, NotADirectoryError, FileExistsError) as error:
+            raise OutputError(f"{os.fspath(path)}: the folder cannot be made ({error.strerror}); {advice}") from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise OutputError(f"{os.fspath(path)}: the folder cannot be written to; {advice}")
+
+
+def sync_folder(folder: str) -> None:
+    """Flush a folder, so that a rename in it outlives a power cut."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a small local file whole or not at all."""
+    with atomic_path(path) as temporary, open(temporary, "xb") as file:
+        file.write(data)

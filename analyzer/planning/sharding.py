@@ -1,0 +1,240 @@
+"""plan: from the column data_idx alone, number the problems and cut the rollouts into shards of whole problems.
+
+Rows of one problem that stand together are one run. Where every problem is one run (the usual case) a shard is one
+row range; otherwise a shard is the ranges of its problems' runs, and `amplification` says how much more would be
+read than is there. The cut depends on the input and the shard size, never on the number of workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from analyzer.errors import InputError
+from analyzer.rollouts import dataset, problems
+from analyzer.rollouts.dataset import Dataset, Reader
+from analyzer.rollouts.numbering import Numbering, Shards
+from analyzer.schema import DATA_IDX, DATA_SOURCE, RESPONSE, SAMPLE_IDX
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+
+LARGEST_GROUP_AS_SHARD = 128 << 20
+
+
+class ShardSize(NamedTuple):
+    """How large shards are made."""
+
+    aimed_at: int  # shards
+    least: int  # bytes
+    most: int  # bytes
+    whole_groups: bool = False  # no smaller than a row group, so that none is decoded twice
+
+
+def shard_bytes(source: Dataset, size: ShardSize) -> int:
+    """Bytes of a shard of this input."""
+    aimed = min(max(source.bytes // size.aimed_at, size.least), size.most)
+    largest = max((file.largest_group for file in source.files), default=0)
+    return max(aimed, largest) if size.whole_groups and largest <= LARGEST_GROUP_AS_SHARD else aimed
+
+
+def number_problems(source: Dataset, limit: int | None = None) -> Numbering:
+    """Number the problems and check that (data_idx, sample_idx) is unique.
+
+    `limit` keeps the first N problems seen. Raises InputError for a null or a duplicate, with its place.
+    """
+    starts, values, samples = _scan(source)
+    encoded = values.dictionary_encode()
+    codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    ids = encoded.dictionary
+    _check_unique(source, starts, codes, samples, ids)
+    if limit is not None and limit < len(ids):
+        codes[codes >= limit] = -1
+        ids = ids.slice(0, limit)
+    return Numbering(ids, starts, codes, source.rows)
+
+
+# ---------------------------------------------------------------- runs
+
+
+def _scan(source: Dataset) -> tuple[Ints, pa.Array, Ints]:
+    """Starts of runs, the data_idx of each run, and the sample_idx of each row."""
+    import pyarrow as pa
+
+    kind = _id_type(source.schema.field(DATA_IDX).type)
+    starts: list[Ints] = []
+    values: list[pa.Array] = []
+    samples: list[Ints] = []
+    last, last_sample = pa.array([], type=kind), -1
+    for row, batch in Reader(source.files, [DATA_IDX, SAMPLE_IDX], threads=True).all():
+        column = batch.column(batch.schema.get_field_index(DATA_IDX)).cast(kind)
+        _no_nulls(source, row, column, DATA_IDX)
+        _no_nulls(source, row, batch.column(batch.schema.get_field_index(SAMPLE_IDX)), SAMPLE_IDX)
+        sample = batch.column(batch.schema.get_field_index(SAMPLE_IDX)).to_numpy().astype(np.int64)
+        changed = np.append(column.slice(0, 1) != last, _changes(column))
+        # Neighbours that are the same end it here, before a tiny file of very many equal rows has filled the memory.
+        if (again := np.flatnonzero(~changed & (sample == np.append(last_sample, sample[:-1])))).size:
+            at = int(again[0])
+            raise _twice(source, row + at - 1, row + at, column[at].as_py(), int(sample[at]))
+        where = np.flatnonzero(changed)
+        starts.append(where + row)
+        values.append(column.take(pa.array(where)))
+        samples.append(sample)
+        last, last_sample = column.slice(len(column) - 1), int(sample[-1])
+    return np.concatenate(starts), pa.concat_arrays(values), np.concatenate(samples)
+
+
+def _id_type(kind: pa.DataType) -> pa.DataType:
+    """The type that problems are compared in: text or the widest integer, so that files agree."""
+    import pyarrow as pa
+
+    if not pa.types.is_integer(kind):
+        return pa.string()
+    return pa.uint64() if pa.types.is_uint64(kind) else pa.int64()
+
+
+def _changes(column: pa.Array) -> NDArray[np.bool_]:
+    """(n - 1,) whether each value differs from the one before it."""
+    import pyarrow.compute as pc
+
+    different = pc.not_equal(column.slice(1), column.slice(0, len(column) - 1))
+    return np.asarray(different.to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def _no_nulls(source: Dataset, row: int, column: pa.Array, name: str) -> None:
+    if column.null_count:
+        at = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+        raise InputError(f"{dataset.locate(source.files, row + at)}: {name} is null; fill it in or leave the row out")
+
+
+def _check_unique(source: Dataset, starts: Ints, codes: Ints, samples: Ints, ids: pa.Array) -> None:
+    """Raise InputError for the first (data_idx, sample_idx) that is there twice."""
+    ends = np.append(starts[1:], len(samples))
+    rising = np.diff(samples) > 0
+    rising[starts[1:] - 1] = True  # the step into a new run may go down
+    if len(ids) == len(starts) and bool(rising.all()):
+        return
+    row_codes = np.repeat(codes, ends - starts)
+    order = np.lexsort((samples, row_codes))
+    same = (np.diff(row_codes[order]) == 0) & (np.diff(samples[order]) == 0)
+    if not same.any():
+        return
+    at = int(np.flatnonzero(same)[0])
+    first, second = sorted((int(order[at]), int(order[at + 1])))
+    raise _twice(source, first, second, ids[int(row_codes[first])].as_py(), int(samples[first]))
+
+
+def _twice(source: Dataset, first: int, second: int, data_idx: Any, sample_idx: int) -> InputError:
+    return InputError(
+        f"{dataset.locate(source.files, second)}: data_idx {data_idx!r} with sample_idx {sample_idx} is there twice, "
+        f"first in {dataset.locate(source.files, first)}; give each sample of a problem its own sample_idx"
+    )
+
+
+# ---------------------------------------------------------------- shards
+
+
+def cut_shards(source: Dataset, numbering: Numbering, target_bytes: int) -> Shards:
+    """Cut the analysed rows into shards of whole problems, some `target_bytes` each, in order of first appearance."""
+    kept = numbering.run_codes >= 0
+    starts, stops, codes = numbering.run_starts[kept], numbering.run_stops()[kept], numbering.run_codes[kept]
+    edges = dataset.edges(source.files).astype(np.float64)
+    sizes = np.array([block.bytes for file in source.files for block in file.blocks], dtype=np.float64)
+    position = np.append(0.0, np.cumsum(sizes))
+    run_bytes = np.interp(stops, edges, position) - np.interp(starts, edges, position)
+    problem_bytes = np.bincount(codes, weights=run_bytes)
+    before = np.append(0.0, np.cumsum(problem_bytes)[:-1])
+    shard_of_problem = np.unique((before // target_bytes).astype(np.int64), return_inverse=True)[1]
+    shard_of_run = shard_of_problem[codes]
+    order = np.lexsort((starts, shard_of_run))
+    shards, starts, stops = shard_of_run[order], starts[order], stops[order]
+    joined = (shards[1:] == shards[:-1]) & (starts[1:] == stops[:-1])
+    first, last = np.append(True, ~joined), np.append(~joined, True)
+    ranges = np.column_stack([starts[first], stops[last]]).astype(np.int64)
+    shards = shards[first]
+    offsets = np.searchsorted(shards, np.arange(int(shards[-1]) + 2)).astype(np.int64)
+    return Shards(offsets, ranges, _amplification(shards, ranges, edges, sizes))
+
+
+def _amplification(shards: Ints, ranges: Ints, edges: NDArray[np.float64], sizes: NDArray[np.float64]) -> float:
+    """Bytes that the shards decode over bytes they want: a block is decoded from its start to the last row wanted."""
+    first = np.searchsorted(edges, ranges[:, 0], side="right") - 1
+    last = np.searchsorted(edges, ranges[:, 1] - 1, side="right") - 1
+    counts = last - first + 1
+    block = np.repeat(first - np.append(0, np.cumsum(counts)[:-1]), counts) + np.arange(int(counts.sum()))
+    stop = np.minimum(np.repeat(ranges[:, 1], counts), edges[block + 1])
+    rows = np.diff(edges)[block]
+    decoded = (stop - edges[block]) / rows * sizes[block]
+    pair = np.repeat(shards, counts) * len(sizes) + block
+    order = np.lexsort((decoded, pair))
+    deepest = np.append(pair[order][1:] != pair[order][:-1], True)  # of several ranges in a block, the last one counts
+    wanted = (stop - np.maximum(np.repeat(ranges[:, 0], counts), edges[block])) / rows * sizes[block]
+    return float(decoded[order][deepest].sum() / max(wanted.sum(), 1.0))
+
+
+# ---------------------------------------------------------------- nulls
+
+
+def check_nulls(source: Dataset, numbering: Numbering, gold_column: str | None) -> None:
+    """Raise InputError for a null response or ground truth that the statistics of the files tell of.
+
+    They cost nothing, and it is said before hours of work; in files without statistics a null is met while scoring.
+    """
+    _check_nulls(source, numbering, (RESPONSE, RESPONSE), RESPONSE, lambda column, field: column)
+    if gold_column is not None:
+        member = f"{gold_column}.ground_truth" if problems.is_record(source.schema.field(gold_column)) else gold_column
+        take = problems.ground_truth_part
+        shown = f"the ground truth in {gold_column}"
+        _check_nulls(source, numbering, (gold_column, member), shown, lambda column, field: take(column, field)[0])
+
+
+def _check_nulls(
+    source: Dataset,
+    numbering: Numbering,
+    names: tuple[str, str],
+    shown: str,
+    part: Callable[[pa.Array, pa.Field], pa.Array],
+) -> None:
+    """`names`: the column, and the part of it that must not be null as parquet calls it."""
+    column, leaf = names
+    suspects = dataset.ranges_with_nulls(source.files, leaf)
+    if not suspects:
+        return
+    ranges = common_ranges(numbering.kept_ranges(), suspects)
+    for row, batch in Reader(source.files, [column]).batches(ranges):
+        _no_nulls(source, row, part(batch.column(0), batch.schema.field(0)), shown)
+
+
+def common_ranges(one: Sequence[tuple[int, int]], other: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """What two lists of ascending, disjoint ranges have in common; time grows with their sum."""
+    found: list[tuple[int, int]] = []
+    i = j = 0
+    while i < len(one) and j < len(other):
+        start, stop = max(one[i][0], other[j][0]), min(one[i][1], other[j][1])
+        if start < stop:
+            found.append((start, stop))
+        if one[i][1] < other[j][1]:
+            i += 1
+        else:
+            j += 1
+    return found
+
+
+# ---------------------------------------------------------------- data sources
+
+
+def count_sources(source: Dataset, numbering: Numbering, column: str = DATA_SOURCE) -> dict[str, int]:
+    """Rows of each data_source among the analysed rows, most first. Raises InputError for a null, with its place."""
+    counts: dict[Any, int] = {}
+    for row, batch in Reader(source.files, [column], threads=True).batches(numbering.kept_ranges()):
+        values = batch.column(0)
+        _no_nulls(source, row, values, column)
+        for item in values.value_counts():
+            name = item["values"].as_py()
+            counts[name] = counts.get(name, 0) + item["counts"].as_py()
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))))

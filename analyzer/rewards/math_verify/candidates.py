@@ -1,0 +1,263 @@
+r"""What in a response may be its answer, in the order in which Math-Verify 0.9.0 tries it.
+
+``The final answer is $\boxed{\frac12}$. I hope it is correct.`` has the candidates ``\frac12`` (after "final answer
+is"), then the same as the last box, and so on. Math-Verify (parser.py, `extract_target_from_pred` with its default
+configuration) ranks the places: "final answer is .. I hope"; a box or "final answer is"; "answer:"; "answer"; anywhere.
+Within a rank the one that ends last comes first. The first that parses is the answer.
+
+Whether one parses is known to the child process alone. Where it is plain (a number, say), the list ends there, so that
+equal answers in different responses are equal values and are graded once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeVar
+
+from analyzer.rewards.math_verify import plain_spans as plain
+from analyzer.rewards.math_verify.latex_spans import BOX, PERCENT_IN_FULL, SPACE, LatexText, Span, end_of
+from analyzer.rewards.math_verify.plain_spans import LONGEST_OPENING, PlainSpan, PlainText
+
+LATEX, NUMBER, EXPRESSION, GUESSES, REFUSED = "latex", "number", "expression", "guesses", "refused"
+NOT_PARSED = (GUESSES, REFUSED)
+
+_ANSWER = re.compile(r"(?i:answer)")
+_FINAL = re.compile(r"(?i:final )")
+_IS_CASELESS = re.compile(r"(?i: is):?")
+_IS = re.compile(r"(?<!\s)\s++is:?")
+_HOPE = re.compile(r"\.?\s?I hope")
+_SEPARATOR = re.compile(r"\b(?:and|or)\b|,|;")
+_ANY_BOX = re.compile(r"\\(?:boxed|fbox)")
+_BRACE = re.compile(r"[{}]")
+
+
+class Candidate(NamedTuple):
+    """One thing to parse. Several texts are LaTeX joined by "and": together they are a set.
+
+    REFUSED marks where a list was cut because of a limit; its text says why. GUESSES is the same for an answer that is
+    a long list of different numbers, and so is no single one.
+    """
+
+    kind: str
+    texts: tuple[str, ...]
+    percents: tuple[bool, ...]  # whether a per cent sign follows, for each text
+
+
+class WholeBox(NamedTuple):
+    r"""From the first ``\boxed{`` to the last brace of the text, whatever stands between."""
+
+    start: int
+    end: int
+
+
+AnySpan = TypeVar("AnySpan")
+
+
+class Known(dict[int, AnySpan | None]):
+    """What is found at a place, found out when it is first asked for: the reach of one "answer" overlaps the next's."""
+
+    def __init__(self, find: Callable[[int], AnySpan | None]) -> None:
+        super().__init__()
+        self._find = find
+
+    def __missing__(self, at: int) -> AnySpan | None:
+        found = self[at] = self._find(at)
+        return found
+
+
+Found = Span | PlainSpan | WholeBox
+Anchor = tuple[int, int]  # where a word like "answer" starts and ends
+
+
+def candidates(text: str) -> Iterator[Candidate]:
+    """The candidates of a response in the order in which they are tried, each worked out only when asked for."""
+    for rank in _ranks(text):
+        for found in sorted(rank, key=lambda found: (-found.end, found.start)):
+            yield (candidate := _candidate(text, found))
+            if candidate.kind == NUMBER:  # always parses
+                return
+
+
+def _ranks(text: str) -> Iterator[list[Found]]:
+    """What was found in each rank; of equal places in a rank, the first in the list comes first."""
+    latex, numbers = LatexText(text), PlainText(text)
+    latex_there, number_there = Known(latex.list_after_space), Known(lambda at: numbers.at(at, plain.ANYTHING))
+    number_answer = NumberAnswer(numbers)
+    answers = list(_answers(text))
+    finals = [(start - 6, end) for start, end in answers if start >= 6 and _FINAL.match(text, start - 6)]
+    if finals and "I hope" in text:
+        yield [
+            *_after(finals, lambda end: _latex_hoped_for(latex, end)),
+            *_after(finals, lambda end: _number_hoped_for(numbers, end)),
+        ]
+    yield [
+        *_after(finals, lambda end: _latex_after_is(text, end, latex_there)),
+        *latex.boxed_spans(),
+        *_whole_box(text),
+        *_after(finals, lambda end: _number_after_is(text, end, number_there)),
+    ]
+    for anchors in ([(start, end + 1) for start, end in answers if text.startswith(":", end)], answers):
+        yield [
+            *_after(anchors, lambda end: latex.first_list(end, end + 50)),
+            *_after(anchors, number_answer.after),
+        ]
+    yield from _anywhere(latex, numbers)
+
+
+def _anywhere(latex: LatexText, numbers: PlainText) -> Iterator[list[Found]]:
+    """What stands anywhere, part by part from the last one on, since it is the last that counts."""
+    limit = len(latex.text)
+    for start in latex.breaks():
+        spans = list(latex.spans(start, limit))
+        if spans:
+            # What ends after the last environment, and so comes first, opens at the white space and signs at its end.
+            last = spans[-1].end
+            after = [span for span in _plain(numbers, max(start, last - LONGEST_OPENING), limit) if span.end > last]
+            yield [*after, spans.pop()]
+            yield [*spans, *(span for span in _plain(numbers, start, limit) if span not in after)]
+        else:
+            yield list(_plain(numbers, start, limit))
+        limit = start
+
+
+def _plain(numbers: PlainText, start: int, limit: int) -> Iterator[PlainSpan]:
+    """The last number in text[start:limit], and the expressions that may end after it."""
+    number, since = numbers.last_number(start, limit)
+    yield from numbers.expressions(since, limit)
+    if number is not None:
+        yield number
+
+
+def _answers(text: str) -> Iterator[Anchor]:
+    """Where the word "answer" stands, in whatever case."""
+    if not text.isascii():
+        yield from (found.span() for found in _ANSWER.finditer(text))
+        return
+    lowered = text.lower()  # as long as the text, since it is ASCII
+    at = lowered.find("answer")
+    while at >= 0:
+        yield at, at + len("answer")
+        at = lowered.find("answer", at + len("answer"))
+
+
+def _after(anchors: Iterable[Anchor], find: Callable[[int], Span | PlainSpan | None]) -> Iterator[Span | PlainSpan]:
+    """What `find` finds after each anchor that no earlier find covers."""
+    covered = 0
+    for start, end in anchors:
+        if start >= covered and (found := find(end)) is not None:
+            covered = found.end
+            yield found._replace(start=start)
+
+
+def _latex_hoped_for(latex: LatexText, at: int) -> Span | None:
+    opening = _IS_CASELESS.match(latex.text, at)
+    span = opening and latex.list_after_space(opening.end(), PERCENT_IN_FULL)
+    hope = span and _HOPE.match(latex.text, span.end)
+    return span._replace(end=hope.end()) if span and hope else None
+
+
+def _number_hoped_for(numbers: PlainText, at: int) -> PlainSpan | None:
+    opening = _IS_CASELESS.match(numbers.text, at)
+    return numbers.after_space(opening.end(), plain.I_HOPE) if opening else None
+
+
+def _latex_after_is(text: str, at: int, latex_there: Known[Span]) -> Span | None:
+    found = (latex_there[opening.end()] for opening in _each_is(text, at))
+    return next((span for span in found if span is not None), None)
+
+
+def _number_after_is(text: str, at: int, number_there: Known[PlainSpan]) -> PlainSpan | None:
+    line = text.find("\n", at, at + 100)
+    for opening in _each_is(text, at):
+        if 0 <= line < opening.start():
+            return None
+        if (span := number_there[opening.end()]) is not None:
+            return span
+    return None
+
+
+def _each_is(text: str, at: int) -> Iterator[re.Match[str]]:
+    """Each "is" with white space before it that starts at most 100 characters after `at`."""
+    last = min(at + 100, len(text))
+    for found in _IS.finditer(text, at, end_of(SPACE, text, last) + len("is:")):
+        if found.start() <= last:
+            yield found
+
+
+class NumberAnswer:
+    """The number or expression after "answer", which no equals sign follows."""
+
+    def __init__(self, numbers: PlainText) -> None:
+        self._numbers = numbers
+        self._at = Known(lambda at: numbers.at(at, plain.NO_EQUALS_SIGN))
+        self._after_sign = Known(lambda at: numbers.after_space(at, plain.NO_EQUALS_SIGN))
+
+    def after(self, at: int) -> PlainSpan | None:
+        """After an equals sign in the next 100 characters, the last first; else in the next 50; in the same line."""
+        text = self._numbers.text
+        line = text.find("\n", at, at + 101)
+        line = line if line >= 0 else at + 101
+        sign = text.rfind("=", at, line)
+        while sign >= 0:
+            if (span := self._after_sign[sign + 1]) is not None:
+                return span
+            sign = text.rfind("=", at, sign)
+        found = map(self._at.__getitem__, self._numbers.openings(at, min(at + 50, line)))
+        return next((span for span in found if span is not None), None)
+
+
+def _whole_box(text: str) -> Iterator[WholeBox]:
+    start, end = text.find(BOX), text.rfind("}")
+    if start >= 0 and start + len(BOX) < end:  # at least one character in it
+        yield WholeBox(start, end + 1)
+
+
+def _candidate(text: str, found: Found) -> Candidate:
+    if isinstance(found, PlainSpan):
+        return Candidate(NUMBER if found.is_number else EXPRESSION, (found.text,), (found.percent,))
+    if isinstance(found, WholeBox):
+        return Candidate(LATEX, (in_boxes(text[found.start : found.end], last=True),), (False,))
+    texts = (in_boxes(text[start:end], last=False) for start, end, _ in found.parts)
+    return Candidate(LATEX, tuple(texts), tuple(part.percent for part in found.parts))
+
+
+def in_boxes(text: str, last: bool) -> str:
+    r"""What is in the boxes of a text, joined by commas; the text itself where there is none.
+
+    `last`: only the last box and those before it that belong to the same answer: less than 10 characters apart, or
+    less than 70 with "and", "or", a comma or semicolon between. Rules of latex2sympy2_extended 1.11,
+    math_normalization.py, `extract_boxed_content`, in linear time: boxes are read from the last to the first.
+    """
+    if "box" not in text:
+        return text
+    contents: list[str] = []
+    limit = len(text)  # where the box that follows starts
+    for command in reversed(list(_ANY_BOX.finditer(text))):
+        start = end_of(SPACE, text, command.end())
+        if start >= limit:
+            break
+        end = _closing_brace(text, start, limit) if text[start] == "{" else None
+        if end is None:
+            contents = contents or [text[start:]]
+            break
+        content = text[start + 1 : end].strip()
+        if last and limit < len(text) and not _belongs(text[end + 1 : limit], content == contents[-1]):
+            break
+        if not contents or content != contents[-1]:
+            contents.append(content)
+        limit = command.start()
+    return ",".join(reversed(contents)) if contents else text
+
+
+def _belongs(between: str, same: bool) -> bool:
+    return len(between) < 10 or (not same and len(between) < 70 and _SEPARATOR.search(between) is not None)
+
+
+def _closing_brace(text: str, start: int, limit: int) -> int | None:
+    depth = 0
+    for brace in _BRACE.finditer(text, start, limit):
+        depth += 1 if brace[0] == "{" else -1
+        if depth == 0:
+            return brace.start()
+    return None

@@ -1,0 +1,217 @@
+r"""Whether one of several candidates equals the ground truth, by Math-Verify 0.9.0 itself. For the child process alone.
+
+The outcome is that of `verify(parse("$" + gold + "$"), parse(response))` for the same candidates in the same order.
+Done another way for speed: what was parsed is remembered; ANTLR tries its SLL mode first, which finds the same tree as
+its full mode, or none, in a fraction of the time, and looks ahead with tables of our own (_lookahead.py); plain
+numbers are made without sympy's parser; what is far apart in numbers is not simplified. Math-Verify's own timeouts are
+off, since the child has a deadline. This module imports sympy, and so belongs to no worker's imports.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from antlr4 import PredictionMode
+from latex2sympy2_extended import convert_to_pct, normalize_latex
+from latex2sympy2_extended.latex2sympy2 import PSParser, _Latex2Sympy
+from latex2sympy2_extended.sets import FiniteSet
+from math_verify import LatexExtractionConfig, verify
+from math_verify.grader import should_treat_as_complex
+from sympy import Float, Integer, Number, nan, zoo
+from sympy.core.sympify import SympifyError
+from sympy.parsing.sympy_parser import parse_expr
+
+from analyzer.rewards._common import limits
+from analyzer.rewards.math_verify.candidates import EXPRESSION, NOT_PARSED, NUMBER, Candidate, candidates
+from analyzer.rewards.math_verify.evaluation import surely_differ
+from analyzer.rewards.math_verify.prediction import Predictor, Tables
+from analyzer.schema import GoldError, Status, Unscored
+
+logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its timeouts are off
+
+_NORMALISATION = replace(LatexExtractionConfig().normalization_config, boxed="none")  # boxes are opened before
+_EQUALS_SIGN = re.compile(r"(?<![\\<!>])=")
+_INTEGER = re.compile(r"0|[1-9][0-9]*")
+_DECIMAL = re.compile(r"(?:0|[1-9][0-9]*)\.[0-9]+")
+_WORDS = re.compile(
+    r"\\(?:text|math|operatorname|mbox|begin|left|right|sum|prod|int|lim)"
+)  # after which spaces may matter
+_SPACE = re.compile(  # beside brackets, and between an operand and an operator, where no two become one token
+    r"(?<![\\\s])\s+(?=[{}()\[\],^_])|(?<=[{}()\[\],^_])\s+|(?<==)\s+(?=[-+])"
+    r"|(?<=[A-Za-z\d)}\]])\s+(?=[-+*/=<>|])|(?<=[-+*/=<>|])\s+(?=[A-Za-z\d({\[\\])"
+)
+_NUMBER_AND_LETTER = re.compile(r"(?<=\d)\s+(?=[A-Za-z])")
+_BRACED_DIGIT = re.compile(r"(?<=[A-Za-z\d)}])\^\{(\d)\}(?=[-+*/=)\]},;a-df-zA-DF-Z\\]|$)")
+_USUAL = (
+    *(r"\frac{1}{2}", r"-\frac{\sqrt{3}}{2} + 1", r"x^2 - 3x + 2 = 0", r"y = 2(x-1)^{2} - 3", r"12\pi", r"a_{10} = 3"),
+    *(r"x \geq -2", r"1 < x < \frac{3}{2}", r"(-\infty, 2] \cup (3, \infty)", r"\{1, 2, 3\}", r"(1, -2)", "1, 2"),
+    *(r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}", r"50\%", r"\text{Friday}", r"\log_2 8", r"3 + 4i", r"30^\circ"),
+)
+
+
+class Parsed(NamedTuple):
+    """What was made of the candidates: the first expression (a sympy object), and the first text that is not empty."""
+
+    expression: Any = None
+    text: str = ""
+
+
+@functools.lru_cache(maxsize=256)
+def gold_of(text: str) -> Parsed:
+    """A ground truth, read as LaTeX. Raises GoldError where it is over a limit, or where nothing is found in it."""
+    limits.check_gold(text)
+    try:
+        gold = parsed(candidates(f"${text}$"))
+    except Unscored as error:
+        raise GoldError(error.detail) from None
+    if gold.expression is None and not gold.text:
+        raise GoldError(f"Math-Verify finds nothing to compare with in the ground truth {text!r:.60}")
+    if gold.expression in (nan, zoo):  # which Math-Verify refuses to compare
+        raise GoldError(f"the ground truth has no value, as 1/0 has none: {text!r:.60}")
+    return gold
+
+
+def parsed(found: Iterable[Candidate]) -> Parsed:
+    """Parse the candidates up to the first that can be parsed. Raises Unscored(LIMIT) at one that is over a limit."""
+    first = ""
+    for candidate in found:
+        if candidate.kind in NOT_PARSED:
+            raise Unscored(Status.LIMIT, candidate.texts[0])
+        for text in candidate.texts:
+            limits.check_answer(text)
+        try:
+            expression, text = _parse(candidate)
+        except SympifyError:  # digits that are not 0-9 end Math-Verify's parsing of the whole response
+            return Parsed()
+        first = first or text
+        if expression is not None:
+            return Parsed(expression, first)
+    return Parsed(None, first)
+
+
+def equal(gold: Parsed, answer: Parsed) -> bool:
+    """Whether the two are the same text or equal expressions. Raises what Math-Verify raises in comparing."""
+    if answer.text and answer.text.strip() == gold.text.strip():
+        return True
+    if gold.expression is None or answer.expression is None:
+        return False
+    if surely_differ(gold.expression, answer.expression):
+        return False
+    return bool(verify(gold.expression, answer.expression, timeout_seconds=None, raise_on_error=True))
+
+
+def _parse(candidate: Candidate) -> tuple[Any, str]:
+    """A candidate as a sympy object, None where it does not parse, and as the text that Math-Verify shows for it."""
+    if candidate.kind == NUMBER:
+        text = candidate.texts[0]
+        number = _plain_number(text)
+        number = Number(text) if number is None else number
+        return convert_to_pct(number) if candidate.percents[0] else number, text
+    if candidate.kind == EXPRESSION:
+        return _plain_expression(candidate.texts[0]), candidate.texts[0]
+    texts = list(map(_normalised, candidate.texts))
+    expressions = list(map(_latex, texts, candidate.percents))
+    if len(texts) == 1 or any(expression is None for expression in expressions):
+        return expressions[0], texts[0]
+    members = (e.args if isinstance(e, FiniteSet) else (e,) for e in expressions)
+    return FiniteSet(*(member for several in members for member in several)), " and ".join(texts)
+
+
+@functools.lru_cache(maxsize=1024)
+def _normalised(text: str) -> str:
+    return str(normalize_latex(text, _NORMALISATION))
+
+
+@functools.lru_cache(maxsize=1024)
+def _plain_expression(text: str) -> Any:
+    """Digits and operators alone, which is all that is ever handed to parse_expr."""
+    try:
+        return parse_expr(text.replace("\n", " ").replace("^", "**"), evaluate=False)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - it raises anything on what is no expression
+        return None
+
+
+def _latex(text: str, percent: bool) -> Any:
+    """A LaTeX text as a sympy object, by its last side alone where it is a long equation that does not parse."""
+    expression = _tree(_compact(text))
+    if expression is None and "," not in text and ";" not in text:
+        sides = _EQUALS_SIGN.split(text)
+        expression = _tree(_compact(sides[-1])) if len(sides) > 2 else None
+    return _percent(expression) if percent else expression
+
+
+def _compact(text: str) -> str:
+    """The text without what makes no difference to the parser, so that `x ^ { 2 }` and `x^2` are parsed once."""
+    if _WORDS.search(text):
+        return text
+    text = _NUMBER_AND_LETTER.sub("", _SPACE.sub("", text.strip()))
+    return _BRACED_DIGIT.sub(r"^\1", text)
+
+
+@functools.lru_cache(maxsize=1024)
+def _tree(text: str) -> Any:
+    if text.endswith("."):  # no token of the grammar
+        return None
+    is_real = not should_treat_as_complex(text)
+    for mode in (PredictionMode.SLL, PredictionMode.LL):
+        reader = _Latex(mode, is_real=is_real)
+        try:
+            return reader.parse(text)
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - it raises anything on what does not parse
+            if not reader.predictor.met_ambiguity:  # full mode would do the same
+                return None
+    return None
+
+
+def _plain_number(text: str) -> Any:
+    """What Number(text) is, which has sympy's parser read the text (half a millisecond); None for what is not plain."""
+    if _INTEGER.fullmatch(text):
+        return Integer(int(text))
+    return Float(text) if _DECIMAL.fullmatch(text) else None
+
+
+def _percent(expression: Any) -> Any:
+    try:
+        return convert_to_pct(expression)
+    except Exception:  # noqa: BLE001 - of a set, say, which then counts as what does not parse
+        return None
+
+
+_tables = Tables.of(PSParser.atn)
+
+
+class _Latex(_Latex2Sympy):  # type: ignore[misc]
+    """Math-Verify's parser, which foresees faster.
+
+    In SLL mode ANTLR returns the tree that it would in full mode, or finds a syntax error.
+    """
+
+    def __init__(self, mode: Any, is_real: bool) -> None:
+        super().__init__(is_real=is_real)
+        self._mode = mode
+
+    def create_parser(self, latex_str: str) -> Any:
+        parser = super().create_parser(latex_str)
+        self.predictor = Predictor.installed_in(parser, _tables)
+        self.predictor.predictionMode = self._mode
+        return parser
+
+    def parse_number(self, text: str) -> Any:
+        number = _plain_number(text)
+        return super().parse_number(text) if number is None else number
+
+
+def warm_up() -> None:
+    """Let ANTLR learn the usual forms once, before the child is forked: the first texts cost 50 times what later do."""
+    for text in _USUAL:
+        expression = _tree(text)
+        verify(expression, expression, timeout_seconds=None)

@@ -1,0 +1,152 @@
+r"""Math-Verify: whether the answer in a response equals the ground truth as mathematics.
+
+    "... so $x = \frac{2}{4}$."   with ground truth "0.5"   ->   1.0
+
+Equal to `verify(parse("$" + gold + "$"), parse(response))` of Math-Verify 0.9.0 with its default settings, but for what
+a limit or a deadline stops. The worker finds the candidates (see _candidates.py) and settles plain numbers
+(_arithmetic.py); the rest goes to Math-Verify itself, in the child process (equivalence.py).
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from analyzer.rewards import Reward, Where, register
+from analyzer.rewards._common import limits
+from analyzer.rewards._common.gold import shown
+from analyzer.rewards.math_verify.arithmetic import Value, read
+from analyzer.rewards.math_verify.candidates import GUESSES, LATEX, NOT_PARSED, REFUSED, Candidate, candidates
+from analyzer.rewards.math_verify.settling import outcome, settled
+from analyzer.schema import GoldError, Score, Status, Unscored
+
+MOST_CANDIDATES = 32  # carried along while it is not plain that one of them parses
+
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+_ALPHANUMERIC = re.compile(r"[A-Za-z0-9]")
+_SEPARATOR = re.compile(r"[,;]|and|or")
+_ANY_NUMBER = re.compile(r"\\(?:pm|mp|cup|in|mid|mathbb|[a-z]*dots)(?![a-z])|\.\.\.|\|")
+_LARGEST = 10**limits.DIGIT_RUN
+
+
+@register
+class MathVerify(Reward):
+    r"""1.0 where the response's answer equals the ground truth by Math-Verify, else 0.0.
+
+    The answer is what Math-Verify finds first in the whole response: after "final answer is", in a box, after "answer",
+    or the last LaTeX, expression or number anywhere. A ground truth in which it finds nothing, or that is over a limit,
+    is a gold error; so is one that is neither a string nor a number.
+    """
+
+    name = "math_verify"
+    where = Where.CHILD
+    libraries = ("math-verify", "latex2sympy2_extended", "sympy", "antlr4-python3-runtime")
+    expects = "a \\boxed{...}, LaTeX or a number"
+
+    def load(self) -> None:
+        from analyzer.rewards.math_verify import equivalence
+
+        equivalence.warm_up()
+
+    def extract(self, response: str) -> tuple[Candidate, ...] | None:
+        """The candidates, up to the first that surely parses: where two responses give the same, so is their reward."""
+        limits.check_response(response)
+        found: list[Candidate] = []
+        for candidate in candidates(response):
+            if candidate in found:
+                continue
+            if any(len(text) > limits.CANDIDATE for text in candidate.texts):
+                if _is_long_list(candidate):
+                    return (*found, Candidate(GUESSES, ("a long list of numbers",), (False,)))
+                return (*found, _refused(f"an answer of more than {limits.CANDIDATE:,} characters"))
+            if len(found) == MOST_CANDIDATES:
+                return (*found, _refused(f"more than {MOST_CANDIDATES} candidates for the answer"))
+            found.append(candidate)
+            if _surely_parses(candidate):
+                break
+        return tuple(found) or None
+
+    def grade(self, answer: Sequence[Sequence[Any]] | None, ground_truth: Any) -> Score:
+        from analyzer.rewards.math_verify import equivalence
+
+        gold = equivalence.gold_of(_text(ground_truth))
+        settled = self.settle(answer, ground_truth)
+        if settled is not None or answer is None:
+            return settled or Score(0.0, found=False)
+        found = equivalence.parsed(map(_candidate, answer))
+        return Score(1.0 if equivalence.equal(gold, found) else 0.0)
+
+    def check_gold(self, ground_truth: Any) -> None:
+        from analyzer.rewards.math_verify import equivalence
+
+        equivalence.gold_of(_text(ground_truth))
+
+    def settle_gold(self, ground_truth: Any) -> bool:
+        return isinstance(ground_truth, str) and _plain_gold(ground_truth) is not None
+
+    def settle(self, answer: Sequence[Sequence[Any]] | None, ground_truth: Any) -> Score | None:
+        """The score of no answer, of the ground truth word for word, and of plain arithmetic."""
+        if answer is None:
+            return Score(0.0, found=False)
+        first, gold = _candidate(answer[0]), _text(ground_truth)
+        if _is_long_list(first) and not _may_be_as_many(gold):
+            return Score(0.0)
+        if first.kind in NOT_PARSED:
+            raise Unscored(Status.LIMIT, first.texts[0])
+        for text in first.texts:
+            limits.check_answer(text)
+        if first == Candidate(LATEX, (gold,), (False,)) and _is_as_it_stands(gold):
+            return Score(1.0)
+        value = _plain_gold(gold)
+        equal = None if value is None or "=" in gold else settled(value, map(_candidate, answer))
+        return None if equal is None else Score(1.0 if equal else 0.0)
+
+    def present(self, ground_truth: Any) -> str:
+        return f"${_text(ground_truth)}$"
+
+
+def _candidate(fields: Sequence[Any]) -> Candidate:
+    """A candidate, also where its tuples have become lists on the way to the child."""
+    kind, texts, percents = fields
+    return Candidate(kind, tuple(texts), tuple(percents))
+
+
+def _refused(reason: str) -> Candidate:
+    return Candidate(REFUSED, (reason,), (False,))
+
+
+def _text(ground_truth: Any) -> str:
+    """The ground truth as text. Raises GoldError for what is neither a string nor a finite number."""
+    if isinstance(ground_truth, str):
+        return ground_truth
+    if type(ground_truth) in (int, float) and abs(ground_truth) < _LARGEST:
+        return str(ground_truth)
+    raise GoldError(f"the ground truth must be a string or a number, not {shown(ground_truth)}")
+
+
+def _surely_parses(candidate: Candidate) -> bool:
+    is_one = len(candidate.texts) == 1 and not candidate.percents[0]
+    return is_one and isinstance(outcome(candidate.kind, candidate.texts[0]), Value)
+
+
+@functools.lru_cache(maxsize=256)
+def _plain_gold(gold: str) -> Value | None:
+    """The value of a ground truth that surely parses, NaN where it is not known; None for any other."""
+    return read(gold) if _is_as_it_stands(gold) and limits.refusal(gold) is None else None
+
+
+def _is_as_it_stands(gold: str) -> bool:
+    """Whether Math-Verify, given the ground truth between dollar signs, takes just that, and does not empty it."""
+    no_other = not any(mark in gold for mark in ("$", "\n", "\\boxed", "\\fbox", "nswer", "NSWER")) and gold.isascii()
+    return no_other and not gold.endswith("\\") and bool(_ALPHANUMERIC.search(_COMMAND.sub("", gold)))
+
+
+def _may_be_as_many(gold: str) -> bool:
+    """Whether a ground truth may be a set of as many numbers as a long list holds."""
+    return len(_SEPARATOR.findall(gold)) >= limits.LONG_LIST or _ANY_NUMBER.search(gold) is not None
+
+
+def _is_long_list(candidate: Candidate) -> bool:
+    return candidate.kind == GUESSES or (len(candidate.texts) == 1 and limits.is_long_list(candidate.texts[0]))

@@ -1,0 +1,370 @@
+"""The rollouts as the stages read them: parquet files of one schema, addressed by a global row number.
+
+Row numbers run from 0 over all files in order; a stage asks for ranges of them and of columns, and gets record
+batches of a few megabytes. Nothing is read whole: a row group larger than `STREAMED_GROUP` bytes is decoded
+page by page.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from analyzer.errors import InputError
+from analyzer.files import storage
+from analyzer.rollouts import footers, jsonl
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from numpy.typing import NDArray
+
+BATCH_BYTES = 4 << 20
+BATCH_ROWS = 8192
+STREAMED_GROUP = 64 << 20
+_OPEN_FILES = 64
+
+
+class Block(NamedTuple):
+    """Row groups of one file that are decoded together: one, or a run of tiny ones."""
+
+    group: int  # number of the first one in the file
+    groups: int
+    rows: int
+    bytes: int  # uncompressed, all columns
+    start: int  # where the file's footer describes them, as a position in the file
+    stop: int
+
+
+class Footer(NamedTuple):
+    """Where the footer of a file is around its row groups, as positions in the file."""
+
+    start: int
+    head: int  # what precedes the row groups ends here
+    tail: int  # what follows them starts here
+    stop: int
+
+
+class InputFile(NamedTuple):
+    """One parquet file and the shape of its row groups."""
+
+    path: str
+    name: str  # the file as the user has it: the path, or the jsonl file that it was made from
+    size: int  # of the file, bytes
+    mark: str  # changes when the file is written again
+    rows: int
+    largest_group: int  # uncompressed bytes
+    footer: Footer
+    blocks: tuple[Block, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Uncompressed bytes of all columns."""
+        return sum(block.bytes for block in self.blocks)
+
+
+class Dataset(NamedTuple):
+    """Parquet files of one schema, in order."""
+
+    files: tuple[InputFile, ...]
+    schema: pa.Schema
+
+    @property
+    def rows(self) -> int:
+        """Rows in all files."""
+        return sum(file.rows for file in self.files)
+
+    @property
+    def bytes(self) -> int:
+        """Uncompressed bytes in all files."""
+        return sum(file.bytes for file in self.files)
+
+
+def describe(path: str, name: str | None = None) -> tuple[InputFile, pa.Schema]:
+    """Read a parquet footer; `name`: what the user calls the file.
+
+    Raises InputError when the file is empty, truncated or not parquet.
+    """
+    size, mark = storage.stat(path)
+    if size == 0:
+        raise InputError(f"{path}: the file is empty")
+    with _readable(path):
+        source = _open_source(path)
+        stop = size - footers.TRAILER
+        length = footers.length(_read(source, max(stop, 0), size), size)
+        layout = footers.layout(_read(source, stop - length, stop))
+        at = stop - length
+        groups = layout.groups
+        file = InputFile(
+            path,
+            name or path,
+            size,
+            mark,
+            sum(group.rows for group in groups),
+            max((group.bytes for group in groups), default=0),
+            Footer(at, at + layout.head, at + layout.tail, stop),
+            join_groups(groups, at),
+        )
+        return file, _OpenFile(source, file).schema()
+
+
+def file_from(fields: Sequence[Any]) -> InputFile:
+    """An InputFile from its fields as they come out of JSON."""
+    file = InputFile(*fields)
+    return file._replace(footer=Footer(*file.footer), blocks=tuple(Block(*block) for block in file.blocks))
+
+
+def schema_of(file: InputFile) -> pa.Schema:
+    """The columns of a file that was described before. Raises InputError."""
+    with _readable(file.path):
+        return _open_files.get(file).schema()
+
+
+def join_groups(groups: Sequence[footers.RowGroup], offset: int = 0) -> tuple[Block, ...]:
+    """The row groups of a file in order, tiny neighbours joined up to BATCH_BYTES.
+
+    `offset`: added to where they are described.
+    """
+    found: list[Block] = []
+    for number, (rows, size, start, stop) in enumerate(groups):
+        if rows == 0:
+            continue
+        last = found[-1] if found else None
+        if last is not None and last.bytes + size <= BATCH_BYTES:
+            joined = number + 1 - last.group  # with empty ones in between
+            found[-1] = Block(last.group, joined, last.rows + rows, last.bytes + size, last.start, offset + stop)
+        else:
+            found.append(Block(number, 1, rows, size, offset + start, offset + stop))
+    return tuple(found)
+
+
+def still_same(file: InputFile) -> None:
+    """Raise InputError when a file was changed or removed since it was described."""
+    storage.still_same(file.path, file.size, file.mark)
+
+
+@contextlib.contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """Turn what a damaged footer makes of itself into an InputError."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable parquet file ({_first_line(error)})") from None
+
+
+def _open_source(path: str) -> Any:
+    import pyarrow as pa
+
+    return storage.open_binary(path) if storage.is_remote(path) else pa.OSFile(storage.local(path))
+
+
+def _read(source: Any, start: int, stop: int) -> bytes:
+    source.seek(start)
+    return bytes(source.read(stop - start))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def ranges_with_nulls(files: Sequence[InputFile], leaf: str) -> list[tuple[int, int]]:
+    """Global row ranges of the row groups whose statistics tell of nulls in a column (a.b: member b of struct a)."""
+    found: list[tuple[int, int]] = []
+    start = 0
+    for file in files:
+        for block in file.blocks:
+            with _readable(file.path):
+                meta = _open_files.get(file).metadata(block)
+            # meta.schema would make a cycle with meta, and keep it in memory until the garbage is collected.
+            columns = [i for i in range(meta.num_columns) if meta.row_group(0).column(i).path_in_schema == leaf]
+            for number in range(meta.num_row_groups):
+                group = meta.row_group(number)
+                statistics = [group.column(i).statistics for i in columns]
+                if any(told is not None and told.null_count for told in statistics):
+                    found.append((start, start + group.num_rows))
+                start += group.num_rows
+    return found
+
+
+class _OpenFile:
+    """An open file. Of its footer no more is held than what all parts have in common."""
+
+    def __init__(self, source: Any, file: InputFile) -> None:
+        self._source = source
+        self._head = _read(source, file.footer.start, file.footer.head)
+        self._tail = _read(source, file.footer.tail, file.footer.stop)
+
+    def schema(self) -> pa.Schema:
+        """The columns as arrow has them."""
+        import pyarrow.parquet as pq
+
+        return pq.ParquetFile(self._source, metadata=footers.metadata(self._head, 0, b"", self._tail)).schema_arrow
+
+    def metadata(self, block: Block) -> pq.FileMetaData:
+        """The metadata of the row groups of a block."""
+        described = _read(self._source, block.start, block.stop)
+        return footers.metadata(self._head, block.groups, described, self._tail)
+
+    def open(self, block: Block) -> pq.ParquetFile:
+        """A file of the row groups of a block; of a large one pages are read as they are needed."""
+        import pyarrow.parquet as pq
+
+        streamed = block.bytes > STREAMED_GROUP
+        return pq.ParquetFile(
+            self._source,
+            metadata=self.metadata(block),
+            buffer_size=1 << 20 if streamed else 0,
+            pre_buffer=not streamed,
+            page_checksum_verification=True,
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._source.close()
+
+
+class _OpenFiles(threading.local):
+    """The files that this thread has open."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, _OpenFile] = {}
+
+    def get(self, file: InputFile) -> _OpenFile:
+        if file.path not in self.files:
+            while len(self.files) >= _OPEN_FILES:
+                self.files.pop(next(iter(self.files))).close()
+            self.files[file.path] = _OpenFile(_open_source(file.path), file)
+        return self.files[file.path]
+
+
+_open_files = _OpenFiles()
+
+
+def close_files() -> None:
+    """Close what this thread holds open: a file of that name may be another one by the next run."""
+    for file in _open_files.files.values():
+        file.close()
+    _open_files.files.clear()
+
+
+class Reader:
+    """Reads row ranges of parquet files, some columns of them; `threads`: with arrow's threads."""
+
+    def __init__(self, files: Sequence[InputFile], columns: Sequence[str] | None, threads: bool = False) -> None:
+        self.columns = list(columns) if columns is not None else None
+        self.threads = threads
+        self._files = tuple(files)
+        self.blocks = [block for file in files for block in file.blocks]
+        self._file = np.repeat(np.arange(len(files)), [len(file.blocks) for file in files])
+        self._edges = edges(files)
+
+    def batches(self, ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """(first global row, batch) over ascending, disjoint [start, stop) ranges. Raises InputError."""
+        for index, wanted in self._by_block(ranges):
+            yield from self._cut(index, wanted)
+
+    def files_of(self, ranges: Sequence[tuple[int, int]]) -> list[InputFile]:
+        """The files that these ranges lie in."""
+        return [self._files[i] for i in sorted({int(self._file[index]) for index, _ in self._by_block(ranges)})]
+
+    def all(self) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """(first global row, batch) over everything."""
+        return self.batches([(0, int(self._edges[-1]))])
+
+    def _by_block(self, ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+        current, wanted = -1, list[tuple[int, int]]()
+        for start, stop in ranges:
+            index = int(np.searchsorted(self._edges, start, side="right")) - 1
+            while index < len(self.blocks) and self._edges[index] < stop:
+                piece = (max(start, int(self._edges[index])), min(stop, int(self._edges[index + 1])))
+                if piece[0] < piece[1]:
+                    if index != current and wanted:
+                        yield current, wanted
+                        wanted = []
+                    current = index
+                    wanted.append(piece)
+                index += 1
+        if wanted:
+            yield current, wanted
+
+    def _cut(self, index: int, wanted: list[tuple[int, int]]) -> Iterator[tuple[int, pa.RecordBatch]]:
+        position = 0
+        for first, batch in self._decode(index, wanted[0][0], wanted[-1][1]):
+            last = first + batch.num_rows
+            while position < len(wanted) and wanted[position][0] < last:
+                start, stop = wanted[position]
+                low, high = max(start, first), min(stop, last)
+                if low < high:
+                    yield low, batch.slice(low - first, high - low)
+                if stop > last:
+                    break
+                position += 1
+            if position == len(wanted):
+                return
+
+    def _decode(self, index: int, start: int, stop: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Batches of a block that hold all rows from `start` to `stop`, and few others."""
+        import pyarrow as pa
+
+        block, path = self.blocks[index], self._files[self._file[index]].path
+        try:
+            file = _open_files.get(self._files[self._file[index]]).open(block)
+            row, groups = _groups_of(file.metadata, int(self._edges[index]), start, stop)
+            for batch in file.iter_batches(
+                batch_size=batch_rows(block),
+                row_groups=groups,
+                columns=self.columns,
+                use_threads=self.threads,
+            ):
+                if self.columns is not None:  # their text will be looked at; what is only copied need not be UTF-8
+                    batch.validate(full=True)
+                yield row, batch
+                row += batch.num_rows
+        except (pa.ArrowException, OSError) as error:
+            where = f"{path}: row group {block.group}"
+            raise InputError(f"{where} is damaged ({_first_line(error)})") from None
+
+
+def edges(files: Sequence[InputFile]) -> NDArray[np.int64]:
+    """(blocks + 1,) the first global row of each block of these files, and the number of rows."""
+    rows = [block.rows for file in files for block in file.blocks]
+    return np.append(0, np.cumsum(rows, dtype=np.int64))
+
+
+def _groups_of(meta: pq.FileMetaData, first: int, start: int, stop: int) -> tuple[int, list[int]]:
+    """The first row, and the row groups that hold the rows from `start` to `stop`; row `first` is that of group 0."""
+    sizes = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
+    ends = first + np.cumsum(sizes)
+    low, high = np.searchsorted(ends, [start, stop - 1], side="right")
+    return int(ends[low]) - sizes[low], list(range(low, high + 1))
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether an arrow type holds strings, plain or dictionary-encoded."""
+    import pyarrow as pa
+
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(value) or pa.types.is_large_string(value))
+
+
+def batch_rows(block: Block) -> int:
+    """Rows of a batch of about BATCH_BYTES, by the average row of its block."""
+    return max(16, min(BATCH_ROWS, BATCH_BYTES * max(block.rows, 1) // max(block.bytes, 1)))
+
+
+def locate(files: Sequence[InputFile], row: int) -> str:
+    """A global row number as a person finds it: the file, and the row in it (from 0) or its line (from 1)."""
+    ends = list(accumulate(file.rows for file in files))
+    index = bisect.bisect_right(ends, row)
+    file, at = files[index], row - (ends[index - 1] if index else 0)
+    if file.name.endswith(storage.JSONL_SUFFIXES):
+        return f"{file.name}, line {jsonl.line_of(file.name, at)}"
+    return f"{file.name}, row {at} (counted from 0)"

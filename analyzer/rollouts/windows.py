@@ -1,0 +1,108 @@
+"""Windows: the rollouts of one shard, a bounded number of bytes at a time, the rows of a problem side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from analyzer.schema import DATA_IDX
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from analyzer.rollouts.dataset import Reader
+
+ROW = "__row__"
+"""Column of spilled rollouts: the row number in the input."""
+
+WINDOW_BYTES = 8 << 20
+WINDOW_BYTES_MAX = 64 << 20
+
+
+class Window(NamedTuple):
+    """Some rollouts of a shard, the rows of a problem side by side."""
+
+    rows: NDArray[np.int64]  # (n,) global row numbers
+    table: pa.Table  # (n rows)
+
+
+def windows(reader: Reader, ranges: Sequence[tuple[int, int]], together: bool) -> Iterator[Window]:
+    """The rows of `ranges`, cut between problems wherever a problem fits a window.
+
+    `together`: the rows of each problem stand together in the file; where they do not, they are sorted here (stable,
+    so the rollouts of a problem stay in input order).
+    """
+    import pyarrow as pa
+
+    enough = WINDOW_BYTES if together else WINDOW_BYTES_MAX
+    held: list[Window] = []
+    size = 0
+    for first, batch in reader.batches(ranges):
+        table = pa.Table.from_batches([batch])
+        spilled = ROW in table.column_names
+        held.append(Window(table[ROW].to_numpy() if spilled else np.arange(first, first + batch.num_rows), table))
+        size += batch.nbytes
+        if size >= enough:
+            whole, rest = _cut(_joined(held), together, size >= WINDOW_BYTES_MAX)
+            if len(whole.rows):
+                yield _sorted(whole, together)
+            held, size = ([rest], rest.table.nbytes) if len(rest.rows) else ([], 0)
+    if held:
+        yield _sorted(_joined(held), together)
+
+
+def _joined(held: Sequence[Window]) -> Window:
+    import pyarrow as pa
+
+    if len(held) == 1:
+        return held[0]
+    return Window(np.concatenate([w.rows for w in held]), pa.concat_tables([w.table for w in held]))
+
+
+def _cut(window: Window, together: bool, full: bool) -> tuple[Window, Window]:
+    """A window in two: all whole problems, and the last problem, whose end is not in sight yet.
+
+    Only a problem that fills a window alone is split, and so are those whose rows do not stand together.
+    """
+    last = int(np.flatnonzero(changed(window.table[DATA_IDX].combine_chunks()))[-1]) if together else 0
+    if not together or (last == 0 and full):
+        last = len(window.rows)
+    return (
+        Window(window.rows[:last], window.table.slice(0, last)),
+        Window(window.rows[last:], window.table.slice(last)),
+    )
+
+
+def _sorted(window: Window, together: bool) -> Window:
+    import pyarrow as pa
+
+    if together:
+        return window
+    table = window.table.combine_chunks()
+    column = table[DATA_IDX].combine_chunks()
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    order = np.lexsort((window.rows, column.indices.to_numpy()))
+    return Window(window.rows[order], table.take(pa.array(order)))
+
+
+def changed(column: pa.Array) -> NDArray[np.bool_]:
+    """(n,) True where a value differs from the one before it, and for the first. Any arrow type."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    different = np.ones(len(column), dtype=bool)
+    if len(column) < 2:
+        return different
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_nested(column.type) or pa.types.is_null(column.type):
+        values = column.to_pylist()
+        different[1:] = [a != b for a, b in zip(values[1:], values[:-1], strict=True)]
+    else:
+        unequal = pc.not_equal(column.slice(1), column.slice(0, len(column) - 1))
+        different[1:] = unequal.fill_null(True).to_numpy(zero_copy_only=False)
+    return different
