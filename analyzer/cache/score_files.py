@@ -2,7 +2,8 @@
 
 One row per rollout: ``{"row": 17, "reward": 1.0, "status": 0, "tokens": 64, "found": true, "extra": null}``.
 The footer names the run and the shard and counts rows per data_source, so that a file that is torn, foreign or of
-another run is never taken for a finished shard.
+another run is never taken for a finished shard. It also names the statuses that the codes in `status` stand for: a code
+means the same status in every version of the program, wherever that status stands in schema.STATUSES by then.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import orjson
 
 from analyzer.errors import AnalyzerError
 from analyzer.files import storage
+from analyzer.schema import STATUSES, Status
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +31,7 @@ class Scores(NamedTuple):
 
     rows: NDArray[np.int64]  # global row numbers
     rewards: NDArray[np.float64]  # NaN: not scored
-    statuses: NDArray[np.int8]  # position in schema.STATUSES
+    statuses: NDArray[np.int8]  # position in schema.STATUSES; in the file, position in the footer's own table
     tokens: NDArray[np.int32]
     found: NDArray[np.bool_]  # whether an answer was found
     extra: list[str | None]  # further columns as a JSON object, None for none; empty when no rollout has any
@@ -62,6 +64,7 @@ class ShardFooter(NamedTuple):
     shard: int
     rows: int
     sources: dict[str, SourceCount]
+    statuses: tuple[str, ...] = ()  # what the codes in the file stand for; filled in by `write`
 
 
 def write(path: str, footer: ShardFooter, scores: Scores) -> None:
@@ -79,7 +82,8 @@ def write(path: str, footer: ShardFooter, scores: Scores) -> None:
             "extra": pa.array(scores.extra or [None] * len(scores.rows), type=pa.string()),
         }
     )
-    table = table.replace_schema_metadata({_META: orjson.dumps(footer._asdict(), default=list)})
+    said = {**footer._asdict(), "statuses": STATUSES}
+    table = table.replace_schema_metadata({_META: orjson.dumps(said, default=list)})
     with storage.atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
@@ -103,14 +107,22 @@ def is_whole(path: str, fingerprint: str, shard: int) -> bool:
 
 
 def _footer(raw: bytes | None, there: int) -> ShardFooter | None:
+    """The footer, None for one that is missing, damaged, or of a program with statuses that this one does not know."""
     if raw is None:
         return None
-    said: dict[str, Any] = orjson.loads(raw)
-    sources = {
-        name: SourceCount(rows, found, tuple(missing), {status: (row, why) for status, (row, why) in failed.items()})
-        for name, (rows, found, missing, failed) in said["sources"].items()
-    }
-    footer = ShardFooter(said["fingerprint"], said["shard"], said["rows"], sources)
+    try:
+        said: dict[str, Any] = orjson.loads(raw)
+        if not set(said["statuses"]) <= set(STATUSES):
+            return None
+        sources = {
+            name: SourceCount(
+                rows, found, tuple(missing), {status: (row, why) for status, (row, why) in failed.items()}
+            )
+            for name, (rows, found, missing, failed) in said["sources"].items()
+        }
+        footer = ShardFooter(said["fingerprint"], said["shard"], said["rows"], sources, tuple(said["statuses"]))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
     return footer if footer.rows == there else None
 
 
@@ -127,11 +139,13 @@ def read(path: str) -> tuple[Scores, ShardFooter]:
     footer = _footer((table.schema.metadata or {}).get(_META), table.num_rows)
     if footer is None:
         raise AnalyzerError(f"{path}: {DAMAGED}")
+    # From a code in the file to the code of the same status here.
+    here = np.array([STATUSES.index(Status(name)) for name in footer.statuses], dtype=np.int8)
     extra = table["extra"]
     scores = Scores(
         table["row"].to_numpy(),
         table["reward"].to_numpy(),
-        table["status"].to_numpy(),
+        here[table["status"].to_numpy()],
         table["tokens"].to_numpy(),
         np.asarray(table["found"].to_numpy(), dtype=bool),
         extra.to_pylist() if extra.null_count < len(extra) else [],

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -21,6 +20,7 @@ import numpy as np
 
 from analyzer import __version__, memory, rewards, scoring
 from analyzer.cache import known_tokenizers, runs
+from analyzer.cache.code import scoring_code_digest
 from analyzer.config import AnalysisSettings
 from analyzer.errors import ConfigError, InputError
 from analyzer.files import storage
@@ -191,24 +191,6 @@ def library_versions(used: Sequence[BaseReward] | Any) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             versions[name] = "none"
     return versions
-
-
-SCORING_CODE = (
-    "*.py",
-    *(f"{name}/**/*.py" for name in ("cache", "grading", "planning", "rewards", "rollouts", "stages")),
-)
-"""What a worker loads, and what makes its task; a new file in any of these folders is part of it by itself."""
-
-
-@functools.cache
-def scoring_code_digest() -> str:
-    """sha256 of the code that makes rewards and counts, so that a cache never outlives a change of it."""
-    package = Path(__file__).parents[1]
-    files = sorted(file for folder in SCORING_CODE for file in package.glob(folder))
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
-    return digest.hexdigest()
 
 
 def output_parts(settings: AnalysisSettings, prepared: Prepared) -> dict[str, Any]:

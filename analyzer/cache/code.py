@@ -1,0 +1,41 @@
+"""The code that makes scores, as one digest: a cache never outlives a change of it.
+
+By rule and not by list: all of the package counts but what runs after the last score is committed. A new module or
+folder is part of it until somebody shows, in AFTER_SCORING, that it is not.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+AFTER_SCORING = (
+    "buckets/",
+    "commands/",
+    "difficulty/",
+    "generation/",  # its output is the input of a run, and part of the fingerprint as that
+    "report/",
+    "selection/",
+    "findings.py",
+    "progress.py",
+    "result.py",
+    "stages/audit.py",
+    "stages/merge.py",
+    "stages/summary.py",
+    "stages/write.py",
+)
+"""What no worker loads and what settles no task: changing it must not cost users their scores."""
+
+
+@functools.cache
+def scoring_code_digest(package: Path = PACKAGE) -> str:
+    """sha256 over the paths and contents of the modules of a copy of this package that can change a score."""
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        name = file.relative_to(package).as_posix()
+        if not name.startswith(AFTER_SCORING):
+            content = file.read_bytes()
+            digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
