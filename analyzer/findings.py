@@ -186,13 +186,10 @@ def write_outputs(folder: Path, opened: Input, numbering: Numbering, findings: F
         str(folder / outputs.ROLLOUTS),
         [str(folder / outputs.bucket_file(name)) for name in names],
     )
-    ids = numbering.ids.to_pylist()
+    ids, placed = numbering.ids.to_pylist(), [names[at] for at in positions]
     write.write_metrics(str(folder / outputs.METRICS), ids, measured, order)
-    write.write_metrics_table(
-        str(folder / outputs.TABLE), numbering.ids, measured, [names[at] for at in positions], order
-    )
-    members = ((name, [ids[p] for p in order[positions[order] == at]]) for at, name in enumerate(names))
-    write.write_buckets(str(folder / outputs.BUCKETS), members)
+    write.write_metrics_table(str(folder / outputs.TABLE), numbering.ids, measured, placed, order)
+    write.write_buckets(str(folder / outputs.BUCKETS), ids, placed, order)
     (folder / outputs.SUMMARY).write_bytes(orjson.dumps(said, option=orjson.OPT_INDENT_2) + b"\n")
 
 

@@ -269,7 +269,7 @@ def test_problems_named_by_text_ascend_by_code_point(tmp_path: Path, sample: lis
     assert list(metrics) == sorted(metrics)
     assert {name.split("-")[1]: value for name, value in metrics.items()} == plain.json("problem_metrics.json")
     buckets = named.json("problem_buckets.json")
-    assert all(names == sorted(names) for names in buckets.values())
+    assert list(buckets) == list(metrics)
     assert named.json("summary.json")["bucket_distribution"] == plain.json("summary.json")["bucket_distribution"]
 
 
@@ -306,6 +306,7 @@ def test_names_that_lead_out_of_the_folder_build_no_path(tmp_path: Path, analyze
     outcome = analyze(parquet(tmp_path / "r.parquet", rows), max_unscored=1)
     assert outcome.code == 0
     assert outcome.json("summary.json")["reward_status"] == {"ok": 12, "input_error": 8}
-    assert outcome.json("problem_buckets.json")["unscored"] == ["", "a\0b"]
+    buckets = outcome.json("problem_buckets.json")
+    assert [name for name, bucket in buckets.items() if bucket == "unscored"] == ["", "a\0b"]
     assert outcome.json("problem_metrics.json")[""]["pass_rate"] is None
     assert set(outcome.files()) == {*usual.files(), "rollouts_unscored.parquet"}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -19,7 +20,8 @@ from analyzer.files import temporaries
 
 JSONL_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 INPUT_SUFFIXES = (".parquet", *JSONL_SUFFIXES)
-_DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG})
+_DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.ESTALE})
+_ARROW_ERRNO = re.compile(r"\[errno ([0-9]+)\]")
 
 
 def is_remote(path: str) -> bool:
@@ -132,9 +134,10 @@ def storage_errors(where: str | os.PathLike[str]) -> Iterator[None]:
     except OSError as error:
         place = os.fspath(where)
         if is_disk_error(error):
+            told = _ARROW_ERRNO.search(str(error))  # arrow's own words name neither the file nor more of the reason
+            reason = os.strerror(int(told[1])) if told else error.strerror or error
             raise StorageError(
-                f"{place}: {error.strerror or error}; nothing half-written counts, "
-                "make room and run the same command again"
+                f"{place}: {reason}; nothing half-written counts, make room and run the same command again"
             ) from error
         if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
             raise OutputError(f"{place}: cannot be written to ({error.strerror or error})") from error
@@ -142,8 +145,14 @@ def storage_errors(where: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def is_disk_error(error: OSError) -> bool:
-    """Whether the disk is full, over quota or failing. Arrow gives the reason in its text alone."""
-    return error.errno in _DISK_ERRNOS or "No space left" in str(error)
+    """Whether the disk is full, over quota or failing."""
+    return _errno(error) in _DISK_ERRNOS
+
+
+def _errno(error: OSError) -> int | None:
+    """The number of an error; arrow gives it in its text, and not always beside it."""
+    told = _ARROW_ERRNO.search(str(error))
+    return int(told[1]) if told else error.errno
 
 
 @contextlib.contextmanager

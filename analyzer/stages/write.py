@@ -6,10 +6,13 @@ one writes all rows, the other the rows of each bucket. Row groups depend on the
 
 from __future__ import annotations
 
-import queue
-import threading
+import contextlib
+import errno
+import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import orjson
@@ -61,22 +64,21 @@ def write_rollouts(
     column of ours that the input already has is replaced in place.
     """
     shape = _Shape(source.schema, values)
-    everything = _Sink(shape.schema, [all_path], lambda table, rows: [table])
-    by_bucket = _Sink(shape.schema, bucket_paths, lambda table, rows: _split(table, values.buckets[rows], bucket_paths))
-    sinks = [everything, by_bucket]
-    try:
+    with (
+        _Sink(shape.schema, [all_path], lambda table, rows: [table]) as everything,
+        _Sink(
+            shape.schema, bucket_paths, lambda table, rows: _split(table, values.buckets[rows], bucket_paths)
+        ) as parts,
+    ):
         done = 0
         for _, batch in Reader(source.files, None, threads=True).batches(kept):
             rows = slice(done, done + batch.num_rows)
             done = rows.stop
             table = shape.table(batch, rows)
-            for sink in sinks:
+            for sink in (everything, parts):
                 sink.put(table, rows)
-    finally:
-        for sink in sinks:
-            sink.close()
-    for sink in sinks:
-        sink.result()
+        everything.finish()
+        parts.finish()
 
 
 def _split(table: pa.Table, buckets: NDArray[np.int8], paths: Sequence[str]) -> list[pa.Table]:
@@ -122,52 +124,69 @@ class _Shape:
 
 
 class _Sink:
-    """A thread that writes tables to one or several files; row groups of GROUP_BYTES."""
+    """A thread that writes tables to one or several files; row groups of GROUP_BYTES.
+
+    A context manager that ends the thread. What writing raises, `put` or `finish` raises; no file is whole before
+    `finish` has returned. A disk fails when it likes: at the first row group, at the last, or at the footer, and the
+    footers come when no more tables do.
+    """
 
     def __init__(
         self, schema: pa.Schema, paths: Sequence[str], split: Callable[[pa.Table, slice], list[pa.Table]]
     ) -> None:
-        self._schema = schema
-        self._paths = paths
         self._split = split
-        self._queue: queue.Queue[tuple[pa.Table, slice] | None] = queue.Queue(_QUEUED)
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self._thread = ThreadPoolExecutor(1)
+        self._pending: deque[Future[None]] = deque()
+        self._files = list[_Grouped]()
+        self._submit(lambda: self._files.extend(_Grouped(path, schema) for path in paths))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End the thread; it closes what a failure has left open, so that nothing is left to the collector."""
+        self._thread.submit(self._abandon)
+        self._thread.shutdown(wait=True, cancel_futures=False)
 
     def put(self, table: pa.Table, rows: slice) -> None:
-        """Hand over a table; raises what the writing of an earlier one raised."""
-        if self._error is not None:
-            raise self._error
-        self._queue.put((table, rows))
+        """Hand over a table; waits while _QUEUED are not written. Raises what the writing of earlier ones raised."""
+        while len(self._pending) >= _QUEUED:
+            self._pending.popleft().result()
+        self._submit(lambda: self._write(table, rows))
 
-    def close(self) -> None:
-        """Wait until all is written."""
-        self._queue.put(None)
-        self._thread.join()
+    def finish(self) -> None:
+        """Wait until all is written, footers too. Raises what the writing raised, OSError for a disk."""
+        self._submit(self._close)
+        while self._pending:
+            self._pending.popleft().result()
 
-    def result(self) -> None:
-        """Raise what the writing raised, if anything."""
-        if self._error is not None:
-            raise self._error
+    def _submit(self, work: Callable[[], None]) -> None:
+        self._pending.append(self._thread.submit(_as_os_error, work))
 
-    def _run(self) -> None:
-        try:
-            self._write()
-        except BaseException as error:  # noqa: BLE001  # raised again in the thread that waits
-            self._error = error
-            while self._queue.get() is not None:
-                pass
+    def _write(self, table: pa.Table, rows: slice) -> None:
+        for file, part in zip(self._files, self._split(table, rows), strict=True):
+            file.add(part)
 
-    def _write(self) -> None:
-        files = [_Grouped(path, self._schema) for path in self._paths]
-        try:
-            while (item := self._queue.get()) is not None:
-                for file, table in zip(files, self._split(*item), strict=True):
-                    file.add(table)
-        finally:
-            for file in files:
+    def _close(self) -> None:
+        while self._files:
+            self._files.pop(0).close()
+
+    def _abandon(self) -> None:
+        for file in self._files:
+            with contextlib.suppress(Exception):  # the error that led here is the one to tell
                 file.close()
+
+
+def _as_os_error(work: Callable[[], None]) -> None:
+    """Call `work`. Raises OSError for whatever arrow makes of a failing disk, so that it ends like any other write."""
+    import pyarrow as pa
+
+    try:
+        work()
+    except (OSError, MemoryError):
+        raise
+    except pa.ArrowException as error:  # it has no number; what was written here was valid, so it is the disk
+        raise OSError(errno.EIO, " ".join(str(error).split())) from error
 
 
 class _Grouped:
@@ -199,6 +218,7 @@ class _Grouped:
             self._flush()
 
     def close(self) -> None:
+        """Write what is held, and the footer. Raises the first error; the file is closed then, too."""
         try:
             self._flush()
         finally:
@@ -249,18 +269,20 @@ def write_metrics(path: str, ids: Sequence[Any], metrics: Metrics, order: NDArra
     _write_object(path, records())
 
 
-def write_buckets(path: str, members: Iterable[tuple[str, Iterable[Any]]]) -> None:
-    """Write problem_buckets.json: {"<bucket>": [data_idx, ...]}."""
-    _write_object(path, ((name, orjson.dumps(list(ids))) for name, ids in members))
+def write_buckets(path: str, ids: Sequence[Any], buckets: Sequence[str], order: NDArray[np.int64]) -> None:
+    """Write problem_buckets.json: {"<data_idx>": "<bucket>"}, problems in `order`; `buckets`: of each problem."""
+    texts = {name: orjson.dumps(name) for name in set(buckets)}
+    _write_object(path, ((str(ids[problem]), texts[buckets[problem]]) for problem in order.tolist()))
 
 
 def _write_object(path: str, items: Iterable[tuple[str, bytes]]) -> None:
     """Stream a JSON object, one member a line. NaN becomes null (orjson)."""
     with open(path, "xb") as file:
-        file.write(b"{")
-        separator = b"\n"
-        for name, value in items:
-            file.write(b"%b%b: %b" % (separator, orjson.dumps(name), value))
+        file.write(b"{\n")
+        members = (b"%b: %b" % (orjson.dumps(name), value) for name, value in items)
+        separator = b""
+        while part := b",\n".join(itertools.islice(members, 1 << 12)):  # a write for each member takes twice as long
+            file.write(separator + part)
             separator = b",\n"
         file.write(b"\n}\n")
 

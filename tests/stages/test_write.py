@@ -1,0 +1,107 @@
+"""write: whatever a disk refuses, and whenever it does, ends the run with one line and leaves nothing half-written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analyzer.errors import EXIT_OK, EXIT_STORAGE, StorageError
+from analyzer.files import storage
+from analyzer.rollouts import dataset
+from analyzer.stages import write
+from tests.commands import SAMPLE, SCRIPT, TOKENIZER, flags, parquet, rollouts
+
+
+@pytest.fixture
+def write_to(tmp_path: Path) -> Callable[[str, str], None]:
+    """Write a few rollouts as a run does: all of them to one file, those of the one bucket to another."""
+    file, schema = dataset.describe(str(parquet(tmp_path / "in.parquet", rollouts())))
+    n = file.rows
+    values = write.RowValues(np.zeros(n), np.zeros(n, np.int8), np.zeros(n, np.int32), {}, np.zeros(n, np.int8))
+
+    def run(all_path: str, bucket_path: str) -> None:
+        with storage.storage_errors(tmp_path / "out"):
+            write.write_rollouts(dataset.Dataset((file,), schema), [(0, n)], values, all_path, [bucket_path])
+
+    return run
+
+
+def test_a_full_disk_is_told_whichever_file_meets_it(tmp_path: Path, write_to: Callable[[str, str], None]) -> None:
+    """/dev/full takes nothing, as a full disk does; here no group is full before the end, so the last flush fails."""
+    for paths in [("/dev/full", str(tmp_path / "b")), (str(tmp_path / "a"), "/dev/full"), ("/dev/full", "/dev/full")]:
+        with pytest.raises(StorageError, match=f"{tmp_path}/out: No space left on device; "):
+            write_to(*paths)
+        for path in tmp_path.glob("[ab]"):
+            path.unlink()
+
+
+@pytest.mark.parametrize("method", ["write_table", "close"])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), "Disk quota exceeded"),
+        (OSError(errno.EIO, os.strerror(errno.EIO)), "Input/output error"),
+        (OSError("Error writing bytes to file. Detail: [errno 27] File too large"), "File too large"),
+        (pa.ArrowInvalid("Unexpected end of stream"), "Unexpected end of stream"),
+    ],
+    ids=["EDQUOT", "EIO", "EFBIG as arrow says it", "arrow"],
+)
+def test_whatever_a_write_raises_and_when_is_a_storage_error(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    write_to: Callable[[str, str], None],
+    method: str,
+    failure: tuple[Exception, str],
+) -> None:
+    error, said = failure
+    real = getattr(pq.ParquetWriter, method)
+
+    def fail(self: Any, *args: Any, **options: Any) -> None:
+        real(self, *args, **options)
+        raise error
+
+    monkeypatch.setattr(pq.ParquetWriter, method, fail)
+    with pytest.raises(StorageError, match=f"{tmp_path}/out: {said}; "):
+        write_to(str(tmp_path / "a"), str(tmp_path / "b"))
+
+
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, int], subprocess.CompletedProcess[str]]:
+    """The command on the sample, scored before, with a limit on the bytes of a file (`ulimit -f`)."""
+    cache = tmp_path_factory.mktemp("limited") / "cache"
+
+    def run(folder: Path, size: int) -> subprocess.CompletedProcess[str]:
+        words = flags(rollouts=SAMPLE, model_path=TOKENIZER, output_dir=folder, n_jobs=1, cache_dir=cache)
+        return subprocess.run(
+            [sys.executable, str(SCRIPT), *words],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+        )
+
+    assert run(cache.parent / "whole", resource.RLIM_INFINITY).returncode == EXIT_OK
+    return run
+
+
+@pytest.mark.parametrize("size", [1 << 10, 20 << 10, 50 << 10, 70 << 10])
+def test_outputs_larger_than_a_file_may_be_end_with_74_and_one_line(
+    limited: Callable[[Path, int], subprocess.CompletedProcess[str]], tmp_path: Path, size: int
+) -> None:
+    done = limited(tmp_path / "out", size)
+    assert done.returncode == EXIT_STORAGE, done.stderr
+    assert [line for line in done.stderr.splitlines() if "scor" not in line] == done.stderr.splitlines()[-1:]
+    assert "File too large; nothing half-written counts" in done.stderr
+    assert not list(tmp_path.rglob("*.parquet")) + list(tmp_path.rglob("*.json"))
