@@ -151,7 +151,7 @@ def of_openai(over_aiohttp: bool, raw: bool) -> Callable[[str, int], AbstractAsy
 
 @asynccontextmanager
 async def ours(url: str, samples: int) -> AsyncIterator[Ask]:
-    """openai's client as generate_rollouts uses it."""
+    """aiohttp as generate_rollouts uses it."""
     settings = GenerationSettings(data_path="", output_path="", use_vllm=True, vllm_url=url)
     client = Client(settings, 60.0)
 
@@ -167,7 +167,7 @@ CLIENTS = {
     "openai, create": of_openai(over_aiohttp=False, raw=False),
     "openai[aiohttp], create": of_openai(over_aiohttp=True, raw=False),
     "openai[aiohttp], with_raw_response": of_openai(over_aiohttp=True, raw=True),
-    "openai[aiohttp], as used here": ours,
+    "aiohttp, as used here": ours,
 }
 
 

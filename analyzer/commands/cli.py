@@ -57,7 +57,7 @@ def _generate(settings: GenerationSettings) -> int:
 
     done = generation.run(settings)
     print(f"Prompts: {done.prompts}\nRollouts: {done.rollouts} ({done.asked} generated now)\nModel: {done.model}")
-    print(f"Written: {done.path}")
+    print(f"{done.path}: {done.complete}; nothing was asked" if done.complete else f"Written: {done.path}")
     if not done.failed:
         return EXIT_OK
     print(

@@ -33,6 +33,7 @@ ROLLOUTS = "rollouts.parquet"
 DIFFICULTY = "difficulty.parquet"
 _ROWS = 4096
 _OF_ANALYSIS_ONLY = ("part",)
+_OF_GENERATION_ONLY = ("output_path", "top_up")  # the analysis's --top_up, which writes such a list, has its name
 _GENERATION = {field.name: field for field in dataclasses.fields(GenerationSettings)}
 _ANALYSIS = {field.name: field for field in dataclasses.fields(AnalysisSettings)}
 
@@ -45,7 +46,7 @@ def _fields() -> list[tuple[str, Any, Any]]:
     from typing import get_type_hints
 
     kinds = get_type_hints(GenerationSettings) | get_type_hints(AnalysisSettings) | {"seed": int | None}
-    named = {name: field for name, field in _GENERATION.items() if name != "output_path"}
+    named = {name: field for name, field in _GENERATION.items() if name not in _OF_GENERATION_ONLY}
     named |= {name: field for name, field in _ANALYSIS.items() if name not in _OF_ANALYSIS_ONLY}
     made = []
     for name, field in named.items():
@@ -66,7 +67,7 @@ FilterSettings = dataclasses.make_dataclass("FilterSettings", _fields(), frozen=
 
 def generation_settings(settings: Any) -> GenerationSettings:
     """The generation's part of the settings; the rollouts go to output_dir."""
-    values = {name: getattr(settings, name) for name in _GENERATION if name != "output_path"}
+    values = {name: getattr(settings, name) for name in _GENERATION if name not in _OF_GENERATION_ONLY}
     return GenerationSettings(**values, output_path=os.path.join(settings.output_dir, ROLLOUTS))
 
 
@@ -109,7 +110,8 @@ def _generated(settings: Any) -> tuple[str, int]:
         if not settings.overwrite:
             raise
         done = generate(wanted)
-    print(f"{done.path}: {done.rollouts} rollouts, {done.asked} generated now", file=sys.stderr)
+    new = f"{done.complete}; nothing was asked" if done.complete else f"{done.asked} generated now"
+    print(f"{done.path}: {done.rollouts} rollouts, {new}", file=sys.stderr)
     return str(done.path), done.failed
 
 

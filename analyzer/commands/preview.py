@@ -33,15 +33,19 @@ def preview(settings: GenerationSettings) -> str:
 
 def _counts(settings: GenerationSettings, data: TrainingData) -> list[str]:
     state = State(Path(settings.output_path))
-    if state.complete(pipeline.identity_of(settings, data)):
-        there = "all of them are there, nothing would be asked"
+    wanted = pipeline.wanted_of(settings, data)
+    if done := state.complete(pipeline.identity_of(settings, data, wanted)):
+        there = f"{done}, nothing would be asked"
     elif state.folder.exists():
         there = f"some may be there from an unfinished run ({state.folder})"
     else:
         there = "none is there yet"
+    each = (
+        f"{data.rows} x {settings.num_samples}" if settings.top_up is None else f"{wanted.prompts} problems of --top_up"
+    )
     return [
-        f"Training data: {settings.data_path}, {data.dataset.rows} rows, {data.rows} prompts to ask",
-        f"Rollouts: {data.rows} x {settings.num_samples} = {data.rows * settings.num_samples}; {there}",
+        f"Training data: {settings.data_path}, {data.dataset.rows} rows, {wanted.prompts} prompts to ask",
+        f"Rollouts: {each} = {wanted.rollouts}; {there}",
         f"Sampling: temperature {settings.temperature:g}, top_p {settings.top_p:g}, max_tokens {settings.max_tokens}",
         f"Model: {_model(settings)}",
         f"Output: {settings.output_path} ({settings.format})",
@@ -52,13 +56,14 @@ def _model(settings: GenerationSettings) -> str:
     if not settings.use_vllm:
         return f"{settings.model_path}, in this process"
     settings.check_client()
-    from analyzer.generation.servers import find_model
+    from analyzer.generation.served import find_model
 
     try:
-        name, notes = find_model(settings)
+        served, notes = find_model(settings)
     except ConfigError as error:
         return f"not known, {error}"
-    return " ".join((f"{name} at {', '.join(settings.urls)}", *notes))
+    place = f", loaded from {served.root}" if served.root else ""
+    return " ".join((f"{served.model}{place} at {', '.join(settings.urls)}", *notes))
 
 
 def _seen(settings: GenerationSettings, prompt: Prompt) -> tuple[str, str]:
@@ -81,7 +86,7 @@ def _seen(settings: GenerationSettings, prompt: Prompt) -> tuple[str, str]:
 
 async def _rendered(settings: GenerationSettings, messages: Any) -> str | None:
     """The prompt through vLLM's /tokenize and /detokenize; None where the server has neither or is down."""
-    from analyzer.generation.client import Client, Late, Lost, Rejected, Unreachable
+    from analyzer.generation.client import Client, Late, Lost, Oversized, Rejected, Unreachable
 
     root = settings.urls[0].removesuffix("/v1")
     extra = {key: value for key, value in (settings.extra_body or {}).items() if key == "chat_template_kwargs"}
@@ -90,7 +95,7 @@ async def _rendered(settings: GenerationSettings, messages: Any) -> str | None:
         tokenized = await client.post(f"{root}/tokenize", orjson.dumps({"messages": messages, **extra}))
         body = orjson.dumps({"tokens": orjson.loads(tokenized)["tokens"]})
         return str(orjson.loads(await client.post(f"{root}/detokenize", body))["prompt"])
-    except (Unreachable, Lost, Late, Rejected, orjson.JSONDecodeError, KeyError, TypeError):
+    except (Unreachable, Lost, Late, Oversized, Rejected, orjson.JSONDecodeError, KeyError, TypeError):
         return None
     finally:
         await client.close()

@@ -1,26 +1,34 @@
-"""The way to the servers: openai's async client over aiohttp, asked for whole answers as bytes.
+"""The way to the servers: one aiohttp session, asked for whole answers as bytes.
 
-Its retries are off, since a request that fails may go to another server, and so is the building of pydantic objects,
-which would take more time than all the rest of a request (benchmarks/README.md).
+Nothing is retried here, since a request that fails may go to another server. An answer is read up to a limit: a server
+may be wrong, and a compressed megabyte can unfold to gigabytes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import email.utils
+import math
 import os
-from collections.abc import Iterator
+import re
+import ssl
+import time
+import zlib
 from typing import Literal
 
 import aiohttp
-import httpx2
-import openai
 import orjson
 
+from analyzer import __version__
+from analyzer.errors import ConfigError
+from analyzer.generation.protocol import MOST_BYTES
 from analyzer.generation.settings import GenerationSettings
 
+_ERROR_BYTES = 1 << 20
 _CONNECT_SECONDS = 10.0
 _IDLE_SECONDS = 4.0  # uvicorn, and so vLLM, closes a connection after 5 idle seconds
-_OWN_HEADERS = frozenset({"accept", "content-type", "user-agent"})
+_ERRNO = re.compile(r"\[Errno (\d+)\]|Connect call failed")
 
 
 class Unreachable(Exception):
@@ -33,6 +41,10 @@ class Lost(Exception):
 
 class Late(Exception):
     """Raised when the whole answer was not there in time."""
+
+
+class Oversized(Exception):
+    """Raised for an answer that is longer than any answer to the request can be."""
 
 
 class Rejected(Exception):
@@ -51,82 +63,128 @@ class Client:
         """Each request may take `seconds`.
 
         The key sent is that of the variable named in the settings, never one that was set for somebody else.
+        Raises ConfigError for a key that no header can hold.
         """
         self._seconds = seconds
-        self._openai = _open(settings)
-        self._headers = _headers(self._openai, settings)
+        self._basic = {
+            origin: "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+            for origin, (user, password) in settings.credentials.items()
+        }
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=settings.max_concurrent, keepalive_timeout=_IDLE_SECONDS),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
+            headers=_headers(settings),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,  # see _unpacked
+            trust_env=False,  # servers are near by: past the proxies of the environment
+        )
 
-    async def post(self, url: str, body: bytes) -> bytes:
-        """The content of the answer to a JSON body. Raises Unreachable, Lost, Late, Rejected."""
-        return await self._ask("post", url, body)
+    async def post(self, url: str, body: bytes, most: int = MOST_BYTES) -> bytes:
+        """The content of the answer to a JSON body. Raises Unreachable, Lost, Late, Oversized, Rejected."""
+        return await self._ask("POST", url, body, most)
 
     async def get(self, url: str) -> bytes:
-        """The content of an answer. Raises Unreachable, Lost, Late, Rejected."""
-        return await self._ask("get", url, None)
+        """The content of an answer. Raises Unreachable, Lost, Late, Oversized, Rejected."""
+        return await self._ask("GET", url, None, MOST_BYTES)
 
     async def close(self) -> None:
         """Close all connections; what the servers still compute they may drop."""
-        await self._openai.close()
+        await self._session.close()
 
-    async def _ask(self, method: Literal["get", "post"], url: str, body: bytes | None) -> bytes:
+    async def _ask(self, method: Literal["GET", "POST"], url: str, body: bytes | None, most: int) -> bytes:
+        header = next((value for origin, value in self._basic.items() if url.startswith(origin + "/")), None)
+        headers = {"Authorization": header} if header else None
         try:
-            async with asyncio.timeout(self._seconds):  # of the whole answer: openai's own bounds each read of it
-                if method == "get":
-                    response = await self._openai.get(url, cast_to=httpx2.Response, options={"headers": self._headers})
-                else:
-                    response = await self._openai.post(
-                        url, cast_to=httpx2.Response, content=body, options={"headers": self._headers}
-                    )
-                return response.content
+            async with (
+                asyncio.timeout(self._seconds),  # of the whole answer: aiohttp's own bounds cannot tell it is the last
+                self._session.request(method, url, data=body, headers=headers) as response,
+            ):
+                if response.status >= 400:
+                    raise Rejected(response.status, await _complaint(response), response.headers.get("Retry-After"))
+                return await _read(response, most)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise Unreachable(_why(error)) from None
         except TimeoutError:
             raise Late(f"no answer within {self._seconds:g} s") from None
-        except openai.APIStatusError as error:
-            answer = error.response
-            raise Rejected(answer.status_code, answer.content, answer.headers.get("Retry-After")) from None
-        except (openai.APIConnectionError, aiohttp.ClientError, OSError) as error:
-            raise _no_answer(error) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise Lost(f"connection lost ({str(error) or type(error).__name__})") from None
 
 
-def _open(settings: GenerationSettings) -> openai.AsyncOpenAI:
-    at_once = settings.max_concurrent  # None would be aiohttp's 100
-    http = openai.DefaultAioHttpClient(
-        limits=httpx2.Limits(max_connections=at_once, keepalive_expiry=_IDLE_SECONDS),
-        timeout=httpx2.Timeout(None, connect=_CONNECT_SECONDS),
-        trust_env=False,  # servers are near by: past the proxies of the environment
-    )
-    http.headers.clear()
-    return openai.AsyncOpenAI(
-        api_key=os.environ[settings.api_key_env] if settings.api_key_env else "none",  # not sent, see _headers
-        base_url=settings.urls[0],
-        max_retries=0,
-        timeout=http.timeout,
-        http_client=http,
-    )
+def _headers(settings: GenerationSettings) -> dict[str, str]:
+    headers = {
+        "Accept": "application/json",
+        "Accept-Encoding": "identity",  # near by, compression costs both sides more time than it saves
+        "Content-Type": "application/json",
+        "User-Agent": f"rollout-analyzer/{__version__}",
+    }
+    if settings.api_key_env:
+        key = os.environ[settings.api_key_env].strip()
+        if not key.isprintable() or not key.isascii():
+            raise ConfigError(f"--api_key_env {settings.api_key_env}: the key holds characters that no key can have")
+        headers["Authorization"] = f"Bearer {key}"
+    return headers
 
 
-def _headers(client: openai.AsyncOpenAI, settings: GenerationSettings) -> dict[str, str | openai.Omit]:
-    """Leaves out what openai adds for its own service, or takes from the environment; each header costs time."""
-    added = {name for name in client.default_headers if name.lower() not in _OWN_HEADERS}
-    added |= {"x-stainless-retry-count", "x-stainless-read-timeout"}
-    without: dict[str, str | openai.Omit] = dict.fromkeys(added, openai.omit)
-    return without if settings.api_key_env else without | {"Authorization": openai.omit}
+async def _complaint(response: aiohttp.ClientResponse) -> bytes:
+    """The body of a refusal; nothing where it cannot be read, since the status says enough."""
+    try:
+        return await _read(response, _ERROR_BYTES)
+    except (Oversized, Lost):
+        return b""
 
 
-def _no_answer(error: BaseException) -> Unreachable | Lost:
-    """What openai calls a connection error or a time-out, told apart by what aiohttp said."""
-    for cause in _causes(error):
-        if isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-            return Unreachable(str(cause) or type(cause).__name__)
-        if isinstance(cause, aiohttp.ClientError):
-            error = cause
-            break
-    return Lost(f"connection lost ({str(error) or type(error).__name__})")
+async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """The whole body, unpacked. Raises Oversized as soon as it is longer than `most` bytes, and Lost."""
+    chunks, size = list[bytes](), response.content_length or 0
+    if size <= most:
+        size = 0
+        async for chunk in response.content.iter_any():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > most:
+                break
+    if size > most:
+        raise Oversized(_too_long(most))
+    return _unpacked(b"".join(chunks), response.headers.get("Content-Encoding", ""), most)
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
+def _unpacked(content: bytes, encoding: str, most: int) -> bytes:
+    """A body without its compression, which some proxies apply unasked. Raises Oversized before it fills the memory."""
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return content
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise Lost(f"the answer is compressed in a way that was not asked for ({encoding[:20]})")
+    unpacker = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)  # gzip or zlib, by its header
+    try:
+        plain = unpacker.decompress(content, most + 1)
+    except zlib.error as error:
+        raise Lost(f"the answer's compression is damaged ({error})") from None
+    if len(plain) > most:
+        raise Oversized(_too_long(most))
+    if not unpacker.eof:
+        raise Lost("the compressed answer was cut off")
+    return plain
+
+
+def _too_long(most: int) -> str:
+    return f"the answer is longer than {most >> 20} MiB"
+
+
+def _why(error: aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) -> str:
+    """Why there is no connection, in the system's words; aiohttp's own name its arguments ("ssl:default")."""
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return "the connection timed out"
+    cause = error.os_error
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"no address is known for {error.host!r}"
+    if isinstance(cause, ssl.SSLError):
+        wrong = "wrong_version_number" in str(cause).lower() or "record_layer" in str(cause).lower()
+        return "it does not speak TLS: try http://" if wrong else f"TLS failed: {cause.reason or cause}"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"TLS failed: {error.certificate_error}"
+    number = cause.errno or next((int(found) for found in _ERRNO.findall(str(cause)) if found), None)
+    return os.strerror(number).lower() if number and number > 0 else str(cause) or type(cause).__name__
 
 
 def _message(content: bytes) -> str:
@@ -136,12 +194,17 @@ def _message(content: bytes) -> str:
         error = body.get("error", body)
         text = error.get("message") or error.get("detail") or body.get("detail")
     except (orjson.JSONDecodeError, AttributeError):
-        text = content.decode(errors="replace")
+        text = content[:4096].decode(errors="replace")
     return " ".join(str(text).split())[:500]
 
 
 def _seconds(retry_after: str | None) -> float | None:
+    """Retry-After, a number of seconds or a date; None where it is neither."""
     try:
-        return max(0.0, float(retry_after or ""))
+        seconds = float(retry_after or "")
     except ValueError:
-        return None
+        try:
+            seconds = email.utils.parsedate_to_datetime(retry_after or "").timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return None if math.isnan(seconds) else max(0.0, seconds)

@@ -22,9 +22,8 @@ _HOPELESS_AFTER = 100  # prompts that failed before any was answered
 class Intake:
     """Takes rollouts and failures of the prompts; a context manager that shows the bar while it is open."""
 
-    def __init__(self, journal: Journal, failures: Path, num_samples: int) -> None:
+    def __init__(self, journal: Journal, failures: Path) -> None:
         self._journal = journal
-        self._num_samples = num_samples
         self._failures: IO[bytes] = open(failures, "wb")  # noqa: SIM115  # closed by __exit__
         self.failed = 0
         self.kept = 0
@@ -33,7 +32,7 @@ class Intake:
         self._empty = not journal.have.any()
         self._began = time.monotonic()
         self._bar = tqdm(
-            total=len(journal.have) * num_samples,
+            total=journal.wanted.rollouts,
             initial=int(journal.have.sum()),
             unit="rollouts",
             dynamic_ncols=True,
@@ -52,9 +51,11 @@ class Intake:
         os.fsync(self._failures.fileno())
         self._failures.close()
 
-    def have(self, data_idx: int) -> int:
-        """How many rollouts of a prompt are there; the sample_idx of its next one."""
-        return int(self._journal.have[data_idx])
+    def lacking(self, data_idx: int) -> range:
+        """The sample_idx of the rollouts that a prompt lacks."""
+        wanted = self._journal.wanted
+        first = int(wanted.first[data_idx])
+        return range(first + int(self._journal.have[data_idx]), first + int(wanted.samples[data_idx]))
 
     def keep(self, answer: Answer, tokens: int) -> None:
         """Keep rollouts; `tokens` is what the model generated for them. Raises StorageError."""
@@ -65,12 +66,12 @@ class Intake:
         self._bar.set_postfix_str(f"{rate:.0f} tokens/s", refresh=False)
         self._bar.update(len(answer.texts))
 
-    def fail(self, data_idx: int, first: int, reason: str) -> None:
-        """Report that a prompt gets no more rollouts than the `first` it has.
+    def fail(self, data_idx: int, reason: str) -> None:
+        """Report that a prompt gets no more rollouts than it has.
 
         Raises ConfigError when so many failed before any was answered that going on makes no sense.
         """
-        line = {"data_idx": data_idx, "missing": self._num_samples - first, "reason": reason}
+        line = {"data_idx": data_idx, "missing": len(self.lacking(data_idx)), "reason": reason}
         with storage_errors(self._failures.name):
             self._failures.write(orjson.dumps(line) + b"\n")
         self.failed += 1

@@ -19,12 +19,13 @@ from array import array
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from analyzer.errors import OutputError
 from analyzer.files.storage import storage_errors
+from analyzer.generation.wanted import Wanted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,11 +51,21 @@ class Answer(NamedTuple):
         return self.first + len(self.texts)
 
 
+def tokens_of(value: Any) -> int | None:
+    """A count of tokens; None for anything that cannot be one, and that no column of int64 could hold."""
+    return value if type(value) is int and 0 <= value < 1 << 40 else None
+
+
+def reason_of(value: Any) -> str | None:
+    """A finish_reason; None for what is no text."""
+    return value if isinstance(value, str) else None
+
+
 class Journal:
     """The journal file `path`, held by one process at a time; `have` counts the rollouts of each prompt in it."""
 
-    def __init__(self, path: Path, prompts: int) -> None:
-        """Open or make the journal for data_idx below `prompts`. Raises OutputError when another process holds it."""
+    def __init__(self, path: Path, wanted: Wanted) -> None:
+        """Open or make the journal of the rollouts `wanted`. Raises OutputError when another process holds it."""
         import numpy as np
 
         self._path = path
@@ -64,7 +75,10 @@ class Journal:
         except OSError:
             os.close(self._fd)
             raise OutputError(f"{path.parent}: another process is generating into it; let it end first") from None
-        self.have: np.ndarray[tuple[int], np.dtype[np.int32]] = np.zeros(prompts, dtype=np.int32)  # (prompts,)
+        self.wanted = wanted
+        self.have: np.ndarray[tuple[int], np.dtype[np.int32]] = np.zeros(
+            len(wanted.first), dtype=np.int32
+        )  # (prompts,)
         self._index = array("q")  # data_idx, position, for each line
         self._end = 0
         self.torn_bytes = self._replay()
@@ -86,7 +100,7 @@ class Journal:
         return torn
 
     def _note(self, data_idx: int, first: int, count: int, position: int) -> None:
-        if data_idx < len(self.have) and first == self.have[data_idx]:
+        if data_idx < len(self.have) and first == self.wanted.first[data_idx] + self.have[data_idx]:
             self.have[data_idx] += count
             self._index.extend((data_idx, position))
 
@@ -126,13 +140,20 @@ class Journal:
         self._synced = time.monotonic()
         self._sync = self._syncing.submit(os.fsync, self._fd)
 
-    def missing(self, num_samples: int) -> list[tuple[int, int]]:
-        """Ascending ranges [start, stop) of data_idx that have fewer than `num_samples` rollouts."""
+    def missing(self) -> list[tuple[int, int]]:
+        """Ascending ranges [start, stop) of data_idx that have fewer rollouts than wanted."""
         import numpy as np
 
-        short = np.concatenate(([False], self.have < num_samples, [False])).astype(np.int8)
+        short = np.concatenate(([False], self.have < self.wanted.samples, [False])).astype(np.int8)
         edges = np.flatnonzero(np.diff(short))
         return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+    def clear(self) -> None:
+        """Forget all answers."""
+        os.ftruncate(self._fd, 0)
+        self.have[:] = 0
+        self._index = array("q")
+        self._end = 0
 
     def ordered(self) -> Iterator[Answer]:
         """All answers by (data_idx, first), read one at a time."""
@@ -149,7 +170,7 @@ class Journal:
                     raise OutputError(
                         f"{self._path}: damaged at byte {position}; run again to ask anew for what is lost"
                     )
-                yield Answer(data_idx, head[1], **orjson.loads(line.split(b" ", 4)[4]))
+                yield _answer(data_idx, head[1], orjson.loads(line.split(b" ", 4)[4]))
 
     def close(self) -> None:
         """Flush to the disk and let go."""
@@ -157,6 +178,18 @@ class Journal:
         with storage_errors(self._path):
             os.fsync(self._fd)
         os.close(self._fd)
+
+
+def _answer(data_idx: int, first: int, body: dict[str, Any]) -> Answer:
+    """A line's answer. What an earlier version took from a server unseen must not end a run at its last step."""
+    return Answer(
+        data_idx,
+        first,
+        body["texts"],
+        list(map(reason_of, body["finish_reasons"])),
+        list(map(tokens_of, body["response_tokens"])),
+        tokens_of(body["prompt_tokens"]),
+    )
 
 
 def _head(line: bytes) -> tuple[int, int, int] | None:

@@ -17,6 +17,7 @@ from analyzer.generation.journal import Answer
 from analyzer.generation.prompts import Prompt
 from analyzer.generation.protocol import UnusablePrompt, derived_seed, template
 from analyzer.generation.settings import GenerationSettings
+from analyzer.generation.state import Served
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +47,7 @@ class LocalModel:
         library: Any = transformers  # its types change from one release to the next
         library.utils.logging.disable_progress_bar()
         path = settings.model_path or ""
-        self.model = path
+        self.served = Served(path)
         self.notes: tuple[str, ...] = ()
         self._settings = settings
         self._tokenizer = tokens.load(path, settings.trust_remote_code)
@@ -79,13 +80,12 @@ class LocalModel:
 
     def _slots(self, prompts: Iterator[Prompt], intake: Intake) -> Iterator[_Slot]:
         for prompt in prompts:
-            have = intake.have(prompt.data_idx)
             try:
                 input_ids = self._encode(prompt)
             except UnusablePrompt as error:
-                intake.fail(prompt.data_idx, have, str(error))
+                intake.fail(prompt.data_idx, str(error))
                 continue
-            for sample_idx in range(have, self._settings.num_samples):
+            for sample_idx in intake.lacking(prompt.data_idx):
                 yield _Slot(prompt.data_idx, sample_idx, input_ids)
 
     def _encode(self, prompt: Prompt) -> tuple[int, ...]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from analyzer.cache.runs import cache_folder
-from analyzer.errors import UserError
+from analyzer.errors import OutputError, UserError
 from analyzer.generation import prompts, writer
+from analyzer.generation import wanted as wanted_rollouts
 from analyzer.generation.intake import Intake
 from analyzer.generation.journal import Journal
 from analyzer.generation.prompts import Prompt, TrainingData
 from analyzer.generation.settings import GenerationSettings
-from analyzer.generation.state import Identity, State
+from analyzer.generation.state import Complete, Identity, Served, State
+from analyzer.generation.wanted import Wanted
+from analyzer.stages import read
 
 _TELLING = 10  # prompts with several samples from which on it is no accident that none differ
 
@@ -30,6 +34,7 @@ class Generated(NamedTuple):
     failed: int  # prompts that lack rollouts
     failures: Path | None  # the file that lists them
     first_failure: str
+    complete: str = ""  # of a generation that was complete before this call: since when, and from where
 
 
 def generate(settings: GenerationSettings) -> Path:
@@ -47,11 +52,13 @@ def run(settings: GenerationSettings) -> Generated:
     state = State(Path(settings.output_path))
     data = open_data(settings)
     writer.check_format(data, settings.format)
-    identity = identity_of(settings, data)
+    wanted = wanted_of(settings, data)
+    identity = identity_of(settings, data, wanted)
     if not settings.overwrite and (done := state.complete(identity)):
-        return Generated(state.output, done.model, data.rows, done.rollouts, 0, 0, None, "")
+        check_complete(settings, state, done)
+        return Generated(state.output, done.served.model, wanted.prompts, done.rollouts, 0, 0, None, "", str(done))
     state.begin(identity, settings.overwrite)
-    journal = Journal(state.journal, data.rows)
+    journal = Journal(state.journal, wanted)
     try:
         return _generate(settings, data, identity, state, journal)
     except UserError:
@@ -68,25 +75,61 @@ def open_data(settings: GenerationSettings) -> TrainingData:
     return prompts.open_data(settings.data_path, settings.prompt_key, settings.limit, cache_dir)
 
 
-def identity_of(settings: GenerationSettings, data: TrainingData) -> Identity:
-    """What the rollouts are a function of, as JSON; the model's name is learned later unless it was given."""
+def wanted_of(settings: GenerationSettings, data: TrainingData) -> Wanted:
+    """The rollouts to generate. Raises InputError where --top_up does not fit the data."""
+    if settings.top_up is not None:
+        return wanted_rollouts.top_up(settings.top_up, data.rows)
+    return wanted_rollouts.every(data.rows, settings.num_samples)
+
+
+def identity_of(settings: GenerationSettings, data: TrainingData, wanted: Wanted) -> Identity:
+    """What the rollouts are a function of, as JSON; what a server serves is learned later."""
     model = settings.vllm_model_name if settings.use_vllm else settings.model_path
-    return {**settings.identity(), "data": [list(file) for file in data.identity], "model": model}
+    identity = {**settings.identity(), "data": [list(file) for file in data.identity], "top_up": wanted.digest}
+    return {**identity, "weights": None if settings.use_vllm else _weights(settings.model_path or ""), "model": model}
+
+
+def _weights(folder: str) -> str | None:
+    """A digest of a local model's files by their heads and tails; None for a name on the hub, which has revisions.
+
+    Trainers write one checkpoint after another into one folder. Times do not count: copies are equal.
+    """
+    files = sorted(path for path in Path(folder).glob("*") if path.is_file())
+    found = [(path.name, size, digest) for path in files for size, _, digest in [read.identify(str(path))]]
+    return hashlib.sha256(repr(found).encode()).hexdigest()[:16] if found else None
+
+
+def check_complete(settings: GenerationSettings, state: State, done: Complete) -> None:
+    """Raise OutputError when a generation that is complete has another model than the servers have now.
+
+    Servers need not be up for that: nothing will be asked of them.
+    """
+    if not settings.use_vllm or settings.same_model or settings.missing_libraries():
+        return
+    from analyzer.generation.served import find_now
+
+    now = find_now(settings)
+    if now is not None and now.differs(done.served):
+        raise OutputError(
+            f"{state.output}: {done}; nothing was asked: {', '.join(settings.urls)} serves {now}; choose another "
+            "--output_path, replace the rollouts with --overwrite, or confirm with --same_model that the weights are "
+            "the same"
+        )
 
 
 def _generate(
     settings: GenerationSettings, data: TrainingData, identity: Identity, state: State, journal: Journal
 ) -> Generated:
     notes = [f"{state.journal}: a torn line of {journal.torn_bytes} bytes cut off"] if journal.torn_bytes else []
-    backend = _backend(settings) if (missing := journal.missing(settings.num_samples)) else None
+    backend = _backend(settings) if journal.missing() else None
+    if backend:
+        notes += _take_up(settings, state, journal, backend.served)
     for note in (*data.notes, *notes, *(backend.notes if backend else ())):
         print(f"generate_rollouts: {note}", file=sys.stderr)
-    model = backend.model if backend else state.model
-    identity = {**identity, "model": model}
-    state.set_model(identity)
-    with Intake(journal, state.failures, settings.num_samples) as intake:
+    model = state.served.model
+    with Intake(journal, state.failures) as intake:
         if backend:
-            backend.generate(prompts.read_prompts(data, missing), intake)
+            backend.generate(prompts.read_prompts(data, journal.missing()), intake)
     rollouts = int(journal.have.sum())
     sampling = writer.Sampling(settings.temperature, settings.top_p, settings.max_tokens, model)
     variety = writer.Variety()
@@ -98,13 +141,43 @@ def _generate(
             file=sys.stderr,
         )
     failed = state.finish(identity, rollouts, intake.failed)
-    return Generated(state.output, model, data.rows, rollouts, intake.kept, intake.failed, failed, intake.first_failure)
+    prompts_asked = journal.wanted.prompts
+    return Generated(
+        state.output, model, prompts_asked, rollouts, intake.kept, intake.failed, failed, intake.first_failure
+    )
+
+
+def _take_up(settings: GenerationSettings, state: State, journal: Journal, served: Served) -> list[str]:
+    """Begin with a model, or go on with it; returns what to say of the addresses.
+
+    Raises OutputError when the rollouts so far are another model's, unless they are to be overwritten.
+    """
+    begun, before = state.served, state.servers
+    if begun.model not in ("", served.model) or (begun.differs(served) and not settings.same_model):
+        if not settings.overwrite:
+            raise OutputError(
+                f"{state.folder}: begun with the model {begun}, the server has {served}; serve the first again, choose "
+                "another --output_path, or drop it with --overwrite"
+                + (
+                    ", or confirm with --same_model that the weights are the same"
+                    if begun.model == served.model
+                    else ""
+                )
+            )
+        journal.clear()
+        state.forget_served()
+        before = ()
+    urls = settings.urls if settings.use_vllm else ()
+    state.set_served(served, urls)
+    if before and set(before) != set(urls):
+        return [f"{int(journal.have.sum())} rollouts are there from {', '.join(before)}; now asking {', '.join(urls)}"]
+    return []
 
 
 class _Backend(Protocol):
     """What generates: a server or a local model."""
 
-    model: str
+    served: Served
     notes: tuple[str, ...]
 
     def generate(self, prompts: Iterator[Prompt], intake: Intake) -> None: ...

@@ -14,12 +14,17 @@ from typing import Any, NamedTuple
 import orjson
 
 from analyzer.errors import ConfigError
+from analyzer.generation.journal import reason_of, tokens_of
 from analyzer.generation.prompts import Message, Prompt
-from analyzer.generation.settings import GenerationSettings
+from analyzer.generation.settings import OWN_KEYS, GenerationSettings
 
 CHAT, COMPLETIONS = "/chat/completions", "/completions"
 _UNFINISHED = frozenset({"abort", "error"})  # finish reasons of vLLM and SGLang for a choice that was broken off
 _SURROGATE = re.compile("[\ud800-\udfff]")
+MOST_BYTES = 16 << 20
+"""Longest answer that is read, beside what the tokens asked for may take."""
+_BYTES_PER_TOKEN = 64  # of JSON, far more than text takes
+_BYTES_PER_TOKEN_EXTRA = 4096  # where extra_body may ask for logprobs and the like
 
 
 class Part(NamedTuple):
@@ -47,6 +52,12 @@ class Request(NamedTuple):
     def choices(self) -> int:
         """How many choices it asks for."""
         return int(self.body["n"])
+
+    @property
+    def most_bytes(self) -> int:
+        """An answer that is longer than this is no answer to this request."""
+        each = _BYTES_PER_TOKEN_EXTRA if self.body.keys() - OWN_KEYS else _BYTES_PER_TOKEN
+        return MOST_BYTES + self.choices * int(self.body["max_tokens"]) * each
 
 
 class BrokenAnswer(Exception):
@@ -119,24 +130,27 @@ def derived_seed(seed: int, data_idx: int, first: int) -> int:
 def parse(content: bytes, endpoint: str, count: int) -> Part:
     """The rollouts in an answer, at most `count`.
 
-    Raises BrokenAnswer, UnusablePrompt, and ConfigError where the server is started in a way that hides text.
+    What a server says beside the texts is taken where it can be true, else it is unknown: a wrong count of tokens is no
+    reason to lose a rollout. Raises BrokenAnswer, UnusablePrompt, and ConfigError where the server is started in a way
+    that hides text.
     """
     try:
         answer = orjson.loads(content)
         choices = answer["choices"]
-        usage = answer.get("usage") or {}
-        whole = [choice for choice in choices if choice.get("finish_reason") not in _UNFINISHED]
-        texts = [_text(choice, endpoint) for choice in whole][:count]
+        whole = [choice for choice in choices if reason_of(choice.get("finish_reason")) not in _UNFINISHED][:count]
+        texts = [_text(choice, endpoint) for choice in whole]
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise BrokenAnswer(f"the answer is no completion ({type(error).__name__}: {error})") from None
     if not texts:
         raise BrokenAnswer("the answer holds no finished choice")
-    completion = _count(usage, "completion_tokens")
-    counts = [_tokens(choice) for choice in whole[:count]]
+    usage = answer.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    completion = tokens_of(usage.get("completion_tokens"))
+    counts = [_tokens(choice) for choice in whole]
     if len(choices) == 1:
         counts = [counts[0] if counts[0] is not None else completion]
-    reasons = [choice.get("finish_reason") for choice in whole[:count]]
-    return Part(texts, reasons, counts, _count(usage, "prompt_tokens"), completion or 0)
+    reasons = [reason_of(choice.get("finish_reason")) for choice in whole]
+    return Part(texts, reasons, counts, tokens_of(usage.get("prompt_tokens")), completion or 0)
 
 
 def _text(choice: dict[str, Any], endpoint: str) -> str:
@@ -154,11 +168,6 @@ def _text(choice: dict[str, Any], endpoint: str) -> str:
     if not text and not choice.get("finish_reason"):
         raise BrokenAnswer("a choice that is empty and not finished")
     return _SURROGATE.sub("\ufffd", text)
-
-
-def _count(usage: dict[str, Any], name: str) -> int | None:
-    value = usage.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _tokens(choice: dict[str, Any]) -> int | None:

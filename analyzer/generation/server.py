@@ -25,12 +25,13 @@ from tenacity import (
 
 from analyzer import tokens
 from analyzer.errors import ConfigError
-from analyzer.generation.client import Late, Lost, Rejected, Unreachable
+from analyzer.generation.client import Late, Lost, Oversized, Rejected, Unreachable
 from analyzer.generation.intake import Intake
 from analyzer.generation.journal import Answer
 from analyzer.generation.prompts import Prompt
 from analyzer.generation.protocol import BrokenAnswer, Part, Recipe, Request, UnusablePrompt, parse
-from analyzer.generation.servers import Server, Servers, find_model
+from analyzer.generation.served import find_model
+from analyzer.generation.servers import Server, Servers
 from analyzer.generation.settings import GenerationSettings
 from analyzer.workers.interrupts import run_async
 
@@ -60,10 +61,10 @@ class ServerModel:
     """A model on one or several servers."""
 
     def __init__(self, settings: GenerationSettings) -> None:
-        """Find the model's name. Raises ConfigError when no server answers or the model is not clear."""
+        """Find the model. Raises ConfigError when no server answers or the model is not clear."""
         self._settings = settings
-        self.model, self.notes = find_model(settings)
-        self._recipe = Recipe(settings, self.model, self._load_tokenizer())
+        self.served, self.notes = find_model(settings)
+        self._recipe = Recipe(settings, self.served.model, self._load_tokenizer())
 
     def _load_tokenizer(self) -> Any:
         """The tokenizer that templates chat lists for /completions, where one is given."""
@@ -76,7 +77,7 @@ class ServerModel:
         run_async(self._generate(prompts, intake))
 
     async def _generate(self, prompts: Iterator[Prompt], intake: Intake) -> None:
-        servers = Servers(self._settings)
+        servers = Servers(self._settings, self.served)
 
         async def work() -> None:
             for prompt in prompts:
@@ -96,24 +97,22 @@ class ServerModel:
 
 async def _complete(prompt: Prompt, recipe: Recipe, servers: Servers, intake: Intake) -> None:
     """All rollouts that a prompt lacks: a server may give fewer than asked for, then the rest is asked again."""
-    settings = recipe.settings
-    first = intake.have(prompt.data_idx)
     if prompt.problem:
-        intake.fail(prompt.data_idx, first, prompt.problem)
-    while not prompt.problem and first < settings.num_samples:
-        count = settings.num_samples - first if servers.many_at_once else 1
+        intake.fail(prompt.data_idx, prompt.problem)
+        return
+    while lacking := intake.lacking(prompt.data_idx):
+        first, count = lacking.start, len(lacking) if servers.many_at_once else 1
         try:
-            part = await _ask(recipe.request(prompt, first, count), settings, servers)
+            part = await _ask(recipe.request(prompt, first, count), recipe.settings, servers)
         except UnusablePrompt as error:
             if isinstance(error, Refused) and servers.refused(count):
                 continue
-            intake.fail(prompt.data_idx, first, str(error))
+            intake.fail(prompt.data_idx, str(error))
             return
         answer = Answer(
             prompt.data_idx, first, part.texts, part.finish_reasons, part.response_tokens, part.prompt_tokens
         )
         intake.keep(answer, part.completion_tokens)
-        first = answer.stop
 
 
 async def _ask(request: Request, settings: GenerationSettings, servers: Servers) -> Part:
@@ -145,7 +144,7 @@ async def _ask_again(
     taken = AsyncRetrying(
         retry=retry_if_exception_type(Busy),
         stop=lambda state: servers.silent or (state.seconds_since_start or 0.0) > settings.patience,
-        wait=_as_told,
+        wait=lambda state: min(_as_told(state), max(0.0, settings.patience - (state.seconds_since_start or 0.0)) + 0.1),
         reraise=True,
     )
     try:
@@ -161,7 +160,7 @@ async def _ask_again(
 def _as_told(state: RetryCallState) -> float:
     """Seconds to wait for a busy server: what it said itself, or longer each time."""
     error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, Busy) and error.retry_after is not None:
+    if isinstance(error, Busy) and error.retry_after:  # 0 would be a busy loop
         return min(error.retry_after, _RETRY_AFTER_MOST)
     return _BACKOFF(state)
 
@@ -171,7 +170,8 @@ async def _attempt(request: Request, servers: Servers) -> Part:
     server = await servers.next()
     with servers.flight(server):
         try:
-            content = await servers.client.post(server.url + request.endpoint, request.content)
+            await servers.check(server)
+            content = await servers.client.post(server.url + request.endpoint, request.content, request.most_bytes)
             part = parse(content, request.endpoint, request.choices)
         except Unreachable as error:
             raise Busy(servers.trouble(server, str(error))) from None
@@ -181,7 +181,7 @@ async def _attempt(request: Request, servers: Servers) -> Part:
             raise Broken(servers.trouble(server, f"{error} (--request_timeout)")) from None
         except Rejected as error:
             raise _refusal(error, server, servers) from None
-        except BrokenAnswer as error:
+        except (BrokenAnswer, Oversized) as error:
             raise Broken(f"{server.url}: {error}") from None
         servers.answered(server, len(part.texts))
         return part

@@ -12,19 +12,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import orjson
 from tqdm import tqdm
 
 from analyzer.errors import ConfigError, Interrupted, printable
-from analyzer.generation.client import Client, Late, Lost, Rejected, Unreachable
+from analyzer.generation.client import Client, Unreachable
+from analyzer.generation.served import NotReady, listing
 from analyzer.generation.settings import GenerationSettings
-from analyzer.workers.interrupts import run_async
+from analyzer.generation.state import Served
 
 _ASIDE_FIRST, _ASIDE_MOST = 1.0, 60.0
 _POLL_SECONDS = 0.1
-_LISTING_SECONDS = 20.0
 _TELL_AFTER_SECONDS = 10.0  # of nothing but trouble
 
 
@@ -38,6 +36,8 @@ class Server:
         self.troubles = 0  # times it was set aside since its last answer
         self.aside_until = 0.0
         self.tried = False  # whether a request is trying it after trouble
+        self.checked = False  # whether it is known to serve the model, since it was last away
+        self.checking = asyncio.Lock()
 
     def ready(self, now: float) -> bool:
         """Whether it may get a request now."""
@@ -45,6 +45,7 @@ class Server:
 
     def set_aside(self) -> None:
         """Give it a rest after trouble; what was in flight when the trouble came counts once."""
+        self.checked = False  # it may come back with another checkpoint
         now = time.monotonic()
         if now >= self.aside_until:
             self.troubles += 1
@@ -59,8 +60,11 @@ class Server:
 class Servers:
     """All servers of a generation."""
 
-    def __init__(self, settings: GenerationSettings) -> None:
+    def __init__(self, settings: GenerationSettings, served: Served) -> None:
+        """`served`: the model that all of them must serve."""
         self.client = Client(settings, settings.request_timeout)
+        self._served = served
+        self._known_by_place = served.root is not None and not settings.same_model
         self.servers = [Server(url) for url in settings.urls]
         self._patience = settings.patience
         self._last_trouble = ""
@@ -73,6 +77,28 @@ class Servers:
     async def close(self) -> None:
         """Close all connections; what the servers still compute they may drop."""
         await self.client.close()
+
+    async def check(self, server: Server) -> None:
+        """Make sure that a server serves the model, when it is first used and when it was away.
+
+        Raises Unreachable when it does not say, and ConfigError when it serves another one.
+        """
+        if not self._known_by_place:
+            return
+        async with server.checking:
+            if not server.checked:
+                try:
+                    offered = await listing(self.client, server.url)
+                except NotReady as error:
+                    raise Unreachable(str(error)) from None
+                now = offered.get(self._served.model, self._served)
+                if now.differs(self._served):
+                    raise ConfigError(
+                        f"the rollouts so far are of {self._served}, and {server.url} now serves {now}: they must not "
+                        "be mixed; serve the first again and run the same command, or confirm with --same_model that the "
+                        "weights are the same"
+                    )
+                server.checked = True
 
     @property
     def silent(self) -> bool:
@@ -144,64 +170,3 @@ class Servers:
             server.in_flight -= 1
             if trying:
                 server.tried = False
-
-
-def find_model(settings: GenerationSettings) -> tuple[str, tuple[str, ...]]:
-    """The model's name on the servers, and what the user should know (servers that are down).
-
-    Raises ConfigError when no server answers, or it is not clear which model is meant.
-    """
-    offers, down = run_async(_listings(settings))
-    if not offers:
-        raise ConfigError(f"no server answers: {'; '.join(down)}; start one, or name it with --vllm_url")
-    notes = tuple(f"{trouble}; it is tried again later" for trouble in down)
-    if settings.vllm_model_name:
-        return settings.vllm_model_name, notes
-    chosen = {_choose(offered, url, settings.model_path) for url, offered in offers.items()}
-    if len(chosen) > 1:
-        raise ConfigError(f"the servers have different models: {', '.join(sorted(chosen))}; give servers of one model")
-    return chosen.pop(), notes
-
-
-def _choose(offered: list[str], url: str, model_path: str | None) -> str:
-    if model_path and (model_path in offered or not offered):
-        return model_path
-    if len(offered) == 1:
-        return offered[0]
-    has = f"offers {len(offered)} models: {', '.join(offered[:10])}" if offered else "does not say which model it has"
-    raise ConfigError(f"{url} {has}; choose with --vllm_model_name")
-
-
-async def _listings(settings: GenerationSettings) -> tuple[dict[str, list[str]], list[str]]:
-    """The models of each server that answers, and what is wrong with each of the others."""
-    client = Client(settings, _LISTING_SECONDS)
-    try:
-        found = await asyncio.gather(*(_listing(client, url) for url in settings.urls))
-    finally:
-        await client.close()
-    answers = dict(zip(settings.urls, found, strict=True))
-    offers = {url: offered for url, offered in answers.items() if isinstance(offered, list)}
-    return offers, [f"{url} {trouble}" for url, trouble in answers.items() if isinstance(trouble, str)]
-
-
-async def _listing(client: Client, url: str) -> list[str] | str:
-    """The names of a server's models, or why it gives none. Raises ConfigError where trying again is no use."""
-    try:
-        listed: list[Any] = orjson.loads(await client.get(f"{url}/models"))["data"]
-        return [model["id"] for model in listed]
-    except Unreachable as error:
-        return f"cannot be reached ({error})"
-    except (Lost, Late) as error:
-        return f"does not answer ({error})"
-    except Rejected as error:
-        if error.status in (401, 403):
-            raise ConfigError(
-                f"{url}: the key was refused ({error.status}); name its variable with --api_key_env"
-            ) from None
-        if error.status == 404:
-            raise ConfigError(
-                f"{url}: no OpenAI API there (404 for /models); the address usually ends in /v1"
-            ) from None
-        return f"is not ready ({error})"
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return "is not ready (it lists no models)"

@@ -5,15 +5,19 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from analyzer.config import option
 from analyzer.errors import ConfigError
 from analyzer.files import storage
 
 PARQUET, JSONL = "parquet", "jsonl"
+OWN_KEYS = frozenset({"model", "n", "temperature", "top_p", "max_tokens", "stream", "seed", "messages", "prompt"})
+"""The fields of a request that flags and data decide; --extra_body is for others."""
 DEFAULT_URL = "http://localhost:8000/v1"
 
 
@@ -27,7 +31,13 @@ class GenerationSettings:
     vllm_url: str = option("the server, or several with commas between them", DEFAULT_URL, aliases=("vllm_base_url",))
     model_path: str | None = option("local model (folder or hub name); with a server, its tokenizer's place", None)
     vllm_model_name: str | None = option("the model's name on the server; asked from /v1/models when not given", None)
+    same_model: bool = option("take what the servers serve for one model, though they load it from other places", False)
     num_samples: int = option("rollouts per prompt", 8)
+    top_up: str | None = option(
+        "topup.parquet of analyze_rollouts --top_up: sample what it lists (data_idx, samples, first_sample_idx), "
+        "not --num_samples of every prompt",
+        None,
+    )
     temperature: float = option("sampling temperature; 0 is greedy", 0.7)
     top_p: float = option("nucleus sampling: share of the probability that is sampled from", 0.9)
     max_tokens: int = option("longest response in tokens", 512)
@@ -56,8 +66,25 @@ class GenerationSettings:
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """The servers, without doubles, in the order given."""
-        return tuple(dict.fromkeys(url.strip().rstrip("/") for url in self.vllm_url.split(",") if url.strip()))
+        """The servers, without doubles and without user and password, in the order given."""
+        return tuple(dict.fromkeys(_without_user(url) for url in self._given_urls()))
+
+    @property
+    def credentials(self) -> Mapping[str, tuple[str, str]]:
+        """scheme://host:port of a server -> user and password, of addresses that hold them."""
+        found = {}
+        for url in self._given_urls():
+            parts = urlsplit(url)
+            if "@" in parts.netloc:
+                cleaned = urlsplit(_without_user(url))
+                found[f"{cleaned.scheme}://{cleaned.netloc}"] = (
+                    unquote(parts.username or ""),
+                    unquote(parts.password or ""),
+                )
+        return found
+
+    def _given_urls(self) -> list[str]:
+        return [url.strip().rstrip("/") for url in self.vllm_url.split(",") if url.strip()]
 
     @property
     def format(self) -> str:
@@ -93,20 +120,47 @@ class GenerationSettings:
             raise ConfigError(
                 "nothing to generate with: give --use_vllm for a server, or --model_path for a local model"
             )
-        if self.use_vllm and not self.urls:
-            raise ConfigError("--vllm_url: no address in it")
-        for url in self.urls:
-            if not url.startswith(("http://", "https://")):
-                raise ConfigError(f"--vllm_url {url}: must begin with http:// or https://")
+        if self.use_vllm:
+            self._check_urls()
         if self.api_key_env and not os.environ.get(self.api_key_env):
             raise ConfigError(
                 f"--api_key_env {self.api_key_env}: there is no such environment variable, or it is empty"
             )
+        if taken := OWN_KEYS & (self.extra_body or {}).keys():
+            raise ConfigError(
+                f"--extra_body: {', '.join(sorted(taken))} {'is' if len(taken) == 1 else 'are'} decided by flags and "
+                "data (--temperature, --top_p, --max_tokens, --num_samples, --seed, --vllm_model_name)"
+            )
+
+    def _check_urls(self) -> None:
+        given = self._given_urls()
+        if not given:
+            raise ConfigError("--vllm_url: no address in it")
+        for url in given:
+            shown = _masked(url)
+            if not url.startswith(("http://", "https://")):
+                raise ConfigError(f"--vllm_url {shown}: must begin with http:// or https://")
+            try:
+                parts = urlsplit(url)
+                usable = bool(parts.hostname) and parts.port != 0  # `port` raises for what is no port
+            except ValueError:
+                usable = False
+            if not usable:
+                raise ConfigError(f"--vllm_url {shown}: is no address such as {DEFAULT_URL}")
+            if parts.query or parts.fragment:
+                raise ConfigError(f"--vllm_url {shown}: must end with the path, without ? and #")
+        if self.credentials and self.api_key_env:
+            raise ConfigError(
+                "--vllm_url has a user and password and --api_key_env names a key: a request can hold one"
+            )
+
+    def missing_libraries(self) -> list[str]:
+        """What asks servers and is not installed."""
+        return [name for name in ("aiohttp", "tenacity") if importlib.util.find_spec(name) is None]
 
     def check_client(self) -> None:
         """Raise ConfigError where what asks servers is not installed."""
-        missing = [name for name in ("openai", "aiohttp", "tenacity") if importlib.util.find_spec(name) is None]
-        if missing:
+        if missing := self.missing_libraries():
             raise ConfigError(
                 f"--use_vllm needs the extra [generate]: pip install 'rollout-analyzer[generate]' "
                 f"({', '.join(missing)} not found)"
@@ -114,9 +168,22 @@ class GenerationSettings:
 
     def identity(self) -> Mapping[str, Any]:
         """The settings that decide what the rollouts are; a generation is resumed only where all are equal."""
-        names = ["prompt_key", "num_samples", "temperature", "top_p", "max_tokens", "endpoint", "seed", "limit"]
+        names = ["prompt_key", "temperature", "top_p", "max_tokens", "endpoint", "seed", "limit"]
         if not self.use_vllm:
             names.append("model_path")
         found = {name: getattr(self, name) for name in names}
+        found["num_samples"] = self.num_samples if self.top_up is None else None  # else the file says how many
         found["extra_body"] = (self.extra_body or None) if self.use_vllm else None
         return {"use_vllm": self.use_vllm, "output_format": self.format, **found}
+
+
+def _without_user(url: str) -> str:
+    """An address without "user:password@"."""
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def _masked(url: str) -> str:
+    """An address as it may be shown, whatever is wrong with it."""
+    return re.sub(r"[^/@]*@", "***@", url)

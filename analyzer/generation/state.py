@@ -11,7 +11,8 @@ For --output_path rollouts.parquet::
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,15 +22,39 @@ from analyzer.errors import OutputError
 from analyzer.files import storage
 
 Identity = Mapping[str, Any]
-"""What decides the rollouts: the settings' identity, plus `data` (of the input files) and `model`."""
+"""What decides the rollouts: the settings' identity, plus `data` (of the input files), `model`, `root` and `parent`."""
+
+_SERVED = ("model", "root", "parent")  # known once a server has said it: until then it differs from nothing
+_FROM = "servers"  # addresses that answered; beside the identity, since they may change
+
+
+class Served(NamedTuple):
+    """A model on a server."""
+
+    model: str  # its name there
+    root: str | None = None  # where the server loaded it from; None where it does not say
+    parent: str | None = None  # the model that an adapter belongs to
+
+    def differs(self, other: Served) -> bool:
+        """Whether these are known to be two models; what a server does not say differs from nothing."""
+        return any(None not in pair and pair[0] != pair[1] for pair in zip(self[1:], other[1:], strict=True))
+
+    def __str__(self) -> str:
+        below = f" on {self.parent}" if self.parent else ""
+        return f"{self.model!r} from {self.root}{below}" if self.root else repr(self.model)
 
 
 class Complete(NamedTuple):
     """What the manifest says of a generation that has ended."""
 
     rollouts: int
-    failed: int  # prompts that lack rollouts
-    model: str
+    served: Served
+    servers: tuple[str, ...]
+    since: str
+
+    def __str__(self) -> str:
+        where = ", ".join(self.servers) or "this machine"
+        return f"complete since {self.since}, from {where} ({self.served})"
 
 
 class State:
@@ -51,7 +76,8 @@ class State:
             return None
         if not self.output.exists() or self.output.stat().st_size != found["size"]:
             return None
-        return Complete(found["rollouts"], found["failed"], found["identity"]["model"])
+        ended = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.manifest.stat().st_mtime))
+        return Complete(found["rollouts"], _served(found["identity"]), tuple(found.get(_FROM, ())), ended)
 
     def begin(self, identity: Identity, overwrite: bool) -> None:
         """Make the folder of this generation, or find it there with the same identity.
@@ -85,18 +111,29 @@ class State:
         return f"holds rollouts made with other settings: {differing}" if differing else "was changed since it was made"
 
     @property
-    def model(self) -> str:
-        """The model that the unfinished generation was begun with; empty before it is known."""
-        return (_read(self._settings) or {}).get("model") or ""
+    def served(self) -> Served:
+        """The model that the unfinished generation was begun with; its name is empty before it is known."""
+        return _served(_read(self._settings) or {})
 
-    def set_model(self, identity: Identity) -> None:
-        """Remember the model once the server has named it. Raises OutputError when it is not the one begun with."""
-        if self.model not in ("", identity["model"]):
-            raise OutputError(
-                f"{self.folder}: begun with the model {self.model!r}, the server has {identity['model']!r}; "
-                "serve the first again, choose another --output_path, or drop it with --overwrite"
-            )
-        storage.write_bytes(self._settings, orjson.dumps(dict(identity), option=orjson.OPT_INDENT_2))
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The addresses that the rollouts so far came from."""
+        return tuple((_read(self._settings) or {}).get(_FROM, ()))
+
+    def set_served(self, served: Served, urls: Sequence[str]) -> None:
+        """Remember the model and the addresses; what is known of the model already stays."""
+        begun = _read(self._settings) or {}
+        known = {name: begun.get(name) or value for name, value in served._asdict().items()}
+        servers = list(dict.fromkeys((*begun.get(_FROM, ()), *urls)))
+        storage.write_bytes(
+            self._settings, orjson.dumps({**begun, **known, _FROM: servers}, option=orjson.OPT_INDENT_2)
+        )
+
+    def forget_served(self) -> None:
+        """Take any model and any address from here on: the rollouts so far are dropped."""
+        begun = _read(self._settings) or {}
+        kept = {name: value for name, value in begun.items() if name not in (*_SERVED, _FROM)}
+        storage.write_bytes(self._settings, orjson.dumps(kept, option=orjson.OPT_INDENT_2))
 
     def forget(self) -> None:
         """Leave nothing of a generation that could not start."""
@@ -109,8 +146,14 @@ class State:
         """
         if failed:
             shutil.copyfile(self.failures, self.failed)
-        size = self.output.stat().st_size
-        manifest = {"identity": dict(identity), "rollouts": rollouts, "failed": failed, "size": size}
+        begun = _read(self._settings) or {}
+        manifest = {
+            "identity": {**identity, **_served(begun)._asdict()},
+            _FROM: begun.get(_FROM, []),
+            "rollouts": rollouts,
+            "failed": failed,
+            "size": self.output.stat().st_size,
+        }
         storage.write_bytes(self.manifest, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
         if failed:
             return self.failed
@@ -132,9 +175,13 @@ def _differences(before: Identity, now: Identity) -> str:
     return ", ".join(_named(name, before.get(name), now.get(name)) for name in _differing(before, now))
 
 
+def _served(known: Identity) -> Served:
+    return Served(known.get("model") or "", known.get("root"), known.get("parent"))
+
+
 def _differing(before: Identity, now: Identity) -> Iterator[str]:
     for name in now:
-        unknown = name == "model" and None in (before.get(name), now[name])
+        unknown = name in _SERVED and None in (before.get(name), now[name])
         if not unknown and orjson.dumps(before.get(name)) != orjson.dumps(now[name]):
             yield name
 
@@ -142,4 +189,9 @@ def _differing(before: Identity, now: Identity) -> Iterator[str]:
 def _named(name: str, before: Any, now: Any) -> str:
     if name == "data":
         return "the training data (its files changed)"
+    if name == "weights":
+        return "the weights in --model_path (its files changed)"
+    if name == "top_up":
+        kind = {(False, True): "a top-up now, and a whole generation there", (True, False): "a top-up there, none now"}
+        return kind.get((before is not None, now is not None), "another top-up list")
     return f"{name} ({before} there, {now} now)"

@@ -7,9 +7,12 @@ The text of a good choice is its prompt's text and a running number, so that mix
 from __future__ import annotations
 
 import asyncio
+import functools
+import gzip
 import itertools
 import json
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -35,6 +38,11 @@ FAULTS = (
     "aborted",  # choices that the server broke off
     "null",  # choices without text
     "reasoning",  # the thinking is taken out of the text
+    "odd",  # good texts, and beside them what no server should say
+    "usage_list",  # usage is no object
+    "bomb",  # a megabyte of gzip that unfolds to a gigabyte
+    "gzip",  # a good answer, compressed unasked
+    "429_inf",  # busy, for ever
 )
 Plan = Callable[[int, dict[str, Any]], str]
 
@@ -57,13 +65,18 @@ def first(*faults: str) -> Plan:
 class Stub:
     """The server; `bodies` holds what it was sent."""
 
-    def __init__(self, plan: Plan = well, delay: float = 0.0, models: tuple[str, ...] = ("stub",)) -> None:
+    def __init__(
+        self, plan: Plan = well, delay: float = 0.0, models: tuple[str, ...] = ("stub",), root: str | None = None
+    ) -> None:
         self.plan = plan
+        self.retry_after = "inf"  # of the fault 429_inf
+        self.root = root  # where the models were loaded from, as vLLM says it
         self.delay = delay
         self.models = models
         self.bodies: list[dict[str, Any]] = []
         self.keys: set[str] = set()
         self.paths: list[str] = []
+        self.headers: list[dict[str, str]] = []  # of the requests for the list of models
         self.busiest = 0
         self._in_flight = 0
         self._texts = itertools.count()
@@ -81,7 +94,11 @@ class Stub:
         return app
 
     async def _list(self, request: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]})
+        self.headers.append(dict(request.headers))
+        place = {} if self.root is None else {"root": self.root, "parent": None}
+        changing = {"created": next(self._texts), "permission": [{"id": f"modelperm-{next(self._texts)}"}]}
+        data = [{"id": name, "object": "model", "owned_by": "vllm", **place, **changing} for name in self.models]
+        return web.json_response({"object": "list", "data": data})
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -103,11 +120,17 @@ class Stub:
             headers = {"Retry-After": "0.01"} if fault == "429" else {}
             error = {"error": {"message": f"stub says {fault}", "code": int(fault)}}
             return web.json_response(error, status=int(fault), headers=headers)
+        if fault == "429_inf":
+            return web.json_response({"error": "busy"}, status=429, headers={"Retry-After": self.retry_after})
         if fault == "hangs":
             await asyncio.sleep(3600)
         if fault == "html":
             return web.Response(text="<html>gateway</html>", content_type="text/html")
         text = json.dumps(self._completion(fault, body))
+        if fault in ("bomb", "gzip"):
+            packed = _gigabyte() if fault == "bomb" else gzip.compress(text.encode())
+            headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+            return web.Response(body=packed, headers=headers)
         if fault == "truncated":
             return web.Response(text=text[: len(text) // 2], content_type="application/json")
         if fault in ("dies", "drips"):
@@ -118,6 +141,10 @@ class Stub:
         count = {"one": 1, "two_many": body["n"] + 2}.get(fault, body["n"])
         choices = [self._choice(fault, body, index) for index in range(count)]
         answer: dict[str, Any] = {"object": "completion", "model": body["model"], "choices": choices}
+        if fault == "odd":
+            return answer | {"usage": {"prompt_tokens": 1 << 63, "completion_tokens": "many"}}
+        if fault == "usage_list":
+            return answer | {"usage": ["prompt_tokens", 7]}
         if fault != "no_usage":
             answer["usage"] = {"prompt_tokens": 7, "completion_tokens": 5 * count, "total_tokens": 7 + 5 * count}
         return answer
@@ -130,8 +157,18 @@ class Stub:
         message = {"role": "assistant", "content": text}
         if fault == "reasoning":
             message["reasoning_content"] = "let me think"
-        choice = {"index": index, "finish_reason": "abort" if fault == "aborted" else "stop"}
+        odd: list[Any] = [5, ["stop"], {"reason": "stop"}, 1.5, True]
+        reason = {"aborted": "abort", "odd": odd[index % len(odd)]}.get(fault, "stop")
+        choice = {"index": index, "finish_reason": reason}
         return choice | ({"message": message} if chat else {"text": text})
+
+
+@functools.cache
+def _gigabyte() -> bytes:
+    """A gigabyte of white space, which JSON allows, as a megabyte of gzip."""
+    packer = zlib.compressobj(9, wbits=16 + zlib.MAX_WBITS)
+    spaces = b" " * (1 << 20)
+    return b"".join([*(packer.compress(spaces) for _ in range(1024)), packer.flush()])
 
 
 async def _in_pieces(fault: str, text: str, request: web.Request) -> web.StreamResponse:
@@ -188,9 +225,11 @@ class Running:
 
 
 @contextmanager
-def running(plan: Plan = well, delay: float = 0.0, models: tuple[str, ...] = ("stub",)) -> Iterator[Running]:
+def running(
+    plan: Plan = well, delay: float = 0.0, models: tuple[str, ...] = ("stub",), root: str | None = None
+) -> Iterator[Running]:
     """A stub at `.url` while the context lasts."""
-    server = Running(Stub(plan, delay, models))
+    server = Running(Stub(plan, delay, models, root))
     try:
         yield server
     finally:

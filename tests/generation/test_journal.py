@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from analyzer.errors import OutputError, StorageError
 from analyzer.generation.journal import Answer, Journal
+from analyzer.generation.wanted import every
 
 PROMPTS = 5
+TWO_EACH = every(PROMPTS, 2)
 
 
 def answer(data_idx: int, first: int, *texts: str) -> Answer:
@@ -21,14 +23,14 @@ def answer(data_idx: int, first: int, *texts: str) -> Answer:
 
 
 def write(path: Path, *answers: Answer) -> None:
-    journal = Journal(path, PROMPTS)
+    journal = Journal(path, TWO_EACH)
     for one in answers:
         journal.append(one)
     journal.close()
 
 
 def read(path: Path) -> tuple[list[Answer], list[int], int]:
-    journal = Journal(path, PROMPTS)
+    journal = Journal(path, TWO_EACH)
     try:
         return list(journal.ordered()), journal.have.tolist(), journal.torn_bytes
     finally:
@@ -72,19 +74,18 @@ def test_a_changed_byte_never_gives_a_changed_text(
 
 
 def test_what_is_missing_is_given_as_ranges(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "j", PROMPTS)
-    assert journal.missing(2) == [(0, 5)]
+    journal = Journal(tmp_path / "j", TWO_EACH)
+    assert journal.missing() == [(0, 5)]
     for data_idx, texts in ((0, "ab"), (2, "a"), (4, "ab")):
         journal.append(answer(data_idx, 0, *texts))
-    assert journal.missing(2) == [(1, 4)]
-    assert journal.missing(1) == [(1, 2), (3, 4)]
+    assert journal.missing() == [(1, 4)]
     journal.close()
 
 
 def test_only_one_process_writes(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "j", PROMPTS)
+    journal = Journal(tmp_path / "j", TWO_EACH)
     with pytest.raises(OutputError, match="another process"):
-        Journal(tmp_path / "j", PROMPTS)
+        Journal(tmp_path / "j", TWO_EACH)
     journal.close()
 
 
@@ -93,7 +94,7 @@ def test_a_full_disk_is_a_storage_error_and_the_torn_line_does_not_count(
 ) -> None:
     path = tmp_path / "j"
     write(path, SOME[1])
-    journal = Journal(path, PROMPTS)
+    journal = Journal(path, TWO_EACH)
     real = os.write
 
     def nearly_full(fd: int, data: memoryview) -> int:

@@ -130,7 +130,7 @@ def test_other_settings_on_an_unfinished_generation_are_refused(
             run(settings(data, server.url, vllm_model_name="x"))
         journal = Path(f"{settings(data, '').output_path}.unfinished/journal")
         journal.write_bytes(journal.read_bytes()[:-30])  # so that there is something to ask
-        with pytest.raises(OutputError, match="begun with the model 'stub', the server has 'other'"):
+        with pytest.raises(OutputError, match="begun with the model 'stub', the server has 'other'; serve"):
             run(settings(data, other.url))
         assert run(settings(data, server.url)).rollouts == 20
 
@@ -189,7 +189,7 @@ def test_dry_run_shows_prompt_and_counts_and_writes_nothing(
         assert "give --model_path to see" in shown
         url = server.url
     assert generate_rollouts([*argv, "--vllm_url", url]) == 0
-    assert "not known, no server answers" in capsys.readouterr().out
+    assert "not known, Could not reach" in capsys.readouterr().out
     assert not list(tmp_path.glob("o.parquet*"))
 
 

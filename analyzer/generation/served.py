@@ -1,0 +1,133 @@
+"""What the servers serve: asked from /v1/models, and the same everywhere, or the rollouts of two policies would mix.
+
+    {"data": [{"id": "policy", "root": "/checkpoints/step_200", "parent": null, ...}]}
+
+Trainers serve one checkpoint after another under one name, so the name alone says little; vLLM's `root` (with a LoRA
+adapter, its folder, and `parent` the model below) says where the weights came from. `created` and `permission` change
+with each request. SGLang repeats the name as `root`; its /get_model_info names the folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from analyzer.errors import ConfigError
+from analyzer.generation.client import Client, Late, Lost, Oversized, Rejected, Unreachable
+from analyzer.generation.settings import GenerationSettings
+from analyzer.generation.state import Served
+from analyzer.workers.interrupts import run_async
+
+_LISTING_SECONDS = 20.0
+_COMPLETE_SECONDS = 3.0  # for a generation that is complete, and needs no server
+
+
+class NotReady(Exception):
+    """Raised for a server that is there and does not list its models; says why, to be read after its address."""
+
+
+def find_model(settings: GenerationSettings, seconds: float = _LISTING_SECONDS) -> tuple[Served, tuple[str, ...]]:
+    """The model on the servers, and what the user should know (servers that are down).
+
+    Raises ConfigError when no server answers, it is not clear which model is meant, or servers have different ones.
+    """
+    offers, down = run_async(_listings(settings, seconds))
+    if not offers:
+        raise ConfigError(f"{'; '.join(down)}; start a server there, or name it with --vllm_url")
+    notes = tuple(f"{trouble}; it is tried again later" for trouble in down)
+    if settings.vllm_model_name:
+        chosen = dict.fromkeys(offers, settings.vllm_model_name)
+    else:
+        chosen = {url: _choose(list(offered), url, settings.model_path) for url, offered in offers.items()}
+    if len(names := set(chosen.values())) > 1:
+        raise ConfigError(f"the servers have different models: {', '.join(sorted(names))}; give servers of one model")
+    found = {url: offered.get(chosen[url], Served(chosen[url])) for url, offered in offers.items()}
+    (first_url, first), *others = found.items()
+    for url, served in others:
+        if not settings.same_model and first.differs(served):
+            raise ConfigError(
+                f"{first_url} serves {first}, {url} serves {served}: their rollouts must not be mixed; serve one model "
+                "on all servers, or confirm with --same_model that the weights are the same"
+            )
+        first_url, first = (url, served) if first.root is None else (first_url, first)  # the one that says most
+    return first, notes
+
+
+def find_now(settings: GenerationSettings) -> Served | None:
+    """The model on the servers if they say it at once: for a generation that is complete. Raises ConfigError."""
+    try:
+        return find_model(settings, _COMPLETE_SECONDS)[0]
+    except ConfigError:
+        return None
+
+
+def _choose(offered: list[str], url: str, model_path: str | None) -> str:
+    if model_path and (model_path in offered or not offered):
+        return model_path
+    if len(offered) == 1:
+        return offered[0]
+    has = f"offers {len(offered)} models: {', '.join(offered[:10])}" if offered else "does not say which model it has"
+    raise ConfigError(f"{url} {has}; choose with --vllm_model_name")
+
+
+async def _listings(settings: GenerationSettings, seconds: float) -> tuple[dict[str, Mapping[str, Served]], list[str]]:
+    """The models of each server that answers, and what is wrong with each of the others."""
+    client = Client(settings, seconds)
+    try:
+        found = await asyncio.gather(*(listing(client, url) for url in settings.urls), return_exceptions=True)
+    finally:
+        await client.close()
+    offers, down = dict[str, Mapping[str, Served]](), list[str]()
+    for url, answer in zip(settings.urls, found, strict=True):
+        if isinstance(answer, Unreachable):
+            down.append(f"Could not reach {url} ({answer})")
+        elif isinstance(answer, NotReady):
+            down.append(f"{url} {answer}")
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            offers[url] = answer
+    return offers, down
+
+
+async def listing(client: Client, url: str) -> Mapping[str, Served]:
+    """A server's models by name. Raises Unreachable, NotReady, and ConfigError where trying again is no use."""
+    try:
+        listed: list[Any] = orjson.loads(await client.get(f"{url}/models"))["data"]
+        models = {str(entry["id"]): _served(entry) for entry in listed}
+    except (Lost, Late, Oversized) as error:
+        raise NotReady(f"does not answer ({error})") from None
+    except Rejected as error:
+        if error.status in (401, 403):
+            raise ConfigError(
+                f"{url}: the key was refused ({error.status}); name its variable with --api_key_env"
+            ) from None
+        if error.status == 404:
+            raise ConfigError(
+                f"{url}: no OpenAI API there (404 for /models); the address usually ends in /v1"
+            ) from None
+        raise NotReady(f"is not ready ({error})") from None
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        raise NotReady("is not ready (it lists no models)") from None
+    if len(models) == 1 and any(entry.get("owned_by") == "sglang" for entry in listed):
+        ((name, served),) = models.items()
+        return {name: served._replace(root=await _sglang_folder(client, url) or served.root)}
+    return models
+
+
+def _served(entry: Mapping[str, Any]) -> Served:
+    """One entry of a listing; `id` is its name, the other two count where they are text."""
+    root, parent = (value if isinstance(value := entry.get(key), str) and value else None for key in ("root", "parent"))
+    return Served(str(entry["id"]), root, parent)
+
+
+async def _sglang_folder(client: Client, url: str) -> str | None:
+    """Where SGLang loaded its model from, its `model_path`; None where it does not say."""
+    try:
+        path = orjson.loads(await client.get(f"{url.removesuffix('/v1')}/get_model_info"))["model_path"]
+    except (Unreachable, Lost, Late, Oversized, Rejected, orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+    return path if isinstance(path, str) and path else None
