@@ -95,8 +95,8 @@ class Servers:
                 if now.differs(self._served):
                     raise ConfigError(
                         f"the rollouts so far are of {self._served}, and {server.url} now serves {now}: they must not "
-                        "be mixed; serve the first again and run the same command, or confirm with --same_model that the "
-                        "weights are the same"
+                        "be mixed; serve the first again and run the same command, or confirm with --same_model that "
+                        "the weights are the same"
                     )
                 server.checked = True
 
