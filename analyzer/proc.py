@@ -1,8 +1,9 @@
-"""What Linux knows of a process: its CPU time, its memory, its children, and who it dies with."""
+"""What Linux knows of a process: its CPU time, its memory, its children, its mounts, and who it dies with."""
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import signal
 import time
@@ -90,6 +91,18 @@ def resident_bytes() -> int:
 def thread_count() -> int:
     """Threads of this process, those of C libraries too."""
     return len(os.listdir("/proc/self/task"))
+
+
+@functools.cache
+def filesystem_type(device: int) -> str:
+    """What is mounted as that device (st_dev of a file in it), "ext4" or "fuse.sshfs"; "" where it is not known."""
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    with suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/self/mountinfo").read_text(errors="replace").splitlines():
+            before, _, after = line.partition(" - ")
+            if before.split()[2] == wanted:
+                return after.split()[0]
+    return ""
 
 
 def children() -> list[int]:

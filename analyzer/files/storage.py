@@ -11,10 +11,12 @@ import contextlib
 import errno
 import os
 import re
+import stat as statmodes
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from analyzer import proc
 from analyzer.errors import InputError, OutputError, StorageError
 from analyzer.files import temporaries
 
@@ -91,21 +93,40 @@ def open_binary(path: str) -> IO[bytes]:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
+_REMOTE_MARKS = (
+    *("ETag", "etag", "md5", "md5Hash", "Content-MD5", "Digest", "generation", "VersionId", "blob_id", "sha", "CRC"),
+    *("mtime", "LastModified", "last_modified", "Last-Modified", "updated", "modified", "modificationTime", "created"),
+)
+"""What fsspec's file systems call that which changes when a file is written again; the surest first."""
+
+
 def stat(path: str) -> tuple[int, str]:
-    """Size in bytes and a mark that changes when the file is written again (mtime, etag or the like)."""
+    """Size in bytes and a mark that changes when the file is written again; "" where a remote store has none.
+
+    Of a local file the mark holds the time of its last change (ctime), which no program can set back as it can the
+    time of modification, and its inode. Raises InputError for what is no file: a pipe can be read only once.
+    """
     if is_remote(path):
         fs, inner = filesystem(path)
         try:
+            fs.invalidate_cache(inner)  # or it answers from a listing of long ago
             info = fs.info(inner)
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
-        mark = next((str(info[key]) for key in ("ETag", "etag", "md5", "mtime", "created") if key in info), "")
-        return int(info["size"]), mark
+        return int(info["size"] or 0), next((str(info[key]) for key in _REMOTE_MARKS if info.get(key)), "")
     try:
         status = os.stat(local(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
-    return status.st_size, str(status.st_mtime_ns)
+    if not statmodes.S_ISREG(status.st_mode):
+        kind = {statmodes.S_IFIFO: "pipe", statmodes.S_IFDIR: "folder", statmodes.S_IFSOCK: "socket"}
+        raise InputError(
+            f"{path}: is a {kind.get(statmodes.S_IFMT(status.st_mode), 'device')}, not a file; "
+            "rollouts are read more than once, so write them to a file and give that"
+        )
+    # The inodes of FUSE file systems (sshfs, gcsfuse) may differ from node to node.
+    inode = 0 if proc.filesystem_type(status.st_dev).startswith("fuse") else status.st_ino
+    return status.st_size, f"{status.st_mtime_ns}-{status.st_ctime_ns}-{inode}"
 
 
 def still_same(path: str, size: int, mark: str) -> None:
@@ -115,7 +136,12 @@ def still_same(path: str, size: int, mark: str) -> None:
     except InputError:
         raise InputError(f"{path}: gone while it was being analysed; run again when it is back") from None
     if not same:
-        raise InputError(f"{path}: changed while it was being analysed; run again on the settled file")
+        raise changed(path)
+
+
+def changed(path: str) -> InputError:
+    """The error for a file that was written again while it was read."""
+    return InputError(f"{path}: changed while it was being analysed; run again on the settled file")
 
 
 def absolute(path: str) -> str:

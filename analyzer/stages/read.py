@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CONVERSION = 2  # of jsonl into parquet; another number never reads the files of an earlier one
 _EDGE_BYTES = 1 << 16
+UNMARKED_WHOLE = 64 << 20
 _SAMPLE_CHARS = 1 << 15
 
 Identity = tuple[tuple[int, str, str], ...]
@@ -64,15 +65,38 @@ def open_files(spec: str, cache_dir: str) -> Input:
 
 
 def identify(path: str) -> tuple[int, str, str]:
-    """Size, time mark, and sha256 of the first and last 64 KiB (a parquet footer is in there): no second full read."""
+    """Size, mark, and sha256 of the first and last 64 KiB (a parquet footer is in there): no second full read.
+
+    Where a remote store gives no mark (no ETag, no time), a change in the middle would show nowhere: such a file is
+    read whole up to UNMARKED_WHOLE bytes, and of a larger one as much as that, in pieces spread evenly over it.
+    """
     size, mark = storage.stat(path)
     digest = hashlib.sha256()
     with storage.open_binary(path) as file:
-        digest.update(file.read(_EDGE_BYTES))
-        if size > _EDGE_BYTES:
-            file.seek(max(size - _EDGE_BYTES, _EDGE_BYTES))
+        for start in _places(size, marked=bool(mark)):
+            file.seek(start)
             digest.update(file.read(_EDGE_BYTES))
     return size, mark, digest.hexdigest()
+
+
+def _places(size: int, *, marked: bool) -> list[int]:
+    """Where the pieces of _EDGE_BYTES start that are compared, ascending; they do not overlap."""
+    last = max(size - _EDGE_BYTES, _EDGE_BYTES)
+    if marked:
+        return [0] if size <= _EDGE_BYTES else [0, last]
+    if size <= UNMARKED_WHOLE:
+        return list(range(0, size, _EDGE_BYTES))
+    pieces = UNMARKED_WHOLE // _EDGE_BYTES
+    return [number * last // (pieces - 1) for number in range(pieces)]
+
+
+def unmarked(opened: Input) -> list[str]:
+    """The input files of which not every change can be seen: large ones on a store that gives neither ETag nor time."""
+    return [
+        path
+        for path, (size, mark, _) in zip(opened.paths, opened.identity, strict=True)
+        if not mark and size > UNMARKED_WHOLE
+    ]
 
 
 def _converted(paths: Sequence[str], identity: Identity, cache_dir: str) -> list[str]:
@@ -170,5 +194,7 @@ def sample_texts(opened: Input, texts: int = 64) -> list[str]:
 
 def still_same(paths: Sequence[str], identity: Identity) -> None:
     """Raise InputError when an input file was changed or removed since its identity was taken."""
-    for path, (size, mark, _) in zip(paths, identity, strict=True):
+    for path, (size, mark, digest) in zip(paths, identity, strict=True):
         storage.still_same(path, size, mark)
+        if not mark and identify(path) != (size, mark, digest):
+            raise storage.changed(path)
