@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 import sympy
-from hypothesis import given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from math_verify import parse, verify
 
+from analyzer.rewards._common import limits
 from analyzer.rewards.math_verify import equivalence
+from analyzer.rewards.math_verify.candidates import candidates
 from analyzer.rewards.math_verify.evaluation import surely_differ
+from analyzer.rewards.math_verify.reward import MathVerify
+from analyzer.schema import Unscored
 
 x, y = sympy.Symbol("x", real=True), sympy.Symbol("y", real=True)
 
@@ -65,13 +71,79 @@ sets = st.one_of(
 )
 
 
-def tree(text: str) -> str:
-    return sympy.srepr(equivalence._tree.__wrapped__(text))
+# What white space may make another thing of: lists and thousands, powers of ten, per cent, transposes, degrees, names.
+short = st.lists(
+    st.sampled_from(
+        [
+            *("1", "2", "12", "120", "5", "0", "000", "345", "3.5", "0.5", ".5", ",", ", ", " ,", " ", "  ", "\n"),
+            *("+", "-", "- ", "+ ", "=", "= ", "/", "*", "<", "!", "|", "(", ")", "_", "E", "e", "x", "d", "i", "T"),
+            *("%", " %", "\\%", "{", "}", "{ ", "} ", "^", "^ ", "^{2}", "^{ 3 }", "^{T}", "\\{", "\\}", "\\pi", "or"),
+            *(
+                "^\\circ",
+                "^ \\circ",
+                "^{\\circ}",
+                "\\frac",
+                "\\frac{1}{2}",
+                "\\sqrt{4}",
+                "\\cdot ",
+                "\\left(",
+                "\\right)",
+            ),
+            *("\\overline{12}", "\\bar {", "cm"),
+        ]
+    ),
+    min_size=1,
+    max_size=7,
+).map("".join)
 
 
-@given(latex)
-def test_what_is_left_out_makes_no_difference_to_the_parser(text: str) -> None:
-    assert tree(equivalence._compact(text)) == tree(text)
+def ours(text: str) -> tuple[str | None, str]:
+    """What the whole way from a response to an expression makes of LaTeX, in words that can be compared."""
+    expression, shown = equivalence.parsed(candidates(f"${text}$"))
+    return None if expression is None else sympy.srepr(expression), shown
+
+
+def its_own(text: str) -> tuple[str | None, str]:
+    """What Math-Verify's own `parse` makes of it."""
+    found = parse(f"${text}$", parsing_timeout=None)
+    expressions = [sympy.srepr(one) for one in found if not isinstance(one, str)]
+    return next(iter(expressions), None), next((one for one in found if isinstance(one, str)), "")
+
+
+@settings(max_examples=400)
+@given(latex | short)
+@example("5, 120")
+@example("- 5, 120")
+@example("0, 345")
+@example("3 E2")
+@example("3E- 2")
+@example("x^{2}\\%")
+@example("T^ T")
+@example("x^{ T }")
+@example("30^ \\circ")
+@example("\\{ \\}")
+@example("5 i")
+@example("\\bar  {12}")
+def test_what_is_parsed_after_every_shortening_is_what_math_verify_parses(text: str) -> None:
+    assume(limits.refusal(text) is None)
+    assert ours(text) == its_own(text)
+
+
+@settings(max_examples=150)
+@given(short, short)
+@example("5^{T}", "5")
+@example("5^\\circ^{3}", "5^ \\circ^{3}")
+@example("120, 5", "5, 120")
+@example("5120", "5, 120")
+@example("32, 349", "32349")
+def test_what_is_settled_without_parsing_is_what_math_verify_says(text: str, other: str) -> None:
+    reward = MathVerify()
+    for gold in {other, text, text.replace(" ", "")} - {""}:
+        with suppress(Unscored):
+            score = reward.settle(reward.extract(f"${text}$"), gold)
+            if score is not None:
+                parsed = [parse(f"${one}$", parsing_timeout=None) for one in (gold, text)]
+                assert bool(score.reward) == verify(*parsed, timeout_seconds=None), gold
 
 
 @pytest.mark.parametrize(
@@ -85,6 +157,15 @@ def test_what_is_left_out_makes_no_difference_to_the_parser(text: str) -> None:
         ("1 000", "1 000"),
         ("x \\ = 5", "x \\ =5"),
         ("\\text{ no } - 3", "\\text{ no } - 3"),
+        ("\\bar  { x } - 3", "\\bar  { x } - 3"),
+        ("5, 120", "5, 120"),
+        ("(5, 120)", "(5,120)"),
+        ("3 E2", "3 E2"),
+        ("3 e + 2", "3e+2"),
+        ("x^{2}\\%", "x^{2}\\%"),
+        ("x^ T", "x^ T"),
+        ("\\{ \\}", "\\{ \\}"),
+        ("\\{ 1, 2\\}", "\\{1,2\\}"),
     ],
 )
 def test_only_what_is_safe_is_left_out(text: str, compact: str) -> None:

@@ -34,7 +34,8 @@ _TOKEN = re.compile(
 _NOT_LETTERS = re.compile(r"or|d[A-Za-z]|[A-Za-z]?d(?=\s*[A-Za-z\\])", re.ASCII)  # a separator, a differential
 # What the normalisation drops from the end as a unit: some letters, and a letter with a space and any character.
 _UNIT = re.compile(r"(?as)(?:(?<![\\A-Za-z])(?:[othclsgmd]|[A-Za-z]{2})|(?:\d|\}|\s)\s*[a-z]{1,2}\s.(?:e?s)?)\s*$")
-_DROPPED = re.compile(r"\\(?:left|right)(?=[()|])|(?<=\d)\s?\^\s?(?:\\circ|\{\s?\\circ\s?\})(?![A-Za-z])")
+# Brackets' sizes, and the sign of degrees, which is one token: no white space stands in it, and no power follows it.
+_DROPPED = re.compile(r"\\(?:left|right)(?=[()|])|(?<=\d)\s?\^(?:\\circ|\{\\circ\})(?![A-Za-z]|\s*[\^_])")
 _WITH_COMMAS = re.compile(r"\s*-?[1-9]\d{0,2}(?:,\d{3})+\s*", re.ASCII)
 
 Number = Fraction | float  # exact or approximate; NaN: it parses, to a value not known here
@@ -147,6 +148,8 @@ class _Reader:
             return _factorial(base)
         if self.take("^") is None:
             return base
+        if self._is_transposed():
+            raise _Unsure
         kind, text = self._tokens[self._next]
         if text == "{":
             exponent = self.group()
@@ -158,6 +161,11 @@ class _Reader:
             raise _Unsure
         called = is_name and self._tokens[self._next][1] == "("
         return math.nan if called else _power(base, exponent)
+
+    def _is_transposed(self) -> bool:
+        """Whether `T` or `{T}` comes next: where no white space stands in it, the power is the sign of a transpose."""
+        texts = [text for _, text in self._tokens[self._next : self._next + 3]]
+        return texts[0] == "T" or texts == ["{", "T", "}"]
 
     def group(self) -> Number:
         self.need("{")

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from antlr4 import PredictionMode
 from latex2sympy2_extended import convert_to_pct, normalize_latex
-from latex2sympy2_extended.latex2sympy2 import PSParser, _Latex2Sympy
+from latex2sympy2_extended.latex2sympy2 import PSParser, _Latex2Sympy, comma_number_regex
 from latex2sympy2_extended.sets import FiniteSet
 from math_verify import LatexExtractionConfig, verify
 from math_verify.grader import should_treat_as_complex
@@ -38,9 +38,14 @@ _NORMALISATION = replace(LatexExtractionConfig().normalization_config, boxed="no
 _EQUALS_SIGN = re.compile(r"(?<![\\<!>])=")
 _INTEGER = re.compile(r"0|[1-9][0-9]*")
 _DECIMAL = re.compile(r"(?:0|[1-9][0-9]*)\.[0-9]+")
-_WORDS = re.compile(
-    r"\\(?:text|math|operatorname|mbox|begin|left|right|sum|prod|int|lim)"
-)  # after which spaces may matter
+# Commands after which white space matters: what they hold is one token, spaces and all, or an argument unbracketed.
+_HOLDS_SPACE = re.compile(
+    r"\\(?:text|math|operatorname|mbox|begin|variable|left|right|sum|prod|int|lim|acute|bar|overline|breve|check"
+    r"|widecheck|d?dot|grave|hat|tilde|widetilde|vec|overrightarrow|bm|boldsymbol)"
+)
+# Tokens of the grammar that white space may split. Where one stands in the compact text, the text may have said another
+# thing: `3 E2` is a product, `3E2` one number; `x^ {T}` a power, `x^{T}` a transpose; `5 \%` may be 5 and a sign.
+_SPLIT_BY_SPACE = re.compile(r"\dE|\d\\?%|\^\{?(?:T|\\circ|\\degree|°)|\\\{\\\}")
 _SPACE = re.compile(  # beside brackets, and between an operand and an operator, where no two become one token
     r"(?<![\\\s])\s+(?=[{}()\[\],^_])|(?<=[{}()\[\],^_])\s+|(?<==)\s+(?=[-+])"
     r"|(?<=[A-Za-z\d)}\]])\s+(?=[-+*/=<>|])|(?<=[-+*/=<>|])\s+(?=[A-Za-z\d({\[\\])"
@@ -140,28 +145,39 @@ def _plain_expression(text: str) -> Any:
 
 def _latex(text: str, percent: bool) -> Any:
     """A LaTeX text as a sympy object, by its last side alone where it is a long equation that does not parse."""
-    expression = _tree(_compact(text))
+    expression = _tree(_compact(text), should_treat_as_complex(text))
     if expression is None and "," not in text and ";" not in text:
-        sides = _EQUALS_SIGN.split(text)
-        expression = _tree(_compact(sides[-1])) if len(sides) > 2 else None
+        *sides, last = _EQUALS_SIGN.split(text)
+        expression = _tree(_compact(last), should_treat_as_complex(last)) if len(sides) > 1 else None
     return _percent(expression) if percent else expression
 
 
 def _compact(text: str) -> str:
-    """The text without what makes no difference to the parser, so that `x ^ { 2 }` and `x^2` are parsed once."""
-    if _WORDS.search(text):
+    """The text without what makes no difference to the parser, so that `x ^ { 2 }` and `x^2` are parsed once.
+
+    White space goes only where no two tokens become one. The tokens for which that would take a lexer to know are few
+    (see _SPLIT_BY_SPACE), and a text that holds one is returned as it stands. So is one that would read as a number
+    with thousands separators: Math-Verify tells `5, 120` from it by the white space after the comma alone.
+    """
+    if _HOLDS_SPACE.search(text):
         return text
-    text = _NUMBER_AND_LETTER.sub("", _SPACE.sub("", text.strip()))
-    return _BRACED_DIGIT.sub(r"^\1", text)
+    compact = _NUMBER_AND_LETTER.sub("", _SPACE.sub("", text.strip()))
+    compact = _BRACED_DIGIT.sub(r"^\1", compact)
+    if _SPLIT_BY_SPACE.search(compact) or comma_number_regex.match(compact):
+        return text
+    return compact
 
 
 @functools.lru_cache(maxsize=1024)
-def _tree(text: str) -> Any:
+def _tree(text: str, is_complex: bool) -> Any:
+    """A compact text as a sympy object, None where it does not parse.
+
+    Whether its letters stand for complex numbers is said of the text as it was: `5 i` holds the word i, `5i` none.
+    """
     if text.endswith("."):  # no token of the grammar
         return None
-    is_real = not should_treat_as_complex(text)
     for mode in (PredictionMode.SLL, PredictionMode.LL):
-        reader = _Latex(mode, is_real=is_real)
+        reader = _Latex(mode, is_real=not is_complex)
         try:
             return reader.parse(text)
         except MemoryError:
@@ -213,5 +229,5 @@ class _Latex(_Latex2Sympy):  # type: ignore[misc]
 def warm_up() -> None:
     """Let ANTLR learn the usual forms once, before the child is forked: the first texts cost 50 times what later do."""
     for text in _USUAL:
-        expression = _tree(text)
+        expression = _tree(text, should_treat_as_complex(text))
         verify(expression, expression, timeout_seconds=None)
