@@ -6,14 +6,18 @@ import ctypes
 import functools
 import os
 import signal
+import socket
+import struct
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
 
@@ -56,12 +60,39 @@ def cpu_seconds(pid: int) -> float:
             raise ProcessLookupError(str(error)) from None
 
 
-def queued_seconds(pid: int) -> float:
-    """Time that the main thread of a process was ready to run and had no core; 0 where the kernel does not count it."""
-    try:
-        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
-    except (OSError, IndexError, ValueError):
-        return 0.0
+class Activity(NamedTuple):
+    """What a process and all below it are doing, threads taken one by one."""
+
+    states: frozenset[str]  # letters of proc(5): R running or queued, S asleep, D waiting for a disk, T stopped
+    threads: int
+    cpu_seconds: float  # so far; of ended children too, once they have been waited for
+
+
+def activity(pid: int) -> Activity:
+    """What a process and its descendants are doing now. Raises ProcessLookupError when it is gone or hidden.
+
+    Descendants are seen where the kernel lists them (CONFIG_PROC_CHILDREN).
+    """
+    states, threads, spent, below = set(), 0, cpu_seconds(pid), [pid]
+    while below:
+        process = below.pop()
+        with suppress(OSError):
+            spent += (cpu_seconds(process) if process != pid else 0.0) + sum(map(int, _stat(process)[13:15])) / _TICKS
+            for thread in os.listdir(f"/proc/{process}/task"):
+                place = f"{process}/task/{thread}"
+                states.add(_stat(place)[0])
+                threads += 1
+                with suppress(OSError):
+                    below += map(int, Path(f"/proc/{place}/children").read_text().split())
+    if not states:
+        raise ProcessLookupError(f"process {pid} cannot be looked at")
+    return Activity(frozenset(states), threads, spent)
+
+
+def peer_of(sock: socket.socket) -> tuple[int, int]:
+    """The process id and the user id of who holds the other end of a Unix socket."""
+    pid, uid, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return pid, uid
 
 
 def began(pid: int) -> int | None:
@@ -107,15 +138,20 @@ def filesystem_type(device: int) -> str:
 
 def children() -> list[int]:
     """The processes whose parent is this one (it has one thread), ended but unreaped ones too."""
-    me = os.getpid()
+    return children_of(os.getpid())
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes whose parent is this one of one thread, the oldest first. Raises OSError where it is hidden."""
     try:
-        return [int(pid) for pid in Path(f"/proc/{me}/task/{me}/children").read_text().split()]
-    except FileNotFoundError:  # a kernel built without CONFIG_PROC_CHILDREN
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:  # a kernel built without CONFIG_PROC_CHILDREN, or it has gone
+        _stat(pid)
         found = []
-        for pid in _all_pids():
+        for other in _all_pids():
             with suppress(OSError):
-                if int(_stat(pid)[1]) == me:
-                    found.append(pid)
+                if int(_stat(other)[1]) == pid:
+                    found.append(other)
         return found
 
 
@@ -131,6 +167,6 @@ def _all_pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the state on; the name before them may hold spaces and brackets."""
+def _stat(pid: int | str) -> list[str]:
+    """The fields of /proc/PID/stat, or PID/task/TID/stat, from the state on; the name before may hold brackets."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -9,6 +9,7 @@ Whatever happens in there, the caller gets a `Reply` in bounded time and memory,
     worker thread ── control socket ── zygote   exec'ed, single-threaded; has loaded the reward; forks, kills, reaps
           └───────── frames of JSON ── child    forked by the zygote; one call at a time; killed at the deadline
 
+    clock        the time that a process has had, whatever else the node does
     supervisor   the worker's side: one child, its budget, what becomes of a call
     nursery      the worker's side of the zygotes, one for each reward and process, shared by its threads
     zygote       the zygote's program
@@ -30,7 +31,7 @@ class Limits(NamedTuple):
     """What one call may use."""
 
     cpu_seconds: float = 5.0  # CPU time of one call
-    wall_factor: float = 5.0  # wall-clock backstop = cpu_seconds x this, not counting time spent waiting for a core
+    wall_factor: float = 5.0  # what it may run and sleep in all = cpu_seconds x this; not counted: queued, stopped
     memory_bytes: int = 2 << 30  # address space above what the loaded child maps
 
 

@@ -16,13 +16,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import IO, Any
 
 from analyzer import proc
 from analyzer.errors import RewardError
 from analyzer.grading import Target
+from analyzer.grading.clock import Clock
 
 BOOT_SECONDS = 300.0  # importing torch from a network file system can take minutes
 COMMAND_SECONDS = 60.0  # for a fork or a kill, on a busy node
@@ -41,6 +42,24 @@ _PINNED = {
     "TOKENIZERS_PARALLELISM": "false",
     "SYMPY_GROUND_TYPES": "python",  # gmpy2 aborts the process on a huge power
 }
+
+
+TICK = 0.5  # seconds between two looks at a process that is waited for
+
+
+def patience(pid: int, seconds: float) -> Callable[[], None]:
+    """A function to call at each look, which raises TimeoutError once the process has had so many seconds.
+
+    Stopped time counts here, since a zygote that stands still is replaced; time queued for a core does not.
+    """
+    clock = Clock(pid, TICK)
+
+    def on_wait() -> None:
+        clock.look()
+        if clock.had + clock.held > seconds:
+            raise TimeoutError
+
+    return on_wait
 
 
 class ZygoteGone(Exception):
@@ -69,6 +88,7 @@ class Zygote:
         except OSError:  # the driver is on another host, or its zygote has ended
             self._control.close()
             return False
+        self._pid, _ = proc.peer_of(self._control)
         return True
 
     def _start(self, target: Target) -> None:
@@ -128,6 +148,7 @@ class Zygote:
                 start_new_session=True,  # a Ctrl-C in the terminal is for the driver
             )
             theirs.close()
+            self._pid = self._process.pid
             try:
                 return self._receive(BOOT_SECONDS)
             except TimeoutError:
@@ -150,11 +171,17 @@ class Zygote:
                 raise ZygoteGone(str(error)) from None
 
     def _receive(self, seconds: float) -> dict[str, Any]:
-        self._control.settimeout(seconds)
-        try:
-            message = self._control.recv(1 << 16)
-        except ConnectionError:
-            message = b""
+        """Its next answer. Raises TimeoutError, ZygoteGone."""
+        self._control.settimeout(TICK)
+        on_wait = patience(self._pid, seconds)
+        message = None
+        while message is None:
+            try:
+                message = self._control.recv(1 << 16)
+            except TimeoutError:
+                on_wait()
+            except ConnectionError:
+                message = b""
         if not message:
             raise ZygoteGone("end of stream")
         answer: dict[str, Any] = json.loads(message)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import itertools
 import secrets
 import socket
-import time
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any
 
 from analyzer import proc
 from analyzer.errors import RewardError
 from analyzer.grading import Limits, Reply, Target, nursery
+from analyzer.grading.clock import Clock
 from analyzer.grading.frames import Channel, Closed, GarbledFrame, pack
 from analyzer.schema import Status
 
 MAX_REPLY = 64 << 20  # bytes
+HELD_FACTOR = 10.0  # a child may stay stopped for its wall-clock budget x this
 _ATTEMPTS = 3  # at starting a child, when the zygote dies under it
 
 
@@ -85,16 +86,19 @@ class Supervisor:
 
 
 class _Budget:
-    """What is left of one call's time. CPU time counts first, so that a busy node does not change a reward."""
+    """What is left of one call's time: the child's CPU time, then all time that it and those below it have had.
+
+    Neither grows while they are queued for a core or stopped, so a busy or suspended node changes no reply. A child
+    that stays stopped is given up in the end.
+    """
 
     def __init__(self, pid: int, limits: Limits, items: int) -> None:
         self._pid = pid
         self._cpu_seconds = limits.cpu_seconds * items
         self._wall_seconds = self._cpu_seconds * limits.wall_factor
-        self._started = time.monotonic()
         self._cpu_before = proc.cpu_seconds(pid)
-        self._queued_before: float | None = None
         self.tick = min(0.1, limits.cpu_seconds / 10)  # seconds between two looks
+        self._clock = Clock(pid, self.tick)
 
     def check(self) -> None:
         """Raise OverBudget, or Closed where the process is dead though its socket is still held open by another."""
@@ -102,12 +106,11 @@ class _Budget:
             raise Closed("dead")
         if proc.cpu_seconds(self._pid) - self._cpu_before > self._cpu_seconds:
             raise OverBudget(f"over {self._cpu_seconds:g} s of CPU time")
-        queued = proc.queued_seconds(self._pid)
-        if self._queued_before is None:
-            self._queued_before = queued
-        waited = time.monotonic() - self._started - (queued - self._queued_before)
-        if waited > self._wall_seconds:
+        self._clock.look()
+        if self._clock.had > self._wall_seconds:
             raise OverBudget(f"not done after {self._wall_seconds:g} s")
+        if self._clock.held > HELD_FACTOR * self._wall_seconds:
+            raise OverBudget(f"stopped, or waiting for a disk, for {self._clock.held:.0f} s")
 
 
 class _Child:
@@ -129,12 +132,8 @@ class _Child:
 
     def wait_until_loaded(self) -> dict[str, Any]:
         """Its first message: {"ready": true} or {"failed": reason}. Raises Closed, GarbledFrame or TimeoutError."""
-
-        def give_up() -> NoReturn:
-            raise TimeoutError
-
-        self._sock.settimeout(nursery.BOOT_SECONDS)
-        message: dict[str, Any] = self._channel.receive(give_up)
+        self._sock.settimeout(nursery.TICK)
+        message: dict[str, Any] = self._channel.receive(nursery.patience(self.pid, nursery.BOOT_SECONDS))
         return message
 
     def end(self) -> str:

@@ -24,7 +24,6 @@ import os
 import select
 import signal
 import socket
-import struct
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -38,7 +37,6 @@ from analyzer.grading import child
 IDLE_SECONDS = 300.0  # without children and commands, then the zygote goes; the worker starts another when it must
 _WATCH_SECONDS = 1.0
 _WAITING = 128  # processes that may wait to be accepted
-_PEER = struct.Struct("3i")  # pid, uid, gid
 
 
 def main(config: Mapping[str, Any]) -> None:
@@ -133,7 +131,7 @@ class _Server:
 
     def _accept(self, listener: socket.socket) -> None:
         sock, _ = listener.accept()
-        pid, uid, _ = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+        pid, uid = proc.peer_of(sock)
         if uid != os.geteuid():
             sock.close()
             return

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -87,6 +88,12 @@ class Target:
         end = time.process_time() + cpu_seconds
         while time.process_time() < end:
             sum(range(1000))
+        return "done"
+
+    def burn_below(self, cpu_seconds: float) -> str:
+        """As `burn`, in a process of its own."""
+        code = f"import time\nwhile time.process_time() < {cpu_seconds}: sum(range(1000))"
+        subprocess.run([sys.executable, "-c", code], check=True)
         return "done"
 
     def hoard(self) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 
 from analyzer.grading.sandbox.box import Budget
-from analyzer.grading.sandbox.judge import FaultyTest, Outcome, Sandbox, Verdict
+from analyzer.grading.sandbox.judge import FaultyTest, Held, Outcome, Sandbox, Verdict
 from analyzer.grading.sandbox.launch import Unavailable
 from analyzer.grading.sandbox.levels import AUTO, Level, choose_level
 
@@ -21,6 +21,7 @@ __all__ = [
     "AUTO",
     "Budget",
     "FaultyTest",
+    "Held",
     "Level",
     "Outcome",
     "Sandbox",

@@ -17,19 +17,23 @@ import select
 import signal
 import socket
 import subprocess
-import time
 import weakref
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from analyzer import proc
+from analyzer.grading.clock import Clock
 from analyzer.grading.sandbox.inside import frames
 from analyzer.grading.sandbox.launch import Started, Unavailable, remove
 
-START_SECONDS = 30.0  # for the runner to get ready, on a busy node
-GRACE_SECONDS = 10.0  # for the runner to answer after the wall-clock limit of a program
-LOOK_SECONDS = 0.05  # between two counts of a program's threads
+START_SECONDS = 30.0  # for the runner to get ready
+GRACE_SECONDS = 10.0  # for the runner to answer when its program has ended or is to be killed
+LOOK_SECONDS = 0.05  # between two looks at a program
+HELD_FACTOR = 10.0  # a program may stay stopped, or wait for a disk, for its wall-clock budget x this
 MAX_THREADS = 64
+ASLEEP, HELD, PROCESS_LIMIT = "asleep", "held", "process_limit"
+"""Why a program is stopped from outside."""
 MESSAGE_BYTES = 1 << 16  # of the runner
 FILE_BYTES = 16 << 20  # the longest file a program may write
 
@@ -39,21 +43,28 @@ class Broken(Exception):
 
 
 class Budget(NamedTuple):
-    """What one program may use."""
+    """What one program may use. Its time is its own: time queued for a core, or stopped, counts for nothing."""
 
     cpu_seconds: float = 6.0
     memory_bytes: int = 1 << 30  # of address space, the interpreter's included
     output_bytes: int = 1 << 20
-    wall_factor: float = 5.0  # wall-clock backstop = cpu_seconds x this
-    may_wait: bool = False  # else it is stopped after cpu_seconds of wall-clock time without any progress
+    wall_factor: float = 5.0  # what it may sleep in all = cpu_seconds x this
+    may_wait: bool = False  # else it is stopped when it has slept for cpu_seconds without any progress
+
+    @property
+    def wall_seconds(self) -> float:
+        """What it may sleep in all."""
+        return self.wall_factor * self.cpu_seconds
+
+    @property
+    def idle_seconds(self) -> float:
+        """What it may sleep at a stretch."""
+        return self.wall_seconds if self.may_wait else self.cpu_seconds
 
     def request(self) -> dict[str, Any]:
         """As the runner takes it."""
-        wall_seconds = self.wall_factor * self.cpu_seconds
         return {
             "cpu_seconds": self.cpu_seconds,
-            "wall_seconds": wall_seconds,
-            "idle_seconds": wall_seconds if self.may_wait else self.cpu_seconds,
             "memory_bytes": self.memory_bytes,
             "file_bytes": max(FILE_BYTES, 2 * self.output_bytes),
         }
@@ -63,7 +74,7 @@ class Ended(NamedTuple):
     """How a program ended."""
 
     code: int  # exit code, or minus the number of a signal
-    stopped: str  # time_limit, output_limit or process_limit when the runner had to end it, else ""
+    stopped: str  # time_limit or output_limit where the runner ended it, ASLEEP and so on where it was told to, else ""
     cpu_seconds: float
 
 
@@ -99,18 +110,18 @@ class Box:
             raise Broken(f"the sandbox is gone: {error}") from None
         return Running(self, mine, output, budget)
 
-    def await_reply(self, seconds: float) -> Ended:
-        """How the program that runs ended. Stops it when it has too many threads. Raises Broken."""
-        deadline = time.monotonic() + seconds
+    def await_reply(self, on_wait: Callable[[], None]) -> Ended:
+        """How the program that runs ended; `on_wait` is called at each look. Raises Broken."""
         while not self._readable(LOOK_SECONDS):
-            if time.monotonic() > deadline:
-                raise Broken("the sandbox does not answer")
-            if _threads_below(self._pid) > MAX_THREADS:
-                self.stop("process_limit")
+            on_wait()
         reply = self._receive()
         if reply["trouble"]:
             raise Broken(reply["trouble"])
         return Ended(reply["code"], reply["stopped"], reply["cpu_seconds"])
+
+    def watch(self, budget: Budget) -> Watch:
+        """A watch over the program that has just been started."""
+        return Watch(self._pid, budget)
 
     def stop(self, reason: str) -> None:
         """Have the running program killed."""
@@ -130,9 +141,12 @@ class Box:
         self.close()
 
     def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
+        clock = Clock(self._pid, LOOK_SECONDS)
         try:
-            if not self._readable(START_SECONDS):
-                raise Broken(f"the sandbox was not ready after {START_SECONDS:g} s")
+            while not self._readable(LOOK_SECONDS):
+                clock.look()
+                if clock.had + clock.held > START_SECONDS:
+                    raise Broken(f"the sandbox was not ready after {START_SECONDS:g} s")
             self._receive()
         except Broken as error:
             self._control.close()
@@ -153,21 +167,68 @@ class Box:
         return dict(json.loads(message))
 
 
+class Watch:
+    """Looks at a program while its judge waits for it, and says when it has had its time."""
+
+    def __init__(self, runner: int, budget: Budget) -> None:
+        self._runner = runner
+        self._budget = budget
+        self._program: Clock | None = None
+        self._alone = Clock(runner, LOOK_SECONDS)  # the runner, when it has no program or is to end it
+        self._idle = 0.0
+        self._reason = ""
+
+    def look(self) -> str:
+        """Why the program is to be stopped, said once; else "". Raises Broken when the runner does not answer."""
+        program = _child_of(self._runner)
+        if self._reason or program == 0:
+            self._alone.look()
+            if self._alone.had + self._alone.held > GRACE_SECONDS:
+                raise Broken("the sandbox does not answer")
+            return ""
+        self._reason = self._look_at(program)
+        self._alone = Clock(self._runner, LOOK_SECONDS)
+        return self._reason
+
+    def _look_at(self, program: int) -> str:
+        if self._program is None:
+            self._program = Clock(program, LOOK_SECONDS)
+        clock, budget = self._program, self._budget
+        ran, slept = clock.ran, clock.slept
+        clock.look()
+        if clock.threads > MAX_THREADS:
+            return PROCESS_LIMIT
+        self._idle = 0.0 if clock.ran > ran + 0.001 else self._idle + clock.slept - slept
+        if not clock.visible:  # it may be queued or stopped as well as asleep: nothing can be said of it
+            return HELD if clock.slept >= budget.wall_seconds else ""
+        if self._idle >= budget.idle_seconds or clock.slept >= budget.wall_seconds:
+            return ASLEEP
+        return HELD if clock.held >= HELD_FACTOR * budget.wall_seconds else ""
+
+
 class Running:
     """A program that has been started. `dialog` is the stream on which it tells its failure and answers calls."""
 
     def __init__(self, box: Box, dialog: socket.socket, output: int, budget: Budget) -> None:
-        self.dialog = dialog
         self._box = box
+        self._dialog = dialog
         self._output = output
-        self._seconds = budget.wall_factor * budget.cpu_seconds + GRACE_SECONDS
+        self._watch = box.watch(budget)
         self._ended: Ended | None = None
-        dialog.settimeout(self._seconds)
+        dialog.settimeout(LOOK_SECONDS)
+
+    def send(self, tag: bytes, body: bytes) -> None:
+        """Send a message to it, within its time. Raises FrameError, Broken."""
+        frames.forward(self._dialog, tag, body, self._look)
+
+    def receive(self, longest: int) -> tuple[bytes, bytes]:
+        """Its next message, (tag, body), within its time. Raises FrameError, Broken."""
+        return frames.receive(self._dialog, longest, self._look)
 
     def wait(self) -> Ended:
         """Wait for its end. Raises Broken when the sandbox failed."""
         if self._ended is None:
-            self._ended = self._box.await_reply(self._seconds)
+            self._ended = self._box.await_reply(self._look)
         return self._ended
 
     def stop(self) -> Ended:
@@ -176,30 +237,42 @@ class Running:
             self._box.stop("judged")
         return self.wait()
 
+    def _look(self) -> None:
+        if reason := self._watch.look():
+            self._box.stop(reason)
+
     def output(self, longest: int) -> bytes:
         """The first `longest` bytes of what it has written to its output."""
         return os.pread(self._output, longest, 0)
 
     def told(self) -> dict[str, Any]:
         """What it told of its failure, {} if nothing. To be asked once it has ended."""
-        self.dialog.settimeout(0.0)
+        self._dialog.settimeout(0.0)
         try:
-            return read_told(*frames.receive(self.dialog, frames.SHORT))
+            return read_told(*frames.receive(self._dialog, frames.SHORT))
         except frames.FrameError:
             return {}
 
     def close(self) -> None:
         """Let go of its descriptors."""
-        self.dialog.close()
+        self._dialog.close()
         os.close(self._output)
 
 
 def read_told(tag: bytes, body: bytes) -> dict[str, Any]:
-    """What a message says of a failure; {} for another message, or one that is malformed."""
-    try:
-        return dict(json.loads(body)) if tag in (frames.FAILED, frames.RAISED, frames.UNCROSSABLE) else {}
-    except (ValueError, TypeError, RecursionError):
+    """What a message says of a failure: texts `phase`, `type` and `text`, and `errno`, an int or None.
+
+    {} for another message. A program sends it, so it may be malformed: then the text says so.
+    """
+    if tag not in (frames.FAILED, frames.RAISED, frames.UNCROSSABLE):
         return {}
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError, MemoryError):
+        said = None
+    told = said if isinstance(said, dict) else {"text": "it failed with a message that cannot be read"}
+    texts = {name: told[name] if isinstance(told.get(name), str) else "" for name in ("phase", "type", "text")}
+    return {**texts, "errno": told["errno"] if type(told.get("errno")) is int else None}
 
 
 def _sealed(content: bytes) -> io.FileIO:
@@ -225,14 +298,13 @@ def _runner_pid(started: Started) -> int:
     return started.process.pid
 
 
-def _threads_below(runner: int) -> int:
-    """How many threads the child of a runner has, 0 where that cannot be seen."""
+def _child_of(runner: int) -> int:
+    """The program that a runner has started, 0 where there is none; the runner itself where that is hidden."""
     try:
-        with open(f"/proc/{runner}/task/{runner}/children") as file:
-            children = file.read().split()
-        return sum(len(os.listdir(f"/proc/{child}/task")) for child in children)
+        children = proc.children_of(runner)
     except OSError:
-        return 0
+        return runner
+    return children[0] if children else 0
 
 
 def _end(control: socket.socket, started: Started, runner: int) -> None:

@@ -15,11 +15,11 @@ import secrets
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from analyzer.grading.sandbox.box import Box, Broken, Budget, Ended, Running, read_told
+from analyzer.grading.sandbox.box import ASLEEP, HELD, PROCESS_LIMIT, Box, Broken, Budget, Ended, Running, read_told
 from analyzer.grading.sandbox.inside import frames
-from analyzer.grading.sandbox.inside.values import pack
+from analyzer.grading.sandbox.inside.values import is_packed_json, pack
 from analyzer.grading.sandbox.launch import Unavailable
 from analyzer.grading.sandbox.levels import Level, open_box
 
@@ -42,13 +42,17 @@ class Outcome(NamedTuple):
     verdict: Verdict | None
     output: bytes = b""  # what it printed, or what its function returned, packed
     detail: str = ""  # for a person
+    sure: bool = True  # False where something outside of the program may be to blame: it is run once more
 
 
 class FaultyTest(Exception):
     """Raised when test code fails by itself, whatever the program does."""
 
 
-Result = TypeVar("Result")
+class Held(Exception):
+    """Raised when a program was kept from running, stopped by a signal or waiting for a disk: it has no verdict."""
+
+
 MAX_REFUSALS = 3
 """Attempts to open a sandbox, one after another in vain, before this thread gives up."""
 
@@ -62,17 +66,16 @@ class Sandbox:
         self._refusals = 0
 
     def run_script(self, sources: Sequence[str], given: bytes, budget: Budget, prelude: str = "none") -> Outcome:
-        """Run a program with `given` as its input. Raises Unavailable when the sandbox fails."""
+        """Run a program with `given` as its input. Raises Unavailable when the sandbox fails, Held."""
         job = {"mode": "script", "prelude": prelude, "sources": list(sources)}
 
         def act() -> Outcome:
             with self._started("program", job, budget, given) as running:
                 ended = running.wait()
                 output = running.output(budget.output_bytes + 1)
-                verdict, detail = verdict_of(ended, running.told())
                 if len(output) > budget.output_bytes:
-                    verdict, detail = Verdict.OUTPUT_LIMIT, f"more than {budget.output_bytes} bytes of output"
-                return Outcome(verdict, output, detail)
+                    return Outcome(Verdict.OUTPUT_LIMIT, output, f"more than {budget.output_bytes} bytes of output")
+                return outcome_of(ended, running.told())._replace(output=output)
 
         return self._twice(act)
 
@@ -81,7 +84,7 @@ class Sandbox:
     ) -> Outcome:
         """Execute a program, then call one of its functions (or a method of its class Solution).
 
-        Raises Unavailable when the sandbox fails.
+        Raises Unavailable when the sandbox fails, Held.
         """
         job = {"mode": "functions", "prelude": prelude, "sources": list(sources)}
         body = json.dumps({"name": name, "args": [pack(value) for value in args], "kwargs": {}}).encode()
@@ -92,11 +95,11 @@ class Sandbox:
                 if failure is not None:
                     return failure
                 try:
-                    frames.forward(running.dialog, frames.CALL, body)
-                    tag, answer = frames.receive(running.dialog, budget.output_bytes)
+                    running.send(frames.CALL, body)
+                    answer = read_answer(*running.receive(budget.output_bytes))
                 except frames.FrameError as error:
                     return _failed(running, error)
-                return _verdict_of_answer(tag, answer) or Outcome(None, answer)
+                return answer.outcome or Outcome(None, answer.body)
 
         return self._twice(act)
 
@@ -111,7 +114,7 @@ class Sandbox:
         """Execute a program, and test code in a second sandbox, where `entry_points` stand for the program's functions.
 
         `tests` starts with what the tests need (it may define stubs of these). Raises FaultyTest when the tests fail by
-        themselves, Unavailable when the sandbox fails.
+        themselves, Unavailable when the sandbox fails, Held.
         """
         job = {"mode": "functions", "prelude": prelude, "sources": list(sources)}
         nonce = secrets.token_hex(16)
@@ -159,9 +162,12 @@ class Sandbox:
             self._refusals = 0
         return self._boxes[role]
 
-    def _twice(self, act: Callable[[], Result]) -> Result:
+    def _twice(self, act: Callable[[], Outcome]) -> Outcome:
+        """What `act` gives; once more where the sandbox broke or somebody else may have stopped the program."""
         try:
-            return act()
+            outcome = act()
+            if outcome.sure:
+                return outcome
         except Broken:
             self.close()
         try:
@@ -171,20 +177,30 @@ class Sandbox:
             raise Unavailable(f"the sandbox failed twice: {error}") from None
 
 
-def verdict_of(ended: Ended, told: dict[str, Any]) -> tuple[Verdict | None, str]:
-    """The verdict that the end of a program implies, None where it ended well, and a text for a person."""
+def outcome_of(ended: Ended, told: dict[str, Any]) -> Outcome:
+    """What the end of a program implies: no verdict where it ended well. Raises Held."""
+    if ended.stopped == HELD:
+        raise Held("the program was stopped by a signal, or waited for a disk, for longer than is waited for")
+    if ended.stopped == ASLEEP:
+        return Outcome(Verdict.TIME_LIMIT, detail="it slept for longer than is waited for", sure=False)
     if ended.stopped in (Verdict.TIME_LIMIT, Verdict.OUTPUT_LIMIT):
-        return Verdict(ended.stopped), f"stopped after {ended.cpu_seconds:.2f} s of CPU time"
-    if ended.stopped == "process_limit":
-        return Verdict.RUNTIME_ERROR, "too many threads"
+        return Outcome(Verdict(ended.stopped), detail=f"stopped after {ended.cpu_seconds:.2f} s of CPU time")
+    if ended.stopped == PROCESS_LIMIT:
+        return Outcome(Verdict.RUNTIME_ERROR, detail="too many threads")
     if told:
-        return _verdict_of_error(told), str(told.get("text"))
+        return Outcome(_verdict_of_error(told), detail=str(told.get("text")))
     if ended.code < 0:
-        with contextlib.suppress(ValueError):
-            return Verdict.RUNTIME_ERROR, f"killed by {signal.Signals(-ended.code).name}"
+        name = next((one.name for one in signal.Signals if one == -ended.code), f"signal {-ended.code}")
+        return Outcome(Verdict.RUNTIME_ERROR, detail=f"killed by {name}", sure=-ended.code not in _FROM_OUTSIDE)
     if ended.code != 0:
-        return Verdict.RUNTIME_ERROR, f"exit code {ended.code}"
-    return None, ""
+        return Outcome(Verdict.RUNTIME_ERROR, detail=f"exit code {ended.code}")
+    return Outcome(None)
+
+
+_FROM_OUTSIDE = frozenset(
+    {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
+)
+"""Signals that a program may send itself, and that the kernel (out of memory) or a scheduler may send it."""
 
 
 def _verdict_of_error(told: dict[str, Any]) -> Verdict:
@@ -198,35 +214,52 @@ def _verdict_of_error(told: dict[str, Any]) -> Verdict:
     return Verdict.RUNTIME_ERROR
 
 
-def _verdict_of_answer(tag: bytes, body: bytes) -> Outcome | None:
-    """What an answer other than a value means; None for a value."""
-    if tag == frames.VALUE:
-        return None
+class Answer(NamedTuple):
+    """What a program answered to a call, after a look at it: the worker and the test are safe with it."""
+
+    tag: bytes
+    body: bytes
+    outcome: Outcome | None  # what it means for the program; None for a value
+
+
+def read_answer(tag: bytes, body: bytes) -> Answer:
+    """An answer as the program sent it, which may be anything: what is not of the form is the program's failure."""
     told = read_told(tag, body)
-    text = str(told.get("text"))
-    if tag == frames.RAISED:
-        return Outcome(_verdict_of_error({**told, "phase": "run"}), detail=text)
-    return Outcome(Verdict.WRONG, detail=f"returned {text}")
+    if tag == frames.VALUE and is_packed_json(body):
+        return Answer(tag, body, None)
+    if tag == frames.RAISED and told:
+        outcome = Outcome(_verdict_of_error({**told, "phase": "run"}), detail=str(told["text"]))
+    elif tag == frames.UNCROSSABLE and told:
+        outcome = Outcome(Verdict.WRONG, detail=f"returned {told['text']}")
+    else:
+        tag, told = frames.UNCROSSABLE, {"type": "TypeError", "errno": None, "text": "an answer that is none"}
+        outcome = Outcome(Verdict.WRONG, detail="its answer is none")
+    return Answer(tag, json.dumps(told).encode(), outcome)
 
 
 def _load(program: Running) -> Outcome | None:
     """Wait until the program has been executed; its outcome where it failed in that."""
     try:
-        tag, body = frames.receive(program.dialog, frames.SHORT)
+        tag, body = program.receive(frames.SHORT)
     except frames.FrameError as error:
         return _failed(program, error)
     if tag == frames.LOADED:
         return None
-    verdict, detail = verdict_of(program.wait(), read_told(tag, body))
-    return Outcome(verdict or Verdict.RUNTIME_ERROR, detail=detail)
+    return _failure(outcome_of(program.wait(), read_told(tag, body)), "it did not start")
 
 
 def _failed(program: Running, error: frames.FrameError) -> Outcome:
     """The outcome of a program that ended, or sent too much, where an answer was due."""
     if isinstance(error, frames.TooLong):
         return Outcome(Verdict.OUTPUT_LIMIT, detail=str(error))
-    verdict, detail = verdict_of(program.wait(), program.told())
-    return Outcome(verdict or Verdict.RUNTIME_ERROR, detail=detail or str(error))
+    return _failure(outcome_of(program.wait(), program.told()), str(error))
+
+
+def _failure(outcome: Outcome, otherwise: str) -> Outcome:
+    """The outcome, as a failure too where the program ended well: it was to answer."""
+    if outcome.verdict is not None:
+        return outcome
+    return outcome._replace(verdict=Verdict.RUNTIME_ERROR, detail=outcome.detail or otherwise)
 
 
 def _relay(program: Running, check: Running, nonce: str, budget: Budget) -> Outcome:
@@ -235,34 +268,37 @@ def _relay(program: Running, check: Running, nonce: str, budget: Budget) -> Outc
     calls = 0
     while True:
         try:
-            tag, body = frames.receive(check.dialog, frames.LONG)
+            tag, body = check.receive(frames.LONG)
         except frames.FrameError as error:
-            return _check_ended(check, error)
+            return _check_ended(check, error, calls, last)
         if tag == frames.CALL:
             calls += 1
             try:
-                frames.forward(program.dialog, frames.CALL, body)
-                answer, body = frames.receive(program.dialog, budget.output_bytes)
+                program.send(frames.CALL, body)
+                answer = read_answer(*program.receive(budget.output_bytes))
             except frames.FrameError as error:
                 return _failed(program, error)
-            last = _verdict_of_answer(answer, body)
+            last = answer.outcome
             with contextlib.suppress(frames.FrameError):  # a test that is gone shows at the next turn
-                frames.forward(check.dialog, answer, body)
-        elif tag == frames.DONE and json.loads(body) == nonce:
+                check.send(answer.tag, answer.body)
+        elif tag == frames.DONE and body == json.dumps(nonce).encode():
             return Outcome(Verdict.ACCEPTED)
         else:
-            return _test_failed(dict(json.loads(body)), calls, last)
+            return _test_failed(str(read_told(tag, body).get("text")), calls, last)
 
 
-def _check_ended(check: Running, error: frames.FrameError) -> Outcome:
-    ended = check.wait()
-    if ended.stopped == Verdict.TIME_LIMIT:
-        return Outcome(Verdict.TIME_LIMIT, detail="the test took too long")
-    raise Broken(f"the test ended without a word: {error}, {ended}")
+def _check_ended(check: Running, error: frames.FrameError, calls: int, last: Outcome | None) -> Outcome:
+    """The outcome where the test ended without a word: it crashed on what the program gave it, or was stopped."""
+    outcome = outcome_of(check.wait(), check.told())
+    if outcome.verdict is Verdict.TIME_LIMIT:
+        return outcome._replace(detail="the test took too long")
+    if not outcome.sure:
+        raise Broken(f"the test was ended: {outcome.detail}")
+    return _test_failed(outcome.detail or str(error), calls, last)
 
 
-def _test_failed(told: dict[str, Any], calls: int, last: Outcome | None) -> Outcome:
+def _test_failed(text: str, calls: int, last: Outcome | None) -> Outcome:
     """The outcome after a failed test. Raises FaultyTest where no program could have passed it."""
     if calls == 0:
-        raise FaultyTest(str(told["text"]))
-    return last or Outcome(Verdict.WRONG, detail=str(told["text"]))
+        raise FaultyTest(text)
+    return last or Outcome(Verdict.WRONG, detail=text)

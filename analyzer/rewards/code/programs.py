@@ -58,6 +58,8 @@ class CodeReward(Reward):
             return act(boxes.sandbox_here(level))
         except (boxes.Unavailable, SandboxError) as error:
             raise Unscored(Status.SANDBOX_UNAVAILABLE, str(error)) from None
+        except boxes.Held as error:
+            raise Unscored(Status.TIMEOUT, str(error)) from None
         except boxes.FaultyTest as error:
             raise GoldError(f"the test fails by itself: {error}") from None
 

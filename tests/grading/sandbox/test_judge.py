@@ -94,6 +94,16 @@ def test_a_method_of_a_class_solution_is_found(sandbox: Sandbox) -> None:
     assert outcome.output == b"42"
 
 
+FORGE = """
+import os, struct
+def f(x):
+    body = {1}
+    frame = memoryview(struct.pack(">Ic", len(body), {0}) + body)
+    while frame:
+        frame = frame[os.write(3, frame):]
+    return x
+"""
+
 CALLS = {
     "raises": ("def f(x): raise ValueError", Verdict.RUNTIME_ERROR),
     "exits": ("import sys\ndef f(x): sys.exit(0)", Verdict.RUNTIME_ERROR),
@@ -108,13 +118,56 @@ CALLS = {
     "returns_an_object": ("def f(x): return object()", Verdict.WRONG),
     "returns_a_generator": ("def f(x): yield x", Verdict.WRONG),
     "speaks_out_of_turn": ("import os\nos.write(3, b'garbage' * 100)\ndef f(x): return x", Verdict.OUTPUT_LIMIT),
+    "answers_with_deep_brackets": (FORGE.format("b'V'", "b'[' * 450_000 + b']' * 450_000"), Verdict.WRONG),
+    "answers_with_many_brackets": (FORGE.format("b'V'", "b'[' + b'[],' * 300_000 + b'0]'"), Verdict.WRONG),
+    "answers_with_open_quotes": (FORGE.format("b'V'", "b'[' * 200 + bytes([34, 92]) * 400_000"), Verdict.WRONG),
+    "answers_with_garbage": (FORGE.format("b'V'", "bytes(range(256)) * 100"), Verdict.WRONG),
+    "answers_with_a_dict_for_a_key": (FORGE.format("b'V'", "b'[\"d\",{},1]'"), Verdict.WRONG),
+    "answers_with_a_long_number": (FORGE.format("b'V'", "b'9' * 5000"), Verdict.WRONG),
+    "answers_with_no_length": (FORGE.format("b'V'", "b''"), Verdict.WRONG),
+    "answers_with_an_unknown_tag": (FORGE.format("b'Z'", "b'2'"), Verdict.WRONG),
+    "answers_with_done": (FORGE.format("b'D'", "b'\"nonce\"'"), Verdict.WRONG),
+    "raises_a_deep_text": (
+        FORGE.format("b'R'", "b'{\"text\":' + b'[' * 900 + b']' * 900 + b'}'"),
+        Verdict.RUNTIME_ERROR,
+    ),
+    "raises_what_is_no_dict": (FORGE.format("b'R'", "b'[' * 450_000"), Verdict.RUNTIME_ERROR),
+    "raises_a_type_that_is_no_text": (
+        FORGE.format("b'R'", 'b\'{"type":[1],"errno":"x"}\''),
+        Verdict.RUNTIME_ERROR,
+    ),
+    "returns_a_text_that_is_uncrossable": (FORGE.format("b'U'", "b'{\"text\":{}}'"), Verdict.WRONG),
+    "answers_with_a_frame_of_gigabytes": (
+        "import os\ndef f(x): os.write(3, b'\\xff' * 5); return x",
+        Verdict.OUTPUT_LIMIT,
+    ),
+    "fails_with_deep_brackets": (
+        "import os, struct\nbody = b'{\"text\":' + b'[' * 900 + b']' * 900 + b'}'\n"
+        "os.write(3, struct.pack('>Ic', len(body), b'F') + body)\nos._exit(1)",
+        Verdict.RUNTIME_ERROR,
+    ),
     "hangs_up": ("import os\ndef f(x): os.close(3); return x", Verdict.RUNTIME_ERROR),
 }
 
 
 @pytest.mark.parametrize(("source", "verdict"), CALLS.values(), ids=CALLS)
 def test_a_function_that_fails_gets_a_verdict_that_says_how(sandbox: Sandbox, source: str, verdict: Verdict) -> None:
-    assert sandbox.call([source], "f", [1], BUDGET).verdict is verdict
+    outcome = sandbox.call([source], "f", [1], BUDGET)
+    assert (outcome.verdict or Verdict.WRONG) is verdict  # None: another value, which its judge compares
+    assert check(sandbox, source) is verdict
+
+
+@pytest.mark.parametrize("source", ["def f(x): return '(' * 450_000", "def f(x): return '[' * 450_000"])
+def test_a_test_that_crashes_on_an_answer_is_failed_by_it(sandbox: Sandbox, source: str) -> None:
+    test = "import json\ndef check(candidate):\n    json.loads(candidate(1))\n"
+    assert check(sandbox, source, test) is Verdict.WRONG
+    test = "def check(candidate):\n    assert eval(candidate(1)) == 2\n"
+    assert check(sandbox, source, test) in (Verdict.WRONG, Verdict.MEMORY_LIMIT)
+
+
+def test_a_test_that_crashes_by_itself_is_faulty(sandbox: Sandbox) -> None:
+    with pytest.raises(FaultyTest):
+        check(sandbox, RIGHT, "import os, signal\ndef check(f): os.kill(os.getpid(), signal.SIGSEGV)")
 
 
 def test_a_right_function_passes_its_test(sandbox: Sandbox) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import enum
 import json
 import math
+import time
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzer.grading.sandbox.inside.values import Uncrossable, equals, pack, unpack
+from analyzer.grading.sandbox.inside.values import Uncrossable, equals, is_packed_json, pack, unpack
 
 SCALARS = st.one_of(
     *(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False)),
@@ -144,3 +146,35 @@ EQUAL = {
 @pytest.mark.parametrize(("packed", "expected", "equal"), EQUAL.values(), ids=EQUAL)
 def test_equality_at_the_border(packed: Any, expected: Any, equal: bool) -> None:
     assert equals(packed, expected) is equal
+
+
+TREES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.sampled_from("lsftdinbc")),
+    lambda part: st.lists(part) | st.dictionaries(st.text(), part),
+)
+
+
+@given(TREES, st.one_of(TREES, st.dictionaries(st.integers(), st.integers())))
+@settings(deadline=None)
+def test_what_is_of_the_form_can_be_compared_and_unpacked_whatever_it_holds(tree: Any, expected: Any) -> None:
+    if is_packed_json(json.dumps(tree).encode()):
+        equals(tree, expected)
+        with contextlib.suppress(Uncrossable):
+            unpack(tree)
+
+
+@given(VALUES)
+def test_what_was_packed_is_of_the_form(value: Any) -> None:
+    assert is_packed_json(json.dumps(pack(value)).encode())
+
+
+@given(st.binary())
+def test_any_bytes_are_looked_at(body: bytes) -> None:
+    assert is_packed_json(body) in (True, False)
+
+
+@pytest.mark.parametrize("part", [b"[", b'"[', b'"\\', b"\\", b'["l",', b'{"":', b"[],", b"9"], ids=repr)
+def test_a_megabyte_of_anything_is_looked_at_in_linear_time(part: bytes) -> None:
+    began = time.process_time()
+    assert not is_packed_json(part * (1_000_000 // len(part)))
+    assert time.process_time() - began < 1.5

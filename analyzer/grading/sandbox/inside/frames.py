@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 
 CALL, LOADED, VALUE, RAISED, UNCROSSABLE, DONE, FAILED = b"C", b"L", b"V", b"R", b"U", b"D", b"F"
@@ -35,27 +36,37 @@ def send(stream: socket.socket, tag: bytes, body: Any) -> None:
     forward(stream, tag, json.dumps(body, separators=(",", ":")).encode())
 
 
-def forward(stream: socket.socket, tag: bytes, body: bytes) -> None:
-    """Send a body that is JSON already. Raises FrameError when the other side is gone."""
-    try:
-        stream.sendall(_HEAD.pack(len(body), tag) + body)
-    except OSError as error:
-        raise FrameError(str(error)) from None
+def forward(stream: socket.socket, tag: bytes, body: bytes, on_wait: Callable[[], None] | None = None) -> None:
+    """Send a body that is JSON already. Raises FrameError when the other side is gone.
+
+    `on_wait` is called at each timeout of the stream, and raises to give up.
+    """
+    rest = memoryview(_HEAD.pack(len(body), tag) + body)
+    while rest:
+        try:
+            rest = rest[stream.send(rest) :]
+        except TimeoutError as error:
+            _wait(error, on_wait)
+        except OSError as error:
+            raise FrameError(str(error)) from None
 
 
-def receive(stream: socket.socket, longest: int) -> tuple[bytes, bytes]:
-    """The next message as (tag, body). Raises FrameError at the end of the stream or when it times out, TooLong."""
-    length, tag = _HEAD.unpack(_exactly(stream, _HEAD.size))
+def receive(stream: socket.socket, longest: int, on_wait: Callable[[], None] | None = None) -> tuple[bytes, bytes]:
+    """The next message as (tag, body); `on_wait` as in `forward`. Raises FrameError at the end, TooLong."""
+    length, tag = _HEAD.unpack(_exactly(stream, _HEAD.size, on_wait))
     if length > longest:
         raise TooLong(f"a message of {length} bytes")
-    return tag, _exactly(stream, length)
+    return tag, _exactly(stream, length, on_wait)
 
 
-def _exactly(stream: socket.socket, count: int) -> bytes:
+def _exactly(stream: socket.socket, count: int, on_wait: Callable[[], None] | None) -> bytes:
     parts = []
     while count:
         try:
             part = stream.recv(min(count, 1 << 20))
+        except TimeoutError as error:
+            _wait(error, on_wait)
+            continue
         except OSError as error:
             raise FrameError(str(error)) from None
         if not part:
@@ -63,3 +74,9 @@ def _exactly(stream: socket.socket, count: int) -> bytes:
         parts.append(part)
         count -= len(part)
     return b"".join(parts)
+
+
+def _wait(error: TimeoutError, on_wait: Callable[[], None] | None) -> None:
+    if on_wait is None:
+        raise FrameError(str(error)) from None
+    on_wait()

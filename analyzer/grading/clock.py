@@ -1,0 +1,63 @@
+"""The time that a process has had, for limits that must not depend on what else the machine does.
+
+    clock = Clock(pid, tick=0.1)
+    while not done(wait=0.1):
+        clock.look()
+        if clock.had > 25: ...
+
+Wall-clock time charges a process for every other process on the node. So time is counted by what the process is seen to
+do, looking every `tick` seconds: time that it runs, by its CPU clock; time that it sleeps, where no thread of it or
+below it is ready to run. Time queued for a core counts for nothing, nor does time in which nobody looked (the watcher
+itself was queued or stopped, or the machine suspended). Time stopped by a signal, or waiting for a disk, is kept apart.
+"""
+
+from __future__ import annotations
+
+import time
+
+from analyzer import proc
+
+_STOPPED = frozenset("TtD")
+
+
+class Clock:
+    """Seconds that a process and all below it have had since the clock was made."""
+
+    def __init__(self, pid: int, tick: float) -> None:
+        self.ran = 0.0  # of several processes at once, not more than the time that passed
+        self.slept = 0.0
+        self.held = 0.0  # stopped, or waiting for a disk: nothing that the process can help
+        self.threads = 0  # at the last look
+        self.visible = True  # at the last look; what is hidden or gone counts as asleep
+        self._pid = pid
+        self._tick = tick
+        self._looked = time.monotonic()
+        self._cpu = self._see().cpu_seconds
+
+    @property
+    def had(self) -> float:
+        """Seconds that it ran or slept."""
+        return self.ran + self.slept
+
+    def look(self) -> None:
+        """Count the time since the last look."""
+        now, seen = time.monotonic(), self._see()
+        gap, ran = now - self._looked, max(0.0, seen.cpu_seconds - self._cpu)
+        self._looked, self._cpu, self.threads = now, max(self._cpu, seen.cpu_seconds), seen.threads
+        self.ran += min(ran, gap)
+        if "R" not in seen.states:
+            # A look that comes late says nothing of the time before: the watcher had no core, or was stopped.
+            idle = max(0.0, min(gap, 2 * self._tick) - ran)
+            if seen.states & _STOPPED:
+                self.held += idle
+            else:
+                self.slept += idle
+
+    def _see(self) -> proc.Activity:
+        try:
+            seen = proc.activity(self._pid)
+        except ProcessLookupError:
+            self.visible = False
+            return proc.Activity(frozenset(), 0, 0.0)
+        self.visible = True
+        return seen
