@@ -1,13 +1,17 @@
 r"""Multiple choice: the letter A-J that a response settles on, equal to the ground truth.
 
-    "... so the answer is (C)."   with ground truth "C"   ->   1.0
+    "... so the answer is (C)."   with ground truth "C"         ->   1.0
+    "Answer: A, D"                with ground truth "AD"        ->   1.0   all of them, in any order
 
-An answer is, of whichever stands last, a box that holds a letter, `\boxed{C}` or `\boxed{\text{(C) } 12}`, or a phrase
-that names one: "the answer is C", "**Answer:** (C)", "the correct option is C", "C is the correct answer",
-"<answer>C</answer>". Without either, a last line that is nothing but a letter counts. Letters are capitals.
+An answer is, of whichever stands last, a box that names a letter, `\boxed{C}`, `\boxed{\text{(C) } 12}` or
+`\boxed{\text{Option C}}`, or a phrase that names one: "the answer is C", "**Answer:** (C)", "the correct option is C",
+"C is the correct answer", "<answer>C</answer>", "答案是C", "故选：C". Without either, a last line that is nothing but a
+letter counts. Letters are capitals; a small one counts where it cannot be a word or a variable: after a colon at the
+end of a line, in parentheses, after "option".
 
-There is no random guess where nothing is found (MMLU-Pro's compute_accuracy.py draws a letter), and the last answer
-counts where MMLU-Pro takes the first: a response that names one letter after another has answered once.
+Several letters, "A and B" or "ABD", are one answer that only a ground truth of just these letters rewards; "A or B" is
+none. There is no random guess where nothing is found (MMLU-Pro's compute_accuracy.py draws a letter), and the last
+answer counts where MMLU-Pro takes the first: a response that names one letter after another has answered once.
 """
 
 from __future__ import annotations
@@ -23,44 +27,92 @@ from analyzer.schema import GoldError, Score
 
 ANSWERS = ("answer", "Answer", "ANSWER")
 OPTIONS = ("option", "Option", "choice", "Choice")  # only "the correct option", not "another option is C"
+CHINESE = ("答案", "选项", "选")
 LEFT = 50  # characters before a keyword in which "C is the correct" may stand
+BOX_LIMIT = 500  # characters of a box that may name a letter
 
 # Every quantifier is bounded, so that each keyword costs the same whatever stands around it.
-_OPENING = r"(?:[*_\"'`$\[{(]|\\(?:text|textbf|mathrm|mathbf|mbox|bf)\s?\{|\\[(\[ ]|\s){0,8}"
+_OPENING = r"(?:[*_\"'`$\[{(（]|\\(?:text|textbf|mathrm|mathbf|mbox|bf)\s?\{|\\[(\[ ]|\s){0,8}"
 _REASON = r"(?:because|since|as|due|given|based|which)\b"
+_JOINED = r"(?:and|or|nor|to)\s[(*\[]{0,3}[A-J](?![\w'’])"
+_ASCENDING = r"(?=[A-J]{2})A?B?C?D?E?F?G?H?I?J?"  # "ABD"; no word but a few short ones has its letters in this order
 _LETTER = (  # "A gas" and "I think" are no choices: the letter begins a clause, unless a reason follows it
-    rf"(?P<letter>[B-HJ]|[AI](?!\s(?!{_REASON})[a-z]))(?![\w'’-]|\s?[=+^]|\s[-−]\s?[A-Z]\b)"
+    rf"(?P<letter>[B-HJ]|[AI](?!\s(?!{_REASON}|{_JOINED})[a-z])|{_ASCENDING})(?![\w'’-]|\s?[=+^]|\s[-−]\s?[A-Z]\b)"
 )
 _ANOTHER = r"[(*\[]{0,3}(?:[A-HJ]|I(?!\s[a-z]))(?![\w'’])"
-_MORE = (  # "A or B", "A, B and C", "A + B": several letters are no answer; "B, A is wrong" is one
-    r"(?P<more>[)\]*}]{0,4}\s?(?:[+=]|(?:and|or|&|/)\s?" + _ANOTHER + r"|"
-    r",\s?(?:and\s|or\s)?" + _ANOTHER + r"[)\]}*.]{0,4}\s?(?:,|/|&|and\b|or\b|\n|$)))?"
+_MORE = (  # "A or B", "A, B and C", "A + B", "A B C": several letters; "B, A is wrong" and "B A gas" name one
+    r"(?P<more>[ \t](?:[B-HJ]|[AI](?!\s[a-z]))(?![\w'’-]|[.):])|"
+    r"[)\]*}]{0,4}\s?(?:[+=]|(?:and|or|to|through|nor|&|/)\s?" + _ANOTHER + r"|"
+    r"[,;|]\s?(?:and\s|or\s)?" + _ANOTHER + r"[)\]}*.]{0,4}\s?(?:[,;|/&]|and\b|or\b|are\b|all\b|both\b|\n|$)))"
 )
 _VERB = r"(?:(?:is|was|would be|should be|must be|will be)\b|[:：=>→–—-]|->)"
 _FILLER = (
     r"(?:(?:therefore|thus|clearly|most likely|likely|probably|definitely|simply|indeed|the|correct|final|"
     r"option|choice|letter|answer|Option|Choice|Letter)\b[\s:,*]{1,4}){0,4}"
 )
-NAMED_AFTER = re.compile(
-    r"[*_\"']{0,3}\s{0,3}(?:(?:choice|option|letter)\s)?(?:(?:to|for) (?:the|this) question\s)?"
-    rf"{_VERB}[\s:*_]{{0,8}}{_FILLER}{_OPENING}{_LETTER}{_MORE}"
+_BEGINNING = r"[*_\"']{0,3}\s{0,3}(?:(?:choice|option|letter)\s)?(?:(?:to|for) (?:the|this) question\s)?"
+NAMED_AFTER = re.compile(rf"{_BEGINNING}{_VERB}[\s:*_]{{0,8}}{_FILLER}{_OPENING}{_LETTER}{_MORE}?")
+_ALONE = r"(?!\s?(?:[,;/&+]|and\b|or\b)\s?\(?[a-jA-J]\b)"
+SMALL_AFTER = re.compile(
+    rf"{_BEGINNING}(?:"
+    rf"[:：=>→][\s:*_]{{0,8}}{_FILLER}{_OPENING}(?P<ending>[a-j])"
+    r"(?:\)|(?=[)\]}*_.`\"'$]{0,6}[ \t]{0,3}(?:\n|<|$)))|"
+    rf"{_VERB}[\s:*_]{{0,8}}{_FILLER}[*_\"'`$]{{0,4}}\((?P<closed>[a-j])\)|"
+    rf"{_VERB}\s(?:the\s)?(?:option|choice|letter)\s(?P<option>[a-j])(?![\w'’-])"
+    rf"){_ALONE}"
 )
 NAMED_BEFORE = re.compile(
     r"(?<![\w'’])(?P<letter>[A-J])[)*]{0,4}\s(?:is|must be|would be|should be)\s(?:clearly |therefore |thus )?"
     r"the (?:only |single |most |one )?(?:correct|right|best|final|appropriate|accurate|likely|true)\s$"
 )
 CHOSEN = re.compile(r"(?i)\b(?:correct|right|best|final|appropriate|accurate|likely|probable|closest|answer|my)\s$")
-BOXED_LETTER = re.compile(rf"{_OPENING}{_LETTER}(?=[)\]}}.:]|[\s$*]{{0,4}}$){_MORE}")
+
+_CHINESE_LETTER = rf"(?P<letter>[A-J]|{_ASCENDING})(?![A-Za-z0-9_'’]|\s?[=+^])"
+CHINESE_AFTER = {
+    "答案": re.compile(
+        r"[*_\s]{0,4}(?:应该|应当|应|就|只能|可能|选项|选择|的){0,3}[*_\s]{0,4}(?:是|为|选|[:：→=])[\s:：*_]{0,8}"
+        rf"(?:选项|选择|选|字母|应选|应为|是|为){{0,2}}[\s:：]{{0,3}}{_OPENING}{_CHINESE_LETTER}"
+    ),
+    "选项": re.compile(rf"[*_\s]{{0,4}}(?:应该|应|就)?(?:是|为|[:：])[\s:：*_]{{0,8}}{_OPENING}{_CHINESE_LETTER}"),
+    "选": re.compile(rf"择?[\s:：*_]{{0,6}}(?:选项|答案)?[\s:：]{{0,3}}{_OPENING}{_CHINESE_LETTER}"),
+}
+CHINESE_BEFORE = {  # what must stand before the keyword; "不选C" and "若选C" choose nothing
+    "答案": re.compile(r"(?<!不是)(?<!错误)(?<!错误的)$"),
+    "选项": re.compile(r"(?:正确|最佳|合适|符合题意)的?$"),
+    "选": re.compile(r"(?:^|[，。；：,;:.\s*]|故|应|应该|应当|因此|所以|本题|此题|综上|答案|我|则|可)$"),
+}
+CHINESE_NAMED_BEFORE = re.compile(
+    r"(?<![A-Za-z])(?P<letter>[A-J])\s?(?:项|选项)?\s?(?:是|为)\s?(?:唯一)?(?:正确|最佳)的?$"
+)
+
+_NEXT = (
+    r"[)\]*}）]{0,4}(?:\s?(?:[,;，、；|&]|(?i:and)\b|和|与|及)\s?(?:and\s)?|[ \t])[(*\[（]{0,3}[A-J](?![A-Za-z0-9_'’])"
+)
+SERIES = re.compile(rf"[A-J](?:{_NEXT}){{1,12}}")
+ALTERNATIVE = re.compile(r"[)\]*}）]{0,4}\s?(?:or\b|nor\b|to\b|through\b|[/=+]|或)")
+SINGLE = re.compile(r"(?<![A-Za-z])[A-J](?![A-Za-z])")
+
+_WORDS = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|mbox|bf)\s?\{([^{}]*)\}")
+_SPACES = re.compile(r"\\[ ,;:!]|~|\\quad")
+_LABEL = r"(?:(?:the\s)?(?:correct\s|final\s)?(?:(?i:option|choice|answer|letter))(?:\sis\b)?[\s:]{1,4})?"
+BOXED_LETTER = re.compile(rf"{_OPENING}{_LABEL}{_OPENING}{_LETTER}(?:{_MORE}|(?=[)\]}}.:]|[\s$*]{{0,4}}$))")
+BOXED_SMALL = re.compile(rf"[\s*$]{{0,4}}{_LABEL}[(\s*]{{0,3}}(?P<letter>[a-j])[)\s.*$]{{0,4}}")
 LETTER_LINE = re.compile(
     r"[\s*_#>`$\"'(\[-]{0,6}(?:option |choice |letter )?\(?(?P<letter>[A-J])[)\]}.:*_`$\"'\s]{0,6}"
 )
+SMALL_LINE = re.compile(r"[\s*_`$]{0,6}\((?P<letter>[a-j])\)[.*_`$\s]{0,6}")
+SMALL_ONLY = re.compile(r"(?P<letter>[a-j])[.)]?")
 OPTION_LINE = re.compile(r"[\s*(]{0,4}(?P<letter>[A-J])[).:]\*{0,2}\s")
 GOLD = re.compile(r"\(?([A-J])\)?\.?")
+GOLD_SERIES = re.compile(rf"\(?(?:[A-J](?:{_NEXT}){{1,12}}|{_ASCENDING})[).]{{0,2}}")
 
 
 @register
 class MultipleChoice(Reward):
-    """1.0 where the last letter that the response names as its answer is the ground truth, else 0.0."""
+    """1.0 where the letter that the response names last as its answer is the ground truth, else 0.0.
+
+    A ground truth may be several letters, "A,B", "AB" or ["A", "B"]: all of them, and no other, must be named.
+    """
 
     name = "multiple_choice"
     data_sources = ("TIGER-Lab/MMLU-Pro",)
@@ -68,10 +120,12 @@ class MultipleChoice(Reward):
 
     def extract(self, response: str) -> str | None:
         text = conclusion(response)
-        place, letter = _last_box(text)
+        place, letters = _last_box(text)
         for keyword in ANSWERS + OPTIONS:
-            place, letter = max((place, letter), _last_named(text, keyword, place))
-        return letter or (_last_line(text) if place < 0 else None)
+            place, letters = max((place, letters), _last_named(text, keyword, place))
+        for keyword in CHINESE:
+            place, letters = max((place, letters), _last_chinese(text, keyword, place))
+        return letters or (_last_line(text) if place < 0 else None)
 
     def grade(self, answer: str | None, ground_truth: Any) -> Score:
         return Score(1.0 if answer == letter_gold(ground_truth) else 0.0)
@@ -80,52 +134,100 @@ class MultipleChoice(Reward):
         letter_gold(ground_truth)
 
     def present(self, ground_truth: Any) -> str:
-        return f"The answer is ({letter_gold(ground_truth)})."
+        letters = letter_gold(ground_truth)
+        return f"The answer is {', '.join(letters)}." if len(letters) > 1 else f"The answer is ({letters})."
 
 
 def letter_gold(ground_truth: Any) -> str:
-    """The letter of a ground truth "C", "(C)" or "C.". Raises GoldError for anything else: it would never be equal."""
-    match = GOLD.fullmatch(ground_truth.strip()) if isinstance(ground_truth, str) else None
-    if match is None:
-        raise GoldError(f"the ground truth must be a letter A-J, not {shown(ground_truth)}")
-    return match[1]
+    """The letters of a ground truth, ascending: "C", "(C)", "C."; "A,C", "CA", ["A", "C"].
+
+    Raises GoldError for anything else: it would never be equal.
+    """
+    if isinstance(ground_truth, list) and ground_truth and all(isinstance(one, str) for one in ground_truth):
+        found = [GOLD.fullmatch(one.strip()) for one in ground_truth]
+        letters = [match[1] for match in found if match is not None]
+        if len(letters) == len(set(letters)) == len(ground_truth):
+            return "".join(sorted(letters))
+    elif isinstance(ground_truth, str):
+        text = ground_truth.strip()
+        if match := GOLD.fullmatch(text):
+            return match[1]
+        letters = re.findall("[A-J]", text)
+        if GOLD_SERIES.fullmatch(text) and len(letters) == len(set(letters)):
+            return "".join(sorted(letters))
+    raise GoldError(f"the ground truth must be a letter A-J, or several such as A,B; not {shown(ground_truth)}")
 
 
 NOWHERE = (-1, "")
-"""No answer found. Found ones are (place in the text, letter), the letter "" where several are named at once."""
+"""No answer found. Found ones are (place in the text, letters), the letters "" where it names alternatives."""
 
 
 def _last_box(text: str) -> tuple[int, str]:
     start = text.rfind(BOX)
     close = closing_brace(text, start) if start >= 0 else -1
-    match = BOXED_LETTER.match(text[start + len(BOX) : close]) if close >= 0 else None
-    return (start, _letter(match)) if match else NOWHERE
+    if close < 0 or close - start > BOX_LIMIT:
+        return NOWHERE
+    held = text[start + len(BOX) : close]
+    plain = _SPACES.sub(" ", _WORDS.sub(r"\1", held))
+    if match := BOXED_LETTER.match(plain):
+        return start, _letters(match)
+    small = BOXED_SMALL.fullmatch(plain)
+    return (start, small["letter"].upper()) if small and len(held.strip()) > 1 else NOWHERE  # \boxed{e} is a number
 
 
 def _last_named(text: str, keyword: str, after: int) -> tuple[int, str]:
-    """The last phrase with the keyword that names a letter, if it stands beyond `after`."""
+    """The last phrase with the keyword that names letters, if it stands beyond `after`."""
     start = text.rfind(keyword)
     while start > after:
         before = text[max(0, start - LEFT) : start]
         if before[-1:] != "/" and not before[-1:].isalpha() and (keyword in ANSWERS or CHOSEN.search(before)):
-            if match := NAMED_AFTER.match(text, start + len(keyword)):
-                return start, _letter(match)
+            end = start + len(keyword)
+            if match := NAMED_AFTER.match(text, end):
+                return start, _letters(match)
+            if match := SMALL_AFTER.match(text, end):
+                return start, str(match[match.lastgroup or 0]).upper()
             if match := NAMED_BEFORE.search(before):
                 return start, match["letter"]
         start = text.rfind(keyword, 0, start)
     return NOWHERE
 
 
-def _letter(match: re.Match[str]) -> str:
-    return "" if match["more"] else match["letter"]
+def _last_chinese(text: str, keyword: str, after: int) -> tuple[int, str]:
+    """As `_last_named`, for a Chinese keyword, which no spaces set off."""
+    start = text.rfind(keyword)
+    while start > after:
+        before = text[max(0, start - LEFT) : start]
+        if CHINESE_BEFORE[keyword].search(before):
+            if match := CHINESE_AFTER[keyword].match(text, start + len(keyword)):
+                return start, _series(match)
+            if match := CHINESE_NAMED_BEFORE.search(before):
+                return start, match["letter"]
+        start = text.rfind(keyword, 0, start)
+    return NOWHERE
+
+
+def _letters(match: re.Match[str]) -> str:
+    """The letter of a match, or the letters where `more` of them follow."""
+    return _series(match) if match["more"] else match["letter"]
+
+
+def _series(match: re.Match[str]) -> str:
+    """All letters of a list that begins with the match's letter, ascending; "" where they are alternatives."""
+    start, end = match.span("letter")
+    series = SERIES.match(match.string, start)
+    if series is not None:
+        end = series.end()
+    if ALTERNATIVE.match(match.string, end):
+        return ""
+    return match["letter"] if series is None else "".join(sorted(set(SINGLE.findall(series[0]))))
 
 
 def _last_line(text: str) -> str | None:
-    """The letter that the last line consists of, or that begins the only line, "B. Paris"."""
+    """The letter that the last line consists of, or that begins the only line: "B. Paris", "b"."""
     lines = text.strip().rsplit("\n", 2)
-    match = LETTER_LINE.fullmatch(lines[-1])
+    match = LETTER_LINE.fullmatch(lines[-1]) or SMALL_LINE.fullmatch(lines[-1])
     if len(lines) == 1:
-        match = match or OPTION_LINE.match(lines[-1])
+        match = match or OPTION_LINE.match(lines[-1]) or SMALL_ONLY.fullmatch(lines[-1])
     elif OPTION_LINE.match(lines[-2]):
         return None  # a list of the options that was cut off
-    return match["letter"] if match else None
+    return match["letter"].upper() if match else None

@@ -32,14 +32,14 @@ def test_agrees_with_the_benchmark_where_it_did_not_guess(shared: Callable[[str]
         reward_of(row["response"], row["original_reward_model"]["ground_truth"]) == row["label"] for row in rows
     ]
     assert len(rows) == 5327
-    assert sum(agreeing) / len(rows) >= 0.99
+    assert sum(agreeing) >= 5299
 
 
 def test_is_the_route_of_mmlu_pro() -> None:
     assert default_route("TIGER-Lab/MMLU-Pro") == "multiple_choice"
 
 
-@pytest.mark.parametrize("gold", ["K", "", "b", "AB", 2, None, ["A"]])
+@pytest.mark.parametrize("gold", ["K", "", "b", "BA", "AA", "A or B", "A,K", 2, None, [], ["A", "A"], ["A", 2]])
 def test_a_ground_truth_that_is_no_letter_is_refused(gold: Any) -> None:
     with pytest.raises(GoldError, match="letter"):
         REWARD.check_gold(gold)

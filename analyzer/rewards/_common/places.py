@@ -5,7 +5,8 @@ r"""Where an answer stands in a response: the option `place` of the rewards that
     tag        "... <answer>Paris</answer>"              the last pair of tags
     boxed      "... \boxed{Paris}"                       the last box
 
-Every one takes linear time, and looks at what follows the last `</think>` only, where there is one.
+Every one takes linear time, and looks at what follows the last `</think>` only, where there is one. A thought that was
+begun and not ended holds no answer, whatever stands in it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from analyzer.errors import ConfigError
 from analyzer.rewards._common.boxed import BOX, last_box
 from analyzer.rewards._common.tags import CLOSE, OPEN, last_tagged
 
-END_OF_THOUGHT = "</think>"
+THOUGHTS = (("<think>", "</think>"), ("<thinking>", "</thinking>"))
 
 
 class Place(NamedTuple):
@@ -34,9 +35,18 @@ class Place(NamedTuple):
 
 
 def conclusion(response: str) -> str:
-    """What follows the thoughts of a reasoning model; all of it without a `</think>`."""
-    end = response.rfind(END_OF_THOUGHT)
-    return response if end < 0 else response[end + len(END_OF_THOUGHT) :]
+    """What a response says beside its thoughts: what follows the last one, up to one that never ends.
+
+    A response that was cut off while thinking has not answered; guesses within its thought would earn at random.
+    """
+    for begin, end in THOUGHTS:
+        ended = response.rfind(end)
+        if ended >= 0:
+            response = response[ended + len(end) :]
+        begun = response.find(begin)
+        if begun >= 0:
+            response = response[:begun].rstrip()
+    return response
 
 
 def last_line(text: str) -> str | None:
