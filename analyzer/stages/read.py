@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from analyzer.dialects import conversion, joining
+from analyzer.dialects.conversion import Request
 from analyzer.errors import InputError
 from analyzer.files import storage
 from analyzer.rollouts import dataset, jsonl, problems
@@ -33,6 +35,10 @@ class Input(NamedTuple):
     paths: tuple[str, ...]  # as the user has them, jsonl or parquet
     identity: Identity
     replaced: int  # lone surrogates that became U+FFFD when jsonl was read
+    reading: str = ""  # which conversion from another layout it comes from, "" for none
+    notes: tuple[str, ...] = ()  # what it was read as
+    warnings: tuple[str, ...] = ()  # what may be wrong with that
+    texts: bool = True  # whether there are responses, not rewards alone
 
 
 def open_input(spec: str, cache_dir: str) -> Input:
@@ -42,6 +48,35 @@ def open_input(spec: str, cache_dir: str) -> Input:
     if opened.dataset.rows == 0:
         raise InputError(f"{spec}: there are no rows in it")
     return opened
+
+
+def open_rollouts(request: Request, cache_dir: str) -> Input:
+    """Open rollouts of any known layout; those that are not ours are converted once, below `cache_dir`.
+
+    Raises InputError or ConfigError, one line that says what to do.
+    """
+    conversion.check_request(request)
+    reading = conversion.settle(request)
+    if reading is None:
+        return open_input(request.spec, cache_dir)
+    joined = joining.paths_of(request.join)
+    paths = (*reading.paths, *joined)
+    identity = tuple(identify(path) for path in paths)
+    key = conversion.key_of(reading, request, identity)
+    folder = Path(cache_dir) / "inputs" / key
+
+    def build(temporary: str) -> None:
+        conversion.convert(reading, request, temporary)
+        still_same(paths, identity)
+
+    storage.build_folder(folder, build)
+    os.utime(folder)  # so that `cache --prune` sees it is in use
+    report = conversion.read_report(folder)
+    dataset.close_files()
+    opened = _open_parquet(
+        [str(folder / f"part-{number:05d}.parquet") for number in range(len(report.names))], report.names
+    )
+    return Input(opened, paths, identity, report.replaced, key, report.notes, report.warnings, report.texts)
 
 
 def open_files(spec: str, cache_dir: str) -> Input:

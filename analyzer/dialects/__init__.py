@@ -1,0 +1,111 @@
+"""Dialects: rollouts as other programs write them, read as ours.
+
+A dialect says which files it is, by the columns they have, and where ours are in them::
+
+    find("verl_rollouts").layout       # prompt: input, response: output, ground_truth: gts, reward: score, ...
+
+Flat ones are entries of one table (`table.py`). One whose rows are nested is a file of its own in this folder with a
+class that has `records`, which turns a record of the file into flat rows; `register` makes either known, and nothing
+else needs to know of it. A module whose name starts with an underscore holds what several share.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import pkgutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+from analyzer.dialects.layout import Layout
+from analyzer.errors import ConfigError
+
+Row = Mapping[str, Any]
+
+
+class Settings(NamedTuple):
+    """What a dialect may need to know beside the files."""
+
+    model_path: str | None = None
+    trust_remote_code: bool = False
+    pool: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """A layout of rollouts, and how files of it are recognised."""
+
+    name: str
+    framework: str  # as its users call it
+    file: str  # the files it writes
+    lacks: str = ""  # what is not in them, and must come from elsewhere
+    requires: frozenset[str] = frozenset()  # columns that every file has, a.b for a member of one
+    without: frozenset[str] = frozenset()  # ... and that none has
+    suffixes: tuple[str, ...] = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", ".json")
+    layout: Layout = Layout()
+
+    def matches(self, row: Row) -> bool:
+        """Whether a file whose first record is this one is of the dialect."""
+        return all(_has(row, path) for path in self.requires) and not any(_has(row, path) for path in self.without)
+
+    @property
+    def nested(self) -> bool:
+        """Whether its records are turned into rows one by one, not as columns."""
+        return type(self).records is not Dialect.records
+
+    def records(self, record: Row) -> Iterable[Row]:
+        """The flat rows of one record of a file. KeyError, TypeError, IndexError and ValueError say that it is none."""
+        return (record,)
+
+    def prepared(self, records: Iterator[Row], settings: Settings) -> Dialect:
+        """The dialect set to an input: `records` are those of all its files. Raises UserError where it cannot be."""
+        return self
+
+
+def _has(row: Any, path: str) -> bool:
+    name, _, rest = path.partition(".")
+    return isinstance(row, Mapping) and name in row and (not rest or _has(row[name], rest))
+
+
+AnyDialect = TypeVar("AnyDialect", bound=Dialect)
+_registry: dict[str, Dialect] = {}
+
+
+def register(dialect: AnyDialect) -> AnyDialect:
+    """Make a dialect known under its name. Raises ConfigError for a second one of that name."""
+    if dialect.name in _registry:
+        raise ConfigError(f"two dialects are named {dialect.name!r}")
+    _registry[dialect.name] = dialect
+    return dialect
+
+
+@functools.cache
+def _load_builtins() -> None:
+    for module in pkgutil.iter_modules(__path__):
+        if not module.name.startswith("_"):
+            importlib.import_module(f"{__name__}.{module.name}")
+
+
+def names() -> list[str]:
+    """The names of all dialects, sorted."""
+    _load_builtins()
+    return sorted(_registry)
+
+
+def find(name: str) -> Dialect:
+    """The dialect of that name. Raises ConfigError that lists the names and the nearest."""
+    _load_builtins()
+    if name in _registry:
+        return _registry[name]
+    near = difflib.get_close_matches(name, _registry, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ConfigError(f"--input_format {name}: no format is named so{hint} (there are: auto, {', '.join(names())})")
+
+
+def recognise(row: Row, suffix: str) -> list[Dialect]:
+    """The dialects whose files begin with such a record; one that requires more columns goes before its kin."""
+    _load_builtins()
+    fitting = [d for d in _registry.values() if suffix in d.suffixes and d.matches(row)]
+    return [one for one in fitting if not any(one.requires < other.requires for other in fitting)]

@@ -1,0 +1,503 @@
+"""Conversion: files of another layout into parquet files of ours, once for each input and each way to read it.
+
+Columns are mapped as Arrow columns, a record batch at a time, in memory bounded by a batch; of jsonl the columns that
+are not wanted go before their types are found. What is made lies in the cache under a name that everything it depends
+on is part of.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from analyzer import dialects
+from analyzer.dialects import Dialect, files, joining, mapping
+from analyzer.dialects.files import Recognised, Record
+from analyzer.dialects.layout import FILE, Layout, parse_columns, paste
+from analyzer.dialects.mapping import Mapper, Options
+from analyzer.dialects.operations import root
+from analyzer.dialects.table import OURS
+from analyzer.errors import ConfigError, InputError
+from analyzer.files import storage
+from analyzer.rollouts import dataset, jsonl
+from analyzer.rollouts.dataset import Reader
+from analyzer.schema import ORIGINAL, PASS_THRESHOLD, REQUIRED_COLUMNS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+REPORT = "conversion.json"
+OWN = "own"
+"""The name of a layout that --columns alone describes."""
+
+_BATCH_BYTES = 16 << 20
+_MANY_FILES = 64  # more than these are written together
+_PART_BYTES = 256 << 20
+
+
+class Request(NamedTuple):
+    """How the user wants an input to be read."""
+
+    spec: str
+    input_format: str = "auto"
+    columns: str | Mapping[str, Any] | None = None
+    join: str | None = None
+    join_on: str | None = None
+    recursive: bool = False
+    rows: str | None = None
+    pool: bool = False
+    rescore: bool = False
+    scored_without_gold: bool = False  # a reward was named that may need no ground truth
+    model_path: str | None = None
+    trust_remote_code: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is asked of the reading."""
+        return self.columns is None and self.join is None and self.rows is None
+
+
+class Report(NamedTuple):
+    """What a conversion has to say."""
+
+    names: tuple[str, ...]  # of each part: the file it was made of
+    notes: tuple[str, ...]  # what was read as what
+    warnings: tuple[str, ...]  # what may be wrong with it
+    texts: bool  # whether there are responses, not only rewards
+    replaced: int
+
+
+class Reading(NamedTuple):
+    """What an input is and how it is read: settled before any of it is converted."""
+
+    dialect: Dialect
+    layout: Layout
+    paths: tuple[str, ...]
+    unread: tuple[str, ...]
+
+
+def settle(request: Request) -> Reading | None:
+    """What the files are read as; None where they are ours as they stand, for all that their first records say.
+
+    Raises InputError where they are of no known layout, or of two, with the --columns to paste.
+    """
+    chosen = None if request.input_format == "auto" else dialects.find(request.input_format)
+    said = parse_columns(request.columns) if request.columns is not None else {}
+    found = files.find(request.spec, request.recursive)
+    whole = "response" in said or "samples" in said
+    if whole and chosen is None:
+        try:
+            seen = files.recognise(found, None, request.spec)
+        except InputError:
+            seen = Recognised(None, found.paths, found.others, {})
+    else:
+        seen = files.recognise(found, chosen, request.spec)
+    dialect = seen.dialect
+    if dialect is None and whole:
+        dialect = Dialect(name=OWN, framework="rollouts by --columns", file="")
+    if dialect is None:
+        raise unknown(request.spec, seen)
+    if dialect.name == OURS and request.plain and _is_whole(seen.row):
+        return None
+    if dialect.nested or dialect.name == "lm_eval":
+        everything = (record.row for path in seen.paths for record in files.records(path))
+        dialect = dialect.prepared(
+            everything, dialects.Settings(request.model_path, request.trust_remote_code, request.pool)
+        )
+    layout = dialect.layout
+    if dialect.name == OURS and seen.row.get("data_idx") is None:
+        layout = dataclasses.replace(layout, group=None)
+    return Reading(dialect, layout.with_columns(said), seen.paths, seen.unread)
+
+
+def _is_whole(row: Mapping[str, Any]) -> bool:
+    """Whether a row of ours needs no conversion: all columns are there, training columns with their prefix."""
+    bare = [name for name in mapping.TRAINING_COLUMNS if name in row and ORIGINAL + name not in row]
+    return all(name in row for name in REQUIRED_COLUMNS) and not bare and not isinstance(row["data_idx"], float)
+
+
+def unknown(spec: str, seen: Recognised) -> InputError:
+    """The error for files of no known layout, or of several: the --columns to paste, filled with the nearest names."""
+    names = list(seen.row)
+    if seen.fitting:
+        shown = ", ".join(seen.fitting)
+        return InputError(f"{spec}: may be any of {shown}; name one with --input_format, such as {seen.fitting[0]}")
+    missing = next((name for name in ("response", "prompt") if name not in names), "response")
+    guess = {key: near for key in _LIKELY if (near := _nearest(key, names)) is not None}
+    for key in ("prompt", "response"):
+        guess.setdefault(key, "?")
+    guess = {key: guess[key] for key in _LIKELY if key in guess}
+    return InputError(
+        f"{spec}: there is no column {missing!r}, and the columns are of no format that --input_format list knows: "
+        f"{', '.join(names[:40])}; say which is which, such as {paste(guess)}"
+    )
+
+
+_LIKELY = {
+    "prompt": ("prompt", "input", "question", "problem", "query", "instruction", "messages"),
+    "response": ("response", "output", "completion", "generation", "answer_text", "prediction", "text"),
+    "ground_truth": (
+        "ground_truth",
+        "reward_model",
+        "gts",
+        "gold",
+        "answer",
+        "solution",
+        "target",
+        "label",
+        "expected_answer",
+    ),
+    "reward": ("reward", "score", "correct", "is_correct", "acc"),
+    "group": ("data_idx", "problem_id", "uid", "id", "idx", "index"),
+}
+
+
+def _nearest(key: str, names: Sequence[str]) -> str | None:
+    lowered = {name.lower(): name for name in names}
+    for likely in _LIKELY[key]:
+        if likely in lowered:
+            return lowered[likely]
+    for likely in _LIKELY[key]:
+        for low, name in lowered.items():
+            if len(likely) > 3 and likely.rstrip("s") in low and low != "reward_model":
+                return name
+    return None
+
+
+# ---------------------------------------------------------------- the key
+
+
+@functools.cache
+def code_digest() -> str:
+    """sha256 of the code that converts, so that what an earlier version made is never taken for that of this one."""
+    digest = hashlib.sha256()
+    package = Path(__file__).parents[1]
+    for file in sorted(
+        [*Path(__file__).parent.glob("*.py"), package / "rollouts" / "jsonl.py", package / "expression.py"]
+    ):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def key_of(reading: Reading, request: Request, identities: Any) -> str:
+    """A name for what the conversion makes: everything that can change it. `identities`: of all files it reads."""
+    decoded = request.model_path if reading.dialect.name == "open_instruct" else None
+    asked = (request.rows, request.pool, request.rescore, request.join_on, request.scored_without_gold, decoded)
+    # The paths are part of it where they say something: the step, the number of a sample.
+    paths = [_told_by(reading.layout, path) for path in reading.paths]
+    parts = (code_digest(), identities, reading.dialect.name, repr(reading.layout), asked, paths)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+def _told_by(layout: Layout, path: str) -> Any:
+    found = [match[1] for _, regex in layout.file if (match := re.search(regex, path))]
+    return (found, os.path.basename(path) if layout.sample == FILE else "")
+
+
+# ---------------------------------------------------------------- conversion
+
+
+def convert(reading: Reading, request: Request, folder: str) -> None:
+    """Write the rollouts as parquet files of our layout into `folder` (which exists), and the report beside them.
+
+    Raises InputError with the place of what does not fit, ConfigError for what cannot be asked of this input.
+    """
+    source = _Source(reading)
+    trainings = [joining.load(spec, request.join_on) for spec in joining.specs_of(request.join)]
+    join_on = joining.key_of(trainings[0], source.schema.names) if trainings else None
+    options = Options(request.rows, request.pool, request.rescore, join_on)
+    mapper = Mapper(reading.layout, source.schema, options, request.spec)
+    schema, joiners = mapper.schema, list[joining.Joiner]()
+    for training in trainings:
+        prompts = mapper.layout.prompt is not None or bool(joiners)
+        joiners.append(joining.Joiner(training, schema, request.spec, prompts))
+        schema = joiners[-1].schema
+    _check_scorable(reading, request, mapper.layout, schema)
+    names: list[str] = []
+    with storage.storage_errors(folder):
+        for name, batches in source.parts():
+            target = os.path.join(folder, f"part-{len(names):05d}.parquet")
+            with _Part(target, schema) as part:
+                for batch, place in batches:
+                    for table in mapper.tables(batch, place):
+                        part.add(functools.reduce(lambda rows, joiner: joiner.join(rows), joiners, table))
+            names.append(name)
+        for joiner in joiners:
+            joiner.check()
+        report = Report(tuple(names), *_said(reading, request, mapper, joiners), source.replaced)
+        (Path(folder) / REPORT).write_bytes(orjson.dumps(report._asdict()))
+
+
+def read_report(folder: str | os.PathLike[str]) -> Report:
+    """The report of a conversion that was made."""
+    said = orjson.loads((Path(folder) / REPORT).read_bytes())
+    lists = {name: tuple(said[name]) for name in ("names", "notes", "warnings")}
+    return Report(**said | lists)
+
+
+def _check_scorable(reading: Reading, request: Request, layout: Layout, schema: pa.Schema) -> None:
+    """Raise InputError where there are neither rewards nor ground truths, nor a reward that needs none."""
+    golds = [name for name in schema.names if name in joining.GOLDS]
+    if layout.reward or layout.counted or golds or request.scored_without_gold:
+        return
+    what = "neither ground truths nor rewards"
+    remedy = "bring them from the training data with --join train.parquet"
+    if request.join:
+        remedy = f"{request.join} holds no ground truth either (looked for {', '.join(joining.GOLD_NAMES)})"
+    raise InputError(f"{request.spec}: read as {reading.dialect.framework}, which hold {what}: {remedy}")
+
+
+class _Part:
+    """A parquet file of the conversion, given tables of any size."""
+
+    def __init__(self, path: str, schema: pa.Schema) -> None:
+        import pyarrow.parquet as pq
+
+        self._schema = schema
+        self._writer: pq.ParquetWriter = pq.ParquetWriter(path, schema, compression="zstd")
+        self._held: list[pa.Table] = []
+        self._bytes = 0
+
+    def __enter__(self) -> _Part:
+        return self
+
+    def add(self, table: pa.Table) -> None:
+        self._held.append(table)
+        self._bytes += table.nbytes
+        if self._bytes >= _BATCH_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        if self._held:
+            table = pa.concat_tables(self._held)
+            self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
+            self._held, self._bytes = [], 0
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            if error[0] is None:
+                self._flush()
+        finally:
+            self._writer.close()
+
+
+Batches = Iterator[tuple["pa.RecordBatch", Callable[[int], str]]]
+
+
+class _Source:
+    """The files of an input as record batches of one schema."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+        self.replaced = 0
+        layout = reading.layout
+        needed = {root(one.strip()) for _, path in layout.paths() for one in path.split("|") if path != "*"}
+        self._dropped = frozenset() if reading.dialect.nested else frozenset(set(layout.drop) - needed)
+        self._told = _told_columns(layout, reading.paths)
+        self._by_record = reading.dialect.nested or any(files.suffix_of(p) != files.PARQUET for p in reading.paths)
+        if self._by_record:
+            rows = (dict(record.row) for at, path in enumerate(reading.paths) for record in self._records(at, path))
+            self._fields = jsonl.union_of_columns(rows)
+            self.schema = jsonl.columns_to_arrow([], self._fields).schema
+        else:
+            self._files, self.schema = self._open()
+
+    def parts(self) -> Iterator[tuple[str, Batches]]:
+        """(name, batches) of each file to be written: one for each that is read, unless these are many and small."""
+        paths = self.reading.paths
+        if len(paths) <= _MANY_FILES:
+            for at, path in enumerate(paths):
+                yield self._name(path), self._batches([at])
+            return
+        held: list[int] = []
+        size = 0
+        for at, path in enumerate(paths):
+            held.append(at)
+            size += storage.stat(path)[0]
+            if size >= _PART_BYTES or at == len(paths) - 1:
+                yield self._name(os.path.dirname(path)), self._batches(held)
+                held, size = [], 0
+
+    def _name(self, path: str) -> str:
+        return f"{path} as {self.reading.dialect.framework}"  # its rows are not the lines of the file
+
+    def _batches(self, numbers: Sequence[int]) -> Batches:
+        return self._of_records(numbers) if self._by_record else self._of_parquet(numbers)
+
+    def _records(self, at: int, path: str) -> Iterator[Record]:
+        """The flat rows of a file, without what is not wanted and with what its path tells."""
+        told = {name: values[at] for name, values in self._told.items()}
+        dialect = self.reading.dialect
+        found = files.records(path)
+        for record in files.flat_records(dialect, found) if dialect.nested else found:
+            row = record.row
+            if self._dropped and not self._dropped.isdisjoint(row):
+                row = {name: value for name, value in row.items() if name not in self._dropped}
+            yield record._replace(row={**row, **told} if told else row)
+
+    def _of_records(self, numbers: Sequence[int]) -> Batches:
+        held: list[Record] = []
+        size = 0
+        for at in numbers:
+            for record in self._records(at, self.reading.paths[at]):
+                held.append(record)
+                size += record.bytes
+                self.replaced += record.replaced
+                if size >= _BATCH_BYTES:
+                    yield self._batch(held)
+                    held, size = [], 0
+        if held:
+            yield self._batch(held)
+
+    def _batch(self, held: list[Record]) -> tuple[pa.RecordBatch, Callable[[int], str]]:
+        places = [record.place for record in held]
+        return jsonl.columns_to_arrow([dict(record.row) for record in held], self._fields), places.__getitem__
+
+    def _open(self) -> tuple[list[dataset.InputFile], pa.Schema]:
+        import pyarrow as pa
+
+        described = [dataset.describe(path) for path in self.reading.paths]
+        wanted = [name for name in described[0][1].names if name not in self._dropped]
+        schemas = [
+            pa.schema([schema.field(name) for name in wanted if name in schema.names]) for _, schema in described
+        ]
+        for path, schema in zip(self.reading.paths, schemas, strict=True):
+            if not schema.equals(schemas[0]):
+                raise InputError(
+                    f"{path}: its columns differ from those of {self.reading.paths[0]}; "
+                    "all files must have the same columns"
+                )
+        fields = list(schemas[0])
+        fields += [pa.field(name, pa.int64() if _whole(v) else pa.string()) for name, v in self._told.items()]
+        return [file for file, _ in described], pa.schema(fields)
+
+    def _of_parquet(self, numbers: Sequence[int]) -> Batches:
+        import pyarrow as pa
+
+        for at in numbers:
+            file, path = self._files[at], self.reading.paths[at]
+            columns = [name for name in self.schema.names if name not in self._told]
+            for first, batch in Reader([file], columns).all():
+                arrays = [batch.column(name) for name in columns]
+                for name, values in self._told.items():
+                    kind = self.schema.field(name).type
+                    arrays.append(pa.array([values[at]] * batch.num_rows, kind))
+                yield (
+                    pa.RecordBatch.from_arrays(arrays, schema=self.schema),
+                    lambda row, path=path, first=first: f"{path}, row {first + row} (counted from 0)",  # type: ignore[misc]
+                )
+
+
+def _told_columns(layout: Layout, paths: Sequence[str]) -> dict[str, list[Any]]:
+    """Columns whose values the paths of the files tell: name -> value by file."""
+    found: dict[str, list[Any]] = {}
+    for name, regex in layout.file:
+        texts = [match[1] if (match := re.search(regex, os.path.abspath(path))) else None for path in paths]
+        if any(text is not None for text in texts):
+            whole = all(text is None or text.isdigit() for text in texts)
+            found[name] = [int(text) if whole and text is not None else text for text in texts]
+    if layout.sample == FILE:
+        found[FILE] = _numbers(paths)
+    return found
+
+
+def _numbers(paths: Sequence[str]) -> list[Any]:
+    """The number of each file: the last in its name where these differ, else its place."""
+    matches = [re.findall(r"\d+", os.path.basename(path)) for path in paths]
+    numbers = [int(found[-1]) if found else -1 for found in matches]
+    return numbers if len(set(numbers)) == len(paths) and min(numbers) >= 0 else list(range(len(paths)))
+
+
+def _whole(values: Sequence[Any]) -> bool:
+    return all(value is None or isinstance(value, int) for value in values)
+
+
+# ---------------------------------------------------------------- what is said
+
+
+def _said(
+    reading: Reading, request: Request, mapper: Mapper, joiners: Sequence[joining.Joiner]
+) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    """The notes, the warnings, and whether there are responses."""
+    tally, layout = mapper.tally, mapper.layout
+    sizes = list(mapper.ordinals.counts.values())
+    group = layout.group or ("(prompt, ground truth)" if layout.ground_truth else "prompt")
+    notes = [
+        f"read as {reading.dialect.framework}: {sum(sizes)} rollouts, {len(sizes)} problems by {group}",
+    ]
+    if not sizes:
+        why = f": --rows {request.rows!r} keeps none of {tally.read}" if request.rows and tally.read else ""
+        raise InputError(f"{request.spec}: there are no rows in it{why}")
+    if reading.unread:
+        notes.append(f"not read: {files.named(reading.unread)}")
+    if request.rows:
+        notes.append(f"--rows {request.rows!r} keeps {tally.kept} of {tally.read} rows")
+    elif layout.rows:
+        notes.append(f"of {tally.read} rows those with {layout.rows} are read: {tally.kept}")
+    if layout.counted:
+        notes.append(f"each problem's counts are read as {layout.samples} rollouts with rewards 0 and 1, without text")
+    for path, values in tally.sources.items():
+        if len(values) > 1:
+            notes.append(f"pooled: {len(values)} values of {path}")
+    notes += [note for joiner in joiners for note in joiner.notes()]
+    warnings = [*_size_warnings(sizes, str(group)), *_lost_warnings(tally), *_reward_warnings(tally)]
+    warnings += [warning for joiner in joiners for warning in joiner.warnings()]
+    return tuple(notes), tuple(warnings), layout.response is not None
+
+
+def _size_warnings(sizes: Sequence[int], group: str) -> list[str]:
+    if len(sizes) > 1 and max(sizes) == 1:
+        return [
+            f"every problem has one rollout, grouped by {group}: if several were sampled, that is not what tells "
+            "problems apart; name what does with --columns '{group: ...}'."
+        ]
+    usual = max(set(sizes), key=sizes.count) if len(set(sizes)) < 100 else max(sizes)
+    other = sum(size != usual for size in sizes)
+    if not other:
+        return []
+    return [
+        f"{other} of {len(sizes)} problems have another number of rollouts than {usual} (from {min(sizes)} to "
+        f"{max(sizes)}), grouped by {group}."
+    ]
+
+
+def _lost_warnings(tally: mapping.Tally) -> list[str]:
+    found = []
+    if tally.empty:
+        found.append(f"{tally.empty} rows without any response or sample were left out.")
+    if tally.failed:
+        found.append(f"{tally.failed} rollouts without a response (failed requests) were left out.")
+    if tally.off_grid:
+        found.append(
+            f"{tally.off_grid} rates are no whole number of passes and were rounded: is the number of samples right? "
+            "Name it with --columns '{samples: N}'."
+        )
+    return found
+
+
+def _reward_warnings(tally: mapping.Tally) -> list[str]:
+    if not tally.levels or (tally.least >= 0 and tally.most <= 1):
+        return []
+    levels = sorted(tally.levels)
+    shown = ", ".join(f"{level:g}" for level in levels) if len(levels) <= 8 else "many levels"
+    return [
+        f"rewards range from {tally.least:g} to {tally.most:g} ({shown}): "
+        f"a rollout passes at {PASS_THRESHOLD:g} or more."
+    ]
+
+
+def check_request(request: Request) -> None:
+    """Raise ConfigError for flags that do not go together."""
+    if request.join_on and not request.join:
+        raise ConfigError("--join_on says how --join finds its rows; give --join too")

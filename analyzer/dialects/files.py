@@ -1,0 +1,198 @@
+"""Files of rollouts: which there are, what dialect each is of, and their records one by one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from analyzer import dialects
+from analyzer.dialects import Dialect, Row
+from analyzer.errors import InputError, printable
+from analyzer.files import storage
+from analyzer.rollouts import dataset, jsonl
+from analyzer.rollouts.dataset import Reader
+
+EVAL, JSON, PARQUET = ".eval", ".json", ".parquet"
+SUFFIXES = (*storage.JSONL_SUFFIXES, PARQUET, EVAL, JSON)
+_NAMED = 5  # files that are named one by one
+
+
+class Record(NamedTuple):
+    """One record of a file: a line, a row, or what a .json or .eval file holds."""
+
+    row: Row
+    bytes: int
+    place: str  # as a person finds it
+    replaced: int = 0  # lone surrogates in it, each now U+FFFD
+
+
+class Found(NamedTuple):
+    """The files of an input."""
+
+    paths: tuple[str, ...]  # that may hold rollouts, sorted
+    others: tuple[str, ...]  # in the same folder, that cannot
+
+
+def find(spec: str, recursive: bool) -> Found:
+    """The files that a path, folder, glob or URL stands for. Raises InputError where there are none."""
+    folder = Path(storage.local(spec))
+    if storage.is_remote(spec) or not folder.is_dir():
+        return Found(tuple(_single(spec)), ())
+    everything = [Path(top) / name for top, below, names in _walk(folder, recursive) for name in names]
+    visible = sorted(str(path) for path in everything if not path.name.startswith("."))
+    paths = [path for path in visible if path.endswith(SUFFIXES)]
+    if paths:
+        return Found(tuple(paths), tuple(path for path in visible if path not in set(paths)))
+    inner = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    remedy = f"; it holds folders ({', '.join(inner[:_NAMED])}): read them with --recursive" if inner else ""
+    raise InputError(f"{spec}: no rollouts there (looked for files ending in {', '.join(SUFFIXES)}){remedy}")
+
+
+def _walk(folder: Path, recursive: bool) -> Iterator[tuple[str, list[str], list[str]]]:
+    for top, below, names in os.walk(folder):
+        below[:] = sorted(name for name in below if not name.startswith(".")) if recursive else []
+        yield top, below, names
+
+
+def _single(spec: str) -> list[str]:
+    path = storage.local(spec)
+    if not storage.is_remote(spec) and any(c in path for c in "*?[") and not os.path.exists(path):
+        import glob
+
+        found = sorted(name for name in glob.glob(path, recursive=True) if name.endswith(SUFFIXES))
+        if not found:
+            raise InputError(f"{spec}: no rollouts there (looked for files ending in {', '.join(SUFFIXES)})")
+        return found
+    return storage.find_inputs(spec)
+
+
+def suffix_of(path: str) -> str:
+    """What the name of a file ends with, as dialects tell files apart; that of parquet where it is none of them."""
+    return next((suffix for suffix in SUFFIXES if path.endswith(suffix)), PARQUET)
+
+
+def first_record(path: str) -> Row | None:
+    """The first record of a file; None for a file without any. Raises InputError for one that cannot be read."""
+    suffix = suffix_of(path)
+    if suffix == PARQUET:
+        file, schema = dataset.describe(path)
+        rows = [row for _, batch in Reader([file], None).batches([(0, min(1, file.rows))]) for row in batch.to_pylist()]
+        return rows[0] if rows else dict.fromkeys(schema.names)
+    found = next(iter(records(path)), None)
+    return None if found is None else found.row
+
+
+def records(path: str) -> Iterator[Record]:
+    """The records of a file, as Python has them. Raises InputError with the place for what cannot be read."""
+    suffix = suffix_of(path)
+    if suffix in storage.JSONL_SUFFIXES:
+        for line in jsonl.read_lines(path):
+            yield Record(line.row, line.bytes, f"{path}, line {line.number}", line.replaced)
+    elif suffix == PARQUET:
+        file, _ = dataset.describe(path)
+        for first, batch in Reader([file], None).all():
+            size = max(batch.nbytes // max(batch.num_rows, 1), 1)
+            for at, row in enumerate(batch.to_pylist()):
+                yield Record(row, size, f"{path}, row {first + at} (counted from 0)")
+    elif suffix == EVAL:
+        from analyzer.dialects.inspect_logs import read_eval
+
+        for at, row in enumerate(read_eval(path)):
+            yield Record(row, 1 << 14, f"{path}, sample {at} (counted from 0)")
+    else:
+        yield from _of_json(path)
+
+
+def _of_json(path: str) -> Iterator[Record]:
+    """The object that a .json file holds, or the objects of a list. The file is read whole."""
+    with storage.open_binary(path) as file:
+        data = file.read()
+    try:
+        value = jsonl.load_json(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not valid JSON ({' '.join(str(error).split())})") from None
+    rows = value if isinstance(value, list) else [value]
+    for at, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise InputError(f"{path}: must hold a JSON object or a list of them")
+        yield Record(row, len(data) // len(rows), f"{path}, item {at} (counted from 0)" if len(rows) > 1 else path)
+
+
+def flat_records(dialect: Dialect, found: Iterable[Record]) -> Iterator[Record]:
+    """The flat rows of records. Raises InputError for one that is not of the dialect."""
+    for record in found:
+        try:
+            rows = list(dialect.records(record.row))
+        except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
+            what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise InputError(f"{record.place}: not a record of {dialect.framework} ({printable(what)})") from None
+        for row in rows:
+            yield Record(row, record.bytes // max(len(rows), 1), record.place, record.replaced)
+
+
+class Recognised(NamedTuple):
+    """Which dialect an input is of, and which of its files are."""
+
+    dialect: Dialect | None
+    paths: tuple[str, ...]
+    unread: tuple[str, ...]
+    row: Row  # the first record of the first file
+    fitting: tuple[str, ...] = ()  # the names of several dialects that fit, where it is none of them for sure
+
+
+def recognise(found: Found, chosen: Dialect | None, spec: str) -> Recognised:
+    """Tell what the files are: `chosen`, or what their columns say. Raises InputError where they disagree."""
+    kinds: dict[str, list[str]] = {}
+    rows: dict[str, Row] = {}
+    unread = list(found.others)
+    fitting: tuple[str, ...] = ()
+    unknown: list[str] = []
+    for path in found.paths:
+        try:
+            row = first_record(path)
+        except InputError:
+            if suffix_of(path) != JSON:  # a .json file beside rollouts is seldom one of them
+                raise
+            row = None
+        if row is None:
+            unknown.append(path)
+            continue
+        rows[path] = row
+        if chosen is not None:
+            fits = [chosen] if chosen.matches(row) or len(found.paths) == 1 else []
+        else:
+            fits = dialects.recognise(row, suffix_of(path))
+        if len(fits) == 1:
+            kinds.setdefault(fits[0].name, []).append(path)
+        else:
+            unknown.append(path)
+            fitting = fitting or tuple(dialect.name for dialect in fits)
+    if len(kinds) > 1:
+        shown = "; ".join(f"{name}: {os.path.basename(paths[0])}" for name, paths in sorted(kinds.items()))
+        raise InputError(
+            f"{spec}: holds files of several formats ({shown}); give a glob that matches those of one, "
+            "or name it with --input_format"
+        )
+    first = next(iter(rows.values()), None)
+    if first is None:
+        raise InputError(
+            f"{spec}: {found.paths[0]}: the file is empty" if len(found.paths) > 1 else f"{spec}: the file is empty"
+        )
+    if not kinds:
+        return Recognised(None, found.paths, tuple(unread), first, fitting)
+    ((name, paths),) = kinds.items()
+    return Recognised(dialects.find(name), tuple(paths), tuple(sorted([*unread, *unknown])), rows[paths[0]])
+
+
+def named(paths: Sequence[str]) -> str:
+    """The names of files, the first few one by one."""
+    names = ", ".join(os.path.basename(path) for path in paths[:_NAMED])
+    return names + (f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else "")
+
+
+def sample_of(path: str, number: int = 8) -> list[Mapping[str, Any]]:
+    """The first records of a file."""
+    return [record.row for record in islice(records(path), number)]

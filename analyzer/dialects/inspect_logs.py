@@ -1,0 +1,106 @@
+"""Logs of inspect_ai: .eval (a zip of JSON files, compressed with zstandard) and .json, a sample for each epoch.
+
+    {"eval": {"task": "gsm8k", "model": "m"}, "samples": [{"id": "0", "epoch": 1, "input": "...", "target": "7",
+     "output": {"choices": [{"message": {...}, "stop_reason": "stop"}]}, "scores": {"match": {"value": "C"}}}]}
+
+In a .eval file each sample is `samples/<id>_epoch_<n>.json`. zipfile reads zstandard only from Python 3.14 on, hence
+backports.zstd, which is that version's code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import orjson
+
+from analyzer.dialects import Dialect, Row, Settings, register
+from analyzer.dialects.layout import Group, Layout
+from analyzer.dialects.mapping import content_text
+from analyzer.errors import InputError
+from analyzer.files import storage
+
+EVAL = ".eval"
+
+
+def read_eval(path: str) -> Iterator[Row]:
+    """Each sample of a .eval file as the log of that one sample. Raises InputError for a file that is not whole."""
+    from backports.zstd import zipfile
+
+    with storage.open_binary(path) as file:
+        try:
+            with zipfile.ZipFile(file) as log:
+                names = log.namelist()
+                header = orjson.loads(log.read("header.json" if "header.json" in names else "_journal/start.json"))
+                for name in sorted(name for name in names if name.startswith("samples/") and name.endswith(".json")):
+                    yield {"eval": header["eval"], "samples": [orjson.loads(log.read(name))]}
+        except (zipfile.BadZipFile, OSError, KeyError, ValueError, EOFError) as error:
+            raise InputError(f"{path}: not a readable inspect log ({error}); is the file whole?") from None
+
+
+class Inspect(Dialect):
+    """Reads the samples of logs, with the one scorer that is wanted."""
+
+    def prepared(self, records: Iterator[Row], settings: Settings) -> Dialect:
+        """With the scorer as the reward where there is one; where there are several, --columns must name it."""
+        samples = next(records, {}).get("samples") or [{}]
+        names = list(samples[0].get("scores") or {})
+        layout = dataclasses.replace(self.layout, reward=f'scores["{names[0]}"]' if len(names) == 1 else "scores.*")
+        return dataclasses.replace(self, layout=layout)
+
+    def records(self, record: Row) -> Iterable[Row]:
+        """A row for each sample of the log."""
+        task, model = record["eval"]["task"], record["eval"].get("model")
+        for sample in record["samples"]:
+            choices = (sample.get("output") or {}).get("choices") or [{}]
+            scores = {name: _value(score) for name, score in (sample.get("scores") or {}).items()}
+            message = choices[0].get("message") or {}
+            target = sample["target"]
+            yield {
+                "prompt": _messages(sample["input"]),
+                "response": content_text(message.get("content")),
+                "ground_truth": target[0] if isinstance(target, list) and len(target) == 1 else target,
+                "scores": scores or None,
+                "finish_reason": choices[0].get("stop_reason"),
+                "model": model,
+                "task": task,
+                "id": str(sample["id"]),
+                "epoch": sample["epoch"],
+                "metadata": sample.get("metadata") or None,
+            }
+
+
+def _value(score: Any) -> Any:
+    value = score.get("value") if isinstance(score, dict) else score
+    return next(iter(value.values())) if isinstance(value, dict) and len(value) == 1 else value
+
+
+def _messages(said: Any) -> Any:
+    if isinstance(said, str):
+        return [{"role": "user", "content": said}]
+    return [{"role": message["role"], "content": content_text(message.get("content"))} for message in said]
+
+
+register(
+    Inspect(
+        name="inspect",
+        framework="inspect_ai logs",
+        file="logs/*.eval, logs/*.json",
+        lacks="data_source",
+        requires=frozenset({"eval", "samples"}),
+        suffixes=(EVAL, ".json"),
+        layout=Layout(
+            prompt="prompt",
+            response="response",
+            ground_truth="ground_truth",
+            reward="scores.*",
+            finish_reason="finish_reason",
+            model="model",
+            group=Group(("id",)),
+            sample="epoch",
+            steps=("model",),
+            tasks=("task",),
+        ),
+    )
+)

@@ -1,0 +1,552 @@
+"""Mapping: the columns of another layout into ours, a record batch at a time.
+
+transpose -> rows -> explode -> our columns (prompt, response, data_idx, sample_idx, reward, ...) -> the rest of theirs
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from analyzer.dialects import operations
+from analyzer.dialects.layout import ANY, Layout, paste
+from analyzer.dialects.operations import Column, Rows, is_list, is_text, look_up, root
+from analyzer.errors import InputError, printable
+from analyzer.expression import Expression, compile_expression
+from analyzer.rollouts.problems import holds_json
+from analyzer.schema import (
+    DATA_IDX,
+    DATA_SOURCE,
+    EXTRA_INFO,
+    FINISH_REASON,
+    MAX_TOKENS,
+    ORIGINAL,
+    PROMPT,
+    RESPONSE,
+    RESPONSE_TOKENS,
+    REWARD,
+    REWARD_STATUS,
+    SAMPLE_IDX,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+
+GROUND_TRUTH = ORIGINAL + "ground_truth"
+"""The column that a conversion puts ground truths in."""
+
+JOIN = "$join"
+"""The column of that key, until the training rows are joined."""
+
+TRAINING_COLUMNS = ("data_source", "reward_model", "extra_info", "ability", "reward_fn_key")
+"""verl's names of training columns: these are the training data's wherever they turn up."""
+
+OURS = (PROMPT, RESPONSE, DATA_IDX, SAMPLE_IDX, REWARD, REWARD_STATUS, RESPONSE_TOKENS, FINISH_REASON, MAX_TOKENS)
+_CUT_OFF = {"truncated": "length", "max_tokens": "length", "model_length": "length", "max_tokens_reached": "length"}
+_REWARD_WORDS = {
+    **{"c": 1.0, "i": 0.0, "p": 0.5, "n": 0.0},  # inspect's letters: correct, incorrect, partial, no answer
+    **{"true": 1.0, "false": 0.0, "correct": 1.0, "incorrect": 0.0, "yes": 1.0, "no": 0.0},
+}
+_NO_REWARD = frozenset({"", "n/a", "na", "none", "null", "nan"})
+_LEVELS = 8  # distinct rewards that are told
+_OUT_BYTES = 32 << 20  # of rows made of one batch at a time
+_SHOWN = 40
+
+
+class Options(NamedTuple):
+    """What the user asks for beside the layout."""
+
+    rows: str | None = None  # --rows
+    pool: bool = False
+    rescore: bool = False  # rewards will not be used
+    join_on: str | None = None  # path of the key that tells which training row a rollout is of
+
+
+Place = Callable[[int], str]
+"""A row of a batch as a person finds it."""
+
+
+class Tally:
+    """What was seen of all rows, for the lines that say so."""
+
+    def __init__(self) -> None:
+        self.read = 0  # rows of the files
+        self.kept = 0  # of them those that --rows keeps
+        self.empty = 0  # rows of lists without items, or counts of no samples
+        self.failed = 0  # rows without a response where others have one
+        self.rollouts = 0
+        self.off_grid = 0  # rates that are no whole number of passes
+        self.levels: Counter[float] = Counter()
+        self.least, self.most = math.inf, -math.inf
+        self.sources: dict[str, dict[Any, int]] = {}  # step or task column -> value -> rows
+
+    def add_rewards(self, values: NDArray[np.float64]) -> None:
+        """Remember the levels of rewards, NaN for none."""
+        scored = values[np.isfinite(values)]
+        if scored.size:
+            self.least, self.most = min(self.least, float(scored.min())), max(self.most, float(scored.max()))
+        if len(self.levels) <= _LEVELS:
+            levels, counts = np.unique(scored, return_counts=True)
+            for level, count in zip(levels[: _LEVELS + 1].tolist(), counts.tolist(), strict=False):
+                self.levels[level] += count
+
+
+class Mapper:
+    """Maps the batches of an input whose columns are those of `schema`; problems are numbered over all of them."""
+
+    def __init__(self, layout: Layout, schema: pa.Schema, options: Options, spec: str) -> None:
+        """Raises InputError, or ConfigError for --rows, where the layout does not fit the columns."""
+        self.spec = spec
+        self.options = options
+        self.tally = Tally()
+        self.ordinals = operations.Ordinals()
+        self.layout = layout
+        self._expressions: list[Expression] | None = None
+        rows = self._transposed(operations.rows_of(_empty(schema)), lambda at: spec)
+        self.layout = self._fitted(layout, rows)
+        self.names = list(rows.columns)
+        self.schema = self._table(self._filtered(rows), lambda at: spec).schema
+
+    # ------------------------------------------------------------ the layout and the columns
+
+    def _fitted(self, layout: Layout, rows: Rows) -> Layout:
+        """The layout without what the columns lack, its one reward chosen."""
+        missing: dict[str, Any] = {}
+        if layout.explode:
+            kept = tuple(path for path in layout.explode if look_up(rows, path) is not None)
+            layout = dataclasses.replace(layout, explode=kept)
+            if kept:
+                rows, _ = operations.explode(rows, kept, lambda at: self.spec)
+        for key, path in layout.paths():
+            if key not in ("explode", "steps", "tasks", "group") and path != ANY:
+                self._check_star(rows, key, path)
+                if look_up(rows, path) is None:
+                    missing[key] = None
+        if layout.reward == ANY:
+            found = self._other_rewards(layout, rows)
+            missing |= {"reward": found[0] if found else None}
+        layout = dataclasses.replace(layout, **missing)
+        group = layout.group
+        if group is not None and any(look_up(rows, path) is None for path in group.columns):
+            there = tuple(path for path in group.columns if look_up(rows, path) is not None)
+            group = group._replace(columns=there) if there and group.hashed else None
+        if group is not None:
+            group = group._replace(columns=tuple(_taken(rows, path) for path in group.columns))
+        layout = dataclasses.replace(layout, group=group)
+        steps = tuple(path for path in layout.steps if look_up(rows, path) is not None)
+        tasks = tuple(path for path in layout.tasks if look_up(rows, path) is not None)
+        return dataclasses.replace(layout, steps=steps, tasks=tasks)
+
+    def _check_star(self, rows: Rows, key: str, path: str) -> None:
+        try:
+            look_up(rows, path)
+        except InputError as error:
+            names = str(error).removeprefix("one of ").removesuffix(" must be chosen").split(", ")
+            chosen = f'{path.removesuffix("." + ANY)}["{names[0]}"]'
+            raise InputError(
+                f"{self.spec}: {path.removesuffix('.' + ANY)} holds {', '.join(names)}: choose one, with "
+                f"{paste({key: chosen})}"
+            ) from None
+
+    def _other_rewards(self, layout: Layout, rows: Rows) -> list[str]:
+        """The numeric columns that the dialect does not know, of which one is the reward. Raises InputError for two."""
+        import pyarrow as pa
+
+        known = {root(one.strip()) for _, path in layout.paths() if path != ANY for one in path.split("|")}
+        known |= {*layout.drop, *(name for name, _ in layout.file)}
+        number = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean)
+        found = [
+            name
+            for name, column in rows.columns.items()
+            if name not in known and any(fits(column.array.type) for fits in number)
+        ]
+        if len(found) > 1 and not self.options.rescore:
+            raise InputError(
+                f"{self.spec}: holds several rewards ({', '.join(found)}); choose one, such as "
+                f"{paste({'reward': found[0]})}, or score anew with --rescore"
+            )
+        return found if len(found) == 1 else []
+
+    # ------------------------------------------------------------ batches
+
+    def tables(self, batch: pa.RecordBatch, place: Place) -> list[pa.Table]:
+        """The rows of ours that a batch becomes. Raises InputError, with its place, for what does not fit."""
+        rows = self._transposed(operations.rows_of(batch), place)
+        self.tally.read += rows.size
+        rows = self._filtered(rows)
+        self.tally.kept += rows.size
+        tables = [self._table(part, place) for part in self._portions(rows)]
+        return [table for table in tables if table.num_rows]
+
+    def _transposed(self, rows: Rows, place: Place) -> Rows:
+        return operations.transpose(rows, place) if self.layout.transpose else rows
+
+    def _filtered(self, rows: Rows) -> Rows:
+        import pyarrow as pa
+
+        texts = [(flag, text) for flag, text in (("--rows", self.options.rows), ("rows", self.layout.rows)) if text]
+        if not texts:
+            return rows
+        if self._expressions is None:
+            self._expressions = [compile_expression(text, list(rows.columns), flag) for flag, text in texts]
+        for expression in self._expressions:
+            batch = pa.RecordBatch.from_arrays(
+                [rows.columns[name].array for name in expression.names], names=list(expression.names)
+            )
+            if not expression.names:
+                break
+            kept = expression.evaluate(batch).fill_null(False)
+            rows = rows.take(np.flatnonzero(kept.to_numpy(zero_copy_only=False)))
+        return rows
+
+    def _portions(self, rows: Rows) -> list[Rows]:
+        """The rows in parts that become some 32 MB each: counts and lists multiply them."""
+        if not rows.size:
+            return []
+        if self.layout.counted:
+            factor = self._samples_of(rows)
+        elif self.layout.explode:
+            lists = [column for path in self.layout.explode if (column := look_up(rows, path)) is not None]
+            lengths = [operations.list_lengths(c.array) for c in lists if is_list(c.array.type)]
+            factor = np.maximum.reduce(lengths).clip(1) if lengths else np.ones(rows.size, np.int64)
+        else:
+            return [rows]
+        size = sum(column.array.nbytes for column in rows.columns.values()) / rows.size
+        part = (np.cumsum(factor * size) // _OUT_BYTES).astype(np.int64)
+        edges = np.append(np.flatnonzero(np.append(True, part[1:] != part[:-1])), rows.size)
+        if len(edges) == 2:
+            return [rows]
+        return [rows.take(np.arange(start, stop)) for start, stop in itertools.pairwise(edges)]
+
+    # ------------------------------------------------------------ rows of ours
+
+    def _table(self, rows: Rows, place: Place) -> pa.Table:
+        """The rows of ours that these rows become."""
+        import pyarrow as pa
+
+        layout, size = self.layout, rows.size
+        parents, rewards = np.arange(size), None
+
+        def row(at: int) -> str:
+            return place(int(parents[at]) if at < len(parents) else 0)
+
+        if layout.explode:
+            rows, parents = operations.explode(rows, layout.explode, place)
+        elif layout.counted:
+            parents, rewards = self._counts(rows, row)
+            rows = rows.take(parents)
+        self.tally.empty += size - len(np.unique(parents))
+        response = self._response(rows, row)
+        if layout.response is not None and response.array.null_count:
+            there = np.flatnonzero(response.array.is_valid().to_numpy(zero_copy_only=False))
+            self.tally.failed += rows.size - len(there)
+            rows, parents = rows.take(there), parents[there]
+            response = self._response(rows, row)
+        self.tally.rollouts += rows.size
+        columns = {PROMPT: self._prompt(rows), RESPONSE: response}
+        gold = self._optional(rows, layout.ground_truth)
+        ids = self._ids(rows, columns[PROMPT], gold, row)
+        columns[DATA_IDX] = Column(ids, pa.field(DATA_IDX, ids.type))
+        columns[SAMPLE_IDX] = self._samples(rows, ids, row)
+        if (source := self._optional(rows, layout.data_source)) is not None:
+            columns[DATA_SOURCE] = source
+        if gold is not None and not self._is_training(rows, layout.ground_truth):
+            columns[GROUND_TRUTH] = gold
+        if (extra := self._optional(rows, layout.extra_info)) is not None:
+            columns[EXTRA_INFO] = extra
+        if rewards is None and layout.reward is not None:
+            rewards = rewards_of(self._optional(rows, layout.reward), layout.reward, row)
+        if rewards is not None:
+            self.tally.add_rewards(rewards)
+            columns[REWARD] = Column(pa.array(rewards, from_pandas=True), pa.field(REWARD, pa.float64()))
+        for name in (REWARD_STATUS, FINISH_REASON, MAX_TOKENS, "model"):
+            if (found := self._optional(rows, getattr(layout, name))) is not None:
+                columns[name] = finish_reasons(found) if name == FINISH_REASON else found
+        self._note_sources(rows)
+        if self.options.join_on and (key := look_up(rows, self.options.join_on)) is not None:
+            columns[JOIN] = Column(text_of(key), pa.field(JOIN, pa.string()))
+        columns |= self._rest(rows, columns)
+        fields = [field.with_name(name).with_nullable(True) for name, (_, field) in columns.items()]
+        return pa.Table.from_arrays([array for array, _ in columns.values()], schema=pa.schema(fields))
+
+    def _optional(self, rows: Rows, path: str | None) -> Column | None:
+        return None if path is None else look_up(rows, path)
+
+    def _prompt(self, rows: Rows) -> Column:
+        import pyarrow as pa
+
+        found = self._optional(rows, self.layout.prompt)
+        if found is None or pa.types.is_null(found.array.type):
+            return Column(pa.nulls(rows.size, pa.string()), pa.field(PROMPT, pa.string()))
+        return found
+
+    def _response(self, rows: Rows, row: Place) -> Column:
+        """The responses as text: of a list of messages the last one of the assistant. Null where there is none."""
+        import pyarrow as pa
+
+        field = pa.field(RESPONSE, pa.string())
+        found = self._optional(rows, self.layout.response)
+        if found is None or pa.types.is_null(found.array.type):
+            return Column(pa.nulls(rows.size, pa.string()), field)
+        if is_text(found.array.type) and not holds_json(found.field):
+            return Column(found.array.cast(pa.string()), field)
+        texts = []
+        for at, value in enumerate(operations.python_values(found)):
+            texts.append(message_text(value))
+            if texts[-1] is None and value is not None:
+                shown = printable(repr(value)[:_SHOWN])
+                raise InputError(f"{row(at)}: the response in {self.layout.response} must be text or messages: {shown}")
+        return Column(pa.array(texts, pa.string()), field)
+
+    def _ids(self, rows: Rows, prompt: Column, gold: Column | None, row: Place) -> pa.Array:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        group = self.layout.group
+        if group is None:
+            # The same prompt with two ground truths is two problems.
+            return operations.digests([prompt] if gold is None else [prompt, gold], rows.size)
+        columns = [column for path in group.columns if (column := look_up(rows, path)) is not None]
+        ids = operations.group_ids(rows, group, columns, row)
+        if self.options.pool and self.layout.tasks:  # the problems of each task are numbered from 0
+            tasks = [look_up(rows, path) for path in self.layout.tasks]
+            texts = [pc.fill_null(column.array.cast(pa.string()), "") for column in tasks if column is not None]
+            ids = pc.binary_join_element_wise(*texts, ids.cast(pa.string()), "/")
+        return ids
+
+    def _samples(self, rows: Rows, ids: pa.Array, row: Place) -> Column:
+        import pyarrow as pa
+
+        field = pa.field(SAMPLE_IDX, pa.int64())
+        ordinals = self.ordinals.number(ids)
+        path = self.layout.sample
+        found = None if self._pooled else self._optional(rows, path)
+        if found is None:
+            return Column(pa.array(ordinals), field)
+        if pa.types.is_floating(found.array.type) and not found.array.null_count:
+            return Column(operations.whole_numbers(found.array, str(path), row), field)
+        if not pa.types.is_integer(found.array.type) or found.array.null_count:
+            raise InputError(
+                f"{row(0)}: {path}, which numbers the samples of a problem, must be an integer in every row"
+            )
+        return Column(found.array.cast(pa.int64()), field)
+
+    @property
+    def _pooled(self) -> bool:
+        """Whether rollouts of several sets share numbers: they are numbered anew, in order."""
+        return self.options.pool and bool(self.layout.steps or self.layout.tasks)
+
+    def _counts(self, rows: Rows, row: Place) -> tuple[Ints, NDArray[np.float64]]:
+        """Of each rollout that counts tell of, the row that it comes from and its reward: those that passed first."""
+        samples = self._samples_of(rows)
+        layout = self.layout
+        path = layout.passes or layout.fails or layout.pass_rate or layout.fail_rate
+        found = self._optional(rows, path)
+        if path is None or found is None:
+            raise InputError(
+                f"{self.spec}: samples without counts: name passes, fails, pass_rate or fail_rate in --columns"
+            )
+        values = rewards_of(found, path, row)
+        samples = np.where(np.isfinite(values), samples, 0)
+        values = np.nan_to_num(values)
+        if layout.pass_rate or layout.fail_rate:
+            exact = values / layout.out_of * samples
+            values = np.rint(exact)
+            self.tally.off_grid += int((np.abs(exact - values) > 0.02).sum())
+        passes = samples - values if layout.fails or layout.fail_rate else values
+        if (wrong := np.flatnonzero((passes < 0) | (passes > samples))).size:
+            at = int(wrong[0])
+            raise InputError(
+                f"{row(at)}: {path} says {passes[at]:g} passes of {samples[at]} samples; "
+                "correct samples or out_of in --columns"
+            )
+        parents = np.repeat(np.arange(rows.size), samples)
+        within = np.arange(len(parents)) - np.repeat(np.cumsum(samples) - samples, samples)
+        return parents, (within < passes[parents]).astype(np.float64)
+
+    def _samples_of(self, rows: Rows) -> Ints:
+        """(rows,) the samples of each problem, 0 where that is null."""
+        samples = self.layout.samples
+        if isinstance(samples, int):
+            return np.full(rows.size, samples, np.int64)
+        found = None if samples is None else look_up(rows, samples)
+        if found is None:
+            raise InputError(f"{self.spec}: there is no {samples!r} for the number of samples")
+        values = rewards_of(found, str(samples), lambda at: self.spec)
+        return np.nan_to_num(values).clip(0).astype(np.int64)
+
+    def _note_sources(self, rows: Rows) -> None:
+        """Count the values of steps and tasks. Raises InputError for a second one, unless they are pooled."""
+        for kind, paths in (("steps", self.layout.steps), ("tasks", self.layout.tasks)):
+            for path in paths:
+                found = look_up(rows, path)
+                if found is None or not rows.size:
+                    continue
+                counts = self.tally.sources.setdefault(path, {})
+                for item in found.array.value_counts().to_pylist():
+                    if item["values"] is not None:
+                        value = item["values"]
+                        counts[value if isinstance(value, str | int) else str(value)] = (
+                            counts.get(value, 0) + item["counts"]
+                        )
+                if len(counts) > 1 and not self.options.pool:
+                    raise several(self.spec, kind, path, list(counts))
+
+    def _is_training(self, rows: Rows, path: str | None) -> bool:
+        """Whether the ground truth is a training column as it stands, which goes to the outputs under its own name."""
+        return path == "reward_model" or (path is not None and path.startswith(ORIGINAL) and path in rows.columns)
+
+    def _rest(self, rows: Rows, mapped: Mapping[str, Column]) -> dict[str, Column]:
+        """The columns that are none of ours, under names of their own."""
+        layout = self.layout
+        texts = [path for path in (layout.prompt, layout.response, *layout.explode) if path]
+        used = {root(_taken(rows, path)) for path in texts} | set(layout.explode) | set(layout.drop)
+        singles = (layout.ground_truth, layout.reward, layout.data_source, layout.extra_info, layout.finish_reason)
+        ids = () if layout.group is None or layout.group.hashed or layout.group.regex else layout.group.columns
+        for path in (*singles, layout.max_tokens, layout.model, layout.reward_status, layout.sample, *ids):
+            if (
+                path
+                and (name := _taken(rows, path)) in rows.columns
+                and not (name == layout.ground_truth and self._is_training(rows, name))
+            ):
+                used.add(name)
+        found: dict[str, Column] = {}
+        for theirs, column in rows.columns.items():
+            if theirs in used:
+                continue
+            training = not theirs.startswith(ORIGINAL) and (layout.training or theirs in TRAINING_COLUMNS)
+            name = ORIGINAL + theirs if training else theirs
+            found[f"input_{name}" if name in OURS or name in mapped or name in found else name] = column
+        return found
+
+
+def several(spec: str, kind: str, path: str, values: Sequence[Any]) -> InputError:
+    """The error for rollouts of several policies or tasks in one input."""
+    shown = ", ".join(map(repr, values[:4]))
+    name = path if re.fullmatch(r"[A-Za-z_][\w.]*", path) else f"`{path}`"
+    why = "two steps are two policies" if kind == "steps" else "their problems are not the same"
+    chosen = f'--rows "{name} == {values[0]!r}"'
+    return InputError(
+        f"{spec}: holds several values of {path} ({shown}, ...): {why}; pick one with {chosen}, "
+        "or say with --pool that they belong together"
+    )
+
+
+def _taken(rows: Rows, path: str) -> str:
+    """Of `a|b` the one that is there."""
+    return next((one.strip() for one in path.split("|") if look_up(rows, one.strip()) is not None), path)
+
+
+def text_of(column: Column) -> pa.Array:
+    """Values as text, by which those of two files are compared: 7 and "7" are the same."""
+    import pyarrow as pa
+
+    if is_text(column.array.type) and not holds_json(column.field):
+        return column.array.cast(pa.string())
+    values = operations.python_values(column)
+    values = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
+    return pa.array([None if value is None else str(value) for value in values], pa.string())
+
+
+def _empty(schema: pa.Schema) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+
+
+# ---------------------------------------------------------------- values
+
+
+def message_text(value: Any) -> str | None:
+    """The text of a response: itself, or the content of the assistant's last message. None where it is neither."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        return content_text(value["content"]) if "content" in value else None
+    if not isinstance(value, list) or not all(isinstance(message, dict) for message in value):
+        return None
+    spoken = [message for message in value if message.get("role") == "assistant"]
+    return content_text(spoken[-1].get("content")) if spoken else None
+
+
+def content_text(content: Any) -> str:
+    """The content of a chat message as text: the text parts of a list of parts joined."""
+    if isinstance(content, list):
+        return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    return "" if content is None else str(content)
+
+
+def rewards_of(column: Column | None, path: str, row: Place) -> NDArray[np.float64]:
+    """(rows,) rewards as numbers, NaN for none: numbers, truth values, texts of them, C/I/P/N, a list of one.
+
+    Raises InputError, with its place, for anything else.
+    """
+    import pyarrow as pa
+
+    if column is None:
+        raise InputError(f"{row(0)}: there is no {path!r}")
+    array = column.array
+    number = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal, pa.types.is_null)
+    if any(fits(array.type) for fits in number):
+        values = array.cast(pa.int8()) if pa.types.is_boolean(array.type) else array
+        return np.asarray(values.cast(pa.float64()).fill_null(math.nan).to_numpy(zero_copy_only=False), np.float64)
+    found = np.full(len(array), math.nan)
+    for at, value in enumerate(operations.python_values(column)):
+        number_of = _reward(value)
+        if number_of is None:
+            shown = printable(repr(value)[:_SHOWN])
+            hint = f"; name the part that is the reward, such as reward: {path}.NAME" if isinstance(value, dict) else ""
+            raise InputError(
+                f"{row(at)}: the reward in {path} must be a number, true or false, or C, I, P, N: {shown}{hint}"
+            )
+        found[at] = number_of
+    return found
+
+
+def _reward(value: Any) -> float | None:
+    """A reward as a number, NaN for none; None where it is no reward."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if value is None:
+        return math.nan
+    if isinstance(value, bool | int | float):
+        return float(value)
+    if not isinstance(value, str):
+        return None
+    text = value.strip().lower()
+    if text in _NO_REWARD:
+        return math.nan
+    try:
+        return _REWARD_WORDS[text] if text in _REWARD_WORDS else float(text)
+    except ValueError:
+        return None
+
+
+def finish_reasons(column: Column) -> Column:
+    """finish_reason with `length` for a response that was cut off, whatever the program calls it."""
+    import pyarrow as pa
+
+    array, field = column
+    field = pa.field(FINISH_REASON, pa.string())
+    if pa.types.is_boolean(array.type):  # is_truncated
+        return Column(
+            pa.array([None if v is None else "length" if v else "stop" for v in array.to_pylist()]).cast(pa.string()),
+            field,
+        )
+    if pa.types.is_null(array.type):
+        return Column(array.cast(pa.string()), field)
+    if not is_text(array.type):
+        return column
+    encoded = array.cast(pa.string()).dictionary_encode()
+    names = [_CUT_OFF.get(name, name) for name in encoded.dictionary.to_pylist()]
+    return Column(pa.array(names, pa.string()).take(encoded.indices), field)

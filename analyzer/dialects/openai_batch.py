@@ -1,0 +1,81 @@
+"""Outputs of the OpenAI batch API and of vLLM's run-batch: a line for each request, in any order.
+
+    {"custom_id": "gsm8k-0", "response": {"status_code": 200, "body": {"model": "m", "choices": [
+        {"index": 0, "message": {"content": "7"}, "finish_reason": "stop"}]}}, "error": null}
+
+Prompts and ground truths are in the request file and in the data: `--join`. Where every request asked for one choice,
+its custom_id usually names the problem and the sample (`gsm8k-0-2`); that is settled by looking at all of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from analyzer.dialects import Dialect, Row, Settings, register
+from analyzer.dialects.layout import Group, Layout
+from analyzer.dialects.mapping import content_text
+
+_NUMBERED = r"^(.+)[-_:/]\d+$"
+
+
+class OpenaiBatch(Dialect):
+    """Reads the choices of every request that was answered."""
+
+    def prepared(self, records: Iterator[Row], settings: Settings) -> Dialect:
+        """Grouped by custom_id, or by custom_id without the number of the sample where these number the samples."""
+        samples: Counter[str] = Counter()  # of each custom_id without its number
+        for record in records:
+            body = (record.get("response") or {}).get("body") or {}
+            if len(body.get("choices") or ()) > 1:
+                return self
+            match = re.match(_NUMBERED, str(record.get("custom_id")))
+            if match is None:
+                return self
+            samples[match[1]] += 1
+        # gsm8k-0, gsm8k-1, ... are problems; gsm8k-0-0, gsm8k-0-1, gsm8k-1-0, ... samples of several.
+        if len(samples) < 2 or max(samples.values()) < 2:
+            return self
+        group = Group(("custom_id",), _NUMBERED)
+        return dataclasses.replace(self, layout=dataclasses.replace(self.layout, group=group))
+
+    def records(self, record: Row) -> Iterable[Row]:
+        """A row for each choice; one without a response for a request that failed."""
+        body = (record["response"] or {}).get("body") or {}
+        choices = body.get("choices") or []
+        if record.get("error") or not choices:
+            yield {
+                "custom_id": record["custom_id"],
+                "response": None,
+                "finish_reason": None,
+                "model": body.get("model"),
+            }
+        for choice in choices:
+            message = choice.get("message")
+            yield {
+                "custom_id": record["custom_id"],
+                "response": content_text(message.get("content")) if message else choice["text"],
+                "finish_reason": choice.get("finish_reason"),
+                "model": body.get("model"),
+            }
+
+
+register(
+    OpenaiBatch(
+        name="openai_batch",
+        framework="OpenAI or vLLM batch output",
+        file="the output jsonl file of a batch, of vllm run-batch",
+        lacks="prompts, ground truths, data_source (--join, of the request file too)",
+        requires=frozenset({"custom_id", "response"}),
+        suffixes=(".jsonl", ".jsonl.gz", ".jsonl.zst"),
+        layout=Layout(
+            response="response",
+            finish_reason="finish_reason",
+            model="model",
+            group=Group(("custom_id",)),
+            steps=("model",),
+        ),
+    )
+)

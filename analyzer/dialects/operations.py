@@ -1,0 +1,407 @@
+"""Operations on rows of another layout: path, transpose, rows, explode, group, on Arrow columns.
+
+Rows are columns of equal length by name. A column whose strings are JSON texts, because the lines of a jsonl file
+disagree about its type, is looked into as if it held the values (`JSON_FIELD` marks it). What an operation makes has
+the same type for every batch of a file, also for an empty one: the schema of a conversion is that of no rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from analyzer.dialects.layout import ANY, Group, Path, parse_path
+from analyzer.errors import InputError
+from analyzer.rollouts.jsonl import JSON_FIELD, dump_json, load_json
+from analyzer.rollouts.problems import holds_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+
+ID_BYTES = 16
+"""Bytes of the digest that is the id of a problem without one: of 10^9 problems two share it with odds below 10^-20."""
+
+
+class Column(NamedTuple):
+    """The values of a column, and its field, whose metadata say whether they are JSON texts."""
+
+    array: pa.Array
+    field: pa.Field
+
+
+class Rows(NamedTuple):
+    """Rows as columns by name."""
+
+    columns: dict[str, Column]
+    size: int
+
+    def take(self, indices: Ints) -> Rows:
+        """These rows, in this order."""
+        import pyarrow as pa
+
+        chosen = pa.array(indices)
+        columns = {name: Column(array.take(chosen), field) for name, (array, field) in self.columns.items()}
+        return Rows(columns, len(indices))
+
+
+def rows_of(batch: pa.RecordBatch) -> Rows:
+    """A record batch as rows; dictionary columns as their values."""
+    import pyarrow as pa
+
+    columns = {}
+    for name, array, field in zip(batch.schema.names, batch.columns, batch.schema, strict=True):
+        plain = pa.types.is_dictionary(field.type)
+        columns[name] = (
+            Column(array.dictionary_decode(), field.with_type(field.type.value_type)) if plain else Column(array, field)
+        )
+    return Rows(columns, batch.num_rows)
+
+
+# ---------------------------------------------------------------- path
+
+
+def look_up(rows: Rows, path: str) -> Column | None:
+    """The values at a path, None where the columns have no such place. Of `a|b` the first that is there.
+
+    Raises InputError where `*` stands for one of several members.
+    """
+    for one in path.split("|"):
+        if (found := _look_up(rows, one.strip())) is not None:
+            return found
+    return None
+
+
+def _look_up(rows: Rows, path: str) -> Column | None:
+    if path in rows.columns:
+        return rows.columns[path]
+    # A name may hold dots, and what was exploded is a column whose name is a path: the longest fitting name wins.
+    for name in sorted((name for name in rows.columns if path.startswith(name)), key=len, reverse=True):
+        rest = path[len(name) :]
+        if rest[:1] in (".", "["):
+            return walk(rows.columns[name], parse_path("_" + rest)[1:])
+    return None
+
+
+def walk(column: Column, steps: Path) -> Column | None:
+    """What is at the end of these steps into a column; null where a value on the way is null or a list too short."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for number, step in enumerate(steps):
+        array = column.array
+        if is_text(array.type):
+            return _walk_json(array, steps[number:])
+        if pa.types.is_null(array.type):
+            return Column(array, pa.field("null", pa.null()))
+        if pa.types.is_struct(array.type) and isinstance(step, str):
+            name = _member(array.type, step)
+            if name is None:
+                return None
+            column = Column(pc.struct_field(array, name), array.type.field(name))
+        elif is_list(array.type) and isinstance(step, int):
+            column = Column(_items(array, step), array.type.value_field)
+        else:
+            return None
+    return column
+
+
+def _member(kind: pa.DataType, step: str) -> str | None:
+    names: list[str] = [kind.field(i).name for i in range(kind.num_fields)]
+    if step == ANY:
+        if len(names) > 1:
+            raise InputError(f"one of {', '.join(names)} must be chosen")
+        return names[0]
+    return step if step in names else None
+
+
+def _items(array: pa.Array, index: int) -> pa.Array:
+    """Item `index` of each list, from the end where it is negative; null where there is none."""
+    import pyarrow as pa
+
+    array = _plain_list(array)
+    offsets = array.offsets.to_numpy().astype(np.int64)
+    lengths = np.diff(offsets)
+    at = offsets[:-1] + (index if index >= 0 else lengths + index)
+    there = (at >= offsets[:-1]) & (at < offsets[1:]) & ~array.is_null().to_numpy(zero_copy_only=False)
+    return array.values.take(pa.array(at, mask=~there))
+
+
+def _walk_json(array: pa.Array, steps: Path) -> Column:
+    import pyarrow as pa
+
+    field = pa.field("json", pa.string(), metadata=JSON_FIELD)
+    return Column(pa.array([_json_part(text, steps) for text in array.to_pylist()], pa.string()), field)
+
+
+def _json_part(text: str | None, steps: Path) -> str | None:
+    try:
+        value = None if text is None else load_json(text)
+    except (ValueError, RecursionError):
+        return None
+    for step in steps:
+        if step == ANY and isinstance(value, dict) and len(value) == 1:
+            value = next(iter(value.values()))
+        elif isinstance(value, dict) and isinstance(step, str):
+            value = value.get(step)
+        elif isinstance(value, list) and isinstance(step, int) and -len(value) <= step < len(value):
+            value = value[step]
+        else:
+            return None
+    return None if value is None else dump_json(value)
+
+
+def python_values(column: Column) -> list[Any]:
+    """The values as Python has them, JSON texts read."""
+    values: list[Any] = column.array.to_pylist()
+    if not holds_json(column.field):
+        return values
+    return [_read(value, column.field) for value in values]
+
+
+def _read(value: Any, field: pa.Field) -> Any:
+    if value is None or not holds_json(field):
+        return value
+    if isinstance(value, str):
+        return load_json(value)
+    if isinstance(value, list):
+        return [_read(item, field.type.field(0)) for item in value]
+    return {key: _read(inner, field.type.field(key)) for key, inner in value.items()}
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether an Arrow type holds strings."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether an Arrow type holds lists."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _plain_list(array: pa.Array) -> pa.Array:
+    import pyarrow as pa
+
+    return array.cast(pa.list_(array.type.value_field)) if pa.types.is_fixed_size_list(array.type) else array
+
+
+# ---------------------------------------------------------------- transpose and explode
+
+
+def transpose(rows: Rows, where: Callable[[int], str]) -> Rows:
+    """Rows that hold lists as columns of rows: each item of the lists becomes a row, what is no list is repeated.
+
+    A list shorter or longer than most in its row is left out of that row (null): trainers log some columns for a part
+    of the batch.
+    """
+    names = [name for name, column in rows.columns.items() if is_list(column.array.type)]
+    if not names:
+        return rows
+    lengths = np.stack([list_lengths(rows.columns[name].array) for name in names])  # (lists, rows)
+    usual = [np.bincount(column[column >= 0]).argmax() if (column >= 0).any() else 0 for column in lengths.T]
+    common = np.array(usual, dtype=np.int64)
+    parents = np.repeat(np.arange(rows.size), common)
+    others = Rows({name: column for name, column in rows.columns.items() if name not in names}, rows.size)
+    columns = others.take(parents).columns
+    for name, length in zip(names, lengths, strict=True):
+        array, field = rows.columns[name]
+        columns[name] = Column(_flattened(array, common, length == common), field.type.value_field)
+    return Rows({name: columns[name] for name in rows.columns}, len(parents))
+
+
+def explode(rows: Rows, paths: Sequence[str], where: Callable[[int], str]) -> tuple[Rows, Ints]:
+    """A row for each item of the lists at `paths`, which are of equal length in each row; (rows, parent of each).
+
+    A list that is null gives nulls, and a row whose lists are all null or empty gives none. An exploded list becomes
+    a column with its path as the name; the column that it was in goes. Raises InputError for lists of other lengths.
+    """
+    import pyarrow as pa
+
+    found = {path: column for path in paths if (column := look_up(rows, path)) is not None}
+    lists = {path: column for path, column in found.items() if not pa.types.is_null(column.array.type)}
+    for path, column in lists.items():
+        if not is_list(column.array.type):
+            raise InputError(f"{where(0)}: {path} is to be exploded, but it is {column.array.type}, not a list")
+    lengths = {path: list_lengths(column.array) for path, column in lists.items()}
+    count = np.maximum.reduce(list(lengths.values())).clip(0) if lengths else np.zeros(rows.size, np.int64)
+    for path, length in lengths.items():
+        if (wrong := np.flatnonzero((length >= 0) & (length != count))).size:
+            at = int(wrong[0])
+            other = next(name for name, found in lengths.items() if found[at] == count[at])
+            raise InputError(
+                f"{where(at)}: {path} has {length[at]} items and {other} {count[at]}; "
+                "lists that are exploded together must be of equal length"
+            )
+    roots = {root(path) for path in found}
+    parents = np.repeat(np.arange(rows.size), count)
+    others = Rows({name: column for name, column in rows.columns.items() if name not in roots}, rows.size)
+    columns = others.take(parents).columns
+    for path, (array, field) in found.items():
+        if path in lists:
+            columns[path] = Column(_flattened(array, count, lengths[path] >= 0), field.type.value_field)
+        else:
+            columns[path] = Column(pa.nulls(len(parents)), field)
+    return Rows(columns, len(parents)), parents
+
+
+def root(path: str) -> str:
+    """The column that a path begins in."""
+    return str(parse_path(path)[0])
+
+
+def list_lengths(array: pa.Array) -> Ints:
+    """(rows,) the length of each list, -1 for null."""
+    import pyarrow.compute as pc
+
+    return np.asarray(pc.list_value_length(array).fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def _flattened(array: pa.Array, count: Ints, whole: NDArray[np.bool_]) -> pa.Array:
+    """The items of the lists one after another; `count` nulls for each row that is not `whole`."""
+    import pyarrow as pa
+
+    array = _plain_list(array)
+    offsets = array.offsets.to_numpy().astype(np.int64)
+    starts = np.repeat(offsets[:-1], count)
+    within = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+    return array.values.take(pa.array(starts + within, mask=~np.repeat(whole, count)))
+
+
+# ---------------------------------------------------------------- group
+
+
+def group_ids(rows: Rows, group: Group, columns: Sequence[Column], where: Callable[[int], str]) -> pa.Array:
+    """(rows,) the data_idx of each row: int64 or text. Raises InputError for a null or what the regex does not match.
+
+    `columns`: the values at `group.columns`.
+    """
+    import pyarrow as pa
+
+    (array, field), *others = columns
+    whole = pa.types.is_integer(array.type) or pa.types.is_floating(array.type)
+    if group.hashed or others or not (whole or is_text(array.type)) or holds_json(field):
+        return digests(columns, rows.size)
+    if array.null_count:
+        at = int(np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))[0])
+        raise InputError(f"{where(at)}: {group.columns[0]}, which tells the problems apart, is null")
+    if group.regex:
+        return _matched(array.cast(pa.string()), group, where)
+    if pa.types.is_floating(array.type):
+        return whole_numbers(array, group.columns[0], where)
+    return array.cast(pa.int64() if pa.types.is_integer(array.type) else pa.string())
+
+
+def whole_numbers(array: pa.Array, name: str, where: Callable[[int], str]) -> pa.Array:
+    """Numbers that a reader made floats of, as the integers that they are."""
+    import pyarrow as pa
+
+    values = array.to_numpy(zero_copy_only=False)
+    with np.errstate(invalid="ignore"):
+        broken = np.flatnonzero((values != np.floor(values)) | ~(np.abs(values) <= 1 << 53))
+    if broken.size:
+        at = int(broken[0])
+        raise InputError(f"{where(at)}: {name} is {values[at]}, not a whole number: it cannot tell problems apart")
+    return pa.array(values.astype(np.int64))
+
+
+def _matched(array: pa.Array, group: Group, where: Callable[[int], str]) -> pa.Array:
+    import pyarrow as pa
+
+    pattern = re.compile(group.regex)
+    encoded = array.dictionary_encode()
+    found = []
+    for code, value in enumerate(encoded.dictionary.to_pylist()):
+        match = pattern.search(value)
+        if match is None or match[1] is None:
+            at = int(np.flatnonzero(encoded.indices.to_numpy() == code)[0])
+            raise InputError(f"{where(at)}: {group.columns[0]} is {value!r}, in which {group.regex!r} does not match")
+        found.append(match[1])
+    return pa.array(found, pa.string()).take(encoded.indices)
+
+
+def digests(columns: Sequence[Column], size: int) -> pa.Array:
+    """(rows,) 128 bits of a digest of these values, as 32 hex digits: the same for the same values in any file format.
+
+    Members of a struct that are null count as absent, since a column of structs has all members of all rows.
+    """
+    import pyarrow as pa
+
+    codes = np.zeros((size, len(columns)), np.int64)
+    texts: list[list[bytes]] = []
+    for number, column in enumerate(columns):
+        coded, distinct = _canonical(column)
+        codes[:, number] = coded
+        texts.append(distinct)
+    combined, inverse = np.unique(codes, axis=0, return_inverse=True)
+    found = []
+    for row in combined.tolist():
+        digest = hashlib.blake2b(digest_size=ID_BYTES)
+        for part, code in zip(texts, row, strict=True):
+            digest.update(len(part[code]).to_bytes(8, "big") + part[code])
+        found.append(digest.hexdigest())
+    return pa.array(found, pa.string()).take(pa.array(inverse.reshape(-1)))
+
+
+def _canonical(column: Column) -> tuple[NDArray[np.int64], list[bytes]]:
+    """A code for each row, and what each code stands for as bytes."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    array, field = column
+    if is_text(array.type) and not holds_json(field):
+        encoded = array.dictionary_encode(null_encoding="encode")
+        values = encoded.dictionary.to_pylist()
+        codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        return codes, [canonical_bytes(value) for value in values]
+    encoded = pa.array([canonical_bytes(value) for value in python_values(column)], pa.binary()).dictionary_encode()
+    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64), pc.cast(
+        encoded.dictionary, pa.binary()
+    ).to_pylist()
+
+
+def canonical_bytes(value: Any) -> bytes:
+    """A JSON value as bytes that are equal for equal values."""
+    if isinstance(value, str):
+        return b"s" + value.encode()
+    return b"j" + orjson.dumps(_canonical_value(value), option=orjson.OPT_SORT_KEYS, default=str)
+
+
+def _canonical_value(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _canonical_value(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, list | tuple):
+        return [_canonical_value(inner) for inner in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53:
+        return int(value)
+    return value
+
+
+class Ordinals:
+    """Numbers the rollouts of each problem in order, over all batches; about 150 bytes for each problem."""
+
+    def __init__(self) -> None:
+        self.counts: dict[Any, int] = {}  # data_idx -> rollouts so far
+
+    def number(self, ids: pa.Array) -> Ints:
+        """(rows,) how many rollouts of its problem came before each row."""
+        encoded = ids.dictionary_encode()
+        codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        names = encoded.dictionary.to_pylist()
+        before = np.array([self.counts.get(name, 0) for name in names], dtype=np.int64)
+        sizes = np.bincount(codes, minlength=len(names))
+        order = np.argsort(codes, kind="stable")
+        ordinals = np.empty(len(codes), np.int64)
+        ordinals[order] = np.arange(len(codes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        self.counts.update(zip(names, (before + sizes).tolist(), strict=True))
+        return ordinals + before[codes] if len(codes) else ordinals

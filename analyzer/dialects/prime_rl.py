@@ -1,0 +1,104 @@
+"""Episodes of verifiers v1, as prime-rl and vf-eval write them: a line for each, a tree of messages for each agent.
+
+    {"task": {"data": {"prompt": "...", "answer": "7"}, "key": "k0"}, "run": {"work": {"step": 1}}, "ok": true,
+     "traces": [{"nodes": [{"message": {"role": "assistant", "content": "7"}, "sampled": true}],
+                 "calls": [{"finish_reason": "stop"}], "rewards": {"correct": {"score": 1.0, "weight": 1.0}}}]}
+
+Fields come and go with the releases, so only those that are used are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from analyzer.dialects import Dialect, Row, register
+from analyzer.dialects.layout import Group, Layout
+from analyzer.dialects.mapping import content_text
+from analyzer.schema import Status
+
+
+class PrimeRl(Dialect):
+    """Reads the trained agent's trace of each episode."""
+
+    def records(self, record: Row) -> Iterable[Row]:
+        """A row for each trace that is trained on: the last message the policy sampled, the weighted sum of rewards."""
+        task, run = record["task"], record.get("run") or {}
+        data = task.get("data") or {}
+        known = {"prompt", "system_prompt", "answer"}
+        for trace in record["traces"]:
+            if (trace.get("agent") or {}).get("trainable") is False:
+                continue
+            sampled = [node["message"] for node in trace["nodes"] if node.get("sampled")]
+            reward = _reward(trace.get("rewards"))
+            yield {
+                "prompt": _prompt(data, trace["nodes"]),
+                "response": content_text(sampled[-1].get("content")) if sampled else "",
+                "ground_truth": data.get("answer"),
+                "reward": reward,
+                "reward_status": str(Status.OK if reward is not None else Status.ERROR),
+                "finish_reason": _finish_reason(trace),
+                "task_key": task.get("key") or task.get("hash") or str(data.get("idx")),
+                "env": (record.get("env") or {}).get("id"),
+                "step": (run.get("work") or {}).get("step"),
+                "task_data": {name: data[name] for name in ("idx", "info") if name in data and name not in known},
+            }
+
+
+def _prompt(data: dict[str, Any], nodes: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """The messages before the first that the policy sampled; else those of the task."""
+    messages: list[dict[str, str]] = []
+    for node in nodes:
+        if node.get("sampled"):
+            break
+        message = node["message"]
+        messages.append({"role": message["role"], "content": content_text(message.get("content"))})
+    if messages:
+        return messages
+    prompt = data["prompt"]
+    asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    system = data.get("system_prompt")
+    return [{"role": "system", "content": system}, *asked] if system else asked
+
+
+def _reward(rewards: Any) -> float | None:
+    """The weighted sum; None where one of them could not be scored, or there is none."""
+    if not isinstance(rewards, dict) or not rewards:
+        return None
+    total = 0.0
+    for reward in rewards.values():
+        score, weight = (reward.get("score"), reward.get("weight", 1.0)) if isinstance(reward, dict) else (reward, 1.0)
+        if score is None:
+            return None
+        total += float(score) * float(weight)
+    return total
+
+
+def _finish_reason(trace: dict[str, Any]) -> str | None:
+    calls = [call for call in trace.get("calls") or [] if isinstance(call, dict)]
+    if calls and calls[-1].get("finish_reason"):
+        return str(calls[-1]["finish_reason"])
+    return "length" if trace.get("is_truncated") else None
+
+
+register(
+    PrimeRl(
+        name="prime_rl",
+        framework="prime-rl or verifiers v1 episodes",
+        file="rollouts/step_{N}/train/all/traces.jsonl, outputs/{env}--{model}/{id}/traces.jsonl",
+        lacks="data_source",
+        requires=frozenset({"task", "traces"}),
+        suffixes=(".jsonl", ".jsonl.gz", ".jsonl.zst"),
+        layout=Layout(
+            prompt="prompt",
+            response="response",
+            ground_truth="ground_truth",
+            reward="reward",
+            reward_status="reward_status",
+            finish_reason="finish_reason",
+            group=Group(("task_key",)),
+            steps=("step",),
+            tasks=("env",),
+        ),
+    )
+)

@@ -1,0 +1,68 @@
+"""rLLM's episodes: a .json file for each rollout, in a folder of very many.
+
+{"id": "task-0:1", "task": {"id": "task-0", "instruction": "...", "metadata": {"answer": "7"}},
+ "is_correct": true, "trajectories": [{"steps": [{"chat_completions": [...], "model_response": "7"}]}]}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from analyzer.dialects import Dialect, Row, register
+from analyzer.dialects.layout import Group, Layout
+from analyzer.dialects.mapping import content_text
+
+_GOLDS = ("ground_truth", "answer", "solution", "expected_answer", "final_answer")
+
+
+class Rllm(Dialect):
+    """Reads the last step of the last trajectory of each episode."""
+
+    def records(self, record: Row) -> Iterable[Row]:
+        """One row."""
+        task = record["task"] if isinstance(record["task"], dict) else {}
+        said = task.get("metadata")
+        metadata = said if isinstance(said, dict) else task
+        name, _, number = str(record["id"]).rpartition(":")
+        steps = record["trajectories"][-1]["steps"]
+        chat = steps[-1].get("chat_completions") or []
+        asked = [message for message in chat if message.get("role") != "assistant"]
+        prompt: Any = [{"role": m["role"], "content": content_text(m.get("content"))} for m in asked]
+        response = steps[-1].get("model_response")
+        if not isinstance(response, str):
+            spoken = [message for message in chat if message.get("role") == "assistant"]
+            response = content_text(spoken[-1].get("content")) if spoken else ""
+        yield {
+            "prompt": prompt
+            or [{"role": "user", "content": str(task.get("instruction") or task.get("question") or "")}],
+            "response": response,
+            "ground_truth": next((metadata[key] for key in _GOLDS if metadata.get(key) is not None), None),
+            "reward": record.get("is_correct"),
+            "task_id": str(task.get("id") or name),
+            "rollout": int(number) if number.isdigit() else None,
+            "termination_reason": record.get("termination_reason"),
+            "data_source": metadata.get("data_source"),
+        }
+
+
+register(
+    Rllm(
+        name="rllm",
+        framework="rLLM episodes",
+        file="episodes/episode_{N}_{task}.json",
+        lacks="data_source, unless the task's metadata has it",
+        requires=frozenset({"id", "task", "is_correct", "trajectories"}),
+        suffixes=(".json", ".jsonl"),
+        layout=Layout(
+            prompt="prompt",
+            response="response",
+            ground_truth="ground_truth",
+            reward="reward",
+            data_source="data_source",
+            group=Group(("task_id",)),
+            file=(("step", r"step_?(\d+)/"),),
+            steps=("step",),
+        ),
+    )
+)

@@ -1,0 +1,466 @@
+"""The table of flat dialects: one entry each, its paths those of `--columns`."""
+
+from __future__ import annotations
+
+from analyzer.dialects import Dialect, register
+from analyzer.dialects.layout import ANY, FILE, Group, Layout
+
+JSONL = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
+_GOLD = "ground_truth|answer|solution|expected_answer|final_answer"
+_UID = r"^(.*)_\d+_\d+$"
+
+OURS = "rollout_analyzer"
+"""The name of the program's own layout."""
+
+
+def _hash(*columns: str) -> Group:
+    return Group(columns, hashed=True)
+
+
+def _needs(*names: str) -> frozenset[str]:
+    return frozenset(names)
+
+
+_VERL = Layout(
+    prompt="input",
+    response="output",
+    ground_truth="gts",
+    reward="score",
+    group=_hash("input", "gts"),
+    steps=("step",),
+)
+_TRL = Layout(
+    prompt="prompt",
+    response="completion",
+    ground_truth="solution|answer|ground_truth",
+    reward=ANY,
+    group=_hash("prompt", "solution|answer|ground_truth"),
+    drop=("advantage", "advantages", "num_turns", "entropy", "entropies", "images", "image"),
+    steps=("step",),
+)
+_NEMO_RL = Layout(
+    prompt="content[0][0]",
+    response="content[0][-1]",
+    reward="rewards[0]",
+    group=_hash("content[0][0]"),
+    drop=(
+        *("token_ids", "token_loss_mask", "sample_loss_mask", "advantages", "generation_logprobs", "prev_logprobs"),
+        *("input_lengths", "filtered_rewards", "idx", "rewards"),
+    ),
+    file=(("step", r"step_?(\d+)\.jsonl"),),
+    steps=("step",),
+)
+_TRAINING = Layout(training=True)
+
+TABLE = (
+    Dialect(
+        name=OURS,
+        framework="rollouts of generate_rollouts",
+        file="rollouts.parquet, rollouts.jsonl",
+        requires=_needs("prompt", "response"),
+        suffixes=JSONL,
+        layout=Layout(
+            prompt="prompt",
+            response="response",
+            reward="reward",
+            reward_status="reward_status",
+            finish_reason="finish_reason",
+            max_tokens="max_tokens",
+            model="model",
+            data_source="original_data_source|data_source",
+            extra_info="original_extra_info|extra_info",
+            ground_truth=f"original_reward_model|reward_model|original_ground_truth|{_GOLD}|original_answer|original_solution",
+            group=Group(("data_idx",)),
+            sample="sample_idx",
+        ),
+    ),
+    Dialect(
+        name="verl_rollouts",
+        framework="verl rollouts",
+        file="trainer.rollout_data_dir/{step}.jsonl",
+        lacks="data_source, chat prompts (they are rendered text: --join)",
+        requires=_needs("input", "output", "gts", "score"),
+        layout=_VERL,
+    ),
+    Dialect(
+        name="verl_rollouts_v1",
+        framework="verl v1 rollouts",
+        file="trainer.rollout_data_dir/{step}.jsonl of the v1 trainer",
+        lacks="data_source, chat prompts (they are rendered text: --join)",
+        requires=_needs("input", "output", "gts", "score", "uid"),
+        layout=_VERL.with_columns({"group": {"regex": _UID, "of": "uid"}}),
+    ),
+    Dialect(
+        name="verl_validation",
+        framework="verl validation generations",
+        file="trainer.validation_data_dir/{step}.jsonl",
+        lacks="data_source, chat prompts (they are rendered text: --join)",
+        requires=_needs("input", "output", "gts", "score", "reward"),
+        layout=_VERL,
+    ),
+    Dialect(
+        name="verl_validation_v1",
+        framework="verl v1 validation generations",
+        file="trainer.validation_data_dir/{step}.jsonl of the v1 trainer",
+        lacks="data_source, chat prompts (they are rendered text: --join)",
+        requires=_needs("input", "output", "gts", "score", "reward", "uid"),
+        layout=_VERL.with_columns({"group": {"regex": _UID, "of": "uid"}}),
+    ),
+    Dialect(
+        name="verl_generation",
+        framework="verl main_generation",
+        file="the parquet file of data.output_path",
+        requires=_needs("prompt", "responses", "reward_model"),
+        layout=_TRAINING.with_columns(
+            {
+                "prompt": "prompt",
+                "response": "responses",
+                "explode": ["responses"],
+                "ground_truth": "reward_model",
+                "data_source": "data_source",
+                "extra_info": "extra_info",
+                "group": ["prompt", "reward_model.ground_truth"],
+            }
+        ),
+    ),
+    Dialect(
+        name="trl",
+        framework="TRL completions",
+        file="completions/completions_{step}.parquet of log_completions=True",
+        lacks="ground truths, unless a reward function logs them (log_extra); data_source, chat prompts (--join)",
+        requires=_needs("prompt", "completion", "step"),
+        without=_needs("task_id", "head_version"),
+        layout=_TRL,
+    ),
+    Dialect(
+        name="ms_swift",
+        framework="ms-swift completions",
+        file="completions.jsonl of --log_completions true",
+        lacks="data_source, chat prompts (--join)",
+        requires=_needs("prompt", "completion", "step", "advantages"),
+        suffixes=JSONL,
+        layout=_TRL.with_columns({"transpose": True}),
+    ),
+    Dialect(
+        name="roll",
+        framework="ROLL rollout dump",
+        file="rollout_dump_data.step_{N}.jsonl",
+        requires=_needs("id", "responses", "scores", "prompt"),
+        suffixes=JSONL,
+        layout=Layout(
+            transpose=True,
+            prompt="prompt",
+            response="responses",
+            ground_truth="ground_truth",
+            reward="scores",
+            data_source="source|domain|tag",
+            group=Group(("id",)),
+            steps=("global_step",),
+            drop=("sampling_params",),
+        ),
+    ),
+    Dialect(
+        name="nemo_rl",
+        framework="NeMo-RL rollouts",
+        file="train_data_step{N}.jsonl, val_data_step{N}.jsonl",
+        lacks="ground truths, data_source, chat prompts (--join)",
+        requires=_needs("content", "rewards"),
+        suffixes=JSONL,
+        layout=_NEMO_RL,
+    ),
+    Dialect(
+        name="nemo_skills",
+        framework="NeMo-Skills generations",
+        file="output-rs{seed}.jsonl",
+        requires=_needs("generation", "problem"),
+        layout=_TRAINING.with_columns(
+            {
+                "prompt": "problem",
+                "response": "generation",
+                "ground_truth": "expected_answer",
+                "reward": "symbolic_correct",
+                "finish_reason": "finish_reason",
+                "group": "id|problem",
+                "sample": FILE,
+            }
+        ),
+    ),
+    Dialect(
+        name="verifiers",
+        framework="verifiers results",
+        file="results.jsonl of vf-eval -s",
+        lacks="data_source",
+        requires=_needs("example_id", "prompt", "completion", "reward"),
+        layout=Layout(
+            prompt="prompt",
+            response="completion",
+            ground_truth="answer",
+            reward="reward",
+            finish_reason="is_truncated",
+            group=Group(("example_id",)),
+            tasks=("task",),
+            drop=("tool_defs",),
+        ),
+    ),
+    Dialect(
+        name="open_instruct_filtering",
+        framework="open-instruct filtering generations",
+        file="the jsonl file of scripts/data/rlvr/filtering_vllm.py",
+        requires=_needs("messages", "output", "ground_truth", "dataset"),
+        layout=_TRAINING.with_columns(
+            {
+                "prompt": "messages",
+                "response": "output",
+                "explode": ["output"],
+                "ground_truth": "ground_truth[0]",
+                "data_source": "dataset[0]",
+                "group": ["messages", "ground_truth"],
+                "drop": ["ground_truth"],
+            }
+        ),
+    ),
+    Dialect(
+        name="open_r1_pass_rate",
+        framework="open-r1 pass rates with generations",
+        file="the dataset that scripts/pass_rate_filtering/compute_pass_rate.py pushes",
+        requires=_needs("pass_rate_generations", "pass_rate_rewards"),
+        layout=_TRAINING.with_columns(
+            {
+                "prompt": "prompt|problem|question",
+                "response": "pass_rate_generations",
+                "reward": "pass_rate_rewards",
+                "explode": ["pass_rate_generations", "pass_rate_rewards"],
+                "ground_truth": "solution|answer|ground_truth",
+                "data_source": "data_source|source",
+            }
+        ),
+    ),
+    Dialect(
+        name="open_r1_generations",
+        framework="open-r1 generations",
+        file="the jsonl file of scripts/generate_reasoning.py",
+        requires=_needs("generations"),
+        layout=_TRAINING.with_columns(
+            {
+                "prompt": "prompt|problem|question|instruction|messages",
+                "response": "generations",
+                "explode": ["generations", "finish_reasons", "api_metadata"],
+                "finish_reason": "finish_reasons",
+                "ground_truth": "answer|solution|ground_truth|expected_answer",
+                "data_source": "data_source|source",
+                "group": "uuid",
+            }
+        ),
+    ),
+    Dialect(
+        name="openr1_math",
+        framework="OpenR1-Math",
+        file="the parquet files of open-r1/OpenR1-Math-220k",
+        requires=_needs("generations", "correctness_math_verify"),
+        layout=_TRAINING.with_columns(
+            {
+                "prompt": "problem",
+                "response": "generations",
+                "reward": "correctness_math_verify",
+                "explode": [
+                    *("generations", "correctness_math_verify", "correctness_llama", "finish_reasons"),
+                    "is_reasoning_complete",
+                ],
+                "finish_reason": "finish_reasons",
+                "ground_truth": "answer",
+                "group": "uuid",
+                "drop": ["messages"],
+            }
+        ),
+    ),
+    Dialect(
+        name="open_math_reasoning",
+        framework="OpenMathReasoning",
+        file="the parquet files of nvidia/OpenMathReasoning",
+        lacks="rewards",
+        requires=_needs("problem", "generated_solution"),
+        layout=_TRAINING.with_columns(
+            {
+                "prompt": "problem",
+                "response": "generated_solution",
+                "ground_truth": "expected_answer",
+                "group": ["problem", "expected_answer"],
+            }
+        ),
+    ),
+    Dialect(
+        name="distilabel",
+        framework="distilabel generations",
+        file="the parquet files of a TextGeneration step",
+        lacks="ground truths, unless the dataset has them (--join)",
+        requires=_needs("instruction", "generation"),
+        without=_needs("problem"),
+        layout=_TRAINING.with_columns(
+            {
+                "prompt": "instruction",
+                "response": "generation",
+                "explode": ["generation"],
+                "ground_truth": _GOLD,
+                "data_source": "data_source",
+                "model": "model_name",
+                "drop": ["distilabel_metadata"],
+            }
+        ),
+    ),
+    Dialect(
+        name="slime",
+        framework="slime rollouts",
+        file="rollout_{id}.jsonl, made of rollout_{id}.pt (docs/input_formats.md)",
+        lacks="data_source, chat prompts (they are rendered text: --join)",
+        requires=_needs("group_index", "index", "prompt", "response", "reward"),
+        layout=Layout(
+            prompt="prompt",
+            response="response",
+            ground_truth="label",
+            reward="reward",
+            finish_reason="status",
+            group=Group(("group_index",)),
+            file=(("rollout", r"(?:rollout|eval)_(\d+)\."),),
+            steps=("rollout",),
+            drop=(
+                *("tokens", "loss_mask", "rollout_log_probs", "rollout_routed_experts", "weight_versions"),
+                *("spec_info", "prefix_cache_info", "rollout_id"),
+            ),
+        ),
+    ),
+    Dialect(
+        name="areal",
+        framework="AReaL rollouts",
+        file="rollout/{version}/{task_id}.jsonl (--recursive)",
+        lacks="ground truths, data_source, chat prompts (--join)",
+        requires=_needs("task_id", "sample_idx", "prompt", "completion", "reward"),
+        layout=Layout(
+            prompt="prompt",
+            response="completion",
+            reward="reward",
+            group=_hash("prompt"),  # a task_id is a number for each submission, not for each problem
+            drop=("segments", "version_rle"),
+            file=(("version", r"/(\d+)/[^/]+\.jsonl"),),
+            steps=("version",),
+        ),
+    ),
+    Dialect(
+        name="skyrl",
+        framework="SkyRL evaluation dumps",
+        file="dumped_evals/global_step_{N}_evals/{source}.jsonl",
+        requires=_needs("input_prompt", "output_response", "score"),
+        layout=Layout(
+            prompt="input_prompt",
+            response="output_response",
+            ground_truth="env_extras.reward_model.ground_truth",
+            reward="score",
+            data_source="data_source|env_extras.data_source",
+            finish_reason="stop_reason",
+            extra_info="env_extras.extra_info",
+            group=_hash("input_prompt", "env_extras.reward_model.ground_truth"),
+            file=(("global_step", r"global_step_(\d+)"),),
+            steps=("global_step",),
+        ),
+    ),
+    Dialect(
+        name="openrlhf",
+        framework="OpenRLHF batch inference",
+        file="the jsonl file of batch_inference (releases up to 0.8)",
+        lacks="data_source",
+        requires=_needs("input", "output"),
+        layout=Layout(
+            prompt="input",
+            response="output",
+            ground_truth="label|answer|ground_truth",
+            reward="reward",
+            group=_hash("input", "label|answer|ground_truth"),
+        ),
+    ),
+    Dialect(
+        name="tinker",
+        framework="tinker-cookbook rollout summaries",
+        file="train_rollout_summaries.jsonl",
+        lacks="prompts, responses and ground truths: rewards alone",
+        requires=_needs("group_idx", "traj_idx", "total_reward"),
+        layout=Layout(
+            reward="total_reward",
+            group=_hash("iteration", "group_idx"),
+            sample="traj_idx",
+            steps=("iteration",),
+            drop=("steps", "tags", "schema_version"),
+        ),
+    ),
+    Dialect(
+        name="skywork_or1",
+        framework="Skywork-OR1 pass counts",
+        file="the parquet files of Skywork/Skywork-OR1-RL-Data",
+        lacks="prompts' responses: counts alone",
+        requires=_needs("extra_info.model_difficulty", "reward_model", "prompt"),
+        without=_needs("responses", "response", "output"),
+        layout=_TRAINING.with_columns(
+            {
+                "prompt": "prompt",
+                "fails": "extra_info.model_difficulty.*",
+                "samples": 16,
+                "ground_truth": "reward_model",
+                "data_source": "data_source",
+                "extra_info": "extra_info",
+                "group": ["prompt", "reward_model.ground_truth"],
+            }
+        ),
+    ),
+    Dialect(
+        name="big_math",
+        framework="Big-Math solve rates",
+        file="the parquet files of SynthLabsAI/Big-Math-RL-Verified",
+        lacks="responses: counts alone",
+        requires=_needs("llama8b_solve_rate", "problem"),
+        layout=_TRAINING.with_columns(
+            {
+                "prompt": "problem",
+                "pass_rate": "llama8b_solve_rate",
+                "samples": 64,
+                "ground_truth": "answer",
+                "data_source": "source",
+            }
+        ),
+    ),
+    Dialect(
+        name="deepscaler_difficulty",
+        framework="DeepScaleR difficulty",
+        file="the parquet files of lime-nlp/DeepScaleR_Difficulty",
+        lacks="responses: counts alone",
+        requires=_needs("difficulty", "problem", "answer"),
+        without=_needs("response", "responses", "generation", "generations"),
+        layout=_TRAINING.with_columns(
+            {  # difficulty = 100 * (1 - passes / 128), says its card
+                "prompt": "problem",
+                "fail_rate": "difficulty",
+                "samples": 128,
+                "out_of": 100,
+                "ground_truth": "answer",
+            }
+        ),
+    ),
+    Dialect(
+        name="nemotron_blend",
+        framework="Nemotron RL blends",
+        file="the parquet or jsonl files of Nemotron-RL training blends",
+        lacks="responses: counts alone",
+        requires=_needs("pass_rate_total", "pass_rate_passed"),
+        layout=_TRAINING.with_columns(
+            {
+                "prompt": "responses_create_params.input|prompt|problem|question",
+                "passes": "pass_rate_passed",
+                "samples": "pass_rate_total",
+                "ground_truth": _GOLD,
+                "data_source": "dataset|data_source",
+                "group": "uuid|id|_ng_task_index",
+                "drop": ["raw_rewards_and_lengths"],
+            }
+        ),
+    ),
+)
+
+for _dialect in TABLE:
+    register(_dialect)
