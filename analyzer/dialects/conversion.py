@@ -108,7 +108,7 @@ def settle(request: Request) -> Reading | None:
         raise unknown(request.spec, seen)
     if dialect.name == OURS and request.plain and _is_whole(seen.row):
         return None
-    if dialect.nested or dialect.name == "lm_eval":
+    if type(dialect).prepared is not Dialect.prepared:
         everything = (record.row for path in seen.paths for record in files.records(path))
         dialect = dialect.prepared(
             everything, dialects.Settings(request.model_path, request.trust_remote_code, request.pool)

@@ -107,7 +107,7 @@ class Joiner:
     """Adds to rollouts the columns of their training rows, as original_*."""
 
     def __init__(self, training: Training, schema: pa.Schema, spec: str, prompts: bool) -> None:
-        """`schema`: of the rollouts; `prompts`: whether they have prompts. Raises InputError where there is no such key."""
+        """`schema`: of the rollouts; `prompts`: whether these have prompts. Raises InputError for a key that is not there."""
         import pyarrow as pa
 
         self._training = training
@@ -137,7 +137,7 @@ class Joiner:
         self.schema = pa.schema([*kept, *(column.field.with_name(name) for name, column in self._added)])
 
     def _choose_id(self, ids: Sequence[str | None]) -> None:
-        """Settle, by the first rollouts, which column of the training data holds the ids of rollouts without prompts."""
+        """Settle by the first rollouts, which have no prompts, which column of the training data holds their ids."""
         self._by_id = False
         wanted = {name for name in ids if name is not None}
         for key in _KEYS:
@@ -147,7 +147,8 @@ class Joiner:
                 return
         raise InputError(
             f"{self._training.paths[0]}: none of {', '.join(_KEYS)} holds the ids of the rollouts "
-            f"({', '.join(sorted(wanted)[:_EXAMPLES])}), which have no prompts; name the column that does with --join_on"
+            f"({', '.join(sorted(wanted)[:_EXAMPLES])}), which have no prompts; "
+            "name the column that does with --join_on"
         )
 
     def _key(self) -> str:

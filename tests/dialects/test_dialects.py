@@ -1,0 +1,117 @@
+"""Every dialect: recognised by its columns, and the same rollouts whatever layout they are in."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from analyzer import dialects
+from analyzer.dialects import conversion, table
+from analyzer.dialects.conversion import Request
+from analyzer.rollouts.dataset import Reader
+from analyzer.stages import read
+from analyzer.stages.read import Input
+from tests.dialects import layouts
+from tests.dialects.layouts import CASES, RATES, ROLLOUTS, Case
+
+
+def opened(tmp_path: Path, spec: Path, **asked: Any) -> Input:
+    return read.open_rollouts(Request(str(spec), **asked), str(tmp_path / "cache"))
+
+
+def rows_of(found: Input) -> list[dict[str, Any]]:
+    return [row for _, batch in Reader(found.dataset.files, None).all() for row in batch.to_pylist()]
+
+
+def write(tmp_path: Path, case: Case) -> Path:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    return case.write(folder)
+
+
+def joined(tmp_path: Path, case: Case) -> dict[str, Any]:
+    """What a case needs to be read at all: the training data where it has neither rewards nor ground truths."""
+    needed = not case.rewards and not case.golds
+    return {**dict(case.flags), **({"join": str(layouts.training(tmp_path / "train.parquet"))} if needed else {})}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_rollouts_are_the_same_in_every_layout(name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    found = opened(tmp_path, write(tmp_path, case), **joined(tmp_path, case))
+    rows = rows_of(found)
+    groups = defaultdict(list)
+    for row in rows:
+        groups[row["data_idx"]].append(row)
+    assert [len(group) for group in groups.values()] == [case.samples] * 4
+    for group in groups.values():
+        numbers = sorted(row["sample_idx"] for row in group)
+        assert numbers in (list(range(case.samples)), list(range(1, case.samples + 1)))
+    if case.texts:
+        told = sorted((row["response"].removesuffix("<|im_end|>")) for row in rows)
+        assert told == sorted(rollout.response for rollout in ROLLOUTS)
+    else:
+        assert all(row["response"] is None for row in rows)
+        assert not found.texts
+    if case.rewards:
+        rates = sorted(sum(row["reward"] > 0 for row in group) / len(group) for group in groups.values())
+        assert rates == sorted(RATES)
+    if case.texts and name not in ("areal", "nemo_rl", "nemo_rl_validation", "ours_with_floats"):
+        golds = {row["response"]: gold_of(row) for row in rows}
+        for rollout in ROLLOUTS:
+            assert golds[rollout.response] == rollout.gold
+
+
+def gold_of(row: dict[str, Any]) -> Any:
+    for name in ("original_reward_model", "original_ground_truth", "answer"):
+        if row.get(name) is not None:
+            return row[name]["ground_truth"] if isinstance(row[name], dict) else row[name]
+    raise AssertionError(f"no ground truth in {sorted(row)}")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_is_recognised_by_its_columns(name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    reading = conversion.settle(Request(str(write(tmp_path, case)), **dict(case.flags)))
+    assert reading is not None
+    assert reading.dialect.name == case.name
+
+
+def test_every_dialect_has_a_case() -> None:
+    assert {case.name for case in CASES.values()} == set(dialects.names())
+
+
+def test_a_file_of_ours_is_read_as_it_stands(tmp_path: Path) -> None:
+    row = {"prompt": "p", "response": "r", "data_idx": 0, "sample_idx": 0, "reward": 1.0}
+    path = layouts.table(tmp_path / "r.parquet", [row])
+    assert conversion.settle(Request(str(path))) is None
+    assert not (tmp_path / "cache" / "inputs").exists()
+
+
+def test_a_repeat_reuses_the_conversion_and_another_reading_does_not(tmp_path: Path) -> None:
+    path = layouts.verl_rollouts(tmp_path)
+    first = opened(tmp_path, path)
+    made = Path(first.dataset.files[0].path)
+    stamp = made.stat().st_mtime_ns
+    assert opened(tmp_path, path).dataset.files[0].path == str(made)
+    assert made.stat().st_mtime_ns == stamp
+    assert opened(tmp_path, path, rows="acc").reading != first.reading
+
+
+def test_the_table_names_what_it_reads_and_no_column_twice() -> None:
+    for dialect in table.TABLE:
+        assert dialect.framework
+        assert dialect.file
+        assert not dialect.requires & dialect.without
+
+
+def test_json_and_parquet_give_equal_rows(tmp_path: Path) -> None:
+    rows = [layouts._verl(r) for r in layouts.SHUFFLED]
+    one = opened(tmp_path, layouts.lines(tmp_path / "a" / "1.jsonl", rows))
+    other = opened(tmp_path, layouts.table(tmp_path / "b" / "1.parquet", rows))
+    assert rows_of(one) == rows_of(other)
+    assert pa.schema(one.dataset.schema).names == other.dataset.schema.names
