@@ -107,7 +107,7 @@ class Joiner:
     """Adds to rollouts the columns of their training rows, as original_*."""
 
     def __init__(self, training: Training, schema: pa.Schema, spec: str, prompts: bool) -> None:
-        """`schema`: of the rollouts; `prompts`: whether they have any. Raises InputError for a key that is not there."""
+        """`schema`: of the rollouts; `prompts`: whether they have any. Raises InputError for a missing key."""
         import pyarrow as pa
 
         self._training = training
