@@ -48,7 +48,7 @@ def _analyze(settings: AnalysisSettings, progress: bool) -> Result | None:
     with clock("score"):
         wanted = range(shards.total)[part]
         missing = functools.partial(run.missing, wanted)
-        with Bar(shards.rows(), wanted, missing(), progress) as bar:
+        with Bar(shards.rows(), wanted, missing(), progress, run.again) as bar:
             work = Work(score.score_shard, score.end_worker, run.job_path, missing, bar.committed)
             run_shards(work, backend)
         read.still_same(opened.paths, opened.identity)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -46,15 +46,26 @@ def _since(start: float) -> float:
 class Bar:
     """A tqdm bar that counts rollouts; says so when scores are reused."""
 
-    def __init__(self, rows: NDArray[np.int64], wanted: Sequence[int], missing: Sequence[int], shown: bool) -> None:
-        """`rows`: the rollouts of each shard, (shards,)."""
+    def __init__(
+        self,
+        rows: NDArray[np.int64],
+        wanted: Sequence[int],
+        missing: Sequence[int],
+        shown: bool,
+        again: Mapping[int, int],
+    ) -> None:
+        """`rows`: the rollouts of each shard, (shards,); `again`: of a missing shard, those that are scored again."""
         from tqdm import tqdm
 
-        self._rows = rows
-        self.scored = int(rows[list(missing)].sum())
+        self._left = {shard: again.get(shard, int(rows[shard])) for shard in missing}
+        self.scored = sum(self._left.values())
         self.reused = int(rows[list(wanted)].sum()) - self.scored
+        retried = sum(again.values())
         if shown and self.reused:
-            left = f"{self.scored} are left to score" if self.scored else "nothing is scored again"
+            left = f"{self.scored - retried} are left to score" if self.scored > retried else "nothing is scored again"
+            if retried:
+                left = "" if self.scored == retried else f"{left}, "
+                left += f"{retried} that had no reward (timeout, memory or crash) are scored again"
             print(f"{self.reused} rollouts are scored already; {left}", file=sys.stderr)
         self._bar = tqdm(
             total=self.scored + self.reused,
@@ -69,7 +80,7 @@ class Bar:
 
     def committed(self, shard: int) -> None:
         """One shard more is done."""
-        self._bar.update(int(self._rows[shard]))
+        self._bar.update(self._left[shard])
 
     def __enter__(self) -> Self:
         return self

@@ -64,6 +64,9 @@ class Status(StrEnum):
 STATUSES: tuple[Status, ...] = tuple(Status)
 """All statuses in a fixed order; files of scores hold the position in this tuple."""
 
+TRANSIENT = frozenset({Status.TIMEOUT, Status.MEMORY, Status.CRASH, Status.SANDBOX_UNAVAILABLE})
+"""Statuses that tell of the node as much as of the rollout: scored again at the next run. Every other one is final."""
+
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 

@@ -58,7 +58,9 @@ class Run:
 
     folder: str
     fingerprint: str
-    _known: set[int] = field(default_factory=set)  # shards seen to be committed, which they then stay
+    again: dict[int, int] = field(default_factory=dict)  # shard -> rollouts of it that this run scores once more
+    _known: set[int] = field(default_factory=set)  # shards that have nothing left for this run
+    _due: dict[int, int] = field(default_factory=dict)  # shard -> tries that it must have had
 
     @property
     def shards_folder(self) -> str:
@@ -88,15 +90,27 @@ class Run:
         return not self.missing(range(total)[part])
 
     def missing(self, wanted: Sequence[int]) -> list[int]:
-        """Those of the wanted shards that are not committed. A torn or foreign file is not a commit."""
+        """Those of the wanted shards that are not committed. A torn or foreign file is not a commit.
+
+        Nor is one that holds failures which another run may not have (`ShardFooter.unsettled`), as it was when this
+        run first looked: what fails in this run is for the next one.
+        """
         there = {os.path.join(self.shards_folder, name) for name in os.listdir(self.shards_folder)}
-        new = (shard for shard in wanted if shard not in self._known)
-        self._known.update(shard for shard in new if self._committed(shard, there))
+        for shard in wanted:
+            if shard not in self._known and self._is_done(shard, there):
+                self._known.add(shard)
         return [shard for shard in wanted if shard not in self._known]
 
-    def _committed(self, shard: int, there: set[str]) -> bool:
+    def _is_done(self, shard: int, there: set[str]) -> bool:
         path = score_files.shard_path(self.shards_folder, shard)
-        return path in there and score_files.is_whole(path, self.fingerprint, shard)
+        footer = score_files.committed(path, self.fingerprint, shard) if path in there else None
+        tries = footer.tries if footer else 0
+        if shard not in self._due:
+            self._due[shard] = max(1, tries)
+            if footer and footer.unsettled:
+                self._due[shard] += 1
+                self.again[shard] = footer.unsettled
+        return tries >= self._due[shard]
 
 
 def open_run(cache_dir: str, parts: Mapping[str, Any]) -> Run:

@@ -64,6 +64,8 @@ class ShardFooter(NamedTuple):
     shard: int
     rows: int
     sources: dict[str, SourceCount]
+    tries: int = 1  # how often its rollouts were scored
+    unsettled: int = 0  # rollouts that the next run scores again: transient failures that have not come twice
     statuses: tuple[str, ...] = ()  # what the codes in the file stand for; filled in by `write`
 
 
@@ -100,10 +102,10 @@ def read_footer(path: str) -> ShardFooter | None:
     return _footer((meta.metadata or {}).get(_META), meta.num_rows)
 
 
-def is_whole(path: str, fingerprint: str, shard: int) -> bool:
-    """Whether the file is there, is not torn, and is of this run and shard."""
+def committed(path: str, fingerprint: str, shard: int) -> ShardFooter | None:
+    """The footer of a file that is there, is not torn, and is of this run and shard; else None."""
     footer = read_footer(path)
-    return footer is not None and (footer.fingerprint, footer.shard) == (fingerprint, shard)
+    return footer if footer and (footer.fingerprint, footer.shard) == (fingerprint, shard) else None
 
 
 def _footer(raw: bytes | None, there: int) -> ShardFooter | None:
@@ -120,7 +122,7 @@ def _footer(raw: bytes | None, there: int) -> ShardFooter | None:
             )
             for name, (rows, found, missing, failed) in said["sources"].items()
         }
-        footer = ShardFooter(said["fingerprint"], said["shard"], said["rows"], sources, tuple(said["statuses"]))
+        footer = ShardFooter(**{**said, "sources": sources, "statuses": tuple(said["statuses"])})
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
     return footer if footer.rows == there else None

@@ -28,6 +28,13 @@ class Window(NamedTuple):
     rows: NDArray[np.int64]  # (n,) global row numbers
     table: pa.Table  # (n rows)
 
+    def only(self, rows: NDArray[np.int64]) -> Window:
+        """What of it is among these rows."""
+        import pyarrow as pa
+
+        among = np.isin(self.rows, rows)
+        return Window(self.rows[among], self.table.filter(pa.array(among)).combine_chunks())
+
 
 def windows(reader: Reader, ranges: Sequence[tuple[int, int]], together: bool) -> Iterator[Window]:
     """The rows of `ranges`, cut between problems wherever a problem fits a window.

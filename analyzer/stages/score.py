@@ -10,9 +10,9 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import orjson
@@ -34,12 +34,16 @@ from analyzer.schema import (
     REWARD,
     REWARD_STATUS,
     STATUSES,
+    TRANSIENT,
     Problem,
     Score,
     Status,
 )
 from analyzer.scoring import Scorer, checked
 from analyzer.tokens import TokenCounter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _CODES = {status: code for code, status in enumerate(STATUSES)}
 _UNNAMED = Score(None, Status.INPUT_ERROR, detail="the data_idx is empty or holds NUL")
@@ -54,15 +58,71 @@ def score_shard(job_path: str, shard: int) -> int:
     worker = _this_thread.worker(job_path)
     job = worker.job
     path = score_files.shard_path(job.shards_folder, shard)
-    if score_files.is_whole(path, job.fingerprint, shard):  # another driver has been here
+    before = score_files.committed(path, job.fingerprint, shard)
+    if before is not None and not before.unsettled:  # another driver has been here
         return 0
     ranges = job.shard_ranges(shard)
-    scores = _joined([worker.score(window) for window in windows(worker.reader, ranges, job.together)])
+    parts = windows(worker.reader, ranges, job.together)
+    if before is None:
+        scores = _joined([worker.score(window) for window in parts])
+        unsettled = 0 if job.keep_rewards else int(_transient(scores.statuses).sum())
+        footer = score_files.ShardFooter(
+            job.fingerprint, shard, len(scores.rows), worker.take_counts(), unsettled=unsettled
+        )
+    else:
+        scores, footer = _scored_again(worker, parts, *score_files.read(path))
     for file in worker.reader.files_of(ranges):
         dataset.still_same(file)
-    footer = score_files.ShardFooter(job.fingerprint, shard, len(scores.rows), worker.take_counts())
     score_files.write(path, footer, scores)
     return len(scores.rows)
+
+
+def _transient(statuses: NDArray[np.int8]) -> NDArray[np.bool_]:
+    return np.isin(statuses, [_CODES[status] for status in TRANSIENT])
+
+
+def _scored_again(
+    worker: _Worker, parts: Iterable[Window], scores: score_files.Scores, footer: score_files.ShardFooter
+) -> tuple[score_files.Scores, score_files.ShardFooter]:
+    """The scores of a committed shard with its transient failures scored once more, and nothing else.
+
+    A failure that comes twice in a row is taken for the rollout's own: the next run leaves it alone.
+    """
+    due = scores.rows[_transient(scores.statuses)]
+    new = _joined([worker.score(part) for part in (window.only(due) for window in parts) if len(part.rows)])
+    order = np.argsort(scores.rows)
+    at = order[np.searchsorted(scores.rows[order], new.rows)]
+    unsettled = _transient(new.statuses) & (new.statuses != scores.statuses[at])
+    extra = scores.extra or [None] * len(scores.rows)
+    for place, text in zip(at, new.extra or [None] * len(at), strict=True):
+        extra[place] = text
+    merged = scores._replace(
+        rewards=_with(scores.rewards, at, new.rewards),
+        statuses=_with(scores.statuses, at, new.statuses),
+        found=_with(scores.found, at, new.found),
+        extra=extra if any(extra) else [],
+    )
+    counts = worker.take_counts()
+    sources = {name: _recounted(count, counts.get(name)) for name, count in footer.sources.items()}
+    return merged, footer._replace(sources=sources, tries=footer.tries + 1, unsettled=int(unsettled.sum()))
+
+
+AnyNumber = TypeVar("AnyNumber", bound=np.generic)
+
+
+def _with(values: NDArray[AnyNumber], at: NDArray[np.int64], new: NDArray[AnyNumber]) -> NDArray[AnyNumber]:
+    values = values.copy()
+    values[at] = new
+    return values
+
+
+def _recounted(count: score_files.SourceCount, new: score_files.SourceCount | None) -> score_files.SourceCount:
+    """What there is to say of a data_source whose transient failures, counted as found, have been scored again."""
+    if new is None:
+        return count
+    lasting = {status: example for status, example in count.failed.items() if status not in TRANSIENT}
+    rest = count._replace(rows=count.rows - new.rows, found=count.found - new.rows, failed=lasting)
+    return rest.plus(new)
 
 
 def end_worker() -> None:

@@ -47,9 +47,9 @@ def test_statuses_survive_an_order_that_changed_since(tmp_path: Path, monkeypatc
 
 def test_a_status_of_a_later_version_makes_the_file_no_score_of_ours(tmp_path: Path) -> None:
     write(tmp_path / "shard", STATUSES)
-    assert score_files.is_whole(str(tmp_path / "shard"), FINGERPRINT, 0)
+    assert score_files.committed(str(tmp_path / "shard"), FINGERPRINT, 0)
     change_footer(tmp_path / "shard", statuses=[*STATUSES, "bored"])
-    assert not score_files.is_whole(str(tmp_path / "shard"), FINGERPRINT, 0)
+    assert not score_files.committed(str(tmp_path / "shard"), FINGERPRINT, 0)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_footer_that_is_not_as_written_is_no_whole_file_and_no_crash(
 ) -> None:
     write(tmp_path / "shard", STATUSES)
     change_footer(tmp_path / "shard", **damage)
-    assert not score_files.is_whole(str(tmp_path / "shard"), FINGERPRINT, 0)
+    assert not score_files.committed(str(tmp_path / "shard"), FINGERPRINT, 0)
 
 
 def change_footer(path: Path, **values: object) -> None:
