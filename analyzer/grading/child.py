@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from os import _exit, close, getpid, setsid
-from os.path import basename
+from os.path import basename, dirname
 from typing import Any, NoReturn
 
 from analyzer import proc
@@ -27,6 +27,7 @@ MAX_CALLS = 2000  # then the child is replaced, so that caches of sympy and the 
 _MEMORY_CHECK = 100  # calls
 _HIGH_FD = 700  # below the usual limit of 1024, above what a reward is likely to close or open
 _DETAIL_LENGTH = 1000
+_PACKAGE = dirname(dirname(__file__))
 
 
 def main(fd: int, zygote: int, build: Callable[[], Any], memory_bytes: int) -> NoReturn:
@@ -63,8 +64,11 @@ def explain(error: BaseException) -> str:
     place = ""
     frame = error.__traceback__
     while frame is not None:
-        if not frame.tb_frame.f_code.co_filename.startswith("<frozen"):
-            place = f" ({basename(frame.tb_frame.f_code.co_filename)}, line {frame.tb_lineno})"
+        file = frame.tb_frame.f_code.co_filename
+        if not file.startswith("<frozen"):
+            place = f" ({basename(file)}, line {frame.tb_lineno})"
+            if isinstance(error, SyntaxError) and file.startswith(_PACKAGE):
+                place = ""  # where a file was loaded, which is our affair; its own place stands in the text
         frame = frame.tb_next
     return " ".join(text[:_DETAIL_LENGTH].split()) + place
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -14,6 +13,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from analyzer.errors import RewardError
+from analyzer.rewards.custom.dependencies import Dependencies, Watch
 
 
 class Form(NamedTuple):
@@ -52,14 +52,16 @@ class Loaded(NamedTuple):
     form: Form
     accepts: frozenset[str] | None  # the names of its parameters; None: any
     columns: tuple[str, ...]  # the columns of the data that it cannot do without
-    sha256: str  # of the source files it was loaded from
+    dependencies: Dependencies
+    watch: Watch
     distribution: str  # "verl 0.9.1", empty for a file of the user's own
 
 
 def load(spec: str, kwargs: Mapping[str, Any]) -> Loaded:
     """Import "path/to/file.py:name" or "package.module:name". Raises RewardError, or what the import raises."""
     place, _, name = spec.rpartition(":")
-    module, root = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
+    watch = Watch()
+    module = _import_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     function: Any = module
     for part in name.split("."):
         if not hasattr(function, part):
@@ -68,12 +70,15 @@ def load(spec: str, kwargs: Mapping[str, Any]) -> Loaded:
         function = getattr(function, part)
     form, accepts, columns = _form(function, spec, kwargs)
     distribution = "" if place.endswith(".py") else _distribution(place)
-    return Loaded(function, form, accepts, columns, _digest(module, root), distribution)
+    return Loaded(function, form, accepts, columns, watch.dependencies(kwargs), watch, distribution)
 
 
-def _import_file(path: Path) -> tuple[ModuleType, Path]:
-    """The module in a file; its folder is put last on sys.path, so that it can import what lies beside it."""
-    sys.path.append(str(path.parent))
+def _import_file(path: Path) -> ModuleType:
+    """The module in a file; its folder is put last on sys.path, so that it can import what lies beside it.
+
+    Beside a symbolic link that is, and then beside the real file, where Python looks for the imports of a script.
+    """
+    sys.path += dict.fromkeys([str(path.parent), str(path.resolve().parent)])
     name = path.stem
     if name in sys.modules or name in sys.stdlib_module_names or not name.isidentifier():
         name = f"reward_file_{name}"
@@ -83,14 +88,7 @@ def _import_file(path: Path) -> tuple[ModuleType, Path]:
     module = importlib.util.module_from_spec(found)
     sys.modules[name] = module  # pickle and dataclasses look it up there
     found.loader.exec_module(module)
-    return module, path.parent
-
-
-def _import_module(name: str) -> tuple[ModuleType, Path]:
-    module = importlib.import_module(name)
-    top = sys.modules[name.partition(".")[0]]
-    file = Path(getattr(top, "__file__", None) or getattr(module, "__file__", None) or "")
-    return module, file.parent if hasattr(top, "__path__") else file
+    return module
 
 
 def _form(function: Any, spec: str, kwargs: Mapping[str, Any]) -> tuple[Form, frozenset[str] | None, tuple[str, ...]]:
@@ -116,22 +114,6 @@ def _form(function: Any, spec: str, kwargs: Mapping[str, Any]) -> tuple[Form, fr
     if unknown:
         raise RewardError(f"{spec} cannot take {', '.join(sorted(unknown))} from --reward_kwargs")
     return form, None if takes_any else names, tuple(sorted(required - set(ALWAYS)))
-
-
-def _digest(module: ModuleType, root: Path) -> str:
-    """sha256 over the source of the module and of the modules loaded from its folder or package, `root`.
-
-    What the function imports later, inside its body, is not seen, nor are other packages.
-    """
-    elsewhere = [path for path in map(Path, {sys.prefix, sys.base_prefix}) if not root.is_relative_to(path)]
-    files = {Path(str(getattr(loaded, "__file__", None))) for loaded in [module, *sys.modules.values()]}
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        own = file.is_relative_to(root) and not any(map(file.is_relative_to, elsewhere))
-        if own and file.suffix == ".py" and file.is_file():
-            content = file.read_bytes()
-            digest.update(f"{file.relative_to(root)}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()
 
 
 def _distribution(module: str) -> str:

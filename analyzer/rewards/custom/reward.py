@@ -15,6 +15,7 @@ The function is imported only in the child; the worker and the driver know no mo
 from __future__ import annotations
 
 import copy
+import json
 import os.path
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -24,6 +25,7 @@ from analyzer.errors import RewardError
 from analyzer.grading import Limits, Target, nursery
 from analyzer.grading.supervisor import Supervisor
 from analyzer.rewards import WholeReward
+from analyzer.rewards.custom.dependencies import digest
 from analyzer.rewards.custom.results import score_of
 from analyzer.schema import NOTHING, Problem, Score, Status, Unscored
 
@@ -32,8 +34,8 @@ class Custom(WholeReward):
     """A function of the user's. Made by `load_custom`, which checks it and fills in all options but the first two.
 
     `function` is "path/to/file.py:name" or "package.module:name", `form` one of verl, verl_batched and trl, `columns`
-    the original_* columns, without the prefix, that it cannot do without, `sha256` the digest of its source,
-    `distribution` the installed package that it comes from, "verl 0.9.1".
+    the original_* columns, without the prefix, that it cannot do without; `sha256`, `distributions` and `environ` are
+    what it depends on (dependencies.py), `distribution` is the installed package that it comes from, "verl 0.9.1".
     """
 
     name = "custom"
@@ -46,6 +48,8 @@ class Custom(WholeReward):
         form: str = "",
         columns: Sequence[str] = (),
         sha256: str = "",
+        distributions: Mapping[str, str] = NOTHING,
+        environ: Mapping[str, str] = NOTHING,
         distribution: str = "",
     ) -> None:
         self.function = function
@@ -53,6 +57,8 @@ class Custom(WholeReward):
         self.form = form
         self.columns = tuple(columns)
         self.sha256 = sha256
+        self.distributions = distributions
+        self.environ = environ
         self.distribution = distribution
         self.needs_columns = form == "trl"
         if form == "verl":
@@ -66,8 +72,15 @@ class Custom(WholeReward):
         from analyzer.rewards.custom import functions
 
         self._loaded = functions.load(self.function, self.kwargs)
-        if self.sha256 not in ("", self._loaded.sha256):
+        here = self._loaded.dependencies
+        if self.sha256 not in ("", here.sha256):
             raise RewardError("its source has changed since the run was started; run the command again")
+        if self.sha256 and self.environ != here.environ:
+            names = sorted(name for name, _ in {*self.environ.items()} ^ {*here.environ.items()})
+            raise RewardError(
+                f"it reads the environment variable {names[0]}, whose value differs from that where the run was "
+                "started; set it alike for all workers"
+            )
 
     def describe(self) -> dict[str, Any]:
         """The options that only the loaded function tells. In the child only."""
@@ -75,17 +88,19 @@ class Custom(WholeReward):
         return {
             "form": loaded.form.name,
             "columns": loaded.columns,
-            "sha256": loaded.sha256,
+            **loaded.dependencies._asdict(),
             "distribution": loaded.distribution,
         }
 
     def source(self) -> dict[str, Any]:
-        """What the rewards depend on, for the fingerprint of a run; the place of the file is not part of it."""
+        """What the rewards depend on, for the fingerprint of a run: neither the place of the file nor any value given."""
         return {
             "function": self.function.rpartition(":")[2],
             "sha256": self.sha256,
+            "distributions": dict(self.distributions),
+            "environ": dict(self.environ),
             "distribution": self.distribution,
-            "kwargs": dict(self.kwargs),
+            "kwargs": {name: digest(json.dumps(value, sort_keys=True)) for name, value in self.kwargs.items()},
         }
 
     def score(self, problem: Problem, responses: Sequence[str]) -> list[Score]:
@@ -146,14 +161,19 @@ class Custom(WholeReward):
         )
 
     def _call(self, **arguments: Any) -> Any:
-        """Call the function with the arguments that it has parameters for; an async one is run to its end."""
+        """Call the function with the arguments that it has parameters for; an async one is run to its end.
+
+        Raises what it raises, and Unscored where it depends on what the fingerprint of the run does not hold.
+        """
         accepts = self._loaded.accepts
         fitting = {name: value for name, value in arguments.items() if accepts is None or name in accepts}
+        self._loaded.watch.begin()
         result = self._loaded.function(**fitting, **self.kwargs)
         if hasattr(result, "__await__"):
             import asyncio
 
-            return asyncio.run(_wait_for(result))
+            result = asyncio.run(_wait_for(result))
+        self._loaded.watch.check()
         return result
 
 

@@ -1,0 +1,356 @@
+"""What a user's function depends on: each module of the user's own, each variable it reads, and no more than that."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analyzer import rewards
+from analyzer.errors import EXIT_OK, EXIT_UNSCORED, EXIT_USER, RewardError
+from analyzer.grading import Limits, nursery
+from analyzer.rewards.custom.reward import Custom
+from analyzer.schema import Problem, Score, Status
+from analyzer.scoring import Scorer
+from tests.commands import SAMPLE, Outcome, flags, real_command
+
+LIMITS = Limits(cpu_seconds=2)
+PROBLEM = Problem("a source", "5")
+HEAD = "def compute_score(data_source, solution_str, ground_truth, extra_info=None, **kw):\n"
+
+
+@pytest.fixture(autouse=True)
+def _close_zygotes() -> Iterator[None]:
+    nursery.close_all()
+    yield
+    nursery.close_all()
+
+
+def source(file: Path | str, **kwargs: Any) -> dict[str, Any]:
+    """What the fingerprint of a run holds of the function in a file, loaded anew."""
+    nursery.close_all()
+    reward = rewards.build(f"{file}:compute_score", kwargs)
+    assert isinstance(reward, Custom)
+    return reward.source()
+
+
+def score(file: Path, responses: int = 1, **kwargs: Any) -> list[Score]:
+    with closing(Scorer(rewards.build(f"{file}:compute_score", kwargs), LIMITS)) as scorer:
+        return scorer.score(PROBLEM, ["x"] * responses)
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+# ---------------------------------------------------------------- modules
+
+USES = HEAD + "    return helper.VALUE\n"
+
+
+def on_pythonpath(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.syspath_prepend(str(folder / "elsewhere"))
+    write(folder / "mine.py", "import helper\n" + USES)
+    return folder / "elsewhere" / "helper.py"
+
+
+def in_an_editable_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """As pip leaves one: a distribution in site-packages that lists a .pth file, and the package somewhere else."""
+    site = folder / "lib" / "site-packages"
+    write(site / "helper-1.0.dist-info" / "METADATA", "Metadata-Version: 2.1\nName: helper\nVersion: 1.0\n")
+    write(site / "helper-1.0.dist-info" / "RECORD", "__editable__.helper-1.0.pth,,\nhelper-1.0.dist-info/METADATA,,\n")
+    write(site / "helper-1.0.dist-info" / "direct_url.json", '{"dir_info": {"editable": true}}')
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.syspath_prepend(str(folder / "checkout"))
+    write(folder / "mine.py", "import helper\n" + USES)
+    return folder / "checkout" / "helper" / "__init__.py"
+
+
+def dropped_into_site_packages(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.syspath_prepend(str(folder / "lib" / "site-packages"))
+    write(folder / "mine.py", "import helper\n" + USES)
+    return folder / "lib" / "site-packages" / "helper.py"
+
+
+def beside_the_real_file_of_a_link(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    write(folder / "real" / "real.py", "import helper\n" + USES)
+    (folder / "mine.py").symlink_to(folder / "real" / "real.py")
+    return folder / "real" / "helper.py"
+
+
+def imported_when_called(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.syspath_prepend(str(folder / "elsewhere"))
+    write(folder / "mine.py", HEAD + "    import helper\n    return helper.VALUE\n")
+    return folder / "elsewhere" / "helper.py"
+
+
+def imported_by_name_when_called(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.syspath_prepend(str(folder / "elsewhere"))
+    write(folder / "mine.py", "import importlib\n" + HEAD + "    return importlib.import_module('helper').VALUE\n")
+    return folder / "elsewhere" / "helper.py"
+
+
+def imported_by_what_is_imported_when_called(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.syspath_prepend(str(folder / "elsewhere"))
+    write(folder / "mine.py", HEAD + "    from package import between\n    return between.value()\n")
+    write(folder / "elsewhere" / "package" / "__init__.py", "")
+    write(
+        folder / "elsewhere" / "package" / "between.py",
+        "def value():\n    from .helper import VALUE\n    return VALUE\n",
+    )
+    return folder / "elsewhere" / "package" / "helper.py"
+
+
+def run_from_a_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    helper = folder / "elsewhere" / "helper.py"
+    write(folder / "mine.py", f"import sys\nsys.path.insert(0, {str(helper.parent)!r})\nimport helper\n" + USES)
+    return helper
+
+
+HELPERS = [
+    on_pythonpath,
+    in_an_editable_install,
+    dropped_into_site_packages,
+    beside_the_real_file_of_a_link,
+    imported_when_called,
+    imported_by_name_when_called,
+    imported_by_what_is_imported_when_called,
+    run_from_a_path,
+]
+
+
+@pytest.mark.parametrize("place", HELPERS, ids=lambda place: place.__name__)
+def test_a_helper_is_part_of_the_fingerprint_wherever_it_lies(
+    place: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper = place(tmp_path, monkeypatch)
+    write(helper, "VALUE = 0.25\n")
+    first = source(tmp_path / "mine.py")
+    assert source(tmp_path / "mine.py") == first
+    assert score(tmp_path / "mine.py")[0].reward == 0.25
+    write(helper, "VALUE = 0.75\n")
+    assert source(tmp_path / "mine.py") != first
+    assert score(tmp_path / "mine.py")[0].reward == 0.75
+
+
+def test_a_helper_in_an_archive_counts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path / "helpers.zip"))
+    file = write(tmp_path / "mine.py", "import helper\n" + USES)
+    found = []
+    for value in ("0.25", "0.75"):
+        with zipfile.ZipFile(tmp_path / "helpers.zip", "w") as archive:
+            archive.writestr("helper.py", f"VALUE = {value}\n")
+        found.append(source(file))
+    assert found[0] != found[1]
+
+
+def test_a_module_that_no_source_names_is_refused_in_every_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path / "elsewhere"))
+    write(tmp_path / "elsewhere" / "helper.py", "VALUE = 1.0\n")
+    file = write(tmp_path / "mine.py", HEAD + "    return __import__('hel' + 'per').VALUE\n")
+    scores = score(file, responses=3)
+    assert [one.status for one in scores] == [Status.ERROR] * 3
+    assert "it loads the module helper while it is called" in scores[0].detail
+
+
+def test_an_installed_library_counts_by_its_version_and_its_files_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = tmp_path / "lib" / "site-packages"
+    info = site / "helper-1.0.dist-info"
+    monkeypatch.syspath_prepend(str(site))
+    write(site / "helper.py", "VALUE = 1.0\n")
+    write(info / "METADATA", "Metadata-Version: 2.1\nName: helper\nVersion: 1.0\n")
+    write(info / "RECORD", "helper.py,sha256=abc,12\nhelper-1.0.dist-info/RECORD,,\n")
+    file = write(tmp_path / "mine.py", "import helper\n" + USES)
+    first = source(file)
+    assert first["distributions"]["helper"] == "1.0"
+    write(site / "helper.py", "VALUE = 1.0  # as shipped\n")
+    assert source(file) == first
+    write(info / "METADATA", "Metadata-Version: 2.1\nName: helper\nVersion: 1.1\n")
+    assert source(file) != first
+
+
+def test_one_installed_from_a_folder_counts_by_what_was_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`pip install .` again after a change, with the version as it was."""
+    site = tmp_path / "lib" / "site-packages"
+    info = site / "helper-1.0.dist-info"
+    monkeypatch.syspath_prepend(str(site))
+    write(site / "helper.py", "VALUE = 1.0\n")
+    write(info / "METADATA", "Metadata-Version: 2.1\nName: helper\nVersion: 1.0\n")
+    write(info / "direct_url.json", '{"url": "file:///home/me/helper", "dir_info": {}}')
+    write(info / "RECORD", "helper.py,sha256=abc,12\n")
+    file = write(tmp_path / "mine.py", "import helper\n" + USES)
+    first = source(file)
+    write(info / "RECORD", "helper.py,sha256=def,12\n")
+    assert source(file) != first
+
+
+def test_the_standard_library_and_this_package_are_not_the_user_s(tmp_path: Path) -> None:
+    file = write(tmp_path / "mine.py", "import json, decimal, tomllib\n" + HEAD + "    return 1.0\n")
+    bare = write(tmp_path / "bare" / "mine.py", HEAD + "    return 1.0\n")
+    assert source(file)["distributions"] == source(bare)["distributions"]
+    (tmp_path / "moved").mkdir()
+    file.rename(tmp_path / "moved" / "mine.py")
+    write(file, "")
+    assert source(tmp_path / "moved" / "mine.py")["sha256"] != source(bare)["sha256"]
+
+
+# ---------------------------------------------------------------- environment
+
+READS = {
+    "os.environ[...] at the top": "import os\nB = float(os.environ['BONUS'])\n" + HEAD + "    return B\n",
+    "os.getenv in the call": "import os\n" + HEAD + "    return float(os.getenv('BONUS', '0'))\n",
+    "os.environ.get in the call": "from os import environ as e\n" + HEAD + "    return float(e.get('BONUS', '0'))\n",
+    "a name kept in a constant": "import os\nNAME = 'BONUS'\n" + HEAD + "    return float(os.environ.get(NAME, '0'))\n",
+    "in": "import os\n" + HEAD + "    return 0.5 * ('BONUS' in os.environ and float(os.environ['BONUS']))\n",
+    "expandvars": "import os.path\n" + HEAD + "    return float(os.path.expandvars('${BONUS}'))\n",
+    "bytes": "import os\n" + HEAD + "    return float(os.environb[b'BONUS'])\n",
+    "a copy": "import os\n" + HEAD + "    return float(dict(os.environ)['BONUS'])\n",
+    "a name made up at the top": "import os\nB = float(os.environ['BO' + 'NUS'])\n" + HEAD + "    return B\n",
+    "a helper": "import helper\n" + HEAD + "    return helper.bonus()\n",
+}
+
+
+@pytest.mark.parametrize("code", READS.values(), ids=READS)
+def test_a_variable_that_the_function_reads_is_part_of_the_fingerprint(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "helper.py", "import os\ndef bonus():\n    return float(os.environ['BONUS'])\n")
+    file = write(tmp_path / "mine.py", code)
+    monkeypatch.setenv("BONUS", "0.5")
+    monkeypatch.setenv("SOMETHING_ELSE", "1")
+    first = source(file)
+    (score_then,) = score(file)
+    assert score_then.status is Status.OK
+    assert "0.5" not in str(first["environ"])  # never the value itself
+    monkeypatch.setenv("SOMETHING_ELSE", "2")
+    assert source(file) == first
+    monkeypatch.setenv("BONUS", "0.25")
+    assert source(file) != first
+    (score_now,) = score(file)
+    assert (score_now.status, score_now.reward == score_then.reward) == (Status.OK, False)
+
+
+def test_a_variable_read_by_a_name_that_no_source_holds_is_refused_in_every_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BONUS_MATH", "1")
+    code = "import os\n" + HEAD + "    return float(os.environ.get('BONUS_' + 'math'.upper(), '0'))\n"
+    scores = score(write(tmp_path / "mine.py", code), responses=3)
+    assert [one.status for one in scores] == [Status.ERROR] * 3
+    assert "it reads the environment variable BONUS_MATH by a name that is not in its source" in scores[0].detail
+    named = "import os\n" + HEAD + "    return float(os.environ.get(kw['variable'], '0'))\n"
+    (one,) = score(write(tmp_path / "named.py", named), variable="BONUS_MATH")
+    assert (one.status, one.reward) == (Status.OK, 1.0)
+
+
+HARMLESS = {
+    "a program with the environment": "subprocess.run(['true'], env={**os.environ, 'X': '1'}, check=True)",
+    "a program": "subprocess.run(['true'], check=True)",
+    "a temporary file": "tempfile.TemporaryFile().close()",
+    "the home folder": "os.path.expanduser('~')",
+    "looking through it": "[name for name, value in os.environ.items() if value == '?']",
+}
+
+
+@pytest.mark.parametrize("line", HARMLESS.values(), ids=HARMLESS)
+def test_what_python_reads_for_itself_is_not_refused(line: str, tmp_path: Path) -> None:
+    file = write(tmp_path / "mine.py", f"import os, subprocess, tempfile\n{HEAD}    {line}\n    return 1.0\n")
+    (one,) = score(file)
+    assert (one.status, one.reward) == (Status.OK, 1.0), one.detail
+
+
+def test_a_worker_with_another_value_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path / "mine.py", READS["os.getenv in the call"])
+    monkeypatch.setenv("BONUS", "0.5")
+    reward = rewards.build(f"{file}:compute_score")
+    nursery.close_all()  # as in a worker of another node
+    monkeypatch.setenv("BONUS", "0.75")
+    with (
+        closing(Scorer(reward, LIMITS)) as scorer,
+        pytest.raises(RewardError, match="variable BONUS, whose value differs"),
+    ):
+        scorer.score(PROBLEM, ["x"])
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_a_changed_helper_and_a_changed_variable_are_scored_anew_by_the_command(tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere" / "helper.py", "VALUE = 0.25\n")
+    code = "import helper, os\n" + HEAD + "    return helper.VALUE + float(os.environ.get('BONUS', '0'))\n"
+    write(tmp_path / "mine.py", code)
+    words = flags(
+        rollouts=SAMPLE,
+        model_path=SAMPLE.parent / "tokenizer",
+        output_dir=tmp_path / "out",
+        cache_dir=tmp_path / "cache",
+        reward_fn=f"{tmp_path}/mine.py:compute_score",
+        limit=2,
+        n_jobs=1,
+        overwrite=True,
+    )
+
+    def mean(**env: str) -> float:
+        outcome = real_command(tmp_path, words, {"PYTHONPATH": str(tmp_path / "elsewhere"), **env})
+        assert outcome.code == EXIT_OK, outcome.err
+        return float(outcome.json("summary.json")["overall_metrics"]["mean_reward"])
+
+    assert mean() == 0.25
+    write(tmp_path / "elsewhere" / "helper.py", "VALUE = 0.50\n")
+    assert mean() == 0.5
+    assert mean(BONUS="0.25") == 0.75
+
+
+BROKEN = {
+    "a name at the top": ("X = undefined\n" + HEAD + "    return 1.0\n", "NameError: name 'undefined' is not defined"),
+    "its own syntax": ("def f(:\n", "SyntaxError: invalid syntax (mine.py, line 1)"),
+    "the syntax of what it imports": ("import helper\n", "(helper.py, line 1) (mine.py, line 1)"),
+}
+
+
+@pytest.mark.parametrize(("code", "said"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_file_is_one_line_without_our_internals(
+    code: str, said: str, tmp_path: Path, analyze: Callable[..., Outcome]
+) -> None:
+    write(tmp_path / "helper.py", "def f(:\n")
+    write(tmp_path / "mine.py", code)
+    outcome = analyze(SAMPLE, reward_fn=f"{tmp_path}/mine.py:compute_score")
+    assert (outcome.code, len(outcome.errors)) == (EXIT_USER, 1)
+    assert said in outcome.errors[0]
+    assert "functions.py" not in outcome.err
+    assert "bug" not in outcome.err
+
+
+def test_a_name_error_in_the_call_is_the_function_s(tmp_path: Path, analyze: Callable[..., Outcome]) -> None:
+    write(tmp_path / "mine.py", HEAD + "    return undefined\n")
+    outcome = analyze(SAMPLE, reward_fn=f"{tmp_path}/mine.py:compute_score", limit=2)
+    assert outcome.code == EXIT_UNSCORED
+    assert "NameError: name 'undefined' is not defined (mine.py, line 2)" in outcome.err
+    assert "bug" not in outcome.err
+
+
+def test_loading_costs_no_second(tmp_path: Path) -> None:
+    """The look at all installed distributions is made once for a run."""
+    script = (
+        "import time; from analyzer.rewards.custom import dependencies as d;"
+        "t = time.process_time(); d._Installed(); print(time.process_time() - t)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    assert float(done.stdout) < 1.0
