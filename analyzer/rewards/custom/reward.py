@@ -93,7 +93,7 @@ class Custom(WholeReward):
         }
 
     def source(self) -> dict[str, Any]:
-        """What the rewards depend on, for the fingerprint of a run: neither the place of the file nor any value given."""
+        """What the rewards depend on, for the fingerprint of a run: not where the file lies, nor any value given."""
         return {
             "function": self.function.rpartition(":")[2],
             "sha256": self.sha256,
