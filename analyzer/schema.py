@@ -110,6 +110,10 @@ class GoldError(Unscored):
         self.args = (detail,)
 
 
+class NotPresentable(Exception):
+    """Raised by `present` of a reward that cannot make up a response with an answer: the audit then does not ask."""
+
+
 MEAN_AT = (1, 3, 5, 10, 20)
 """The k of mean@k."""
 

@@ -22,14 +22,15 @@ from analyzer.schema import Score
 class F1(Reward):
     """The F1 of the answer's words against those of the ground truth, the best one of several: 0.0 to 1.0.
 
-    The option `place` says where the answer stands (whole, last_line, tag, boxed).
+    The option `place` says where the answer stands (whole, last_line, answer_line, tag, boxed, or regex with a
+    `pattern` whose first group it is).
     """
 
     name = "f1"
     expects = "a response"
 
-    def __init__(self, *, place: str = "whole") -> None:
-        self._place = places.place(place)
+    def __init__(self, *, place: str = "whole", pattern: str | None = None) -> None:
+        self._place = places.place(place, pattern)
         self.expects = self._place.expects
 
     def extract(self, response: str) -> str | None:

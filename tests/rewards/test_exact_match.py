@@ -10,7 +10,7 @@ from analyzer.errors import ConfigError
 from analyzer.rewards import build
 from analyzer.rewards._common.places import PLACES
 from analyzer.rewards.exact_match import ExactMatch
-from analyzer.schema import GoldError
+from analyzer.schema import GoldError, NotPresentable, Status, Unscored
 
 
 def test_each_case_earns_its_reward(case: dict[str, Any]) -> None:
@@ -38,9 +38,42 @@ def test_a_ground_truth_that_is_no_text_is_refused(gold: Any) -> None:
 
 
 def test_an_unknown_place_names_the_places() -> None:
-    with pytest.raises(ConfigError, match="whole, last_line, tag, boxed"):
+    with pytest.raises(ConfigError, match="whole, last_line, answer_line, tag, boxed, regex"):
         build("exact_match", {"place": "middle"})
 
 
 def test_what_the_audit_looks_for_follows_the_place() -> None:
     assert ExactMatch(place="tag").expects == "an <answer>...</answer>"
+
+
+def test_a_pattern_that_never_ends_is_a_time_out_and_no_wrong_answer() -> None:
+    reward = ExactMatch(place="regex", pattern="(a|aa)+$")
+    with pytest.raises(Unscored) as stopped:
+        reward.extract("a" * 60 + "b")
+    assert stopped.value.status is Status.TIMEOUT
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"place": "regex"}, "give both"),
+        ({"pattern": "x"}, "give both"),
+        ({"place": "regex", "pattern": "("}, "is no regular expression"),
+        ({"place": "regex", "pattern": ""}, "is no regular expression"),
+        ({"normalise": "lower"}, "there is: squad"),
+    ],
+)
+def test_options_that_do_not_fit_are_one_line(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        build("exact_match", options)
+
+
+@pytest.mark.parametrize("pattern", ["Final: (.+)", "(?:x)*(.+)y", "[AB]: (.+)", "done", r"\(Final\) (.*)"])
+def test_a_gold_is_presented_for_a_pattern_or_said_not_to_be_presentable(pattern: str) -> None:
+    reward = ExactMatch(place="regex", pattern=pattern)
+    try:
+        response = reward.present("Paris")
+    except NotPresentable:
+        assert pattern not in ("Final: (.+)", r"\(Final\) (.*)")
+    else:
+        assert reward.extract(response) == "Paris"

@@ -1,24 +1,34 @@
 r"""Where an answer stands in a response: the option `place` of the rewards that compare text.
 
-    whole      "Paris"                                   the response without its thoughts
-    last_line  "It is in France.\nParis"                 its last line that is not blank
-    tag        "... <answer>Paris</answer>"              the last pair of tags
-    boxed      "... \boxed{Paris}"                       the last box
+    whole        "Paris"                                 the response without its thoughts
+    last_line    "It is in France.\nParis"               its last line that is not blank
+    answer_line  "It is in France.\nAnswer: Paris"       what follows the last "Answer:" (simple-evals, DAPO)
+    tag          "... <answer>Paris</answer>"            the last pair of tags
+    boxed        "... \boxed{Paris}"                     the last box
+    regex        whatever the option `pattern` looks for, see patterns.py
 
-Every one takes linear time, and looks at what follows the last `</think>` only, where there is one. A thought that was
-begun and not ended holds no answer, whatever stands in it.
+Every one but a slow `pattern` takes linear time, and looks at what follows the last `</think>` only, where there is
+one. A thought that was begun and not ended holds no answer, whatever stands in it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
 from analyzer.errors import ConfigError
 from analyzer.rewards._common.boxed import BOX, last_box
 from analyzer.rewards._common.tags import CLOSE, OPEN, last_tagged
+from analyzer.schema import NotPresentable
 
 THOUGHTS = (("<think>", "</think>"), ("<thinking>", "</thinking>"))
+
+
+REGEX = "regex"
+ANSWER_LINE = re.compile(
+    r"(?<![A-Za-z])(?:answer|Answer|ANSWER)[*_\"]{0,3}\s{0,16}[:：][ \t*_]{0,16}\n?[ \t*_]{0,16}([^\n]+)"
+)
 
 
 class Place(NamedTuple):
@@ -28,9 +38,12 @@ class Place(NamedTuple):
     before: str
     after: str
     expects: str
+    presentable: bool = True  # False: what stands around an answer cannot be made up
 
     def present(self, answer: str) -> str:
-        """A response with the answer in this place."""
+        """A response with the answer in this place. Raises NotPresentable."""
+        if not self.presentable:
+            raise NotPresentable(f"no response can be made up that is {self.expects}")
         return self.before + answer + self.after
 
 
@@ -54,16 +67,38 @@ def last_line(text: str) -> str | None:
     return text.rstrip().rpartition("\n")[2] or None
 
 
+def answer_line(text: str) -> str | None:
+    """What the last line with "Answer:" says after it, without markdown around it; None without one."""
+    found = None
+    for found in ANSWER_LINE.finditer(text):  # noqa: B007 - the last one
+        pass
+    return None if found is None else found[1].strip().strip("*_").strip()
+
+
 PLACES = {
     "whole": Place(lambda text: text or None, "", "", "a response"),
     "last_line": Place(last_line, "", "", "a last line"),
+    "answer_line": Place(answer_line, "Answer: ", "", 'a line "Answer: ..."'),
     "tag": Place(last_tagged, OPEN, CLOSE, f"an {OPEN}...{CLOSE}"),
     "boxed": Place(last_box, BOX, "}", f"a {BOX}...}}"),
 }
 
 
-def place(name: str) -> Place:
-    """The place of that name. Raises ConfigError that lists the names."""
+def place(name: str, pattern: str | None = None) -> Place:
+    """The place of that name; `pattern` is for "regex". Raises ConfigError that lists the names."""
+    if (name == REGEX) != (pattern is not None):
+        raise ConfigError(f"place: {REGEX} and pattern belong together: give both")
+    if pattern is not None:
+        return _regex_place(pattern)
     if name in PLACES:
         return PLACES[name]
-    raise ConfigError(f"place: {name!r} is no place of an answer (there are: {', '.join(PLACES)})")
+    raise ConfigError(f"place: {name!r} is no place of an answer (there are: {', '.join((*PLACES, REGEX))})")
+
+
+def _regex_place(text: str) -> Place:
+    from analyzer.rewards._common.patterns import Pattern  # imports regex, which most rewards do without
+
+    pattern = Pattern(text)
+    around = pattern.around()
+    before, after = around or ("", "")
+    return Place(pattern.take, before, after, f"a match of {text!r}", presentable=around is not None)
