@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from analyzer.rollouts.jsonl import JSON_FIELD, load_json
-from analyzer.rollouts.windows import changed
+from analyzer.rollouts.neighbours import changed
 from analyzer.schema import DATA_IDX, DATA_SOURCE, EXTRA_INFO, ORIGINAL, PROMPT, Problem
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from analyzer.rollouts.neighbours import changed
 from analyzer.schema import DATA_IDX
 
 if TYPE_CHECKING:
@@ -94,22 +95,3 @@ def _sorted(window: Window, together: bool) -> Window:
         column = column.dictionary_encode()
     order = np.lexsort((window.rows, column.indices.to_numpy()))
     return Window(window.rows[order], table.take(pa.array(order)))
-
-
-def changed(column: pa.Array) -> NDArray[np.bool_]:
-    """(n,) True where a value differs from the one before it, and for the first. Any arrow type."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    different = np.ones(len(column), dtype=bool)
-    if len(column) < 2:
-        return different
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if pa.types.is_nested(column.type) or pa.types.is_null(column.type):
-        values = column.to_pylist()
-        different[1:] = [a != b for a, b in zip(values[1:], values[:-1], strict=True)]
-    else:
-        unequal = pc.not_equal(column.slice(1), column.slice(0, len(column) - 1))
-        different[1:] = unequal.fill_null(True).to_numpy(zero_copy_only=False)
-    return different
