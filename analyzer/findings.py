@@ -105,6 +105,7 @@ def summarise(settings: AnalysisSettings, opened: Input, prepared: Prepared, fin
     truncated = summary.truncated_share(opened.dataset, prepared.numbering.kept_ranges(), merged.tokens)
     warnings = [
         *sandbox_warnings(prepared),
+        *opened.warnings,
         *summary.input_warnings(opened.replaced, _unused(settings) if prepared.keep_rewards else None),
         *summary.unscored_warnings(statuses, sources),
         *audit.warnings({name: source.reward for name, source in sources.items()}, *audited),

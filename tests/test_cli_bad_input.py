@@ -149,7 +149,7 @@ FILE_CASES = {
     "a folder without rollouts": Case(lambda folder: folder, ("no rollouts there", ".jsonl.zst")),
     "a glob that matches nothing": Case(lambda folder: folder / "*.jsonl", ("*.jsonl", "no rollouts there")),
     "a folder named like a file": Case(
-        two_files("a.parquet/part.parquet", ROWS, "b.parquet", ROWS), ("a.parquet", "Is a directory")
+        two_files("a.parquet/part.parquet", ROWS, "b.parquet", ROWS), ("a.parquet", "is a folder, not a file")
     ),
     "both parquet and jsonl": Case(two_files("a.parquet", ROWS, "b.jsonl", ROWS), ("both parquet and jsonl", "glob")),
     "files of other columns": Case(
@@ -181,7 +181,22 @@ FILE_CASES = {
     "a line that is no object": Case(lines("r.jsonl", ROWS[0], "[1, 2]"), ("r.jsonl, line 2", "is a list")),
     "JSON over several lines": Case(lines("r.jsonl", "{", '"prompt": 1', "}"), ("line 1", "one whole JSON object")),
     "responses of which some are numbers": Case(
-        lines("r.jsonl", *changed(ROWS, 3, response=4)), ("r.jsonl", "'response' must be text in every line")
+        lines("r.jsonl", *changed(ROWS, 3, response=4)),
+        ("r.jsonl, line 4", "'response' must be text, it is an integer"),
+    ),
+    "a list of responses": Case(
+        lines("r.jsonl", *changed(ROWS, 3, response=["a", "b"])),
+        ("r.jsonl, line 4", "'response' must be text, it is a list; give each response a line of its own"),
+    ),
+    "a sample_idx that is text on a line": Case(
+        lines("r.jsonl", "", *changed(ROWS, 3, sample_idx="3")), ("r.jsonl, line 5", "'sample_idx' must be an integer")
+    ),
+    "a sample_idx with a fraction": Case(
+        lines("r.jsonl", *changed(ROWS, 3, sample_idx=3.0)), ("r.jsonl, line 4", "it is a floating-point number")
+    ),
+    "a data_idx that is an object on a line of the second file": Case(
+        two_files("a.jsonl", ROWS[:6], "b.jsonl", changed(ROWS[6:], 1, data_idx={"id": 1})),
+        ("b.jsonl, line 2", "'data_idx' must be an integer or text, it is an object"),
     ),
     "a .gz cut short": Case(damaged("r.jsonl.gz", lambda data: data[:-9]), ("r.jsonl.gz", "is the file whole?")),
     "a .zst cut short": Case(damaged("r.jsonl.zst", lambda data: data[:-9]), ("r.jsonl.zst", "is the file whole?")),

@@ -9,12 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analyzer.rollouts import json_columns
 from analyzer.rollouts import jsonl as subject
 from analyzer.rollouts.problems import group
 from tests.commands import SAMPLE, Outcome, Row, changed, compressed, jsonl, parquet, rollouts
@@ -103,7 +106,7 @@ def test_a_member_that_is_missing_is_null_and_columns_are_in_order_of_appearance
 
 @pytest.mark.parametrize(
     "values",
-    [["1", '"1"'], ['{"a": 1}', "[1]"], ["true", "1"], ['"a"', "NaN", "null"], ["{}", '{"a": []}'],
+    [["1", '"1"'], ['{"a": 1}', "[1]"], ["true", "1"], ['"a"', "NaN", "null"],
      [str(10**30), '"a"'], [f'{{"a": {10**30}}}', '{"a": "b"}', '{"a": [1.5]}']],
 )  # fmt: skip
 def test_values_of_several_types_become_json_text_that_is_understood_again(values: list[str], tmp_path: Path) -> None:
@@ -117,6 +120,11 @@ def test_values_of_several_types_become_json_text_that_is_understood_again(value
 def _understood(text: str) -> Any:
     """The value, a large integer as its digits."""
     return json.loads(text, parse_int=lambda digits: digits if len(digits) > 19 else int(digits))
+
+
+def test_an_object_without_members_is_one_whose_members_are_null(tmp_path: Path) -> None:
+    assert column(tmp_path, "{}", '{"a": [1]}').to_pylist() == [{"a": None}, {"a": [1]}]
+    assert column(tmp_path, "{}", "{}").to_pylist() == ["{}", "{}"]  # parquet has no struct without members
 
 
 def test_conflicts_inside_a_struct_are_understood_again_too(tmp_path: Path) -> None:
@@ -152,7 +160,132 @@ json_values = st.recursive(
 @given(json_values)
 def test_json_text_of_a_value_is_that_value(value: Any) -> None:
     cleaned = json.loads(json.dumps(value).replace("\\ud83d", "\\ufffd"))
-    assert subject.load_json(subject.dump_json(cleaned)) == cleaned
+    assert json_columns.load_json(json_columns.dump_json(cleaned)) == cleaned
+
+
+# ---------------------------------------------------------------- lines that disagree
+
+ECHO = """
+def echo(data_source, solution_str, ground_truth, extra_info=None):
+    return {"score": 1.0, "gold": repr(ground_truth), "extra": repr(extra_info)}
+"""
+
+DISAGREEING: dict[str, list[Any]] = {
+    "integers and fractions": [5, 2.5, 5, -3],
+    "integers, 5.0 and fractions": [5, 5.0, 2.5],
+    "texts and an integer": ["5", "5", 5],
+    "texts and true": ["true", True],
+    "texts and lists": ["a", ["a", "b"]],
+    "texts, objects, and a text that reads as one": ["a", {"x": 1}, '{"x": 1}'],
+    "members of two types": [{"target": "a"}, {"target": ["a", 1]}, {"target": 2}],
+    "items of two types": [["a", 1], ["b"]],
+    "integers past and within 64 bits": [5, 2**63 - 1, 10**30],
+    "wide integers and fractions": [2**53 + 1, 0.5],
+    "objects and lists": [{"x": 1}, [1]],
+}
+
+
+@pytest.mark.parametrize("values", DISAGREEING.values(), ids=DISAGREEING)
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_function_gets_each_value_as_its_line_has_it_whatever_the_other_lines_hold(
+    values: list[Any], nested: bool, tmp_path: Path, analyze: Callable[..., Outcome]
+) -> None:
+    (tmp_path / "echo.py").write_text(ECHO)
+    rows = [
+        {"prompt": f"p{i}", "response": "r", "data_idx": i, "sample_idx": 0,
+         GOLD: {"style": "rule", "ground_truth": value} if nested else value,
+         "original_extra_info": {"index": value} if nested else value}
+        for i, value in enumerate(values)
+    ]  # fmt: skip
+    outcome = analyze(jsonl(tmp_path / "r.jsonl", rows), reward_fn=f"{tmp_path}/echo.py:echo")
+    assert outcome.code == 0, outcome.err
+    got = outcome.table()
+    # An integer past 64 bits is its digits, in every column.
+    expected = [repr(json.loads(json.dumps(value), parse_int=_integer)) for value in values]
+    assert got["reward_gold"].to_pylist() == expected
+    assert got["reward_extra"].to_pylist() == ([f"{{'index': {text}}}" for text in expected] if nested else expected)
+
+
+def _integer(digits: str) -> int | str:
+    return digits if len(digits) > 19 else int(digits)
+
+
+@pytest.mark.parametrize("values", DISAGREEING.values(), ids=DISAGREEING)
+def test_pandas_and_datasets_read_texts_as_they_were_and_numbers_as_numbers(
+    values: list[Any], tmp_path: Path, analyze: Callable[..., Outcome]
+) -> None:
+    rows = [{**ROWS[i], "note": value, "notes": {"of": value}} for i, value in enumerate(values)]
+    outcome = analyze(jsonl(tmp_path / "r.jsonl", rows))
+    assert outcome.code == 0, outcome.err
+    path = str(outcome.folder / "rollouts_with_rewards.parquet")
+    notes = pd.read_parquet(path)
+    loaded = datasets.load_dataset("parquet", data_files=path, split="train", cache_dir=str(tmp_path / "hf"))
+    for shown in (notes["note"], [row["of"] for row in notes["notes"]], loaded["note"]):
+        for value, told in zip(values, shown, strict=True):
+            if isinstance(value, str):
+                assert told == value
+            elif isinstance(told, str):
+                assert json.loads(told) == value
+            elif isinstance(value, int | float):
+                assert told == value
+
+
+def test_rewards_stay_what_they_are_when_outputs_are_analysed_again(
+    tmp_path: Path, analyze: Callable[..., Outcome]
+) -> None:
+    """f1 takes the best of a list of targets, so it matters that a list among texts comes back as one."""
+    golds = ["two words", ["other", "two words"], "none of them"]
+    rows = [{**ROWS[i], "data_idx": i, "response": "two words", GOLD: gold} for i, gold in enumerate(golds)]
+    first = analyze(jsonl(tmp_path / "r.jsonl", rows), reward_fn="f1", output_dir=tmp_path / "first")
+    assert first.table()["reward"].to_pylist() == [1.0, 1.0, 0.0], first.err
+    again = analyze(tmp_path / "first" / "rollouts_with_rewards.parquet", reward_fn="f1", rescore=True)
+    assert again.table()["reward"].to_pylist() == [1.0, 1.0, 0.0]
+
+
+def test_numbers_among_texts_that_name_problems_are_texts(tmp_path: Path, analyze: Callable[..., Outcome]) -> None:
+    rows = [{**row, "data_idx": row["data_idx"] or "gsm-0"} for row in ROWS]
+    outcome = analyze(jsonl(tmp_path / "r.jsonl", rows))
+    assert outcome.code == 0
+    assert outcome.table()["data_idx"].to_pylist() == [str(row["data_idx"]) for row in rows]
+    assert list(outcome.json("problem_buckets.json")) == ["1", "2", "gsm-0"]
+    assert outcome.table()["reward"].to_pylist() == [float(row["sample_idx"] < row["data_idx"]) for row in ROWS]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "said"),
+    [
+        (GOLD, ["5", "5", 5], f"r.jsonl, line 4: {GOLD} is an integer, but text in r.jsonl, line 1"),
+        (GOLD, [{"ground_truth": 5}, {"ground_truth": 0.5}], f"r.jsonl, line 2: {GOLD}.ground_truth is a floating-poi"),
+        ("prompt", ["a", [{"role": "user", "content": "a"}]], "r.jsonl, line 2: prompt is a list, but text in r.jsonl"),
+        ("data_idx", ["a", 7], "r.jsonl, line 2: data_idx is an integer, but text in r.jsonl, line 1; all are read as"),
+        ("note", [1, 0.5], None),
+        ("note", [None, 1, None], None),
+        ("note", [{}, {"a": 1}], None),
+    ],
+)
+def test_lines_that_disagree_are_said_with_column_and_line(
+    column: str, values: list[Any], said: str | None, tmp_path: Path, analyze: Callable[..., Outcome]
+) -> None:
+    (tmp_path / "echo.py").write_text(ECHO)
+    rows: list[Row | str] = [{**ROWS[i], "data_idx": i, column: value} for i, value in enumerate(values)]
+    if said and "line 4" in said:
+        rows.insert(1, "")  # a blank line counts as one
+    outcome = analyze(jsonl(tmp_path / "r.jsonl", rows), reward_fn=f"{tmp_path}/echo.py:echo")
+    assert outcome.code == 0, outcome.err
+    found = [warning for warning in outcome.json("summary.json")["warnings"] if "r.jsonl, line" in warning]
+    assert len(found) == (said is not None)
+    assert all(warning.startswith(str(said)) for warning in found)
+
+
+def test_further_columns_of_a_reward_show_texts_as_they_are(tmp_path: Path, analyze: Callable[..., Outcome]) -> None:
+    (tmp_path / "f.py").write_text(
+        "def f(data_source, solution_str, ground_truth, extra_info=None):\n"
+        "    return {'score': 1.0, 'pred': ['a', 5, '7', 10**30][extra_info['index'] % 4]}\n"
+    )
+    rows = [{**row, "original_extra_info": {"index": i}} for i, row in enumerate(ROWS[:4])]
+    outcome = analyze(jsonl(tmp_path / "r.jsonl", rows), reward_fn=f"{tmp_path}/f.py:f")
+    assert outcome.code == 0, outcome.err
+    assert outcome.table()["reward_pred"].to_pylist() == ["a", "5", "7", str(10**30)]
 
 
 # ---------------------------------------------------------------- files

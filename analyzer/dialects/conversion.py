@@ -27,7 +27,7 @@ from analyzer.dialects.operations import root
 from analyzer.dialects.table import OURS
 from analyzer.errors import ConfigError, InputError
 from analyzer.files import storage
-from analyzer.rollouts import dataset, jsonl
+from analyzer.rollouts import dataset, json_columns
 from analyzer.rollouts.dataset import Reader
 from analyzer.schema import ORIGINAL, PASS_THRESHOLD, REQUIRED_COLUMNS
 
@@ -182,7 +182,7 @@ def code_digest() -> str:
     digest = hashlib.sha256()
     package = Path(__file__).parents[1]
     for file in sorted(
-        [*Path(__file__).parent.glob("*.py"), package / "rollouts" / "jsonl.py", package / "expression.py"]
+        [*Path(__file__).parent.glob("*.py"), *package.glob("rollouts/*.py"), package / "expression.py"]
     ):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()
@@ -308,8 +308,8 @@ class _Source:
         self._by_record = reading.dialect.nested or any(files.suffix_of(p) != files.PARQUET for p in reading.paths)
         if self._by_record:
             rows = (dict(record.row) for at, path in enumerate(reading.paths) for record in self._records(at, path))
-            self._fields = jsonl.union_of_columns(rows)
-            self.schema = jsonl.columns_to_arrow([], self._fields).schema
+            self._fields = json_columns.kinds_of(rows)
+            self.schema = json_columns.columns_to_arrow([], self._fields).schema
         else:
             self._files, self.schema = self._open()
 
@@ -362,7 +362,7 @@ class _Source:
 
     def _batch(self, held: list[Record]) -> tuple[pa.RecordBatch, Callable[[int], str]]:
         places = [record.place for record in held]
-        return jsonl.columns_to_arrow([dict(record.row) for record in held], self._fields), places.__getitem__
+        return json_columns.columns_to_arrow([dict(record.row) for record in held], self._fields), places.__getitem__
 
     def _open(self) -> tuple[list[dataset.InputFile], pa.Schema]:
         import pyarrow as pa
@@ -388,7 +388,7 @@ class _Source:
         for at in numbers:
             file, path = self._files[at], self.reading.paths[at]
             columns = [name for name in self.schema.names if name not in self._told]
-            for first, batch in Reader([file], columns).all():
+            for first, batch in Reader([file], columns, held=True).all():
                 arrays = [batch.column(name) for name in columns]
                 for name, values in self._told.items():
                     kind = self.schema.field(name).type

@@ -14,6 +14,7 @@ from analyzer.errors import InputError, printable
 from analyzer.files import storage
 from analyzer.rollouts import dataset, jsonl
 from analyzer.rollouts.dataset import Reader
+from analyzer.rollouts.json_columns import load_json
 
 EVAL, JSON, PARQUET = ".eval", ".json", ".parquet"
 SUFFIXES = (*storage.JSONL_SUFFIXES, PARQUET, EVAL, JSON)
@@ -111,7 +112,7 @@ def _of_json(path: str) -> Iterator[Record]:
     with storage.open_binary(path) as file:
         data = file.read()
     try:
-        value = jsonl.load_json(data.decode("utf-8"))
+        value = load_json(data)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({' '.join(str(error).split())})") from None
     rows = value if isinstance(value, list) else [value]

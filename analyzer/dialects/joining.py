@@ -16,7 +16,7 @@ from analyzer.dialects import files, operations
 from analyzer.dialects.mapping import GROUND_TRUTH, JOIN, content_text, text_of
 from analyzer.dialects.operations import Column, Rows, look_up
 from analyzer.errors import InputError, printable
-from analyzer.rollouts import jsonl
+from analyzer.rollouts.json_columns import columns_to_arrow, kinds_of
 from analyzer.schema import DATA_IDX, ORIGINAL, PROMPT
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def load(spec: str, join_on: str | None) -> Training:
             tables.append(_parquet(path))
         else:
             rows = [dict(record.row) for record in files.records(path)]
-            tables.append(pa.Table.from_batches([jsonl.columns_to_arrow(rows, jsonl.union_of_columns(rows))]))
+            tables.append(pa.Table.from_batches([columns_to_arrow(rows, kinds_of(rows))]))
     try:
         table = pa.concat_tables(tables)
     except pa.ArrowInvalid:

@@ -20,7 +20,7 @@ from analyzer.dialects.layout import ANY, Layout, paste
 from analyzer.dialects.operations import Column, Rows, is_list, is_text, look_up, root
 from analyzer.errors import InputError, printable
 from analyzer.expression import Expression, compile_expression
-from analyzer.rollouts.problems import holds_json
+from analyzer.rollouts.json_columns import is_encoded
 from analyzer.schema import (
     DATA_IDX,
     DATA_SOURCE,
@@ -298,7 +298,7 @@ class Mapper:
         found = self._optional(rows, self.layout.response)
         if found is None or pa.types.is_null(found.array.type):
             return Column(pa.nulls(rows.size, pa.string()), field)
-        if is_text(found.array.type) and not holds_json(found.field):
+        if is_text(found.array.type) and not is_encoded(found.field):
             return Column(found.array.cast(pa.string()), field)
         texts = []
         for at, value in enumerate(operations.python_values(found)):
@@ -451,7 +451,7 @@ def text_of(column: Column) -> pa.Array:
     """Values as text, by which those of two files are compared: 7 and "7" are the same."""
     import pyarrow as pa
 
-    if is_text(column.array.type) and not holds_json(column.field):
+    if is_text(column.array.type) and not is_encoded(column.field):
         return column.array.cast(pa.string())
     values = operations.python_values(column)
     values = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]

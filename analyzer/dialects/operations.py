@@ -17,8 +17,7 @@ import orjson
 
 from analyzer.dialects.layout import ANY, Group, Path, parse_path
 from analyzer.errors import InputError
-from analyzer.rollouts.jsonl import JSON_FIELD, dump_json, load_json
-from analyzer.rollouts.problems import holds_json
+from analyzer.rollouts.json_columns import JSON_FIELD, decode, dump_json, is_encoded, load_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -161,19 +160,9 @@ def _json_part(text: str | None, steps: Path) -> str | None:
 def python_values(column: Column) -> list[Any]:
     """The values as Python has them, JSON texts read."""
     values: list[Any] = column.array.to_pylist()
-    if not holds_json(column.field):
+    if not is_encoded(column.field):
         return values
-    return [_read(value, column.field) for value in values]
-
-
-def _read(value: Any, field: pa.Field) -> Any:
-    if value is None or not holds_json(field):
-        return value
-    if isinstance(value, str):
-        return load_json(value)
-    if isinstance(value, list):
-        return [_read(item, field.type.field(0)) for item in value]
-    return {key: _read(inner, field.type.field(key)) for key, inner in value.items()}
+    return [decode(value, column.field) for value in values]
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -290,7 +279,7 @@ def group_ids(rows: Rows, group: Group, columns: Sequence[Column], where: Callab
 
     (array, field), *others = columns
     whole = pa.types.is_integer(array.type) or pa.types.is_floating(array.type)
-    if group.hashed or others or not (whole or is_text(array.type)) or holds_json(field):
+    if group.hashed or others or not (whole or is_text(array.type)) or is_encoded(field):
         return digests(columns, rows.size)
     if array.null_count:
         at = int(np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))[0])
@@ -359,7 +348,7 @@ def _canonical(column: Column) -> tuple[NDArray[np.int64], list[bytes]]:
     import pyarrow.compute as pc
 
     array, field = column
-    if is_text(array.type) and not holds_json(field):
+    if is_text(array.type) and not is_encoded(field):
         encoded = array.dictionary_encode(null_encoding="encode")
         values = encoded.dictionary.to_pylist()
         codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)

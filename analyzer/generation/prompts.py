@@ -57,7 +57,7 @@ def open_data(spec: str, prompt_key: str, limit: int | None, cache_dir: str) -> 
     if rows == 0:
         raise InputError(f"{spec}: there are no rows in it")
     rows = rows if limit is None else min(limit, rows)
-    return TrainingData(opened.dataset, prompt_key, rows, opened.identity, tuple(_notes(schema)))
+    return TrainingData(opened.dataset, prompt_key, rows, opened.identity, (*opened.warnings, *_notes(schema)))
 
 
 def _check_prompt_column(schema: pa.Schema, key: str, spec: str) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from analyzer.errors import InputError
 from analyzer.files import storage
-from analyzer.rollouts import footers, jsonl
+from analyzer.rollouts import footers, json_columns, jsonl, types
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,7 +73,7 @@ class Dataset(NamedTuple):
     """Parquet files of one schema, in order."""
 
     files: tuple[InputFile, ...]
-    schema: pa.Schema
+    schema: pa.Schema  # the shown form
 
     @property
     def rows(self) -> int:
@@ -121,7 +121,7 @@ def file_from(fields: Sequence[Any]) -> InputFile:
 
 
 def schema_of(file: InputFile) -> pa.Schema:
-    """The columns of a file that was described before. Raises InputError."""
+    """The columns of a file that was described before, in their held form. Raises InputError."""
     with _readable(file.path):
         return _open_files.get(file).schema()
 
@@ -206,7 +206,8 @@ class _OpenFile:
         """The columns as arrow has them."""
         import pyarrow.parquet as pq
 
-        return pq.ParquetFile(self._source, metadata=footers.metadata(self._head, 0, b"", self._tail)).schema_arrow
+        meta = footers.metadata(self._head, 0, b"", self._tail)
+        return types.usual_schema(pq.ParquetFile(self._source, metadata=meta).schema_arrow)
 
     def metadata(self, block: Block) -> pq.FileMetaData:
         """The metadata of the row groups of a block."""
@@ -256,11 +257,18 @@ def close_files() -> None:
 
 
 class Reader:
-    """Reads row ranges of parquet files, some columns of them; `threads`: with arrow's threads."""
+    """Reads row ranges of parquet files, some columns of them; `threads`: with arrow's threads.
 
-    def __init__(self, files: Sequence[InputFile], columns: Sequence[str] | None, threads: bool = False) -> None:
+    `held`: columns whose lines disagreed come in their held form, which `json_columns.decode` reads, for those who must
+    have each value as its line had it. All others get the shown form, that of Dataset.schema.
+    """
+
+    def __init__(
+        self, files: Sequence[InputFile], columns: Sequence[str] | None, *, threads: bool = False, held: bool = False
+    ) -> None:
         self.columns = list(columns) if columns is not None else None
         self.threads = threads
+        self._held = held
         self._files = tuple(files)
         self.blocks = [block for file in files for block in file.blocks]
         self._file = np.repeat(np.arange(len(files)), [len(file.blocks) for file in files])
@@ -326,7 +334,8 @@ class Reader:
             ):
                 if self.columns is not None:  # their text will be looked at; what is only copied need not be UTF-8
                     batch.validate(full=True)
-                yield row, batch
+                usual = types.usual_batch(batch)
+                yield row, usual if self._held else json_columns.shown_batch(usual)
                 row += batch.num_rows
         except (pa.ArrowException, OSError) as error:
             where = f"{path}: row group {block.group}"

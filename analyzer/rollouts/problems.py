@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from analyzer.rollouts.jsonl import JSON_FIELD, load_json
+from analyzer.rollouts.json_columns import decode, is_encoded, load_json
 from analyzer.rollouts.neighbours import changed
 from analyzer.schema import DATA_IDX, DATA_SOURCE, EXTRA_INFO, ORIGINAL, PROMPT, Problem
 
@@ -105,25 +105,7 @@ def ground_truth(value: Any) -> Any:
 
 def _python_values(column: pa.Array, field: pa.Field) -> list[Any]:
     values: list[Any] = column.to_pylist()
-    return [_understood(value, field) for value in values] if holds_json(field) else values
-
-
-def holds_json(field: pa.Field) -> bool:
-    """Whether the field or a part of it holds JSON texts, since the lines of a jsonl file disagreed about its type."""
-    if (field.metadata or {}).items() >= JSON_FIELD.items():
-        return True
-    return any(holds_json(field.type.field(i)) for i in range(field.type.num_fields))
-
-
-def _understood(value: Any, field: pa.Field) -> Any:
-    """A value with its JSON texts read."""
-    if value is None or not holds_json(field):
-        return value
-    if isinstance(value, str):
-        return load_json(value)
-    if isinstance(value, list):
-        return [_understood(item, field.type.field(0)) for item in value]
-    return {key: _understood(inner, field.type.field(key)) for key, inner in value.items()}
+    return [decode(value, field) for value in values] if is_encoded(field) else values
 
 
 def _unnamed(ids: pa.Array) -> NDArray[np.bool_]:

@@ -238,7 +238,7 @@ def _rows(source: Source, rows: Sequence[int], columns: Sequence[str]) -> pa.Tab
     wanted = dict.fromkeys([*columns, source.gold_column])
     if not source.data_source:
         wanted[DATA_SOURCE] = None
-    reader = Reader(source.files, list(wanted))
+    reader = Reader(source.files, list(wanted), held=True)
     batches = [batch for _, batch in reader.batches([(row, row + 1) for row in rows])]
     return pa.Table.from_batches(batches).combine_chunks().select(list(wanted))
 

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from analyzer.dialects import conversion, joining
 from analyzer.dialects.conversion import Request
 from analyzer.errors import InputError
 from analyzer.files import storage
-from analyzer.rollouts import dataset, jsonl, problems
+from analyzer.rollouts import dataset, json_columns, jsonl
 from analyzer.rollouts.dataset import Dataset
+from analyzer.rollouts.json_columns import BIG, BRACKETED, INT, LIST, NULL, STRING, WIDE, WORDS, Place
 from analyzer.schema import DATA_IDX, DATA_SOURCE, ORIGINAL, REQUIRED_COLUMNS, RESPONSE, REWARD, SAMPLE_IDX
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CONVERSION = 2  # of jsonl into parquet; another number never reads the files of an earlier one
+CONVERSION = 3  # of jsonl into parquet; another number never reads the files of an earlier one
 _EDGE_BYTES = 1 << 16
 UNMARKED_WHOLE = 64 << 20
 _SAMPLE_CHARS = 1 << 15
 
 Identity = tuple[tuple[int, str, str], ...]
 """Of each input file: size, time mark, sha256 of its head and tail."""
+
+
+NO_KINDS: Mapping[str, Mapping[str, Place]] = MappingProxyType({})
 
 
 class Input(NamedTuple):
@@ -39,12 +44,13 @@ class Input(NamedTuple):
     notes: tuple[str, ...] = ()  # what it was read as
     warnings: tuple[str, ...] = ()  # what may be wrong with that
     texts: bool = True  # whether there are responses, not rewards alone
+    kinds: Mapping[str, Mapping[str, Place]] = NO_KINDS  # of jsonl columns: kinds of values, and the first of each
 
 
 def open_input(spec: str, cache_dir: str) -> Input:
     """Open a file, folder, glob or URL of rollouts. Raises InputError, one line that names the file."""
     opened = open_files(spec, cache_dir)
-    _check_columns(opened.dataset.schema, spec)
+    _check_columns(opened, spec)
     if opened.dataset.rows == 0:
         raise InputError(f"{spec}: there are no rows in it")
     return opened
@@ -95,8 +101,11 @@ def open_files(spec: str, cache_dir: str) -> Input:
     twice = sorted({name for name in opened.schema.names if opened.schema.names.count(name) > 1})
     if twice:
         raise InputError(f"{spec}: the column {twice[0]!r} is there twice")
-    replaced = 0 if kinds == {False} else sum(map(jsonl.replaced_in, parquet))
-    return Input(opened, tuple(paths), identity, replaced)
+    if kinds == {False}:
+        return Input(opened, tuple(paths), identity, 0)
+    notes = jsonl.notes_of(parquet[0])
+    said = tuple(notes.sentences(paths))
+    return Input(opened, tuple(paths), identity, notes.replaced, warnings=said, kinds=notes.columns)
 
 
 def identify(path: str) -> tuple[int, str, str]:
@@ -157,7 +166,7 @@ def _open_parquet(parquet: Sequence[str], shown: Sequence[str]) -> Dataset:
                 f"{path}: its columns differ from those of {shown[0]}: {_difference(schema, other)}; "
                 "all files must have the same columns"
             )
-    return Dataset(tuple(file for file, _ in described), schema)
+    return Dataset(tuple(file for file, _ in described), json_columns.shown_schema(schema))
 
 
 def _difference(first: pa.Schema, other: pa.Schema) -> str:
@@ -170,17 +179,28 @@ def _difference(first: pa.Schema, other: pa.Schema) -> str:
     return f"{extra[0]!r} is not in the first" if extra else "they are in another order"
 
 
-def _check_columns(schema: pa.Schema, spec: str) -> None:
+def _check_columns(opened: Input, spec: str) -> None:
     import pyarrow as pa
 
+    schema = opened.dataset.schema
     for name in REQUIRED_COLUMNS:
         if name not in schema.names:
             raise missing_column(name, schema, spec)
+    _check_lines(opened, RESPONSE, {STRING, BRACKETED}, "text")
+    _check_lines(opened, DATA_IDX, {STRING, BRACKETED, INT, WIDE, BIG}, "an integer or text")
+    _check_lines(opened, SAMPLE_IDX, {INT, WIDE}, "an integer")
     _check_type(spec, schema, RESPONSE, dataset.is_text, "text")
-    if problems.holds_json(schema.field(RESPONSE)):
-        raise InputError(f"{spec}: the column {RESPONSE!r} must be text in every line; in some it is something else")
     _check_type(spec, schema, DATA_IDX, lambda t: dataset.is_text(t) or pa.types.is_integer(t), "integer or text")
     _check_type(spec, schema, SAMPLE_IDX, pa.types.is_integer, "integer")
+
+
+def _check_lines(opened: Input, name: str, fits: set[str], wanted: str) -> None:
+    """Raise InputError for the first line of jsonl files in which a column is something else than null or `fits`."""
+    for kind, (file, line) in sorted(opened.kinds.get(name, {}).items(), key=lambda item: item[1]):
+        if kind not in (NULL, *fits):
+            advice = "; give each response a line of its own" if name == RESPONSE and kind == LIST else ""
+            where = f"{opened.paths[file]}, line {line}"
+            raise InputError(f"{where}: {name!r} must be {wanted}, it is {WORDS[kind]}{advice}")
 
 
 def check_sources(spec: str, schema: pa.Schema) -> None:

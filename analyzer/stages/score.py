@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import orjson
 
 from analyzer import rewards
 from analyzer.cache import score_files
@@ -23,6 +22,7 @@ from analyzer.errors import InputError
 from analyzer.plan import Job
 from analyzer.rollouts import dataset, problems
 from analyzer.rollouts.dataset import Reader
+from analyzer.rollouts.json_columns import dump_json
 from analyzer.rollouts.windows import ROW, Window, windows
 from analyzer.schema import (
     DATA_IDX,
@@ -167,7 +167,7 @@ class _Worker:
         self.job = job
         there = dataset.schema_of(job.source[0]).names
         self._columns = needed_columns(job, there)
-        self.reader = Reader(job.source, self._columns)
+        self.reader = Reader(job.source, self._columns, held=True)
         self._common = [name for name in self._columns if name not in (DATA_IDX, RESPONSE, ROW)]
         self._counter = TokenCounter(job.tokenizer)
         self._rewards = {} if job.keep_rewards else job.rewards()
@@ -265,7 +265,7 @@ def _kept_score(reward: Any, status: str | None) -> Score:
 
 
 def _json(extra: Any) -> str:
-    return orjson.dumps(dict(extra), default=str).decode()
+    return dump_json(dict(extra))  # orjson takes no integer past 64 bits, and functions return them
 
 
 class _ThisThread(threading.local):

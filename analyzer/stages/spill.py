@@ -59,11 +59,14 @@ def _write(source: Dataset, numbering: Numbering, shards: Shards, columns: Seque
     import pyarrow as pa
 
     parts = min(shards.total, MAX_FILES)
-    schema = pa.schema([pa.field(ROW, pa.int64()), *(source.schema.field(name) for name in columns)])
+    held = dataset.schema_of(source.files[0])
+    schema = pa.schema([pa.field(ROW, pa.int64()), *(held.field(name) for name in columns)])
     files = _Files(folder, parts, schema)
     part_of = _Lookup(shards, parts)
     try:
-        for first, batch in Reader(source.files, list(columns), threads=True).batches(numbering.kept_ranges()):
+        for first, batch in Reader(source.files, list(columns), threads=True, held=True).batches(
+            numbering.kept_ranges()
+        ):
             rows = np.arange(first, first + batch.num_rows)
             part = part_of(rows)
             order = np.argsort(part, kind="stable")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 import orjson
 
-from analyzer.rollouts import jsonl
+from analyzer.rollouts import json_columns
 from analyzer.rollouts.dataset import Dataset, Reader
 from analyzer.schema import (
     MEAN_AT,
@@ -94,12 +94,14 @@ class _Shape:
         import pyarrow as pa
 
         self._values = values
-        self._extra = {row: orjson.loads(text) for row, text in values.extra.items()}
-        self._kinds = jsonl.union_of_columns(self._extra[row] for row in sorted(self._extra))
+        self._extra = {row: json_columns.load_json(text) for row, text in values.extra.items()}
+        seen = json_columns.observe(self._extra[row] for row in sorted(self._extra))
+        self._kinds = {name: json_columns.kind_of(column) for name, column in seen.items()}
         self._status = pa.array([str(status) for status in STATUSES])
         fields = [pa.field(REWARD, pa.float64()), pa.field(REWARD_STATUS, pa.string())]
         fields.append(pa.field(RESPONSE_TOKENS, pa.int32()))
-        fields += [jsonl.arrow_field(REWARD_EXTRA + name, kind) for name, kind in self._kinds.items()]
+        held = (json_columns.arrow_field(REWARD_EXTRA + name, kind) for name, kind in self._kinds.items())
+        fields += map(json_columns.shown_field, held)
         for field in fields:
             at = schema.get_field_index(field.name)
             schema = schema.append(field) if at < 0 else schema.set(at, field)
@@ -117,7 +119,7 @@ class _Shape:
         }
         if self._kinds:
             records = [self._extra.get(row, {}) for row in range(rows.start, rows.stop)]
-            extra = jsonl.columns_to_arrow(records, self._kinds)
+            extra = json_columns.shown_batch(json_columns.columns_to_arrow(records, self._kinds))
             ours |= {REWARD_EXTRA + name: extra.column(i) for i, name in enumerate(self._kinds)}
         columns = [ours[name] if name in ours else batch.column(i) for i, name in enumerate(self.schema.names)]
         return pa.Table.from_arrays(columns, schema=self.schema)

@@ -16,7 +16,7 @@ from analyzer.dialects.layout import Group, Layout, parse_columns, parse_path
 from analyzer.dialects.mapping import rewards_of
 from analyzer.dialects.operations import Column, Rows, look_up, python_values
 from analyzer.errors import ConfigError, InputError
-from analyzer.rollouts import jsonl
+from analyzer.rollouts import json_columns
 
 Row = dict[str, Any]
 
@@ -27,8 +27,8 @@ def where(at: int) -> str:
 
 def rows_of(rows: list[Row], names: list[str]) -> Rows:
     """The rows as a jsonl file of them is read."""
-    fields = jsonl.union_of_columns(dict.fromkeys(names) | row for row in rows)
-    return operations.rows_of(jsonl.columns_to_arrow(rows, fields))
+    fields = json_columns.kinds_of(dict.fromkeys(names) | row for row in rows)
+    return operations.rows_of(json_columns.columns_to_arrow(rows, fields))
 
 
 def plain(value: Any, path: str) -> Any:

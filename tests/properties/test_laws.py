@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 
 from analyzer.difficulty import metrics
 from analyzer.planning import sharding
-from analyzer.rollouts import dataset, jsonl, windows
+from analyzer.rollouts import dataset, json_columns, windows
 from analyzer.rollouts.dataset import Dataset, Footer, InputFile
 from analyzer.rollouts.footers import RowGroup
 from analyzer.rollouts.numbering import Numbering
@@ -154,53 +153,70 @@ def _runs(values: Sequence[Any]) -> Iterator[Any]:
 
 # ---------------------------------------------------------------- types
 
-some_scalar = st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from([0.5, 1e300, 2**60])
-big_integer = st.builds(jsonl.BigInteger, st.just("9" * 30))
+some_scalar = (
+    st.none()
+    | st.booleans()
+    | st.integers(-9, 9)
+    | st.sampled_from([0.5, 2.0, -0.0, 1e300, 2**53 + 1, 2**63 - 1, 10**30])
+)
+some_value = st.recursive(
+    some_scalar | st.text('aé1[{"', max_size=2) | st.just("[1]"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=5,
+)
 
 
-def values_of(scalar: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """JSON values made of these."""
-    return st.recursive(
-        scalar | st.text("aé1", max_size=2),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
-        max_leaves=5,
-    )
+def column_of(values: Sequence[Any]) -> tuple[pa.RecordBatch, list[Any]]:
+    """The values as lines of a file hold them, as a column in its held form; and what they are once read."""
+    read = [json_columns.load_json(json_columns.dump_json(value)) for value in values]
+    rows = [{"data_idx": at, "gold": value} for at, value in enumerate(read)]
+    kinds = {name: json_columns.kind_of(seen) for name, seen in json_columns.observe(rows).items()}
+    return json_columns.columns_to_arrow(rows, kinds), read
 
 
-some_value = values_of(some_scalar | big_integer)
-
-
-def plain(kind: jsonl.Kind) -> Any:
-    """A kind without the order of its members, which is that of their appearance."""
-    return kind.name, plain(kind.item) if kind.item else None, {name: plain(inner) for name, inner in kind.fields}
-
-
-@given(some_value, some_value, some_value)
-def test_types_unite_in_any_order_and_grouping(one: Any, two: Any, three: Any) -> None:
-    a, b, c = map(jsonl.kind_of, (one, two, three))
-    assert plain(jsonl.union(a, b)) == plain(jsonl.union(b, a))
-    assert plain(jsonl.union(jsonl.union(a, b), c)) == plain(jsonl.union(a, jsonl.union(b, c)))
-    assert jsonl.union(a, a) == a
-    assert jsonl.union(a, jsonl.NULL) == jsonl.union(jsonl.NULL, a) == a
-
-
-@given(st.lists(values_of(some_scalar), min_size=1, max_size=4))
-def test_a_column_of_any_values_gives_them_back_as_ground_truths(values: list[Any]) -> None:
-    values = [value for value in values if value is not None] or [1]
-    kind = functools.reduce(jsonl.union, map(jsonl.kind_of, values))
-    rows = [{"data_idx": at, "gold": value} for at, value in enumerate(values)]
-    batch = jsonl.columns_to_arrow(rows, {"data_idx": jsonl.Kind("int"), "gold": kind})
+@given(st.lists(some_value.filter(lambda value: value is not None), min_size=1, max_size=4))
+def test_a_column_of_any_values_gives_each_back_as_it_was(values: list[Any]) -> None:
+    batch, read = column_of(values)
     groups = group(pa.Table.from_batches([batch]), ["gold"], "gold", "source")
-    assert [_bare(problem.ground_truth) for problem in groups.problems] == [_bare(value) for value in values]
+    golds = {int(start): problem.ground_truth for start, problem in zip(groups.starts, groups.problems, strict=False)}
+    assert [_bare(golds[at]) for at in range(len(read))] == [_bare(value) for value in read]
+
+
+@given(st.lists(some_value, min_size=1, max_size=4))
+def test_a_column_of_any_values_shows_texts_as_they_were_and_gives_lists_and_objects_back(values: list[Any]) -> None:
+    batch, read = column_of(values)
+    shown = json_columns.shown_batch(batch)
+    assert shown.schema == json_columns.shown_schema(batch.schema)
+    field = shown.schema.field("gold")
+    ambiguous = any(type(value) is str and value.startswith(("[", "{")) for value in read)
+    for value, told in zip(read, shown.column("gold").to_pylist(), strict=True):
+        if type(value) is str:
+            assert told == json_columns.decode(told, field) == value
+        elif isinstance(told, str):
+            assert _bare(json_columns.load_json(told)) == _bare(value)
+            if isinstance(value, list | dict) and not ambiguous:
+                assert _bare(json_columns.decode(told, field)) == _bare(value)
+
+
+@given(st.lists(some_value, min_size=1, max_size=4))
+def test_the_type_of_a_column_does_not_depend_on_the_order_of_lines(values: list[Any]) -> None:
+    def kind(values: Sequence[Any]) -> Any:
+        seen = json_columns.observe({"gold": value} for value in values)
+        return _unordered(json_columns.kind_of(seen["gold"]))
+
+    assert kind(values) == kind(values[::-1])
+
+
+def _unordered(kind: json_columns.Kind) -> Any:
+    members = {name: _unordered(inner) for name, inner in kind.fields}
+    return kind.name, kind.shown, _unordered(kind.item) if kind.item else None, members
 
 
 def _bare(value: Any) -> Any:
-    """A value as it may come back: a member that is missing is null, an integer among floats a float."""
+    """A value as it comes back: a missing member is null; 2 and 2.0, 1 and true, 0.0 and -0.0 are told apart."""
     if isinstance(value, dict):
         return {key: _bare(inner) for key, inner in sorted(value.items()) if inner is not None}
-    if isinstance(value, list):
-        return [_bare(inner) for inner in value]
-    return value
+    return list(map(_bare, value)) if isinstance(value, list) else repr(value)
 
 
 # ---------------------------------------------------------------- row order
