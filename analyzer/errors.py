@@ -17,6 +17,9 @@ A message says what is wrong, where (file and row, or key) and what to do next, 
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 EXIT_OK = 0
 EXIT_BUG = 1
 EXIT_USER = 2
@@ -28,6 +31,24 @@ EXIT_INTERRUPTED = 75
 def printable(text: str) -> str:
     """Text on one line and without control characters, so that text of a model or a file cannot steer a terminal."""
     return "".join(character if character.isprintable() else "\ufffd" for character in text.replace("\n", " "))
+
+
+def to_install(extra: str) -> str:
+    """The command that installs what an extra of this package needs, whichever way the package itself came here."""
+    import importlib.metadata
+
+    checkout = Path(__file__).parents[1]
+    if (checkout / "setup.cfg").is_file():
+        return f"pip install -e '{checkout}[{extra}]'"
+    try:
+        this = importlib.metadata.distribution("rollout-analyzer")
+    except importlib.metadata.PackageNotFoundError:
+        return f"install rollout-analyzer with pip from where this copy came from, with its extra [{extra}]"
+    if this.read_text("direct_url.json") is None:  # it came from a package index, which knows its name
+        return f"pip install 'rollout-analyzer[{extra}]'"
+    marked = re.compile(rf"""(.+?)\s*;.*extra\s*==\s*["']{re.escape(extra)}["']""")
+    needed = [match[1] for requirement in this.requires or () if (match := marked.fullmatch(requirement))]
+    return "pip install " + " ".join(f"'{requirement}'" for requirement in needed)
 
 
 class AnalyzerError(Exception):

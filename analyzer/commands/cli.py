@@ -8,10 +8,11 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from analyzer.config import AnalysisSettings, parse
-from analyzer.errors import EXIT_BUG, EXIT_OK, EXIT_STORAGE, EXIT_UNSCORED, AnalyzerError, printable
+from analyzer.errors import EXIT_BUG, EXIT_OK, EXIT_STORAGE, EXIT_UNSCORED, EXIT_USER, AnalyzerError, printable
 from analyzer.files.storage import is_disk_error
 from analyzer.workers.interrupts import interruptible
 
@@ -141,8 +142,23 @@ def run(command: Callable[[], int]) -> int:
             print(f"error: {error.filename or tempfile.gettempdir()}: {error.strerror or error}", file=sys.stderr)
             return EXIT_STORAGE
         return _bug()
+    except ImportError as error:
+        if (package := (error.name or "").partition(".")[0]) in ("", "analyzer", *sys.stdlib_module_names):
+            return _bug()
+        print(f"error: {printable(_cannot_import(package, error))}", file=sys.stderr)
+        return EXIT_USER
     except Exception:  # noqa: BLE001  # the last line of defence: what gets here is a bug of ours
         return _bug()
+
+
+def _cannot_import(package: str, error: ImportError) -> str:
+    """What to do where the Python that runs this lacks a package, or has one that does not work."""
+    what = "is not installed" if isinstance(error, ModuleNotFoundError) else f"cannot be imported ({error})"
+    checkout = Path(__file__).parents[2]
+    remedy = f"install {package} there, or what it lacks"
+    if (checkout / "Makefile").is_file():
+        remedy = f"`make setup` in {checkout} creates one that does, .venv/bin/python"
+    return f"the Python package {package} {what} for {sys.executable}, which lacks what this program needs; {remedy}"
 
 
 def _bug() -> int:

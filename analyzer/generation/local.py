@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analyzer import tokens
-from analyzer.errors import ConfigError
+from analyzer.errors import ConfigError, to_install
 from analyzer.generation.intake import Intake
 from analyzer.generation.journal import Answer
 from analyzer.generation.prompts import Prompt
@@ -41,7 +41,7 @@ class LocalModel:
             import transformers
         except ImportError as error:
             raise ConfigError(
-                f"a local model needs the extra [local]: pip install 'rollout-analyzer[local]' ({error}); "
+                f"a local model needs the extra [local]: {to_install('local')} ({error}); "
                 "--use_vllm asks a server instead"
             ) from None
         library: Any = transformers  # its types change from one release to the next

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from analyzer.errors import ConfigError
+from analyzer.errors import ConfigError, to_install
 from analyzer.generation.journal import reason_of, tokens_of
 from analyzer.generation.prompts import Message, Prompt
 from analyzer.generation.settings import OWN_KEYS, GenerationSettings
@@ -113,7 +113,7 @@ def template(messages: list[Message], tokenizer: Any) -> list[int]:
     try:
         import jinja2
     except ImportError:
-        raise ConfigError("chat templates need jinja2: pip install 'rollout-analyzer[generate]'") from None
+        raise ConfigError(f"chat templates need jinja2: {to_install('generate')}") from None
     try:
         found = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=True)
     except jinja2.TemplateError as error:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from analyzer.config import option
-from analyzer.errors import ConfigError
+from analyzer.errors import ConfigError, to_install
 from analyzer.files import storage
 
 PARQUET, JSONL = "parquet", "jsonl"
@@ -162,8 +162,7 @@ class GenerationSettings:
         """Raise ConfigError where what asks servers is not installed."""
         if missing := self.missing_libraries():
             raise ConfigError(
-                f"--use_vllm needs the extra [generate]: pip install 'rollout-analyzer[generate]' "
-                f"({', '.join(missing)} not found)"
+                f"--use_vllm needs the extra [generate]: {to_install('generate')} ({', '.join(missing)} not found)"
             )
 
     def identity(self) -> Mapping[str, Any]:

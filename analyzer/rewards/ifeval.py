@@ -17,7 +17,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
-from analyzer.errors import RewardError
+from analyzer.errors import RewardError, to_install
 from analyzer.rewards import WholeReward, register
 from analyzer.rewards._common.gold import struct_gold
 from analyzer.schema import GoldError, Problem, Score, Status, Unscored
@@ -45,9 +45,7 @@ class IFEval(WholeReward):
     def __init__(self) -> None:
         for module in ("if_verifiable", "punkt"):
             if importlib.util.find_spec(module) is None:
-                raise RewardError(
-                    "the reward ifeval needs an extra that is not installed: pip install 'rollout-analyzer[ifeval]'"
-                )
+                raise RewardError(f"the reward ifeval needs an extra that is not installed: {to_install('ifeval')}")
 
     def load(self) -> None:
         _checkers()

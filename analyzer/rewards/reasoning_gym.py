@@ -23,7 +23,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from analyzer.errors import RewardError
+from analyzer.errors import RewardError, to_install
 from analyzer.rewards import WholeReward, register
 from analyzer.schema import GoldError, Problem, Score
 
@@ -43,8 +43,7 @@ class ReasoningGym(WholeReward):
     def __init__(self, tag: str = "answer") -> None:
         if importlib.util.find_spec("reasoning_gym") is None:
             raise RewardError(
-                "the reward reasoning_gym needs an extra that is not installed: "
-                "pip install 'rollout-analyzer[reasoning-gym]'"
+                f"the reward reasoning_gym needs an extra that is not installed: {to_install('reasoning-gym')}"
             )
         self._tag = tag
 

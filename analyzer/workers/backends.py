@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from analyzer.errors import ConfigError, UserError
+from analyzer.errors import ConfigError, UserError, to_install
 
 NAMES = ("loky", "dask", "ray", "sequential")
 Value = TypeVar("Value")
@@ -240,7 +240,7 @@ def _dask(backend: Backend, n_jobs: int) -> Iterator[Cluster]:
     try:
         import distributed
     except ImportError:
-        raise ConfigError("--backend dask needs dask: pip install 'rollout-analyzer[dask]'") from None
+        raise ConfigError(f"--backend dask needs dask: {to_install('dask')}") from None
     for name in ("asyncio", "tornado.application"):
         logging.getLogger(name).addFilter(_is_no_hangup)
     if backend.dask_scheduler is None:
@@ -299,7 +299,7 @@ def _ray(backend: Backend, tasks: int) -> Iterator[Cluster]:
         import ray
         from ray.util.joblib import register_ray
     except ImportError:
-        raise ConfigError("--backend ray needs ray: pip install 'rollout-analyzer[ray]'") from None
+        raise ConfigError(f"--backend ray needs ray: {to_install('ray')}") from None
     local = {} if backend.ray_address else {"num_cpus": backend.n_jobs or usable_cores(), "include_dashboard": False}
     try:
         ray.init(address=backend.ray_address or "local", log_to_driver=False, logging_level="error", **local)

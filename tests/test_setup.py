@@ -1,0 +1,118 @@
+"""Setting up: the wrong Python, one without the packages, an environment of another Python; each is one line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+from analyzer.errors import to_install
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = ("analyze_rollouts", "filter_difficulty", "generate_rollouts")
+
+
+@pytest.fixture(scope="module")
+def old_python() -> str:
+    """A Python older than 3.11."""
+    places = [*os.environ["PATH"].split(os.pathsep), *map(str, Path.home().glob(".pyenv/versions/*/bin"))]
+    for name in ("python3.10", "python3.9", "python3.8"):
+        for place in places:
+            path = shutil.which(name, path=place)
+            if path and subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0:
+                return path
+    pytest.skip("there is no Python older than 3.11 here")
+
+
+@pytest.fixture(scope="module")
+def bare_python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Python without any package."""
+    folder = tmp_path_factory.mktemp("bare")
+    venv.create(folder, with_pip=False)
+    return str(folder / "bin" / "python")
+
+
+def run(*words: str | Path, cwd: Path | None = None) -> tuple[int, str, str]:
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "MAKE", "VIRTUAL_ENV"))}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=cwd, env=env, timeout=120)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_old_python_is_told_so_in_one_line(old_python: str, command: str) -> None:
+    code, out, err = run(old_python, ROOT / "scripts" / f"{command}.py", "--help")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert err.startswith("error: rollout-analyzer needs Python 3.11 or newer, and this is 3.")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("words", [("--help",), ("--rollouts", "x.parquet"), ()], ids=str)
+def test_a_python_without_the_packages_is_told_what_is_missing_in_one_line(
+    bare_python: str, command: str, words: tuple[str, ...]
+) -> None:
+    code, out, err = run(bare_python, ROOT / "scripts" / f"{command}.py", *words)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert err.startswith("error: the Python package ")
+    assert f"`make setup` in {ROOT} creates one" in err
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder with the Makefile and the files that it looks at."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("setup.cfg", "constraints.txt", "pyproject.toml"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def python_of(checkout: Path) -> str:
+    return run(checkout / ".venv" / "bin" / "python", "-c", "import sys, pip; print(sys.version_info[:2])")[1].strip()
+
+
+HERE = str(sys.version_info[:2])
+
+
+def test_make_with_an_old_python_names_the_version_it_needs(old_python: str, checkout: Path) -> None:
+    code, _, err = run("make", "demo", f"PYTHON={old_python}", cwd=checkout)
+    assert code == 2
+    assert "error: rollout-analyzer needs Python 3.11 or newer, and" in err
+    assert "name another one: make demo PYTHON=python3.12" in err
+    assert not (checkout / ".venv").exists()
+
+
+def test_make_with_a_python_that_is_not_there_says_that_too(checkout: Path) -> None:
+    code, _, err = run("make", "venv", "PYTHON=python-of-nowhere", cwd=checkout)
+    assert code == 2
+    assert "error: rollout-analyzer needs Python 3.11 or newer, and python-of-nowhere is" in err
+
+
+def test_an_environment_of_an_old_python_is_made_anew(old_python: str, checkout: Path) -> None:
+    assert run(old_python, "-m", "venv", "--without-pip", checkout / ".venv")[0] == 0
+    code, out, err = run("make", "venv", f"PYTHON={sys.executable}", cwd=checkout)
+    assert (code, "is of another Python, or not whole: it is made anew" in out) == (0, True), err
+    assert python_of(checkout) == HERE
+    (checkout / ".venv" / "of_the_user").touch()
+    assert run("make", "venv", f"PYTHON={sys.executable}", cwd=checkout)[0] == 0
+    assert (checkout / ".venv" / "of_the_user").exists()  # a good one is kept
+
+
+def test_an_environment_whose_making_was_broken_off_is_made_anew(checkout: Path) -> None:
+    venv.create(checkout / ".venv", with_pip=False)
+    assert run("make", "venv", f"PYTHON={sys.executable}", cwd=checkout)[0] == 0
+    assert python_of(checkout) == HERE
+
+
+def test_a_stamp_of_an_environment_that_is_gone_is_not_believed(checkout: Path) -> None:
+    (checkout / ".venv").mkdir()
+    (checkout / ".venv" / ".installed").touch()
+    assert "-m venv" in run("make", "-n", "setup", f"PYTHON={sys.executable}", cwd=checkout)[1]
+
+
+def test_an_extra_is_installed_from_the_checkout_that_runs() -> None:
+    """The name rollout-analyzer means something to pip only where it came from a package index."""
+    assert to_install("dask") == f"pip install -e '{ROOT}[dask]'"
