@@ -24,6 +24,9 @@ from analyzer.errors import ConfigError
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
+    from analyzer.grading import Limits
+    from analyzer.workers.backends import Backend
+
 MISSING: Any = dataclasses.MISSING
 
 
@@ -94,6 +97,30 @@ class AnalysisSettings:
     explain_cache: bool = option(
         "say which cached run this is, or how it differs from the nearest, and score nothing", False
     )
+
+    @property
+    def limits(self) -> Limits:
+        """What the grading of one rollout may use."""
+        from analyzer.grading import Limits
+
+        return Limits(cpu_seconds=self.reward_timeout, memory_bytes=int(self.reward_memory * (1 << 30)))
+
+    @property
+    def workers(self) -> Backend:
+        """Where the shards are scored."""
+        from analyzer.workers.backends import Backend
+
+        return Backend(self.backend, self.n_jobs, self.dask_scheduler, self.ray_address)
+
+    @property
+    def shards_of_part(self) -> slice:
+        """Which shards --part I/N takes: every N-th from the I-th; all without it. Raises ConfigError."""
+        if self.part is None:
+            return slice(None)
+        match = re.fullmatch(r"([0-9]+)/([0-9]+)", self.part)
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
+            raise ConfigError(f"--part {self.part}: must be I/N with 1 <= I <= N, as 3/16")
+        return slice(int(match[1]) - 1, None, int(match[2]))
 
 
 # ---------------------------------------------------------------- the parser

@@ -1,18 +1,18 @@
-"""The pipeline: read -> plan -> score -> merge -> metrics -> bucket -> write -> summary, in that order and one way."""
+"""The pipeline, one way: read, plan, score, merge, metrics, bucket, estimate, audit, summary, write."""
 
 from __future__ import annotations
 
 import functools
 
-from analyzer import buckets, findings
+from analyzer import buckets, planning, scoring
 from analyzer.cache import runs
 from analyzer.config import AnalysisSettings
-from analyzer.difficulty import metrics
-from analyzer.files.outputs import TIMINGS, OutputFolder
-from analyzer.planning import preparation
+from analyzer.difficulty.metrics import problem_metrics
+from analyzer.files.outputs import TIMINGS
 from analyzer.progress import Bar, Clock
 from analyzer.result import Result
-from analyzer.stages import merge, read, score
+from analyzer.stages import audit, estimate, merge, read, score, spill, summary, write
+from analyzer.stages.findings import Findings
 from analyzer.workers.executor import Work, run_shards
 
 
@@ -24,55 +24,54 @@ def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
     try:
         return _analyze(settings, progress)
     finally:
-        preparation.end_rewards()
+        scoring.end_rewards()
 
 
 def _analyze(settings: AnalysisSettings, progress: bool) -> Result | None:
     clock = Clock()
     strategy = buckets.build(settings.bucketing_strategy, settings.seed)
-    backend, part = preparation.backend_of(settings), preparation.part_of(settings.part)
+    part = settings.shards_of_part
     cache_dir = runs.cache_folder(settings.cache_dir)
 
     with clock("read"):
         opened = read.open_input(settings.rollouts, cache_dir)
     with clock("plan"):
-        prepared = preparation.prepare(settings, opened, cache_dir)
-        outputs = OutputFolder(settings.output_dir, preparation.output_parts(settings, prepared))
-        names = [*strategy.buckets, buckets.UNSCORED]
-        outputs.check(settings.overwrite, names, settings.rollouts, opened.paths)
-        run = runs.open_run(cache_dir, prepared.parts)
-        if not run.is_scored(part):
-            preparation.start_rewards(prepared.rewards, preparation.limits_of(settings))
-        shards = preparation.write_job(run, settings, opened, prepared)
-
+        numbering = planning.number_problems(opened.dataset, settings.limit)
+        plan = planning.make_plan(settings, opened, numbering, cache_dir)
+        outputs = planning.output_folder(settings, plan)
+        outputs.check(settings.overwrite, [*strategy.buckets, buckets.UNSCORED], settings.rollouts, opened.paths)
+        run = runs.open_run(cache_dir, plan.parts)
+        wanted = range(plan.total)[part]
+        if run.missing(wanted):
+            scoring.start_rewards(plan.rewards.values(), plan.limits)
+            spill.spill(plan, opened, numbering, run.folder)
+            plan.save(run.folder)
     with clock("score"):
-        wanted = range(shards.total)[part]
         missing = functools.partial(run.missing, wanted)
-        with Bar(shards.rows(), wanted, missing(), progress, run.again) as bar:
-            work = Work(score.score_shard, score.end_worker, run.job_path, missing, bar.committed)
-            run_shards(work, backend)
-        read.still_same(opened.paths, opened.identity)
+        with Bar(plan.shard_rows, wanted, missing(), progress, run.again) as bar:
+            run_shards(Work(score.score_shard, score.end_worker, run.folder, missing, bar.committed), settings.workers)
+        opened.still_same()
     if settings.part is not None:
         return None
 
-    numbering = prepared.numbering
     with clock("merge"):
-        merged = merge.merge_shards(run.shards_folder, shards.total, numbering)
+        merged = merge.merge_shards(run.shards_folder, plan.total, numbering)
     with clock("metrics"):
-        measured = metrics.problem_metrics(merged.codes, merged.rewards, numbering.problems)
+        metrics = problem_metrics(merged.codes, merged.rewards, numbering.problems)
     with clock("bucket"):
-        assignment = buckets.assign(strategy, measured)
-    with clock("stability"):
-        stable = findings.bucket_stability(settings, strategy, numbering, merged)
+        assignment = buckets.assign(strategy, metrics)
+    with clock("estimate"):
+        stability = estimate.bucket_stability(strategy, numbering, merged, settings.seed)
     with clock("audit"):
-        audited = findings.audit_rewards(settings, opened, prepared, merged)
+        audited = audit.audit_rewards(settings, plan, opened.dataset, numbering, merged.rewards)
+    with clock("summary"):
+        findings = Findings(numbering, merged, metrics, assignment, stability, audited)
+        summed_up = summary.summarise(settings, opened, plan, findings)
     with clock("write"), outputs.staged() as folder:
-        found = findings.Findings(merged, measured, assignment, stable, audited)
-        summary = findings.summarise(settings, opened, prepared, found)
-        findings.write_outputs(folder, opened, numbering, found, summary)
+        write.write_outputs(folder, opened.dataset, findings, summed_up.to_json())
         clock.write(folder / TIMINGS)
-        read.still_same(opened.paths, opened.identity)
-    return Result(settings.output_dir, summary, settings.max_unscored, bar.scored, bar.reused)
+        opened.still_same()
+    return Result(settings.output_dir, summed_up, settings.max_unscored, bar.scored, bar.reused)
 
 
 def explain(settings: AnalysisSettings) -> list[str]:
@@ -80,9 +79,12 @@ def explain(settings: AnalysisSettings) -> list[str]:
     buckets.build(settings.bucketing_strategy, settings.seed)
     cache_dir = runs.cache_folder(settings.cache_dir)
     opened = read.open_input(settings.rollouts, cache_dir)
-    prepared = preparation.prepare(settings, opened, cache_dir)
+    numbering = planning.number_problems(opened.dataset, settings.limit)
+    plan = planning.make_plan(settings, opened, numbering, cache_dir)
     if settings.explain_cache:
-        return runs.explain(cache_dir, prepared.parts)
-    preparation.start_rewards(prepared.rewards, preparation.limits_of(settings))
-    preparation.end_rewards()
-    return findings.plan_lines(opened, prepared)
+        return runs.explain(cache_dir, plan.parts)
+    try:
+        scoring.start_rewards(plan.rewards.values(), plan.limits)
+    finally:
+        scoring.end_rewards()
+    return plan.lines(numbering.problems)

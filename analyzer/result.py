@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from analyzer.errors import EXIT_OK, EXIT_UNSCORED
 from analyzer.files import outputs
-from analyzer.schema import Status
+from analyzer.stages.summary import Summary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,21 +20,15 @@ class Result:
     """What a run found; the DataFrames are read from its outputs when they are asked for."""
 
     output_dir: str
-    summary: dict[str, Any]  # as in summary.json
+    summary: Summary  # as in summary.json
     max_unscored: float
     scored: int  # rollouts scored by this call
     reused: int  # rollouts whose scores an earlier run had committed
 
     @property
-    def unscored_share(self) -> float:
-        """The share of rollouts without a reward, 0 to 1."""
-        counts: dict[str, int] = self.summary["reward_status"]
-        return 1 - counts.get(Status.OK, 0) / max(sum(counts.values()), 1)
-
-    @property
     def exit_code(self) -> int:
         """0, or 3 where more rollouts than --max_unscored have no reward."""
-        return EXIT_UNSCORED if self.unscored_share > self.max_unscored else EXIT_OK
+        return EXIT_UNSCORED if self.summary.unscored_share > self.max_unscored else EXIT_OK
 
     @functools.cached_property
     def problems(self) -> pd.DataFrame:

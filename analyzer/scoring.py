@@ -9,13 +9,14 @@ befall every rollout is raised: a reward that cannot be loaded (RewardError).
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from numbers import Real
 from typing import Any
 
 from analyzer.errors import AnalyzerError
-from analyzer.grading import Limits, Target
+from analyzer.grading import Limits, Target, nursery
 from analyzer.grading.supervisor import Supervisor
 from analyzer.rewards import BaseReward, Reward, Where, WholeReward
 from analyzer.schema import GoldError, Problem, Score, Status, Unscored
@@ -98,6 +99,22 @@ class Scorer:
         if len(scores) != len(batch):
             raise Unscored(Status.INVALID_RESULT, f"{len(scores)} scores for {len(batch)} responses")
         return [checked(score) for score in scores]
+
+
+def start_rewards(rewards: Iterable[BaseReward], limits: Limits) -> None:
+    """Load every reward before any work, once for all workers on this host; end them with `end_rewards`.
+
+    Raises RewardError for one that cannot start.
+    """
+    for reward in {id(reward): reward for reward in rewards}.values():
+        with contextlib.closing(Scorer(reward, limits)) as scorer:
+            scorer.start()
+    nursery.share()
+
+
+def end_rewards() -> None:
+    """End the processes of rewards."""
+    nursery.close_all()
 
 
 class Grades(dict[Hashable, Score]):

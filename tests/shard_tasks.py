@@ -12,46 +12,46 @@ from analyzer.errors import InputError
 POISON = 3
 
 
-def commit(job_path: str, shard: int) -> int:
+def commit(folder: str, shard: int) -> int:
     """Commit a shard, and note who did."""
-    folder = Path(job_path).parent
-    with open(folder / "log", "a") as log:
+    run = Path(folder)
+    with open(run / "log", "a") as log:
         log.write(f"{shard} {os.getpid()}\n")
-    (folder / "shards" / f"shard-{shard:06d}.parquet").touch()
+    (run / "shards" / f"shard-{shard:06d}.parquet").touch()
     return 1
 
 
-def commit_slowly(job_path: str, shard: int) -> int:
+def commit_slowly(folder: str, shard: int) -> int:
     """Commit a shard after some work."""
     time.sleep(0.3)
-    return commit(job_path, shard)
+    return commit(folder, shard)
 
 
-def kill_worker_once(job_path: str, shard: int) -> int:
+def kill_worker_once(folder: str, shard: int) -> int:
     """The worker of one shard is killed, once."""
-    mark = Path(job_path).parent / "killed"
+    mark = Path(folder) / "killed"
     if shard == POISON and not mark.exists():
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(0.02)
-    return commit(job_path, shard)
+    return commit(folder, shard)
 
 
-def kill_worker_always(job_path: str, shard: int) -> int:
+def kill_worker_always(folder: str, shard: int) -> int:
     """The worker of one shard is killed each time."""
     if shard == POISON:
         os.kill(os.getpid(), signal.SIGKILL)
-    return commit(job_path, shard)
+    return commit(folder, shard)
 
 
-def raise_error(job_path: str, shard: int) -> int:
+def raise_error(folder: str, shard: int) -> int:
     """One shard is the user's fault."""
     if shard == POISON:
         raise InputError("rollouts.parquet, row 7: response is null")
-    return commit(job_path, shard)
+    return commit(folder, shard)
 
 
-def do_nothing(job_path: str, shard: int) -> int:
+def do_nothing(folder: str, shard: int) -> int:
     """Return without a commit."""
     return 0
 

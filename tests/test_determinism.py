@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from analyzer import plan, planning
+from analyzer.plan import Plan
 from analyzer.planning import sharding
 from analyzer.rollouts import dataset, windows
 from analyzer.stages import spill
@@ -48,11 +50,11 @@ def always_spill(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     spilled: list[int] = []
     original = spill.spill
 
-    def counted(source: Any, numbering: Any, shards: Any, *args: Any, **options: Any) -> Any:
-        spilled.append(shards.total)
-        return original(source, numbering, shards, *args, **options)
+    def counted(plan: Plan, *args: Any) -> None:
+        spilled.append(plan.cut.total)
+        original(plan, *args)
 
-    monkeypatch.setattr(spill, "WORTHWHILE", 0.0)
+    monkeypatch.setattr(planning, "SPILL_ABOVE", 0.0)
     monkeypatch.setattr(spill, "spill", counted)
     return spilled
 
@@ -189,10 +191,10 @@ def test_repartitioned_rows_give_the_same_bytes(
 ) -> None:
     given = parquet(tmp_path / "r.parquet", shuffled(sample), row_group_size=64)
     monkeypatch = request.getfixturevalue("monkeypatch")
-    monkeypatch.setattr(spill, "WORTHWHILE", 1e9)
+    monkeypatch.setattr(planning, "SPILL_ABOVE", 1e9)
     picked = analyze(given, cache_dir=tmp_path / "picked")
     spilled = request.getfixturevalue("always_spill")
-    monkeypatch.setattr(spill, "MAX_FILES", files)
+    monkeypatch.setattr(plan, "MAX_SPILL_FILES", files)
     monkeypatch.setattr(spill, "BUFFER_BYTES", 1 << 13)
     other = analyze(given, cache_dir=tmp_path / "spilled", output_dir=tmp_path / "out2")
     assert other.files() == picked.files()

@@ -38,8 +38,7 @@ class Shards:
         (folder / "shards").mkdir()
 
     def run(self, score: Callable[[str, int], int], backend: Backend) -> None:
-        job_path = str(self.folder / "job.json")
-        run_shards(Work(score, shard_tasks.end, job_path, self.missing, self.told.append), backend)
+        run_shards(Work(score, shard_tasks.end, str(self.folder), self.missing, self.told.append), backend)
 
     def missing(self) -> list[int]:
         there = {path.name for path in (self.folder / "shards").iterdir()}
@@ -100,7 +99,7 @@ def test_a_shard_that_is_not_committed_though_nothing_failed_is_an_error(shards:
 
 def test_nothing_is_launched_where_nothing_is_missing(shards: Shards) -> None:
     for shard in range(SHARDS):
-        shard_tasks.commit(str(shards.folder / "job.json"), shard)
+        shard_tasks.commit(str(shards.folder), shard)
     shards.run(shard_tasks.commit, Backend("no such backend"))
     assert shards.told == []
 

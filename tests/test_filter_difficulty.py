@@ -88,7 +88,7 @@ def test_another_strategy_generates_nothing_and_scores_nothing(
     assert filter_difficulty(command("http://127.0.0.1:9/v1", *more)) == 2  # other outputs are there
     assert filter_difficulty(command("http://127.0.0.1:9/v1", *more, "--overwrite")) == 0
     errors = capsys.readouterr().err
-    assert "50 rollouts, 0 generated now" in errors
+    assert "50 rollouts, complete since" in errors
     assert "nothing is scored again" in errors
     assert not (tmp_path / "out" / "rollouts_very_hard.parquet").exists()
     assert set(pd.read_parquet(tmp_path / "out" / "difficulty.parquet")["bucket"]) == {"medium-hard"}

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from analyzer import planning
 from analyzer.planning import sharding
 from analyzer.rollouts import dataset, footers, windows
 from analyzer.stages import spill
@@ -127,7 +128,7 @@ def test_scattered_rows_are_brought_together_with_bounded_buffers(
     rows = sorted(rollouts(400), key=lambda row: row["sample_idx"])
     given = parquet(tmp_path / "r.parquet", rows, row_group_size=100)
     usual = analyze(given, output_dir=tmp_path / "out1", cache_dir=tmp_path / "cache1")
-    monkeypatch.setattr(spill, "WORTHWHILE", 0.0)
+    monkeypatch.setattr(planning, "SPILL_ABOVE", 0.0)
     monkeypatch.setattr(spill, "BUFFER_BYTES", 10_000)
     held: list[int] = []
     real = spill._Files.add
@@ -148,7 +149,7 @@ def test_what_is_decoded_grows_with_row_groups_and_shards_and_not_with_their_pro
     given = parquet(tmp_path / "r.parquet", rollouts(300), row_group_size=4)
     monkeypatch.setattr(dataset, "BATCH_BYTES", 20_000)
     monkeypatch.setattr(sharding, "shard_bytes", lambda source, kind: shard_bytes)
-    monkeypatch.setattr(spill, "WORTHWHILE", 1e9)
+    monkeypatch.setattr(planning, "SPILL_ABOVE", 1e9)
     blocks = len(dataset.describe(str(given))[0].blocks)
     opened: list[int] = []
     real = dataset._OpenFile.open

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from analyzer import scoring
 from analyzer.cache import score_files
 from analyzer.errors import EXIT_OK, EXIT_USER
-from analyzer.planning import preparation
+from analyzer.planning import sharding
 from analyzer.planning.sharding import ShardSize
 from tests.commands import TOKENIZER, Outcome, parquet, rollouts
 
@@ -27,7 +28,7 @@ ROLLOUTS = PROBLEMS * SAMPLES
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """200 rollouts that are cut into many shards."""
     small = ShardSize(64, 1 << 10, 16 << 20, whole_groups=True)
-    monkeypatch.setattr(preparation, "SHARD_SIZES", dict.fromkeys(preparation.SHARD_SIZES, small))
+    monkeypatch.setattr(sharding, "SHARD_SIZES", dict.fromkeys(sharding.SHARD_SIZES, small))
     return parquet(tmp_path / "rollouts.parquet", rollouts(PROBLEMS, SAMPLES), row_group_size=10)
 
 
@@ -61,20 +62,20 @@ def test_a_reward_is_started_where_there_is_something_to_score_and_only_there(
     analyze: Analyze, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[str] = []
-    start = preparation.start_rewards
+    start = scoring.start_rewards
 
     def watched(built: Any, limits: Any) -> None:
-        started.extend(built)
+        started.extend(str(reward) for reward in built)
         start(built, limits)
 
-    monkeypatch.setattr(preparation, "start_rewards", watched)
+    monkeypatch.setattr(scoring, "start_rewards", watched)
     analyze(data)
-    assert started == ["openai/gsm8k"]
+    assert started == ["gsm8k"]
     analyze(data, bucketing_strategy="pass_rate", output_dir=tmp_path / "other")
-    assert started == ["openai/gsm8k"]
+    assert started == ["gsm8k"]
     next(iter(committed(tmp_path))).unlink()
     analyze(data, overwrite=True)
-    assert started == ["openai/gsm8k"] * 2
+    assert started == ["gsm8k"] * 2
 
 
 def test_half_a_run_is_completed_and_ends_with_the_same_bytes(analyze: Analyze, data: Path, tmp_path: Path) -> None:
@@ -187,7 +188,7 @@ def test_f11_another_version_of_a_library_is_another_run_and_its_scores_are_not_
     before = committed(tmp_path)
     version = importlib.metadata.version
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "99" if name == "tokenizers" else version(name))
-    assert "libraries.tokenizers: " in analyze(data, explain_cache=True).out
+    assert "versions.tokenizers: " in analyze(data, explain_cache=True).out
     again = analyze(data, output_dir=tmp_path / "other")
     assert (again.code, scored_already(again)) == (EXIT_OK, 0)
     assert {path: content for path, content in committed(tmp_path).items() if path in before} == before

@@ -18,12 +18,14 @@ AFTER_SCORING = (
     "generation/",  # its output is the input of a run, and part of the fingerprint as that
     "report/",
     "selection/",
-    "findings.py",
     "progress.py",
     "result.py",
     "stages/audit.py",
+    "stages/estimate.py",
+    "stages/findings.py",
     "stages/merge.py",
     "stages/summary.py",
+    "stages/warnings.py",
     "stages/write.py",
 )
 """What no worker loads and what settles no task: changing it must not cost users their scores."""

@@ -1,7 +1,7 @@
 """The run directory: where the scores of one run lie, addressed by everything that can change them.
 
     <cache_dir>/runs/<fingerprint>/run.json               the parts of the fingerprint, for --explain_cache
-                                  /job.json               what the workers read, with offsets.npy and ranges.npy
+                                  /plan.json              what the workers read, with offsets.npy and ranges.npy
                                   /shards/shard-000017.parquet   one committed file of scores per shard
     <cache_dir>/inputs/<identity>/                        jsonl input as parquet
 
@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import orjson
 
 from analyzer.cache import score_files
@@ -52,6 +51,11 @@ def _canonical(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=list)
 
 
+def shards_folder(folder: str) -> str:
+    """Where the files of scores lie in a run directory."""
+    return os.path.join(folder, "shards")
+
+
 @dataclass(frozen=True)
 class Run:
     """One run directory."""
@@ -65,29 +69,7 @@ class Run:
     @property
     def shards_folder(self) -> str:
         """Where the files of scores lie."""
-        return os.path.join(self.folder, "shards")
-
-    @property
-    def job_path(self) -> str:
-        """The job.json."""
-        return os.path.join(self.folder, "job.json")
-
-    @property
-    def offsets_path(self) -> str:
-        """Which of the ranges are each shard's; written with the job."""
-        return os.path.join(self.folder, "offsets.npy")
-
-    @property
-    def ranges_path(self) -> str:
-        """The row ranges of the shards; written with the job."""
-        return os.path.join(self.folder, "ranges.npy")
-
-    def is_scored(self, part: slice) -> bool:
-        """Whether an earlier call has written the job, and all shards of this part of it are committed."""
-        if not os.path.exists(self.job_path):
-            return False
-        total = len(np.load(self.offsets_path)) - 1
-        return not self.missing(range(total)[part])
+        return shards_folder(self.folder)
 
     def missing(self, wanted: Sequence[int]) -> list[int]:
         """Those of the wanted shards that are not committed. A torn or foreign file is not a commit.

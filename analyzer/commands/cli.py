@@ -108,13 +108,11 @@ def _analyze(settings: AnalysisSettings) -> int:
 
 def _shown(result: Result) -> int:
     """Print the summary; returns the exit code."""
-    from analyzer.stages.summary import block, remarks
-
-    print(block(result.summary), end="", flush=True)
-    print(remarks(result.summary), end="", file=sys.stderr)
+    print(result.summary.to_text(), end="", flush=True)
+    print(result.summary.remarks(), end="", file=sys.stderr)
     if result.exit_code != EXIT_OK:
         print(
-            f"error: {result.unscored_share:.2%} of the rollouts have no reward, more than --max_unscored "
+            f"error: {result.summary.unscored_share:.2%} of the rollouts have no reward, more than --max_unscored "
             f"{result.max_unscored:.2%}; all outputs are written",
             file=sys.stderr,
         )

@@ -23,7 +23,7 @@ from analyzer.generation import GenerationSettings
 from analyzer.generation import run as generate
 from analyzer.generation.pipeline import open_data
 from analyzer.generation.prompts import TrainingData
-from analyzer.planning import preparation, routing, sharding
+from analyzer.planning import routing, sharding
 from analyzer.result import Result
 from analyzer.rollouts.dataset import Reader
 from analyzer.schema import DATA_SOURCE, ORIGINAL
@@ -122,16 +122,15 @@ def check_analysis(settings: Any, data: TrainingData) -> None:
     """
     wanted = analysis_settings(settings, settings.data_path)
     buckets.build(wanted.bucketing_strategy, wanted.seed)
-    preparation.backend_of(wanted)
     tokens.load(wanted.model_path, wanted.trust_remote_code)
     built = routing.choose_rewards(wanted, _sources(wanted, data, settings.num_samples))
-    if preparation.needs_gold(built) and wanted.reward_fn_key not in data.dataset.schema.names:
+    if routing.needs_gold(built.values()) and wanted.reward_fn_key not in data.dataset.schema.names:
         raise _missing(wanted.reward_fn_key, data, wanted, "name the one with the ground truth with --reward_fn_key")
 
 
 def _sources(settings: AnalysisSettings, data: TrainingData, num_samples: int) -> dict[str, int]:
     """Rollouts to come of each data_source, num_samples for each row."""
-    name = preparation.given_source(settings)
+    name = routing.given_source(settings)
     if name is not None:
         return {name: data.rows * num_samples}
     column = DATA_SOURCE.removeprefix(ORIGINAL)

@@ -18,7 +18,7 @@ from analyzer.generation.prompts import Prompt, TrainingData
 from analyzer.generation.settings import GenerationSettings
 from analyzer.generation.state import Complete, Identity, Served, State
 from analyzer.generation.wanted import Wanted
-from analyzer.stages import read
+from analyzer.rollouts.input import identify
 
 _TELLING = 10  # prompts with several samples from which on it is no accident that none differ
 
@@ -95,7 +95,7 @@ def _weights(folder: str) -> str | None:
     Trainers write one checkpoint after another into one folder. Times do not count: copies are equal.
     """
     files = sorted(path for path in Path(folder).glob("*") if path.is_file())
-    found = [(path.name, size, digest) for path in files for size, _, digest in [read.identify(str(path))]]
+    found = [(path.name, size, digest) for path in files for size, _, digest in [identify(str(path))]]
     return hashlib.sha256(repr(found).encode()).hexdigest()[:16] if found else None
 
 

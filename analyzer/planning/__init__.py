@@ -1,0 +1,86 @@
+"""Planning: everything that is settled before the first rollout is scored.
+
+    numbering = number_problems(opened.dataset, settings.limit)    # from the column data_idx alone
+    plan = make_plan(settings, opened, numbering, cache_dir)       # rewards, tokenizer, shards: one frozen record
+    output_folder(settings, plan).check(...)                       # before hours of work, not after them
+
+Nothing here scores or writes outputs. Proven by tests/planning and by the laws in tests/properties.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from analyzer import memory
+from analyzer.cache import known_tokenizers, runs
+from analyzer.cache.code import scoring_code_digest
+from analyzer.config import AnalysisSettings
+from analyzer.files import storage
+from analyzer.files.outputs import DIGEST, OutputFolder
+from analyzer.plan import Plan, needed_columns
+from analyzer.planning import routing, sharding, versions
+from analyzer.planning.sharding import number_problems
+from analyzer.rewards import Where
+from analyzer.rollouts.input import Input
+from analyzer.rollouts.numbering import Numbering
+from analyzer.schema import REWARD
+from analyzer.stages import read
+
+__all__ = ["make_plan", "number_problems", "output_folder"]
+
+SPILL_ABOVE = 2.0  # read amplification from which on gathering scattered rows pays
+
+
+def make_plan(settings: AnalysisSettings, opened: Input, numbering: Numbering, cache_dir: str) -> Plan:
+    """Settle everything; no reward is started yet. Raises ConfigError, InputError, TokenizerError or RewardError."""
+    dataset = opened.dataset
+    names = dataset.schema.names
+    keep = REWARD in names and not settings.rescore
+    if keep:
+        read.check_rewards(settings.rollouts, dataset.schema)
+    by_column, sources = routing.count_sources(settings, dataset, numbering) if not keep else (False, {})
+    rewards = routing.choose_rewards(settings, sources)
+    gold_column = None if keep else routing.find_gold_column(settings, dataset, rewards)
+    sharding.check_nulls(dataset, numbering, gold_column)
+    routing.check_columns(rewards, names)
+    shard_bytes = sharding.shard_bytes(dataset, {Where.WORKER, *(reward.where for reward in rewards.values())})
+    cut = sharding.cut_shards(dataset, numbering, shard_bytes)
+    sample = read.sample_texts(opened)
+    memory.give_back()  # what the passes above read; the tokenizer takes its share next
+    return Plan(
+        identity=opened.identity,
+        files=tuple(file._replace(path=storage.absolute(file.path)) for file in dataset.files),
+        limit=settings.limit,
+        together=numbering.together(),
+        shard_bytes=shard_bytes,
+        cut=cut.shards,
+        spilled=cut.amplification > SPILL_ABOVE,
+        columns=needed_columns(names, list(rewards.values()), gold_column, by_column, keep),
+        reward_fn_key=settings.reward_fn_key,
+        gold_column=gold_column,
+        data_source=None if by_column else next(iter(sources), None),
+        sources=sources,
+        choices={name: routing.choice_of(settings, reward) for name, reward in rewards.items()},
+        keep_rewards=keep,
+        limits=settings.limits,
+        tokenizer=known_tokenizers.find(settings.model_path, settings.trust_remote_code, cache_dir, sample),
+        versions=versions.library_versions(rewards.values()),
+        scoring_code=scoring_code_digest(),
+    )
+
+
+def output_folder(settings: AnalysisSettings, plan: Plan) -> OutputFolder:
+    """The folder of --output_dir and what its outputs depend on, named as a user knows it."""
+    after_scoring = ("bucketing_strategy", "seed", "max_unscored", "audit")
+    of: dict[str, Any] = {
+        "input": DIGEST + runs.fingerprint({"input": plan.identity}),
+        "tokenizer": DIGEST + plan.tokenizer.digest,
+        **{name: getattr(settings, name) for name in after_scoring},
+        **{name: getattr(settings, name) for name in ("limit", "reward_fn_key", "data_source", "rescore")},
+        "rewards": {name: choice.path.rpartition(".")[2] for name, choice in plan.choices.items()},
+        "reward_timeout": settings.reward_timeout,
+        "reward_memory": settings.reward_memory,
+        "reward options": DIGEST + runs.fingerprint({"rewards": plan.parts["rewards"]}),
+        "versions": DIGEST + runs.fingerprint({"versions": [plan.versions, plan.scoring_code]}),
+    }
+    return OutputFolder(settings.output_dir, of)

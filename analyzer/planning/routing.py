@@ -1,17 +1,23 @@
-"""Routing: which reward each data_source gets, built and ready to be started."""
+"""Routing: which reward each data_source gets, and from which columns it is told what it needs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 import orjson
 
-from analyzer import rewards
+from analyzer import rewards, scoring
 from analyzer.config import AnalysisSettings
-from analyzer.errors import ConfigError
-from analyzer.rewards import BaseReward, Where
+from analyzer.errors import ConfigError, InputError
+from analyzer.plan import RewardChoice
+from analyzer.planning import sharding
+from analyzer.rewards import BaseReward, Where, WholeReward
+from analyzer.rollouts.dataset import Dataset
+from analyzer.rollouts.numbering import Numbering
+from analyzer.schema import DATA_SOURCE, ORIGINAL
+from analyzer.stages import read
 
 Route = tuple[str, dict[str, Any]]
 """The name of a reward and its options."""
@@ -87,3 +93,62 @@ def sandbox_options(settings: AnalysisSettings) -> dict[str, Any]:
 
         options["sandbox"] = str(choose_level(settings.sandbox))
     return options
+
+
+def choice_of(settings: AnalysisSettings, reward: BaseReward) -> RewardChoice:
+    """What a worker builds the reward from."""
+    source = getattr(reward, "source", None)
+    identity = source() if source else {"options": dict(reward.options)}
+    return RewardChoice(settings.reward_fn or reward.name, scoring.target_of(reward).path, reward.options, identity)
+
+
+# ---------------------------------------------------------------- columns
+
+
+def count_sources(settings: AnalysisSettings, dataset: Dataset, numbering: Numbering) -> tuple[bool, dict[str, int]]:
+    """Whether each rollout names its data_source, and the rollouts of each.
+
+    Raises ConfigError where the data has no such column and no data_source is given.
+    """
+    if DATA_SOURCE in dataset.schema.names and not settings.data_source:
+        read.check_sources(settings.rollouts, dataset.schema)
+        return True, sharding.count_sources(dataset, numbering)
+    name = given_source(settings)
+    if name is None:
+        raise ConfigError(
+            f"{settings.rollouts}: there is no column {DATA_SOURCE!r} to choose a reward by (the columns are: "
+            f"{', '.join(dataset.schema.names)}); name the data source of all rollouts with --data_source, "
+            "or the reward with --reward_fn"
+        )
+    return False, {name: sum(stop - start for start, stop in numbering.kept_ranges())}
+
+
+def given_source(settings: AnalysisSettings) -> str | None:
+    """The data source of all rollouts where the settings name it, or one reward for all; None where the data must."""
+    return settings.data_source or ("(all)" if settings.reward_fn else None)
+
+
+def needs_gold(chosen: Iterable[BaseReward]) -> bool:
+    """Whether any of the rewards looks at the reward information."""
+    return not all(isinstance(reward, WholeReward) and reward.needs_columns for reward in chosen)
+
+
+def find_gold_column(settings: AnalysisSettings, dataset: Dataset, chosen: Mapping[str, BaseReward]) -> str | None:
+    """The column of the reward information; None where no reward needs one. Raises InputError for a missing one."""
+    names = dataset.schema.names
+    column = ORIGINAL + settings.reward_fn_key
+    found = next((name for name in (column, settings.reward_fn_key) if name in names), None)
+    if found is None and needs_gold(chosen.values()):
+        raise read.missing_column(column, dataset.schema, settings.rollouts)
+    return found
+
+
+def check_columns(chosen: Mapping[str, BaseReward], names: Sequence[str]) -> None:
+    """Raise InputError where a reward needs a column that the dataset lacks."""
+    for reward in chosen.values():
+        for name in getattr(reward, "columns", ()):
+            if ORIGINAL + name not in names:
+                raise InputError(
+                    f"reward {reward} needs the column {ORIGINAL + name!r}, which is missing; "
+                    f"the columns are: {', '.join(names)}"
+                )

@@ -7,12 +7,13 @@ read than is there. The cut depends on the input and the shard size, never on th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from analyzer.errors import InputError
+from analyzer.rewards import Where
 from analyzer.rollouts import dataset, problems
 from analyzer.rollouts.dataset import Dataset, Reader
 from analyzer.rollouts.numbering import Numbering, Shards
@@ -36,8 +37,17 @@ class ShardSize(NamedTuple):
     whole_groups: bool = False  # no smaller than a row group, so that none is decoded twice
 
 
-def shard_bytes(source: Dataset, size: ShardSize) -> int:
-    """Bytes of a shard of this input."""
+SHARD_SIZES = {
+    Where.WORKER: ShardSize(64, 256 << 10, 16 << 20, whole_groups=True),
+    Where.CHILD: ShardSize(128, 64 << 10, 2 << 20),
+    Where.SANDBOX: ShardSize(128, 16 << 10, 64 << 10),
+}
+"""The more a rollout costs, the smaller the shards; one is seconds to a minute of work."""
+
+
+def shard_bytes(source: Dataset, where: Iterable[Where]) -> int:
+    """Bytes of a shard of this input, whose rewards run at these places: the dearest decides."""
+    size = min((SHARD_SIZES[place] for place in where), key=lambda size: size.most)
     aimed = min(max(source.bytes // size.aimed_at, size.least), size.most)
     largest = max((file.largest_group for file in source.files), default=0)
     return max(aimed, largest) if size.whole_groups and largest <= LARGEST_GROUP_AS_SHARD else aimed
@@ -139,7 +149,14 @@ def _twice(source: Dataset, first: int, second: int, data_idx: Any, sample_idx: 
 # ---------------------------------------------------------------- shards
 
 
-def cut_shards(source: Dataset, numbering: Numbering, target_bytes: int) -> Shards:
+class Cut(NamedTuple):
+    """The analysed rows in shards."""
+
+    shards: Shards
+    amplification: float  # bytes that the shards decode over bytes that they want
+
+
+def cut_shards(source: Dataset, numbering: Numbering, target_bytes: int) -> Cut:
     """Cut the analysed rows into shards of whole problems, some `target_bytes` each, in order of first appearance."""
     kept = numbering.run_codes >= 0
     starts, stops, codes = numbering.run_starts[kept], numbering.run_stops()[kept], numbering.run_codes[kept]
@@ -158,7 +175,7 @@ def cut_shards(source: Dataset, numbering: Numbering, target_bytes: int) -> Shar
     ranges = np.column_stack([starts[first], stops[last]]).astype(np.int64)
     shards = shards[first]
     offsets = np.searchsorted(shards, np.arange(int(shards[-1]) + 2)).astype(np.int64)
-    return Shards(offsets, ranges, _amplification(shards, ranges, edges, sizes))
+    return Cut(Shards(offsets, ranges), _amplification(shards, ranges, edges, sizes))
 
 
 def _amplification(shards: Ints, ranges: Ints, edges: NDArray[np.float64], sizes: NDArray[np.float64]) -> float:

@@ -32,7 +32,7 @@ ENTRY_POINTS = "analyzer.rewards"
 class Where(Enum):
     """Where the second step of a reward runs."""
 
-    HERE = "here"  # in the worker: pure string work in linear time
+    WORKER = "worker"  # pure string work in linear time
     CHILD = "child"  # in the bounded child: may hang, crash or eat memory
     SANDBOX = "sandbox"  # in the worker, which runs model-written programs in a sandbox
 
@@ -42,7 +42,7 @@ class BaseReward(ABC):
 
     name: ClassVar[str]
     data_sources: ClassVar[tuple[str, ...]] = ()  # names or globs routed here unless the user says otherwise
-    where: ClassVar[Where] = Where.HERE
+    where: ClassVar[Where] = Where.WORKER
     libraries: ClassVar[tuple[str, ...]] = ()  # distributions whose version can change a reward
     expects: str = "an answer"  # how an answer looks, as a phrase for the audit: 'no "####"'
     second_grader: ClassVar[str] = ""  # the reward that --audit compares it with
@@ -69,7 +69,7 @@ class Reward(BaseReward):
 
     @abstractmethod
     def extract(self, response: str) -> Hashable | None:
-        """The answer in a response (hashable, and JSON-able unless `where` is HERE), None where there is none.
+        """The answer in a response (hashable, and JSON-able unless `where` is WORKER), None where there is none.
 
         Equal answers share one grade; on its way to the child a tuple becomes a list. Linear in the length of the
         response whatever it holds. Raises Unscored(LIMIT) to refuse.

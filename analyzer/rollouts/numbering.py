@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -68,17 +69,32 @@ class Shards(NamedTuple):
 
     offsets: Ints  # (shards + 1,) into ranges
     ranges: Ints  # (ranges, 2) global rows [start, stop), ascending within a shard
-    amplification: float  # bytes that the shards decode over bytes that they want
 
     @property
     def total(self) -> int:
         """Number of shards."""
         return len(self.offsets) - 1
 
-    def rows(self) -> Ints:
-        """(shards,) the rollouts of each shard."""
+    def rows(self, parts: int | None = None) -> Ints:
+        """(shards,) the rollouts of each shard; (parts,) where neighbours are joined to so many."""
         sizes = self.ranges[:, 1] - self.ranges[:, 0]
-        return np.add.reduceat(sizes, self.offsets[:-1])
+        rows = np.add.reduceat(sizes, self.offsets[:-1])
+        return rows if parts is None else np.bincount(self.part_of(parts), rows, parts).astype(np.int64)
+
+    def part_of(self, parts: int) -> Ints:
+        """(shards,) which part each shard belongs to where neighbours are joined to so many parts."""
+        return np.arange(self.total) * parts // self.total
+
+    def of(self, shard: int) -> list[tuple[int, int]]:
+        """The row ranges of one shard, ascending."""
+        ranges = self.ranges[self.offsets[shard] : self.offsets[shard + 1]]
+        return [(int(start), int(stop)) for start, stop in ranges]
+
+
+def whole_files(rows: Sequence[int]) -> Shards:
+    """Shards that are a whole file each. rows: of each file, (files,)."""
+    stops = np.cumsum(rows).astype(np.int64)
+    return Shards(np.arange(len(rows) + 1), np.column_stack([np.append(0, stops[:-1]), stops]).astype(np.int64))
 
 
 def _merge(starts: Ints, stops: Ints) -> Ints:

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from analyzer import rewards
+from analyzer.config import AnalysisSettings
+from analyzer.plan import Plan
 from analyzer.rewards import BaseReward, Reward, Where
 from analyzer.rollouts import problems
-from analyzer.rollouts.dataset import InputFile, Reader
+from analyzer.rollouts.dataset import Dataset, InputFile, Reader
 from analyzer.schema import DATA_IDX, DATA_SOURCE, PASS_THRESHOLD, RESPONSE, SAMPLE_IDX, Problem, Score
 from analyzer.scoring import Scorer, failure
+from analyzer.tokens import TokenCounter
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,6 +80,37 @@ class SecondOpinion(NamedTuple):
     low: float  # 95 % interval of the disagreement rate (Wilson 1927)
     high: float
     examples: tuple[Disagreement, ...]
+
+
+class Audit(NamedTuple):
+    """What the audit found, by data_source."""
+
+    golds: dict[str, GoldAudit]
+    opinions: dict[str, SecondOpinion]
+
+
+def audit_rewards(
+    settings: AnalysisSettings, plan: Plan, dataset: Dataset, numbering: Numbering, scored: NDArray[np.float64]
+) -> Audit:
+    """Ask whether each reward is right for its data; nothing where the rewards came with the input.
+
+    scored: the rewards of the analysed rollouts, (rollouts,).
+    """
+    if plan.keep_rewards or plan.gold_column is None:
+        return Audit({}, {})
+    source = Source(
+        dataset.files, numbering, plan.gold_column, plan.data_source or "", plan.rewards, plan.limits, settings.seed
+    )
+    golds = audit_golds(source)
+    if not settings.audit:
+        return Audit(golds, {})
+    opinions = second_opinions(
+        source,
+        lambda rows: scored[numbering.positions(rows)],
+        TokenCounter(plan.tokenizer).strip,
+        lambda reward: rewards.build(reward.second_grader) if reward.second_grader else None,
+    )
+    return Audit(golds, opinions)
 
 
 # ---------------------------------------------------------------- ground truths

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from analyzer.dialects import conversion, joining
 from analyzer.dialects.conversion import Request
@@ -15,36 +14,15 @@ from analyzer.errors import InputError
 from analyzer.files import storage
 from analyzer.rollouts import dataset, json_columns, jsonl
 from analyzer.rollouts.dataset import Dataset
-from analyzer.rollouts.json_columns import BIG, BRACKETED, INT, LIST, NULL, STRING, WIDE, WORDS, Place
+from analyzer.rollouts.input import Identity, Input, identify, still_same
+from analyzer.rollouts.json_columns import BIG, BRACKETED, INT, LIST, NULL, STRING, WIDE, WORDS
 from analyzer.schema import DATA_IDX, DATA_SOURCE, ORIGINAL, REQUIRED_COLUMNS, RESPONSE, REWARD, SAMPLE_IDX
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 CONVERSION = 3  # of jsonl into parquet; another number never reads the files of an earlier one
-_EDGE_BYTES = 1 << 16
-UNMARKED_WHOLE = 64 << 20
 _SAMPLE_CHARS = 1 << 15
-
-Identity = tuple[tuple[int, str, str], ...]
-"""Of each input file: size, time mark, sha256 of its head and tail."""
-
-
-NO_KINDS: Mapping[str, Mapping[str, Place]] = MappingProxyType({})
-
-
-class Input(NamedTuple):
-    """The opened input."""
-
-    dataset: Dataset
-    paths: tuple[str, ...]  # as the user has them, jsonl or parquet
-    identity: Identity
-    replaced: int  # lone surrogates that became U+FFFD when jsonl was read
-    reading: str = ""  # which conversion from another layout it comes from, "" for none
-    notes: tuple[str, ...] = ()  # what it was read as
-    warnings: tuple[str, ...] = ()  # what may be wrong with that
-    texts: bool = True  # whether there are responses, not rewards alone
-    kinds: Mapping[str, Mapping[str, Place]] = NO_KINDS  # of jsonl columns: kinds of values, and the first of each
 
 
 def open_input(spec: str, cache_dir: str) -> Input:
@@ -106,41 +84,6 @@ def open_files(spec: str, cache_dir: str) -> Input:
     notes = jsonl.notes_of(parquet[0])
     said = tuple(notes.sentences(paths))
     return Input(opened, tuple(paths), identity, notes.replaced, warnings=said, kinds=notes.columns)
-
-
-def identify(path: str) -> tuple[int, str, str]:
-    """Size, mark, and sha256 of the first and last 64 KiB (a parquet footer is in there): no second full read.
-
-    Where a remote store gives no mark (no ETag, no time), a change in the middle would show nowhere: such a file is
-    read whole up to UNMARKED_WHOLE bytes, and of a larger one as much as that, in pieces spread evenly over it.
-    """
-    size, mark = storage.stat(path)
-    digest = hashlib.sha256()
-    with storage.open_binary(path) as file:
-        for start in _places(size, marked=bool(mark)):
-            file.seek(start)
-            digest.update(file.read(_EDGE_BYTES))
-    return size, mark, digest.hexdigest()
-
-
-def _places(size: int, *, marked: bool) -> list[int]:
-    """Where the pieces of _EDGE_BYTES start that are compared, ascending; they do not overlap."""
-    last = max(size - _EDGE_BYTES, _EDGE_BYTES)
-    if marked:
-        return [0] if size <= _EDGE_BYTES else [0, last]
-    if size <= UNMARKED_WHOLE:
-        return list(range(0, size, _EDGE_BYTES))
-    pieces = UNMARKED_WHOLE // _EDGE_BYTES
-    return [number * last // (pieces - 1) for number in range(pieces)]
-
-
-def unmarked(opened: Input) -> list[str]:
-    """The input files of which not every change can be seen: large ones on a store that gives neither ETag nor time."""
-    return [
-        path
-        for path, (size, mark, _) in zip(opened.paths, opened.identity, strict=True)
-        if not mark and size > UNMARKED_WHOLE
-    ]
 
 
 def _converted(paths: Sequence[str], identity: Identity, cache_dir: str) -> list[str]:
@@ -245,11 +188,3 @@ def sample_texts(opened: Input, texts: int = 64) -> list[str]:
     for _, batch in reader.batches([(0, min(texts, opened.dataset.rows))]):
         found += [text[:_SAMPLE_CHARS] for text in batch.column(0).to_pylist() if text is not None]
     return found
-
-
-def still_same(paths: Sequence[str], identity: Identity) -> None:
-    """Raise InputError when an input file was changed or removed since its identity was taken."""
-    for path, (size, mark, digest) in zip(paths, identity, strict=True):
-        storage.still_same(path, size, mark)
-        if not mark and identify(path) != (size, mark, digest):
-            raise storage.changed(path)

@@ -7,29 +7,22 @@ leaves it.
 
 from __future__ import annotations
 
-import functools
 import os
 import threading
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from analyzer import rewards
-from analyzer.cache import score_files
+from analyzer.cache import runs, score_files
 from analyzer.errors import InputError
-from analyzer.plan import Job
+from analyzer.plan import PLAN, Plan, Source
 from analyzer.rollouts import dataset, problems
 from analyzer.rollouts.dataset import Reader
 from analyzer.rollouts.json_columns import dump_json
 from analyzer.rollouts.windows import ROW, Window, windows
 from analyzer.schema import (
     DATA_IDX,
-    DATA_SOURCE,
-    EXTRA_INFO,
-    ORIGINAL,
-    PROMPT,
     RESPONSE,
     REWARD,
     REWARD_STATUS,
@@ -49,25 +42,25 @@ _CODES = {status: code for code, status in enumerate(STATUSES)}
 _UNNAMED = Score(None, Status.INPUT_ERROR, detail="the data_idx is empty or holds NUL")
 
 
-def score_shard(job_path: str, shard: int) -> int:
-    """Score one shard and commit its scores; returns the number of rollouts scored.
+def score_shard(folder: str, shard: int) -> int:
+    """Score one shard of the plan in the run directory `folder` and commit its scores; returns the rollouts scored.
 
     Raises InputError for a null response or ground truth, with its place; RewardError where a reward cannot start;
     StorageError on a full disk. What a response does to its scorer is a status and raises nothing.
     """
-    worker = _this_thread.worker(job_path)
-    job = worker.job
-    path = score_files.shard_path(job.shards_folder, shard)
-    before = score_files.committed(path, job.fingerprint, shard)
+    worker = _this_thread.worker(folder)
+    plan = worker.plan
+    path = score_files.shard_path(runs.shards_folder(folder), shard)
+    before = score_files.committed(path, plan.fingerprint, shard)
     if before is not None and not before.unsettled:  # another driver has been here
         return 0
-    ranges = job.shard_ranges(shard)
-    parts = windows(worker.reader, ranges, job.together)
+    ranges = worker.source.shards.of(shard)
+    parts = windows(worker.reader, ranges, plan.together)
     if before is None:
         scores = _joined([worker.score(window) for window in parts])
-        unsettled = 0 if job.keep_rewards else int(_transient(scores.statuses).sum())
+        unsettled = 0 if plan.keep_rewards else int(_transient(scores.statuses).sum())
         footer = score_files.ShardFooter(
-            job.fingerprint, shard, len(scores.rows), worker.take_counts(), unsettled=unsettled
+            plan.fingerprint, shard, len(scores.rows), worker.take_counts(), unsettled=unsettled
         )
     else:
         scores, footer = _scored_again(worker, parts, *score_files.read(path))
@@ -126,23 +119,8 @@ def _recounted(count: score_files.SourceCount, new: score_files.SourceCount | No
 
 
 def end_worker() -> None:
-    """End what this thread holds for its job: child processes and open files."""
+    """End what this thread holds for its plan: child processes and open files."""
     _this_thread.end()
-
-
-def needed_columns(job: Job, there: Sequence[str]) -> list[str]:
-    """The columns that scoring reads, of those that are there."""
-    if job.keep_rewards:
-        wanted = {REWARD, REWARD_STATUS}
-    else:
-        wanted = {job.gold_column or DATA_IDX, DATA_SOURCE if job.data_source is None else DATA_IDX}
-        whole = [kind for kind in job.rewards().values() if isinstance(kind, rewards.WholeReward)]
-        if whole:
-            wanted.add(EXTRA_INFO)
-        if any(kind.needs_columns for kind in whole):
-            wanted |= {PROMPT} | {name for name in there if name.startswith(ORIGINAL)}
-    wanted |= {DATA_IDX, RESPONSE, ROW} if job.spilled else {DATA_IDX, RESPONSE}
-    return [name for name in there if name in wanted]
 
 
 def _joined(parts: Sequence[score_files.Scores]) -> score_files.Scores:
@@ -161,16 +139,14 @@ def _joined(parts: Sequence[score_files.Scores]) -> score_files.Scores:
 
 
 class _Worker:
-    """What one thread holds for one job: the tokenizer and the scorers, built once."""
+    """What one thread holds for one plan: the tokenizer and the scorers, built once."""
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        there = dataset.schema_of(job.source[0]).names
-        self._columns = needed_columns(job, there)
-        self.reader = Reader(job.source, self._columns, held=True)
-        self._common = [name for name in self._columns if name not in (DATA_IDX, RESPONSE, ROW)]
-        self._counter = TokenCounter(job.tokenizer)
-        self._rewards = {} if job.keep_rewards else job.rewards()
+    def __init__(self, plan: Plan, source: Source) -> None:
+        self.plan = plan
+        self.source = source
+        self.reader = Reader(source.files, [*plan.columns, *([ROW] if plan.spilled else [])], held=True)
+        self._common = [name for name in plan.columns if name not in (DATA_IDX, RESPONSE)]
+        self._counter = TokenCounter(plan.tokenizer)
         self._scorers: dict[int, Scorer] = {}  # by reward: data sources that share one share its child process
         self._counts: dict[str, score_files.SourceCount] = {}
 
@@ -193,7 +169,7 @@ class _Worker:
             raise self._null(window, int(np.flatnonzero(column.is_null().to_numpy())[0]), RESPONSE)
         texts: list[str] = column.to_pylist()
         tokens = self._counter.count(texts)
-        keep = self.job.keep_rewards
+        keep = self.plan.keep_rewards
         scored = self._kept(window) if keep else self._graded(window, self._counter.stripped(column, texts))
         extra: list[str | None] = []
         if any(score.extra for score in scored):
@@ -208,7 +184,7 @@ class _Worker:
         )
 
     def _null(self, window: Window, at: int, name: str) -> InputError:
-        where = dataset.locate(self.job.input, int(window.rows[at]))
+        where = dataset.locate(self.plan.files, int(window.rows[at]))
         return InputError(f"{where}: {name} is null; fill it in or leave the row out")
 
     def _kept(self, window: Window) -> list[Score]:
@@ -221,9 +197,9 @@ class _Worker:
     def _graded(self, window: Window, responses: list[str]) -> list[Score]:
         """The scores of a window, problem by problem; `responses` are without special tokens."""
         try:
-            groups = problems.group(window.table, self._common, self.job.gold_column, self.job.data_source or "")
+            groups = problems.group(window.table, self._common, self.plan.gold_column, self.plan.data_source or "")
         except problems.NullGroundTruth as error:
-            raise self._null(window, error.at, f"the ground truth in {self.job.gold_column}") from None
+            raise self._null(window, error.at, f"the ground truth in {self.plan.gold_column}") from None
         scores: list[Score] = []
         starts = groups.starts.tolist()
         for number, problem in enumerate(groups.problems):
@@ -238,10 +214,10 @@ class _Worker:
         return scores
 
     def _scorer(self, problem: Problem) -> Scorer:
-        reward = self._rewards[problem.data_source]
+        reward = self.plan.rewards[problem.data_source]
         scorer = self._scorers.get(id(reward))
         if scorer is None:
-            scorer = self._scorers[id(reward)] = Scorer(reward, self.job.limits)
+            scorer = self._scorers[id(reward)] = Scorer(reward, self.plan.limits)
         return scorer
 
 
@@ -269,17 +245,18 @@ def _json(extra: Any) -> str:
 
 
 class _ThisThread(threading.local):
-    """This thread's worker; a new job, or the same one written anew, ends the one before it."""
+    """This thread's worker; a new plan, or the same one written anew, ends the one before it."""
 
     def __init__(self) -> None:
         self._key = ("", 0)
         self._worker: _Worker | None = None
 
-    def worker(self, path: str) -> _Worker:
-        key = (path, os.stat(path).st_mtime_ns)
+    def worker(self, folder: str) -> _Worker:
+        key = (folder, os.stat(os.path.join(folder, PLAN)).st_mtime_ns)
         if self._worker is None or self._key != key:
             self.end()
-            self._key, self._worker = key, _Worker(_job(*key))
+            plan = Plan.load(folder)  # each thread its own: a reward may hold state
+            self._key, self._worker = key, _Worker(plan, plan.source(folder))
         self._worker.take_counts()  # of a shard that failed half-way
         return self._worker
 
@@ -287,11 +264,6 @@ class _ThisThread(threading.local):
         if self._worker is not None:
             self._worker.close()
         self._key, self._worker = ("", 0), None
-
-
-@functools.lru_cache(maxsize=2)
-def _job(path: str, mtime_ns: int) -> Job:
-    return Job.load(Path(path).read_bytes())
 
 
 _this_thread = _ThisThread()

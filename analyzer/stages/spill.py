@@ -6,15 +6,17 @@ Memory is bounded by BUFFER_BYTES and a few record batches, whatever the input.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analyzer import memory
 from analyzer.files import storage
+from analyzer.plan import SPILL, Plan
 from analyzer.rollouts import dataset
-from analyzer.rollouts.dataset import Dataset, InputFile, Reader
+from analyzer.rollouts.dataset import Dataset, Reader
+from analyzer.rollouts.input import Input
 from analyzer.rollouts.numbering import Numbering, Shards
 from analyzer.rollouts.windows import ROW
 
@@ -23,50 +25,37 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
     from numpy.typing import NDArray
 
-WORTHWHILE = 2.0  # read amplification above which the pass pays
 BUFFER_BYTES = 128 << 20
-MAX_FILES = 256
 
 
-def spill(
-    source: Dataset,
-    numbering: Numbering,
-    shards: Shards,
-    columns: Sequence[str],
-    folder: str,
-    *,
-    still_same: Callable[[], None],
-) -> tuple[tuple[InputFile, ...], Shards]:
-    """Write the analysed rows to `folder`, a file for each shard or few shards; returns the files and their shards.
+def spill(plan: Plan, opened: Input, numbering: Numbering, folder: str) -> None:
+    """Gather scattered rows in files of their own in the run directory `folder`; nothing where the plan has none.
 
-    Where the folder is there already, from an earlier call or another driver, it is taken as it is. `still_same`
-    raises where the input was changed while it was read.
+    What an earlier call or another driver has made there is taken as it is. Raises InputError where the input was
+    changed while it was read, StorageError on a full disk.
     """
+    if not plan.spilled:
+        return
 
     def build(temporary: str) -> None:
-        _write(source, numbering, shards, columns, Path(temporary))
-        still_same()
+        _write(plan, opened.dataset, numbering, Path(temporary))
+        opened.still_same()
 
-    target = Path(folder)
-    storage.build_folder(target, build)
-    files = tuple(dataset.describe(str(path))[0] for path in sorted(target.glob("part-*.parquet")))
-    stops = np.cumsum([file.rows for file in files]).astype(np.int64)
-    ranges = np.column_stack([np.append(0, stops[:-1]), stops]).astype(np.int64)
-    return files, Shards(np.arange(len(files) + 1), ranges, 1.0)
+    storage.build_folder(Path(folder) / SPILL, build)
+    memory.give_back()
 
 
-def _write(source: Dataset, numbering: Numbering, shards: Shards, columns: Sequence[str], folder: Path) -> None:
+def _write(plan: Plan, source: Dataset, numbering: Numbering, folder: Path) -> None:
     import pyarrow as pa
 
-    parts = min(shards.total, MAX_FILES)
+    columns = list(plan.columns)
     held = dataset.schema_of(source.files[0])
     schema = pa.schema([pa.field(ROW, pa.int64()), *(held.field(name) for name in columns)])
-    files = _Files(folder, parts, schema)
-    part_of = _Lookup(shards, parts)
+    files = _Files(folder, plan.total, schema)
+    part_of = _Lookup(plan.cut, plan.total)
+    reader = Reader(source.files, columns, threads=True, held=True)
     try:
-        for first, batch in Reader(source.files, list(columns), threads=True, held=True).batches(
-            numbering.kept_ranges()
-        ):
+        for first, batch in reader.batches(numbering.kept_ranges()):
             rows = np.arange(first, first + batch.num_rows)
             part = part_of(rows)
             order = np.argsort(part, kind="stable")
@@ -84,7 +73,7 @@ class _Lookup:
         shard = np.repeat(np.arange(shards.total), np.diff(shards.offsets))
         order = np.argsort(shards.ranges[:, 0])
         self._starts = shards.ranges[order, 0]
-        self._parts = shard[order] * parts // shards.total
+        self._parts = shards.part_of(parts)[shard[order]]
 
     def __call__(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         found: NDArray[np.int64] = self._parts[np.searchsorted(self._starts, rows, side="right") - 1]

@@ -1,151 +1,191 @@
-"""summary: what the run found, as summary.json, as a block to print, and as remarks: the audit, and warnings that say
-what to do."""
+"""summary: what the run found, as one record: summary.json, the block on stdout, and the remarks on stderr."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import orjson
 
 from analyzer.cache.score_files import SourceCount
+from analyzer.config import AnalysisSettings
+from analyzer.difficulty.metrics import overall_metrics
+from analyzer.difficulty.stability import Stability
 from analyzer.errors import printable
-from analyzer.rollouts.dataset import Dataset, InputFile, Reader, is_text
-from analyzer.schema import FINISH_REASON, MAX_TOKENS, RESPONSE, STATUSES, Status
+from analyzer.plan import Plan
+from analyzer.rewards import BaseReward, Reward
+from analyzer.rollouts.input import Input
+from analyzer.schema import STATUSES, Status
+from analyzer.stages import audit, warnings
+from analyzer.stages.audit import Audit, Disagreement
+from analyzer.stages.findings import Findings
+from analyzer.stages.warnings import SourceReport
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MISSING_SHARE = 0.25  # warn where no answer is found in more responses than this
-LOW_REWARD = 0.05  # ... and where the mean pass rate is below this
-TRUNCATED_SHARE = 0.1  # ... and where more responses than this are cut off
-_EXAMPLE_LENGTH = 120
 _WIDTH = 60
 
-REMEDIES = {
-    Status.GOLD_ERROR: "their ground truth cannot be graded by this reward: choose another with --reward_fn",
-    Status.LIMIT: "their answers are beyond what a grader is given: look at a few of them",
-    Status.TIMEOUT: "grading took too long: raise --reward_timeout",
-    Status.MEMORY: "grading took too much memory: raise --reward_memory",
-    Status.CRASH: "the grading process died: look at the reward function",
-    Status.ERROR: "the reward function raised: look at the reward function",
-    Status.INVALID_RESULT: "the reward function returned no finite number: correct it",
-    Status.ABSTAIN: "the reward function returned None",
-    Status.INPUT_ERROR: "their data_idx is empty or holds NUL: correct the data",
-    Status.SANDBOX_UNAVAILABLE: "the sandbox failed: see docs/sandbox.md",
-}
 
-
-class SourceReport(NamedTuple):
+class SourceSummary(NamedTuple):
     """One data_source in the summary."""
 
     reward: str
-    expects: str  # how an answer looks, as a phrase
-    seen: SourceCount
+    rollouts: int
+    answer_found: float | None  # share of the responses; None for a reward that looks at the whole response
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a run found: a pure function of the input and the settings. The fields are the keys of summary.json."""
+
+    total_problems: int
+    total_rollouts: int
+    bucketing_strategy: str
+    bucket_distribution: Mapping[str, int]  # problems, hardest first
+    overall_metrics: Mapping[str, float | None]  # averages over the scored problems
+    stability: Stability | None
+    reward_status: Mapping[str, int]  # rollouts
+    data_sources: Mapping[str, SourceSummary]
+    audit: Audit
+    response_tokens: Mapping[str, float]
+    truncated: float | None  # share of the rollouts; None where the input does not say
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+    @property
+    def unscored_share(self) -> float:
+        """The share of rollouts without a reward, 0 to 1."""
+        return 1 - self.reward_status.get(Status.OK, 0) / max(sum(self.reward_status.values()), 1)
+
+    def to_json(self) -> bytes:
+        """summary.json."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields["audit"] = {"ground_truths": self.audit.golds, "second_grader": self.audit.opinions}
+        return orjson.dumps(_plain(fields), option=orjson.OPT_INDENT_2) + b"\n"
+
+    def to_text(self) -> str:
+        """The block printed on stdout."""
+        rule = "=" * _WIDTH
+        overall = {name: "n/a" if value is None else f"{value:.3f}" for name, value in self.overall_metrics.items()}
+        lines = [
+            rule,
+            "ANALYSIS SUMMARY",
+            rule,
+            f"Total problems: {self.total_problems}",
+            f"Total rollouts: {self.total_rollouts}",
+            f"Bucketing strategy: {self.bucketing_strategy}",
+            "",
+            "Bucket distribution:",
+            *(f"  {name}: {size} problems" for name, size in self.bucket_distribution.items()),
+            "",
+            "Overall metrics:",
+            f"  Mean pass rate: {overall['mean_pass_rate']}",
+            f"  Mean reward: {overall['mean_reward']}",
+            f"  Mean@5: {overall['mean@5']}",
+            rule,
+        ]
+        return "\n".join(lines) + "\n"
+
+    def remarks(self) -> str:
+        """What is printed on stderr after the block: how sure the buckets are, the audit, and the warnings.
+
+        Text of a model is made harmless.
+        """
+        lines: list[str] = []
+        if self.stability is not None:
+            lines += ["", "How sure:", f"  {stability_line(self.stability)}"]
+        if audited := audit_lines(self):
+            lines += ["", "Audit:", *(f"  {printable(line)}" for line in audited)]
+        if self.warnings:
+            lines += ["", "Warnings:", *(f"  - {printable(warning)}" for warning in self.warnings)]
+        return "".join(line + "\n" for line in lines)
+
+
+def summarise(settings: AnalysisSettings, opened: Input, plan: Plan, findings: Findings) -> Summary:
+    """Put together what the stages before this one found."""
+    numbering, merged, metrics, assignment, stability, audited = findings
+    overall = overall_metrics(metrics)
+    statuses = status_counts(merged.statuses)
+    reports = {
+        name: SourceReport(_name_of(plan.rewards[name]), plan.rewards[name].expects, seen)
+        for name, seen in merged.sources.items()
+    }
+    truncated = warnings.truncated_share(opened.dataset, numbering.kept_ranges(), merged.tokens)
+    unused = f"--reward_fn {settings.reward_fn}" if plan.keep_rewards and settings.reward_fn else None
+    return Summary(
+        total_problems=numbering.problems,
+        total_rollouts=len(merged.codes),
+        bucketing_strategy=settings.bucketing_strategy,
+        bucket_distribution=assignment.sizes(),
+        overall_metrics={
+            "mean_pass_rate": number(overall.mean_pass_rate),
+            "mean_reward": number(overall.mean_reward),
+            "mean@5": number(overall.mean_at_5),
+        },
+        stability=stability,
+        reward_status=statuses,
+        data_sources={
+            name: SourceSummary(report.reward, report.seen.rows, _answer_found(plan.rewards[name], report.seen))
+            for name, report in reports.items()
+        },
+        audit=audited,
+        response_tokens=token_counts(merged.tokens),
+        truncated=None if truncated is None else round(truncated, 6),
+        settings={
+            "reward_fn_key": settings.reward_fn_key,
+            "data_source": settings.data_source,
+            "limit": settings.limit,
+            "seed": settings.seed,
+            "max_unscored": settings.max_unscored,
+            "reward_timeout": settings.reward_timeout,
+            "reward_memory": settings.reward_memory,
+            "rewards_from_input": plan.keep_rewards,
+            "rewards": plan.parts["rewards"],
+        },
+        versions=plan.versions,
+        warnings=(
+            *warnings.sandbox_warnings(plan.rewards.values()),
+            *opened.warnings,
+            *warnings.input_warnings(opened.replaced, unused),
+            *warnings.unscored_warnings(statuses, reports),
+            *audit.warnings({name: report.reward for name, report in reports.items()}, *audited),
+            *warnings.low_warnings(reports, overall.mean_pass_rate, opened.dataset.files),
+            *warnings.truncation_warnings(truncated),
+            *assignment.warnings,
+        ),
+    )
+
+
+def _name_of(reward: BaseReward) -> str:
+    """As the user gave it, without the folder of a file: where it lies is no part of the results."""
+    return os.path.basename(str(reward))
+
+
+def _answer_found(reward: BaseReward, seen: SourceCount) -> float | None:
+    """The share of responses with an answer; None for a reward that looks at the whole response."""
+    return round(seen.found / max(seen.rows, 1), 6) if isinstance(reward, Reward) else None
+
+
+def _plain(value: Any) -> Any:
+    """Records as JSON objects, whatever they are nested in."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def status_counts(statuses: NDArray[np.int8]) -> dict[str, int]:
     """Rollouts by reward_status, those that occur, `ok` first."""
     counts = np.bincount(statuses, minlength=len(STATUSES))
     return {str(status): int(n) for status, n in zip(STATUSES, counts, strict=True) if n}
-
-
-def unscored_warnings(counts: Mapping[str, int], sources: Mapping[str, SourceReport]) -> list[str]:
-    """One sentence for each status without a reward: how many, why, an example, and the remedy.
-
-    Without `sources` the rewards came with the input.
-    """
-    total = sum(counts.values())
-    found = []
-    for status, number in counts.items():
-        if status == Status.OK:
-            continue
-        examples = sorted(source.seen.failed[status] for source in sources.values() if status in source.seen.failed)
-        example = f" (row {examples[0][0]}: {examples[0][1]})" if examples and examples[0][1] else ""
-        remedy = REMEDIES[Status(status)] if sources else "so the input has it; --rescore scores all anew"
-        found.append(
-            f"{number} of {total} rollouts have no reward ({status}) and are left out of the means: {remedy}{example}."
-        )
-    return found
-
-
-def input_warnings(replaced: int, unused: str | None) -> list[str]:
-    """`replaced`: lone surrogates in jsonl; `unused`: the reward that was asked for though the input has rewards."""
-    found = []
-    if replaced:
-        found.append(
-            f"{replaced} lone surrogates (halves of characters) in the jsonl input were replaced by U+FFFD: "
-            "no other file format can hold them."
-        )
-    if unused:
-        found.append(
-            f"the input already has rewards and they were kept: {unused} was not used; add --rescore to score anew."
-        )
-    return found
-
-
-def low_warnings(sources: Mapping[str, SourceReport], mean_pass_rate: float, files: Sequence[InputFile]) -> list[str]:
-    """Warnings for data sources in whose responses few answers are found, with two examples, and for low rewards."""
-    found: list[str] = []
-    for name, report in sources.items():
-        share = 1 - report.seen.found / max(report.seen.rows, 1)
-        if share > MISSING_SHARE:
-            examples = "; ".join(f'"...{text}"' for text in endings(files, report.seen.missing))
-            found.append(
-                f"no answer was found in {share:.0%} of the responses of {name}, which count as wrong: reward "
-                f"{report.reward} looks for {report.expects}, e.g. not there in {examples}. If the answers are "
-                "written in another way, choose the reward that reads it with --reward_fn."
-            )
-    if not found and not math.isnan(mean_pass_rate) and mean_pass_rate < LOW_REWARD and sources:
-        found.append(
-            f"rewards are low everywhere (mean pass rate {mean_pass_rate:.3f}) although answers were found: "
-            "check that --reward_fn_key names the right ground truth and that the reward fits the data."
-        )
-    return found
-
-
-def truncated_share(source: Dataset, kept: Sequence[tuple[int, int]], tokens: NDArray[np.int32]) -> float | None:
-    """The share of responses that were cut off: finish_reason is length, or else as many tokens as max_tokens allows.
-
-    `tokens`: the length of each response of `kept`, (rollouts,). None where the input has neither column.
-    """
-    import pyarrow as pa
-
-    fits = {FINISH_REASON: is_text, MAX_TOKENS: pa.types.is_integer}
-    there = [name for name in fits if name in source.schema.names and fits[name](source.schema.field(name).type)]
-    if not there:
-        return None
-    column = there[0]
-    cut = done = 0
-    for _, batch in Reader(source.files, [column], threads=True).batches(kept):
-        values = batch.column(0).to_numpy(zero_copy_only=False)
-        lengths = tokens[done : done + len(values)]
-        full = values == "length" if column == FINISH_REASON else (values > 0) & (lengths >= values)
-        cut += int(np.count_nonzero(full))
-        done += len(values)
-    return cut / max(done, 1)
-
-
-def truncation_warnings(share: float | None) -> list[str]:
-    """One sentence where many responses were cut off."""
-    if share is None or share <= TRUNCATED_SHARE:
-        return []
-    return [
-        f"{share:.0%} of the responses are cut off at their token limit and rarely hold an answer: problems look "
-        "harder than they are; sample with a larger max_tokens."
-    ]
-
-
-def endings(files: Sequence[InputFile], rows: Sequence[int]) -> list[str]:
-    """The last characters of the responses in these rows, each on one line."""
-    reader = Reader(files, [RESPONSE])
-    texts = [
-        text
-        for _, batch in reader.batches([(row, row + 1) for row in sorted(rows)])
-        for text in batch.column(0).to_pylist()
-    ]
-    return [" ".join(text.split())[-_EXAMPLE_LENGTH:] for text in texts]
 
 
 def token_counts(tokens: NDArray[np.int32]) -> dict[str, float]:
@@ -166,86 +206,43 @@ def number(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def block(summary: Mapping[str, Any]) -> str:
-    """The block printed on stdout."""
-    rule = "=" * _WIDTH
-    overall = summary["overall_metrics"]
-    lines = [
-        rule,
-        "ANALYSIS SUMMARY",
-        rule,
-        f"Total problems: {summary['total_problems']}",
-        f"Total rollouts: {summary['total_rollouts']}",
-        f"Bucketing strategy: {summary['bucketing_strategy']}",
-        "",
-        "Bucket distribution:",
-        *(f"  {name}: {size} problems" for name, size in summary["bucket_distribution"].items()),
-        "",
-        "Overall metrics:",
-        f"  Mean pass rate: {_shown(overall['mean_pass_rate'])}",
-        f"  Mean reward: {_shown(overall['mean_reward'])}",
-        f"  Mean@5: {_shown(overall['mean@5'])}",
-        rule,
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def remarks(summary: Mapping[str, Any]) -> str:
-    """What is printed on stderr after the block: how sure the buckets are, the audit, and the warnings.
-
-    Text of a model is made harmless.
-    """
-    lines: list[str] = []
-    if stable := summary["stability"]:
-        lines += ["", "How sure:", f"  {stability_line(stable)}"]
-    if audited := audit_lines(summary):
-        lines += ["", "Audit:", *(f"  {printable(line)}" for line in audited)]
-    if summary["warnings"]:
-        lines += ["", "Warnings:", *(f"  - {printable(warning)}" for warning in summary["warnings"])]
-    return "".join(line + "\n" for line in lines)
-
-
-def stability_line(stability: Mapping[str, Any]) -> str:
+def stability_line(stability: Stability) -> str:
     """What another set of rollouts would change, in one sentence."""
-    by_bucket = ", ".join(f"{name} {share:.0%}" for name, share in stability["by_bucket"].items())
+    by_bucket = ", ".join(f"{name} {share:.0%}" for name, share in stability.by_bucket.items())
     return (
-        f"sampled again, about {stability['same_bucket']:.0%} of the problems would be in the same bucket "
-        f"({by_bucket}), {stability['same_or_next_bucket']:.0%} in it or the next; more responses per problem make it "
+        f"sampled again, about {stability.same_bucket:.0%} of the problems would be in the same bucket "
+        f"({by_bucket}), {stability.same_or_next_bucket:.0%} in it or the next; more responses per problem make it "
         "surer"
     )
 
 
-def audit_lines(summary: Mapping[str, Any]) -> list[str]:
+def audit_lines(summary: Summary) -> list[str]:
     """For each data_source: answers found, ground truths that earn the maximum, the second grader with its examples."""
-    golds, seconds = summary["audit"]["ground_truths"], summary["audit"]["second_grader"]
+    golds, seconds = summary.audit
     lines = []
-    for name, source in summary["data_sources"].items():
-        line = f"{name}: reward {source['reward']}"
-        if source["answer_found"] is not None:
-            line += f"; an answer was found in {source['answer_found']:.1%} of the responses"
+    for name, source in summary.data_sources.items():
+        line = f"{name}: reward {source.reward}"
+        if source.answer_found is not None:
+            line += f"; an answer was found in {source.answer_found:.1%} of the responses"
         if gold := golds.get(name):
             line += (
-                f"; the ground truth earns the maximum in {gold['asked'] - gold['failed']} of {gold['asked']} "
-                f"sampled problems, another problem's in {gold['fooled']} of {gold['others']}"
+                f"; the ground truth earns the maximum in {gold.asked - gold.failed} of {gold.asked} "
+                f"sampled problems, another problem's in {gold.fooled} of {gold.others}"
             )
         if second := seconds.get(name):
             line += (
-                f"; {second['grader']} disagrees on {second['disagreed']} of {second['compared']} rollouts "
-                f"(95 % interval {second['low']:.1%} to {second['high']:.1%})"
+                f"; {second.grader} disagrees on {second.disagreed} of {second.compared} rollouts "
+                f"(95 % interval {second.low:.1%} to {second.high:.1%})"
             )
         lines.append(line)
         if second:
-            lines += [_side_by_side(source["reward"], second["grader"], example) for example in second["examples"]]
+            lines += [_side_by_side(source.reward, second.grader, example) for example in second.examples]
     return lines
 
 
-def _side_by_side(reward: str, grader: str, example: Mapping[str, Any]) -> str:
+def _side_by_side(reward: str, grader: str, example: Disagreement) -> str:
     """One rollout that two graders see differently."""
     return (
-        f"  data_idx {example['data_idx']!r}, sample_idx {example['sample_idx']}: {reward} {example['reward']:g}, "
-        f"{grader} {example['second']:g}; ground truth {example['ground_truth']!r}, response {example['response']!r}"
+        f"  data_idx {example.data_idx!r}, sample_idx {example.sample_idx}: {reward} {example.reward:g}, "
+        f"{grader} {example.second:g}; ground truth {example.ground_truth!r}, response {example.response!r}"
     )
-
-
-def _shown(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.3f}"

@@ -12,11 +12,14 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import orjson
 
+from analyzer.buckets import UNSCORED, Assignment
+from analyzer.files import outputs
 from analyzer.rollouts import json_columns
 from analyzer.rollouts.dataset import Dataset, Reader
 from analyzer.schema import (
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
     from numpy.typing import NDArray
+
+    from analyzer.stages.findings import Findings
 
 GROUP_BYTES = 16 << 20
 GROUP_ROWS = 1 << 17
@@ -303,3 +308,33 @@ def write_metrics_table(
         for name, values in metric_columns(metrics).items()
     }
     pq.write_table(pa.table(columns), path, compression="zstd", write_page_checksum=True)
+
+
+# ---------------------------------------------------------------- all files of a run
+
+
+def write_outputs(folder: Path, source: Dataset, findings: Findings, summary: bytes) -> None:
+    """Write every output file of a run to an empty folder; `summary` is summary.json."""
+    numbering, merged, metrics, assignment, *_ = findings
+    names, positions = _named(assignment)
+    order = numbering.order()
+    values = RowValues(
+        merged.rewards, merged.statuses, merged.tokens, merged.extra, positions[merged.codes].astype(np.int8)
+    )
+    bucket_paths = [str(folder / outputs.bucket_file(name)) for name in names]
+    write_rollouts(source, numbering.kept_ranges(), values, str(folder / outputs.ROLLOUTS), bucket_paths)
+    ids = numbering.ids.to_pylist()
+    write_metrics(str(folder / outputs.METRICS), ids, metrics, order)
+    bucket_of = [names[at] for at in positions]
+    write_metrics_table(str(folder / outputs.TABLE), numbering.ids, metrics, bucket_of, order)
+    write_buckets(str(folder / outputs.BUCKETS), ids, bucket_of, order)
+    (folder / outputs.SUMMARY).write_bytes(summary)
+
+
+def _named(assignment: Assignment) -> tuple[list[str], NDArray[np.int8]]:
+    """Bucket names with `unscored` last where there are such problems, and the (problems,) position of each."""
+    names = list(assignment.sizes())
+    positions = assignment.positions
+    if UNSCORED in names:
+        positions = np.where(positions < 0, names.index(UNSCORED), positions).astype(np.int8)
+    return names, positions

@@ -32,9 +32,9 @@ _IDLE_ROUNDS = 2  # rounds in a row without a commit, one shard at a time
 class Work(NamedTuple):
     """What is to be done, and how the executor learns of it."""
 
-    score: Callable[[str, int], int]  # (job_path, shard): scores and commits a shard; runs in the workers
+    score: Callable[[str, int], int]  # (run directory, shard): scores and commits a shard; runs in the workers
     end: Callable[[], None]  # lets go of what a worker thread holds
-    job_path: str
+    folder: str  # the run directory
     missing: Callable[[], list[int]]  # the shards that are not committed
     committed: Callable[[int], None]  # is told each shard once
 
@@ -51,16 +51,16 @@ def run_shards(work: Work, backend: Backend) -> None:
     with launched(backend, len(todo), work.end) as cluster:
         at_once = cluster.n_jobs
         while todo:
-            with _attempts(work.job_path) as attempts:
+            with _attempts(work.folder) as attempts:
                 lost = _round(work, todo, cluster, at_once, attempts)
                 started = _started(attempts)
             left = work.missing()
             suspects = [shard for shard in left if shard in started]
             idle = idle + 1 if at_once == 1 and len(left) == len(todo) else 0
             if idle == _IDLE_ROUNDS or (lost is None and any(started[shard] == ATTEMPTS for shard in left)):
-                raise AnalyzerError(_verdict(work.job_path, suspects)) from lost
+                raise AnalyzerError(_verdict(work.folder, suspects)) from lost
             if lost is None and left:
-                raise AnalyzerError(f"{len(left)} shards are not committed though no worker failed ({work.job_path})")
+                raise AnalyzerError(f"{len(left)} shards are not committed though no worker failed ({work.folder})")
             losses += 1
             at_once = at_once if losses == 1 else max(1, at_once // 2)
             todo = [shard for shard in left if shard not in started] + suspects
@@ -72,16 +72,16 @@ def _from_anywhere(shards: list[int]) -> list[int]:
     return shards[start:] + shards[:start]
 
 
-def _verdict(job_path: str, shards: Sequence[int]) -> str:
+def _verdict(folder: str, shards: Sequence[int]) -> str:
     return (
-        f"the worker of shard {', '.join(map(str, shards))} dies each time it is tried ({job_path}); all others are "
+        f"the worker of shard {', '.join(map(str, shards))} dies each time it is tried ({folder}); all others are "
         "scored. The node may be out of memory: run the same command again where there is more"
     )
 
 
 def _round(work: Work, todo: Sequence[int], cluster: Cluster, at_once: int, attempts: str) -> BaseException | None:
     """Give out `todo` once; returns the error of a lost worker, raises any other."""
-    call = _Call([Task(_attempt, (work.score, work.job_path, shard, attempts)) for shard in todo], cluster, at_once)
+    call = _Call([Task(_attempt, (work.score, work.folder, shard, attempts)) for shard in todo], cluster, at_once)
     waiting = set(todo)
     error: BaseException | None = None
     try:
@@ -104,7 +104,7 @@ def _round(work: Work, todo: Sequence[int], cluster: Cluster, at_once: int, atte
 
 def _report(waiting: set[int], work: Work) -> None:
     """Tell of the shards whose files have appeared. A name is enough here: the footers are checked at the end."""
-    there = os.listdir(os.path.join(os.path.dirname(work.job_path), "shards"))
+    there = os.listdir(os.path.join(work.folder, "shards"))
     numbers = {int(name[6:-8]) for name in there if name.startswith("shard-") and name.endswith(".parquet")}
     for shard in sorted(waiting & numbers):
         waiting.discard(shard)
@@ -146,15 +146,15 @@ class _Call(threading.Thread):
 
 
 @contextlib.contextmanager
-def _attempts(job_path: str) -> Iterator[str]:
-    """A folder beside the job for the marks that shards leave when they are started."""
-    folder = Path(job_path).parent / temporaries.name_for("attempts")
-    with storage_errors(folder):
-        folder.mkdir()
+def _attempts(folder: str) -> Iterator[str]:
+    """A folder in the run directory for the marks that shards leave when they are started."""
+    marks = Path(folder) / temporaries.name_for("attempts")
+    with storage_errors(marks):
+        marks.mkdir()
     try:
-        yield str(folder)
+        yield str(marks)
     finally:
-        temporaries.remove(folder)
+        temporaries.remove(marks)
 
 
 def _started(attempts: str) -> Counter[int]:
@@ -162,7 +162,7 @@ def _started(attempts: str) -> Counter[int]:
     return Counter(int(name.partition(".")[0]) for name in os.listdir(attempts))
 
 
-def _attempt(score: Callable[[str, int], int], job_path: str, shard: int, attempts: str) -> int:
+def _attempt(score: Callable[[str, int], int], folder: str, shard: int, attempts: str) -> int:
     """Score a shard; do nothing where it has already killed its worker ATTEMPTS times. Runs in the worker.
 
     dask gives a lost task out again by itself; a mark left at every start lets that end.
@@ -175,5 +175,5 @@ def _attempt(score: Callable[[str, int], int], job_path: str, shard: int, attemp
             continue
         except FileNotFoundError:
             raise UserError("the driver of this run has gone; run the same command again to go on") from None
-        return score(job_path, shard)
+        return score(folder, shard)
     return 0

@@ -85,4 +85,4 @@ class WholeHere(Whole):
     """The same, in the worker."""
 
     name = "whole_here"
-    where = Where.HERE
+    where = Where.WORKER

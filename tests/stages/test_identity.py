@@ -14,6 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from analyzer.errors import EXIT_OK, EXIT_USER, InputError
 from analyzer.files import storage
+from analyzer.rollouts import input
 from analyzer.stages import read
 from tests.commands import Outcome, jsonl, parquet, rollouts
 
@@ -64,17 +65,17 @@ def test_a_change_in_the_middle_shows_though_size_and_time_are_the_same(
     path = tmp_path / "rollouts.parquet"
     content = bytearray(SIZE)
     path.write_bytes(content)
-    before, times = read.identify(str(path)), path.stat()
-    assert read.identify(str(path)) == before
+    before, times = input.identify(str(path)), path.stat()
+    assert input.identify(str(path)) == before
     content[MIDDLE] = 1
     change(path, bytes(content))
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    after = read.identify(str(path))
+    after = input.identify(str(path))
     assert (path.stat().st_size, path.stat().st_mtime_ns) == (times.st_size, times.st_mtime_ns)
     assert (after[0], after[2]) == (before[0], before[2])  # size, both ends
     assert after != before
     with pytest.raises(InputError, match="changed while it was being analysed"):
-        read.still_same([str(path)], [before])
+        input.still_same([str(path)], [before])
 
 
 def test_a_changed_response_of_the_same_length_is_scored_again_and_not_taken_from_the_cache(
@@ -103,17 +104,17 @@ def test_a_changed_response_of_the_same_length_is_scored_again_and_not_taken_fro
 def test_a_store_without_etag_and_time_is_compared_whole(store: Any, size: int) -> None:
     content = bytearray(size)
     store.pipe_file("/a.parquet", bytes(content))
-    before = read.identify("unmarked://a.parquet")
+    before = input.identify("unmarked://a.parquet")
     assert before[1] == ""
     for at in {0, size // 3, size // 2, size - 1}:
         changed = content.copy()
         changed[at] = 1
         store.pipe_file("/a.parquet", bytes(changed))
-        assert read.identify("unmarked://a.parquet") != before
+        assert input.identify("unmarked://a.parquet") != before
         with pytest.raises(InputError, match="changed while"):
-            read.still_same(["unmarked://a.parquet"], [before])
+            input.still_same(["unmarked://a.parquet"], [before])
     store.pipe_file("/a.parquet", bytes(content))
-    assert read.identify("unmarked://a.parquet") == before
+    assert input.identify("unmarked://a.parquet") == before
 
 
 def test_what_is_too_large_for_that_is_compared_in_pieces_and_said_to_be(
@@ -121,12 +122,12 @@ def test_what_is_too_large_for_that_is_compared_in_pieces_and_said_to_be(
 ) -> None:
     rows = [row | {"prompt": os.urandom(2000).hex()} for row in rollouts(100, 4)]
     store.pipe_file("/a.parquet", parquet(tmp_path / "a.parquet", rows).read_bytes())
-    monkeypatch.setattr(read, "UNMARKED_WHOLE", 4 << 16)
+    monkeypatch.setattr(input, "UNMARKED_WHOLE", 4 << 16)
     size = store.info("/a.parquet")["size"]
-    places = read._places(size, marked=False)
+    places = input._places(size, marked=False)
     assert (places[0], places[-1] + (1 << 16), len(places)) == (0, size, 4)
     opened = read.open_input("unmarked://a.parquet", str(tmp_path))
-    assert read.unmarked(opened) == ["unmarked://a.parquet"]
+    assert input.unmarked(opened) == ["unmarked://a.parquet"]
 
 
 def test_a_mark_of_a_store_is_found_whatever_it_is_called() -> None:
