@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from analyzer.errors import EXIT_OK, EXIT_UNSCORED
-from analyzer.planning import preparation
+from analyzer.planning import sharding
 from analyzer.planning.sharding import ShardSize
 from tests.commands import Outcome, parquet, rollouts
 
@@ -69,7 +69,7 @@ class Case:
 @pytest.fixture
 def case(analyze: Analyze, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
     small = ShardSize(16, 1 << 9, 16 << 20, whole_groups=True)
-    monkeypatch.setattr(preparation, "SHARD_SIZES", dict.fromkeys(preparation.SHARD_SIZES, small))
+    monkeypatch.setattr(sharding, "SHARD_SIZES", dict.fromkeys(sharding.SHARD_SIZES, small))
     return Case(analyze, tmp_path)
 
 
