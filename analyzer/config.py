@@ -10,7 +10,6 @@ A flag wins over the file. An unknown flag or key is an error that names the nea
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import itertools
 import math
 import os
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from analyzer.errors import ConfigError
+from analyzer.registry import did_you_mean
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -221,7 +221,7 @@ def _explain(message: str, names: Sequence[str], config: str) -> str:
         r"Option '([^']+)' is not accepted", message
     )
     if unknown:
-        return f"there is no flag or key {unknown[1]!r}{nearest(unknown[1], names)}; see --help"
+        return f"there is no flag or key {unknown[1]!r}{did_you_mean(unknown[1], names)}; see --help"
     if stray := re.search(r"[Uu]nrecognized arguments: (.+)", message):
         return f"{stray[1]!r} belongs to no flag; see --help"
     if "Unexpected config" in message:
@@ -235,9 +235,3 @@ def _explain(message: str, names: Sequence[str], config: str) -> str:
         message = f"--{wrong[1]}: {message[wrong.end() :].strip()}"
     message = re.sub(r"^Problems parsing config:", lambda _: f"{config}: not valid YAML,", message)
     return " ".join(re.sub(r"^argument --", "--", message).split())
-
-
-def nearest(name: str, names: Sequence[str]) -> str:
-    """'; did you mean X?' for a misspelt name, '' where none is near."""
-    near = difflib.get_close_matches(name.replace("-", "_"), names, 1)
-    return f"; did you mean {near[0]!r}?" if near else ""

@@ -19,12 +19,12 @@ rest decides alone (`or` and `and` of three-valued logic, as in SQL); what becom
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analyzer.errors import ConfigError, printable
+from analyzer.registry import did_you_mean
 
 if TYPE_CHECKING:  # pyarrow stays off the path of --help
     import pyarrow as pa
@@ -423,11 +423,9 @@ class _Parser:
         return self.text[token.at : end].strip("`")
 
     def unknown(self, name: str, at: int) -> ConfigError:
-        near = difflib.get_close_matches(name, self.known, 1)
+        near = did_you_mean(name, self.known)
         shown = ", ".join(self.known[:_NAMES_SHOWN]) + (", ..." if len(self.known) > _NAMES_SHOWN else "")
-        return self.error(
-            f"there is no {name!r}" + (f"; did you mean {near[0]!r}?" if near else f" (there are: {shown})"), at
-        )
+        return self.error(f"there is no {name!r}{near or f' (there are: {shown})'}", at)
 
     def field(self, value: Value, field: str, at: int) -> Value:
         import pyarrow as pa
@@ -437,8 +435,7 @@ class _Parser:
             raise self.error(f"{_a(value)} has no field {field!r}", at)
         fields = [kind.field(i).name for i in range(kind.num_fields)]
         if field not in fields:
-            near = difflib.get_close_matches(field, fields, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else f" (there are: {', '.join(fields)})"
+            hint = did_you_mean(field, fields) or f" (there are: {', '.join(fields)})"
             raise self.error(f"there is no field {field!r}{hint}", at)
         return _call("struct_field", value, [fields.index(field)])
 

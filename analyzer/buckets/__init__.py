@@ -14,15 +14,12 @@ problems changes nothing.
 
 from __future__ import annotations
 
-import difflib
-import functools
-import importlib
-import pkgutil
 import re
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from analyzer.errors import ConfigError
+from analyzer.registry import Registry
 from analyzer.schema import Metrics
 
 if TYPE_CHECKING:  # numpy stays off the path of --help
@@ -66,48 +63,20 @@ class Strategy(ABC):
         """Put scored problems, at least one, into buckets: `metrics` holds no others."""
 
 
-AnyStrategy = TypeVar("AnyStrategy", bound=type[Strategy])
-_registry: dict[str, type[Strategy]] = {}
-
-
-def register(cls: AnyStrategy) -> AnyStrategy:
-    """Class decorator: make a strategy known under its name.
-
-    Raises ConfigError for a second one of that name and for buckets that cannot name files of their own.
-    """
-    if cls.name in _registry:
-        raise ConfigError(f"two bucketing strategies are named {cls.name!r}: {_registry[cls.name]} and {cls}")
+def _check(cls: type[Strategy]) -> None:
+    """Raise ConfigError for buckets that cannot name files of their own."""
     unfit = [bucket for bucket in cls.buckets if not re.fullmatch(r"[a-z0-9_-]{1,64}", bucket) or bucket == UNSCORED]
     if unfit or len(set(cls.buckets)) < len(cls.buckets):
         raise ConfigError(
             f"bucketing strategy {cls.name!r} has buckets {cls.buckets}: they must be distinct, of a-z, 0-9, _ and -, "
             f"and not {UNSCORED!r}, since each names a file"
         )
-    _registry[cls.name] = cls
-    return cls
 
 
-@functools.cache
-def _load_builtins() -> None:
-    for module in pkgutil.iter_modules(__path__):
-        if not module.name.startswith("_"):
-            importlib.import_module(f"{__name__}.{module.name}")
-
-
-def names() -> list[str]:
-    """The names of all strategies, sorted."""
-    _load_builtins()
-    return sorted(_registry)
-
-
-def find(name: str) -> type[Strategy]:
-    """The strategy of that name. Raises ConfigError that lists the names and the nearest."""
-    _load_builtins()
-    if name in _registry:
-        return _registry[name]
-    near = difflib.get_close_matches(name, _registry, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ConfigError(f"no bucketing strategy is named {name!r}{hint} (there are: {', '.join(names())})")
+STRATEGIES: Registry[type[Strategy]] = Registry("bucketing strategy", __name__, _check)
+register = STRATEGIES.register
+names = STRATEGIES.names
+find = STRATEGIES.find
 
 
 def build(name: str, seed: int = 42) -> Strategy:

@@ -11,16 +11,13 @@ else needs to know of it. A module whose name starts with an underscore holds wh
 
 from __future__ import annotations
 
-import difflib
-import functools
-import importlib
-import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from analyzer.dialects.layout import Layout
 from analyzer.errors import ConfigError
+from analyzer.registry import Registry, unknown
 
 Row = Mapping[str, Any]
 
@@ -69,43 +66,20 @@ def _has(row: Any, path: str) -> bool:
     return isinstance(row, Mapping) and name in row and (not rest or _has(row[name], rest))
 
 
-AnyDialect = TypeVar("AnyDialect", bound=Dialect)
-_registry: dict[str, Dialect] = {}
-
-
-def register(dialect: AnyDialect) -> AnyDialect:
-    """Make a dialect known under its name. Raises ConfigError for a second one of that name."""
-    if dialect.name in _registry:
-        raise ConfigError(f"two dialects are named {dialect.name!r}")
-    _registry[dialect.name] = dialect
-    return dialect
-
-
-@functools.cache
-def _load_builtins() -> None:
-    for module in pkgutil.iter_modules(__path__):
-        if not module.name.startswith("_"):
-            importlib.import_module(f"{__name__}.{module.name}")
-
-
-def names() -> list[str]:
-    """The names of all dialects, sorted."""
-    _load_builtins()
-    return sorted(_registry)
+DIALECTS: Registry[Dialect] = Registry("input format", __name__)
+register = DIALECTS.register
+names = DIALECTS.names
 
 
 def find(name: str) -> Dialect:
     """The dialect of that name. Raises ConfigError that lists the names and the nearest."""
-    _load_builtins()
-    if name in _registry:
-        return _registry[name]
-    near = difflib.get_close_matches(name, _registry, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ConfigError(f"--input_format {name}: no format is named so{hint} (there are: auto, {', '.join(names())})")
+    found = DIALECTS.get(name)
+    if found is None:
+        raise ConfigError(f"--input_format: {unknown('input format', name, ['auto', *names()])}")
+    return found
 
 
 def recognise(row: Row, suffix: str) -> list[Dialect]:
     """The dialects whose files begin with such a record; one that requires more columns goes before its kin."""
-    _load_builtins()
-    fitting = [d for d in _registry.values() if suffix in d.suffixes and d.matches(row)]
+    fitting = [d for d in DIALECTS if suffix in d.suffixes and d.matches(row)]
     return [one for one in fitting if not any(one.requires < other.requires for other in fitting)]

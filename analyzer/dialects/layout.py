@@ -9,7 +9,6 @@ of a struct), or several with `|` between them, of which the first that exists i
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from analyzer.errors import ConfigError
+from analyzer.registry import did_you_mean
 
 Step = str | int
 Path = tuple[Step, ...]
@@ -112,9 +112,7 @@ KEYS = tuple(field.name for field in dataclasses.fields(Layout))
 def _value(key: str, value: Any) -> Any:
     """The value of a key of --columns as the field of that name holds it."""
     if key not in KEYS:
-        near = difflib.get_close_matches(key, KEYS, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"--columns: there is no key {key!r}{hint} (there are: {', '.join(KEYS)})")
+        raise ConfigError(f"--columns: there is no key {key!r}{did_you_mean(key, KEYS)} (there are: {', '.join(KEYS)})")
     if value is None:
         return next(field.default for field in dataclasses.fields(Layout) if field.name == key)
     if key == "group":

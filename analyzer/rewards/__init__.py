@@ -12,17 +12,14 @@ Heavy libraries are imported inside the methods that need them, so that looking 
 
 from __future__ import annotations
 
-import difflib
-import functools
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from enum import Enum
 from fnmatch import fnmatchcase
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 from analyzer.errors import ConfigError
+from analyzer.registry import Registry, unknown
 from analyzer.schema import NOTHING, Problem, Score
 
 ENTRY_POINTS = "analyzer.rewards"
@@ -111,44 +108,10 @@ class WholeReward(BaseReward):
         return self.score(Problem(*problem), responses)
 
 
-AnyReward = TypeVar("AnyReward", bound=type[BaseReward])
-_registry: dict[str, type[BaseReward]] = {}
-
-
-def register(cls: AnyReward) -> AnyReward:
-    """Class decorator: make a reward known under its name. A second one of that name is a ConfigError."""
-    if cls.name in _registry:
-        raise ConfigError(f"two rewards are named {cls.name!r}: {_registry[cls.name]} and {cls}")
-    _registry[cls.name] = cls
-    return cls
-
-
-@functools.cache
-def _load_builtins() -> None:
-    for module in pkgutil.iter_modules(__path__):
-        if not module.name.startswith("_"):  # what rewards share may import what a worker must not
-            importlib.import_module(f"{__name__}.{module.name}")
-
-
-def names() -> list[str]:
-    """The names of all built-in rewards, sorted."""
-    _load_builtins()
-    return sorted(_registry)
-
-
-def find(name: str) -> type[BaseReward]:
-    """The reward of that name. Raises ConfigError that lists the names and the nearest."""
-    _load_builtins()
-    if name in _registry:
-        return _registry[name]
-    raise _unknown(name, _registry)
-
-
-def _unknown(name: str, known: Iterable[str]) -> ConfigError:
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return ConfigError(f"no reward is named {name!r}{hint} (there are: {', '.join(known)})")
+REWARDS: Registry[type[BaseReward]] = Registry("reward", __name__)
+register = REWARDS.register
+names = REWARDS.names
+find = REWARDS.find
 
 
 def build(spec: str, options: Mapping[str, Any] = NOTHING) -> BaseReward:
@@ -163,10 +126,9 @@ def build(spec: str, options: Mapping[str, Any] = NOTHING) -> BaseReward:
 
     from analyzer.rewards.custom import load_custom
 
-    _load_builtins()
-    if spec in _registry:
+    if (cls := REWARDS.get(spec)) is not None:
         try:
-            return _registry[spec](**options)
+            return cls(**options)
         except TypeError as error:
             raise ConfigError(f"the reward {spec!r} does not take these options: {error}") from None
     if ":" in spec or spec.endswith(".py"):
@@ -174,13 +136,12 @@ def build(spec: str, options: Mapping[str, Any] = NOTHING) -> BaseReward:
     points = {point.name: point.value for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
     if spec in points:
         return load_custom(points[spec], options)
-    raise _unknown(spec, [*_registry, *points])
+    raise unknown("reward", spec, [*names(), *points])
 
 
 def default_route(data_source: str) -> str | None:
     """The built-in reward for a data_source: an exact name first, then the longest glob; None without one."""
-    _load_builtins()
-    patterns = {pattern: cls.name for cls in _registry.values() for pattern in cls.data_sources}
+    patterns = {pattern: cls.name for cls in REWARDS for pattern in cls.data_sources}
     if data_source in patterns:
         return patterns[data_source]
     fitting = [pattern for pattern in patterns if fnmatchcase(data_source, pattern)]

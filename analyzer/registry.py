@@ -1,0 +1,89 @@
+"""The registry: one shape for all that varies, and one file to touch for a new variant.
+
+A package of variants (rewards, buckets, dialects, trainer formats) holds a protocol and a registry in its
+`__init__`, and each variant in a module of its own, which registers it::
+
+    STRATEGIES: Registry[type[Strategy]] = Registry("bucketing strategy", __name__)
+    register = STRATEGIES.register         # decorates the class in the variant's module
+
+Modules are imported at the first look-up. One whose name starts with an underscore holds what several variants share.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Generic, Protocol, TypeVar
+
+from analyzer.errors import ConfigError
+
+
+class Named(Protocol):
+    """What has a name that a user may give."""
+
+    @property
+    def name(self) -> str: ...
+
+
+Variant = TypeVar("Variant", bound=Named)
+AnyVariant = TypeVar("AnyVariant")
+
+
+class Registry(Generic[Variant]):
+    """The variants of one kind by name."""
+
+    def __init__(self, kind: str, package: str, check: Callable[[Variant], None] | None = None) -> None:
+        """kind: as messages name it. package: whose modules register the variants. check: raises for an unfit one."""
+        self.kind = kind
+        self._package = package
+        self._check = check
+        self._variants: dict[str, Variant] = {}
+        self._loaded = False
+
+    def register(self, variant: AnyVariant) -> AnyVariant:
+        """Make a variant known under its name; decorates a class. Raises ConfigError for a second one of that name."""
+        known: Any = variant
+        if known.name in self._variants:
+            raise ConfigError(f"{self.kind} {known.name!r} is there twice: {self._variants[known.name]} and {variant}")
+        if self._check is not None:
+            self._check(known)
+        self._variants[known.name] = known
+        return variant
+
+    def __iter__(self) -> Iterator[Variant]:
+        """All variants, in the order of their modules."""
+        if not self._loaded:
+            self._loaded = True
+            for module in pkgutil.iter_modules(importlib.import_module(self._package).__path__):
+                if not module.name.startswith("_"):  # what variants share may import what a worker must not
+                    importlib.import_module(f"{self._package}.{module.name}")
+        return iter(self._variants.values())
+
+    def names(self) -> list[str]:
+        """The names of all variants, sorted."""
+        return sorted(variant.name for variant in self)
+
+    def get(self, name: str) -> Variant | None:
+        """The variant of that name, None where there is none."""
+        return self._variants.get(name) if name in self.names() else None
+
+    def find(self, name: str) -> Variant:
+        """The variant of that name. Raises ConfigError that lists the names and the nearest."""
+        found = self.get(name)
+        if found is None:
+            raise unknown(self.kind, name, self.names())
+        return found
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
+    """The error for a name that is not known: lists those that are, and the nearest."""
+    known = sorted(known)
+    return ConfigError(f"no {kind} is named {name!r}{did_you_mean(name, known)} (there are: {', '.join(known)})")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """'; did you mean X?' for a misspelt name, '' where none is near."""
+    near = difflib.get_close_matches(name.replace("-", "_"), list(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""

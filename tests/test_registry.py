@@ -1,0 +1,58 @@
+"""The registry: found by name, loaded when first asked, never two of a name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from analyzer.errors import ConfigError
+from analyzer.registry import Registry, did_you_mean
+
+
+class Fruit(NamedTuple):
+    """A variant."""
+
+    name: str
+
+
+@pytest.fixture
+def fruits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry[Fruit]]:
+    """A package with a variant in one module, and one that must never be imported."""
+    package = tmp_path / "orchard"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "apple.py").write_text("import orchard\norchard.fruits.register(orchard.Fruit('apple'))\n")
+    (package / "_shared.py").write_text("raise ImportError('what variants share is not a variant')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry: Registry[Fruit] = Registry("fruit", "orchard")
+    module = __import__("orchard")
+    module.fruits, module.Fruit = registry, Fruit
+    yield registry
+    for name in [name for name in sys.modules if name.startswith("orchard")]:
+        del sys.modules[name]
+
+
+def test_variants_are_found_in_their_modules_when_first_asked_for(fruits: Registry[Fruit]) -> None:
+    assert "orchard.apple" not in sys.modules
+    assert fruits.find("apple") == Fruit("apple")
+    assert fruits.names() == ["apple"]
+
+
+def test_an_unknown_name_lists_all_and_the_nearest(fruits: Registry[Fruit]) -> None:
+    with pytest.raises(ConfigError, match=r"no fruit is named 'aple'; did you mean 'apple'\? \(there are: apple\)"):
+        fruits.find("aple")
+    assert fruits.get("aple") is None
+
+
+def test_a_second_variant_of_a_name_is_refused(fruits: Registry[Fruit]) -> None:
+    with pytest.raises(ConfigError, match="fruit 'apple' is there twice"):
+        [fruits.register(Fruit("apple")) for _ in range(2)]
+
+
+def test_nothing_is_suggested_where_nothing_is_near() -> None:
+    assert did_you_mean("zzz", ["apple"]) == ""
+    assert did_you_mean("app-le", ["app_le"]) == "; did you mean 'app_le'?"
