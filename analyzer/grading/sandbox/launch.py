@@ -11,8 +11,10 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+from analyzer.files import temporaries
 from analyzer.grading.sandbox import python
 
 NOBODY = 65534
@@ -32,6 +34,7 @@ class Settings(NamedTuple):
     filter: bool = False  # of system calls
     count_processes: bool = False  # by RLIMIT_NPROC
     uid: int | None = None  # become this user
+    janitor: bool = False  # the directory must be removed in the end
 
     def command(self) -> list[str]:
         """The command that starts the runner."""
@@ -67,12 +70,22 @@ def start(command: list[str], scratch: str, descriptors: Sequence[int]) -> subpr
 
 def start_on_host(control: int, settings: Settings) -> Started:
     """Start a runner without a namespace of its own, with a new scratch directory on this host."""
-    scratch = os.path.realpath(tempfile.mkdtemp(prefix="analyzer-sandbox-"))
     uid = user_to_become()
+    folder = scratch_folder(uid)
+    temporaries.sweep(folder)  # where the janitor was killed too
+    scratch = os.path.join(folder, temporaries.name_for("analyzer-sandbox"))
+    os.mkdir(scratch, 0o700)
     if uid is not None:
         os.chown(scratch, uid, uid)
-    settings = settings._replace(scratch=scratch, uid=uid)
+    settings = settings._replace(scratch=scratch, uid=uid, janitor=True)
     return Started(start(settings.command(), scratch, [control]), scratch)
+
+
+def scratch_folder(uid: int | None) -> str:
+    """Where scratch directories lie: the usual folder for temporary files, or /tmp where that user cannot get there."""
+    usual = os.path.realpath(tempfile.gettempdir())
+    private = (os.stat(path).st_mode & 0o001 == 0 for path in (usual, *map(str, Path(usual).parents)))
+    return "/tmp" if uid is not None and any(private) else usual
 
 
 def remove(scratch: str | None) -> None:

@@ -151,6 +151,39 @@ attempt("directory", lambda: os.mkdir("deep"))
 attempt("host name", lambda: socket.sethostname("x"))
 attempt("clock", lambda: time.clock_settime(time.CLOCK_REALTIME, 0))
 """,
+    "uncounted": """
+import fcntl, struct
+a, b = socket.socketpair()
+attempt("larger buffers", lambda: a.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 24))
+attempt("aio", Raw("syscall", {io_setup}, 1, ctypes.byref(ctypes.c_ulong(0))))
+attempt("timer", Raw("syscall", {timer_create}, 0, None, ctypes.byref(ctypes.c_int(0))))
+attempt("locks", lambda: fcntl.lockf(open("locked", "wb"), fcntl.LOCK_EX | fcntl.LOCK_NB))
+attempt("landlock rules", Raw("syscall", 444, struct.pack("QQQ", 0, 3, 0), 24, 0))
+attempt("filters", Raw("syscall", {seccomp}, 2, 0, None))
+attempt("stop itself", lambda: os.kill(os.getpid(), signal.SIGSTOP))
+attempt("stop its thread", lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGTSTP))
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGRTMIN])
+for sent in range(100_000):
+    try:
+        os.kill(os.getpid(), signal.SIGRTMIN)
+    except BlockingIOError:
+        break
+pairs, total = [(a, b)], 0
+try:
+    while True:
+        pairs.append(socket.socketpair())
+except OSError:
+    pass
+for one in sum(pairs, ()):
+    one.setblocking(False)
+    try:
+        while True:
+            total += one.send(bytes(1 << 16))
+    except BlockingIOError:
+        pass
+if total > 32 << 20:
+    done("megabytes of sockets", total >> 20)
+""",
     "write_elsewhere": """
 for path in ("/", "/tmp", "/dev", "/dev/shm", "/usr", "/var/tmp", os.path.dirname(os.__file__), sys.prefix):
     attempt(path, lambda: open(os.path.join(path, "written"), "w"))
@@ -242,6 +275,9 @@ class Machine:
             "abstract": f"\0attack-{os.getpid()}",
             "victim": os.getpid(),
             "tkill": 200 if x86 else 130,
+            "io_setup": 206 if x86 else 0,
+            "timer_create": 222 if x86 else 107,
+            "seccomp": 317 if x86 else 277,
             "keyctl": 250 if x86 else 219,
             "bpf": 321 if x86 else 280,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -80,7 +81,18 @@ def test_closing_leaves_no_process(level: Level) -> None:
     assert not os.path.exists(f"/proc/{runner}")
 
 
-def test_no_process_and_no_file_outlives_the_one_that_started_it(level: Level) -> None:
+ALL_BELOW = "all below it"
+
+
+@pytest.mark.parametrize("mode", [0o1777, 0o755], ids=["shared", "own"])
+@pytest.mark.parametrize(
+    ("who", "number"),
+    [("worker", signal.SIGKILL), ("worker", signal.SIGTERM), (ALL_BELOW, signal.SIGTERM), (ALL_BELOW, signal.SIGKILL)],
+    ids=str,
+)
+def test_no_process_and_no_file_outlives_the_one_that_started_it(
+    level: Level, mode: int, who: str, number: signal.Signals
+) -> None:
     code = f"""
         import sys, time
         from analyzer.grading.sandbox import Budget, Level, Sandbox
@@ -92,6 +104,7 @@ def test_no_process_and_no_file_outlives_the_one_that_started_it(level: Level) -
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
     with own_temporary_directory() as temporary:
+        temporary.chmod(mode)
         env = {**os.environ, "PYTHONPATH": os.getcwd(), "TMPDIR": str(temporary)}
         with subprocess.Popen(command, stdout=subprocess.PIPE, env=env) as process:
             assert process.stdout is not None
@@ -99,12 +112,29 @@ def test_no_process_and_no_file_outlives_the_one_that_started_it(level: Level) -
             time.sleep(0.2)
             below = descendants(process.pid)
             assert below
-            process.kill()
+            for pid in sorted(below) if who == ALL_BELOW else []:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            process.send_signal(number)
         deadline = time.monotonic() + 10
-        while any(os.path.exists(f"/proc/{pid}") for pid in below) and time.monotonic() < deadline:
+        while (gone_on(below) or list(temporary.iterdir())) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert [pid for pid in below if os.path.exists(f"/proc/{pid}")] == []
+        assert gone_on(below) == []
         assert list(temporary.iterdir()) == []
+
+
+def gone_on(pids: set[int]) -> list[int]:
+    """Those of the processes that are still there."""
+    return [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="for root alone another user runs the programs")
+def test_a_temporary_folder_that_only_root_may_enter_is_passed_over(level: Level) -> None:
+    with own_temporary_directory() as temporary:
+        temporary.chmod(0o700)
+        with contextlib.closing(Sandbox(level)) as sandbox:
+            assert echo(sandbox) == b"x\n"
+            assert list(temporary.iterdir()) == []
 
 
 def test_the_probe_sees_a_sandbox_that_does_not_answer(level: Level, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import itertools
 import os
 import platform
 import resource
+import signal
 import struct
 from collections.abc import Sequence
 
@@ -20,6 +21,7 @@ from . import syscalls
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 36, 38
 SIGKILL = 9
+SIGNALS = 256  # queued signals and timers, of all of the user's processes together
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -63,6 +65,8 @@ def limit(memory_bytes: int, cpu_seconds: int, file_bytes: int, processes: int |
         resource.RLIMIT_CORE: (0, 0),
         resource.RLIMIT_NOFILE: (64, 64),
         resource.RLIMIT_MEMLOCK: (0, 0),
+        resource.RLIMIT_MSGQUEUE: (0, 0),
+        resource.RLIMIT_SIGPENDING: (SIGNALS, SIGNALS),
     }
     if processes is not None:
         wanted[resource.RLIMIT_NPROC] = (processes, processes)
@@ -108,17 +112,22 @@ def _bits(index: int, mask: int, value: int, *, refuse: bool) -> list[Instructio
 
 CLONE_THREAD = 0x10000
 AF_UNIX, SOCK_STREAM, SOCK_TYPE = 1, 1, 0xF
-_REFUSED_FCNTL = (8, 10, 15, 1024, 1026, 1031)  # F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY, F_SETPIPE_SZ
+_STOPS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)  # a program that stands still was stopped
+_REFUSED_FCNTL = (
+    *(8, 10, 15, 1024, 1026, 1031),  # F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, F_NOTIFY, F_SETPIPE_SZ
+    *(6, 7, 37, 38),  # F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW: a gigabyte of locks in some seconds
+)
 _REFUSED_IOCTL = (0x8901, 0x8902, 0x5412)  # FIOSETOWN, SIOCSPGRP, TIOCSTI
 
 
 def _looked_into(pid: int) -> dict[str, list[Instruction]]:
     pair = [_argument(0), (_EQUAL, 1, 0, AF_UNIX), _REFUSE, *_bits(1, SOCK_TYPE, SOCK_STREAM, refuse=False)]
+    own = [_argument(0), (_EQUAL, 1, 0, pid), _REFUSE]
     return {
-        "kill": _only(0, [pid]),
-        "tgkill": _only(0, [pid]),
+        "kill": [*own, *_never(1, _STOPS)],
+        "tgkill": [*own, *_never(2, _STOPS)],
         "prlimit64": _only(0, [0, pid]),
-        "prctl": _never(0, [PR_SET_PDEATHSIG]),
+        "prctl": _never(0, [PR_SET_PDEATHSIG, PR_SET_SECCOMP]),
         "fcntl": _never(1, _REFUSED_FCNTL),
         "ioctl": _never(1, _REFUSED_IOCTL),
         "clone": _bits(0, CLONE_THREAD, CLONE_THREAD, refuse=False),

@@ -46,6 +46,8 @@ def main() -> None:
         os.dup2(settings["control"], CONTROL)
         os.close(settings["control"])
     control = socket.socket(fileno=CONTROL)
+    if settings["janitor"]:
+        _leave_to_a_janitor(settings["scratch"])
     try:
         ruleset = _settle_down(settings)
     except (confine.Unavailable, OSError) as error:
@@ -55,7 +57,6 @@ def main() -> None:
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 4)
         if not message:
-            _leave(settings["scratch"])
             return
         if descriptors:  # else a kill that came too late
             request = json.loads(message)
@@ -168,7 +169,7 @@ def _supervise(
         if settings["wake"] in ready:
             os.read(settings["wake"], 512)
         if control in ready:
-            stopped = _told_to_stop(pid, control, settings["scratch"])
+            stopped = _told_to_stop(pid, control)
         if not stopped and _cpu_seconds(pid) >= request["cpu_seconds"]:
             stopped = "time_limit"
         if not stopped and _overflows(settings["scratch"]):
@@ -177,13 +178,12 @@ def _supervise(
             _kill(pid)
 
 
-def _told_to_stop(pid: int, control: socket.socket, scratch: str) -> str:
+def _told_to_stop(pid: int, control: socket.socket) -> str:
     message = control.recv(1 << 16)
     if not message:  # whoever asked is gone
         _kill(pid)
         os.waitpid(pid, 0)
         _end_survivors()
-        _leave(scratch)
         os._exit(0)
     return str(json.loads(message)["kill"])
 
@@ -254,8 +254,29 @@ def _clean(scratch: str) -> None:
                 os.unlink(entry.path)
 
 
-def _leave(scratch: str) -> None:
-    """Remove the directory, since whoever made it may be gone; in a container it goes with that."""
-    with contextlib.suppress(OSError):
-        _clean(scratch)
-        os.rmdir(scratch)
+def _leave_to_a_janitor(scratch: str) -> None:
+    """Start a process that removes the scratch directory when this one has ended, however it ended.
+
+    It stays the user that this process is now, since a program's may not be allowed to remove anything there; and it is
+    nobody's child, since whoever ends a worker may end all that is below it.
+    """
+    ended, held = os.pipe()  # only this process holds the second; children close it before a program starts
+    between = os.fork()
+    if between:
+        os.close(ended)
+        os.waitpid(between, 0)
+        return
+    try:
+        os.setsid()
+        if os.fork():
+            return
+        os.close(held)
+        os.close(CONTROL)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)
+        os.dup2(0, 2)  # whoever reads the errors of the runner must not wait for this process
+        os.chdir("/")
+        os.read(ended, 1)
+        shutil.rmtree(scratch, ignore_errors=True)
+    finally:
+        os._exit(0)

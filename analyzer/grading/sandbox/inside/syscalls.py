@@ -91,7 +91,7 @@ REFUSED: Numbers = {
     "inotify_init1": (294, 26),
     "inotify_add_watch": (254, 27),
     "flock": (73, 32),
-    # memory that no limit counts, and shared memory
+    # memory and other things of the kernel's that no limit counts, and shared memory
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "shmget": (29, 194),
@@ -105,6 +105,18 @@ REFUSED: Numbers = {
     "semop": (65, 193),
     "semctl": (66, 191),
     "semtimedop": (220, 192),
+    "setsockopt": (54, 208),  # larger buffers
+    "io_setup": (206, 0),
+    "io_destroy": (207, 1),
+    "io_submit": (209, 2),
+    "io_cancel": (210, 3),
+    "io_getevents": (208, 4),
+    "io_pgetevents": (333, 292),
+    "timer_create": (222, 107),
+    "landlock_create_ruleset": (444, 444),  # rules take memory of the kernel's
+    "landlock_add_rule": (445, 445),
+    "landlock_restrict_self": (446, 446),
+    "seccomp": (317, 277),
     "mq_open": (240, 180),
     "mq_unlink": (241, 181),
     "mq_notify": (244, 184),
