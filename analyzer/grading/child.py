@@ -54,7 +54,7 @@ def main(fd: int, zygote: int, build: Callable[[], Any], memory_bytes: int) -> N
 
 
 def explain(error: BaseException) -> str:
-    """An exception in one line: the last one of its traceback, and the place it comes from. Never raises."""
+    """An exception in one line: its type and text, and the place it comes from. Never raises."""
     if isinstance(error, AnalyzerError):  # written for the user as it is
         return str(error)
     try:
@@ -77,9 +77,10 @@ def _serve(channel: Channel, reward: Any, memory_bytes: int) -> NoReturn:
     me = getpid()
     resident = proc.resident_bytes()
     clean = hygiene.state()
+    kept = hygiene.Kept()
     for calls in count(1):
         request = channel.receive()
-        reply = _answer(reward, request)
+        reply = _answer(reward, request, kept)
         if getpid() != me:  # the reward forked, and this is its child that came back
             _exit(0)
         reply["id"] = request["id"]
@@ -94,10 +95,9 @@ def _serve(channel: Channel, reward: Any, memory_bytes: int) -> NoReturn:
     raise AssertionError("unreachable: count() does not end")
 
 
-def _answer(reward: Any, request: dict[str, Any]) -> dict[str, Any]:
+def _answer(reward: Any, request: dict[str, Any], kept: hygiene.Kept) -> dict[str, Any]:
     try:
-        hygiene.seed()
-        return {"status": Status.OK, "value": getattr(reward, request["method"])(*request["args"])}
+        return {"status": Status.OK, "value": kept.call(getattr(reward, request["method"]), *request["args"])}
     except Unscored as error:
         return {"status": error.status, "detail": error.detail}
     except MemoryError as error:

@@ -1,8 +1,10 @@
 """What a reward function may have changed in the child, so that a soiled child is replaced and rewards keep no order.
 
-Compared after each call: working directory, environment, locale, recursion limit, umask, alarm timer, the standard
-streams, the functions of os and builtins, threads and processes that still run. Random generators are seeded before
-each call instead. Not seen: variables of the function's own modules, patched functions of other modules, files.
+Compared after each call: working directory, environment, locale, recursion limit, resource limits, umask, alarm timer,
+the standard streams, the functions of os and builtins, threads and processes that still run. Put back before each call
+instead, since functions change them in every one: random generators, context variables, the decimal context, and the
+settings of Python and of libraries that SETTINGS lists. Not seen: variables of the function's own modules, patched
+functions of other modules, files.
 
 The functions used are bound here, before any reward is loaded: some rewards set `os.getcwd = None` and the like.
 """
@@ -13,8 +15,12 @@ import builtins
 import os
 import random
 import sys
+from collections.abc import Callable
+from contextvars import copy_context
+from decimal import getcontext, setcontext
 from locale import LC_ALL, setlocale
 from os import P_ALL, WEXITED, WNOHANG, WNOWAIT, fstat, getcwd, umask, waitid
+from resource import RLIMIT_AS, RLIMIT_CPU, RLIMIT_DATA, RLIMIT_FSIZE, RLIMIT_NOFILE, RLIMIT_STACK, getrlimit
 from signal import ITIMER_REAL, getitimer
 from sys import getrecursionlimit
 from threading import active_count
@@ -30,6 +36,7 @@ class State(NamedTuple):
     environ: dict[Any, Any]
     locale: str
     recursion_limit: int
+    resource_limits: tuple[Any, ...]
     umask: int
     alarm: float
     streams: tuple[Any, ...]  # sys.stdin, stdout, stderr
@@ -47,6 +54,7 @@ def state() -> State:
         environ=dict(_environ),
         locale=setlocale(LC_ALL),
         recursion_limit=getrecursionlimit(),
+        resource_limits=tuple(map(getrlimit, _LIMITS)),
         umask=mask,
         alarm=getitimer(ITIMER_REAL)[0],
         streams=(sys.stdin, sys.stdout, sys.stderr),
@@ -63,6 +71,107 @@ def has_processes() -> bool:
     except ChildProcessError:
         return False
     return True
+
+
+class Setting(NamedTuple):
+    """Something that a module keeps for the whole process, and that changes what later calls compute."""
+
+    module: str
+    get: Callable[[Any], Any]
+    put: Callable[[Any, Any], object]
+    new: Any = None  # as it is in a module that has just been imported, since a function may import and change at once
+
+
+def _attributes(*names: str) -> dict[str, Any]:
+    """How to get and put variables of a module, dotted names among them."""
+
+    def owner(module: Any, name: str) -> tuple[Any, str]:
+        *path, last = name.split(".")
+        for part in path:
+            module = getattr(module, part)
+        return module, last
+
+    def get(module: Any) -> Any:
+        return [getattr(*owner(module, name)) for name in names]
+
+    def put(module: Any, values: Any) -> None:
+        for name, value in zip(names, values, strict=True):
+            setattr(*owner(module, name), value)
+
+    return {"get": get, "put": put}
+
+
+def _put_torch(torch: Any, values: Any) -> None:
+    torch.set_default_dtype(values[0])
+    torch.set_grad_enabled(values[1])
+
+
+def _put_filters(warnings: Any, values: Any) -> None:
+    warnings.filters[:] = values
+    warnings._filters_mutated()
+
+
+SETTINGS = (
+    Setting("sys", lambda sys: sys.get_int_max_str_digits(), lambda sys, value: sys.set_int_max_str_digits(value)),
+    Setting("warnings", lambda warnings: list(warnings.filters), _put_filters),
+    Setting("csv", lambda csv: csv.field_size_limit(), lambda csv, value: csv.field_size_limit(value), 131072),
+    Setting("socket", lambda socket: socket.getdefaulttimeout(), lambda socket, value: socket.setdefaulttimeout(value)),
+    Setting(
+        "calendar", lambda calendar: calendar.firstweekday(), lambda calendar, day: calendar.setfirstweekday(day), 0
+    ),
+    Setting(
+        "numpy",
+        lambda numpy: (numpy.geterr(), numpy.geterrcall(), numpy.getbufsize()),
+        lambda numpy, value: (numpy.seterr(**value[0]), numpy.seterrcall(value[1]), numpy.setbufsize(value[2])),
+        ({"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}, None, 8192),
+    ),
+    Setting(
+        "numpy",
+        lambda numpy: numpy.get_printoptions(),
+        lambda numpy, value: numpy.set_printoptions(**{key: value[key] for key in value if key != "override_repr"}),
+    ),
+    Setting("mpmath", new=[53, False, False, 53], **_attributes("mp.prec", "mp.pretty", "mp.trap_complex", "iv.prec")),
+    Setting(
+        "sympy.core.parameters",
+        lambda parameters: dict(parameters.global_parameters.__dict__),
+        lambda parameters, value: parameters.global_parameters.__dict__.update(value),
+        {"evaluate": True, "distribute": True, "exp_is_pow": False},
+    ),
+    Setting("regex", **_attributes("DEFAULT_VERSION")),
+    Setting("torch", lambda torch: (torch.get_default_dtype(), torch.is_grad_enabled()), _put_torch),
+)
+
+
+class Kept:
+    """The settings and contexts as they were when the reward had been loaded, to be put back before each call."""
+
+    def __init__(self) -> None:
+        self._values: dict[int, Any] = {}
+        self._decimal = getcontext().copy()
+        self._variables = copy_context()
+        for number, setting in enumerate(SETTINGS):
+            if module := sys.modules.get(setting.module):
+                self._values[number] = setting.get(module)
+
+    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """What a function returns when everything is as it was. Raises what it raises."""
+        self._put_back()
+        seed()
+        return self._variables.copy().run(self._in_context, function, *args)
+
+    def _in_context(self, function: Callable[..., Any], *args: Any) -> Any:
+        setcontext(self._decimal.copy())
+        return function(*args)
+
+    def _put_back(self) -> None:
+        for number, setting in enumerate(SETTINGS):
+            module = sys.modules.get(setting.module)
+            if module is None or getattr(getattr(module, "__spec__", None), "_initializing", False):
+                continue
+            now = setting.get(module)
+            before = self._values.setdefault(number, now if setting.new is None else setting.new)
+            if now != before:
+                setting.put(module, before)
 
 
 def seed() -> None:
@@ -88,6 +197,7 @@ def _device(fd: int) -> int:
         return -1
 
 
+_LIMITS = (RLIMIT_AS, RLIMIT_CPU, RLIMIT_DATA, RLIMIT_FSIZE, RLIMIT_NOFILE, RLIMIT_STACK)
 _OS = vars(os)
 _BUILTINS = vars(builtins)
 # The mapping behind os.environ: comparing os.environ itself decodes every variable, 16 microseconds.

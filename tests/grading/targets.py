@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -147,6 +148,7 @@ class Target:
             "stdout": lambda: setattr(sys, "stdout", sys.stderr),
             "thread": lambda: threading.Thread(target=self.spin).start(),
             "process": self._fork_sleeper,
+            "memory": lambda: resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, resource.RLIM_INFINITY)),
             "nothing": lambda: None,
         }
         changes[what]()
@@ -176,6 +178,57 @@ class Target:
 
     def environment(self, names: list[str]) -> list[str | None]:
         return [os.environ.get(name) for name in names]
+
+
+class Settings:
+    """What a process keeps for all calls, by name: how to look at it, and how to change it."""
+
+    def load(self) -> None:
+        import calendar  # noqa: F401
+        import csv  # noqa: F401
+
+    def look(self, name: str) -> str:
+        return str(eval(_LOOKS[name], {"m": __import__}))
+
+    def change(self, name: str) -> int:
+        exec(_CHANGES[name], {"m": __import__})
+        return os.getpid()
+
+
+_LOOKS = {
+    "decimal": "(m('decimal').getcontext(), 1 / m('decimal').Decimal(3))",
+    "digits": "m('sys').get_int_max_str_digits()",
+    "warnings": "m('warnings').filters",
+    "csv": "m('csv').field_size_limit()",
+    "socket": "m('socket').getdefaulttimeout()",
+    "calendar": "m('calendar').firstweekday()",
+    "numpy": "(m('numpy').geterr(), m('numpy').getbufsize(), m('numpy').array([1 / 3]))",
+    "mpmath": "(m('mpmath').mpf(1) / 3, m('mpmath').mp.prec, m('mpmath').mp.trap_complex, m('mpmath').iv.prec)",
+    "sympy": "m('sympy').Symbol('x') + m('sympy').Symbol('x')",
+    "variable": "len(m('contextvars').copy_context())",
+}
+_CHANGES = {
+    "decimal": "d = m('decimal'); d.getcontext().prec = 5; d.getcontext().traps[d.Inexact] = True",
+    "digits": "m('sys').set_int_max_str_digits(0)",
+    "warnings": "m('warnings').simplefilter('error')",
+    "csv": "m('csv').field_size_limit(7)",
+    "socket": "m('socket').setdefaulttimeout(7)",
+    "calendar": "m('calendar').setfirstweekday(6)",
+    "numpy": "n = m('numpy'); n.seterr(all='raise'); n.setbufsize(16384); n.set_printoptions(precision=2)",
+    "mpmath": "p = m('mpmath'); p.mp.dps = 50; p.mp.trap_complex = True; p.iv.dps = 99",
+    "sympy": "m('sympy.core.parameters'); m('sympy').core.parameters.global_parameters.evaluate = False",
+    "variable": "m('contextvars').ContextVar('x').set(1)",
+}
+
+
+class SettingsOfLoaded(Settings):
+    """As Settings, with the libraries imported before the first call."""
+
+    def load(self) -> None:
+        super().load()
+        import mpmath  # noqa: F401
+        import numpy  # noqa: F401
+        import sympy  # noqa: F401
 
 
 class FailsToLoad:

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from analyzer.grading import Limits, Reply, Target, nursery
 from analyzer.grading.supervisor import Supervisor
 from analyzer.schema import Status
 from tests.grading.processes import gone, marked
+from tests.grading.targets import _LOOKS
 
 TARGET = Target("tests.grading.targets:Target", {"mark": "m"})
 LIMITS = Limits(cpu_seconds=0.3, wall_factor=4, memory_bytes=200 << 20)
@@ -105,12 +107,25 @@ def test_output_is_discarded_and_never_taken_for_a_reply(supervisor: Supervisor)
 
 
 @pytest.mark.parametrize(
-    "what", ["cwd", "environ", "recursion", "umask", "alarm", "stdout", "thread", "process", "nothing"]
+    "what", ["cwd", "environ", "recursion", "umask", "alarm", "stdout", "thread", "process", "memory", "nothing"]
 )
 def test_a_child_whose_state_was_changed_is_replaced(supervisor: Supervisor, what: str) -> None:
     before = supervisor.call("pid").value
     assert supervisor.call("change", what).value == what
     assert (supervisor.call("pid").value == before) == (what == "nothing")
+
+
+@pytest.mark.parametrize("cls", ["Settings", "SettingsOfLoaded"])
+@pytest.mark.parametrize("name", _LOOKS)
+def test_a_setting_that_a_call_changes_is_as_before_for_the_next_without_a_new_child(cls: str, name: str) -> None:
+    limits = Limits(cpu_seconds=30, memory_bytes=2 << 30)
+    with closing(Supervisor(Target(f"tests.grading.targets:{cls}"), limits)) as supervisor:
+        fresh = supervisor.call("look", name).value
+        with closing(Supervisor(Target(f"tests.grading.targets:{cls}"), limits)) as other:
+            first = other.call("change", name)
+            assert first.status is Status.OK
+            assert other.call("look", name).value == fresh
+            assert other.call("change", name).value == first.value  # and it is the same process
 
 
 def test_a_child_whose_streams_were_closed_is_replaced(supervisor: Supervisor) -> None:

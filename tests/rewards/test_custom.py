@@ -217,6 +217,13 @@ def test_a_function_that_cannot_be_used_is_said_before_any_work(
     [
         ("import no_such_library", "ModuleNotFoundError: No module named 'no_such_library' (broken.py, line 1)"),
         ("\ndef f(:\n", "SyntaxError: invalid syntax (broken.py, line 2)"),
+        ("x = undefined_name", "NameError: name 'undefined_name' is not defined (broken.py, line 1)"),
+        ("def f(:\n\tx", "SyntaxError: invalid syntax (broken.py, line 1)"),
+        (
+            "if x:\npass",
+            "IndentationError: expected an indented block after 'if' statement on line 1 (broken.py, line 2)",
+        ),
+        ("x = 1\0", "SyntaxError: source code string cannot contain null bytes"),
         ("raise SystemExit(3)", "SystemExit: 3 (broken.py, line 1)"),
         ("import os; os._exit(3)", "ended the process (exit status 3)"),
         ("import ctypes; ctypes.string_at(0)", "ended the process (SIGSEGV)"),
@@ -226,7 +233,21 @@ def test_a_file_that_cannot_be_imported_is_said_before_any_work(tmp_path: Path, 
     (tmp_path / "broken.py").write_text(source)
     with pytest.raises(RewardError) as raised:
         rewards.build(f"{tmp_path}/broken.py:f")
-    assert message in str(raised.value)
+    assert str(raised.value).endswith(message)
+    assert "\n" not in str(raised.value)
+
+
+def test_what_a_call_sets_in_libraries_does_not_reach_the_next_one(tmp_path: Path) -> None:
+    (tmp_path / "leaky.py").write_text(
+        "from decimal import Decimal, getcontext\n"
+        "def f(data_source, solution_str, ground_truth, extra_info=None):\n"
+        "    score = float(Decimal(1) / Decimal(3))\n"
+        "    if solution_str == 'short':\n"
+        "        getcontext().prec = 2\n"
+        "    return score\n"
+    )
+    responses = ["a", "short", "b", "short", "c"]
+    assert {score.reward for score in scored("f", responses, file=tmp_path / "leaky.py")} == {1 / 3}
 
 
 def test_a_setting_reaches_the_function() -> None:
