@@ -131,3 +131,7 @@ class Metrics(NamedTuple):
     num_scored: IntArray  # int64, those with a reward
     pass_rate_low: FloatArray  # the pass rate if every unscored rollout failed; 0 where none is scored
     pass_rate_high: FloatArray  # ... and if every one passed; 1 where none is scored
+    passes: IntArray  # int64, scored rollouts that pass
+    common_samples: int  # the fewest scored rollouts of any scored problem, 0 where none is scored
+    common_mean_at_5: FloatArray  # mean@5 expected of `common_samples` of the rollouts: no larger for more samples
+    common_std_reward: FloatArray  # the standard deviation expected of so many (2 at least)

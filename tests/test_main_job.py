@@ -130,12 +130,13 @@ def test_the_summary_counts_what_is_there(real: Outcome) -> None:
 
 def test_the_summary_says_how_sure_the_buckets_are(real: Outcome) -> None:
     stability = real.json("summary.json")["stability"]
-    assert list(stability) == ["same_bucket", "same_or_next_bucket", "by_bucket"]
+    assert list(stability) == ["same_bucket", "same_or_next_bucket", "by_bucket", "margin", "reason"]
+    assert 0 < stability["margin"] < 0.2
     assert 0.4 < stability["same_bucket"] < stability["same_or_next_bucket"] <= 1
     assert list(stability["by_bucket"]) == ["hard", "medium-hard", "medium-easy", "easy"]
     line = real.err.splitlines()[real.err.splitlines().index("How sure:") + 1]
     assert line.startswith(
-        f"  sampled again, about {stability['same_bucket']:.0%} of the problems would be in the same"
+        f"  if you resampled, about {stability['same_bucket']:.0%} (+-{stability['margin']:.0%}) of the problems would"
     )
 
 

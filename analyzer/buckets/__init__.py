@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from analyzer.errors import ConfigError
 from analyzer.registry import Registry
@@ -30,6 +30,10 @@ if TYPE_CHECKING:  # numpy stays off the path of --help
 
 UNSCORED = "unscored"
 """The bucket of problems without a scored rollout; no strategy may use the name."""
+
+
+NEARLY_EQUAL = 0.8
+"""Numbers of scored rollouts are worth a word where the smallest is below this share of the largest."""
 
 
 class Assignment(NamedTuple):
@@ -53,6 +57,7 @@ class Strategy(ABC):
     buckets: ClassVar[tuple[str, ...]]  # hardest first
     needs_samples: ClassVar[int] = 1  # with fewer scored rollouts a problem cannot be placed as finely as meant
     because: ClassVar[str] = ""  # why it needs them, as the end of a sentence
+    where_unequal: ClassVar[str] = "compared as they are"  # how problems with unequal numbers of rollouts are treated
 
     def __init__(self, seed: int = 42) -> None:
         """Raises ConfigError where the strategy cannot work on this machine: before any rollout is scored."""
@@ -95,20 +100,29 @@ def assign(strategy: Strategy, metrics: Metrics) -> Assignment:
     metrics = _only(metrics, scored)
     placed = strategy.place(metrics)
     positions[scored] = placed.positions
-    return Assignment(placed.buckets, positions, (*_warn_of_few_samples(strategy, metrics), *placed.warnings))
+    return Assignment(placed.buckets, positions, (*_warn_of_samples(strategy, metrics), *placed.warnings))
 
 
 def _only(metrics: Metrics, chosen: NDArray[np.bool_]) -> Metrics:
-    arrays = {name: values[chosen] for name, values in metrics._asdict().items() if name != "mean_at"}
-    return Metrics(mean_at={k: values[chosen] for k, values in metrics.mean_at.items()}, **arrays)
+    import numpy as np
+
+    mean_at = {k: values[chosen] for k, values in metrics.mean_at.items()}
+    arrays: dict[str, Any] = {
+        name: values[chosen] for name, values in metrics._asdict().items() if isinstance(values, np.ndarray)
+    }
+    return metrics._replace(mean_at=mean_at, **arrays)
 
 
-def _warn_of_few_samples(strategy: Strategy, metrics: Metrics) -> tuple[str, ...]:
-    needed = strategy.needs_samples
-    few = int((metrics.num_scored < needed).sum())
-    if not few:
-        return ()
-    return (
-        f"{few} of {len(metrics.num_scored)} problems have fewer than {needed} scored rollouts, {strategy.because}; "
-        f"sample at least {needed} responses per problem",
-    )
+def _warn_of_samples(strategy: Strategy, metrics: Metrics) -> list[str]:
+    """What few or unequal numbers of rollouts mean to the strategy."""
+    needed, found = strategy.needs_samples, []
+    if few := int((metrics.num_scored < needed).sum()):
+        found.append(
+            f"{few} of {len(metrics.num_scored)} problems have fewer than {needed} scored rollouts, "
+            f"{strategy.because}; sample at least {needed} responses per problem"
+        )
+    common, most = metrics.common_samples, int(metrics.num_scored.max())
+    if common < NEARLY_EQUAL * most:
+        done = strategy.where_unequal.format(common=common, most=most)
+        found.append(f"problems have {common} to {most} scored rollouts: they are {done}")
+    return found

@@ -31,6 +31,7 @@ class Adaptive(Strategy):
     name = "adaptive"
     buckets = ("very_hard", "hard", "medium", "easy")
     needs_samples = 5
+    where_unequal = "clustered by what {common} of them are expected to show, so that more samples are no advantage"
     because = "so their mean@5 is the mean of fewer rewards and their std_reward is coarse"
 
     def __init__(self, seed: int = 42) -> None:
@@ -46,9 +47,10 @@ class Adaptive(Strategy):
     def place(self, metrics: Metrics) -> Assignment:
         import numpy as np
 
-        cluster = self._cluster(np.column_stack([metrics.mean_at[5], metrics.pass_rate, metrics.std_reward]))
+        features = (metrics.common_mean_at_5, metrics.pass_rate, metrics.common_std_reward)
+        cluster = self._cluster(np.column_stack(features))
         members = [np.flatnonzero(cluster == number) for number in np.unique(cluster)]
-        members.sort(key=lambda chosen: (_mean(metrics.mean_at[5][chosen]), _mean(metrics.mean_reward[chosen])))
+        members.sort(key=lambda chosen: (_mean(metrics.common_mean_at_5[chosen]), _mean(metrics.mean_reward[chosen])))
         positions = np.empty(len(cluster), np.int8)
         for position, chosen in zip(NAMES[len(members)], members, strict=True):
             positions[chosen] = position

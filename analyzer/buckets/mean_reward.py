@@ -17,6 +17,8 @@ class MeanReward(Strategy):
     name = "mean_reward"
     buckets = ("very_hard", "hard", "medium", "easy")
 
+    where_unequal = "ranked by their own mean rewards, which does not favour any"
+
     def place(self, metrics: Metrics) -> Assignment:
         from analyzer.buckets._ranking import quarters
 

@@ -20,6 +20,10 @@ class PassRate(Strategy):
     name = "pass_rate"
     buckets = ("very_hard", "hard", "medium", "easy", "very_easy")
     needs_samples = 5
+    where_unequal = (
+        "bucketed by their own pass rates, which does not favour any; but no pass in {common} says less than no pass "
+        "in {most} (solve_rate_high in problem_metrics.parquet)"
+    )
     because = "so they cannot be in hard: one pass in four is 0.25 already"
 
     def place(self, metrics: Metrics) -> Assignment:

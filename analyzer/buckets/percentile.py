@@ -17,9 +17,10 @@ class Percentile(Strategy):
     name = "percentile"
     buckets = ("hard", "medium-hard", "medium-easy", "easy")
     needs_samples = 5
+    where_unequal = "ranked by the mean@5 expected of {common} of them, so that more samples are no advantage"
     because = "so their mean@5 is the mean of fewer rewards"
 
     def place(self, metrics: Metrics) -> Assignment:
         from analyzer.buckets._ranking import quarters
 
-        return quarters(self.buckets, {"mean@5": metrics.mean_at[5], "mean_reward": metrics.mean_reward})
+        return quarters(self.buckets, {"mean@5": metrics.common_mean_at_5, "mean_reward": metrics.mean_reward})

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from analyzer.difficulty.passing import subset_passes
 from analyzer.schema import MEAN_AT, PASS_THRESHOLD, Metrics
 
 if TYPE_CHECKING:
@@ -37,8 +38,10 @@ class Overall(NamedTuple):
     mean_at_5: float
 
 
-def problem_metrics(codes: NDArray[np.integer], rewards: FloatArray, problems: int) -> Metrics:
-    """The metrics of each problem.
+def problem_metrics(
+    codes: NDArray[np.integer], rewards: FloatArray, problems: int, threshold: float = PASS_THRESHOLD
+) -> Metrics:
+    """The metrics of each problem; a rollout passes with a reward of at least `threshold`.
 
     codes: the problem of each rollout, 0 .. problems-1, in any order; shape (rollouts,).
     rewards: NaN where the rollout is not scored, else finite and below 1e150 in size; shape (rollouts,).
@@ -53,16 +56,20 @@ def problem_metrics(codes: NDArray[np.integer], rewards: FloatArray, problems: i
     starts = np.cumsum(num_scored) - num_scored  # (problems,) where a problem's rewards begin
 
     mean_at = {k: np.full(problems, np.nan) for k in MEAN_AT}
-    mean, highest, lowest, std = (np.full(problems, np.nan) for _ in range(4))
+    mean, highest, lowest, std, common_mean = (np.full(problems, np.nan) for _ in range(5))
     passes = np.zeros(problems, np.int64)
+    common = int(num_scored[num_scored > 0].min()) if num_scored.any() else 0
+    unequal = common < num_scored.max(initial=0)
     for block in _blocks(num_scored):
         ranked = _ranked(rewards, starts[block], int(num_scored[block[0]]))
         highest[block], lowest[block] = ranked[0], ranked[-1]
-        passes[block] = (ranked >= PASS_THRESHOLD).sum(axis=0)
+        passes[block] = (ranked >= threshold).sum(axis=0)
         mean[block] = _exact_mean(ranked)
         std[block] = np.sqrt(_exact_mean((ranked - mean[block]) ** 2))
         for k in MEAN_AT:
             mean_at[k][block] = _exact_mean(ranked[:k]) if k < len(ranked) else mean[block]
+        if unequal:
+            common_mean[block] = _mean_of_best(5, common, ranked)
 
     return Metrics(
         mean_at=mean_at,
@@ -75,7 +82,39 @@ def problem_metrics(codes: NDArray[np.integer], rewards: FloatArray, problems: i
         num_scored=num_scored,
         pass_rate_low=_share(passes, num_samples, 0.0),
         pass_rate_high=_share(passes + num_samples - num_scored, num_samples, 1.0),
+        passes=passes,
+        common_samples=common,
+        common_mean_at_5=common_mean if unequal else mean_at[5],
+        common_std_reward=_std_of(common, std, num_scored) if unequal else std,
     )
+
+
+def _mean_of_best(best: int, subset: int, ranked: FloatArray) -> FloatArray:
+    """The mean of the `best` highest rewards expected of a random `subset` of the rollouts; shape (problems,).
+
+    ranked: (size, problems), highest first, size >= subset. A reward with i above it is among the best of the subset
+    when it is drawn and at most best - 1 of those i are (hypergeometric). So a problem sampled 16 times has no
+    advantage over one sampled 4 times, as it has in mean@5: the best 5 of 16 are better than the best 4 of 4.
+    """
+    size = len(ranked)
+    above = np.arange(size)
+    chance = subset / size * subset_passes(subset - 1, above, np.full(size, size - 1), best - 1)
+    total = np.zeros(ranked.shape[1])
+    for row, weight in zip(ranked, chance.tolist(), strict=True):  # one order of addition, whatever the block
+        total += row * weight
+    # Equal rewards must give an equal mean whatever their number; rounding would tell 0.9 from 0.9000000000000001.
+    rounded: FloatArray = np.round(total / min(best, subset), 12) + 0.0
+    return rounded
+
+
+def _std_of(subset: int, std: FloatArray, num_scored: IntArray) -> FloatArray:
+    """The root of the variance expected of a random `subset` (2 at least) of the rollouts; shape (problems,).
+
+    The population variance of n rewards is (n - 1) / n of what they are a sample of, so few samples look alike.
+    """
+    subset = max(subset, 2)
+    ratio = np.maximum(num_scored, 1) / np.maximum(num_scored - 1, 1) * (subset - 1) / subset
+    return np.round(std * np.sqrt(ratio), 12)
 
 
 def overall_metrics(metrics: Metrics) -> Overall:

@@ -1,11 +1,12 @@
 """stability: how sure the buckets are. Had the same policy been sampled again, where would each problem be?
 
 Eight samples say little of a problem: solved 3 times in 8, it may well be solved 5 times in the next 8, and then it has
-another bucket. How often that happens cannot be seen in one set of rollouts, but it can be estimated from it. The
-solve rates of all problems are taken to follow a beta distribution, fitted by maximum likelihood to the numbers of
-passes (the beta-binomial model of Efron and Morris's empirical Bayes; Casella, "An introduction to empirical Bayes
-data analysis", 1985). What is known of one problem, k passes in n, is then the distribution Beta(a + k, b + n - k).
-From it a new set of rollouts is drawn, which is put into buckets as the first was.
+another bucket. How often that happens cannot be seen in one set of rollouts, but it can be estimated from it: a solve
+rate is drawn for each problem from what its passes say (posterior.py), new passes from that rate, and the new set of
+rollouts is put into buckets as the first was.
+
+With one sample per problem nothing can be said: the same numbers fit problems that are always or never solved, which
+would stay where they are, and problems that are all alike, which would not.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from analyzer.difficulty.posterior import REFITS, Posterior, classes_of, fit_priors, posterior_of, refitted
 from analyzer.schema import PASS_THRESHOLD
 
 if TYPE_CHECKING:
@@ -27,19 +29,23 @@ if TYPE_CHECKING:
 
 ENOUGH_PROBLEMS = 20_000  # placed again in all draws together: the error of a share is below half a per cent
 MOST_DRAWS = 20
+FEWEST_DRAWS_TO_SPREAD = 8  # draws from which the spread of the shares can be read; with fewer there are many problems
 MOST_ROLLOUTS = 1 << 20  # looked at, of whole problems chosen at random: bounds time and memory
-_LOGIT_BOUNDS = (-16.0, 16.0)  # of the prior's mean
-_STRENGTH_BOUNDS = (-7.0, 9.0)  # of log(a + b), which has no best value where all problems are alike
-_PRECISION = 1e-4
-_LEAN = 1e-6  # towards a + b = 2, which decides where the rollouts do not
+MARGIN = 2.0  # standard errors either side, which covers 85 to 97 % (benchmarks/bench_difficulty.py)
+ONE_SAMPLE = (
+    "most problems have one scored rollout: whether problems differ or chance does cannot be told; sample at least two "
+    "responses per problem"
+)
 
 
 class Stability(NamedTuple):
     """Which share of the problems another set of as many rollouts would put into the same bucket."""
 
-    same_bucket: float
-    same_or_next_bucket: float  # the same, or the one before or after it
+    same_bucket: float | None  # None where nothing can be said; `reason` says why
+    same_or_next_bucket: float | None  # the same, or the one before or after it
     by_bucket: dict[str, float]  # of the problems in each bucket, the share that would be in it again
+    margin: float | None  # what another set shows is within same_bucket +- margin in about 9 of 10 runs
+    reason: str = ""
 
 
 class _Rollouts(NamedTuple):
@@ -50,10 +56,19 @@ class _Rollouts(NamedTuple):
     starts: IntArray  # (problems,) where a problem's rollouts begin
     failures: IntArray  # (problems,)
     passes: IntArray  # (problems,)
+    passing: NDArray[np.bool_]  # (rollouts,)
 
 
 def stability(
-    place: Place, buckets: Sequence[str], *, codes: IntArray, rewards: FloatArray, problems: int, seed: int
+    place: Place,
+    buckets: Sequence[str],
+    *,
+    codes: IntArray,
+    rewards: FloatArray,
+    problems: int,
+    seed: int,
+    source: IntArray | None = None,
+    threshold: float = PASS_THRESHOLD,
 ) -> Stability | None:
     """How many problems stay in their bucket when all are sampled again; None with fewer than two scored problems.
 
@@ -61,114 +76,85 @@ def stability(
     codes: the problem of each rollout, 0 .. problems-1; shape (rollouts,). With problems numbered by their data_idx the
     order of the rollouts changes nothing.
     rewards: NaN where the rollout is not scored; shape (rollouts,).
+    source: the data source of each problem, numbered from 0, (problems,): each has a prior of its own.
     """
     random = np.random.default_rng(seed)
-    seen = _chosen(codes, rewards, problems, random)
+    number = _numbered(codes[~np.isnan(rewards)], problems, random)
+    seen = _of_chosen(codes, rewards, number, threshold)
     total = len(seen.starts)
     if total < 2:
         return None
+    samples = seen.passes + seen.failures
+    if np.median(samples) < 2:
+        return Stability(None, None, {}, None, ONE_SAMPLE)
     before = place(seen.codes, seen.rewards, total)
-    draws = min(MOST_DRAWS, math.ceil(ENOUGH_PROBLEMS / total))
-    prior = fitted_prior(seen.passes, seen.failures)
+    classes = classes_of(seen.passes, samples, None if source is None else source[number >= 0])
+    found = posterior_of(classes, fit_priors(classes, classes.problems))
     moved = np.zeros((len(buckets), len(buckets)), np.int64)  # problems by bucket before and after
-    for _ in range(draws):
-        np.add.at(moved, (before, place(seen.codes, _drawn(seen, prior, random), total)), 1)
+    shares = []
+    for _ in range(min(MOST_DRAWS, math.ceil(ENOUGH_PROBLEMS / total))):
+        after = place(seen.codes, _drawn(seen, found, random), total)
+        np.add.at(moved, (before, after), 1)
+        shares.append(float((after == before).mean()))
     apart = np.abs(np.subtract.outer(np.arange(len(buckets)), np.arange(len(buckets))))
     stay, there = moved.diagonal(), moved.sum(axis=1)
+    refits = [posterior_of(classes, priors) for priors in refitted(classes, seed)] if total < ENOUGH_PROBLEMS else []
+    again = [float((place(seen.codes, _drawn(seen, fit, random), total) == before).mean()) for fit in refits]
+    scored = int((np.bincount(codes[~np.isnan(rewards)], minlength=problems) > 0).sum())
     return Stability(
         same_bucket=_share(stay.sum(), moved.sum()),
         same_or_next_bucket=_share(moved[apart <= 1].sum(), moved.sum()),
         by_bucket={name: _share(stay[at], there[at]) for at, name in enumerate(buckets) if there[at]},
+        margin=round(min(MARGIN * _error(shares, again, scored), 1.0), 4),
     )
 
 
-def _chosen(codes: IntArray, rewards: FloatArray, problems: int, random: np.random.Generator) -> _Rollouts:
-    scored = ~np.isnan(rewards)
-    counts = np.bincount(codes[scored], minlength=problems)
-    there = random.permutation(np.flatnonzero(counts))
-    fitting = np.searchsorted(np.cumsum(counts[there]), MOST_ROLLOUTS, side="right")
-    chosen = np.sort(there[: min(ENOUGH_PROBLEMS, max(int(fitting), 2))])
+def _error(shares: Sequence[float], refits: Sequence[float], problems: int) -> float:
+    """The standard error of `same_bucket` against what another set of rollouts of these problems shows.
+
+    shares: of each draw. refits: of a draw under each of REFITS priors fitted to resampled problems.
+    """
+    mean = math.fsum(shares) / len(shares)
+    of_problems = max(mean * (1 - mean), 1 / problems) / problems  # were each problem independent of the others
+    of_draws = float(np.var(shares, ddof=1)) if len(shares) >= FEWEST_DRAWS_TO_SPREAD else of_problems
+    # The spread between refits holds that of the draws once; what is more comes from the prior.
+    of_prior = max(float(np.var(refits, ddof=1)) - of_draws, 0.0) if len(refits) == REFITS else 0.0
+    return math.sqrt(max(of_draws, of_problems / 2) + of_prior)
+
+
+def _numbered(codes: IntArray, problems: int, random: np.random.Generator) -> IntArray:
+    """The numbers 0, 1, ... of the problems that are looked at, -1 for the others; codes: of the scored rollouts."""
+    counts = np.bincount(codes, minlength=problems)
+    candidates = random.permutation(np.flatnonzero(counts))
+    fitting = np.searchsorted(np.cumsum(counts[candidates]), MOST_ROLLOUTS, side="right")
+    chosen = np.sort(candidates[: min(ENOUGH_PROBLEMS, max(int(fitting), 2))])
     number = np.full(problems, -1)
     number[chosen] = np.arange(len(chosen))
-    rows = np.flatnonzero(scored & (number[codes] >= 0))
+    return number
+
+
+def _of_chosen(codes: IntArray, rewards: FloatArray, number: IntArray, threshold: float) -> _Rollouts:
+    rows = np.flatnonzero(~np.isnan(rewards) & (number[codes] >= 0))
     rows = rows[np.lexsort((rewards[rows], number[codes[rows]]))]
     codes, rewards = number[codes[rows]], rewards[rows]
-    passes = np.bincount(codes[rewards >= PASS_THRESHOLD], minlength=len(chosen))
-    counts = counts[chosen]
-    return _Rollouts(rewards, codes, np.cumsum(counts) - counts, counts - passes, passes)
+    passing = rewards >= threshold
+    counts = np.bincount(codes, minlength=int(number.max(initial=-1)) + 1)
+    passes = np.bincount(codes[passing], minlength=len(counts))
+    return _Rollouts(rewards, codes, np.cumsum(counts) - counts, counts - passes, passes, passing)
 
 
-def fitted_prior(passes: IntArray, failures: IntArray) -> tuple[float, float]:
-    """The a and b of the beta distribution under which these numbers of passes and failures are likeliest.
-
-    Both of shape (problems,). With one rollout per problem nothing tells how much problems differ: then only the mean
-    of the distribution means something, and a + b is that of the uniform distribution. scipy.optimize would find the
-    same; to import it takes longer than a small run.
-    """
-    passed, failed, tried = map(_counted, (passes, failures, passes + failures))
-
-    def likelihood(logit: float, strength: float) -> float:
-        a, b = _beta(logit, strength)
-        return _rising(a, passed) + _rising(b, failed) - _rising(a + b, tried)
-
-    def best_mean(strength: float) -> float:
-        return _peak(lambda logit: likelihood(logit, strength), *_LOGIT_BOUNDS)
-
-    def how_good(strength: float) -> float:
-        return likelihood(best_mean(strength), strength) - _LEAN * (strength - math.log(2)) ** 2
-
-    strength = _peak(how_good, *_STRENGTH_BOUNDS)
-    return _beta(best_mean(strength), strength)
-
-
-def _beta(logit: float, strength: float) -> tuple[float, float]:
-    """The a and b of the beta distribution whose mean has this logit, and whose a + b has this logarithm."""
-    both = math.exp(strength)
-    return both / (1 + math.exp(-logit)), both / (1 + math.exp(logit))
-
-
-def _counted(values: IntArray) -> list[tuple[int, int]]:
-    """Each value, and how often it is there."""
-    there, times = np.unique(values, return_counts=True)
-    return list(zip(there.tolist(), times.tolist(), strict=True))
-
-
-def _rising(start: float, counted: Sequence[tuple[int, int]]) -> float:
-    """The sum of log(start (start + 1) .. (start + n - 1)) over all n."""
-    return math.fsum(times * (math.lgamma(start + n) - math.lgamma(start)) for n, times in counted)
-
-
-def _peak(function: Callable[[float], float], low: float, high: float) -> float:
-    """Where a function with one maximum is largest, by golden-section search."""
-    golden = (math.sqrt(5) - 1) / 2
-    left, right = high - golden * (high - low), low + golden * (high - low)
-    at_left, at_right = function(left), function(right)
-    while high - low > _PRECISION:
-        if at_left < at_right:
-            low, left, at_left = left, right, at_right
-            right = low + golden * (high - low)
-            at_right = function(right)
-        else:
-            high, right, at_right = right, left, at_left
-            left = high - golden * (high - low)
-            at_left = function(left)
-    return (low + high) / 2
-
-
-def _drawn(seen: _Rollouts, prior: tuple[float, float], random: np.random.Generator) -> FloatArray:
+def _drawn(seen: _Rollouts, found: Posterior, random: np.random.Generator) -> FloatArray:
     """New rewards for the same problems, as many of each: passes by its solve rate, rewards among those it had."""
-    a, b = prior
-    rates = random.beta(a + seen.passes, b + seen.failures)
-    failures = seen.passes + seen.failures - random.binomial(seen.passes + seen.failures, rates)
+    samples = seen.passes + seen.failures
+    failures = samples - random.binomial(samples, found.draw(random))
     passing = np.arange(len(seen.codes)) - seen.starts[seen.codes] >= failures[seen.codes]
     had = np.where(passing, seen.passes[seen.codes], seen.failures[seen.codes])
     first = seen.starts[seen.codes] + np.where(passing, seen.failures[seen.codes], 0)
     at = random.random(len(seen.codes))
     drawn = seen.rewards[np.minimum(first + (at * had).astype(np.int64), len(at) - 1)]
-    passes_at_all = seen.rewards >= PASS_THRESHOLD
     for kind, otherwise in ((True, 1.0), (False, 0.0)):  # a problem that never passed, or never failed
         lacking = (passing == kind) & (had == 0)
-        pool = np.sort(seen.rewards[passes_at_all == kind])
+        pool = np.sort(seen.rewards[seen.passing == kind])
         drawn[lacking] = pool[(at[lacking] * len(pool)).astype(np.int64)] if len(pool) else otherwise
     return drawn
 

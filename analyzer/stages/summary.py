@@ -208,11 +208,13 @@ def number(value: float) -> float | None:
 
 def stability_line(stability: Stability) -> str:
     """What another set of rollouts would change, in one sentence."""
+    if stability.same_bucket is None or stability.same_or_next_bucket is None or stability.margin is None:
+        return f"unknown: {stability.reason}"
     by_bucket = ", ".join(f"{name} {share:.0%}" for name, share in stability.by_bucket.items())
     return (
-        f"sampled again, about {stability.same_bucket:.0%} of the problems would be in the same bucket "
-        f"({by_bucket}), {stability.same_or_next_bucket:.0%} in it or the next; more responses per problem make it "
-        "surer"
+        f"if you resampled, about {stability.same_bucket:.0%} (+-{stability.margin:.0%}) of the problems would land in "
+        f"the same bucket ({by_bucket}), {stability.same_or_next_bucket:.0%} in the same or the next; more samples per "
+        "problem raise this"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,23 @@ few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthChec
 many = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def evidence(problem: list[float | None]) -> tuple[float, float] | None:
-    """(mean@5, mean_reward), each the exact mean rounded once; None: nothing scored."""
-    scored = sorted((Fraction(x) for x in problem if x is not None), reverse=True)
-    if not scored:
-        return None
-    return float(sum(scored[:5], Fraction(0)) / len(scored[:5])), float(sum(scored, Fraction(0)) / len(scored))
+def evidence(problems: list[list[float | None]]) -> list[tuple[float, float] | None]:
+    """Of each problem (mean@5, mean_reward), None where nothing is scored.
+
+    Where numbers of scored rollouts differ, mean@5 is the mean over all subsets of the smallest number; else the exact
+    mean rounded once.
+    """
+    scored = [sorted((Fraction(x) for x in problem if x is not None), reverse=True) for problem in problems]
+    sizes = {len(one) for one in scored if one}
+    common = min(sizes, default=0)
+
+    def best(one: list[Fraction]) -> float:
+        subsets = list(combinations(one, common))  # of a sorted list, so sorted too
+        mean = sum((sum(subset[:5], Fraction(0)) for subset in subsets), Fraction(0)) / len(subsets)
+        exact = float(mean / min(common, 5))
+        return exact if len(sizes) == 1 else round(exact, 9)
+
+    return [(best(one), float(sum(one, Fraction(0)) / len(one))) if one else None for one in scored]
 
 
 @every_strategy
@@ -37,8 +49,8 @@ def evidence(problem: list[float | None]) -> tuple[float, float] | None:
 def test_every_scored_problem_is_in_one_bucket_and_no_other_is(name: str, place: Place, problems: Any) -> None:
     assignment = place(name, problems)
     assert len(assignment.positions) == len(problems)
-    for position, problem in zip(assignment.positions.tolist(), problems, strict=True):
-        unscored = evidence(problem) is None
+    for position, found in zip(assignment.positions.tolist(), evidence(problems), strict=True):
+        unscored = found is None
         assert (position == -1) if unscored else (0 <= position < len(assignment.buckets))
     assert sum(assignment.sizes().values()) == len(problems)
 
@@ -75,7 +87,7 @@ def test_the_hardest_group_takes_the_first_bucket_and_the_easiest_the_last(
     positions = place(name, problems).positions.tolist()
     ranks = [
         (tuple(found[at] for at in ranked_by), position)
-        for found, position in zip(map(evidence, problems), positions, strict=True)
+        for found, position in zip(evidence(problems), positions, strict=True)
         if found is not None
     ]
     ranks.sort()
@@ -93,7 +105,7 @@ def test_the_hardest_group_takes_the_first_bucket_and_the_easiest_the_last(
 def test_between_the_ends_the_average_rank_of_the_tie_group_decides(
     name: str, ranked_by: tuple[int, ...], place: Place, problems: Any
 ) -> None:
-    found = [evidence(problem) for problem in problems]
+    found = evidence(problems)
     keys = [tuple(one[at] for at in ranked_by) if one else None for one in found]
     ordered = sorted(key for key in keys if key is not None)
     for key, position in zip(keys, place(name, problems).positions.tolist(), strict=True):

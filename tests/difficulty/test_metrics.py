@@ -32,7 +32,7 @@ def same(left: Metrics, right: Metrics) -> bool:
     flat = [
         {f"mean@{k}": v for k, v in m.mean_at.items()} | m._asdict() | {"mean_at": np.empty(0)} for m in (left, right)
     ]
-    return all(value.tobytes() == flat[1][name].tobytes() for name, value in flat[0].items())
+    return all(np.asarray(value).tobytes() == np.asarray(flat[1][name]).tobytes() for name, value in flat[0].items())
 
 
 def assert_equals_pandas(metrics: Metrics, codes: np.ndarray, rewards: np.ndarray) -> None:

@@ -15,7 +15,8 @@ from scipy.stats import betabinom
 
 from analyzer import buckets, rewards
 from analyzer.difficulty.metrics import problem_metrics
-from analyzer.difficulty.stability import Stability, fitted_prior, stability
+from analyzer.difficulty.prior import fitted_beta
+from analyzer.difficulty.stability import Stability, stability
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -93,7 +94,7 @@ def test_what_is_foretold_of_real_rollouts_comes_true(
 def test_the_prior_is_the_distribution_that_the_solve_rates_came_from() -> None:
     rates = np.random.default_rng(0).beta(0.7, 2.1, 50_000)
     passes = np.random.default_rng(1).binomial(8, rates)
-    assert fitted_prior(passes, 8 - passes) == pytest.approx((0.7, 2.1), rel=0.05)
+    assert fitted_beta(passes, 8 - passes) == pytest.approx((0.7, 2.1), rel=0.05)
 
 
 @pytest.mark.parametrize(("a", "b", "samples"), [(0.1, 0.2, 4), (5.0, 1.0, 16), (50.0, 50.0, 8), (1.0, 1.0, 200)])
@@ -102,7 +103,7 @@ def test_no_other_prior_is_likelier(a: float, b: float, samples: int) -> None:
     random = np.random.default_rng(3)
     tried = random.integers(1, samples + 1, 500)
     passes = random.binomial(tried, random.beta(a, b, 500))
-    logs = np.log(fitted_prior(passes, tried - passes))
+    logs = np.log(fitted_beta(passes, tried - passes))
 
     def likelihood(logs: Floats) -> float:
         return float(betabinom.logpmf(passes, tried, *np.exp(logs)).sum())
@@ -111,7 +112,7 @@ def test_no_other_prior_is_likelier(a: float, b: float, samples: int) -> None:
 
 
 def test_one_rollout_per_problem_tells_the_mean_alone() -> None:
-    a, b = fitted_prior(np.repeat([0, 1], [60, 20]), np.repeat([1, 0], [60, 20]))
+    a, b = fitted_beta(np.repeat([0, 1], [60, 20]), np.repeat([1, 0], [60, 20]))
     assert (a + b, a / (a + b)) == pytest.approx((2, 0.25), rel=0.05)
 
 
@@ -153,7 +154,8 @@ def test_new_rewards_are_among_those_that_were_earned() -> None:
         return np.zeros(problems, np.int8)
 
     told = stability(spy, ("all",), codes=codes, rewards=rewards, problems=100, seed=42)
-    assert told == Stability(1.0, 1.0, {"all": 1.0})
+    assert told is not None
+    assert told[:3] == (1.0, 1.0, {"all": 1.0})
     assert set(np.unique(np.concatenate(seen))) == {0.0, 0.1, 0.9, 1.0}
     assert np.mean(seen[1:]) == pytest.approx(rewards.mean(), abs=0.03)
     assert not np.array_equal(seen[1], seen[2])

@@ -1,0 +1,127 @@
+"""informative: which share of groups teaches a policy gradient anything.
+
+GRPO, RLOO and DAPO sample G responses per prompt and learn from their differences in reward: a group of equal rewards
+has no advantage and gives no gradient. One record, 8 samples of which 2 pass::
+
+    a group of 4 is informative with probability 0.786, one of 16 (predicted) with 0.93
+
+Where a problem has G samples or more, the share of its G-subsets with unequal rewards is exact and unbiased, for any
+reward. Where it has fewer, it is predicted: the posterior mean of 1 - p^G - (1 - p)^G, for rewards that pass or fail.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from analyzer.difficulty.passing import all_pass, log_factorials
+from analyzer.difficulty.posterior import Classes, Posterior, posterior_of
+from analyzer.difficulty.prior import RATES
+
+if TYPE_CHECKING:
+    from analyzer.schema import FloatArray, IntArray
+
+GROUPS = (4, 8, 16, 32, 64)
+"""The group sizes of the summary."""
+CONFIDENCE = 1.645  # standard errors either side: 90 %
+
+
+class Estimate(NamedTuple):
+    """A share with its 90 % interval."""
+
+    share: float
+    low: float
+    high: float
+
+
+def mixed(group: int) -> FloatArray:
+    """1 - p^G - (1 - p)^G at prior.RATES: how likely a group of G both passes and fails."""
+    return 1 - RATES**group - (1 - RATES) ** group
+
+
+def exact(group: int, passes: IntArray, samples: IntArray) -> FloatArray:
+    """The share of `group`-subsets that both pass and fail; NaN where samples < group. Arrays of any one shape."""
+    return 1 - all_pass(group, passes, samples) - all_pass(group, samples - passes, samples)
+
+
+def unequal(group: int, ranked: FloatArray) -> FloatArray:
+    """The share of `group`-subsets whose rewards are not all equal, for any rewards; shape (problems,).
+
+    ranked: sorted along the first axis, (samples, problems) with samples >= group. A run of c equal rewards holds
+    C(c, group) = sum of C(t, group - 1) over t = 0 .. c-1 subsets, so each reward adds C(t, group - 1) by its place t
+    in its run.
+    """
+    samples = len(ranked)
+    place = np.zeros(ranked.shape, np.int64)
+    for row in range(1, samples):
+        place[row] = np.where(ranked[row] == ranked[row - 1], place[row - 1] + 1, 0)
+    whole = math.comb(samples, group)
+    table = np.array([math.comb(at, group - 1) / whole for at in range(samples)])
+    share: FloatArray = 1 - table[place].sum(axis=0)
+    return share
+
+
+def informative(
+    group: int, found: Posterior, refits: Sequence[FloatArray], graded: FloatArray | None = None
+) -> Estimate:
+    """The share of groups of that size with unequal rewards, over all scored problems, with its 90 % interval.
+
+    refits: priors fitted to resampled problems (posterior.refitted). The posterior alone covers too little: what is
+    not known of the prior is common to all problems and does not average out.
+    graded: for rewards that are more than pass or fail, the exact share of each class's problems with `group` samples
+    or more (NaN elsewhere), averaged within the class; shape (classes,).
+    """
+    classes = found.classes
+    scored = classes.samples > 0
+    total = int(classes.problems[scored].sum())
+    if not total:
+        return Estimate(math.nan, math.nan, math.nan)
+    counted = np.where(scored, classes.problems, 0)
+    enough = classes.samples >= group
+    sampled = exact(group, classes.passes, classes.samples) if graded is None else graded
+    values = np.where(enough, sampled, found.mean(mixed(group)))
+    spread = np.where(enough, _sampling_variance(group, found), found.variance(mixed(group)))
+    predicted = counted * ~enough
+    if predicted.any():
+        shares = [float(predicted @ posterior_of(classes, priors).mean(mixed(group))) / total for priors in refits]
+        common = float(np.var(shares, ddof=1)) if len(shares) > 1 else 0.0
+    else:
+        common = 0.0
+    share = float(counted @ np.where(scored, values, 0.0)) / total
+    error = CONFIDENCE * math.sqrt(float(counted @ spread) / total**2 + common)
+    return Estimate(share, max(share - error, 0.0), min(share + error, 1.0))
+
+
+def _sampling_variance(group: int, found: Posterior) -> FloatArray:
+    """How much `exact` varies from one set of samples to the next, in the posterior mean; 0 where samples < group."""
+    variance = np.zeros(len(found.classes.samples))
+    for samples in np.unique(found.classes.samples[found.classes.samples >= group]).tolist():
+        passes = np.arange(samples + 1)
+        chances = binomial(samples)  # (samples + 1, POINTS)
+        values = exact(group, passes, np.full(samples + 1, samples))
+        at_rate = values**2 @ chances - (values @ chances) ** 2
+        those = found.classes.samples == samples
+        variance[those] = found.weights[those] @ np.maximum(at_rate, 0.0)
+    return variance
+
+
+def binomial(samples: int) -> FloatArray:
+    """The probability of 0 .. samples passes at each rate of the grid, (samples + 1, POINTS)."""
+    passes = np.arange(samples + 1)
+    factorials = log_factorials(samples)
+    ways = factorials[samples] - factorials - factorials[::-1]
+    table = np.zeros((samples + 1, len(RATES)))
+    inner = RATES[1:-1]
+    logs = np.multiply.outer(passes, np.log(inner)) + np.multiply.outer(samples - passes, np.log1p(-inner))
+    table[:, 1:-1] = np.exp(logs + ways[:, None])
+    table[0, 0] = table[-1, -1] = 1.0
+    return table
+
+
+def by_class(classes: Classes, values: FloatArray) -> FloatArray:
+    """The mean of values of problems, (problems,), within each class; NaN values make the class NaN."""
+    mean: FloatArray = np.bincount(classes.of, values, len(classes.problems)) / np.maximum(classes.problems, 1)
+    return mean

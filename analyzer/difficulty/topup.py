@@ -1,0 +1,116 @@
+"""topup: which problems to sample more, and how often, so that the most problems settle in their bucket.
+
+A problem solved 0 times in 4 where half of the problems are never solved is all but settled; one solved 1 time in 4
+may be in three buckets. The loss of a problem is the posterior probability that its most likely bucket is not its
+bucket. What h more samples would leave of it is known beforehand, on average over what they may show: so the samples
+go where they buy most (the knowledge gradient: Frazier, Powell and Dayanik 2008).
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from analyzer.difficulty.informative import binomial
+from analyzer.difficulty.prior import RATES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from analyzer.difficulty.posterior import Posterior
+    from analyzer.schema import FloatArray, IntArray
+
+CUTS = (0.25, 0.5, 0.75)
+"""Solve rates between the buckets that samples are to tell apart; a rate on a cut is in the easier one."""
+STEP = 4  # samples are given in portions of this
+AHEAD = (4, 12, 32)  # further samples looked ahead: some problems gain nothing from 4 and much from 12
+MOST = 128  # further samples of one problem
+FIRST_BOUND = 16  # ... that are tried first
+
+
+class TopUp(NamedTuple):
+    """A plan, and what it is expected to buy."""
+
+    samples: IntArray  # (problems,) further samples of each
+    settled_before: float  # expected share of the scored problems whose most likely bucket is their bucket
+    settled_after: float
+
+
+def likeliest_bucket(found: Posterior) -> NDArray[np.int64]:
+    """The bucket between CUTS that each class is most probably in, 0 the hardest; shape (classes,)."""
+    best: NDArray[np.int64] = _masses(found.weights).argmax(axis=1)
+    return best
+
+
+def settled(found: Posterior) -> FloatArray:
+    """The probability that the likeliest bucket of a class is its bucket; shape (classes,)."""
+    most: FloatArray = _masses(found.weights).max(axis=1)
+    return most
+
+
+def plan_top_up(found: Posterior, budget: int, most: int = MOST) -> TopUp:
+    """Spend `budget` further samples, each portion where it settles the most problems per sample.
+
+    Among problems with equal evidence those that come first get the last portions. A problem without scored rollouts
+    is left alone: more samples would not be scored either. The plan holds fewer than `budget` samples only where
+    every problem has its `most`.
+    """
+    bound = min(most, FIRST_BOUND)
+    while True:  # hardly any problem gets many samples, and what many of them would show is costly to work out
+        plan = _plan_within(found, budget, bound)
+        if bound >= most or (plan.samples < bound).all():
+            return plan
+        bound = min(2 * bound, most)
+
+
+def _plan_within(found: Posterior, budget: int, most: int) -> TopUp:
+    """The plan in which no problem gets more than `most` further samples."""
+    classes = found.classes
+    portions = -(-most // STEP)
+    starts = np.arange(portions + 1) * STEP
+    levels = np.unique(np.add.outer(starts, (0, *AHEAD)))
+    value = np.zeros((len(classes.problems), int(levels[-1]) + 1))  # (classes, further samples), at `levels`
+    for more in levels.tolist():
+        value[:, more] = _settled_with(found, more)
+    gains = [(value[:, starts[:-1] + ahead] - value[:, starts[:-1]]) / ahead for ahead in AHEAD]
+    # A portion is never taken before the one in front of it.
+    score = np.minimum.accumulate(np.maximum.reduce(gains), axis=1)
+    score[classes.samples == 0] = -np.inf
+    given = np.zeros(len(classes.of), np.int64)
+    members = np.split(np.argsort(classes.of, kind="stable"), np.cumsum(classes.problems)[:-1])
+    left = budget
+    for at in np.argsort(-score, axis=None, kind="stable").tolist():
+        if left <= 0 or not np.isfinite(score.flat[at]):
+            break
+        taken = members[at // portions][: -(-left // STEP)]
+        given[taken] += STEP
+        left -= STEP * len(taken)
+        if left < 0:  # the last portion is not a whole one
+            given[taken[-1]] += left
+    scored = classes.samples[classes.of] > 0
+    before, after = (value[classes.of, more][scored] for more in (np.zeros_like(given), given // STEP * STEP))
+    total = max(int(scored.sum()), 1)
+    return TopUp(given, float(before.sum() / total), float(after.sum() / total))
+
+
+def _settled_with(found: Posterior, more: int) -> FloatArray:
+    """The expected `settled` of each class after `more` further samples, over what they may show; shape (classes,)."""
+    best = _masses_after(found.weights, binomial(more)).max(axis=0)  # (more + 1, classes)
+    total: FloatArray = best.sum(axis=0)
+    return total
+
+
+def _masses_after(weights: FloatArray, chances: FloatArray) -> FloatArray:
+    """Joint probability of a bucket and of 0 .. more passes, (buckets, more + 1, classes)."""
+    edges = [0, *np.searchsorted(RATES, CUTS).tolist(), len(RATES)]
+    parts = itertools.pairwise(edges)
+    return np.stack([chances[:, low:high] @ weights[:, low:high].T for low, high in parts])
+
+
+def _masses(weights: FloatArray) -> FloatArray:
+    """The posterior probability of each bucket, (classes, buckets)."""
+    edges = [0, *np.searchsorted(RATES, CUTS).tolist()]
+    masses: FloatArray = np.add.reduceat(weights, edges, axis=1)
+    return masses
