@@ -92,6 +92,9 @@ class AnalysisSettings:
         "I/N: score the I-th of N shares of the shards into the cache, and write no outputs", None
     )
     cache_dir: str | None = option("folder of the run directories; the user's cache directory unless given", None)
+    shared_cache: bool = option(
+        "use a cache_dir that other users may write to, and believe the files of its owner in it beside your own", False
+    )
     overwrite: bool = option("replace outputs of another input or other settings in output_dir", False)
     dry_run: bool = option("show what would be done and score nothing", False)
     explain_cache: bool = option(

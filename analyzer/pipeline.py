@@ -31,7 +31,7 @@ def _analyze(settings: AnalysisSettings, progress: bool) -> Result | None:
     clock = Clock()
     strategy = buckets.build(settings.bucketing_strategy, settings.seed)
     part = settings.shards_of_part
-    cache_dir = runs.cache_folder(settings.cache_dir)
+    cache_dir = runs.cache_folder(settings.cache_dir, settings.shared_cache)
 
     with clock("read"):
         opened = read.open_input(settings.rollouts, cache_dir)
@@ -49,7 +49,8 @@ def _analyze(settings: AnalysisSettings, progress: bool) -> Result | None:
     with clock("score"):
         missing = functools.partial(run.missing, wanted)
         with Bar(plan.shard_rows, wanted, missing(), progress, run.again) as bar:
-            run_shards(Work(score.score_shard, score.end_worker, run.folder, missing, bar.committed), settings.workers)
+            score_shard = functools.partial(score.score_shard, plan.seal)
+            run_shards(Work(score_shard, score.end_worker, run.folder, missing, bar.committed), settings.workers)
         opened.still_same()
     if settings.part is not None:
         return None
@@ -77,7 +78,7 @@ def _analyze(settings: AnalysisSettings, progress: bool) -> Result | None:
 def explain(settings: AnalysisSettings) -> list[str]:
     """The lines of --dry_run or --explain_cache; nothing is scored."""
     buckets.build(settings.bucketing_strategy, settings.seed)
-    cache_dir = runs.cache_folder(settings.cache_dir)
+    cache_dir = runs.cache_folder(settings.cache_dir, settings.shared_cache)
     opened = read.open_input(settings.rollouts, cache_dir)
     numbering = planning.number_problems(opened.dataset, settings.limit)
     plan = planning.make_plan(settings, opened, numbering, cache_dir)

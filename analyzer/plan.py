@@ -1,6 +1,6 @@
 """The plan: all that is settled before the first rollout is scored, in one frozen record.
 
-It is kept in the run directory as plan.json, with the row ranges of the shards beside it as offsets.npy and
+It is kept in the run directory as plan-<digest>.json, with the row ranges of the shards beside it as offsets.npy and
 ranges.npy. That, and the input, is all a worker reads; the name of the run directory is the plan's fingerprint.
 """
 
@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib
+import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from analyzer.cache import runs
+from analyzer.errors import UserError
 from analyzer.files import storage
 from analyzer.grading import Limits
 from analyzer.rewards import BaseReward, WholeReward
@@ -31,8 +33,10 @@ from analyzer.tokens import TokenizerSpec, spec_from
 if TYPE_CHECKING:
     from analyzer.schema import IntArray
 
-PLAN, OFFSETS, RANGES, SPILL = "plan.json", "offsets.npy", "ranges.npy", "spill"
+OFFSETS, RANGES, SPILL = "offsets.npy", "ranges.npy", "spill"
 """Names in the run directory."""
+KWARGS = "kwargs"
+"""The option of a custom function whose values are nobody's business: they are hashed wherever they are written."""
 MAX_SPILL_FILES = 256  # open at once while rows are gathered
 
 
@@ -44,11 +48,32 @@ class RewardChoice(NamedTuple):
     options: Mapping[str, Any]  # of its constructor
     identity: Mapping[str, Any]  # what decides its rewards: the digest of a custom function's source, else its options
 
+    def without_values(self) -> RewardChoice:
+        """The same with digests in the place of the user's own keyword arguments."""
+        if KWARGS not in self.options:
+            return self
+        return self._replace(options={**self.options, KWARGS: self.identity.get(KWARGS)})
+
     def build(self) -> BaseReward:
         """A fresh reward."""
         module, _, cls = self.path.partition(":")
         reward: BaseReward = getattr(importlib.import_module(module), cls)(**self.options)
         return reward
+
+
+_OPTIONS = RewardChoice._fields.index("options")
+
+
+class Seal(NamedTuple):
+    """What a worker is told in the call that starts it, and takes from no file that somebody else might write."""
+
+    sha256: str  # of the plan's file: it names the code that is run
+    kwargs: Mapping[str, Mapping[str, Any]]  # data_source -> keyword arguments of a custom function
+
+    @property
+    def file(self) -> str:
+        """The name of the plan's file. Drivers whose plans differ in a path, say, do not share it."""
+        return f"plan-{self.sha256[:16]}.json"
 
 
 class Source(NamedTuple):
@@ -144,21 +169,41 @@ class Plan:
         import numpy as np
 
         for name, array in ((OFFSETS, self.cut.offsets), (RANGES, self.cut.ranges)):
-            with storage.atomic_path(os.path.join(folder, name)) as temporary, open(temporary, "xb") as file:
-                np.save(file, array)
+            held = io.BytesIO()
+            np.save(held, array)
+            storage.write_if_changed(os.path.join(folder, name), held.getvalue())
+        storage.write_if_changed(os.path.join(folder, self.seal.file), self._text)
+
+    @functools.cached_property
+    def _text(self) -> bytes:
+        """The plan as its file holds it: all but the row ranges, and digests of the user's own keyword arguments."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "cut"}
-        text = orjson.dumps(fields, default=_as_json)
-        path = Path(folder) / PLAN
-        if not path.exists() or path.read_bytes() != text:
-            storage.write_bytes(path, text)
+        fields["choices"] = {name: choice.without_values() for name, choice in self.choices.items()}
+        return orjson.dumps(fields, default=_as_json)
+
+    @functools.cached_property
+    def seal(self) -> Seal:
+        """What the workers are told beside the run directory."""
+        values = {name: choice.options[KWARGS] for name, choice in self.choices.items() if KWARGS in choice.options}
+        return Seal(hashlib.sha256(self._text).hexdigest(), values)
 
     @classmethod
-    def load(cls, folder: str) -> Plan:
-        """The plan of a run directory; its row ranges are mapped, not read."""
+    def load(cls, folder: str, seal: Seal) -> Plan:
+        """The plan of a run directory; its row ranges are mapped, not read. Raises UserError where it is not there."""
         import numpy as np
 
-        fields = orjson.loads((Path(folder) / PLAN).read_bytes())
-        offsets, ranges = (np.load(os.path.join(folder, name), mmap_mode="r") for name in (OFFSETS, RANGES))
+        try:
+            text = (Path(folder) / seal.file).read_bytes()
+            offsets, ranges = (np.load(os.path.join(folder, name), mmap_mode="r") for name in (OFFSETS, RANGES))
+        except FileNotFoundError:
+            raise UserError(
+                f"{folder}: the cache was removed while it was in use; run the same command again"
+            ) from None
+        if hashlib.sha256(text).hexdigest() != seal.sha256:
+            raise UserError(f"{folder}/{seal.file}: was changed by somebody else; remove it, and run the command again")
+        fields = orjson.loads(text)
+        for name, values in seal.kwargs.items():
+            fields["choices"][name][_OPTIONS][KWARGS] = values
         return cls(
             **fields
             | {

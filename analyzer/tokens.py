@@ -140,12 +140,21 @@ def prepare(model_path: str, trust_remote_code: bool, folder: str, sample: Seque
     backend.no_truncation()  # a count is that of the whole response, whatever the file says
     backend.no_padding()
     text: str = backend.to_str()
-    digest = _digest(text, repr(specials))
-    path = Path(folder) / f"{digest[:16]}.tokenizer.json"
-    if not path.exists():
-        storage.write_bytes(path, text.encode())
     engine = GIGATOKEN if _gigatoken_agrees(text, tokenizer, sample) else TOKENIZERS
-    return TokenizerSpec(engine, str(path), specials, digest)
+    spec = TokenizerSpec(engine, "", specials, _digest(text, repr(specials)))
+    spec = spec._replace(source=json_path(folder, spec))
+    storage.write_if_changed(spec.source, text.encode())
+    return spec
+
+
+def json_path(folder: str | os.PathLike[str], spec: TokenizerSpec) -> str:
+    """Where the tokenizer.json that a tokenizer is counted with lies in a folder."""
+    return os.path.join(folder, f"{spec.digest[:16]}.tokenizer.json")
+
+
+def is_whole(spec: TokenizerSpec) -> bool:
+    """Whether the tokenizer.json of a spec is what its digest says. Raises OSError where there is none."""
+    return _digest(Path(spec.source).read_text("utf-8"), repr(spec.specials)) == spec.digest
 
 
 def _digest(*parts: str) -> str:
@@ -290,7 +299,7 @@ def _encoder(spec: TokenizerSpec) -> Callable[[Sequence[str]], NDArray[np.int32]
         return lambda texts: np.array(
             [len(slow.encode(text, add_special_tokens=False)) for text in texts], dtype=np.int32
         )
-    text = _read_json(spec.source)
+    text = _read_json(spec)
     if spec.engine == GIGATOKEN:
         import gigatoken
 
@@ -303,11 +312,16 @@ def _encoder(spec: TokenizerSpec) -> Callable[[Sequence[str]], NDArray[np.int32]
     )
 
 
-def _read_json(path: str) -> str:
+def _read_json(spec: TokenizerSpec) -> str:
     try:
-        return Path(path).read_text("utf-8")
+        text = Path(spec.source).read_text("utf-8")
     except OSError as error:
-        raise TokenizerError(f"{path}: the tokenizer of this run is gone ({error.strerror}); run again") from None
+        raise TokenizerError(
+            f"{spec.source}: the tokenizer of this run is gone ({error.strerror}); run again"
+        ) from None
+    if _digest(text, repr(spec.specials)) != spec.digest:
+        raise TokenizerError(f"{spec.source}: is not the tokenizer that this run was started with; run again")
+    return text
 
 
 def _resident() -> int:

@@ -51,7 +51,7 @@ def test_the_tasks_of_the_array_score_and_the_merge_writes(tmp_path: Path) -> No
 def test_a_preempted_job_stops_in_order_and_is_queued_again(tmp_path: Path) -> None:
     given = environment(tmp_path)
     with subprocess.Popen(["bash", SLURM / "requeue.sbatch"], env=given, stderr=subprocess.PIPE, text=True) as job:
-        while not list((tmp_path / "cache").glob("runs/*/plan.json")):
+        while not list((tmp_path / "cache").glob("runs/*/plan-*.json")):
             time.sleep(0.02)
             assert job.poll() is None
         job.send_signal(signal.SIGUSR1)
@@ -68,7 +68,7 @@ def test_a_cancelled_job_is_not_queued_again(tmp_path: Path) -> None:
     with subprocess.Popen(
         ["bash", SLURM / "requeue.sbatch"], env=given, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as job:
-        while not list((tmp_path / "cache").glob("runs/*/plan.json")):
+        while not list((tmp_path / "cache").glob("runs/*/plan-*.json")):
             time.sleep(0.02)
             assert job.poll() is None
         os.killpg(job.pid, signal.SIGTERM)

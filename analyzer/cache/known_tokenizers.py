@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import os
@@ -25,17 +26,23 @@ LIBRARIES = ("gigatoken", "tokenizers", "transformers")
 def find(model_path: str, trust_remote_code: bool, cache_dir: str, sample: Sequence[str]) -> TokenizerSpec:
     """The tokenizer of a folder or hub name, its counts proven on `sample`; loaded in a process apart where it is new.
 
-    Raises TokenizerError; StorageError and OutputError where the cache cannot be written.
+    What may run comes from these arguments alone, whatever a cached file says. Raises TokenizerError; StorageError and
+    OutputError where the cache cannot be written.
     """
     folder = Path(cache_dir) / "tokenizers"
     with storage.storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        storage.make_below(folder)
     key = _key(model_path, trust_remote_code, sample)
     known = folder / f"{key}.spec.json"
-    if key is not None and known.exists():
-        spec = tokens.spec_from(orjson.loads(known.read_bytes()))
-        if os.path.exists(spec.source):
-            return spec
+    if key is not None and storage.is_trusted(known, cache_dir):
+        with contextlib.suppress(OSError, ValueError, TypeError):  # a damaged one is made anew
+            spec = tokens.spec_from(orjson.loads(known.read_bytes()))
+            source = (
+                os.path.abspath(model_path) if spec.engine == tokens.TRANSFORMERS else tokens.json_path(folder, spec)
+            )
+            spec = spec._replace(source=source, trust_remote_code=trust_remote_code)
+            if spec.engine == tokens.TRANSFORMERS or tokens.is_whole(spec):
+                return spec
     spec = call_apart(tokens.prepare, model_path, trust_remote_code, str(folder), list(sample))
     if key is not None:
         storage.write_bytes(known, orjson.dumps(spec, default=list))
@@ -46,12 +53,12 @@ def _key(model_path: str, trust_remote_code: bool, sample: Sequence[str]) -> str
     """All that the answer depends on; None for a hub name, which may stand for something else tomorrow."""
     if not os.path.isdir(model_path):
         return None
-    files = sorted((entry.name, *_size_and_time(entry)) for entry in os.scandir(model_path) if entry.is_file())
+    files = sorted((entry.name, *_size_and_times(entry)) for entry in os.scandir(model_path) if entry.is_file())
     versions = [importlib.metadata.version(name) for name in LIBRARIES]
     told = [os.path.abspath(model_path), trust_remote_code, files, versions, list(sample)]
     return hashlib.sha256(orjson.dumps(told)).hexdigest()[:32]
 
 
-def _size_and_time(entry: os.DirEntry[str]) -> tuple[int, int]:
+def _size_and_times(entry: os.DirEntry[str]) -> tuple[int, int, int]:
     status = entry.stat()
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns

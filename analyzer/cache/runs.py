@@ -1,7 +1,7 @@
 """The run directory: where the scores of one run lie, addressed by everything that can change them.
 
     <cache_dir>/runs/<fingerprint>/run.json               the parts of the fingerprint, for --explain_cache
-                                  /plan.json              what the workers read, with offsets.npy and ranges.npy
+                                  /plan-<digest>.json     what the workers read, with offsets.npy and ranges.npy
                                   /shards/shard-000017.parquet   one committed file of scores per shard
     <cache_dir>/inputs/<identity>/                        jsonl input as parquet
 
@@ -11,6 +11,7 @@ how another strategy costs no scoring, and how several nodes share one run.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -21,25 +22,86 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from analyzer import masking
 from analyzer.cache import score_files
-from analyzer.errors import ConfigError
+from analyzer.errors import ConfigError, OutputError
 from analyzer.files import storage, temporaries
 
 FORMAT = 1  # of the run directory; a new one never reads an old one's shards
 
 
-def cache_folder(given: str | None) -> str:
-    """The cache directory as an absolute path: the given one, or the user's own (XDG_CACHE_HOME honoured); it is made.
+PARTS = ("runs", "inputs", "tokenizers")
+"""The folders in a cache directory."""
 
-    Raises ConfigError for a URL, OutputError where it cannot be written.
+
+def cache_folder(given: str | None, shared: bool = False) -> str:
+    """The cache directory as an absolute path: the given one, or the user's own (XDG_CACHE_HOME honoured).
+
+    Where it is not there it is made, for this user alone. Whoever can write to it can make up scores, so one that
+    belongs to another user, or that others may write to, is taken only where it is `shared`: files of its owner and of
+    this user then count, and no others. One that is there need not be writable: it may hold all that is asked for.
+
+    Raises ConfigError for a URL, OutputError where it cannot be made or is not to be trusted.
     """
     import platformdirs
 
     if given is not None and storage.is_remote(given):
         raise ConfigError(f"--cache_dir {given}: must be a local or mounted folder; input and output may be URLs")
     folder = storage.absolute(given or platformdirs.user_cache_dir("rollout-analyzer"))
-    storage.make_folder(folder, "name a folder for the cache with --cache_dir")
+    advice = "name a folder for the cache with --cache_dir"
+    if not os.path.isdir(folder):
+        storage.make_folder(folder, advice, mode=0o777 if shared else 0o700)
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise OutputError(f"{folder}: the cache cannot be read (permission denied); {advice}")
+    if not shared:
+        _check_trusted(folder)
+    for name in PARTS:
+        part = os.path.join(folder, name)
+        with contextlib.suppress(OSError):  # a read-only one; what must be written there will say so
+            os.mkdir(part, mode=0o777 if shared else 0o700)
+        if not shared and os.path.isdir(part):
+            with contextlib.suppress(OSError):
+                os.chmod(part, 0o700)
+            _check_trusted(part)
+        elif os.path.isdir(part) and not storage.is_trusted(part, folder):
+            raise OutputError(f"--cache_dir {folder}: {part} belongs neither to you nor to the owner of the cache")
     return folder
+
+
+def _check_trusted(folder: str) -> None:
+    """Raise OutputError where another user owns a folder of the cache, or may write to it."""
+    status = os.stat(folder)
+    if status.st_uid != os.geteuid():
+        raise OutputError(
+            f"--cache_dir {folder}: belongs to {_name_of(status.st_uid)}, and scores of other users are not believed; "
+            "name a folder of your own, or add --shared_cache to believe those of its owner"
+        )
+    if status.st_mode & 0o022 & ~(0o020 if _is_private(status.st_gid) else 0):
+        raise OutputError(
+            f"--cache_dir {folder}: other users may write to it, and so make up scores; `chmod go-w {folder}`, or add "
+            "--shared_cache to share it and believe only its owner's files and your own"
+        )
+
+
+def _name_of(uid: int) -> str:
+    import pwd
+
+    try:
+        return f"user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"user {uid}"
+
+
+def _is_private(gid: int) -> bool:
+    """Whether a group is this user's alone, as many systems make one for each user."""
+    import grp
+    import pwd
+
+    try:
+        group, user = grp.getgrgid(gid), pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return False
+    return group.gr_name == user and set(group.gr_mem) <= {user}
 
 
 def fingerprint(parts: Mapping[str, Any]) -> str:
@@ -99,12 +161,14 @@ def open_run(cache_dir: str, parts: Mapping[str, Any]) -> Run:
     """The run directory of these parts, made where it is not there. Raises StorageError on a full disk."""
     key = fingerprint(parts)
     folder = Path(cache_dir) / "runs" / key
+    if folder.exists() and not storage.is_trusted(folder, cache_dir):  # in a shared cache: somebody else's
+        folder = folder.with_name(f"{key}-{os.geteuid()}")
     with storage.storage_errors(folder):
-        (folder / "shards").mkdir(parents=True, exist_ok=True)
+        storage.make_below(folder / "shards")
         temporaries.sweep(folder)
         temporaries.sweep(folder / "shards")
         if (folder / "run.json").exists():
-            os.utime(folder / "run.json")  # so that `cache --prune` sees it is in use
+            storage.touch(folder / "run.json")  # so that `cache --prune` sees it is in use
         else:
             storage.write_bytes(folder / "run.json", _canonical(parts))
     return Run(str(folder), key)
@@ -118,14 +182,21 @@ def explain(cache_dir: str, parts: Mapping[str, Any]) -> list[str]:
     wanted = _flat(orjson.loads(_canonical(parts)))
     nearest: tuple[int, str, list[str]] | None = None
     for path in sorted((Path(cache_dir) / "runs").glob("*/run.json")):
+        if not storage.is_trusted(path, cache_dir):
+            continue
         other = _flat(orjson.loads(path.read_bytes()))
         differs = sorted(name for name in wanted.keys() | other.keys() if wanted.get(name) != other.get(name))
         if nearest is None or len(differs) < nearest[0]:
-            lines = [f"  {name}: {other.get(name)!r} there, {wanted.get(name)!r} now" for name in differs]
+            lines = [f"  {name}: {_both(name, other.get(name), wanted.get(name))}" for name in differs]
             nearest = (len(differs), path.parent.name, lines)
     if nearest is None:
         return [f"run {key}: new; nothing is cached in {cache_dir}"]
     return [f"run {key}: new; the nearest cached run is {nearest[1]}, which differs in:", *nearest[2]]
+
+
+def _both(name: str, there: Any, now: Any) -> str:
+    secret = any(map(masking.looks_secret, name.split(".")[1:]))
+    return "differs" if secret else masking.text(f"{there!r} there, {now!r} now")
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:

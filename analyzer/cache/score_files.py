@@ -103,7 +103,12 @@ def read_footer(path: str) -> ShardFooter | None:
 
 
 def committed(path: str, fingerprint: str, shard: int) -> ShardFooter | None:
-    """The footer of a file that is there, is not torn, and is of this run and shard; else None."""
+    """The footer of a file that is there, is not torn, and is of this run and shard; else None.
+
+    The file must be this user's, or that of the owner of the run's folder: nobody else may put scores there.
+    """
+    if not storage.is_trusted(path, os.path.dirname(os.path.dirname(path))):
+        return None
     footer = read_footer(path)
     return footer if footer and (footer.fingerprint, footer.shard) == (fingerprint, shard) else None
 

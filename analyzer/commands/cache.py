@@ -24,7 +24,7 @@ class CacheSettings:
 def main(argv: Sequence[str]) -> int:
     """List or prune; returns the exit code."""
     settings = parse(CacheSettings, argv, "analyze-rollouts cache", "List or remove cached runs.")
-    folder = runs.cache_folder(settings.cache_dir)
+    folder = runs.cache_folder(settings.cache_dir, shared=True)
     found = runs.cached(folder)
     if settings.prune:
         return _prune(settings, found)

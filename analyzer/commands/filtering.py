@@ -157,7 +157,7 @@ def write_difficulty(path: str, rollouts: str, settings: Any) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    opened = read.open_input(rollouts, runs.cache_folder(settings.cache_dir))
+    opened = read.open_input(rollouts, runs.cache_folder(settings.cache_dir, settings.shared_cache))
     numbering = sharding.number_problems(opened.dataset, settings.limit)
     table = pq.read_table(Path(settings.output_dir) / "problem_metrics.parquet")
     place = pa.compute.index_in(numbering.ids, table["data_idx"])  # (problems,)

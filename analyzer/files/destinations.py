@@ -52,8 +52,8 @@ class _Local:
             folder = folder.parent
         if not folder.is_dir():
             raise OutputError(f"--output_dir {self._folder}: {folder} is a file; it must be a folder")
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise OutputError(f"--output_dir {self._folder}: {folder} cannot be written to (permission denied)")
+        if why := storage.not_writable(folder):
+            raise OutputError(f"--output_dir {self._folder}: {folder} cannot be written to ({why})")
 
     def names(self) -> set[str]:
         return {path.name for path in self._folder.iterdir()} if self._folder.is_dir() else set()

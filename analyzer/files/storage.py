@@ -23,6 +23,8 @@ from analyzer.files import temporaries
 JSONL_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 INPUT_SUFFIXES = (".parquet", *JSONL_SUFFIXES)
 _DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.ESTALE})
+_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST})
+"""A folder cannot be made there, full disk or not: no such folder above it, not a folder, or not the user's."""
 _ARROW_ERRNO = re.compile(r"\[errno ([0-9]+)\]")
 
 
@@ -206,13 +208,14 @@ def build_folder(path: Path, build: Callable[[str], None]) -> None:
     is full or failing.
     """
     if path.is_dir():
+        _check_builder(path)
         return
     with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_below(path.parent)
         temporaries.sweep(path.parent)
         made = path.parent / temporaries.name_for(path.name)
         try:
-            made.mkdir()
+            made.mkdir(mode=_mode(path.parent))
             with temporaries.turn(path, made) as mine:
                 if mine:
                     build(str(made))
@@ -221,9 +224,17 @@ def build_folder(path: Path, build: Callable[[str], None]) -> None:
             temporaries.remove(made)
 
 
+def _check_builder(path: Path) -> None:
+    """Raise OutputError for a folder, or a file in it, that somebody else has put into a shared cache."""
+    for file in (path, *path.iterdir()):
+        if not is_trusted(file, path.parent):
+            raise OutputError(f"{file}: belongs neither to you nor to the owner of the cache; remove it, and run again")
+
+
 def _commit_folder(made: Path, path: Path) -> None:
     for file in made.iterdir():
         with open(file, "rb") as opened:
+            _no_more_open_than(made, opened.fileno())
             os.fsync(opened.fileno())
     sync_folder(str(made))
     try:
@@ -238,6 +249,7 @@ def commit(temporary: str, target: str) -> None:
     """Make a finished local file durable under its final name: flush, rename, flush the folder."""
     fd = os.open(temporary, os.O_RDONLY)
     try:
+        _no_more_open_than(os.path.dirname(target) or ".", fd)
         os.fsync(fd)
     finally:
         os.close(fd)
@@ -245,15 +257,69 @@ def commit(temporary: str, target: str) -> None:
     sync_folder(os.path.dirname(target) or ".")
 
 
-def make_folder(path: str | os.PathLike[str], advice: str = "give another folder") -> None:
-    """Make a local folder and those above it. Raises OutputError where the user may not."""
+def _no_more_open_than(folder: str | os.PathLike[str], fd: int) -> None:
+    """Take from a new file what its folder does not grant either: in a folder of mode 0700 it gets 0600."""
+    mode = statmodes.S_IMODE(os.fstat(fd).st_mode)
+    if mode & ~_mode(folder):
+        os.fchmod(fd, mode & _mode(folder))
+
+
+def _mode(folder: str | os.PathLike[str]) -> int:
+    return statmodes.S_IMODE(os.stat(folder).st_mode) & 0o777
+
+
+def make_below(path: str | os.PathLike[str]) -> None:
+    """Make a folder and those above it, each as open as the one that it is made in. Raises OSError."""
+    target = Path(path)
+    if target.is_dir():
+        return
+    make_below(target.parent)
+    with contextlib.suppress(FileExistsError):  # another process was quicker
+        target.mkdir(mode=_mode(target.parent))
+
+
+def is_trusted(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> bool:
+    """Whether a file belongs to this user, or to the owner of a folder that was found to be trusted."""
+    try:
+        return os.stat(path).st_uid in (os.geteuid(), os.stat(folder).st_uid)
+    except OSError:
+        return False
+
+
+def write_if_changed(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a small local file unless it holds these bytes already: a cache that is whole may be read-only."""
+    with contextlib.suppress(OSError):
+        if Path(path).read_bytes() == data:
+            return
+    write_bytes(path, data)
+
+
+def touch(path: str | os.PathLike[str]) -> None:
+    """Note the use of a file or folder by its time, where that can be noted."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
+
+
+def make_folder(path: str | os.PathLike[str], advice: str = "give another folder", mode: int = 0o777) -> None:
+    """Make a local folder, of that mode, and those above it. Raises OutputError where the user may not."""
     with storage_errors(path):
         try:
-            os.makedirs(path, exist_ok=True)
-        except (PermissionError, FileNotFoundError, NotADirectoryError, FileExistsError) as error:
-            raise OutputError(f"{os.fspath(path)}: the folder cannot be made ({error.strerror}); {advice}") from None
-    if not os.access(path, os.W_OK | os.X_OK):
-        raise OutputError(f"{os.fspath(path)}: the folder cannot be written to; {advice}")
+            os.makedirs(path, mode, exist_ok=True)
+        except OSError as error:
+            if error.errno in _REFUSED:
+                raise OutputError(
+                    f"{os.fspath(path)}: the folder cannot be made ({error.strerror}); {advice}"
+                ) from None
+            raise
+    if why := not_writable(path):
+        raise OutputError(f"{os.fspath(path)}: the folder cannot be written to ({why}); {advice}")
+
+
+def not_writable(folder: str | os.PathLike[str]) -> str:
+    """Why nothing can be written to a folder, as far as that can be seen; "" where nothing speaks against it."""
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        return os.strerror(errno.EROFS).lower()
+    return "" if os.access(folder, os.W_OK | os.X_OK) else os.strerror(errno.EACCES).lower()
 
 
 def sync_folder(folder: str) -> None:

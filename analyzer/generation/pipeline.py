@@ -71,7 +71,7 @@ def run(settings: GenerationSettings) -> Generated:
 
 def open_data(settings: GenerationSettings) -> TrainingData:
     """Open the training data of the settings. Raises InputError."""
-    cache_dir = cache_folder(settings.cache_dir)
+    cache_dir = cache_folder(settings.cache_dir, settings.shared_cache)
     return prompts.open_data(settings.data_path, settings.prompt_key, settings.limit, cache_dir)
 
 

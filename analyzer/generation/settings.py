@@ -61,6 +61,9 @@ class GenerationSettings:
     max_attempts: int = option("times a request that broke is made before its prompt is reported as failed", 5)
     patience: float = option("seconds to wait for servers that are down or busy before stopping (exit 75)", 600.0)
     cache_dir: str | None = option("where jsonl input is kept as parquet; the user's cache folder by default", None)
+    shared_cache: bool = option(
+        "use a cache_dir that other users may write to, and believe the files of its owner in it beside your own", False
+    )
     overwrite: bool = option("start anew where output_path holds, or began, another generation", False)
     dry_run: bool = option("show counts and the first prompt as the model will see it; generate nothing", False)
 

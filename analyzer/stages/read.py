@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +53,7 @@ def open_rollouts(request: Request, cache_dir: str) -> Input:
         still_same(paths, identity)
 
     storage.build_folder(folder, build)
-    os.utime(folder)  # so that `cache --prune` sees it is in use
+    storage.touch(folder)  # so that `cache --prune` sees it is in use
     report = conversion.read_report(folder)
     dataset.close_files()
     opened = _open_parquet(
@@ -96,7 +95,7 @@ def _converted(paths: Sequence[str], identity: Identity, cache_dir: str) -> list
         still_same(paths, identity)
 
     storage.build_folder(folder, build)
-    os.utime(folder)  # so that `cache --prune` sees it is in use
+    storage.touch(folder)  # so that `cache --prune` sees it is in use
     return sorted(str(path) for path in folder.glob("part-*.parquet"))
 
 

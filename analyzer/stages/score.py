@@ -7,7 +7,6 @@ leaves it.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +15,7 @@ import numpy as np
 
 from analyzer.cache import runs, score_files
 from analyzer.errors import InputError
-from analyzer.plan import PLAN, Plan, Source
+from analyzer.plan import Plan, Seal, Source
 from analyzer.rollouts import dataset, problems
 from analyzer.rollouts.dataset import Reader
 from analyzer.rollouts.json_columns import dump_json
@@ -42,13 +41,15 @@ _CODES = {status: code for code, status in enumerate(STATUSES)}
 _UNNAMED = Score(None, Status.INPUT_ERROR, detail="the data_idx is empty or holds NUL")
 
 
-def score_shard(folder: str, shard: int) -> int:
+def score_shard(seal: Seal, folder: str, shard: int) -> int:
     """Score one shard of the plan in the run directory `folder` and commit its scores; returns the rollouts scored.
+
+    `seal` says which plan that is. Raises UserError where the run directory holds it no longer.
 
     Raises InputError for a null response or ground truth, with its place; RewardError where a reward cannot start;
     StorageError on a full disk. What a response does to its scorer is a status and raises nothing.
     """
-    worker = _this_thread.worker(folder)
+    worker = _this_thread.worker(folder, seal)
     plan = worker.plan
     path = score_files.shard_path(runs.shards_folder(folder), shard)
     before = score_files.committed(path, plan.fingerprint, shard)
@@ -245,17 +246,17 @@ def _json(extra: Any) -> str:
 
 
 class _ThisThread(threading.local):
-    """This thread's worker; a new plan, or the same one written anew, ends the one before it."""
+    """This thread's worker; a new plan ends the one before it."""
 
     def __init__(self) -> None:
-        self._key = ("", 0)
+        self._key = ("", "")
         self._worker: _Worker | None = None
 
-    def worker(self, folder: str) -> _Worker:
-        key = (folder, os.stat(os.path.join(folder, PLAN)).st_mtime_ns)
+    def worker(self, folder: str, seal: Seal) -> _Worker:
+        key = (folder, seal.sha256)
         if self._worker is None or self._key != key:
             self.end()
-            plan = Plan.load(folder)  # each thread its own: a reward may hold state
+            plan = Plan.load(folder, seal)  # each thread its own: a reward may hold state
             self._key, self._worker = key, _Worker(plan, plan.source(folder))
         self._worker.take_counts()  # of a shard that failed half-way
         return self._worker
@@ -263,7 +264,7 @@ class _ThisThread(threading.local):
     def end(self) -> None:
         if self._worker is not None:
             self._worker.close()
-        self._key, self._worker = ("", 0), None
+        self._key, self._worker = ("", ""), None
 
 
 _this_thread = _ThisThread()
