@@ -1,38 +1,129 @@
 """rollout-analyzer: how hard is each problem for this policy, and which should I train on?
 
-The flow, one way: read -> plan -> score (joblib workers) -> merge -> metrics -> bucket -> write -> summary.
-
     import analyzer
 
     result = analyzer.analyze(rollouts="rollouts.parquet", model_path="Qwen/Qwen3-8B", output_dir="analysis")
     result.problems.query("bucket == 'hard'")
+
+    analyzer.score("math_verify", [r"so it is $\\boxed{\\frac{1}{2}}$"], "0.5")[0].reward      # 1.0
+
+Everything else of the public API is imported when it is first used, so that `import analyzer` stays cheap.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from analyzer.config import AnalysisSettings
+    from analyzer.errors import AnalyzerError, Interrupted, StorageError, UserError
     from analyzer.result import Result
+    from analyzer.rewards import Reward, WholeReward
+    from analyzer.schema import Problem, Score, Status
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "analyze"]
+__all__ = [
+    "AnalysisSettings",
+    "AnalyzerError",
+    "Interrupted",
+    "Problem",
+    "Result",
+    "Reward",
+    "Score",
+    "Status",
+    "StorageError",
+    "UserError",
+    "WholeReward",
+    "__version__",
+    "analyze",
+    "score",
+]
+
+_HOMES = {
+    "AnalysisSettings": "analyzer.config",
+    "AnalyzerError": "analyzer.errors",
+    "Interrupted": "analyzer.errors",
+    "Problem": "analyzer.schema",
+    "Result": "analyzer.result",
+    "Reward": "analyzer.rewards",
+    "Score": "analyzer.schema",
+    "Status": "analyzer.schema",
+    "StorageError": "analyzer.errors",
+    "UserError": "analyzer.errors",
+    "WholeReward": "analyzer.rewards",
+}
 
 
-def analyze(**settings: Any) -> Result:
+def analyze(settings: AnalysisSettings | None = None, /, *, progress: bool = False, **options: Any) -> Result:
     """Analyse rollouts as the command analyze_rollouts does; the keywords are its flags.
 
+    settings: instead of keywords. progress: show a bar and what is done on stderr; otherwise nothing is printed.
+
     Returns a Result with `problems` and `rollouts` as DataFrames and the `summary`. Raises the errors of
-    analyzer.errors. Nothing is printed and there is no bar unless `progress=True`.
+    analyzer.errors: UserError for what the caller can put right, StorageError for a full disk.
     """
     from analyzer import pipeline
     from analyzer.config import AnalysisSettings, from_values
     from analyzer.errors import ConfigError
 
-    progress = bool(settings.pop("progress", False))
-    chosen = from_values(AnalysisSettings, settings)
+    if settings is not None and options:
+        raise ConfigError("analyze takes settings or keywords, not both")
+    chosen = settings if settings is not None else from_values(AnalysisSettings, options)
     result = None if chosen.dry_run or chosen.explain_cache or chosen.part else pipeline.analyze(chosen, progress)
     if result is None:
         raise ConfigError("dry_run, explain_cache and part give no result: use the command analyze_rollouts for them")
     return result
+
+
+def score(
+    reward: str,
+    responses: Sequence[str],
+    ground_truth: Any,
+    *,
+    options: Mapping[str, Any] | None = None,
+    data_source: str = "",
+    extra_info: Any = None,
+) -> list[Score]:
+    """Score responses to one problem with a reward by name, in this process and its bounded child.
+
+    reward: a built-in's name or your own function as 'file.py:name'. options: as --reward_kwargs.
+
+    Returns one Score per response, in order: `.reward` is None exactly when `.status` is not ok. Raises ConfigError
+    for a name or an option that does not exist, RewardError for a reward that cannot be loaded.
+    """
+    from analyzer import rewards
+    from analyzer.grading import Limits
+    from analyzer.schema import Problem
+    from analyzer.scoring import Scorer
+
+    with contextlib.closing(Scorer(rewards.build(reward, dict(options or {})), Limits())) as scorer:
+        return scorer.score(Problem(data_source, ground_truth, extra_info), list(responses))
+
+
+def __getattr__(name: str) -> Any:
+    """The rest of the public API, and what help() needs."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'analyzer' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])
+
+
+def _show_flags() -> None:
+    """Let help() and completion show the flags as the keywords that they are, from the one place that has them."""
+    import inspect
+
+    from analyzer.config import AnalysisSettings, keywords
+
+    shown = inspect.signature(analyze)
+    progress = shown.parameters["progress"]
+    analyze.__signature__ = shown.replace(parameters=[*keywords(AnalysisSettings), progress])  # type: ignore[attr-defined]
+
+
+_show_flags()

@@ -10,6 +10,7 @@ A flag wins over the file. An unknown flag or key is an error that names the nea
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import itertools
 import math
 import os
@@ -124,6 +125,19 @@ class AnalysisSettings:
         if not match or not 1 <= int(match[1]) <= int(match[2]):
             raise ConfigError(f"--part {self.part}: must be I/N with 1 <= I <= N, as 3/16")
         return slice(int(match[1]) - 1, None, int(match[2]))
+
+
+def keywords(cls: type[Any]) -> list[inspect.Parameter]:
+    """The flags of a settings class as keyword parameters; a required one has no default."""
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.metadata.get("required") else field.default,
+            annotation=field.type,
+        )
+        for field in dataclasses.fields(cls)
+    ]
 
 
 # ---------------------------------------------------------------- the parser

@@ -1,0 +1,83 @@
+"""The public API: what `import analyzer` gives."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import analyzer
+from analyzer.config import AnalysisSettings
+
+SAMPLE = Path(__file__).resolve().parents[1] / "examples" / "sample"
+
+
+def test_every_public_name_is_there_sorted_and_documented() -> None:
+    assert analyzer.__all__ == sorted(analyzer.__all__)
+    for name in analyzer.__all__:
+        value = getattr(analyzer, name)
+        assert name == "__version__" or value.__doc__, name
+    assert set(analyzer.__all__) <= set(dir(analyzer))
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'analyse'"):
+        _ = analyzer.analyse
+
+
+def test_the_signature_of_analyze_shows_every_flag() -> None:
+    shown = inspect.signature(analyzer.analyze).parameters
+    assert [name for name in shown if name != "progress"] == [field.name for field in fields(AnalysisSettings)]
+    assert shown["rollouts"].default is inspect.Parameter.empty
+    assert shown["bucketing_strategy"].default == "percentile"
+
+
+def test_import_analyzer_loads_nothing_heavy() -> None:
+    heavy = {"numpy", "pandas", "pyarrow", "transformers", "sympy", "sklearn", "jsonargparse", "joblib"}
+    script = f"import sys, analyzer; print(sorted({heavy!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_a_settings_object_does_what_its_keywords_do(tmp_path: Path) -> None:
+    values = {"rollouts": str(SAMPLE / "rollouts.parquet"), "model_path": str(SAMPLE / "tokenizer"), "limit": 5}
+    common = {**values, "cache_dir": str(tmp_path / "cache"), "backend": "sequential"}
+    one = analyzer.analyze(AnalysisSettings(**common, output_dir=str(tmp_path / "one")))
+    other = analyzer.analyze(**common, output_dir=str(tmp_path / "other"))
+    assert one.summary.to_json() == other.summary.to_json()
+    with pytest.raises(analyzer.UserError, match="settings or keywords"):
+        analyzer.analyze(AnalysisSettings(**common, output_dir="x"), limit=3)
+
+
+@pytest.mark.parametrize(
+    ("reward", "responses", "ground_truth", "expected"),
+    [
+        ("math_verify", [r"so $\boxed{\frac{1}{2}}$", r"$\boxed{0.4}$", "none"], "1/2", [1.0, 0.0, 0.0]),
+        ("gsm8k", ["#### 5", "#### 6"], "5", [1.0, 0.0]),
+        ("multiple_choice", ["Answer: B"], "B", [1.0]),
+    ],
+)
+def test_ten_strings_are_scored_with_one_call(
+    reward: str, responses: list[str], ground_truth: str, expected: list[float]
+) -> None:
+    scores = analyzer.score(reward, responses, ground_truth)
+    assert [score.reward for score in scores] == expected
+    assert [score.status for score in scores] == [analyzer.Status.OK] * len(responses)
+
+
+def test_score_takes_options_and_a_function_of_ones_own(tmp_path: Path) -> None:
+    assert [s.reward for s in analyzer.score("exact_match", ["a\nB"], "B", options={"place": "last_line"})] == [1.0]
+    file = tmp_path / "mine.py"
+    file.write_text("def f(data_source, solution_str, ground_truth, extra_info):\n    return len(solution_str)\n")
+    assert [score.reward for score in analyzer.score(f"{file}:f", ["ab", "abc"], "x")] == [2.0, 3.0]
+    with pytest.raises(analyzer.UserError, match="did you mean 'math_verify'"):
+        analyzer.score("math_verfy", ["1"], "1")
+
+
+def test_what_cannot_be_judged_has_a_status_and_no_reward() -> None:
+    (score,) = analyzer.score("gsm8k", ["#### 5"], {"not": "a text"})
+    assert (score.reward, score.status) == (None, analyzer.Status.GOLD_ERROR)
