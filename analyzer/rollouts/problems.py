@@ -6,6 +6,8 @@ JSON string of one, or the bare ground truth. What neighbouring rows have in com
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,11 +30,11 @@ class Groups(NamedTuple):
     unnamed: NDArray[np.bool_]  # (groups,) the data_idx is empty or holds NUL: such rows cannot be scored
 
 
-class NullGroundTruth(Exception):
-    """Raised for a row without a ground truth; `at` is its position in the table."""
+class NoGroundTruth(Exception):
+    """Raised for a row without a ground truth; `at` is its position in the table, the text says why there is none."""
 
-    def __init__(self, at: int) -> None:
-        super().__init__(at)
+    def __init__(self, reason: str, at: int = -1) -> None:
+        super().__init__(reason)
         self.at = at
 
 
@@ -40,7 +42,7 @@ def group(table: pa.Table, common: Sequence[str], gold_column: str | None, data_
     """Group the rows of a table whose rows of one problem stand side by side.
 
     `common` names the columns that a problem is made of; `data_source`, unless empty, is that of all rows.
-    Raises NullGroundTruth where `gold_column` is given and a row has none.
+    Raises NoGroundTruth where `gold_column` is given and a row has none.
     """
     ids = table[DATA_IDX].combine_chunks()
     differs = changed(ids)
@@ -52,10 +54,13 @@ def group(table: pa.Table, common: Sequence[str], gold_column: str | None, data_
     first = np.flatnonzero(differs)
     values = {name: _python_values(column.take(first), field) for name, (column, field) in columns.items()}
     if gold_column is not None:
-        values[gold_column] = [ground_truth(value) for value in values[gold_column]]
-        missing = [i for i, gold in enumerate(values[gold_column]) if gold is None]
-        if missing:
-            raise NullGroundTruth(int(first[missing[0]]))
+        golds = []
+        for row, value in zip(first.tolist(), values[gold_column], strict=True):
+            try:
+                golds.append(ground_truth(value))
+            except NoGroundTruth as error:
+                raise NoGroundTruth(str(error), row) from None
+        values[gold_column] = golds
     problems = _problems(values, len(first), gold_column, data_source)
     return Groups(np.append(first, table.num_rows), problems, _unnamed(ids.take(first)))
 
@@ -91,16 +96,52 @@ def ground_truth_part(column: pa.Array, field: pa.Field) -> tuple[pa.Array, pa.F
 
 
 def ground_truth(value: Any) -> Any:
-    """The ground truth in one value of the reward information: a struct, a JSON string of one, or the bare thing."""
-    if isinstance(value, str) and value.lstrip().startswith("{") and '"ground_truth"' in value:
+    """The ground truth in one value of the reward information: a struct, a JSON string of one, or the bare thing.
+
+    Raises NoGroundTruth where it is null, and for a record without one, as a struct or as text. A text that begins as
+    a record and cannot be read is no bare ground truth: no answer would ever be equal to it.
+    """
+    if isinstance(value, str) and _is_record(value):
         try:
-            said = load_json(value)
+            value = load_json(value)
         except (ValueError, RecursionError):
-            return value
-        value = said if isinstance(said, dict) and "ground_truth" in said else value
-    if isinstance(value, dict) and "ground_truth" in value:
-        return value["ground_truth"]
+            raise NoGroundTruth(_unreadable(value)) from None
+    if isinstance(value, dict) and ("ground_truth" in value or "style" in value):
+        if "ground_truth" not in value:
+            raise NoGroundTruth(
+                f"is missing: {_shown(str(value))} has no ground_truth; fill it in or leave the row out"
+            )
+        value = value["ground_truth"]
+    if value is None:
+        raise NoGroundTruth("is null; fill it in or leave the row out")
     return value
+
+
+_STYLE = re.compile(r"""\s{0,99}\{\s{0,99}["']style["']\s{0,99}:""")
+
+
+def _is_record(text: str) -> bool:
+    """Whether a text is meant to be {"style": ..., "ground_truth": ...}, well written or not."""
+    named = '"ground_truth"' in text or "'ground_truth'" in text
+    return (named and text.lstrip().startswith("{")) or _STYLE.match(text) is not None
+
+
+def _unreadable(text: str) -> str:
+    """Why a record that is text cannot be read, and what to do about it."""
+    try:
+        meant = ast.literal_eval(text) if len(text) < _LONGEST_REPR else None
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        meant = None
+    if isinstance(meant, dict):
+        return f"is the text of a Python dict, not JSON: {_shown(text)}; write it with json.dumps, or as a struct"
+    return f"is in a text that is no JSON, cut off perhaps: {_shown(text)}; write it with json.dumps, or as a struct"
+
+
+_LONGEST_REPR = 100_000
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _python_values(column: pa.Array, field: pa.Field) -> list[Any]:

@@ -199,8 +199,9 @@ class _Worker:
         """The scores of a window, problem by problem; `responses` are without special tokens."""
         try:
             groups = problems.group(window.table, self._common, self.plan.gold_column, self.plan.data_source or "")
-        except problems.NullGroundTruth as error:
-            raise self._null(window, error.at, f"the ground truth in {self.plan.gold_column}") from None
+        except problems.NoGroundTruth as error:
+            where = dataset.locate(self.plan.input, int(window.rows[error.at]))
+            raise InputError(f"{where}: the ground truth in {self.plan.gold_column} {error}") from None
         scores: list[Score] = []
         starts = groups.starts.tolist()
         for number, problem in enumerate(groups.problems):

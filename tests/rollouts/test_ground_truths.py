@@ -1,0 +1,92 @@
+"""The reward information in every spelling: a ground truth is read, or its absence is one clear error, never a -1."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analyzer.rollouts.problems import NoGroundTruth, ground_truth
+from tests.commands import Outcome, changed, jsonl, parquet, rollouts
+
+Analyze = Callable[..., Outcome]
+GOLD = "original_reward_model"
+RECORD = {"style": "rule", "ground_truth": "4"}
+
+
+@pytest.mark.parametrize(
+    ("value", "gold"),
+    [
+        (RECORD, "4"),
+        (json.dumps(RECORD), "4"),
+        ('\n {"extra": {"a": 1}, "ground_truth": "4"}', "4"),
+        ('{"ground_truth": {"style": 1}}', {"style": 1}),
+        ("4", "4"),
+        ('{"target": ["a"]}', '{"target": ["a"]}'),  # ground truths that are structs themselves
+        ('{"inputs": ["1"], "outputs": ["2"]}', '{"inputs": ["1"], "outputs": ["2"]}'),
+        ({"target": ["a"]}, {"target": ["a"]}),
+        ("{1, 2}", "{1, 2}"),
+        ('{"answer": 5', '{"answer": 5'),
+        ("\\{ x : style \\}", "\\{ x : style \\}"),
+    ],
+)
+def test_a_ground_truth_is_read_from_a_record_or_taken_as_it_is(value: Any, gold: Any) -> None:
+    assert ground_truth(value) == gold
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (None, "is null"),
+        ({"style": "rule", "ground_truth": None}, "is null"),
+        ('{"style": "rule", "ground_truth": null}', "is null"),
+        ({"style": "rule"}, "is missing"),
+        ('{"style": "rule"}', "is missing"),
+        ("{'style': 'rule'}", "is the text of a Python dict, not JSON"),
+        (str(RECORD), "is the text of a Python dict, not JSON"),
+        ("{'extra': {'a': 1}, 'ground_truth': '4'}", "is the text of a Python dict, not JSON"),
+        (json.dumps(RECORD)[:-1], "is in a text that is no JSON, cut off perhaps"),
+        (json.dumps(RECORD)[:30], "is in a text that is no JSON, cut off perhaps"),
+        ('{"style": "ru', "is in a text that is no JSON, cut off perhaps"),
+        ("{'ground_truth': " + "[" * 100_000, "is in a text that is no JSON"),
+    ],
+)
+def test_a_record_without_one_says_what_is_wrong_with_it(value: Any, why: str) -> None:
+    with pytest.raises(NoGroundTruth, match=why) as error:
+        ground_truth(value)
+    assert len(str(error.value)) < 300
+
+
+BROKEN = [
+    {"style": "rule", "ground_truth": None},
+    '{"style": "rule", "ground_truth": null}',
+    '{"style": "rule"}',
+    str(RECORD),
+    '{"style": "rule", "ground_tr',
+]
+
+
+@pytest.mark.parametrize("value", BROKEN, ids=str)
+@pytest.mark.parametrize("name", ["r.jsonl", "r.parquet"])
+def test_every_spelling_ends_the_run_with_one_line_that_names_the_row(
+    tmp_path: Path, analyze: Analyze, value: Any, name: str
+) -> None:
+    rows = rollouts(problems=3, samples=2)
+    if isinstance(value, str):
+        rows = [{**row, GOLD: json.dumps(row[GOLD])} for row in rows]
+    rows = changed(rows, 3, **{GOLD: value})
+    outcome = analyze((jsonl if name == "r.jsonl" else parquet)(tmp_path / name, rows))
+    assert outcome.code == 2
+    (line,) = outcome.errors
+    assert ("line 4" if name == "r.jsonl" else "row 3") in line
+    assert f"the ground truth in {GOLD} is " in line
+
+
+def test_a_struct_column_without_the_field_is_refused_as_the_text_is(tmp_path: Path, analyze: Analyze) -> None:
+    rows = [{**row, GOLD: {"style": "rule"}} for row in rollouts(problems=2, samples=2)]
+    outcome = analyze(parquet(tmp_path / "r.parquet", rows))
+    assert outcome.code == 2
+    assert "has no ground_truth" in outcome.errors[0]
