@@ -64,7 +64,7 @@ def _analyze(settings: AnalysisSettings, progress: bool) -> Result | None:
     with clock("estimate"):
         stability = estimate.bucket_stability(strategy, numbering, merged, settings.seed)
     with clock("audit"):
-        audited = audit.audit_rewards(settings, plan, opened.dataset, numbering, merged.rewards)
+        audited = audit.audit_rewards(settings, plan, opened.dataset, numbering, merged)
     with clock("summary"):
         findings = Findings(numbering, merged, metrics, assignment, stability, audited)
         summed_up = summary.summarise(settings, opened, plan, findings)

@@ -43,6 +43,7 @@ class BaseReward(ABC):
     libraries: ClassVar[tuple[str, ...]] = ()  # distributions whose version can change a reward
     expects: str = "an answer"  # how an answer looks, as a phrase for the audit: 'no "####"'
     second_grader: ClassVar[str] = ""  # the reward that --audit compares it with
+    tried_by_audit: ClassVar[bool] = False  # a text reward that may read what another one cannot
     maximum: float = 1.0  # the highest reward there is
     options: Mapping[str, Any]  # what the constructor was called with, so that the child can build an equal one
 

@@ -30,6 +30,7 @@ class Gsm8k(Reward):
     name = "gsm8k"
     data_sources = ("openai/gsm8k",)
     expects = 'a line "#### number"'
+    tried_by_audit = True
     second_grader = "math_verify"
 
     def extract(self, response: str) -> str | None:

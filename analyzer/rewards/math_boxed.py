@@ -52,6 +52,7 @@ class MathBoxed(Reward):
     name = "math_boxed"
     data_sources = ("lighteval/MATH", "DigitalLearningGmbH/MATH-lighteval", "HuggingFaceH4/MATH-500")
     expects = "a \\boxed{...}"
+    tried_by_audit = True
     second_grader = "math_verify"
 
     def extract(self, response: str) -> str | None:

@@ -41,6 +41,7 @@ class MathDapo(Reward):
     name = "math_dapo"
     data_sources = ("math", "math_dapo", "math_dapo_reasoning", "aime*")
     expects = 'a line "Answer: ..." near the end'
+    tried_by_audit = True
     second_grader = "math_verify"
 
     def extract(self, response: str) -> Prediction | None:

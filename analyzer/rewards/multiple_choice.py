@@ -117,6 +117,7 @@ class MultipleChoice(Reward):
     name = "multiple_choice"
     data_sources = ("TIGER-Lab/MMLU-Pro",)
     expects = 'a phrase "the answer is (letter)" or a box with a letter'
+    tried_by_audit = True
 
     def extract(self, response: str) -> str | None:
         text = conclusion(response)

@@ -45,6 +45,7 @@ class Numeric(Reward):
 
     name = "numeric"
     expects = "a number in a box, a last line or a phrase"
+    tried_by_audit = True
     second_grader = "math_verify"
 
     def __init__(self, *, rel_tol: float = 0.0, abs_tol: float = 0.0) -> None:

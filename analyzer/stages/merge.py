@@ -22,6 +22,7 @@ class Merged(NamedTuple):
     rewards: NDArray[np.float64]  # NaN: not scored
     statuses: NDArray[np.int8]  # position in schema.STATUSES
     tokens: NDArray[np.int32]
+    found: NDArray[np.bool_]  # whether the reward found an answer
     extra: dict[int, str]  # position -> further columns as a JSON object
     sources: dict[str, SourceCount]  # by data_source, sorted
 
@@ -37,7 +38,7 @@ def merge_shards(folder: str, total: int, numbering: Numbering) -> Merged:
     position = np.cumsum(kept) - 1 if not kept.all() else None
     size = len(codes)
     rewards, statuses, tokens = np.full(size, np.nan), np.zeros(size, np.int8), np.zeros(size, np.int32)
-    there = np.zeros(size, dtype=bool)
+    found, there = np.zeros(size, dtype=bool), np.zeros(size, dtype=bool)
     extra: dict[int, str] = {}
     sources: dict[str, SourceCount] = {}
     read = 0
@@ -45,6 +46,7 @@ def merge_shards(folder: str, total: int, numbering: Numbering) -> Merged:
         scores, footer = score_files.read(score_files.shard_path(folder, shard))
         at = scores.rows if position is None else position[scores.rows]
         rewards[at], statuses[at], tokens[at], there[at] = scores.rewards, scores.statuses, scores.tokens, True
+        found[at] = scores.found
         extra.update((int(row), text) for row, text in zip(at, scores.extra, strict=False) if text is not None)
         read += len(at)
         for name, seen in footer.sources.items():
@@ -53,4 +55,4 @@ def merge_shards(folder: str, total: int, numbering: Numbering) -> Merged:
         raise AnalyzerError(
             f"{folder}: {read} scores for {size} rollouts, {int(there.sum())} of them there; {score_files.DAMAGED}"
         )
-    return Merged(codes, rewards, statuses, tokens, extra, dict(sorted(sources.items())))
+    return Merged(codes, rewards, statuses, tokens, found, extra, dict(sorted(sources.items())))

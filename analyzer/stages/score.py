@@ -200,7 +200,7 @@ class _Worker:
         try:
             groups = problems.group(window.table, self._common, self.plan.gold_column, self.plan.data_source or "")
         except problems.NoGroundTruth as error:
-            where = dataset.locate(self.plan.input, int(window.rows[error.at]))
+            where = dataset.locate(self.plan.files, int(window.rows[error.at]))
             raise InputError(f"{where}: the ground truth in {self.plan.gold_column} {error}") from None
         scores: list[Score] = []
         starts = groups.starts.tolist()

@@ -38,6 +38,7 @@ class SourceSummary(NamedTuple):
     reward: str
     rollouts: int
     answer_found: float | None  # share of the responses; None for a reward that looks at the whole response
+    pass_rate: float | None  # share of the scored rollouts; None without any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,12 @@ class Summary:
     def to_json(self) -> bytes:
         """summary.json."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        fields["audit"] = {"ground_truths": self.audit.golds, "second_grader": self.audit.opinions}
+        audited = self.audit
+        fields["audit"] = {
+            "ground_truths": audited.golds,
+            "second_grader": audited.opinions,
+            "other_rewards": audited.trials,
+        }
         return orjson.dumps(_plain(fields), option=orjson.OPT_INDENT_2) + b"\n"
 
     def to_text(self) -> str:
@@ -117,7 +123,6 @@ def summarise(settings: AnalysisSettings, opened: Input, plan: Plan, findings: F
         name: SourceReport(_name_of(plan.rewards[name]), plan.rewards[name].expects, seen)
         for name, seen in merged.sources.items()
     }
-    truncated = warnings.truncated_share(opened.dataset, numbering.kept_ranges(), merged.tokens)
     unused = f"--reward_fn {settings.reward_fn}" if plan.keep_rewards and settings.reward_fn else None
     return Summary(
         total_problems=numbering.problems,
@@ -132,12 +137,17 @@ def summarise(settings: AnalysisSettings, opened: Input, plan: Plan, findings: F
         stability=stability,
         reward_status=statuses,
         data_sources={
-            name: SourceSummary(report.reward, report.seen.rows, _answer_found(plan.rewards[name], report.seen))
+            name: SourceSummary(
+                report.reward,
+                report.seen.rows,
+                _answer_found(plan.rewards[name], report.seen),
+                _pass_rate(audited, name),
+            )
             for name, report in reports.items()
         },
         audit=audited,
         response_tokens=token_counts(merged.tokens),
-        truncated=None if truncated is None else round(truncated, 6),
+        truncated=None if audited.cut is None else round(audited.cut.cut_share, 6),
         settings={
             "reward_fn_key": settings.reward_fn_key,
             "data_source": settings.data_source,
@@ -155,9 +165,12 @@ def summarise(settings: AnalysisSettings, opened: Input, plan: Plan, findings: F
             *opened.warnings,
             *warnings.input_warnings(opened.replaced, unused),
             *warnings.unscored_warnings(statuses, reports),
-            *audit.warnings({name: report.reward for name, report in reports.items()}, *audited),
-            *warnings.low_warnings(reports, overall.mean_pass_rate, opened.dataset.files),
-            *warnings.truncation_warnings(truncated),
+            *audit.warnings(
+                {name: report.reward for name, report in reports.items()},
+                {name: report.expects for name, report in reports.items()},
+                audited,
+            ),
+            *warnings.truncation_warnings(audited.cut),
             *assignment.warnings,
         ),
     )
@@ -171,6 +184,11 @@ def _name_of(reward: BaseReward) -> str:
 def _answer_found(reward: BaseReward, seen: SourceCount) -> float | None:
     """The share of responses with an answer; None for a reward that looks at the whole response."""
     return round(seen.found / max(seen.rows, 1), 6) if isinstance(reward, Reward) else None
+
+
+def _pass_rate(audited: Audit, name: str) -> float | None:
+    rate = audited.tallies[name].pass_rate if name in audited.tallies else None
+    return None if rate is None else round(rate, 6)
 
 
 def _plain(value: Any) -> Any:
@@ -220,17 +238,19 @@ def stability_line(stability: Stability) -> str:
 
 def audit_lines(summary: Summary) -> list[str]:
     """For each data_source: answers found, ground truths that earn the maximum, the second grader with its examples."""
-    golds, seconds = summary.audit
+    golds, seconds = summary.audit.golds, summary.audit.opinions
     lines = []
     for name, source in summary.data_sources.items():
         line = f"{name}: reward {source.reward}"
         if source.answer_found is not None:
             line += f"; an answer was found in {source.answer_found:.1%} of the responses"
+        if source.pass_rate is not None:
+            line += f"; pass rate {source.pass_rate:.3f}"
         if gold := golds.get(name):
             line += (
-                f"; the ground truth earns the maximum in {gold.asked - gold.failed} of {gold.asked} "
-                f"sampled problems, another problem's in {gold.fooled} of {gold.others}"
+                f"; the correct answer earns full marks in {gold.asked - gold.failed} of {gold.asked} sampled problems"
             )
+            line += f", another problem's answer in {gold.fooled} of {gold.others}" if gold.others else ""
         if second := seconds.get(name):
             line += (
                 f"; {second.grader} disagrees on {second.disagreed} of {second.compared} rollouts "

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from analyzer.cache.score_files import SourceCount
+from analyzer.difficulty.by_source import Tally
 from analyzer.rewards import BaseReward
-from analyzer.rollouts.dataset import Dataset, InputFile, Reader, is_text
-from analyzer.schema import FINISH_REASON, MAX_TOKENS, RESPONSE, Status
+from analyzer.schema import Status
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
-MISSING_SHARE = 0.25  # warn where no answer is found in more responses than this
-LOW_REWARD = 0.05  # ... and where the mean pass rate is below this
-TRUNCATED_SHARE = 0.1  # ... and where more responses than this are cut off
-_EXAMPLE_LENGTH = 120
+TRUNCATED_SHARE = 0.1  # warn where more responses than this are cut off
 
 REMEDIES = {
     Status.GOLD_ERROR: "their ground truth cannot be graded by this reward: choose another with --reward_fn",
@@ -77,67 +71,16 @@ def input_warnings(replaced: int, unused: str | None) -> list[str]:
     return found
 
 
-def low_warnings(sources: Mapping[str, SourceReport], mean_pass_rate: float, files: Sequence[InputFile]) -> list[str]:
-    """Warnings for data sources in whose responses few answers are found, with two examples, and for low rewards."""
-    found: list[str] = []
-    for name, report in sources.items():
-        share = 1 - report.seen.found / max(report.seen.rows, 1)
-        if share > MISSING_SHARE:
-            examples = "; ".join(f'"...{text}"' for text in endings(files, report.seen.missing))
-            found.append(
-                f"no answer was found in {share:.0%} of the responses of {name}, which count as wrong: reward "
-                f"{report.reward} looks for {report.expects}, e.g. not there in {examples}. If the answers are "
-                "written in another way, choose the reward that reads it with --reward_fn."
-            )
-    if not found and not math.isnan(mean_pass_rate) and mean_pass_rate < LOW_REWARD and sources:
-        found.append(
-            f"rewards are low everywhere (mean pass rate {mean_pass_rate:.3f}) although answers were found: "
-            "check that --reward_fn_key names the right ground truth and that the reward fits the data."
-        )
-    return found
-
-
-def truncated_share(source: Dataset, kept: Sequence[tuple[int, int]], tokens: NDArray[np.int32]) -> float | None:
-    """The share of responses that were cut off: finish_reason is length, or else as many tokens as max_tokens allows.
-
-    `tokens`: the length of each response of `kept`, (rollouts,). None where the input has neither column.
-    """
-    import pyarrow as pa
-
-    fits = {FINISH_REASON: is_text, MAX_TOKENS: pa.types.is_integer}
-    there = [name for name in fits if name in source.schema.names and fits[name](source.schema.field(name).type)]
-    if not there:
-        return None
-    column = there[0]
-    cut = done = 0
-    for _, batch in Reader(source.files, [column], threads=True).batches(kept):
-        values = batch.column(0).to_numpy(zero_copy_only=False)
-        lengths = tokens[done : done + len(values)]
-        full = values == "length" if column == FINISH_REASON else (values > 0) & (lengths >= values)
-        cut += int(np.count_nonzero(full))
-        done += len(values)
-    return cut / max(done, 1)
-
-
-def truncation_warnings(share: float | None) -> list[str]:
-    """One sentence where many responses were cut off."""
-    if share is None or share <= TRUNCATED_SHARE:
+def truncation_warnings(counts: Tally | None) -> list[str]:
+    """One sentence where many responses were cut off, with what they earned. counts: of all rollouts."""
+    if counts is None or counts.cut_share <= TRUNCATED_SHARE:
         return []
+    whole, whole_passed = counts.scored - counts.cut_scored, counts.passed - counts.cut_passed
+    others = f", {whole_passed / whole:.0%} of the others do" if whole else ""
     return [
-        f"{share:.0%} of the responses are cut off at their token limit and rarely hold an answer: problems look "
-        "harder than they are; sample with a larger max_tokens."
+        f"{counts.cut_share:.0%} of the responses are cut off at their token limit: of these {counts.cut_passed} of "
+        f"{counts.cut_scored} pass{others}. Problems look harder than they are; sample with a larger max_tokens."
     ]
-
-
-def endings(files: Sequence[InputFile], rows: Sequence[int]) -> list[str]:
-    """The last characters of the responses in these rows, each on one line."""
-    reader = Reader(files, [RESPONSE])
-    texts = [
-        text
-        for _, batch in reader.batches([(row, row + 1) for row in sorted(rows)])
-        for text in batch.column(0).to_pylist()
-    ]
-    return [" ".join(text.split())[-_EXAMPLE_LENGTH:] for text in texts]
 
 
 def sandbox_warnings(rewards: Iterable[BaseReward]) -> list[str]:

@@ -1,0 +1,59 @@
+"""by_source: what the rollouts of each data source earned, so that a bad one does not hide behind a good one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from analyzer.schema import PASS_THRESHOLD
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Tally(NamedTuple):
+    """Counts of the rollouts of one data source."""
+
+    rollouts: int
+    scored: int
+    passed: int  # of the scored ones
+    unfound: int  # scored, not cut off, and without an answer
+    uncut: int  # not cut off
+    cut_scored: int  # cut off, and scored
+    cut_passed: int
+
+    @property
+    def pass_rate(self) -> float | None:
+        """The share of the scored rollouts that pass; None without any."""
+        return self.passed / self.scored if self.scored else None
+
+    @property
+    def cut_share(self) -> float:
+        """The share of the responses that were cut off."""
+        return 1 - self.uncut / self.rollouts if self.rollouts else 0.0
+
+    @property
+    def unfound_share(self) -> float:
+        """The share of the responses without an answer among those that were not cut off."""
+        return self.unfound / self.uncut if self.uncut else 0.0
+
+
+def tally(
+    source: NDArray[np.int32],
+    sources: int,
+    rewards: NDArray[np.float64],
+    found: NDArray[np.bool_],
+    cut: NDArray[np.bool_] | None,
+) -> list[Tally]:
+    """The counts of each data source.
+
+    source: the data source of each rollout, 0 .. sources-1; rewards: NaN where not scored; found: whether there was an
+    answer; cut: whether it was cut off (None: not known, none is taken to be). All of shape (rollouts,).
+    """
+    scored = ~np.isnan(rewards)
+    passed = scored & (rewards >= PASS_THRESHOLD)
+    cut = np.zeros(len(rewards), dtype=bool) if cut is None else cut
+    masks = (None, scored, passed, scored & ~found & ~cut, ~cut, cut & scored, cut & passed)
+    counts = [np.bincount(source if mask is None else source[mask], minlength=sources).tolist() for mask in masks]
+    return [Tally(*each) for each in zip(*counts, strict=True)]

@@ -1,0 +1,349 @@
+"""audit: is this reward right for this data?
+
+Asked of a seeded sample of each data_source: does the ground truth, presented the way the reward expects an answer,
+earn the maximum; does another problem's ground truth earn less; where few responses pass or hold an answer, would
+another reward, or another spelling of the ground truths, do better (trials.py); and, where asked for, how often does a
+second grader disagree with the reward on real responses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from analyzer import rewards
+from analyzer.config import AnalysisSettings
+from analyzer.difficulty.by_source import Tally, tally
+from analyzer.plan import Plan
+from analyzer.rewards import BaseReward, Reward, Where
+from analyzer.rewards._common.spelling import same
+from analyzer.rollouts import sources
+from analyzer.rollouts.dataset import Dataset, Reader
+from analyzer.schema import DATA_IDX, PASS_THRESHOLD, RESPONSE, SAMPLE_IDX, NotPresentable, Problem, Score
+from analyzer.scoring import Scorer, failure
+from analyzer.stages.audit.reading import SHOWN, Source, problems_of, rows_of, short
+from analyzer.stages.audit.trials import Trial, sentence, try_rewards
+from analyzer.stages.merge import Merged
+from analyzer.tokens import TokenCounter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from analyzer.grading import Limits
+    from analyzer.rollouts.numbering import Numbering
+
+GOLD_SAMPLE = 256  # problems drawn in all
+GOLDS = 24  # problems asked of each data_source at most
+OPINIONS = 300  # rollouts drawn for the second grader
+EXAMPLES = 10
+FOOLED_SHARE = 0.2  # warn above: two problems may have the same answer in words that `same` does not know
+FOOLERS = 3  # other problems' ground truths that a problem is given
+UNFOUND_SHARE = 0.05  # warn where no answer is found in more of the responses that were not cut off
+LOW_PASS_RATE = 0.05  # ... and where less than this pass
+MOSTLY = 0.5  # where more responses hold no answer, that says it all
+MISSING_EXAMPLES = 2
+ENDING = 120  # characters of a response in an example
+DISAGREEMENT = 0.01  # warn where the disagreement rate is surely above
+
+
+class GoldAudit(NamedTuple):
+    """What presented ground truths earned, of one data_source."""
+
+    asked: int  # problems whose own ground truth was presented
+    failed: int  # ... and did not earn the maximum
+    others: int  # problems that were given another one's ground truth
+    fooled: int  # ... and gave it the maximum
+    example: str  # the first failure, for a person
+
+
+class Disagreement(NamedTuple):
+    """One rollout that the two graders see differently."""
+
+    data_idx: Any
+    sample_idx: int
+    reward: float
+    second: float
+    ground_truth: str
+    response: str  # its end
+
+
+class SecondOpinion(NamedTuple):
+    """How often a second grader disagrees about pass or fail, of one data_source."""
+
+    grader: str
+    compared: int  # rollouts that both could score
+    disagreed: int
+    low: float  # 95 % interval of the disagreement rate (Wilson 1927)
+    high: float
+    examples: tuple[Disagreement, ...]
+
+
+class Audit(NamedTuple):
+    """What the audit found, by data_source."""
+
+    golds: dict[str, GoldAudit]
+    opinions: dict[str, SecondOpinion]
+    tallies: dict[str, Tally]
+    trials: dict[str, Trial]
+    missing: dict[str, tuple[str, ...]]  # the ends of two responses without an answer that were not cut off
+    cut: Tally | None  # of all rollouts, where the input says which were cut off
+
+
+def audit_rewards(
+    settings: AnalysisSettings, plan: Plan, dataset: Dataset, numbering: Numbering, merged: Merged
+) -> Audit:
+    """Ask whether each reward is right for its data; only counts where the rewards came with the input."""
+    cut = sources.cut_off(dataset, numbering.kept_ranges(), merged.tokens)
+    everything = np.zeros(len(merged.codes), dtype=np.int32)
+    whole = None if cut is None else tally(everything, 1, merged.rewards, merged.found, cut)[0]
+    if plan.keep_rewards:
+        return Audit({}, {}, {}, {}, {}, whole)
+    of_problems = sources.sources_of_problems(dataset.files, numbering, plan.data_source or "")
+    source_of_rows = of_problems.codes[merged.codes]
+    counts = tally(source_of_rows, len(of_problems.names), merged.rewards, merged.found, cut)
+    tallies = dict(zip(of_problems.names, counts, strict=True))
+    unfound = ~merged.found & ~np.isnan(merged.rewards) & (True if cut is None else ~cut)
+    missing = {
+        name: _endings(dataset, numbering, _of_several_problems(unfound & (source_of_rows == code), merged.codes))
+        for code, (name, count) in enumerate(tallies.items())
+        if count.unfound_share > UNFOUND_SHARE
+    }
+    if plan.gold_column is None:
+        return Audit({}, {}, tallies, {}, missing, whole)
+    source = Source(
+        dataset.files, numbering, plan.gold_column, plan.data_source or "", plan.rewards, plan.limits, settings.seed
+    )
+    strip = TokenCounter(plan.tokenizer).strip
+    golds = audit_golds(source)
+    trials = try_rewards(source, of_problems, [*missing, *(n for n, c in tallies.items() if is_low(c))], strip)
+    opinions = {}
+    if settings.audit:
+        opinions = second_opinions(
+            source,
+            lambda rows: merged.rewards[numbering.positions(rows)],
+            strip,
+            lambda reward: rewards.build(reward.second_grader) if reward.second_grader else None,
+        )
+    return Audit(golds, opinions, tallies, trials, missing, whole)
+
+
+def is_low(count: Tally) -> bool:
+    """Whether so few rollouts of a data source pass that its reward may not fit."""
+    return count.pass_rate is not None and count.pass_rate < LOW_PASS_RATE
+
+
+def _of_several_problems(rollouts: NDArray[np.bool_], codes: NDArray[np.int32]) -> NDArray[np.int64]:
+    """The places of a few of the rollouts, of as many problems as there are. Both are of shape (rollouts,)."""
+    places = np.flatnonzero(rollouts)
+    _, first = np.unique(codes[places], return_index=True)
+    order = np.concatenate((np.sort(first), np.setdiff1d(np.arange(min(len(places), MISSING_EXAMPLES)), first)))
+    return places[order[:MISSING_EXAMPLES].astype(np.int64)]
+
+
+def _endings(dataset: Dataset, numbering: Numbering, positions: NDArray[np.int64]) -> tuple[str, ...]:
+    """The last characters of some responses, each on one line. positions: places among the analysed rows."""
+    rows = np.flatnonzero(numbering.row_codes() >= 0)[positions]
+    batches = Reader(dataset.files, [RESPONSE]).batches([(row, row + 1) for row in rows.tolist()])
+    texts = [text for _, batch in batches for text in batch.column(0).to_pylist()]
+    return tuple(" ".join(text.split())[-ENDING:] for text in texts)
+
+
+# ---------------------------------------------------------------- ground truths
+
+
+def audit_golds(source: Source) -> dict[str, GoldAudit]:
+    """Present a sample of ground truths to the reward of their data_source; only rewards in two steps are asked."""
+    rng = np.random.default_rng(source.seed)
+    starts = source.numbering.run_starts[source.numbering.run_codes >= 0]
+    rows = np.sort(rng.choice(starts, min(GOLD_SAMPLE, len(starts)), replace=False))
+    found: dict[str, list[tuple[Any, Problem]]] = {}
+    table = rows_of(source, rows.tolist(), [DATA_IDX])
+    for ids, problem in problems_of(source, table):
+        found.setdefault(problem.data_source, []).append((ids[0], problem))
+    audits = {
+        name: _audit_source(reward, found[name][:GOLDS], source.limits)
+        for name, reward in sorted(source.rewards.items())
+        if name in found and isinstance(reward, Reward) and reward.where is not Where.SANDBOX
+    }
+    return {name: audit for name, audit in audits.items() if audit is not None}
+
+
+def _audit_source(reward: Reward, asked: Sequence[tuple[Any, Problem]], limits: Limits) -> GoldAudit | None:
+    scorer = Scorer(reward, limits)
+    try:
+        return _audit_with(scorer, reward, asked)
+    finally:
+        scorer.close()
+
+
+def _audit_with(scorer: Scorer, reward: Reward, asked: Sequence[tuple[Any, Problem]]) -> GoldAudit | None:
+    failed = others = fooled = 0
+    example = ""
+    for number, (name, problem) in enumerate(asked):
+        if not _presentable(reward, problem.ground_truth):
+            return None
+        own = _earned(scorer, reward, problem, problem.ground_truth)
+        if own.reward is None or own.reward < reward.maximum:
+            failed += 1
+            earned = own.status if own.reward is None else own.reward
+            example = example or f"data_idx {name!r}, ground truth {short(problem.ground_truth)!r} earns {earned}"
+        foolers = [p for _, p in [*asked[number + 1 :], *asked[:number]] if _differs(p, problem)][:FOOLERS]
+        if foolers:
+            others += 1
+            given = [_earned(scorer, reward, problem, other.ground_truth).reward for other in foolers]
+            full = sum(earned is not None and earned >= reward.maximum for earned in given)
+            fooled += 2 * full > len(given)  # one alone may be this problem's answer in words that `same` does not know
+    return GoldAudit(len(asked), failed, others, fooled, example)
+
+
+def _earned(scorer: Scorer, reward: Reward, problem: Problem, gold: Any) -> Score:
+    """What a ground truth earns as the answer to a problem; no reward where it is none that can be presented."""
+    try:
+        answer = reward.present(gold)
+    except Exception as error:  # noqa: BLE001  # a ground truth of another type must not end a run that is scored
+        return failure(error)
+    return scorer.score(problem, [answer])[0]
+
+
+def _presentable(reward: Reward, gold: Any) -> bool:
+    """Whether the reward can make up a response that gives a ground truth."""
+    try:
+        reward.present(gold)
+    except NotPresentable:
+        return False
+    except Exception:  # noqa: BLE001  # a failure to count, see _earned
+        return True
+    return True
+
+
+def _differs(one: Problem, other: Problem) -> bool:
+    return not same(one.ground_truth, other.ground_truth)
+
+
+# ---------------------------------------------------------------- second opinions
+
+
+def second_opinions(
+    source: Source,
+    rewards_of: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+    strip: Callable[[str], str],
+    second_of: Callable[[BaseReward], BaseReward | None],
+) -> dict[str, SecondOpinion]:
+    """Ask a second grader about a sample of rollouts.
+
+    `rewards_of`: the rewards of global rows, NaN where not scored. `strip`: takes special tokens out of a response.
+    `second_of`: the second grader for a reward, None where there is none.
+    """
+    seconds = {name: second for name, reward in source.rewards.items() if (second := second_of(reward)) is not None}
+    rows = _sample_rows(source)
+    table = rows_of(source, rows, [DATA_IDX, SAMPLE_IDX, RESPONSE])
+    first = rewards_of(np.array(rows, dtype=np.int64)).tolist()
+    compared: dict[str, int] = {}
+    differing: dict[str, list[Disagreement]] = {}
+    scorers = {name: Scorer(second, source.limits) for name, second in seconds.items()}
+    try:
+        for at, (ids, problem) in enumerate(problems_of(source, table)):
+            name = problem.data_source
+            if name not in scorers or np.isnan(first[at]):
+                continue
+            score = scorers[name].score(problem, [strip(ids[2])])[0]
+            if score.reward is None:
+                continue
+            compared[name] = compared.get(name, 0) + 1
+            if (score.reward >= PASS_THRESHOLD) != (first[at] >= PASS_THRESHOLD):
+                differing.setdefault(name, []).append(_disagreement(ids, problem, first[at], score))
+    finally:
+        for scorer in scorers.values():
+            scorer.close()
+    return {name: _opinion(str(seconds[name]), compared[name], differing.get(name, [])) for name in sorted(compared)}
+
+
+def _opinion(grader: str, compared: int, differing: list[Disagreement]) -> SecondOpinion:
+    from scipy.stats import binomtest
+
+    interval = binomtest(len(differing), compared).proportion_ci(0.95, method="wilson")
+    return SecondOpinion(
+        grader, compared, len(differing), float(interval.low), float(interval.high), tuple(differing[:EXAMPLES])
+    )
+
+
+def _disagreement(ids: Sequence[Any], problem: Problem, reward: float, second: Score) -> Disagreement:
+    ending = " ".join(ids[2].split())[-SHOWN:]
+    return Disagreement(ids[0], ids[1], float(reward), second.reward or 0.0, short(problem.ground_truth), ending)
+
+
+def _sample_rows(source: Source) -> list[int]:
+    ranges = np.array(source.numbering.kept_ranges(), dtype=np.int64)
+    sizes = ranges[:, 1] - ranges[:, 0]
+    rng = np.random.default_rng(source.seed + 1)
+    chosen = np.sort(rng.choice(int(sizes.sum()), min(OPINIONS, int(sizes.sum())), replace=False))
+    before = np.append(0, np.cumsum(sizes))
+    at = np.searchsorted(before, chosen, side="right") - 1
+    rows: list[int] = (ranges[at, 0] + chosen - before[at]).tolist()
+    return rows
+
+
+# ---------------------------------------------------------------- words
+
+
+def warnings(names: Mapping[str, str], expects: Mapping[str, str], audit: Audit) -> list[str]:
+    """What the audit found amiss, and what to do.
+
+    names, expects: the reward of each data_source, and how it expects an answer to look.
+    """
+    found: list[str] = []
+    for name, gold in audit.golds.items():
+        if gold.failed:
+            found.append(
+                f"{name}: the ground truth, given as the answer, does not earn full marks from reward {names[name]} in "
+                f"{gold.failed} of {gold.asked} sampled problems ({gold.example}): correct answers to such problems "
+                "cannot be rewarded. Choose a reward that reads them with --reward_fn, or correct the ground truths."
+            )
+        if gold.fooled > FOOLED_SHARE * gold.others:
+            found.append(
+                f"{name}: another problem's ground truth earns full marks from reward {names[name]} in {gold.fooled} "
+                f"of {gold.others} sampled problems: the reward does not tell right answers from wrong ones."
+            )
+    for name, count in audit.tallies.items():
+        trial = audit.trials.get(name)
+        advice = sentence(trial, names[name]) if trial else ""
+        if count.unfound_share > UNFOUND_SHARE:
+            aside = " that were not cut off" if count.uncut < count.rollouts else ""
+            found.append(
+                f"no answer was found in {count.unfound_share:.0%} of the responses of {name}{aside}, which count as "
+                f"wrong: reward {names[name]} looks for {expects[name]}, e.g. not there in "
+                + "; ".join(f'"...{text}"' for text in audit.missing.get(name, ()))
+                + f".{advice} If answers are written in another way, choose the reward that reads it with --reward_fn."
+            )
+        if is_low(count) and max(count.unfound_share, count.cut_share) < MOSTLY:
+            found.append(_low(name, audit.tallies, trial, "" if count.unfound_share > UNFOUND_SHARE else advice))
+    for name, opinion in audit.opinions.items():
+        if opinion.low > DISAGREEMENT:
+            found.append(
+                f"{opinion.grader} disagrees with reward {names[name]} on {opinion.disagreed} of {opinion.compared} "
+                f"sampled rollouts of {name} (95 % interval {opinion.low:.1%} to {opinion.high:.1%}): look at the "
+                "examples in summary.json before you train on these rewards."
+            )
+    return found
+
+
+def _low(name: str, tallies: Mapping[str, Tally], trial: Trial | None, advice: str) -> str:
+    """The warning for a data source of which hardly any rollout passes."""
+    where, rate = f"for {name}", f"pass rate {tallies[name].pass_rate or 0.0:.3f}"
+    if all(map(is_low, tallies.values())) and len(tallies) == 1:
+        where = "everywhere"
+    elif rest := [count for other, count in tallies.items() if other != name and count.scored]:
+        rate += f", {sum(c.passed for c in rest) / sum(c.scored for c in rest):.3f} in the other data sources"
+    beside = ""
+    if trial and trial.answer:
+        empty = "" if trial.ground_truth else " (it is empty)"
+        beside = (
+            f' although answers were found: ground truth "{trial.ground_truth}"{empty} beside the answer '
+            f'"{trial.answer}" (data_idx {trial.data_idx!r})'
+        )
+    return (
+        f"rewards are low {where} ({rate}){beside}.{advice} Check that --reward_fn_key names the right ground truth "
+        "and that the reward fits the data."
+    )

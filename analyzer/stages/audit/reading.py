@@ -1,0 +1,60 @@
+"""Where the audit reads: single rows of the input, as problems and what else is wanted of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from analyzer.rewards import BaseReward
+from analyzer.rollouts import problems
+from analyzer.rollouts.dataset import InputFile, Reader
+from analyzer.schema import DATA_SOURCE, Problem
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from analyzer.grading import Limits
+    from analyzer.rollouts.numbering import Numbering
+
+SHOWN = 160  # characters of a text in an example
+
+
+class Source(NamedTuple):
+    """Where the audit reads, and what it asks."""
+
+    files: tuple[InputFile, ...]
+    numbering: Numbering
+    gold_column: str
+    data_source: str  # of data without that column
+    rewards: Mapping[str, BaseReward]
+    limits: Limits
+    seed: int
+
+
+def rows_of(source: Source, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
+    """Single rows, in order: these columns, the ground truth and, where there is one, the data_source."""
+    import pyarrow as pa
+
+    wanted = dict.fromkeys([*columns, source.gold_column])
+    if not source.data_source:
+        wanted[DATA_SOURCE] = None
+    reader = Reader(source.files, list(wanted), held=True)
+    batches = [batch for _, batch in reader.batches([(row, row + 1) for row in rows])]
+    return pa.Table.from_batches(batches).combine_chunks().select(list(wanted))
+
+
+def problems_of(source: Source, table: pa.Table) -> list[tuple[tuple[Any, ...], Problem]]:
+    """For each row the values of the first columns and the problem; rows are looked at one by one."""
+    common = [name for name in (source.gold_column, DATA_SOURCE) if name in table.column_names]
+    names = [name for name in table.column_names if name not in common]
+    found = []
+    for row in range(table.num_rows):
+        one = table.slice(row, 1)
+        groups = problems.group(one, common, source.gold_column, source.data_source)
+        found.append((tuple(one[name][0].as_py() for name in names), groups.problems[0]))
+    return found
+
+
+def short(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."

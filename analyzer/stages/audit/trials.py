@@ -1,0 +1,185 @@
+"""Trials: a sample of responses that earn little, or hold no answer, under their own reward and under others.
+
+What a person would do by hand: put the ground truth beside an answer that was found, and ask whether the ground truth
+is wrapped ('["5"]' where answers say 5) or another reward reads these responses better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from analyzer import rewards
+from analyzer.errors import AnalyzerError
+from analyzer.rewards import BaseReward, Reward, Where
+from analyzer.rewards._common.spelling import unwrapped
+from analyzer.rollouts.sources import SourceOfProblems
+from analyzer.schema import DATA_IDX, PASS_THRESHOLD, RESPONSE, Problem
+from analyzer.scoring import Scorer
+from analyzer.stages.audit.reading import Source, problems_of, rows_of, short
+
+PROBLEMS = 40  # problems of a data source that are looked at
+EACH = 8  # responses of a problem
+BETTER = 0.02  # another reward is named when it passes so many more of the responses
+WRAPPED = 0.02  # a wrapping is named when so many of the responses would pass without it
+
+
+class Trial(NamedTuple):
+    """How sampled responses of one data source fare."""
+
+    responses: int
+    found: float  # share of the responses with an answer
+    pass_rate: float
+    data_idx: Any  # of an example: a response with an answer that does not pass
+    ground_truth: str
+    answer: str  # empty: no response has an answer and does not pass
+    unwrapped: str  # what the ground truth of such a response says without its wrapping
+    wrapped: float  # share of the responses that would pass without it
+    other: str  # the reward that passes the most; empty where none passes more
+    other_found: float
+    other_pass_rate: float
+
+
+class _Fares(NamedTuple):
+    """What sampled responses earn under one reward; lists have an item for each response."""
+
+    answers: list[Any]  # None: none was found
+    passed: list[bool]
+    unscored: int
+
+    @property
+    def found(self) -> float:
+        return sum(answer is not None for answer in self.answers) / len(self.answers)
+
+    @property
+    def pass_rate(self) -> float:
+        return sum(self.passed) / len(self.passed)
+
+
+def try_rewards(
+    source: Source, of_problems: SourceOfProblems, names: Collection[str], strip: Callable[[str], str]
+) -> dict[str, Trial]:
+    """A trial of each of these data sources. `strip` takes special tokens out of a response."""
+    rng = np.random.default_rng(source.seed + 2)
+    trials = {}
+    for name in sorted(names):
+        reward = source.rewards[name]
+        if isinstance(reward, Reward) and reward.where is not Where.SANDBOX:
+            rows = _sample(source, of_problems.codes == of_problems.names.index(name), rng)
+            table = rows_of(source, rows, [DATA_IDX, RESPONSE])
+            sample = [(ids[0], problem, strip(ids[1])) for ids, problem in problems_of(source, table)]
+            trials[name] = _trial(reward, sample, source)
+    return trials
+
+
+def _sample(source: Source, wanted: Any, rng: np.random.Generator) -> list[int]:
+    """The first rows of some runs of rows of the `wanted` problems, (problems,) bool: neighbours are read together."""
+    numbering = source.numbering
+    runs = np.flatnonzero((numbering.run_codes >= 0) & wanted[numbering.run_codes])
+    chosen = np.sort(rng.choice(runs, min(PROBLEMS, len(runs)), replace=False))
+    stops = numbering.run_stops()
+    return [
+        row
+        for run in chosen.tolist()
+        for row in range(int(numbering.run_starts[run]), min(int(numbering.run_starts[run]) + EACH, int(stops[run])))
+    ]
+
+
+def _trial(reward: Reward, sample: Sequence[tuple[Any, Problem, str]], source: Source) -> Trial:
+    own = _fares(reward, sample, source)
+    failing = [at for at, passed in enumerate(own.passed) if not passed and own.answers[at] is not None]
+    inner = _without_wrapping(reward, [sample[at] for at in failing], source)
+    bare = next((text for text in inner if text), "")
+    example = failing[inner.index(bare)] if failing else 0
+    name, best = "", own
+    for other in rewards.names():
+        cls = rewards.find(other)
+        if cls.tried_by_audit and other != str(reward):
+            fares = _fares(cls(), sample, source)
+            if fares.unscored <= len(sample) / 2 and sum(fares.passed) > sum(best.passed):
+                name, best = other, fares
+    if best.pass_rate < own.pass_rate + BETTER:
+        name, best = "", own
+    data_idx, problem, _ = sample[example]
+    return Trial(
+        responses=len(sample),
+        found=round(own.found, 6),
+        pass_rate=round(own.pass_rate, 6),
+        data_idx=data_idx,
+        ground_truth=short(problem.ground_truth),
+        answer=short(_text(own.answers[example])) if failing else "",
+        unwrapped=bare,
+        wrapped=round(sum(text != "" for text in inner) / len(sample), 6),
+        other=name,
+        other_found=round(best.found, 6),
+        other_pass_rate=round(best.pass_rate, 6),
+    )
+
+
+def _fares(reward: BaseReward, sample: Sequence[tuple[Any, Problem, str]], source: Source) -> _Fares:
+    """Score the sample; what a reward refuses does not pass."""
+    if not isinstance(reward, Reward):
+        raise TypeError(f"{reward} does not extract answers")
+    scorer = Scorer(reward, source.limits)
+    fares = _Fares([], [], 0)
+    unscored = 0
+    try:
+        for _, problem, response in sample:
+            score = scorer.score(problem, [response])[0]
+            unscored += score.reward is None
+            fares.passed.append(score.reward is not None and score.reward >= PASS_THRESHOLD)
+            fares.answers.append(_answer(reward, response) if score.found else None)
+    finally:
+        scorer.close()
+    return fares._replace(unscored=unscored)
+
+
+def _text(answer: Any) -> str:
+    """An answer for a person: of several parts the first text."""
+    parts = answer if isinstance(answer, tuple) else (answer,)
+    return next((part for part in parts if isinstance(part, str)), str(answer))
+
+
+def _answer(reward: Reward, response: str) -> Any:
+    try:
+        return reward.extract(response)
+    except AnalyzerError:
+        raise
+    except Exception:  # noqa: BLE001  # such a response has a status already
+        return None
+
+
+def _without_wrapping(reward: Reward, failing: Sequence[tuple[Any, Problem, str]], source: Source) -> list[str]:
+    """For each failing response its ground truth unwrapped, where the response would pass with that; else ""."""
+    found = []
+    scorer = Scorer(reward, source.limits)
+    try:
+        for _, problem, response in failing:
+            passing = ""
+            for inner in unwrapped(problem.ground_truth):
+                score = scorer.score(problem._replace(ground_truth=inner), [response])[0]
+                if score.reward is not None and score.reward >= PASS_THRESHOLD:
+                    passing = inner
+                    break
+            found.append(passing)
+    finally:
+        scorer.close()
+    return found
+
+
+def sentence(trial: Trial, reward: str) -> str:
+    """What the trial suggests, as sentences to follow a warning; empty where nothing is better."""
+    said = ""
+    if trial.wrapped >= WRAPPED:
+        said += (
+            f' Without its wrapping ("{trial.unwrapped}" for "{trial.ground_truth}") the ground truth would match in '
+            f"{trial.wrapped:.0%} of {trial.responses} sampled responses: rewrite the ground truths."
+        )
+    if trial.other:
+        said += (
+            f" On {trial.responses} sampled responses, {trial.other} finds an answer in {trial.other_found:.0%} of "
+            f"them and gives {trial.other_pass_rate:.2f} where {reward} gives {trial.pass_rate:.2f}."
+        )
+    return said
