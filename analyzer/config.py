@@ -15,6 +15,7 @@ import itertools
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
@@ -25,10 +26,12 @@ from analyzer.registry import did_you_mean
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
+    from analyzer.dialects.reading import Request
     from analyzer.grading import Limits
     from analyzer.workers.backends import Backend
 
 MISSING: Any = dataclasses.MISSING
+DEFAULT_REWARD_FN_KEY = "reward_model"
 
 
 def option(
@@ -55,13 +58,16 @@ def option(
 class AnalysisSettings:
     """The flags of analyze_rollouts."""
 
-    rollouts: str = option("parquet or jsonl file (.jsonl.gz, .jsonl.zst too), a folder, a glob or a URL of rollouts")
-    model_path: str = option("folder or cached hub name of the policy's tokenizer")
+    rollouts: str = option("file, folder, glob or URL of rollouts, in any format that --input_format list names")
+    model_path: str | None = option(
+        "folder or cached hub name of the policy's tokenizer; may be left out where the rollouts bring rewards along",
+        None,
+    )
     output_dir: str = option("folder for the outputs")
     bucketing_strategy: str = option(
         "how problems are put into buckets by difficulty: percentile, pass_rate, mean_reward or adaptive", "percentile"
     )
-    reward_fn_key: str = option("key in the data that holds the reward information", "reward_model")
+    reward_fn_key: str = option("key in the data that holds the reward information", DEFAULT_REWARD_FN_KEY)
     n_jobs: int | None = option("worker processes; all cores this process may use unless given", None, least=1)
     data_source: str | None = option("data source of all rollouts, for data without original_data_source", None)
     reward_fn: str | None = option(
@@ -86,6 +92,20 @@ class AnalysisSettings:
         "share of rollouts without a reward, 0 to 1, above which the run exits with 3", 0.01, least=0, most=1
     )
     rescore: bool = option("score rollouts anew that already have a reward", False)
+    input_format: str = option(
+        "which program wrote the rollouts; auto tells by their columns, list shows all that are known", "auto"
+    )
+    columns: dict[str, Any] | None = option(
+        "where prompt, response, ground_truth, reward, group, ... are in the rollouts, as YAML: docs/input_formats.md",
+        None,
+    )
+    join: str | None = option("training data to take chat prompts, ground truths and data sources from", None)
+    join_on: str | None = option(
+        "what joins a rollout to its training row: a column (index, extra_info.index, id, ...) or prompt", None
+    )
+    recursive: bool = option("read the folders in a folder of rollouts, too", False)
+    rows: str | None = option('read only the rows of which this holds, such as "step == 200"', None)
+    pool: bool = option("take rollouts of several steps, models or tasks as those of one policy", False)
     backend: str = option("where shards are scored", "loky", ("loky", "dask", "ray", "sequential"))
     dask_scheduler: str | None = option("address of a dask scheduler; a local cluster unless given", None)
     ray_address: str | None = option("address of a ray cluster; a local one unless given", None)
@@ -125,6 +145,26 @@ class AnalysisSettings:
         if not match or not 1 <= int(match[1]) <= int(match[2]):
             raise ConfigError(f"--part {self.part}: must be I/N with 1 <= I <= N, as 3/16")
         return slice(int(match[1]) - 1, None, int(match[2]))
+
+    @property
+    def reading(self) -> Request:
+        """How the rollouts are to be read."""
+        from analyzer.dialects.reading import Request
+
+        return Request(
+            spec=self.rollouts,
+            input_format=self.input_format,
+            columns=self.columns,
+            join=self.join,
+            join_on=self.join_on,
+            recursive=self.recursive,
+            rows=self.rows,
+            pool=self.pool,
+            rescore=self.rescore,
+            scored_without_gold=bool(self.reward_fn or self.reward_routes),
+            model_path=self.model_path,
+            trust_remote_code=self.trust_remote_code,
+        )
 
 
 def keywords(cls: type[Any]) -> list[inspect.Parameter]:
@@ -177,6 +217,7 @@ def parse(cls: type[Settings], argv: Sequence[str], prog: str, description: str)
     """The settings of a command line. Raises ConfigError, one line, for what does not fit; SystemExit for --help."""
     parser = make_parser(cls, prog, description)
     configs, flags = _configs_and_flags([_underscored(word) for word in argv])
+    _check_once(cls, flags)
     named = " ".join(word.removeprefix("--config=") for word in configs if word != "--config")
     return _settings(cls, lambda: parser.parse_args(configs + flags), named)
 
@@ -222,6 +263,16 @@ def _configs_and_flags(words: list[str]) -> tuple[list[str], list[str]]:
         else:
             (configs if word.startswith("--config=") else flags).append(word)
     return configs, flags
+
+
+def _check_once(cls: type[Any], words: Sequence[str]) -> None:
+    """Raise ConfigError for a flag that is given twice: the parser would take the last and say nothing."""
+    names = {alias: field.name for field in dataclasses.fields(cls) for alias in field.metadata.get("aliases", ())}
+    flags = [word[2:].partition("=")[0] for word in words if word.startswith("--")]
+    counts = Counter(names.get(flag, flag) for flag in flags)
+    for name, number in counts.items():
+        if number > 1:
+            raise ConfigError(f"--{name} is given {number} times; give it once")
 
 
 def _underscored(word: str) -> str:

@@ -34,7 +34,9 @@ def _analyze(settings: AnalysisSettings, progress: bool) -> Result | None:
     cache_dir = runs.cache_folder(settings.cache_dir, settings.shared_cache)
 
     with clock("read"):
-        opened = read.open_input(settings.rollouts, cache_dir)
+        opened = read.open_rollouts(settings.reading, cache_dir)
+        if progress:
+            opened.tell()
     with clock("plan"):
         numbering = planning.number_problems(opened.dataset, settings.limit)
         plan = planning.make_plan(settings, opened, numbering, cache_dir)
@@ -79,7 +81,8 @@ def explain(settings: AnalysisSettings) -> list[str]:
     """The lines of --dry_run or --explain_cache; nothing is scored."""
     buckets.build(settings.bucketing_strategy, settings.seed)
     cache_dir = runs.cache_folder(settings.cache_dir, settings.shared_cache)
-    opened = read.open_input(settings.rollouts, cache_dir)
+    opened = read.open_rollouts(settings.reading, cache_dir)
+    opened.tell()
     numbering = planning.number_problems(opened.dataset, settings.limit)
     plan = planning.make_plan(settings, opened, numbering, cache_dir)
     if settings.explain_cache:

@@ -28,7 +28,7 @@ from analyzer.rollouts import dataset
 from analyzer.rollouts.dataset import InputFile, file_from
 from analyzer.rollouts.numbering import Shards, whole_files
 from analyzer.schema import DATA_IDX, DATA_SOURCE, EXTRA_INFO, ORIGINAL, PROMPT, RESPONSE, REWARD, REWARD_STATUS
-from analyzer.tokens import TokenizerSpec, spec_from
+from analyzer.tokens import NO_TOKENIZER, TokenizerSpec, spec_from
 
 if TYPE_CHECKING:
     from analyzer.schema import IntArray
@@ -157,7 +157,7 @@ class Plan:
             f"Rollouts: {int(self.shard_rows.sum())}",
             f"Problems: {problems}",
             f"Shards: {self.total}",
-            f"Tokenizer: {self.tokenizer.engine} counts",
+            f"Tokenizer: {self.tokenizer.engine} counts" if self.tokenizer != NO_TOKENIZER else "Tokenizer: none",
         ]
         if self.keep_rewards:
             return [*lines, "Rewards: those of the input are kept (--rescore scores anew)"]
@@ -224,13 +224,19 @@ class Plan:
 
 
 def needed_columns(
-    names: Sequence[str], rewards: Sequence[BaseReward], gold_column: str | None, by_column: bool, keep_rewards: bool
+    names: Sequence[str],
+    rewards: Sequence[BaseReward],
+    gold_column: str | None,
+    by_column: bool,
+    keep_rewards: bool,
+    *,
+    texts: bool = True,
 ) -> tuple[str, ...]:
     """Those of the input's columns that scoring reads.
 
-    by_column: the data_source of a rollout is in its row.
+    by_column: the data_source of a rollout is in its row; texts: there are responses, not rewards alone.
     """
-    wanted = {DATA_IDX, RESPONSE}
+    wanted = {DATA_IDX, RESPONSE} if texts else {DATA_IDX}
     if keep_rewards:
         wanted |= {REWARD, REWARD_STATUS}
     else:

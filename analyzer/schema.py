@@ -41,6 +41,9 @@ MAX_TOKENS = "max_tokens"
 REWARD_EXTRA = "reward_"
 """Prefix of the further columns a reward may return, `reward_pred` for instance."""
 
+NOT_COUNTED = -1
+"""The response_tokens, within the program, of a response without a tokenizer to count it by; null in outputs."""
+
 PASS_THRESHOLD = 0.5
 """A rollout passes when its reward is at least this."""
 

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from analyzer.errors import TokenizerError
+from analyzer.schema import NOT_COUNTED
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
-GIGATOKEN, TOKENIZERS, TRANSFORMERS = "gigatoken", "tokenizers", "transformers"
+GIGATOKEN, TOKENIZERS, TRANSFORMERS, NO_ENGINE = "gigatoken", "tokenizers", "transformers", "none"
 _RENEW_AFTER_CHARS = 64 << 20
 _PART_CHARS = 4 << 20  # counted between two looks at the memory
 _RENEW_GROWTH = 160 << 20
@@ -59,11 +60,15 @@ class SpecialToken(NamedTuple):
 class TokenizerSpec(NamedTuple):
     """All that counting and stripping need, as plain values."""
 
-    engine: str  # gigatoken, tokenizers or transformers
+    engine: str  # gigatoken, tokenizers, transformers or none
     source: str  # the tokenizer.json, or for transformers the model path
     specials: tuple[SpecialToken, ...]
     digest: str  # sha256 over what decides counts and stripping
     trust_remote_code: bool = False
+
+
+NO_TOKENIZER = TokenizerSpec(NO_ENGINE, "", (), NO_ENGINE)
+"""For rollouts whose rewards are there already: nothing is counted, nothing taken out."""
 
 
 def spec_from(fields: Sequence[Any]) -> TokenizerSpec:
@@ -192,6 +197,7 @@ class TokenCounter:
     """Counts tokens and strips special tokens, in one worker thread."""
 
     def __init__(self, spec: TokenizerSpec) -> None:
+        """Cheap: the tokenizer is loaded when the first text is counted."""
         self._spec = spec
         self._encode: Callable[[Sequence[str]], NDArray[np.int32]] | None = None
         self._counted = 0
@@ -203,6 +209,8 @@ class TokenCounter:
         """Tokens of each text, shape (len(texts),), without special tokens added."""
         import numpy as np
 
+        if self._spec.engine == NO_ENGINE:
+            return np.full(len(texts), NOT_COUNTED, dtype=np.int32)
         counts = [self._counted_part(part) for part in _parts(texts)]
         return np.concatenate(counts) if counts else np.zeros(0, dtype=np.int32)
 

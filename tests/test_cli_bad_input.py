@@ -98,7 +98,10 @@ COLUMN_CASES = {
         with_column("response", pa.array([b"x"] * len(ROWS))), ("'response' must be text", "binary")
     ),
     "a data_idx that is neither integer nor text": Case(
-        with_column("data_idx", IDS.cast(pa.float64())), ("'data_idx' must be integer or text", "double")
+        with_column("data_idx", IDS.cast(pa.bool_())), ("'data_idx' must be integer or text", "bool")
+    ),
+    "a data_idx that is no whole number": Case(
+        with_column("data_idx", pa.array([0.5] * len(ROWS))), ("row 0", "data_idx is 0.5, not a whole number")
     ),
     "a sample_idx that is no integer": Case(
         with_column("sample_idx", IDS.cast(pa.string())), ("'sample_idx' must be integer",)
@@ -107,7 +110,8 @@ COLUMN_CASES = {
         with_column("original_data_source", IDS), ("'original_data_source' must be text", "int64")
     ),
     "rewards that are no numbers": Case(
-        with_column("reward", pa.array(["1"] * len(ROWS))), ("'reward' must be a number", "string", "--rescore")
+        with_column("reward", pa.array(["good"] * len(ROWS))),
+        ("row 0", "reward in reward must be a number", "'good'"),
     ),
 }
 

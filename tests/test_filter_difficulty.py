@@ -46,7 +46,8 @@ def command(tmp_path: Path, training: Path) -> Command:
     def arguments(url: str, *more: str) -> list[str]:
         needed = ["--use_vllm", "--vllm_url", url, "--model_path", str(TOKENIZER), "--data_path", str(training)]
         needed += ["--output_dir", str(tmp_path / "out"), "--num_samples", "5", "--cache_dir", str(tmp_path / "cache")]
-        return [*needed, "--n_jobs", "1", *more]
+        kept = [word for at in range(1, len(needed), 2) if needed[at] not in more for word in needed[at : at + 2]]
+        return ["--use_vllm", *kept, "--n_jobs", "1", *more]
 
     return arguments
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from analyzer.commands import formats
 from analyzer.config import AnalysisSettings, parse
 from analyzer.errors import EXIT_BUG, EXIT_OK, EXIT_STORAGE, EXIT_UNSCORED, EXIT_USER, AnalyzerError, printable
 from analyzer.files.storage import is_disk_error
@@ -37,7 +38,14 @@ def analyze_rollouts(argv: Sequence[str] | None = None) -> int:
         from analyzer.commands import cache
 
         return run(lambda: cache.main(argv[1:]))
+    if formats.is_asked(argv):
+        return run(_list_formats)
     return run(lambda: _analyze(parse(AnalysisSettings, argv, "analyze_rollouts", DESCRIPTION)))
+
+
+def _list_formats() -> int:
+    print(formats.listing())
+    return EXIT_OK
 
 
 def generate_rollouts(argv: Sequence[str] | None = None) -> int:

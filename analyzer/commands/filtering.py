@@ -122,7 +122,7 @@ def check_analysis(settings: Any, data: TrainingData) -> None:
     """
     wanted = analysis_settings(settings, settings.data_path)
     buckets.build(wanted.bucketing_strategy, wanted.seed)
-    tokens.load(wanted.model_path, wanted.trust_remote_code)
+    tokens.load(settings.model_path, wanted.trust_remote_code)
     built = routing.choose_rewards(wanted, _sources(wanted, data, settings.num_samples))
     if routing.needs_gold(built.values()) and wanted.reward_fn_key not in data.dataset.schema.names:
         raise _missing(wanted.reward_fn_key, data, wanted, "name the one with the ground truth with --reward_fn_key")
@@ -157,7 +157,8 @@ def write_difficulty(path: str, rollouts: str, settings: Any) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    opened = read.open_input(rollouts, runs.cache_folder(settings.cache_dir, settings.shared_cache))
+    cache_dir = runs.cache_folder(settings.cache_dir, settings.shared_cache)
+    opened = read.open_rollouts(analysis_settings(settings, rollouts).reading, cache_dir)
     numbering = sharding.number_problems(opened.dataset, settings.limit)
     table = pq.read_table(Path(settings.output_dir) / "problem_metrics.parquet")
     place = pa.compute.index_in(numbering.ids, table["data_idx"])  # (problems,)

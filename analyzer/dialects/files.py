@@ -42,20 +42,22 @@ def find(spec: str, recursive: bool) -> Found:
     folder = Path(storage.local(spec))
     if storage.is_remote(spec) or not folder.is_dir():
         return Found(tuple(_single(spec)), ())
-    everything = [Path(top) / name for top, below, names in _walk(folder, recursive) for name in names]
-    visible = sorted(str(path) for path in everything if not path.name.startswith("."))
-    paths = [path for path in visible if path.endswith(SUFFIXES)]
+    inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not recursive and (named_so := [path for path in inner if path.name.endswith(SUFFIXES)]):
+        raise InputError(f"{named_so[0]}: is a folder, not a file; read folders in folders with --recursive")
+    visible = sorted(str(path) for path in _walk(folder, recursive) if not path.name.startswith("."))
+    paths = tuple(path for path in visible if path.endswith(SUFFIXES))
     if paths:
-        return Found(tuple(paths), tuple(path for path in visible if path not in set(paths)))
-    inner = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    remedy = f"; it holds folders ({', '.join(inner[:_NAMED])}): read them with --recursive" if inner else ""
+        return Found(paths, tuple(path for path in visible if not path.endswith(SUFFIXES)))
+    names = ", ".join(path.name for path in inner[:_NAMED])
+    remedy = f"; it holds folders ({names}): read them with --recursive" if inner and not recursive else ""
     raise InputError(f"{spec}: no rollouts there (looked for files ending in {', '.join(SUFFIXES)}){remedy}")
 
 
-def _walk(folder: Path, recursive: bool) -> Iterator[tuple[str, list[str], list[str]]]:
+def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
     for top, below, names in os.walk(folder):
         below[:] = sorted(name for name in below if not name.startswith(".")) if recursive else []
-        yield top, below, names
+        yield from (Path(top) / name for name in names)
 
 
 def _single(spec: str) -> list[str]:
@@ -80,6 +82,8 @@ def first_record(path: str) -> Row | None:
     suffix = suffix_of(path)
     if suffix == PARQUET:
         file, schema = dataset.describe(path)
+        if twice := [name for name in schema.names if schema.names.count(name) > 1]:
+            raise InputError(f"{path}: the column {twice[0]!r} is there twice")
         rows = [row for _, batch in Reader([file], None).batches([(0, min(1, file.rows))]) for row in batch.to_pylist()]
         return rows[0] if rows else dict.fromkeys(schema.names)
     found = next(iter(records(path)), None)

@@ -17,7 +17,7 @@ import orjson
 
 from analyzer.dialects import Dialect, Row, Settings, register
 from analyzer.dialects.layout import Group, Layout
-from analyzer.dialects.mapping import content_text
+from analyzer.dialects.values import content_text
 from analyzer.errors import InputError
 from analyzer.files import storage
 

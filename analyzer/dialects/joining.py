@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from analyzer.dialects import files, operations
-from analyzer.dialects.mapping import GROUND_TRUTH, JOIN, content_text, text_of
+from analyzer.dialects.mapping import GROUND_TRUTH, JOIN
 from analyzer.dialects.operations import Column, Rows, look_up
+from analyzer.dialects.values import content_text, text_of
 from analyzer.errors import InputError, printable
 from analyzer.rollouts.json_columns import columns_to_arrow, kinds_of
 from analyzer.schema import DATA_IDX, ORIGINAL, PROMPT

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 
 from analyzer.dialects import Dialect, Row, Settings, register
 from analyzer.dialects.layout import Group, Layout
-from analyzer.dialects.mapping import content_text
+from analyzer.dialects.values import content_text
 
 _NUMBERED = r"^(.+)[-_:/]\d+$"
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from analyzer.dialects import Dialect, Row, register
 from analyzer.dialects.layout import Group, Layout
-from analyzer.dialects.mapping import content_text
+from analyzer.dialects.values import content_text
 from analyzer.schema import Status
 
 

@@ -15,6 +15,7 @@ from analyzer import memory
 from analyzer.cache import known_tokenizers, runs
 from analyzer.cache.code import scoring_code_digest
 from analyzer.config import AnalysisSettings
+from analyzer.errors import ConfigError, InputError
 from analyzer.files import storage
 from analyzer.files.outputs import DIGEST, OutputFolder
 from analyzer.plan import Plan, needed_columns
@@ -25,6 +26,7 @@ from analyzer.rollouts.input import Input
 from analyzer.rollouts.numbering import Numbering
 from analyzer.schema import REWARD
 from analyzer.stages import read
+from analyzer.tokens import NO_TOKENIZER, TokenizerSpec
 
 __all__ = ["make_plan", "number_problems", "output_folder"]
 
@@ -40,22 +42,23 @@ def make_plan(settings: AnalysisSettings, opened: Input, numbering: Numbering, c
         read.check_rewards(settings.rollouts, dataset.schema)
     by_column, sources = routing.count_sources(settings, dataset, numbering) if not keep else (False, {})
     rewards = routing.choose_rewards(settings, sources)
-    gold_column = None if keep else routing.find_gold_column(settings, dataset, rewards)
-    sharding.check_nulls(dataset, numbering, gold_column)
+    gold_column = None if keep else routing.find_gold_column(settings, opened, rewards)
+    if not keep and not opened.texts:
+        raise InputError(f"{settings.rollouts}: there are no responses to score, only rewards: leave out --rescore")
+    sharding.check_nulls(dataset, numbering, gold_column, opened.texts)
     routing.check_columns(rewards, names)
     shard_bytes = sharding.shard_bytes(dataset, {Where.WORKER, *(reward.where for reward in rewards.values())})
     cut = sharding.cut_shards(dataset, numbering, shard_bytes)
-    sample = read.sample_texts(opened)
-    memory.give_back()  # what the passes above read; the tokenizer takes its share next
+    tokenizer = _tokenizer(settings, opened, keep, cache_dir)
     return Plan(
-        identity=opened.identity,
+        identity=(*opened.identity, opened.reading) if opened.reading else opened.identity,
         files=tuple(file._replace(path=storage.absolute(file.path)) for file in dataset.files),
         limit=settings.limit,
         together=numbering.together(),
         shard_bytes=shard_bytes,
         cut=cut.shards,
         spilled=cut.amplification > SPILL_ABOVE,
-        columns=needed_columns(names, list(rewards.values()), gold_column, by_column, keep),
+        columns=needed_columns(names, list(rewards.values()), gold_column, by_column, keep, texts=opened.texts),
         reward_fn_key=settings.reward_fn_key,
         gold_column=gold_column,
         data_source=None if by_column else next(iter(sources), None),
@@ -63,10 +66,27 @@ def make_plan(settings: AnalysisSettings, opened: Input, numbering: Numbering, c
         choices={name: routing.choice_of(settings, reward) for name, reward in rewards.items()},
         keep_rewards=keep,
         limits=settings.limits,
-        tokenizer=known_tokenizers.find(settings.model_path, settings.trust_remote_code, cache_dir, sample),
+        tokenizer=tokenizer,
         versions=versions.library_versions(rewards.values()),
         scoring_code=scoring_code_digest(),
     )
+
+
+def _tokenizer(settings: AnalysisSettings, opened: Input, keep: bool, cache_dir: str) -> TokenizerSpec:
+    """What counts tokens: nothing, where the rewards come with the input and no model is named, or no text.
+
+    Raises ConfigError where responses are to be scored without it.
+    """
+    if not opened.texts or (keep and settings.model_path is None):
+        return NO_TOKENIZER
+    if settings.model_path is None:
+        raise ConfigError(
+            "--model_path is required: the folder or cached hub name of the policy's tokenizer "
+            "(it may be left out only where the rollouts bring rewards along)"
+        )
+    sample = read.sample_texts(opened)
+    memory.give_back()  # what the passes above read; the tokenizer takes its share next
+    return known_tokenizers.find(settings.model_path, settings.trust_remote_code, cache_dir, sample)
 
 
 def output_folder(settings: AnalysisSettings, plan: Plan) -> OutputFolder:

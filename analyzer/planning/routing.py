@@ -9,12 +9,14 @@ from typing import Any
 import orjson
 
 from analyzer import rewards, scoring
-from analyzer.config import AnalysisSettings
+from analyzer.config import DEFAULT_REWARD_FN_KEY, AnalysisSettings
+from analyzer.dialects.mapping import GROUND_TRUTH
 from analyzer.errors import ConfigError, InputError
 from analyzer.plan import RewardChoice
 from analyzer.planning import sharding
 from analyzer.rewards import BaseReward, Where, WholeReward
 from analyzer.rollouts.dataset import Dataset
+from analyzer.rollouts.input import Input
 from analyzer.rollouts.numbering import Numbering
 from analyzer.schema import DATA_SOURCE, ORIGINAL
 from analyzer.stages import read
@@ -133,13 +135,22 @@ def needs_gold(chosen: Iterable[BaseReward]) -> bool:
     return not all(isinstance(reward, WholeReward) and reward.needs_columns for reward in chosen)
 
 
-def find_gold_column(settings: AnalysisSettings, dataset: Dataset, chosen: Mapping[str, BaseReward]) -> str | None:
+BARE_GOLDS = ("ground_truth", "answer", "solution")
+"""Columns of ground truths in data that has no reward_model, with and without the prefix, in this order."""
+
+
+def find_gold_column(settings: AnalysisSettings, opened: Input, chosen: Mapping[str, BaseReward]) -> str | None:
     """The column of the reward information; None where no reward needs one. Raises InputError for a missing one."""
-    names = dataset.schema.names
-    column = ORIGINAL + settings.reward_fn_key
-    found = next((name for name in (column, settings.reward_fn_key) if name in names), None)
+    names = opened.dataset.schema.names
+    key = settings.reward_fn_key
+    wanted = [ORIGINAL + key, key]
+    if key == DEFAULT_REWARD_FN_KEY:
+        # A conversion puts there what was found or named as the ground truth, whatever else the rows hold.
+        wanted = [*([GROUND_TRUTH] if opened.reading else []), *wanted]
+        wanted += [name for bare in BARE_GOLDS for name in (ORIGINAL + bare, bare)]
+    found = next((name for name in wanted if name in names), None)
     if found is None and needs_gold(chosen.values()):
-        raise read.missing_column(column, dataset.schema, settings.rollouts)
+        raise read.missing_column(ORIGINAL + key, opened.dataset.schema, settings.rollouts)
     return found
 
 

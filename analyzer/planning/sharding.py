@@ -197,12 +197,14 @@ def _amplification(shards: Ints, ranges: Ints, edges: NDArray[np.float64], sizes
 # ---------------------------------------------------------------- nulls
 
 
-def check_nulls(source: Dataset, numbering: Numbering, gold_column: str | None) -> None:
+def check_nulls(source: Dataset, numbering: Numbering, gold_column: str | None, texts: bool = True) -> None:
     """Raise InputError for a null response or ground truth that the statistics of the files tell of.
 
     They cost nothing, and it is said before hours of work; in files without statistics a null is met while scoring.
+    `texts`: whether there are responses at all, not rewards alone.
     """
-    _check_nulls(source, numbering, (RESPONSE, RESPONSE), RESPONSE, lambda column, field: column)
+    if texts:
+        _check_nulls(source, numbering, (RESPONSE, RESPONSE), RESPONSE, lambda column, field: column)
     if gold_column is not None:
         member = f"{gold_column}.ground_truth" if problems.is_record(source.schema.field(gold_column)) else gold_column
         take = problems.ground_truth_part

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
+from analyzer.errors import printable
 from analyzer.files import storage
 from analyzer.rollouts.dataset import Dataset
 from analyzer.rollouts.json_columns import Place
@@ -33,6 +35,11 @@ class Input(NamedTuple):
     warnings: tuple[str, ...] = ()  # what may be wrong with that
     texts: bool = True  # whether there are responses, not rewards alone
     kinds: Mapping[str, Mapping[str, Place]] = NO_KINDS  # of jsonl columns: kinds of values, and the first of each
+
+    def tell(self) -> None:
+        """Say on stderr what the files were read as."""
+        for note in self.notes:
+            print(printable(note), file=sys.stderr, flush=True)
 
     def still_same(self) -> None:
         """Raise InputError when a file was changed or removed since it was opened."""

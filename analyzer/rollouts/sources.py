@@ -9,7 +9,7 @@ import numpy as np
 
 from analyzer.rollouts.dataset import Dataset, InputFile, Reader, is_text
 from analyzer.rollouts.numbering import Numbering
-from analyzer.schema import DATA_SOURCE, FINISH_REASON, MAX_TOKENS
+from analyzer.schema import DATA_SOURCE, FINISH_REASON, MAX_TOKENS, NOT_COUNTED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,7 +51,9 @@ def cut_off(source: Dataset, kept: Sequence[tuple[int, int]], tokens: NDArray[np
     """
     import pyarrow as pa
 
-    fits = {FINISH_REASON: is_text, MAX_TOKENS: pa.types.is_integer}
+    fits = {FINISH_REASON: is_text}
+    if not len(tokens) or tokens[0] != NOT_COUNTED:
+        fits[MAX_TOKENS] = pa.types.is_integer
     there = [name for name in fits if name in source.schema.names and fits[name](source.schema.field(name).type)]
     if not there:
         return None

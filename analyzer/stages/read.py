@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analyzer.dialects import conversion, joining
-from analyzer.dialects.conversion import Request
+from analyzer.dialects import conversion, joining, reading
+from analyzer.dialects.reading import Request
 from analyzer.errors import InputError
 from analyzer.files import storage
 from analyzer.rollouts import dataset, json_columns, jsonl
@@ -26,7 +26,10 @@ _SAMPLE_CHARS = 1 << 15
 
 def open_input(spec: str, cache_dir: str) -> Input:
     """Open a file, folder, glob or URL of rollouts. Raises InputError, one line that names the file."""
-    opened = open_files(spec, cache_dir)
+    return _checked(open_files(spec, cache_dir), spec)
+
+
+def _checked(opened: Input, spec: str) -> Input:
     _check_columns(opened, spec)
     if opened.dataset.rows == 0:
         raise InputError(f"{spec}: there are no rows in it")
@@ -38,36 +41,60 @@ def open_rollouts(request: Request, cache_dir: str) -> Input:
 
     Raises InputError or ConfigError, one line that says what to do.
     """
-    conversion.check_request(request)
-    reading = conversion.settle(request)
-    if reading is None:
-        return open_input(request.spec, cache_dir)
+    reading.check_request(request)
+    settled = reading.settle(request)
+    if settled.as_is:
+        opened = open_files(request.spec, cache_dir, settled.paths)
+        if not _needs_conversion(opened.dataset.schema, request.rescore):
+            return _checked(opened, request.spec)
+        settled = reading.settle(request, as_is=False)
     joined = joining.paths_of(request.join)
-    paths = (*reading.paths, *joined)
+    paths = (*settled.paths, *joined)
     identity = tuple(identify(path) for path in paths)
-    key = conversion.key_of(reading, request, identity)
+    key = reading.key_of(settled, request, identity)
     folder = Path(cache_dir) / "inputs" / key
 
     def build(temporary: str) -> None:
-        conversion.convert(reading, request, temporary)
+        conversion.convert(settled, request, temporary)
         still_same(paths, identity)
 
     storage.build_folder(folder, build)
     storage.touch(folder)  # so that `cache --prune` sees it is in use
     report = conversion.read_report(folder)
     dataset.close_files()
-    opened = _open_parquet(
-        [str(folder / f"part-{number:05d}.parquet") for number in range(len(report.names))], report.names
+    parts = [str(folder / f"part-{number:05d}.parquet") for number in range(len(report.names))]
+    return Input(
+        _open_parquet(parts, report.names),
+        paths,
+        identity,
+        report.replaced,
+        key,
+        report.notes,
+        report.warnings,
+        report.texts,
     )
-    return Input(opened, paths, identity, report.replaced, key, report.notes, report.warnings, report.texts)
 
 
-def open_files(spec: str, cache_dir: str) -> Input:
+def _needs_conversion(schema: pa.Schema, rescore: bool) -> bool:
+    """Whether columns of ours are of a type that only a conversion reads: ids as floats, rewards as texts or lists."""
+    import pyarrow as pa
+
+    if DATA_IDX in schema.names and pa.types.is_floating(schema.field(DATA_IDX).type):
+        return True
+    if REWARD not in schema.names or rescore:
+        return False
+    kind = schema.field(REWARD).type
+    return bool(dataset.is_text(kind) or pa.types.is_list(kind))
+
+
+def open_files(spec: str, cache_dir: str, paths: Sequence[str] = ()) -> Input:
     """Open parquet or jsonl files of one schema, whatever their columns; jsonl is converted once, below `cache_dir`.
+
+    `paths`: the files that `spec` stands for, where that is known.
 
     Raises InputError, one line that names the file.
     """
-    paths = storage.find_inputs(spec)
+    paths = paths or storage.find_inputs(spec)
     identity = tuple(identify(path) for path in paths)
     kinds = {path.endswith(storage.JSONL_SUFFIXES) for path in paths}
     if len(kinds) > 1:

@@ -22,6 +22,7 @@ from analyzer.rollouts.json_columns import dump_json
 from analyzer.rollouts.windows import ROW, Window, windows
 from analyzer.schema import (
     DATA_IDX,
+    NOT_COUNTED,
     RESPONSE,
     REWARD,
     REWARD_STATUS,
@@ -165,13 +166,16 @@ class _Worker:
 
     def score(self, window: Window) -> score_files.Scores:
         """The scores of one window."""
-        column = window.table[RESPONSE]
-        if column.null_count:
-            raise self._null(window, int(np.flatnonzero(column.is_null().to_numpy())[0]), RESPONSE)
-        texts: list[str] = column.to_pylist()
-        tokens = self._counter.count(texts)
-        keep = self.plan.keep_rewards
-        scored = self._kept(window) if keep else self._graded(window, self._counter.stripped(column, texts))
+        if RESPONSE not in window.table.column_names:  # rewards alone
+            tokens, scored = np.full(len(window.rows), NOT_COUNTED, dtype=np.int32), self._kept(window)
+        else:
+            column = window.table[RESPONSE]
+            if column.null_count:
+                raise self._null(window, int(np.flatnonzero(column.is_null().to_numpy())[0]), RESPONSE)
+            texts: list[str] = column.to_pylist()
+            tokens = self._counter.count(texts)
+            keep = self.plan.keep_rewards
+            scored = self._kept(window) if keep else self._graded(window, self._counter.stripped(column, texts))
         extra: list[str | None] = []
         if any(score.extra for score in scored):
             extra = [_json(score.extra) if score.extra else None for score in scored]

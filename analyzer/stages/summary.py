@@ -20,7 +20,7 @@ from analyzer.errors import printable
 from analyzer.plan import Plan
 from analyzer.rewards import BaseReward, Reward
 from analyzer.rollouts.input import Input
-from analyzer.schema import STATUSES, Status
+from analyzer.schema import NOT_COUNTED, STATUSES, Status
 from analyzer.stages import audit, warnings
 from analyzer.stages.audit import Audit, Disagreement
 from analyzer.stages.findings import Findings
@@ -164,7 +164,8 @@ def summarise(settings: AnalysisSettings, opened: Input, plan: Plan, findings: F
             *warnings.sandbox_warnings(plan.rewards.values()),
             *opened.warnings,
             *warnings.input_warnings(opened.replaced, unused),
-            *warnings.unscored_warnings(statuses, reports),
+            *warnings.uncounted_warnings(settings.model_path, opened.texts),
+            *warnings.unscored_warnings(statuses, reports, warnings.struct_remedy(opened.dataset, plan.gold_column)),
             *audit.warnings(
                 {name: report.reward for name, report in reports.items()},
                 {name: report.expects for name, report in reports.items()},
@@ -208,7 +209,7 @@ def status_counts(statuses: NDArray[np.int8]) -> dict[str, int]:
 
 def token_counts(tokens: NDArray[np.int32]) -> dict[str, float]:
     """Mean, median, 95th percentile and maximum of the response lengths, in tokens."""
-    if len(tokens) == 0:
+    if len(tokens) == 0 or tokens[0] == NOT_COUNTED:
         return {}
     middle, high = np.percentile(tokens, [50, 95], method="nearest")
     return {

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from analyzer.cache.score_files import SourceCount
 from analyzer.difficulty.by_source import Tally
 from analyzer.rewards import BaseReward
+from analyzer.rollouts.dataset import Dataset, is_text
+from analyzer.rollouts.problems import is_record
 from analyzer.schema import Status
 
 if TYPE_CHECKING:
@@ -37,10 +39,38 @@ class SourceReport(NamedTuple):
     seen: SourceCount
 
 
-def unscored_warnings(counts: Mapping[str, int], sources: Mapping[str, SourceReport]) -> list[str]:
+LIKELY_TEXTS = ("target", "answer", "solution", "ground_truth", "expected_answer", "value")
+"""Members of a ground truth that are what a reward for text wants, the likeliest first."""
+
+
+def struct_remedy(dataset: Dataset, gold_column: str | None) -> str | None:
+    """What to do about a ground truth that is a struct with a text in it; None where it is none."""
+    import pyarrow as pa
+
+    if gold_column is None:
+        return None
+    field = dataset.schema.field(gold_column)
+    part = field.type.field("ground_truth") if is_record(field) else field
+    if not pa.types.is_struct(part.type):
+        return None
+    members = [part.type.field(at) for at in range(part.type.num_fields)]
+    texts = {member.name for member in members if is_text(member.type)}
+    likely = next((name for name in LIKELY_TEXTS if name in texts), None)
+    if likely is None:
+        return None
+    path = f"{gold_column}.{'ground_truth.' if is_record(field) else ''}{likely}"
+    return (
+        f"their ground truth is a struct ({', '.join(member.name for member in members)}), this reward wants a text: "
+        f"take {likely!r} with --columns '{{ground_truth: {path}}}'"
+    )
+
+
+def unscored_warnings(
+    counts: Mapping[str, int], sources: Mapping[str, SourceReport], of_structs: str | None = None
+) -> list[str]:
     """One sentence for each status without a reward: how many, why, an example, and the remedy.
 
-    Without `sources` the rewards came with the input.
+    Without `sources` the rewards came with the input. `of_structs`: the remedy where ground truths are structs.
     """
     total = sum(counts.values())
     found = []
@@ -49,7 +79,8 @@ def unscored_warnings(counts: Mapping[str, int], sources: Mapping[str, SourceRep
             continue
         examples = sorted(source.seen.failed[status] for source in sources.values() if status in source.seen.failed)
         example = f" (row {examples[0][0]}: {examples[0][1]})" if examples and examples[0][1] else ""
-        remedy = REMEDIES[Status(status)] if sources else "so the input has it; --rescore scores all anew"
+        known = of_structs if status == Status.GOLD_ERROR and of_structs else REMEDIES[Status(status)]
+        remedy = known if sources else "so the input has it; --rescore scores all anew"
         found.append(
             f"{number} of {total} rollouts have no reward ({status}) and are left out of the means: {remedy}{example}."
         )
@@ -69,6 +100,14 @@ def input_warnings(replaced: int, unused: str | None) -> list[str]:
             f"the input already has rewards and they were kept: {unused} was not used; add --rescore to score anew."
         )
     return found
+
+
+def uncounted_warnings(model_path: str | None, texts: bool) -> list[str]:
+    """That tokens were not counted, and why."""
+    if texts and model_path is not None:
+        return []
+    why = "there is no --model_path to count them by" if texts else "there are no responses, only rewards"
+    return [f"response_tokens is null: {why}."]
 
 
 def truncation_warnings(counts: Tally | None) -> list[str]:

@@ -24,6 +24,7 @@ from analyzer.rollouts import json_columns
 from analyzer.rollouts.dataset import Dataset, Reader
 from analyzer.schema import (
     MEAN_AT,
+    NOT_COUNTED,
     PROMPT,
     RESPONSE,
     RESPONSE_TOKENS,
@@ -52,7 +53,7 @@ class RowValues(NamedTuple):
 
     rewards: NDArray[np.float64]  # NaN: null
     statuses: NDArray[np.int8]
-    tokens: NDArray[np.int32]
+    tokens: NDArray[np.int32]  # NOT_COUNTED: null
     extra: dict[int, str]  # position -> further columns as a JSON object
     buckets: NDArray[np.int8]  # bucket number of the row's problem
 
@@ -120,7 +121,7 @@ class _Shape:
         ours: dict[str, pa.Array] = {
             REWARD: pa.array(values.rewards[rows], from_pandas=True),
             REWARD_STATUS: self._status.take(pa.array(values.statuses[rows])),
-            RESPONSE_TOKENS: pa.array(values.tokens[rows]),
+            RESPONSE_TOKENS: pa.array(values.tokens[rows], mask=values.tokens[rows] == NOT_COUNTED),
         }
         if self._kinds:
             records = [self._extra.get(row, {}) for row in range(rows.start, rows.stop)]

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from analyzer import dialects
-from analyzer.dialects import conversion, table
-from analyzer.dialects.conversion import Request
+from analyzer.dialects import reading, table
+from analyzer.dialects.reading import Request
 from analyzer.rollouts.dataset import Reader
 from analyzer.stages import read
 from analyzer.stages.read import Input
@@ -76,9 +76,9 @@ def gold_of(row: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("name", CASES)
 def test_each_is_recognised_by_its_columns(name: str, tmp_path: Path) -> None:
     case = CASES[name]
-    reading = conversion.settle(Request(str(write(tmp_path, case)), **dict(case.flags)))
-    assert reading is not None
-    assert reading.dialect.name == case.name
+    found = reading.settle(Request(str(write(tmp_path, case)), **dict(case.flags)))
+    assert not found.as_is
+    assert found.dialect.name == case.name
 
 
 def test_every_dialect_has_a_case() -> None:
@@ -88,7 +88,7 @@ def test_every_dialect_has_a_case() -> None:
 def test_a_file_of_ours_is_read_as_it_stands(tmp_path: Path) -> None:
     row = {"prompt": "p", "response": "r", "data_idx": 0, "sample_idx": 0, "reward": 1.0}
     path = layouts.table(tmp_path / "r.parquet", [row])
-    assert conversion.settle(Request(str(path))) is None
+    assert reading.settle(Request(str(path))).as_is
     assert not (tmp_path / "cache" / "inputs").exists()
 
 

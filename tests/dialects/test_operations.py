@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from analyzer.dialects import operations
 from analyzer.dialects.layout import Group, Layout, parse_columns, parse_path
-from analyzer.dialects.mapping import rewards_of
 from analyzer.dialects.operations import Column, Rows, look_up, python_values
+from analyzer.dialects.values import rewards_of
 from analyzer.errors import ConfigError, InputError
 from analyzer.rollouts import json_columns
 

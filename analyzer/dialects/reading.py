@@ -1,0 +1,181 @@
+"""Reading: what an input is read as, settled before any of it is converted, and the name of what that makes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from analyzer import dialects
+from analyzer.dialects import Dialect, files, mapping
+from analyzer.dialects.files import Recognised
+from analyzer.dialects.layout import FILE, Layout, parse_columns, paste
+from analyzer.dialects.table import OURS
+from analyzer.errors import ConfigError, InputError
+from analyzer.files import storage
+from analyzer.schema import ORIGINAL, REQUIRED_COLUMNS
+
+OWN = "own"
+"""The name of a layout that --columns alone describes."""
+
+
+class Request(NamedTuple):
+    """How the user wants an input to be read."""
+
+    spec: str
+    input_format: str = "auto"
+    columns: str | Mapping[str, Any] | None = None
+    join: str | None = None
+    join_on: str | None = None
+    recursive: bool = False
+    rows: str | None = None
+    pool: bool = False
+    rescore: bool = False
+    scored_without_gold: bool = False  # a reward was named that may need no ground truth
+    model_path: str | None = None
+    trust_remote_code: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is asked of the reading."""
+        return self.columns is None and self.join is None and self.rows is None
+
+
+class Reading(NamedTuple):
+    """What an input is and how it is read: settled before any of it is converted."""
+
+    dialect: Dialect
+    layout: Layout
+    paths: tuple[str, ...]
+    unread: tuple[str, ...]
+    as_is: bool = False  # they are ours and need no conversion, for all that their first records say
+
+
+def settle(request: Request, as_is: bool = True) -> Reading:
+    """What the files are read as; without `as_is` those of ours are converted, too.
+
+    Raises InputError where they are of no known layout, or of two, with the --columns to paste.
+    """
+    chosen = None if request.input_format == "auto" else dialects.find(request.input_format)
+    said = parse_columns(request.columns) if request.columns is not None else {}
+    found = files.find(request.spec, request.recursive)
+    whole = "response" in said or "samples" in said
+    if whole and chosen is None:
+        try:
+            seen = files.recognise(found, None, request.spec)
+        except InputError:
+            seen = Recognised(None, found.paths, found.others, {})
+    else:
+        seen = files.recognise(found, chosen, request.spec)
+    dialect = seen.dialect
+    if dialect is None and whole:
+        dialect = Dialect(name=OWN, framework="rollouts by --columns", file="")
+    if dialect is None:
+        raise unknown(request.spec, seen)
+    if as_is and dialect.name == OURS and request.plain and _is_whole(seen.row):
+        ours = tuple(path for path in found.paths if path.endswith(storage.INPUT_SUFFIXES))
+        return Reading(dialect, dialect.layout, ours or found.paths, (), as_is=True)
+    if type(dialect).prepared is not Dialect.prepared:
+        everything = (record.row for path in seen.paths for record in files.records(path))
+        dialect = dialect.prepared(
+            everything, dialects.Settings(request.model_path, request.trust_remote_code, request.pool)
+        )
+    layout = dialect.layout
+    if dialect.name == OURS and seen.row.get("data_idx") is None:
+        layout = dataclasses.replace(layout, group=None)
+    return Reading(dialect, layout.with_columns(said), seen.paths, seen.unread)
+
+
+def _is_whole(row: Mapping[str, Any]) -> bool:
+    """Whether a row of ours needs no conversion: all columns are there, training columns with their prefix."""
+    bare = [name for name in mapping.TRAINING_COLUMNS if name in row and ORIGINAL + name not in row]
+    return all(name in row for name in REQUIRED_COLUMNS) and not bare and not isinstance(row["data_idx"], float)
+
+
+def unknown(spec: str, seen: Recognised) -> InputError:
+    """The error for files of no known layout, or of several: the --columns to paste, filled with the nearest names."""
+    names = list(seen.row)
+    if seen.fitting:
+        shown = ", ".join(seen.fitting)
+        return InputError(f"{spec}: may be any of {shown}; name one with --input_format, such as {seen.fitting[0]}")
+    missing = next((name for name in ("response", "prompt") if name not in names), "response")
+    guess = {key: near for key in _LIKELY if (near := _nearest(key, names)) is not None}
+    for key in ("prompt", "response"):
+        guess.setdefault(key, "?")
+    guess = {key: guess[key] for key in _LIKELY if key in guess}
+    return InputError(
+        f"{spec}: there is no column {missing!r}, and the columns are of no format that --input_format list knows: "
+        f"{', '.join(names[:40])}; say which is which, such as {paste(guess)}"
+    )
+
+
+_LIKELY = {
+    "prompt": ("prompt", "input", "question", "problem", "query", "instruction", "messages"),
+    "response": ("response", "output", "completion", "generation", "answer_text", "prediction", "text"),
+    "ground_truth": (
+        "ground_truth",
+        "reward_model",
+        "gts",
+        "gold",
+        "answer",
+        "solution",
+        "target",
+        "label",
+        "expected_answer",
+    ),
+    "reward": ("reward", "score", "correct", "is_correct", "acc"),
+    "group": ("data_idx", "problem_id", "uid", "id", "idx", "index"),
+}
+
+
+def _nearest(key: str, names: Sequence[str]) -> str | None:
+    lowered = {name.lower(): name for name in names}
+    for likely in _LIKELY[key]:
+        if likely in lowered:
+            return lowered[likely]
+    for likely in _LIKELY[key]:
+        for low, name in lowered.items():
+            if len(likely) > 3 and likely.rstrip("s") in low and low != "reward_model":
+                return name
+    return None
+
+
+# ---------------------------------------------------------------- the key
+
+
+@functools.cache
+def code_digest() -> str:
+    """sha256 of the code that converts, so that what an earlier version made is never taken for that of this one."""
+    digest = hashlib.sha256()
+    package = Path(__file__).parents[1]
+    for file in sorted(
+        [*Path(__file__).parent.glob("*.py"), *package.glob("rollouts/*.py"), package / "expression.py"]
+    ):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def key_of(reading: Reading, request: Request, identities: Any) -> str:
+    """A name for what the conversion makes: everything that can change it. `identities`: of all files it reads."""
+    decoded = request.model_path if reading.dialect.name == "open_instruct" else None
+    asked = (request.rows, request.pool, request.rescore, request.join_on, request.scored_without_gold, decoded)
+    # The paths are part of it where they say something: the step, the number of a sample.
+    paths = [_told_by(reading.layout, path) for path in reading.paths]
+    parts = (code_digest(), identities, reading.dialect.name, repr(reading.layout), asked, paths)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+def _told_by(layout: Layout, path: str) -> Any:
+    found = [match[1] for _, regex in layout.file if (match := re.search(regex, path))]
+    return (found, os.path.basename(path) if layout.sample == FILE else "")
+
+
+def check_request(request: Request) -> None:
+    """Raise ConfigError for flags that do not go together."""
+    if request.join_on and not request.join:
+        raise ConfigError("--join_on says how --join finds its rows; give --join too")

@@ -1,0 +1,285 @@
+"""What reading says and refuses: unclear formats, several policies, wrong keys, training data that does not fit."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analyzer.commands import cli
+from analyzer.dialects.reading import Request
+from analyzer.errors import ConfigError, InputError
+from analyzer.stages import read
+from analyzer.stages.read import Input
+from tests.commands import TOKENIZER
+from tests.dialects import layouts
+from tests.dialects.layouts import GOLDS, QUESTIONS, RATES, ROLLOUTS
+from tests.dialects.test_dialects import rows_of
+
+
+def opened(tmp_path: Path, spec: Path, **asked: Any) -> Input:
+    return read.open_rollouts(Request(str(spec), **asked), str(tmp_path / "cache"))
+
+
+class Run:
+    """A run of the command in a folder of its own."""
+
+    def __init__(self, tmp_path: Path, capsys: pytest.CaptureFixture[str], spec: Path, *words: str) -> None:
+        self.folder = tmp_path / "out"
+        common = ["--output_dir", str(self.folder), "--cache_dir", str(tmp_path / "cache"), "--backend", "sequential"]
+        self.code = cli.analyze_rollouts(["--rollouts", str(spec), *common, *words])
+        self.err = capsys.readouterr().err
+
+    @property
+    def rates(self) -> list[float]:
+        metrics = json.loads((self.folder / "problem_metrics.json").read_bytes())
+        return sorted(problem["pass_rate"] for problem in metrics.values())
+
+
+def test_unknown_columns_end_in_the_flag_to_paste(tmp_path: Path) -> None:
+    rows = [{"query": r.prompt, "model_output": r.response, "gold": r.gold, "is_correct": r.reward} for r in ROLLOUTS]
+    path = layouts.lines(tmp_path / "r.jsonl", rows)
+    with pytest.raises(InputError) as raised:
+        opened(tmp_path, path)
+    pasted = re.search(r"--columns ('.*')", str(raised.value))
+    assert pasted is not None
+    [columns] = shlex.split(pasted[1])
+    found = opened(tmp_path, path, columns=columns)  # the text of the error as it stands
+    assert {row["response"] for row in rows_of(found)} == {r.response for r in ROLLOUTS}
+    assert {row["original_ground_truth"] for row in rows_of(found)} == set(GOLDS)
+    assert found.notes == ("read as rollouts by --columns: 16 rollouts, 4 problems by (prompt, ground truth)",)
+
+
+def test_what_fits_two_formats_is_not_guessed(tmp_path: Path) -> None:
+    row = {"input": "q", "output": "a", "prompt": "q", "response": "a"}
+    path = layouts.lines(tmp_path / "r.jsonl", [row])
+    with pytest.raises(InputError, match=r"may be any of .*; name one with --input_format"):
+        opened(tmp_path, path)
+    assert opened(tmp_path, path, input_format="openrlhf", scored_without_gold=True).dataset.rows == 1
+
+
+def test_an_unknown_format_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'verl_rollouts'"):
+        opened(tmp_path, layouts.verl_rollouts(tmp_path), input_format="verl_rollout")
+
+
+def steps(tmp_path: Path) -> Path:
+    for step in (1, 2):
+        layouts.lines(tmp_path / "steps" / f"{step}.jsonl", [layouts._verl(r, step) for r in ROLLOUTS])
+    return tmp_path / "steps"
+
+
+def test_several_steps_are_several_policies_unless_one_is_picked_or_they_are_pooled(tmp_path: Path) -> None:
+    folder = steps(tmp_path)
+    with pytest.raises(InputError, match=r'several values of step.*--rows "step == 1".*--pool'):
+        opened(tmp_path, folder)
+    one = opened(tmp_path, folder, rows="step == 2")
+    assert {row["step"] for row in rows_of(one)} == {2}
+    assert one.dataset.rows == 16
+    assert "--rows 'step == 2' keeps 16 of 32 rows" in one.notes
+    pooled = rows_of(opened(tmp_path, folder, pool=True))
+    assert sorted({row["sample_idx"] for row in pooled}) == list(range(8))
+
+
+def test_tasks_that_are_pooled_keep_their_problems_apart(tmp_path: Path) -> None:
+    for task in ("a", "b"):
+        rows = [
+            {"doc_id": p, "target": GOLDS[p], "arguments": {"gen_args_0": {"arg_0": f"{task}: {QUESTIONS[p]}"}}}
+            | {"resps": [["1", "2"]], "filter": "none"}
+            for p in range(4)
+        ]
+        layouts.lines(tmp_path / "m" / f"samples_{task}_2026-01-01T00-00-00.jsonl", rows)
+    with pytest.raises(InputError, match="several values of task"):
+        opened(tmp_path, tmp_path / "m")
+    found = rows_of(opened(tmp_path, tmp_path / "m", pool=True))
+    assert len({row["data_idx"] for row in found}) == 8
+    assert "a/0" in {row["data_idx"] for row in found}
+
+
+def test_a_key_that_is_too_fine_is_noticed(tmp_path: Path) -> None:
+    columns = {"prompt": "input", "response": "output", "ground_truth": "gts", "reward": "score", "group": "uid"}
+    found = opened(tmp_path, layouts.verl_rollouts_v1(tmp_path), columns=columns)
+    assert found.warnings[0].startswith("every problem has one rollout, grouped by uid")
+
+
+def test_problems_of_other_sizes_are_noticed(tmp_path: Path) -> None:
+    path = layouts.lines(tmp_path / "1.jsonl", [layouts._verl(r) for r in ROLLOUTS[:15]])
+    assert opened(tmp_path, path).warnings == (
+        "1 of 4 problems have another number of rollouts than 4 (from 3 to 4), grouped by (input, gts).",
+    )
+
+
+def test_rewards_of_another_scale_are_named(tmp_path: Path) -> None:
+    found = opened(tmp_path, layouts.open_instruct(tmp_path))
+    assert any(warning.startswith("rewards range from 0 to 10 (0, 10)") for warning in found.warnings)
+
+
+def test_files_of_two_formats_are_not_mixed(tmp_path: Path) -> None:
+    layouts.verl_rollouts_v1(tmp_path / "f")
+    layouts.nemo_gym(tmp_path / "f")
+    with pytest.raises(InputError, match=r"several formats \(nemo_gym: rollouts.jsonl; verl_rollouts_v1: 1.jsonl\)"):
+        opened(tmp_path, tmp_path / "f")
+
+
+def test_a_folder_of_folders_is_read_when_it_is_asked_for(tmp_path: Path) -> None:
+    folder = layouts.areal(tmp_path / "areal")
+    with pytest.raises(InputError, match=r"it holds folders \(rollout\): read them with --recursive"):
+        opened(tmp_path, folder)
+    assert opened(tmp_path, folder, recursive=True).dataset.rows == 16
+
+
+def test_a_record_that_is_not_of_the_format_is_an_error_with_its_line(tmp_path: Path) -> None:
+    path = layouts.nemo_gym(tmp_path)
+    lines = path.read_text().splitlines()
+    lines[4] = json.dumps({"_ng_task_index": 0, "_ng_rollout_index": 9, "reward": 1.0, "response": {}})
+    path.write_text("\n".join(lines))
+    with pytest.raises(
+        InputError, match=r"rollouts.jsonl, line 5: not a record of NeMo-Gym rollouts \('.*' is missing\)"
+    ):
+        opened(tmp_path, path)
+
+
+def test_several_rewards_must_be_chosen_from(tmp_path: Path) -> None:
+    rows = [
+        {"step": 1, "prompt": r.prompt, "completion": r.response, "right": r.reward, "form": 1.0, "solution": r.gold}
+        for r in ROLLOUTS
+    ]
+    path = layouts.table(tmp_path / "c.parquet", rows)
+    with pytest.raises(
+        InputError, match=r"several rewards \(right, form\); choose one, such as --columns '{reward: right}'"
+    ):
+        opened(tmp_path, path)
+    assert (
+        sorted(row["reward"] for row in rows_of(opened(tmp_path, path, columns={"reward": "right"})))[8:] == [1.0] * 8
+    )
+    assert "reward" not in opened(tmp_path, path, rescore=True).dataset.schema.names
+
+
+# ---------------------------------------------------------------- join
+
+
+def test_without_rewards_and_ground_truths_the_error_names_join(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"neither ground truths nor rewards: .*--join train.parquet"):
+        opened(tmp_path, layouts.vllm_batch(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["verl_rollouts", "nemo_rl", "areal", "skyrl", "trl"])
+def test_rendered_prompts_find_their_training_rows(name: str, tmp_path: Path) -> None:
+    case = layouts.CASES[name]
+    (tmp_path / "files").mkdir()
+    path = case.write(tmp_path / "files")
+    train = layouts.training(tmp_path / "train.parquet")
+    rows = rows_of(opened(tmp_path, path, join=str(train), **dict(case.flags)))
+    assert len(rows) == 16
+    wanted = {r.response: r for r in ROLLOUTS}
+    for row in rows:
+        rollout = wanted[row["response"].removesuffix("<|im_end|>")]
+        assert row["original_reward_model"]["ground_truth"] == rollout.gold
+        assert row["original_extra_info"]["index"] == rollout.problem
+        assert row["original_data_source"] == "openai/gsm8k"
+        assert row["prompt"] == rollout.chat
+
+
+def test_the_longest_message_wins_and_the_ground_truth_decides_between_equal_ones(tmp_path: Path) -> None:
+    def training_row(question: str, gold: str) -> dict[str, Any]:
+        return {"prompt": [{"role": "user", "content": question}], "reward_model": {"ground_truth": gold}}
+
+    questions = [("What is 1 + 1", "2"), ("What is 1 + 1?\nAnswer in words.", "two"), ("Pick a digit.", "3")]
+    train = layouts.table(tmp_path / "train.parquet", [training_row(*q) for q in [*questions, ("Pick a digit.", "4")]])
+    rows = [
+        {"input": f"user\n{q}\nassistant\n", "output": "o", "gts": gold, "score": 1.0, "step": 1}
+        for q, gold in [*questions, ("Pick a digit.", "4")]
+    ]
+    path = layouts.lines(tmp_path / "1.jsonl", rows)
+    found = rows_of(opened(tmp_path, path, join=str(train)))
+    assert [row["original_reward_model"]["ground_truth"] for row in found] == ["2", "two", "3", "4"]
+
+
+def test_data_that_does_not_fit_is_an_error_with_examples_and_a_few_misses_are_counted(tmp_path: Path) -> None:
+    train = layouts.training(tmp_path / "train.parquet")
+    strange = [layouts._verl(r) | {"input": f"other {r.problem}"} for r in ROLLOUTS[:8]]
+    known = [layouts._verl(r) for r in ROLLOUTS]
+    with pytest.raises(InputError, match=r"8 of 24 rollouts have no row in .*, more than 1 %: 'other 0'; 'other 1'"):
+        opened(tmp_path, layouts.lines(tmp_path / "a.jsonl", known + strange), join=str(train))
+    many = [layouts._verl(r) for _ in range(10) for r in ROLLOUTS]
+    found = opened(tmp_path, layouts.lines(tmp_path / "b.jsonl", many + strange[:1]), join=str(train))
+    assert found.dataset.rows == 160
+    assert "1 of 161 rollouts have no training row and were left out: 'other 0'." in found.warnings
+
+
+def test_a_key_of_both_files_joins_them(tmp_path: Path) -> None:
+    train = layouts.training(tmp_path / "train.parquet")
+    rows = [layouts._verl(r) | {"id": f"p-{r.problem}", "input": "?"} for r in ROLLOUTS]
+    path = layouts.lines(tmp_path / "1.jsonl", rows)
+    found = opened(tmp_path, path, join=str(train), join_on="id")
+    assert {row["original_reward_model"]["ground_truth"] for row in rows_of(found)} == set(GOLDS)
+    with pytest.raises(InputError, match="no 'uid' for --join_on"):
+        opened(tmp_path, path, join=str(train), join_on="uid")
+    with pytest.raises(ConfigError, match="give --join too"):
+        opened(tmp_path, path, join_on="id")
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_scored_rollouts_need_neither_tokenizer_nor_data_source(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = Run(tmp_path, capsys, layouts.nemo_rl(tmp_path))
+    assert done.code == 0, done.err
+    assert done.rates == sorted(RATES)
+    assert "response_tokens is null: there is no --model_path to count them by." in done.err
+    assert json.loads((done.folder / "summary.json").read_bytes())["response_tokens"] == {}
+
+
+def test_unscored_rollouts_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = Run(tmp_path, capsys, layouts.verl_generation(tmp_path))
+    assert done.code == 2
+    assert "--model_path is required" in done.err
+
+
+def test_the_ground_truth_is_what_columns_names_though_there_is_a_reward_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"prompt": r.prompt, "response": r.response, "data_source": "openai/gsm8k"}
+        | {"reward_model": {"style": "rule", "ground_truth": {"target": r.gold, "note": 1}}}
+        for r in ROLLOUTS
+    ]
+    path = layouts.table(tmp_path / "r.parquet", rows)
+    done = Run(tmp_path, capsys, path, "--model_path", str(TOKENIZER))
+    assert done.code == 3
+    pasted = re.search(r"take 'target' with --columns ('[^']*')", done.err)
+    assert pasted is not None
+    again = Run(
+        tmp_path, capsys, path, "--model_path", str(TOKENIZER), "--columns", *shlex.split(pasted[1]), "--overwrite"
+    )
+    assert again.code == 0, again.err
+    assert again.rates == sorted(RATES)
+
+
+def test_a_flag_given_twice_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = Run(tmp_path, capsys, tmp_path, "--seed", "1", "--seed=2")
+    assert done.code == 2
+    assert "--seed is given 2 times; give it once" in done.err
+
+
+def test_the_list_of_formats_needs_no_other_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.analyze_rollouts(["--input_format", "list"]) == 0
+    out = capsys.readouterr().out
+    assert "\nverl_rollouts: verl rollouts\n    reads trainer.rollout_data_dir/{step}.jsonl\n    lacks " in out
+
+
+def test_a_bare_answer_column_is_the_ground_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        {"prompt": r.prompt, "response": r.response, "data_idx": r.problem, "sample_idx": r.sample, "answer": r.gold}
+        for r in ROLLOUTS
+    ]
+    path = layouts.table(tmp_path / "r.parquet", rows)
+    done = Run(tmp_path, capsys, path, "--model_path", str(TOKENIZER), "--data_source", "openai/gsm8k")
+    assert done.code == 0, done.err
+    assert done.rates == sorted(RATES)
