@@ -59,7 +59,7 @@ def convert(reading: Reading, request: Request, folder: str) -> None:
     source = _Source(reading)
     trainings = [joining.load(spec, request.join_on) for spec in joining.specs_of(request.join)]
     join_on = joining.key_of(trainings[0], source.schema.names) if trainings else None
-    options = Options(request.rows, request.pool, request.rescore, join_on)
+    options = Options(request.rows, request.pool, request.rescore, join_on, reading.asked)
     mapper = Mapper(reading.layout, source.schema, options, request.spec)
     schema, joiners = mapper.schema, list[joining.Joiner]()
     for training in trainings:

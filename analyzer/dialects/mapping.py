@@ -6,6 +6,7 @@ transpose -> rows -> explode -> our columns (prompt, response, data_idx, sample_
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import itertools
 import math
 import re
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from analyzer.dialects import operations
-from analyzer.dialects.layout import ANY, Layout, paste
+from analyzer.dialects.layout import ANY, FILE, Layout, paste
 from analyzer.dialects.operations import Column, Rows, is_list, is_text, look_up, root
 from analyzer.dialects.values import SHOWN, Place, finish_reasons, message_text, rewards_of, text_of
 from analyzer.errors import InputError, printable
@@ -64,6 +65,7 @@ class Options(NamedTuple):
     pool: bool = False
     rescore: bool = False  # rewards will not be used
     join_on: str | None = None  # path of the key that tells which training row a rollout is of
+    asked: tuple[str, ...] = ()  # keys of the layout whose columns must be there
 
 
 class Tally:
@@ -111,6 +113,7 @@ class Mapper:
 
     def _fitted(self, layout: Layout, rows: Rows) -> Layout:
         """The layout without what the columns lack, its one reward chosen."""
+        self._check_asked(layout, rows)
         missing: dict[str, Any] = {"reward": None} if self.options.rescore else {}
         layout = dataclasses.replace(layout, **missing)
         if layout.explode:
@@ -121,8 +124,7 @@ class Mapper:
         for key, path in layout.paths():
             if key not in ("explode", "steps", "tasks", "group") and path != ANY:
                 self._check_star(rows, key, path)
-                if look_up(rows, path) is None:
-                    missing[key] = None
+                missing[key] = _taken(rows, path) if look_up(rows, path) is not None else None
         if layout.reward == ANY:
             found = self._other_rewards(layout, rows)
             missing |= {"reward": found[0] if found else None}
@@ -137,6 +139,22 @@ class Mapper:
         steps = tuple(path for path in layout.steps if look_up(rows, path) is not None)
         tasks = tuple(path for path in layout.tasks if look_up(rows, path) is not None)
         return dataclasses.replace(layout, steps=steps, tasks=tasks)
+
+    def _check_asked(self, layout: Layout, rows: Rows) -> None:
+        """Raise InputError for what --columns names and the input lacks, with the nearest name."""
+        if layout.explode and "explode" in self.options.asked:
+            rows, _ = operations.explode(rows, layout.explode, lambda at: self.spec)
+        for key, path in layout.paths():
+            if key not in self.options.asked or path in (ANY, FILE):
+                continue
+            self._check_star(rows, key, path)
+            if look_up(rows, path) is None:
+                near = difflib.get_close_matches(root(path), rows.columns, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise InputError(
+                    f"{self.spec}: --columns: {key}: there is no {path!r}{hint} "
+                    f"(the columns are: {', '.join(rows.columns)})"
+                )
 
     def _check_star(self, rows: Rows, key: str, path: str) -> None:
         try:
@@ -435,7 +453,7 @@ def several(spec: str, kind: str, path: str, values: Sequence[Any]) -> InputErro
 
 def _taken(rows: Rows, path: str) -> str:
     """Of `a|b` the one that is there."""
-    return next((one.strip() for one in path.split("|") if look_up(rows, one.strip()) is not None), path)
+    return operations.spelt(rows, path) or path
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatch:

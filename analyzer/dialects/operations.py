@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ import orjson
 from analyzer.dialects.layout import ANY, Group, Path, parse_path
 from analyzer.errors import InputError
 from analyzer.rollouts.json_columns import JSON_FIELD, decode, dump_json, is_encoded, load_json
+from analyzer.schema import ORIGINAL
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,10 +73,21 @@ def look_up(rows: Rows, path: str) -> Column | None:
 
     Raises InputError where `*` stands for one of several members.
     """
-    for one in path.split("|"):
-        if (found := _look_up(rows, one.strip())) is not None:
-            return found
-    return None
+    return next((found for _, found in _spellings(rows, path)), None)
+
+
+def spelt(rows: Rows, path: str) -> str | None:
+    """Of `a|b` the first that is there, as the rows spell it; None where none is."""
+    return next((one for one, _ in _spellings(rows, path)), None)
+
+
+def _spellings(rows: Rows, path: str) -> Iterator[tuple[str, Column]]:
+    for one in map(str.strip, path.split("|")):
+        # A training column is the same with the prefix that generate_rollouts gives it and without.
+        other = one.removeprefix(ORIGINAL) if one.startswith(ORIGINAL) else ORIGINAL + one
+        for name in (one, other):
+            if (found := _look_up(rows, name)) is not None:
+                yield name, found
 
 
 def _look_up(rows: Rows, path: str) -> Column | None:

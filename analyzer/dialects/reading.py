@@ -53,6 +53,7 @@ class Reading(NamedTuple):
     layout: Layout
     paths: tuple[str, ...]
     unread: tuple[str, ...]
+    asked: tuple[str, ...] = ()  # the keys of --columns: what they name must be there
     as_is: bool = False  # they are ours and need no conversion, for all that their first records say
 
 
@@ -88,7 +89,8 @@ def settle(request: Request, as_is: bool = True) -> Reading:
     layout = dialect.layout
     if dialect.name == OURS and seen.row.get("data_idx") is None:
         layout = dataclasses.replace(layout, group=None)
-    return Reading(dialect, layout.with_columns(said), seen.paths, seen.unread)
+    asked = tuple(key for key, value in said.items() if value is not None)
+    return Reading(dialect, layout.with_columns(said), seen.paths, seen.unread, asked)
 
 
 def _is_whole(row: Mapping[str, Any]) -> bool:

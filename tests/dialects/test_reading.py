@@ -54,6 +54,12 @@ def test_unknown_columns_end_in_the_flag_to_paste(tmp_path: Path) -> None:
     assert found.notes == ("read as rollouts by --columns: 16 rollouts, 4 problems by (prompt, ground truth)",)
 
 
+def test_a_column_that_is_named_and_not_there_is_an_error_with_the_nearest(tmp_path: Path) -> None:
+    path = layouts.verl_rollouts_v1(tmp_path)
+    with pytest.raises(InputError, match=r"reward: there is no 'scores'; did you mean 'score'\? \(the columns"):
+        opened(tmp_path, path, columns={"reward": "scores"})
+
+
 def test_what_fits_two_formats_is_not_guessed(tmp_path: Path) -> None:
     row = {"input": "q", "output": "a", "prompt": "q", "response": "a"}
     path = layouts.lines(tmp_path / "r.jsonl", [row])
