@@ -48,7 +48,8 @@ def test_every_extra_that_is_named_can_be_installed_by_that_name() -> None:
     assert not [extra for extra in extras if "_" in extra]
     for file in [*PAGES, *ROOT.glob("analyzer/**/*.py")]:
         named = re.findall(r"'(?:rollout-analyzer|\.)\[([^\]]+)\]'", file.read_text(encoding="utf-8"))
-        assert {extra for names in named for extra in names.split(",")} <= extras, file
+        written = {extra for names in named for extra in names.split(",") if "{" not in extra}  # not what code fills in
+        assert written <= extras, file
 
 
 def test_every_target_of_the_makefile_does_something() -> None:
