@@ -27,7 +27,7 @@ ifneq ($(shell $(BIN)/python -c 'import sys; print(sys.version_info >= (3, 11))'
 $(STAMP): anew
 endif
 
-.PHONY: anew venv setup demo check format test bench test-server test-faults test-slow test-ray test-slurm
+.PHONY: venv setup demo check format test bench test-server test-faults test-slow test-ray test-slurm
 
 anew:
 

@@ -1,0 +1,40 @@
+"""docs/architecture.md and the READMEs of the folders are true of the code."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "analyzer"
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+FOLDERS = sorted(path.parent for path in PACKAGE.glob("*/__init__.py"))
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_every_folder_has_a_door_that_says_what_is_behind_it(folder: Path) -> None:
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    assert [word for word in ("**Call**", "**Relies on**", "**Proven by**") if word not in readme] == []
+    named = re.findall(r"`((?:tests|benchmarks)/[\w/.]+)`", readme)
+    assert named
+    assert [path for path in named if not (ROOT / path).exists()] == []
+    assert f"{folder.name}/" in PAGE
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`([a-z_]+(?:\.[a-z_]+)*\.[A-Za-z_]+)`", PAGE))))
+def test_every_function_on_the_page_is_there(name: str) -> None:
+    if name.endswith((".py", ".parquet", ".cfg", ".json")):
+        assert list(ROOT.rglob(name)), name
+        return
+    module, _, attribute = name.rpartition(".")
+    assert hasattr(importlib.import_module(f"analyzer.{module}"), attribute)
+
+
+def test_the_picture_of_the_rooms_names_what_lies_flat() -> None:
+    flat = {path.name for path in PACKAGE.glob("*.py")} - {"__init__.py", "__main__.py"}
+    unnamed = {name for name in flat if name not in PAGE and name.removesuffix(".py") not in PAGE}
+    assert unnamed <= {"masking.py", "memory.py", "progress.py", "result.py"}
+    assert len(flat) + 2 <= 18
