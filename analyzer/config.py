@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 MISSING: Any = dataclasses.MISSING
 DEFAULT_REWARD_FN_KEY = "reward_model"
+_LARGEST = (1 << 63) - 1
 
 
 def option(
@@ -42,14 +43,19 @@ def option(
     aliases: Sequence[str] = (),
     least: float = -math.inf,
     most: float = math.inf,
+    unset: int | None = None,
 ) -> Any:
-    """A field of a settings class: its help text, default (none: required), the values it may take, further names."""
+    """A field of a settings class: its help text, default (none: required), the values it may take, further names.
+
+    `unset`: a value that means the same as not giving the flag.
+    """
     metadata = {
         "help": text,
         "required": default is MISSING,
         "choices": tuple(choices) if choices else None,
         "aliases": tuple(aliases),
         "range": (least, most),
+        "unset": unset,
     }
     return dataclasses.field(default=None if default is MISSING else default, metadata=metadata)
 
@@ -68,7 +74,9 @@ class AnalysisSettings:
         "how problems are put into buckets by difficulty: percentile, pass_rate, mean_reward or adaptive", "percentile"
     )
     reward_fn_key: str = option("key in the data that holds the reward information", DEFAULT_REWARD_FN_KEY)
-    n_jobs: int | None = option("worker processes; all cores this process may use unless given", None, least=1)
+    n_jobs: int | None = option(
+        "worker processes; all cores this process may use unless given, or -1", None, least=1, unset=-1
+    )
     data_source: str | None = option("data source of all rollouts, for data without original_data_source", None)
     reward_fn: str | None = option(
         "reward for all rollouts instead of the one of their data source: a name, or your own as file.py:function", None
@@ -218,8 +226,14 @@ def parse(cls: type[Settings], argv: Sequence[str], prog: str, description: str)
     parser = make_parser(cls, prog, description)
     configs, flags = _configs_and_flags([_underscored(word) for word in argv])
     _check_once(cls, flags)
-    named = " ".join(word.removeprefix("--config=") for word in configs if word != "--config")
-    return _settings(cls, lambda: parser.parse_args(configs + flags), named)
+    places: dict[str, str] = {}  # key -> the file that it was last in
+    for path in (word.removeprefix("--config=") for word in configs if word != "--config"):
+        places |= dict.fromkeys(_keys_of(path, _known_keys(cls)), path)
+    if configs:  # alone first: what is wrong then is wrong in a file, though a flag may win over it
+        _parsed(cls, lambda: parser.parse_args(configs), places)
+    given = {word.partition("=")[0].removeprefix("--") for word in flags}
+    places = {key: path for key, path in places.items() if key not in given}
+    return _settings(cls, lambda: parser.parse_args(configs + flags), places)
 
 
 def from_values(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
@@ -229,27 +243,98 @@ def from_values(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
     return _settings(cls, lambda: parser.parse_object(plain))
 
 
-def _settings(cls: type[Settings], parsed: Callable[[], Any], configs: str = "") -> Settings:
+def _settings(cls: type[Settings], parsed: Callable[[], Any], places: Mapping[str, str] | None = None) -> Settings:
+    """The settings that a parser gives, checked; `places`: the file of each key that a file sets."""
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]  # a dataclass
+    places = places or {}
+    said = _parsed(cls, parsed, places)
+    values = {field.name: getattr(said, field.name) for field in fields}
+    missing = [field for field in fields if field.metadata.get("required") and values[field.name] in (None, "")]
+    if len(missing) == 1:
+        raise ConfigError(f"--{missing[0].name} is required: {missing[0].metadata['help']}")
+    if missing:
+        flags = [f"--{field.name}" for field in missing]
+        raise ConfigError(f"{', '.join(flags[:-1])} and {flags[-1]} are required; see --help")
+    for field in fields:
+        value = values[field.name]
+        if value is not None and value == field.metadata.get("unset"):
+            values[field.name] = None
+            continue
+        least, most = field.metadata.get("range", (-math.inf, math.inf))
+        if isinstance(value, int | float) and not least <= value <= most:
+            bounds = f"{least} or more" if most == math.inf else f"from {least} to {most}"
+            raise ConfigError(f"{_flag(field.name, places)} {value}: must be {bounds}")
+        if (large := _too_large(value)) is not None:
+            raise ConfigError(f"{_flag(field.name, places)}: {large} is larger than {_LARGEST}")
+    return cls(**values)
+
+
+def _parsed(cls: type[Any], parse: Callable[[], Any], places: Mapping[str, str]) -> Any:
+    """What `parse` returns. Raises ConfigError for what a parser refuses."""
     import argparse
 
     from jsonargparse import ArgumentError
 
-    fields = dataclasses.fields(cls)  # type: ignore[arg-type]  # a dataclass
-    names = [field.name for field in fields]
     try:
-        said = parsed()
+        return parse()
     except (ArgumentError, argparse.ArgumentError) as error:
-        known = [*names, "config", "print_config", "version", "help"]
-        raise ConfigError(_explain(str(error), known, f"--config {configs}".rstrip())) from None
-    for field in fields:
-        value = getattr(said, field.name)
-        if field.metadata.get("required") and value in (None, ""):
-            raise ConfigError(f"--{field.name} is required: {field.metadata['help']}")
-        least, most = field.metadata.get("range", (-math.inf, math.inf))
-        if isinstance(value, int | float) and not least <= value <= most:
-            bounds = f"{least} or more" if most == math.inf else f"from {least} to {most}"
-            raise ConfigError(f"--{field.name} {value}: must be {bounds}")
-    return cls(**{name: getattr(said, name) for name in names})
+        raise ConfigError(_explain(str(error), _known_keys(cls), places)) from None
+
+
+def _too_large(value: Any) -> int | None:
+    """An integer in a value, at any depth, that no file of ours can hold; None where there is none."""
+    if isinstance(value, int):
+        return None if -_LARGEST <= value <= _LARGEST else value
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((large for one in inner if (large := _too_large(one)) is not None), None)
+
+
+def _flag(name: str, places: Mapping[str, str]) -> str:
+    """A setting as the user gave it: a flag, or a key of a file."""
+    return f"{places[name]}: {name}" if name in places else f"--{name}"
+
+
+def _known_keys(cls: type[Any]) -> list[str]:
+    fields = dataclasses.fields(cls)
+    names = [name for field in fields for name in (field.name, *field.metadata.get("aliases", ()))]
+    return [*names, "config", "print_config", "version", "help"]
+
+
+def _keys_of(path: str, known: Sequence[str]) -> list[str]:
+    """The keys of a YAML file. Raises ConfigError, with the file and where it can be the line, for one that is none."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Refuses a key that is there twice, of which YAML would take the last without a word."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            for at, key in enumerate(keys):
+                if key in keys[:at] and key != "<<":
+                    line = node.value[at][0].start_mark.line + 1
+                    raise ConfigError(f"{path}, line {line}: the key {key!r} is there twice")
+            return super().construct_mapping(node, deep)
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            values = yaml.load(file, Loader)  # a SafeLoader
+    except OSError as error:
+        raise ConfigError(f"--config {path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--config {path}: not UTF-8 (byte {error.start})") from None
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{path}{line}: not valid YAML ({error.problem})") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"--config {path}: the file must hold keys and values, one a line, such as `rollouts: rollouts.parquet`"
+        )
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"{path}: there is no key {key!r}{did_you_mean(str(key), known)}; see --help")
+    return list(values)
 
 
 def _configs_and_flags(words: list[str]) -> tuple[list[str], list[str]]:
@@ -272,7 +357,8 @@ def _check_once(cls: type[Any], words: Sequence[str]) -> None:
     counts = Counter(names.get(flag, flag) for flag in flags)
     for name, number in counts.items():
         if number > 1:
-            raise ConfigError(f"--{name} is given {number} times; give it once")
+            advice = ", and for several files a folder or a glob" if name in ("rollouts", "data_path") else ""
+            raise ConfigError(f"--{name} is given {number} times; give it once{advice}")
 
 
 def _underscored(word: str) -> str:
@@ -283,7 +369,7 @@ def _underscored(word: str) -> str:
     return "--" + name[2:].replace("-", "_") + equals + value
 
 
-def _explain(message: str, names: Sequence[str], config: str) -> str:
+def _explain(message: str, names: Sequence[str], places: Mapping[str, str]) -> str:
     """A parser's message as one line, with the nearest name where one is not known."""
     unknown = re.search(r"[Uu]nrecognized arguments: --([^\s=]+)", message) or re.search(
         r"Option '([^']+)' is not accepted", message
@@ -292,14 +378,11 @@ def _explain(message: str, names: Sequence[str], config: str) -> str:
         return f"there is no flag or key {unknown[1]!r}{did_you_mean(unknown[1], names)}; see --help"
     if stray := re.search(r"[Uu]nrecognized arguments: (.+)", message):
         return f"{stray[1]!r} belongs to no flag; see --help"
-    if "Unexpected config" in message:
-        return f"{config}: the file must hold keys and values, one a line, such as `rollouts: rollouts.parquet`"
     if wrong := re.search(r'Parser key "([^"]+)":', message):
         expected = re.findall(r"Expected (?:a |an )?(?:<class ')?([\w\[\], ]+)'?", message)
         kinds = " or ".join(dict.fromkeys(kind for kind in expected if kind != "NoneType"))
         given = re.search(r"(?:Given|Got) value: (.*)", message)
         if given and kinds:
-            return f"--{wrong[1]}: {given[1].strip()!r} is not of the type {kinds}"
-        message = f"--{wrong[1]}: {message[wrong.end() :].strip()}"
-    message = re.sub(r"^Problems parsing config:", lambda _: f"{config}: not valid YAML,", message)
+            return f"{_flag(wrong[1], places)}: {given[1].strip()!r} is not of the type {kinds}"
+        message = f"{_flag(wrong[1], places)}: {message[wrong.end() :].strip()}"
     return " ".join(re.sub(r"^argument --", "--", message).split())

@@ -41,7 +41,7 @@ def training(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def command(tmp_path: Path, training: Path) -> Command:
-    """The arguments of the command against a server, and more."""
+    """The arguments of the command against a server, those of `more` instead of the usual ones."""
 
     def arguments(url: str, *more: str) -> list[str]:
         needed = ["--use_vllm", "--vllm_url", url, "--model_path", str(TOKENIZER), "--data_path", str(training)]

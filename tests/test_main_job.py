@@ -439,9 +439,9 @@ def test_a_config_file_holds_the_flags_and_a_flag_wins(tmp_path: Path, analyze: 
 def test_an_unknown_key_of_a_config_file_names_the_nearest(tmp_path: Path, analyze: Analyze) -> None:
     for text, says in [
         ("bucketing_stratgy: percentile\n", "did you mean 'bucketing_strategy'"),
-        ("n_jobs: many\n", "--n_jobs"),
+        ("n_jobs: many\n", "c.yaml: n_jobs: 'many'"),
         ("- a\n", "c.yaml: the file must hold keys and values"),
-        ("a: [\n", "c.yaml: not valid YAML"),
+        ("a: [\n", "c.yaml, line 2: not valid YAML"),
     ]:
         (tmp_path / "c.yaml").write_text(text)
         outcome = analyze(SAMPLE, config=tmp_path / "c.yaml")

@@ -167,7 +167,7 @@ def open_run(cache_dir: str, parts: Mapping[str, Any]) -> Run:
         storage.make_below(folder / "shards")
         temporaries.sweep(folder)
         temporaries.sweep(folder / "shards")
-        if (folder / "run.json").exists():
+        if (folder / "run.json").exists() and (folder / "run.json").read_bytes() == _canonical(parts):
             storage.touch(folder / "run.json")  # so that `cache --prune` sees it is in use
         else:
             storage.write_bytes(folder / "run.json", _canonical(parts))
@@ -184,7 +184,10 @@ def explain(cache_dir: str, parts: Mapping[str, Any]) -> list[str]:
     for path in sorted((Path(cache_dir) / "runs").glob("*/run.json")):
         if not storage.is_trusted(path, cache_dir):
             continue
-        other = _flat(orjson.loads(path.read_bytes()))
+        try:
+            other = _flat(orjson.loads(path.read_bytes()))
+        except orjson.JSONDecodeError:  # damaged: the run it is of writes it again
+            continue
         differs = sorted(name for name in wanted.keys() | other.keys() if wanted.get(name) != other.get(name))
         if nearest is None or len(differs) < nearest[0]:
             lines = [f"  {name}: {_both(name, other.get(name), wanted.get(name))}" for name in differs]

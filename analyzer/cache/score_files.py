@@ -8,7 +8,9 @@ means the same status in every version of the program, wherever that status stan
 
 from __future__ import annotations
 
+import hashlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -19,9 +21,12 @@ from analyzer.schema import STATUSES, Status
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
     from numpy.typing import NDArray
 
 _META = b"analyzer.shard"
+_SEAL = b"analyzer.seal"  # key in the footer; its value is _MARK and the sha256 of the file with _BLANK in its place
+_MARK, _BLANK = b"seal:sha256:", b"0" * 64
 EXAMPLES = 2
 DAMAGED = "the cache is damaged; remove this run with `analyze-rollouts cache --prune --run NAME` and run again"
 
@@ -72,7 +77,6 @@ class ShardFooter(NamedTuple):
 def write(path: str, footer: ShardFooter, scores: Scores) -> None:
     """Write a file of scores whole or not at all. Raises StorageError on a full or failing disk."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     table = pa.table(
         {
@@ -86,8 +90,35 @@ def write(path: str, footer: ShardFooter, scores: Scores) -> None:
     )
     said = {**footer._asdict(), "statuses": STATUSES}
     table = table.replace_schema_metadata({_META: orjson.dumps(said, default=list)})
-    with storage.atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+    storage.write_bytes(path, parquet_bytes(table))
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A table as the bytes of a parquet file, with their own sha256 in the footer."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, table.schema, compression="zstd") as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({_SEAL: _MARK + _BLANK})
+    data: bytes = sink.getvalue().to_pybytes()
+    start = data.rindex(_MARK + _BLANK) + len(_MARK)
+    return data[:start] + hashlib.sha256(data).hexdigest().encode() + data[start + len(_BLANK) :]
+
+
+def _unbroken(path: str) -> bytes | None:
+    """The bytes of a file of scores, None where it is not there or not to the bit as it was written.
+
+    Checksums of pages would not do: what describes the pages, and the footer, have none.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError:
+        return None
+    start = data.rfind(_MARK) + len(_MARK)
+    blank = data[:start] + _BLANK + data[start + len(_BLANK) :]
+    return data if data[start : start + len(_BLANK)] == hashlib.sha256(blank).hexdigest().encode() else None
 
 
 def read_footer(path: str) -> ShardFooter | None:
@@ -95,11 +126,11 @@ def read_footer(path: str) -> ShardFooter | None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        meta = pq.read_metadata(path)
-    except (OSError, pa.ArrowException):
+    data = _unbroken(path)
+    if data is None:
         return None
-    return _footer((meta.metadata or {}).get(_META), meta.num_rows)
+    meta = pq.read_metadata(pa.BufferReader(data))
+    return _footer(meta.metadata.get(_META), meta.num_rows)
 
 
 def committed(path: str, fingerprint: str, shard: int) -> ShardFooter | None:
@@ -139,11 +170,11 @@ def read(path: str) -> tuple[Scores, ShardFooter]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        table = pq.read_table(path, use_threads=False, page_checksum_verification=True)
-    except (OSError, pa.ArrowException) as error:
-        raise AnalyzerError(f"{path}: {DAMAGED} ({' '.join(str(error).split())})") from None
-    footer = _footer((table.schema.metadata or {}).get(_META), table.num_rows)
+    data = _unbroken(path)
+    if data is None:
+        raise AnalyzerError(f"{path}: {DAMAGED}")
+    table = pq.read_table(pa.BufferReader(data), use_threads=False)
+    footer = _footer(table.schema.metadata.get(_META), table.num_rows)
     if footer is None:
         raise AnalyzerError(f"{path}: {DAMAGED}")
     # From a code in the file to the code of the same status here.

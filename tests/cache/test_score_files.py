@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import orjson
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from analyzer.cache import score_files
 from analyzer.cache.score_files import ShardFooter, SourceCount
+from analyzer.errors import AnalyzerError
 from analyzer.schema import STATUSES, Status
 
 FINGERPRINT = "f" * 32
@@ -66,6 +70,38 @@ def test_a_footer_that_is_not_as_written_is_no_whole_file_and_no_crash(
 
 
 def change_footer(path: Path, **values: object) -> None:
+    """Write the file again with another footer, sealed as its writer would have."""
     table = pq.read_table(path)
     said = orjson.loads(table.schema.metadata[b"analyzer.shard"])
-    pq.write_table(table.replace_schema_metadata({b"analyzer.shard": orjson.dumps({**said, **values})}), path)
+    changed = {b"analyzer.shard": orjson.dumps({**said, **values})}
+    path.write_bytes(score_files.parquet_bytes(table.replace_schema_metadata(changed)))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A file of scores, byte for byte."""
+    path = tmp_path_factory.mktemp("scores") / "shard"
+    write(path, STATUSES)
+    return path.read_bytes()
+
+
+@given(st.data())
+def test_a_file_in_which_any_byte_is_another_or_missing_is_scored_again(whole: bytes, data: st.DataObject) -> None:
+    at = data.draw(st.integers(0, len(whole) - 1))
+    flipped = bytes([whole[at] ^ data.draw(st.integers(1, 255))])
+    damaged = data.draw(
+        st.sampled_from(
+            [whole[:at] + flipped + whole[at + 1 :], whole[:at], whole[:at] + whole[at + 1 :], whole + flipped]
+        )
+    )
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(damaged)
+        file.flush()
+        assert score_files.committed(file.name, FINGERPRINT, 0) is None
+        with pytest.raises(AnalyzerError, match="the cache is damaged"):
+            score_files.read(file.name)
+        file.seek(0)
+        file.write(whole)
+        file.truncate()
+        file.flush()
+        assert score_files.committed(file.name, FINGERPRINT, 0) is not None
