@@ -79,7 +79,9 @@ class AnalysisSettings:
     )
     data_source: str | None = option("data source of all rollouts, for data without original_data_source", None)
     reward_fn: str | None = option(
-        "reward for all rollouts instead of the one of their data source: a name, or your own as file.py:function", None
+        "reward for all rollouts instead of the one of their data source: a name (list: all of them), or your own as "
+        "file.py:function",
+        None,
     )
     reward_kwargs: dict[str, Any] | None = option("options of --reward_fn as JSON or YAML", None)
     reward_routes: dict[str, Any] | None = option(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from analyzer.commands import formats
+from analyzer.commands import formats, reward_list
 from analyzer.config import AnalysisSettings, parse
 from analyzer.errors import EXIT_BUG, EXIT_OK, EXIT_STORAGE, EXIT_UNSCORED, EXIT_USER, AnalyzerError, printable
 from analyzer.files.storage import is_disk_error
@@ -40,6 +40,8 @@ def analyze_rollouts(argv: Sequence[str] | None = None) -> int:
         return run(lambda: cache.main(argv[1:]))
     if formats.is_asked(argv):
         return run(_list_formats)
+    if reward_list.is_asked_for(argv):
+        return run(_list_rewards)
     return run(lambda: _analyze(parse(AnalysisSettings, argv, "analyze_rollouts", DESCRIPTION)))
 
 
@@ -80,7 +82,12 @@ def _generate(settings: GenerationSettings) -> int:
 def filter_difficulty(argv: Sequence[str] | None = None) -> int:
     """The command filter_difficulty; returns its exit code."""
     argv = sys.argv[1:] if argv is None else argv
-    return run(lambda: _filter(argv))
+    return run(_list_rewards if reward_list.is_asked_for(argv) else lambda: _filter(argv))
+
+
+def _list_rewards() -> int:
+    print("\n".join(reward_list.lines()))
+    return EXIT_OK
 
 
 def _filter(argv: Sequence[str]) -> int:

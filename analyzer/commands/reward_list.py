@@ -1,0 +1,43 @@
+"""--reward_fn list: every reward by name, in one line each, with the data sources it serves.
+
+gsm8k            1.0 where the number after the last "#### " ... is the ground truth, else 0.0.  [openai/gsm8k]
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from collections.abc import Sequence
+
+FLAG = "--reward_fn"
+LIST = "list"
+
+
+def is_asked_for(argv: Sequence[str]) -> bool:
+    """Whether the words of a command line ask for the list, whatever else they say or leave out."""
+    words = [
+        f"{FLAG}{word[len(FLAG) :]}" if word.replace("-", "_").startswith("__reward_fn") else word for word in argv
+    ]
+    return f"{FLAG}={LIST}" in words or any(pair == (FLAG, LIST) for pair in zip(words, words[1:], strict=False))
+
+
+def lines() -> list[str]:
+    """The list: built-in rewards, then those of installed packages, then how to give one's own."""
+    from analyzer import rewards
+
+    known = rewards.names()
+    points = sorted(importlib.metadata.entry_points(group=rewards.ENTRY_POINTS), key=lambda point: point.name)
+    width = max(map(len, (*known, *(point.name for point in points))))
+    listed = []
+    for name in known:
+        reward = rewards.find(name)
+        served = f"  [{', '.join(reward.data_sources)}]" if reward.data_sources else ""
+        listed.append(f"{name:{width}}  {_first_sentence(reward.__doc__ or '')}{served}")
+    listed += [f"{point.name:{width}}  {point.value}, of an installed package" for point in points]
+    return [*listed, "Your own: --reward_fn path/to/file.py:function (docs/custom_rewards.md)."]
+
+
+def _first_sentence(text: str) -> str:
+    paragraph = " ".join(text.strip().split("\n\n")[0].split())
+    match = re.match(r".+?[.](?=\s|$)", paragraph)
+    return match[0] if match else paragraph
