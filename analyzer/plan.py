@@ -23,7 +23,7 @@ from analyzer.cache import runs
 from analyzer.errors import UserError
 from analyzer.files import storage
 from analyzer.grading import Limits
-from analyzer.rewards import BaseReward, WholeReward
+from analyzer.rewards import BaseReward, Reward, WholeReward
 from analyzer.rollouts import dataset
 from analyzer.rollouts.dataset import InputFile, file_from
 from analyzer.rollouts.numbering import Shards, whole_files
@@ -243,7 +243,8 @@ def needed_columns(
         wanted |= {gold_column} if gold_column is not None else set()
         wanted |= {DATA_SOURCE} if by_column else set()
         whole = [reward for reward in rewards if isinstance(reward, WholeReward)]
-        wanted |= {EXTRA_INFO} if whole else set()
+        beside = any(isinstance(reward, Reward) and reward.needs_extra_info for reward in rewards)
+        wanted |= {EXTRA_INFO} if whole or beside else set()
         if any(reward.needs_columns for reward in whole):
             wanted |= {PROMPT} | {name for name in names if name.startswith(ORIGINAL)}
     return tuple(name for name in names if name in wanted)

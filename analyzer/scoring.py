@@ -52,7 +52,7 @@ class Scorer:
             return self._score_whole(self._reward, problem, responses)
         if not isinstance(self._reward, Reward):
             raise TypeError(f"{self._reward!r} is neither a Reward nor a WholeReward")
-        grades = self._grades_of(self._reward, problem.ground_truth)
+        grades = self._grades_of(self._reward, self._reward.gold_of(problem))
         try:
             return _score_all(self._reward, grades, responses)
         except GoldError as error:

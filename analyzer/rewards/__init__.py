@@ -65,6 +65,8 @@ class BaseReward(ABC):
 class Reward(BaseReward):
     """A reward in two pure steps. Subclass, set `name`, write `extract` and `grade`."""
 
+    needs_extra_info: ClassVar[bool] = False  # `gold_of` looks at Problem.extra_info
+
     @abstractmethod
     def extract(self, response: str) -> Hashable | None:
         """The answer in a response (hashable, and JSON-able unless `where` is WORKER), None where there is none.
@@ -79,6 +81,14 @@ class Reward(BaseReward):
 
     def check_gold(self, ground_truth: Any) -> None:
         """Raise GoldError when the ground truth cannot be graded. Runs where `grade` runs, once per problem."""
+
+    def gold_of(self, problem: Problem) -> Any:
+        """The ground truth that the other methods are given: the problem's, unless what is beside it says more.
+
+        Cheap and pure; `problem.extra_info` is filled where `needs_extra_info` is set. What cannot be understood is
+        left as it is, for `check_gold` to refuse.
+        """
+        return problem.ground_truth
 
     def settle_gold(self, ground_truth: Any) -> bool:
         """CHILD only: True when `check_gold` surely passes, known in the worker without the child."""

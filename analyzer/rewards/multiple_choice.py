@@ -16,6 +16,7 @@ answer counts where MMLU-Pro takes the first: a response that names one letter a
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -23,7 +24,7 @@ from analyzer.rewards import Reward, register
 from analyzer.rewards._common.boxed import BOX, closing_brace
 from analyzer.rewards._common.gold import shown
 from analyzer.rewards._common.places import conclusion
-from analyzer.schema import GoldError, Score
+from analyzer.schema import GoldError, Problem, Score
 
 ANSWERS = ("answer", "Answer", "ANSWER")
 OPTIONS = ("option", "Option", "choice", "Choice")  # only "the correct option", not "another option is C"
@@ -103,6 +104,8 @@ LETTER_LINE = re.compile(
 SMALL_LINE = re.compile(r"[\s*_`$]{0,6}\((?P<letter>[a-j])\)[.*_`$\s]{0,6}")
 SMALL_ONLY = re.compile(r"(?P<letter>[a-j])[.)]?")
 OPTION_LINE = re.compile(r"[\s*(]{0,4}(?P<letter>[A-J])[).:]\*{0,2}\s")
+CHOICES = ("choices", "options")
+OPTION_LETTER = re.compile(r"^\s*\(?[A-J][).:]\s+")
 GOLD = re.compile(r"\(?([A-J])\)?\.?")
 GOLD_SERIES = re.compile(rf"\(?(?:[A-J](?:{_NEXT}){{1,12}}|{_ASCENDING})[).]{{0,2}}")
 
@@ -111,11 +114,14 @@ GOLD_SERIES = re.compile(rf"\(?(?:[A-J](?:{_NEXT}){{1,12}}|{_ASCENDING})[).]{{0,
 class MultipleChoice(Reward):
     """1.0 where the letter that the response names last as its answer is the ground truth, else 0.0.
 
-    A ground truth may be several letters, "A,B", "AB" or ["A", "B"]: all of them, and no other, must be named.
+    A ground truth may be several letters, "A,B", "AB" or ["A", "B"]: all of them, and no other, must be named. It may
+    be the text of an option where extra_info holds the options, as `choices` or `options`: a list, {letter: text}, or
+    {"label": [...], "text": [...]}.
     """
 
     name = "multiple_choice"
     data_sources = ("TIGER-Lab/MMLU-Pro",)
+    needs_extra_info = True
     expects = 'a phrase "the answer is (letter)" or a box with a letter'
     tried_by_audit = True
 
@@ -131,12 +137,51 @@ class MultipleChoice(Reward):
     def grade(self, answer: str | None, ground_truth: Any) -> Score:
         return Score(1.0 if answer == letter_gold(ground_truth) else 0.0)
 
+    def gold_of(self, problem: Problem) -> Any:
+        gold = problem.ground_truth
+        if not isinstance(gold, str) or GOLD.fullmatch(gold.strip()) or not gold.strip():
+            return gold
+        letters = [letter for letter, text in _options(problem.extra_info) if _option(text) == _option(gold)]
+        return letters[0] if len(letters) == 1 else gold  # two equal options: no letter is the right one
+
     def check_gold(self, ground_truth: Any) -> None:
         letter_gold(ground_truth)
 
     def present(self, ground_truth: Any) -> str:
         letters = letter_gold(ground_truth)
         return f"The answer is {', '.join(letters)}." if len(letters) > 1 else f"The answer is ({letters})."
+
+
+def _options(extra_info: Any) -> list[tuple[str, str]]:
+    """(letter, text) of each option that extra_info holds; [] where it holds none in a form that is known."""
+    extra = _read(extra_info)
+    if not isinstance(extra, dict):
+        return []
+    held = next((value for name in CHOICES if (value := _read(extra.get(name)))), None)
+    if isinstance(held, dict) and isinstance(held.get("text"), list) and isinstance(held.get("label"), list):
+        pairs = list(zip(held["label"], held["text"], strict=False))
+    elif isinstance(held, dict):
+        pairs = list(held.items())
+    elif isinstance(held, list):
+        pairs = list(zip("ABCDEFGHIJ", held, strict=False))
+    else:
+        return []
+    return [(label, text) for label, text in pairs if isinstance(text, str) and label in tuple("ABCDEFGHIJ")]
+
+
+def _read(value: Any) -> Any:
+    """A value that may be JSON in a text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _option(text: str) -> str:
+    """The text of an option as it is compared: without its letter in front, white space and case."""
+    return " ".join(OPTION_LETTER.sub("", text).split()).rstrip(".").casefold()
 
 
 def letter_gold(ground_truth: Any) -> str:
@@ -156,7 +201,10 @@ def letter_gold(ground_truth: Any) -> str:
         letters = re.findall("[A-J]", text)
         if GOLD_SERIES.fullmatch(text) and len(letters) == len(set(letters)):
             return "".join(sorted(letters))
-    raise GoldError(f"the ground truth must be a letter A-J, or several such as A,B; not {shown(ground_truth)}")
+    raise GoldError(
+        "the ground truth must be a letter A-J, several such as A,B, or one of the options in extra_info; "
+        f"not {shown(ground_truth)}"
+    )
 
 
 NOWHERE = (-1, "")

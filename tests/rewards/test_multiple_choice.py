@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,11 +9,15 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from analyzer.grading import Limits
 from analyzer.rewards import default_route
 from analyzer.rewards.multiple_choice import MultipleChoice
-from analyzer.schema import GoldError
+from analyzer.schema import GoldError, Problem, Status
+from analyzer.scoring import Scorer
+from tests.commands import Outcome, parquet
 
 REWARD = MultipleChoice()
+CITIES = ["Rome", "Paris", "Oslo"]
 BENCHMARK = re.compile(r"answer is \(?([A-J])\)?")  # the first step of MMLU-Pro's extractor; later steps guess
 
 
@@ -77,3 +82,68 @@ def test_a_ground_truth_that_is_no_letter_is_refused(gold: Any) -> None:
 )
 def test_the_usual_phrasings_name_every_letter(form: str, gold: str) -> None:
     assert REWARD.extract("Because of that,\n" * (form[0] != "{") + form.format(gold)) == gold
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"choices": CITIES},
+        {"options": ["A. Rome", "B. Paris", "C. Oslo"]},
+        {"choices": dict(zip("ABC", CITIES, strict=True))},
+        {"choices": {"label": list("ABC"), "text": CITIES}},
+        {"choices": json.dumps(CITIES), "index": 3},
+        json.dumps({"choices": CITIES}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("gold", ["Paris", " paris. ", "B. Paris", "B"])
+def test_the_text_of_an_option_is_the_letter_it_has_in_extra_info(extra: Any, gold: str) -> None:
+    assert REWARD.gold_of(Problem("d", gold, extra)) == ("B" if "Paris" in gold or "paris" in gold else gold)
+    scores = Scorer(REWARD, Limits()).score(Problem("d", gold, extra), ["The answer is (B).", "The answer is (A)."])
+    assert [score.reward for score in scores] == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("gold", "extra"),
+    [
+        ("Paris", None),
+        ("Paris", {"choices": ["Rome", "Oslo"]}),
+        ("Paris", {"choices": ["Paris", "paris"]}),  # no letter is the right one
+        ("Paris", {"choices": "Rome or Paris"}),
+        ("Paris", {"choices": [["Paris"]]}),
+        ("Paris", {"choices": {"label": ["1", "2"], "text": ["Rome", "Paris"]}}),
+        ("", {"choices": ["", "x"]}),
+        (2, {"choices": CITIES}),
+        ("Paris", "[" * 100_000),
+    ],
+)
+def test_a_text_that_is_no_option_is_a_gold_error(gold: Any, extra: Any) -> None:
+    (score,) = Scorer(REWARD, Limits()).score(Problem("d", gold, extra), ["The answer is (B)."])
+    assert score.status is Status.GOLD_ERROR
+    assert "options in extra_info" in score.detail
+
+
+def test_an_option_that_names_letters_is_meant_before_the_letters() -> None:
+    assert REWARD.gold_of(Problem("d", "A and B", {"choices": ["x", "y", "A and B"]})) == "C"
+
+
+def test_the_main_job_hands_the_options_on_and_the_audit_earns_with_them(
+    tmp_path: Path, analyze: Callable[..., Outcome]
+) -> None:
+    rows = [
+        {
+            "prompt": "q",
+            "response": f"The answer is ({'ABC'[(p + s) % 3]}).",
+            "data_idx": p,
+            "sample_idx": s,
+            "original_reward_model": {"style": "rule", "ground_truth": CITIES[p % 3]},
+            "original_extra_info": {"choices": CITIES},
+        }
+        for p in range(6)
+        for s in range(3)
+    ]
+    outcome = analyze(parquet(tmp_path / "r.parquet", rows), reward_fn="multiple_choice")
+    assert outcome.code == 0, outcome.err
+    assert outcome.table()["reward"].to_pylist() == [1.0, 0.0, 0.0] * 6
+    (gold,) = outcome.json("summary.json")["audit"]["ground_truths"].values()
+    assert (gold["asked"], gold["failed"], gold["fooled"]) == (6, 0, 0)

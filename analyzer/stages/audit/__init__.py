@@ -182,17 +182,17 @@ def _audit_with(scorer: Scorer, reward: Reward, asked: Sequence[tuple[Any, Probl
     failed = others = fooled = 0
     example = ""
     for number, (name, problem) in enumerate(asked):
-        if not _presentable(reward, problem.ground_truth):
+        if not _presentable(reward, reward.gold_of(problem)):
             return None
-        own = _earned(scorer, reward, problem, problem.ground_truth)
+        own = _earned(scorer, reward, problem, reward.gold_of(problem))
         if own.reward is None or own.reward < reward.maximum:
             failed += 1
             earned = own.status if own.reward is None else own.reward
             example = example or f"data_idx {name!r}, ground truth {short(problem.ground_truth)!r} earns {earned}"
-        foolers = [p for _, p in [*asked[number + 1 :], *asked[:number]] if _differs(p, problem)][:FOOLERS]
+        foolers = [p for _, p in [*asked[number + 1 :], *asked[:number]] if _differs(reward, p, problem)][:FOOLERS]
         if foolers:
             others += 1
-            given = [_earned(scorer, reward, problem, other.ground_truth).reward for other in foolers]
+            given = [_earned(scorer, reward, problem, reward.gold_of(other)).reward for other in foolers]
             full = sum(earned is not None and earned >= reward.maximum for earned in given)
             fooled += 2 * full > len(given)  # one alone may be this problem's answer in words that `same` does not know
     return GoldAudit(len(asked), failed, others, fooled, example)
@@ -218,8 +218,8 @@ def _presentable(reward: Reward, gold: Any) -> bool:
     return True
 
 
-def _differs(one: Problem, other: Problem) -> bool:
-    return not same(one.ground_truth, other.ground_truth)
+def _differs(reward: Reward, one: Problem, other: Problem) -> bool:
+    return not same(reward.gold_of(one), reward.gold_of(other))
 
 
 # ---------------------------------------------------------------- second opinions

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from analyzer.rewards import BaseReward
+from analyzer.rewards import BaseReward, Reward
 from analyzer.rollouts import problems
-from analyzer.rollouts.dataset import InputFile, Reader
-from analyzer.schema import DATA_SOURCE, Problem
+from analyzer.rollouts.dataset import InputFile, Reader, schema_of
+from analyzer.schema import DATA_SOURCE, EXTRA_INFO, Problem
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,6 +38,9 @@ def rows_of(source: Source, rows: Sequence[int], columns: Sequence[str]) -> pa.T
     wanted = dict.fromkeys([*columns, source.gold_column])
     if not source.data_source:
         wanted[DATA_SOURCE] = None
+    beside = any(isinstance(reward, Reward) and reward.needs_extra_info for reward in source.rewards.values())
+    if beside and source.files and EXTRA_INFO in schema_of(source.files[0]).names:
+        wanted[EXTRA_INFO] = None
     reader = Reader(source.files, list(wanted), held=True)
     batches = [batch for _, batch in reader.batches([(row, row + 1) for row in rows])]
     return pa.Table.from_batches(batches).combine_chunks().select(list(wanted))
@@ -45,7 +48,7 @@ def rows_of(source: Source, rows: Sequence[int], columns: Sequence[str]) -> pa.T
 
 def problems_of(source: Source, table: pa.Table) -> list[tuple[tuple[Any, ...], Problem]]:
     """For each row the values of the first columns and the problem; rows are looked at one by one."""
-    common = [name for name in (source.gold_column, DATA_SOURCE) if name in table.column_names]
+    common = [name for name in (source.gold_column, DATA_SOURCE, EXTRA_INFO) if name in table.column_names]
     names = [name for name in table.column_names if name not in common]
     found = []
     for row in range(table.num_rows):
