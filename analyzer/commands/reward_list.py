@@ -6,6 +6,7 @@ gsm8k            1.0 where the number after the last "#### " ... is the ground t
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -18,7 +19,7 @@ def is_asked_for(argv: Sequence[str]) -> bool:
     words = [
         f"{FLAG}{word[len(FLAG) :]}" if word.replace("-", "_").startswith("__reward_fn") else word for word in argv
     ]
-    return f"{FLAG}={LIST}" in words or any(pair == (FLAG, LIST) for pair in zip(words, words[1:], strict=False))
+    return f"{FLAG}={LIST}" in words or any(pair == (FLAG, LIST) for pair in itertools.pairwise(words))
 
 
 def lines() -> list[str]:
