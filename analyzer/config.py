@@ -190,6 +190,40 @@ def keywords(cls: type[Any]) -> list[inspect.Parameter]:
     ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class SelectionSettings:
+    """The flags of select_problems."""
+
+    analysis: str | None = option("output folder of analyze_rollouts or filter_difficulty", None)
+    output: str | None = option("file to write; its ending, .parquet or .jsonl, decides the type", None)
+    where: str | None = option(
+        "which problems to keep: \"0.2 <= pass_rate <= 0.8 and flag == ''\"; any metric or column of the training data",
+        None,
+    )
+    recipe: str | None = option("a published rule by name; 'list' shows them with their sources", None)
+    nearest: float | None = option("take the problems whose pass rate is nearest to this (with --take)", None)
+    take: int | None = option("keep N problems: the nearest, the first by --sort, or random ones", None, least=1)
+    per: str | None = option("--take N of each value of this column: data_source for instance", None)
+    sort: str | None = option("order of the output: a column, -column for descending, or random", None)
+    weights: str | None = option(
+        "YAML file of pools, [{where: ..., weight: ...}, ...]: a column difficulty_weight instead of dropping", None
+    )
+    format: str | None = option(
+        "who reads the file: verl, trl, openrlhf, nemo_rl, slime, skyrl, roll, swift, sft, dpo, kto, or rows for the "
+        "rows of problems.parquet; verl where the rows are verl's, else rows",
+        None,
+    )
+    pick: str = option(
+        "which responses of a problem sft, dpo and kto take", "shortest", ("shortest", "best", "random", "all")
+    )
+    per_problem: int = option("responses (sft), pairs (dpo) or responses of each label (kto) per problem", 1, least=1)
+    group_size: int = option("size of the groups of recipe informative", 8, least=2)
+    control: str | None = option("also write this file: as many other problems, chosen at random", None)
+    seed: int = option("seed of what is random", 42, least=0, most=(1 << 32) - 2)
+    overwrite: bool = option("replace --output if it is something else", False)
+    dry_run: bool = option("show what would be kept and write nothing", False)
+
+
 # ---------------------------------------------------------------- the parser
 
 Settings = TypeVar("Settings")

@@ -312,6 +312,8 @@ class _Parser:
             import pyarrow as pa
 
             one, other = item(batch), whole(batch)
+            if _kind(other) == "null":
+                return other.cast(pa.bool_())
             if _kind(other) == "list":
                 return _holds(other, one, lambda values: self.check_alike(one, values, at))
             if not isinstance(one, pa.Scalar) or {_kind(one), _kind(other)} - {"null"} != {"text"}:
@@ -431,6 +433,8 @@ class _Parser:
         import pyarrow as pa
 
         kind = value.type
+        if pa.types.is_null(kind):  # a column without values has none in any field either
+            return value
         if not pa.types.is_struct(kind):
             raise self.error(f"{_a(value)} has no field {field!r}", at)
         fields = [kind.field(i).name for i in range(kind.num_fields)]

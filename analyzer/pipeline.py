@@ -71,7 +71,7 @@ def _analyze(settings: AnalysisSettings, progress: bool) -> Result | None:
         findings = Findings(numbering, merged, metrics, assignment, stability, audited)
         summed_up = summary.summarise(settings, opened, plan, findings)
     with clock("write"), outputs.staged() as folder:
-        write.write_outputs(folder, opened.dataset, findings, summed_up.to_json())
+        write.write_outputs(folder, opened.dataset, findings, summed_up.to_json(), settings.reward_fn_key)
         clock.write(folder / TIMINGS)
         opened.still_same()
     return Result(settings.output_dir, summed_up, settings.max_unscored, bar.scored, bar.reused)

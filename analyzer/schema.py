@@ -33,6 +33,12 @@ ORIGINAL = "original_"
 DATA_SOURCE = ORIGINAL + "data_source"
 EXTRA_INFO = ORIGINAL + "extra_info"
 
+DIFFICULTY = "difficulty_"
+"""Prefix of the program's columns beside those of the training data."""
+MADE = b"analyzer.column"
+"""Key in the metadata of a field that this program added to a training row; the value is METRIC or GROUND_TRUTH."""
+METRIC, GROUND_TRUTH = b"metric", b"ground_truth"
+
 REWARD = "reward"
 REWARD_STATUS = "reward_status"
 RESPONSE_TOKENS = "response_tokens"

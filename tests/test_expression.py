@@ -72,6 +72,7 @@ CASES: list[tuple[str, list[bool | None]]] = [
     ("nothing == 3", [None] * 4),
     ("nothing + 1 == 3 or true", [True] * 4),
     ("nothing in [1]", [None] * 4),
+    ("'x' in nothing or nothing.level == 1", [None] * 4),
     ("row.pass_rate - pass_rate == 1", [True, False, False, None]),
     ("extra.level == 5", [False, True, None, None]),
     ("extra.of.who == 'me'", [True, None, None, None]),

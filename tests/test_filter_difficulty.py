@@ -61,12 +61,13 @@ def test_it_goes_from_training_data_to_the_difficulty_of_each_problem(
     out = tmp_path / "out"
     assert len(pd.read_parquet(out / "rollouts.parquet")) == 50
     assert len(pd.read_parquet(out / "rollouts_very_hard.parquet")) == 50
-    table = pd.read_parquet(out / "difficulty.parquet")
-    assert list(table["data_idx"]) == list(range(10))
-    assert set(table["bucket"]) == {"very_hard"}
+    table = pd.read_parquet(out / "problems.parquet")
+    assert not (out / "difficulty.parquet").exists()
+    assert list(table["difficulty_data_idx"]) == list(range(10))
+    assert set(table["difficulty_bucket"]) == {"very_hard"}
     assert table["reward_model"][3] == {"style": "rule", "ground_truth": "4"}
     assert table["prompt"][3][0]["content"] == "What is 3 + 1?"
-    assert (table["num_samples"] == 5).all()
+    assert (table["difficulty_num_samples"] == 5).all()
 
 
 def test_sampling_is_seeded_only_where_a_seed_is_given(command: Command, tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_another_strategy_generates_nothing_and_scores_nothing(
     assert "50 rollouts, complete since" in errors
     assert "nothing is scored again" in errors
     assert not (tmp_path / "out" / "rollouts_very_hard.parquet").exists()
-    assert set(pd.read_parquet(tmp_path / "out" / "difficulty.parquet")["bucket"]) == {"medium-hard"}
+    assert set(pd.read_parquet(tmp_path / "out" / "problems.parquet")["difficulty_bucket"]) == {"medium-hard"}
 
 
 def test_prompts_that_failed_are_told_and_the_rest_is_analysed(
@@ -127,9 +128,9 @@ def test_rollouts_that_have_rewards_are_taken_as_they_are(tmp_path: Path, capsys
     given = ["--rollouts", str(rollouts), "--model_path", str(TOKENIZER), "--output_dir", str(out), "--n_jobs", "1"]
     given += ["--cache_dir", str(tmp_path / "cache"), "--bucketing_strategy", "pass_rate"]
     assert filter_difficulty(given) == 0
-    table = pd.read_parquet(out / "difficulty.parquet")
-    assert list(table["pass_rate"]) == [0.0, 1 / 3, 2 / 3, 1.0]
-    assert list(table["bucket"]) == ["very_hard", "medium", "easy", "very_easy"]
+    table = pd.read_parquet(out / "problems.parquet")
+    assert list(table["difficulty_pass_rate"]) == [0.0, 1 / 3, 2 / 3, 1.0]
+    assert list(table["difficulty_bucket"]) == ["very_hard", "medium", "easy", "very_easy"]
     assert list(table["level"]) == [0, 1, 2, 3]
     assert json.loads((out / "summary.json").read_text())["settings"]["rewards_from_input"]
 

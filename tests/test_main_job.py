@@ -482,7 +482,8 @@ def test_old_outputs_are_replaced_as_a_set_and_other_files_stay(tmp_path: Path, 
     assert "rollouts_very_hard.parquet" in bucket_files
     assert set(again.files()) == bucket_files | {
         "notes.txt", "rollouts_of_mine.parquet", "rollouts_with_rewards.parquet",
-        "problem_metrics.json", "problem_metrics.parquet", "problem_buckets.json", "summary.json",
+        "README.md", "problems.parquet", "problem_metrics.json", "problem_metrics.parquet", "problem_buckets.json",
+        "summary.json",
     }  # fmt: skip
     assert (first.folder / "notes.txt").read_text() == "mine"
 

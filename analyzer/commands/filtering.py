@@ -1,6 +1,6 @@
 """filter_difficulty: generation and analysis in one, resumable as a whole.
 
-    training data -> rollouts (kept in output_dir) -> rewards, metrics, buckets -> training data with its difficulty
+    training data -> rollouts (kept in output_dir) -> rewards, metrics, buckets -> problems.parquet
 
 Rollouts that are there already, with or without rewards, can be given instead of training data.
 """
@@ -15,23 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from analyzer import buckets, pipeline, tokens
-from analyzer.cache import runs
 from analyzer.config import AnalysisSettings
 from analyzer.errors import ConfigError, InputError, OutputError
-from analyzer.files import storage
 from analyzer.generation import GenerationSettings
 from analyzer.generation import run as generate
 from analyzer.generation.pipeline import open_data
 from analyzer.generation.prompts import TrainingData
-from analyzer.planning import routing, sharding
+from analyzer.planning import routing
 from analyzer.result import Result
 from analyzer.rollouts.dataset import Reader
 from analyzer.schema import DATA_SOURCE, ORIGINAL
-from analyzer.stages import read
 
 ROLLOUTS = "rollouts.parquet"
-DIFFICULTY = "difficulty.parquet"
-_ROWS = 4096
 _OF_ANALYSIS_ONLY = ("part",)
 _OF_GENERATION_ONLY = ("output_path", "top_up")  # the analysis's --top_up, which writes such a list, has its name
 _GENERATION = {field.name: field for field in dataclasses.fields(GenerationSettings)}
@@ -79,7 +74,7 @@ def analysis_settings(settings: Any, rollouts: str) -> AnalysisSettings:
 
 
 def filter_difficulty(settings: Any) -> tuple[Result, int]:
-    """Generate (or take --rollouts), analyse, and write difficulty.parquet; returns the result and the failed prompts.
+    """Generate (or take --rollouts) and analyse; returns the result and the number of failed prompts.
 
     Raises the errors of both commands. Run again, it goes on where it stopped, in either half.
     """
@@ -88,12 +83,9 @@ def filter_difficulty(settings: Any) -> tuple[Result, int]:
         rollouts, failed = _generated(settings)
     elif settings.data_path is not None:
         raise ConfigError("--rollouts and --data_path: give one, rollouts that are there or data to generate them from")
-    target = Path(settings.output_dir) / DIFFICULTY
-    target.unlink(missing_ok=True)  # a killed run must not leave that of an earlier one beside new outputs
     result = pipeline.analyze(analysis_settings(settings, rollouts))
     if result is None:
         raise ConfigError("--part has no meaning here")
-    write_difficulty(str(target), rollouts, settings)
     return result, failed
 
 
@@ -147,36 +139,3 @@ def _sources(settings: AnalysisSettings, data: TrainingData, num_samples: int) -
 def _missing(column: str, data: TrainingData, settings: AnalysisSettings, remedy: str) -> InputError:
     there = ", ".join(data.dataset.schema.names)
     return InputError(f"{settings.rollouts}: there is no column {column!r}; the columns are: {there}; {remedy}")
-
-
-def write_difficulty(path: str, rollouts: str, settings: Any) -> None:
-    """Write the training data with its difficulty: original_* columns without the prefix, bucket and metrics.
-
-    One row per problem, in the order of the rollouts; streamed, whole or not at all.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    cache_dir = runs.cache_folder(settings.cache_dir, settings.shared_cache)
-    opened = read.open_rollouts(analysis_settings(settings, rollouts).reading, cache_dir)
-    numbering = sharding.number_problems(opened.dataset, settings.limit)
-    table = pq.read_table(Path(settings.output_dir) / "problem_metrics.parquet")
-    place = pa.compute.index_in(numbering.ids, table["data_idx"])  # (problems,)
-    names = [name for name in opened.dataset.schema.names if name.startswith(ORIGINAL)]
-    first = numbering.first_rows()
-    with storage.atomic_path(path) as temporary:
-        writer = None
-        try:
-            for start in range(0, len(first), _ROWS):
-                rows = first[start : start + _ROWS]
-                batches = Reader(opened.dataset.files, names).batches([(int(row), int(row) + 1) for row in rows])
-                columns = pa.Table.from_batches([batch for _, batch in batches]).combine_chunks()
-                part = table.take(place.slice(start, _ROWS))
-                for name in names:
-                    if name.removeprefix(ORIGINAL) not in part.column_names:
-                        part = part.append_column(name.removeprefix(ORIGINAL), columns[name])
-                writer = writer or pq.ParquetWriter(temporary, part.schema, compression="zstd")
-                writer.write_table(part)
-        finally:
-            if writer is not None:
-                writer.close()

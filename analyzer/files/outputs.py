@@ -24,6 +24,7 @@ MANIFEST = ".rollout-analyzer.json"
 SUMMARY = "summary.json"
 ROLLOUTS, METRICS, BUCKETS = "rollouts_with_rewards.parquet", "problem_metrics.json", "problem_buckets.json"
 TABLE, TIMINGS = "problem_metrics.parquet", "timings.json"
+PROBLEMS, CARD = "problems.parquet", "README.md"
 DIGEST = "sha256:"
 """Start of a value that says only whether something is the same."""
 _ANOTHER = "give another folder"
@@ -63,7 +64,7 @@ class OutputFolder(NamedTuple):
         place = destinations.open_place(self.path)
         place.check()
         manifest = _manifest(place)
-        names = {ROLLOUTS, METRICS, BUCKETS, TABLE, TIMINGS, SUMMARY, *map(bucket_file, buckets)}
+        names = {ROLLOUTS, METRICS, BUCKETS, TABLE, PROBLEMS, TIMINGS, SUMMARY, *map(bucket_file, buckets)}
         for path in inputs:
             if os.path.basename(path) in names | set(manifest.files) and _same_folder(path, self.path):
                 raise OutputError(f"--output_dir {self.path}: {path}, which is read, would be replaced; {_ANOTHER}")
@@ -109,6 +110,8 @@ class OutputFolder(NamedTuple):
     def _move_in(self, staging: Path, place: Place) -> None:
         names = sorted((path.name for path in staging.iterdir()), key=lambda name: (name == SUMMARY, name))
         old = set(_manifest(place).files)
+        if CARD in place.names() - old:
+            names = [name for name in names if name != CARD]  # a README.md that somebody wrote is worth more than ours
         for name in names:
             with open(staging / name, "rb") as file:
                 os.fsync(file.fileno())

@@ -60,7 +60,7 @@ class Variety:
 
 
 def output_schema(data: TrainingData) -> pa.Schema:
-    """The columns of the rollouts file; those of the training data keep their types."""
+    """The columns of the rollouts file; those of the training data keep their types, and its metadata is kept."""
     import pyarrow as pa
 
     own = [
@@ -76,7 +76,12 @@ def output_schema(data: TrainingData) -> pa.Schema:
         pa.field(RESPONSE_TOKENS, pa.int64()),
         pa.field("model", pa.string()),
     ]
-    return pa.schema(own + [field.with_name(ORIGINAL + field.name) for field in data.dataset.schema])
+    given = data.dataset.schema
+    # The metadata is about the training data's columns (a `huggingface` entry lists their features), so it must not
+    # pass for that of this file; problems.parquet gives it back under its own name.
+    known = {key: value for key, value in (given.metadata or {}).items() if not key.startswith(b"analyzer.")}
+    metadata = {ORIGINAL.encode() + key: value for key, value in known.items()}
+    return pa.schema(own + [field.with_name(ORIGINAL + field.name) for field in given], metadata or None)
 
 
 def check_format(data: TrainingData, output_format: str) -> None:

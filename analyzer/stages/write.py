@@ -1,4 +1,4 @@
-"""write: one pass over the text feeds rollouts_with_rewards.parquet and every bucket file; JSON is streamed.
+"""write: one pass over the text feeds rollouts_with_rewards.parquet, every bucket file and problems.parquet.
 
 The pass reads record batches once and hands them to two writer threads (arrow releases the GIL while it encodes):
 one writes all rows, the other the rows of each bucket. Row groups depend on the input alone, so the bytes do too.
@@ -34,6 +34,9 @@ from analyzer.schema import (
     STATUSES,
     Metrics,
 )
+from analyzer.stages import problems
+from analyzer.stages.card import dataset_card
+from analyzer.stages.problems import TrainingRows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,12 +65,18 @@ class RowValues(NamedTuple):
 
 
 def write_rollouts(
-    source: Dataset, kept: Sequence[tuple[int, int]], values: RowValues, all_path: str, bucket_paths: Sequence[str]
+    source: Dataset,
+    kept: Sequence[tuple[int, int]],
+    values: RowValues,
+    all_path: str,
+    bucket_paths: Sequence[str],
+    *,
+    training: TrainingRows | None = None,
 ) -> None:
     """Write the rollouts of `kept` with their rewards to `all_path`, and those of bucket i to bucket_paths[i].
 
     The paths are local names of files that are not there yet. Columns of the input keep their order and types; a
-    column of ours that the input already has is replaced in place.
+    column of ours that the input already has is replaced in place. `training` sees the rows as they pass.
     """
     shape = _Shape(source.schema, values)
     with (
@@ -80,6 +89,8 @@ def write_rollouts(
         for _, batch in Reader(source.files, None, threads=True).batches(kept):
             rows = slice(done, done + batch.num_rows)
             done = rows.stop
+            if training is not None:
+                training.see(batch, rows)
             table = shape.table(batch, rows)
             for sink in (everything, parts):
                 sink.put(table, rows)
@@ -314,7 +325,7 @@ def write_metrics_table(
 # ---------------------------------------------------------------- all files of a run
 
 
-def write_outputs(folder: Path, source: Dataset, findings: Findings, summary: bytes) -> None:
+def write_outputs(folder: Path, source: Dataset, findings: Findings, summary: bytes, reward_fn_key: str) -> None:
     """Write every output file of a run to an empty folder; `summary` is summary.json."""
     numbering, merged, metrics, assignment, *_ = findings
     names, positions = _named(assignment)
@@ -323,12 +334,17 @@ def write_outputs(folder: Path, source: Dataset, findings: Findings, summary: by
         merged.rewards, merged.statuses, merged.tokens, merged.extra, positions[merged.codes].astype(np.int8)
     )
     bucket_paths = [str(folder / outputs.bucket_file(name)) for name in names]
-    write_rollouts(source, numbering.kept_ranges(), values, str(folder / outputs.ROLLOUTS), bucket_paths)
+    kept, everything = numbering.kept_ranges(), str(folder / outputs.ROLLOUTS)
     ids = numbering.ids.to_pylist()
-    write_metrics(str(folder / outputs.METRICS), ids, metrics, order)
     bucket_of = [names[at] for at in positions]
-    write_metrics_table(str(folder / outputs.TABLE), numbering.ids, metrics, bucket_of, order)
+    with TrainingRows(source.schema, numbering, problems.gold_column(source.schema, reward_fn_key), folder) as training:
+        write_rollouts(source, kept, values, everything, bucket_paths, training=training)
+        write_metrics(str(folder / outputs.METRICS), ids, metrics, order)
+        write_metrics_table(str(folder / outputs.TABLE), numbering.ids, metrics, bucket_of, order)
+        training.write(folder / outputs.PROBLEMS, folder / outputs.TABLE)
     write_buckets(str(folder / outputs.BUCKETS), ids, bucket_of, order)
+    card = dataset_card(numbering.problems, len(merged.codes), names)
+    (folder / outputs.CARD).write_text(card, encoding="utf-8")
     (folder / outputs.SUMMARY).write_bytes(summary)
 
 

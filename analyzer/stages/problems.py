@@ -1,0 +1,137 @@
+"""problems: problems.parquet, a row per problem: the training row first and untouched, then what the analysis found.
+
+    data_source  prompt  reward_model  extra_info | solution  label | difficulty_data_idx  difficulty_pass_rate  ...
+
+The first part has the names, types, order and schema metadata of the training data, so that a trainer reads the file
+as it reads that; `solution` and `label` are the ground truth as flat text, where the training row has no such column.
+The rows are those of the first rollout of each problem, collected while the rollouts pass by to be written, and
+ascend by data_idx.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from analyzer.files.spool import Spool
+from analyzer.rollouts import json_columns, problems
+from analyzer.rollouts.numbering import Numbering
+from analyzer.schema import DIFFICULTY, GROUND_TRUTH, MADE, METRIC, ORIGINAL, PROMPT
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FLAT_COLUMNS = ("solution", "label")
+"""What trainers call the ground truth as text: TRL's accuracy_reward and ms-swift the first, OpenRLHF and slime the
+second."""
+_ROWS = 8192
+
+
+def training_schema(schema: pa.Schema, metrics: Sequence[str] = ()) -> pa.Schema:
+    """The columns of the training data, from the columns of its rollouts.
+
+    `metrics` names columns of the analysis; what an earlier one left of these in the training data is not of it.
+    """
+    import pyarrow as pa
+
+    prefix, known = ORIGINAL.encode(), schema.metadata or {}
+    metadata = {key.removeprefix(prefix): value for key, value in known.items() if key.startswith(prefix)}
+    fields = [field.with_name(field.name.removeprefix(ORIGINAL)) for field in schema if field.name.startswith(ORIGINAL)]
+    if not any(field.name == PROMPT for field in fields):
+        fields.insert(0, schema.field(PROMPT))
+    stale = {DIFFICULTY + name for name in metrics}
+    return pa.schema([field for field in fields if field.name not in stale], metadata or None)
+
+
+def replaced_warnings(schema: pa.Schema) -> list[str]:
+    """One sentence where the training data brings columns of an earlier analysis along."""
+    if ORIGINAL + DIFFICULTY + "pass_rate" not in schema.names:
+        return []
+    return [
+        f"the training data has {DIFFICULTY}* columns of an earlier analysis: problems.parquet has those of this one "
+        "in their place."
+    ]
+
+
+def gold_column(schema: pa.Schema, reward_fn_key: str) -> str | None:
+    """The column of the rollouts with the reward information; None where there is none."""
+    return next((name for name in (ORIGINAL + reward_fn_key, reward_fn_key) if name in schema.names), None)
+
+
+class TrainingRows:
+    """The first row of each problem, taken from the rollouts as they pass by in input order."""
+
+    def __init__(self, schema: pa.Schema, numbering: Numbering, gold_column: str | None, folder: Path) -> None:
+        """`schema` is that of the rollouts, `gold_column` names their reward information; `folder` is for a temporary
+        file, which is gone when the context ends."""
+        import pyarrow as pa
+
+        names = [name for name in schema.names if name.startswith(ORIGINAL)]
+        wanted = [*names, *([PROMPT] if ORIGINAL + PROMPT not in names else [])]
+        if gold_column is not None and gold_column not in wanted:
+            wanted.append(gold_column)
+        self._schema = schema
+        self._gold_column = gold_column
+        self._order = numbering.order()
+        self._first = numbering.positions(numbering.first_rows())  # (problems,) ascending, among the rollouts that pass
+        self._spool = Spool(pa.schema([schema.field(name) for name in wanted]), folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._spool.__exit__(None, None, None)
+
+    def see(self, batch: pa.RecordBatch, rows: slice) -> None:
+        """Take what is wanted of a batch; `rows` are the places of its rows. Raises StorageError."""
+        import pyarrow as pa
+
+        low, high = np.searchsorted(self._first, [rows.start, rows.stop])
+        if low < high:
+            chosen = batch.select(self._spool.schema.names)
+            self._spool.add(chosen.take(pa.array(self._first[low:high] - rows.start)))
+
+    def write(self, path: Path, table: Path) -> None:
+        """Write problems.parquet at `path`; `table` is problem_metrics.parquet, whose rows ascend by data_idx.
+
+        Memory holds the metrics and some thousand rows. Raises StorageError.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        metrics = pq.read_table(table)
+        training = training_schema(self._schema, metrics.column_names)
+        flat = [] if self._gold_column is None else [name for name in FLAT_COLUMNS if name not in training.names]
+        fields = [pa.field(name, pa.string(), metadata={MADE: GROUND_TRUTH}) for name in flat]
+        fields += [field.with_name(DIFFICULTY + field.name).with_metadata({MADE: METRIC}) for field in metrics.schema]
+        schema = pa.schema([*training, *fields], training.metadata)
+        self._spool.finish()
+        with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+            for start in range(0, len(self._order), _ROWS):
+                rows = self._spool.take(self._order[start : start + _ROWS])
+                columns = [self._column(rows, name) for name in training.names]
+                if flat:
+                    gold = rows.schema.field(self._gold_column)
+                    columns += [flat_ground_truth(rows.column(gold.name), gold)] * len(flat)
+                columns += metrics.slice(start, _ROWS).columns
+                writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+
+    @staticmethod
+    def _column(rows: pa.Table, name: str) -> pa.ChunkedArray:
+        return rows.column(ORIGINAL + name if ORIGINAL + name in rows.column_names else name)
+
+
+def flat_ground_truth(column: pa.ChunkedArray, field: pa.Field) -> pa.Array:
+    """The ground truth in a column of reward information as text: a text as it is, anything else as JSON."""
+    import pyarrow as pa
+
+    part, inner = problems.ground_truth_part(column.combine_chunks(), field)
+
+    def text(value: Any) -> str | None:
+        value = problems.ground_truth(json_columns.decode(value, inner))
+        return value if value is None or isinstance(value, str) else json_columns.dump_json(value)
+
+    return pa.array([text(value) for value in part.to_pylist()], pa.string())
