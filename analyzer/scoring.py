@@ -265,4 +265,26 @@ def _batches(responses: Sequence[str], size: int) -> Iterator[Sequence[str]]:
 
 
 def _same(gold: Any, other: Any) -> bool:
-    return gold is other or (type(gold) is type(other) and bool(gold == other))
+    """Whether two JSON values are the same to any reward: == is too lenient, as `[1] == [True]` and `0.0 == -0.0`.
+
+    Types are equal all the way down, and objects hold their keys in one order. Without recursion: a value may be
+    nested deeper than the interpreter's stack.
+    """
+    pairs = [(gold, other)]
+    while pairs:
+        one, two = pairs.pop()
+        if one is two:
+            continue
+        if type(one) is not type(two):
+            return False
+        if isinstance(one, list | tuple):
+            if len(one) != len(two):
+                return False
+            pairs.extend(zip(one, two, strict=True))
+        elif isinstance(one, dict):
+            if list(one) != list(two):
+                return False
+            pairs.extend(zip(one.values(), two.values(), strict=True))
+        elif repr(one) != repr(two) if isinstance(one, float) else one != two:  # NaN is NaN, and -0.0 is not 0.0
+            return False
+    return True

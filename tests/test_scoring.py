@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import closing
@@ -88,10 +89,38 @@ def test_grades_are_kept_while_the_problem_stays_and_dropped_with_it() -> None:
     assert reward.graded == ["5", "5", "5"]
 
 
-def test_ground_truths_that_are_merely_equal_do_not_share_grades() -> None:
-    scorer = Scorer(LastWord(grade=lambda answer, gold: Score(float(answer == str(gold)))), Limits())
-    rewards = [scorer.score(problem(gold), ["a 1"])[0].reward for gold in (1, True, 1.0)]
-    assert rewards == [1.0, 0.0, 0.0]
+@pytest.mark.parametrize(
+    "golds",
+    [
+        (1, True, 1.0),
+        (0.0, -0.0, 0, False),
+        ([1], [True], [1.0], [[1]]),
+        ([0.0], [-0.0]),
+        ({"a": 1}, {"a": True}, {"a": 1.0}, {"a": "1"}),
+        ({"a": [{"b": 0.0}]}, {"a": [{"b": -0.0}]}),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+        ([], {}, "", None, False),
+        (2**53, float(2**53)),
+    ],
+)
+def test_ground_truths_that_are_merely_equal_do_not_share_grades(golds: tuple[Any, ...]) -> None:
+    scorer = Scorer(LastWord(grade=lambda _, gold: Score(0.0, detail=repr(gold))), Limits())
+    for gold in itertools.chain.from_iterable(itertools.permutations(golds, 2)):
+        assert scorer.score(problem(gold), ["a 1"])[0].detail == repr(gold)
+
+
+def test_ground_truths_that_are_the_same_share_grades_however_deep_they_are() -> None:
+    def deep(leaf: float) -> list[Any]:
+        value: Any = leaf
+        for _ in range(5000):
+            value = [value]
+        return [value, float("nan")]
+
+    reward = LastWord(grade=lambda answer, gold: Score(1.0))
+    scorer = Scorer(reward, Limits())
+    for leaf in (0.0, 0.0, -0.0):
+        scorer.score(problem({"target": deep(leaf)}), ["a 1"])
+    assert len(reward.graded) == 2
 
 
 def test_a_bad_ground_truth_leaves_every_rollout_unscored_before_any_grading() -> None:
