@@ -62,10 +62,10 @@ class Geometry3k(Reward):
         return _score(equality.equal(_compared(text), gold, MATHRULER), text, has_format)
 
     def check_gold(self, ground_truth: Any) -> None:
-        limits.check_gold(text_gold(ground_truth))
+        text_gold(ground_truth)
 
     def settle_gold(self, ground_truth: Any) -> bool:
-        return isinstance(ground_truth, str) and limits.refusal(ground_truth) is None
+        return isinstance(ground_truth, str)
 
     def settle(self, answer: Sequence[Any] | None, ground_truth: Any) -> Score | None:
         text, has_format = _answer(answer)

@@ -63,10 +63,10 @@ class MathPrime(Reward):
         return Score(1.0 if right else 0.0)
 
     def check_gold(self, ground_truth: Any) -> None:
-        limits.check_gold(text_gold(ground_truth))
+        text_gold(ground_truth)
 
     def settle_gold(self, ground_truth: Any) -> bool:
-        return isinstance(ground_truth, str) and limits.refusal(ground_truth) is None
+        return isinstance(ground_truth, str)
 
     def settle(self, answer: str | None, ground_truth: Any) -> Score | None:
         gold = text_gold(ground_truth)

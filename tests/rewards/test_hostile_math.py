@@ -51,6 +51,8 @@ HOSTILE = {
     "1_in_plain_text": Hostile("So it is 9**9**9", LIMIT, {"geometry3k": WRONG, "numeric": WRONG}),
     "2_power_of_ten": Hostile(boxed("10^{10^{10}}"), LIMIT, NUMERIC),
     "3_factorials": Hostile(boxed("((9!)!)!"), LIMIT, NUMERIC),
+    "3_factorials_in_a_row": Hostile(boxed("4!!!"), LIMIT, NUMERIC),
+    "3_exclamation": Hostile(boxed("Yes!!!"), WRONG),
     "4_binomial": Hostile(boxed("\\binom{10^9}{5\\cdot 10^8}"), LIMIT, NUMERIC),
     "5_long_sum": Hostile(
         boxed("\\sum_{n=1}^{10^9} \\frac{1}{n^2}"),
@@ -158,15 +160,20 @@ def test_a_limit_is_found_without_the_child(reward: str) -> None:
 
 
 @pytest.mark.parametrize("reward", ["math_verify", "math_prime", "geometry3k"])
-@pytest.mark.parametrize("name", BAD_GOLDS)
-def test_a_ground_truth_over_a_limit_leaves_all_its_rollouts_unscored(
+@pytest.mark.parametrize("name", [name for name, gold in BAD_GOLDS.items() if gold])
+def test_the_same_text_earns_where_a_ground_truth_is_over_a_limit_and_all_other_rollouts_are_unscored(
     scorers: dict[str, Scorer], name: str, reward: str
 ) -> None:
     gold = BAD_GOLDS[name]
-    if not gold and reward != "math_verify":
-        pytest.skip("the empty string is a string, and can be compared")
-    scores = scorers[reward].score(Problem("a source", gold), [boxed(gold), f"${gold}$", gold, "\\boxed{7}", ""])
-    assert [score.status for score in scores] == [Status.GOLD_ERROR] * 5
+    same = f"<think></think>{boxed(gold) if reward == 'geometry3k' else f'the answer is ${gold}$'}"
+    scores = scorers[reward].score(Problem("a source", gold), [same, f"${gold}1$", "\\boxed{7}", ""])
+    assert (scores[0].reward, scores[0].status) == (1.0, Status.OK)
+    assert [score.status for score in scores[1:]] == [Status.GOLD_ERROR] * 3
+
+
+def test_a_ground_truth_in_which_nothing_is_found_leaves_all_its_rollouts_unscored(scorers: dict[str, Scorer]) -> None:
+    scores = scorers["math_verify"].score(Problem("a source", ""), [boxed(""), "$$", "", "\\boxed{7}"])
+    assert [score.status for score in scores] == [Status.GOLD_ERROR] * 4
 
 
 @pytest.mark.parametrize("gold", BAD_GOLDS.values(), ids=BAD_GOLDS)

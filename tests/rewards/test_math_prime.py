@@ -95,9 +95,9 @@ def test_plain_numbers_are_settled_in_the_worker(numbers: tuple[str, str]) -> No
     assert settled.reward == float(numbers in {("5", "500"), ("5", "5.0004"), ("0", "0.0")})
 
 
-@pytest.mark.parametrize("gold", [18, 0.5, None, ["18"], "9^{9^9}", "7" * 5000, "(" * 100])
+@pytest.mark.parametrize("gold", [18, 0.5, None, ["18"]])
 @pytest.mark.parametrize("reward", [REWARD, Geometry3k()], ids=str)
-def test_a_ground_truth_of_another_type_or_over_a_limit_is_a_gold_error(reward: Reward, gold: Any) -> None:
+def test_a_ground_truth_of_another_type_is_a_gold_error(reward: Reward, gold: Any) -> None:
     assert not reward.settle_gold(gold)
     with pytest.raises(GoldError):
         reward.check_gold(gold)

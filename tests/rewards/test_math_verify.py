@@ -101,13 +101,53 @@ def test_each_case_is_what_math_verify_itself_says(case: dict[str, Any]) -> None
     assert verdict == (bool(case["reward"]), False)
 
 
-@pytest.mark.parametrize(
-    "gold", ["", " ", "\\text{}", "7" * 5000, "9^{9^9}", "(" * 100, "\\frac{1}{0}", None, ["1"], {}, True]
-)
-def test_a_ground_truth_that_does_not_parse_or_is_over_a_limit_is_a_gold_error(gold: Any) -> None:
+@pytest.mark.parametrize("gold", ["", " ", "\\text{}", None, ["1"], {}, True])
+def test_a_ground_truth_in_which_nothing_is_found_is_a_gold_error(gold: Any) -> None:
     assert not REWARD.settle_gold(gold)
     with pytest.raises(GoldError):
         REWARD.check_gold(gold)
+
+
+OVER_A_LIMIT = ["7" * 5000, "9^{9^9}", "(" * 100, "10^{10^{10}}", "30000!", "4!!!", ", ".join(map(str, range(2000)))]
+
+
+@pytest.mark.parametrize("gold", OVER_A_LIMIT, ids=lambda gold: gold[:12])
+def test_the_same_text_earns_where_the_ground_truth_is_over_a_limit_and_all_else_is_a_gold_error(gold: str) -> None:
+    with closing(Scorer(REWARD, Limits())) as scorer:
+        responses = [REWARD.present(gold), f"so \\boxed{{ {gold} }}", "\\boxed{7}", f"\\boxed{{{gold}1}}", "none", ""]
+        if gold.endswith("("):
+            responses[1] = responses[0]  # no box is closed
+        scores = scorer.score(Problem("a source", gold), responses)
+    assert [(score.reward, score.status) for score in scores] == [(1.0, Status.OK)] * 2 + [
+        (None, Status.GOLD_ERROR)
+    ] * 4
+    assert "only the same text earns" in scores[2].detail
+
+
+LARGE = [
+    *(("2^{10000}", "4^{5000}", "2^{9999}"), ("2024^{4046}", "(2024^2)^{2023}", "2024^{4045}")),
+    *(("20000!", "20000 \\cdot 19999!", "19999!"), ("2^{2^{3}}", "256", "255"), ("3!!!", "720!", "719!")),
+    *(
+        ("256", "2^{2^{3}}", "2^{2^{4}}"),
+        ("65536", "2^{2^{2^{2}}}", "2^{16^{2}}"),
+        ("7625597484987", "3^{3^3}", "3^{9}"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("gold", "right", "wrong"), LARGE)
+def test_large_numbers_that_can_be_evaluated_are_compared_as_numbers(gold: str, right: str, wrong: str) -> None:
+    with closing(Scorer(REWARD, Limits(cpu_seconds=2))) as scorer:
+        responses = [
+            REWARD.present(gold),
+            f"\\boxed{{{right}}}",
+            f"\\boxed{{{wrong}}}",
+            "\\boxed{x}",
+            "$\\sqrt{2}$",
+            "no",
+        ]
+        scores = scorer.score(Problem("a source", gold), responses)
+    assert [score.reward for score in scores] == [1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("gold", [5, -3, 0.5, 10**30])

@@ -35,8 +35,9 @@ _BRACE = re.compile(r"[{}]")
 class Candidate(NamedTuple):
     """One thing to parse. Several texts are LaTeX joined by "and": together they are a set.
 
-    REFUSED marks where a list was cut because of a limit; its text says why. GUESSES is the same for an answer that is
-    a long list of different numbers, and so is no single one.
+    REFUSED marks where a list was cut because of a limit; its first text says why, and where it was one candidate's
+    length, that candidate's texts follow. GUESSES is the same for an answer that is a long list of different numbers,
+    and so is no single one.
     """
 
     kind: str

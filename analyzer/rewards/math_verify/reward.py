@@ -36,8 +36,8 @@ class MathVerify(Reward):
     r"""1.0 where the response's answer equals the ground truth by Math-Verify, else 0.0.
 
     The answer is what Math-Verify finds first in the whole response: after "final answer is", in a box, after "answer",
-    or the last LaTeX, expression or number anywhere. A ground truth in which it finds nothing, or that is over a limit,
-    is a gold error; so is one that is neither a string nor a number.
+    or the last LaTeX, expression or number anywhere. A ground truth in which it finds nothing, or that is neither a
+    string nor a number, is a gold error; one that is over a limit is compared as text.
     """
 
     name = "math_verify"
@@ -58,11 +58,12 @@ class MathVerify(Reward):
             if candidate in found:
                 continue
             if any(len(text) > limits.CANDIDATE for text in candidate.texts):
-                if _is_long_list(candidate):
-                    return (*found, Candidate(GUESSES, ("a long list of numbers",), (False,)))
-                return (*found, _refused(f"an answer of more than {limits.CANDIDATE:,} characters"))
+                reason = f"an answer of more than {limits.CANDIDATE:,} characters"
+                kind, reason = (GUESSES, "a long list of numbers") if _is_long_list(candidate) else (REFUSED, reason)
+                return (*found, Candidate(kind, (reason, *candidate.texts), (False,)))
             if len(found) == MOST_CANDIDATES:
-                return (*found, _refused(f"more than {MOST_CANDIDATES} candidates for the answer"))
+                reason = f"more than {MOST_CANDIDATES} candidates for the answer"
+                return (*found, Candidate(REFUSED, (reason,), (False,)))
             found.append(candidate)
             if _surely_parses(candidate):
                 break
@@ -81,16 +82,31 @@ class MathVerify(Reward):
     def check_gold(self, ground_truth: Any) -> None:
         from analyzer.rewards.math_verify import equivalence
 
-        equivalence.gold_of(_text(ground_truth))
+        gold = _text(ground_truth)
+        if _refusal(gold) is None:  # else it is compared as text, see `settle`
+            equivalence.gold_of(gold)
 
     def settle_gold(self, ground_truth: Any) -> bool:
-        return isinstance(ground_truth, str) and _plain_gold(ground_truth) is not None
+        if not isinstance(ground_truth, str):
+            return False
+        return _refusal(ground_truth) is not None or _plain_gold(ground_truth) is not None
 
     def settle(self, answer: Sequence[Sequence[Any]] | None, ground_truth: Any) -> Score | None:
-        """The score of no answer, of the ground truth word for word, and of plain arithmetic."""
+        """The score of no answer, of the ground truth word for word, and of plain arithmetic.
+
+        Raises Unscored(GOLD_ERROR) for all but the same text where the ground truth is over a limit: whether another
+        answer is equal to it is not known. Raises Unscored(LIMIT) for an answer over a limit.
+        """
+        gold = _text(ground_truth)
+        if (reason := _refusal(gold)) is not None:
+            shown = _shown(None if answer is None else _candidate(answer[0]))
+            if shown and shown == _shown(next(candidates(f"${gold}$"), None)):
+                return Score(1.0)
+            detail = f"the ground truth is over a limit of parsing ({reason}), so only the same text earns"
+            raise Unscored(Status.GOLD_ERROR, detail)
         if answer is None:
             return Score(0.0, found=False)
-        first, gold = _candidate(answer[0]), _text(ground_truth)
+        first = _candidate(answer[0])
         if _is_long_list(first) and not _may_be_as_many(gold):
             return Score(0.0)
         if first.kind in NOT_PARSED:
@@ -113,10 +129,6 @@ def _candidate(fields: Sequence[Any]) -> Candidate:
     return Candidate(kind, tuple(texts), tuple(percents))
 
 
-def _refused(reason: str) -> Candidate:
-    return Candidate(REFUSED, (reason,), (False,))
-
-
 def _text(ground_truth: Any) -> str:
     """The ground truth as text. Raises GoldError for what is neither a string nor a finite number."""
     if isinstance(ground_truth, str):
@@ -134,7 +146,18 @@ def _surely_parses(candidate: Candidate) -> bool:
 @functools.lru_cache(maxsize=256)
 def _plain_gold(gold: str) -> Value | None:
     """The value of a ground truth that surely parses, NaN where it is not known; None for any other."""
-    return read(gold) if _is_as_it_stands(gold) and limits.refusal(gold) is None else None
+    return read(gold) if _is_as_it_stands(gold) and _refusal(gold) is None else None
+
+
+_refusal = functools.lru_cache(maxsize=256)(limits.refusal)
+
+
+def _shown(candidate: Candidate | None) -> tuple[str, ...]:
+    """A candidate as text, whether it is parsed or not."""
+    if candidate is None:
+        return ()
+    texts = candidate.texts[1:] if candidate.kind in NOT_PARSED else candidate.texts
+    return tuple(text.strip() for text in texts)
 
 
 def _is_as_it_stands(gold: str) -> bool:

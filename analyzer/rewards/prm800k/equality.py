@@ -17,6 +17,7 @@ from typing import NamedTuple
 from analyzer.rewards._common import limits
 from analyzer.rewards.math_boxed import Unnormalisable
 from analyzer.rewards.math_boxed import normalise as normalise_boxed
+from analyzer.schema import Status, Unscored
 
 LETTERS = 2  # more distinct ones, those of "sqrt" and "frac" aside, are no expression but words
 MOST_DIGITS = 15  # that a float holds exactly
@@ -52,11 +53,18 @@ _POWERS = re.compile(r"\^[{(]|\^[0-9]+\^|\^[0-9][0-9]")  # never handed to sympy
 
 
 def settle(answer: str, gold: str, dialect: Dialect) -> bool | None:
-    """The outcome where it is plain without sympy and without parsing LaTeX, else None. Raises Unscored(LIMIT)."""
+    """The outcome where it is plain without sympy and without parsing LaTeX, else None.
+
+    Raises Unscored: LIMIT for an answer over a limit of parsing, GOLD_ERROR for all but the same text where the ground
+    truth is over one.
+    """
     if mathd(answer) == _gold_mathd(gold):
         return True
     if "\\" not in answer and "\\" not in gold and normalise(answer, dialect) == normalise(gold, dialect):
         return True
+    if (reason := limits.refusal(gold)) is not None:
+        detail = f"the ground truth is over a limit of parsing ({reason}), so only the same text earns"
+        raise Unscored(Status.GOLD_ERROR, detail)
     if len(answer) > limits.CANDIDATE and _letters(answer) > LETTERS:  # words, which equal nothing else
         return False
     if "," not in gold and limits.is_long_list(answer):
