@@ -18,9 +18,11 @@ from typing import NamedTuple, TypeVar
 from analyzer.rewards.math_verify import plain_spans as plain
 from analyzer.rewards.math_verify.latex_spans import BOX, PERCENT_IN_FULL, SPACE, LatexText, Span, end_of
 from analyzer.rewards.math_verify.plain_spans import LONGEST_OPENING, PlainSpan, PlainText
+from analyzer.rewards.math_verify.recipes import Search
 
 LATEX, NUMBER, EXPRESSION, GUESSES, REFUSED = "latex", "number", "expression", "guesses", "refused"
 NOT_PARSED = (GUESSES, REFUSED)
+EVERYTHING = Search()
 
 _ANSWER = re.compile(r"(?i:answer)")
 _FINAL = re.compile(r"(?i:final )")
@@ -71,31 +73,38 @@ Found = Span | PlainSpan | WholeBox
 Anchor = tuple[int, int]  # where a word like "answer" starts and ends
 
 
-def candidates(text: str) -> Iterator[Candidate]:
+def candidates(text: str, search: Search = EVERYTHING) -> Iterator[Candidate]:
     """The candidates of a response in the order in which they are tried, each worked out only when asked for."""
-    for rank in _ranks(text):
-        for found in sorted(rank, key=lambda found: (-found.end, found.start)):
+    for rank in _ranks(text, search):
+        # Of equal places in a rank, the first in the list comes first.
+        kept = [found for found in rank if search.numbers or not isinstance(found, PlainSpan)]
+        if search.numbers_first:
+            kept.sort(key=lambda found: not isinstance(found, PlainSpan))
+        for found in sorted(kept, key=lambda found: (-found.end, found.start)):
             yield (candidate := _candidate(text, found))
-            if candidate.kind == NUMBER:  # always parses
+            if candidate.kind == NUMBER or search.first_only:  # a number always parses
                 return
 
 
-def _ranks(text: str) -> Iterator[list[Found]]:
-    """What was found in each rank; of equal places in a rank, the first in the list comes first."""
+def _ranks(text: str, search: Search) -> Iterator[list[Found]]:
+    """What was found in each rank, LaTeX before numbers."""
     latex, numbers = LatexText(text), PlainText(text)
     latex_there, number_there = Known(latex.list_after_space), Known(lambda at: numbers.at(at, plain.ANYTHING))
     number_answer = NumberAnswer(numbers)
     answers = list(_answers(text))
     finals = [(start - 6, end) for start, end in answers if start >= 6 and _FINAL.match(text, start - 6)]
+    hoped_for: list[Found] = []
     if finals and "I hope" in text:
-        yield [
-            *_after(finals, lambda end: _latex_hoped_for(latex, end)),
-            *_after(finals, lambda end: _number_hoped_for(numbers, end)),
-        ]
+        hoped_for += _after(finals, lambda end: _latex_hoped_for(latex, end))
+        hoped_for += _after(finals, lambda end: _number_hoped_for(numbers, end))
+    if search.boxed_first:
+        yield [*hoped_for, *latex.boxed_spans(), *_whole_box(text)]
+    elif hoped_for:
+        yield hoped_for
+    boxes = [] if search.boxed_first else [*latex.boxed_spans(), *_whole_box(text)]
     yield [
         *_after(finals, lambda end: _latex_after_is(text, end, latex_there)),
-        *latex.boxed_spans(),
-        *_whole_box(text),
+        *boxes,
         *_after(finals, lambda end: _number_after_is(text, end, number_there)),
     ]
     for anchors in ([(start, end + 1) for start, end in answers if text.startswith(":", end)], answers):
@@ -103,7 +112,8 @@ def _ranks(text: str) -> Iterator[list[Found]]:
             *_after(anchors, lambda end: latex.first_list(end, end + 50)),
             *_after(anchors, number_answer.after),
         ]
-    yield from _anywhere(latex, numbers)
+    if search.anywhere:
+        yield from _anywhere(latex, numbers)
 
 
 def _anywhere(latex: LatexText, numbers: PlainText) -> Iterator[list[Found]]:

@@ -2,7 +2,7 @@ r"""Whether one of several candidates equals the ground truth, by Math-Verify 0.
 
 The outcome is that of `verify(parse("$" + gold + "$"), parse(response))` for the same candidates in the same order.
 Done another way for speed: what was parsed is remembered; ANTLR tries its SLL mode first, which finds the same tree as
-its full mode, or none, in a fraction of the time, and looks ahead with tables of our own (_lookahead.py); plain
+its full mode, or none, in a fraction of the time, and looks ahead with tables of our own (lookahead.py); plain
 numbers are made without sympy's parser; what is far apart in numbers is not simplified. Math-Verify's own timeouts are
 off, since the child has a deadline. This module imports sympy, and so belongs to no worker's imports.
 """
@@ -27,12 +27,14 @@ from sympy.core.sympify import SympifyError
 from sympy.parsing.sympy_parser import parse_expr
 
 from analyzer.rewards._common import limits
-from analyzer.rewards.math_verify.candidates import EXPRESSION, NOT_PARSED, NUMBER, Candidate, candidates
+from analyzer.rewards.math_verify.candidates import EVERYTHING, EXPRESSION, NOT_PARSED, NUMBER, Candidate, candidates
 from analyzer.rewards.math_verify.evaluation import surely_differ
 from analyzer.rewards.math_verify.prediction import Predictor, Tables
+from analyzer.rewards.math_verify.recipes import RECIPES, Search
 from analyzer.schema import GoldError, Status, Unscored
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its timeouts are off
+logging.getLogger("latex2sympy2_extended").setLevel(logging.ERROR)  # and that open-r1's `equations` is out of date
 
 _NORMALISATION = replace(LatexExtractionConfig().normalization_config, boxed="none")  # boxes are opened before
 _EQUALS_SIGN = re.compile(r"(?<![\\<!>])=")
@@ -67,11 +69,12 @@ class Parsed(NamedTuple):
 
 
 @functools.lru_cache(maxsize=256)
-def gold_of(text: str) -> Parsed:
-    """A ground truth, read as LaTeX. Raises GoldError where it is over a limit, or where nothing is found in it."""
+def gold_of(text: str, recipe: str = "default") -> Parsed:
+    """A ground truth, parsed. Raises GoldError where it is over a limit, or where nothing is found in it."""
     limits.check_gold(text)
+    form = RECIPES[recipe]
     try:
-        gold = parsed(candidates(f"${text}$"))
+        gold = parsed(candidates(form.gold_text(text), form.gold), form.gold)
     except Unscored as error:
         raise GoldError(error.detail) from None
     if gold.expression is None and not gold.text:
@@ -80,7 +83,7 @@ def gold_of(text: str) -> Parsed:
     return gold._replace(expression=None) if gold.expression in (nan, zoo) else gold
 
 
-def parsed(found: Iterable[Candidate]) -> Parsed:
+def parsed(found: Iterable[Candidate], search: Search = EVERYTHING) -> Parsed:
     """Parse the candidates up to the first that can be parsed. Raises Unscored(LIMIT) at one that is over a limit."""
     first = ""
     for candidate in found:
@@ -89,7 +92,7 @@ def parsed(found: Iterable[Candidate]) -> Parsed:
         for text in candidate.texts:
             limits.check_answer(text)
         try:
-            expression, text = _parse(candidate)
+            expression, text = _parse(candidate, search)
         except SympifyError:  # digits that are not 0-9 end Math-Verify's parsing of the whole response
             return Parsed()
         first = first or text
@@ -109,7 +112,7 @@ def equal(gold: Parsed, answer: Parsed) -> bool:
     return bool(verify(gold.expression, answer.expression, timeout_seconds=None, raise_on_error=True))
 
 
-def _parse(candidate: Candidate) -> tuple[Any, str]:
+def _parse(candidate: Candidate, search: Search) -> tuple[Any, str]:
     """A candidate as a sympy object, None where it does not parse, and as the text that Math-Verify shows for it."""
     if candidate.kind == NUMBER:
         text = candidate.texts[0]
@@ -118,7 +121,7 @@ def _parse(candidate: Candidate) -> tuple[Any, str]:
         return convert_to_pct(number) if candidate.percents[0] else number, text
     if candidate.kind == EXPRESSION:
         return _plain_expression(candidate.texts[0]), candidate.texts[0]
-    texts = list(map(_normalised, candidate.texts))
+    texts = [_normalised(text, search) for text in candidate.texts]
     expressions = list(map(_latex, texts, candidate.percents))
     if len(texts) == 1 or any(expression is None for expression in expressions):
         return expressions[0], texts[0]
@@ -127,8 +130,11 @@ def _parse(candidate: Candidate) -> tuple[Any, str]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _normalised(text: str) -> str:
-    return str(normalize_latex(text, _NORMALISATION))
+def _normalised(text: str, search: Search = EVERYTHING) -> str:
+    normalisation = replace(
+        _NORMALISATION, nits=search.repairs, malformed_operators=search.repairs, equations=search.last_side
+    )
+    return str(normalize_latex(text, normalisation))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -1,6 +1,6 @@
 """Numbers for sympy expressions, in floats and without sympy's own evaluation: a quick proof that two are not equal.
 
-    surely_differ(x**2 + 1, 7)  ->  True, since x**2 + 1 is 2.1 where x is 1.05
+    surely_differ(x**2 + 1, Integer(7))  ->  True, since x**2 + 1 is 2.32 where x is 1.15
 
 Letters get a value each, and functions that have no definition one that depends smoothly on what they are applied to.
 Two expressions that are far apart there are not equal; two that are near may be or not. Each number carries a bound of

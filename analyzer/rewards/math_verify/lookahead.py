@@ -7,7 +7,7 @@ the tables is most of what parsing costs. Here the same search runs on numbers: 
 alternative are an int each, equal sets are the same int, and where a state leads without a token is worked out once.
 
 For grammars whose start rule ends with EOF, so that where no alternative goes on, the text does not parse; and without
-predicates but those of precedence. _prediction.py has the parser use it. For the child process alone.
+predicates but those of precedence. prediction.py has the parser use it. For the child process alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ANTLR's parsers with our own tables to look ahead (see _lookahead.py). For the child process alone."""
+"""ANTLR's parsers with our own tables to look ahead (see lookahead.py). For the child process alone."""
 
 from __future__ import annotations
 

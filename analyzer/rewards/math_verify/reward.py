@@ -2,23 +2,27 @@ r"""Math-Verify: whether the answer in a response equals the ground truth as mat
 
     "... so $x = \frac{2}{4}$."   with ground truth "0.5"   ->   1.0
 
-Equal to `verify(parse("$" + gold + "$"), parse(response))` of Math-Verify 0.9.0 with its default settings, but for what
-a limit or a deadline stops. The worker finds the candidates (see _candidates.py) and settles plain numbers
-(_arithmetic.py); the rest goes to Math-Verify itself, in the child process (equivalence.py).
+Equal to `verify(parse("$" + gold + "$"), parse(response))` of Math-Verify 0.9.0 with its default settings, or to the
+call of the framework that a recipe is named after (recipes.py), but for what a limit or a deadline stops. The worker
+finds the candidates (candidates.py) and settles plain numbers (arithmetic.py); the rest goes to Math-Verify itself, in
+the child process (equivalence.py).
 """
 
 from __future__ import annotations
 
+import difflib
 import functools
 import re
 from collections.abc import Sequence
 from typing import Any
 
+from analyzer.errors import ConfigError
 from analyzer.rewards import Reward, Where, register
 from analyzer.rewards._common import limits
 from analyzer.rewards._common.gold import shown
 from analyzer.rewards.math_verify.arithmetic import Value, read
 from analyzer.rewards.math_verify.candidates import GUESSES, LATEX, NOT_PARSED, REFUSED, Candidate, candidates
+from analyzer.rewards.math_verify.recipes import RECIPES
 from analyzer.rewards.math_verify.settling import outcome, settled
 from analyzer.schema import GoldError, Score, Status, Unscored
 
@@ -45,6 +49,15 @@ class MathVerify(Reward):
     libraries = ("math-verify", "latex2sympy2_extended", "sympy", "antlr4-python3-runtime")
     expects = "a \\boxed{...}, LaTeX or a number"
 
+    def __init__(self, *, recipe: str = "default") -> None:
+        """`recipe`: whose call of Math-Verify this is (see recipes.py). Raises ConfigError for an unknown one."""
+        if not isinstance(recipe, str) or recipe not in RECIPES:
+            near = difflib.get_close_matches(str(recipe), RECIPES, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"math_verify has no recipe {recipe!r}{hint} (there are: {', '.join(RECIPES)})")
+        self._name = recipe
+        self._recipe = RECIPES[recipe]
+
     def load(self) -> None:
         from analyzer.rewards.math_verify import equivalence
 
@@ -53,8 +66,9 @@ class MathVerify(Reward):
     def extract(self, response: str) -> tuple[Candidate, ...] | None:
         """The candidates, up to the first that surely parses: where two responses give the same, so is their reward."""
         limits.check_response(response)
+        text = self._recipe.answer_text(response)
         found: list[Candidate] = []
-        for candidate in candidates(response):
+        for candidate in candidates(text or "", self._recipe.answer):
             if candidate in found:
                 continue
             if any(len(text) > limits.CANDIDATE for text in candidate.texts):
@@ -72,11 +86,11 @@ class MathVerify(Reward):
     def grade(self, answer: Sequence[Sequence[Any]] | None, ground_truth: Any) -> Score:
         from analyzer.rewards.math_verify import equivalence
 
-        gold = equivalence.gold_of(_text(ground_truth))
+        gold = equivalence.gold_of(_text(ground_truth), self._name)
         settled = self.settle(answer, ground_truth)
         if settled is not None or answer is None:
             return settled or Score(0.0, found=False)
-        found = equivalence.parsed(map(_candidate, answer))
+        found = equivalence.parsed(map(_candidate, answer), self._recipe.answer)
         return Score(1.0 if equivalence.equal(gold, found) else 0.0)
 
     def check_gold(self, ground_truth: Any) -> None:
@@ -84,12 +98,12 @@ class MathVerify(Reward):
 
         gold = _text(ground_truth)
         if _refusal(gold) is None:  # else it is compared as text, see `settle`
-            equivalence.gold_of(gold)
+            equivalence.gold_of(gold, self._name)
 
     def settle_gold(self, ground_truth: Any) -> bool:
         if not isinstance(ground_truth, str):
             return False
-        return _refusal(ground_truth) is not None or _plain_gold(ground_truth) is not None
+        return _refusal(ground_truth) is not None or _plain_gold(ground_truth, self._name) is not None
 
     def settle(self, answer: Sequence[Sequence[Any]] | None, ground_truth: Any) -> Score | None:
         """The score of no answer, of the ground truth word for word, and of plain arithmetic.
@@ -100,7 +114,7 @@ class MathVerify(Reward):
         gold = _text(ground_truth)
         if (reason := _refusal(gold)) is not None:
             shown = _shown(None if answer is None else _candidate(answer[0]))
-            if shown and shown == _shown(next(candidates(f"${gold}$"), None)):
+            if shown and shown == _shown(_gold_candidate(gold, self._name)):
                 return Score(1.0)
             detail = f"the ground truth is over a limit of parsing ({reason}), so only the same text earns"
             raise Unscored(Status.GOLD_ERROR, detail)
@@ -113,14 +127,14 @@ class MathVerify(Reward):
             raise Unscored(Status.LIMIT, first.texts[0])
         for text in first.texts:
             limits.check_answer(text)
-        if first == Candidate(LATEX, (gold,), (False,)) and _is_as_it_stands(gold):
+        if self._name == "default" and first == Candidate(LATEX, (gold,), (False,)) and _is_as_it_stands(gold):
             return Score(1.0)
-        value = _plain_gold(gold)
+        value = _plain_gold(gold, self._name)
         equal = None if value is None or "=" in gold else settled(value, map(_candidate, answer))
         return None if equal is None else Score(1.0 if equal else 0.0)
 
     def present(self, ground_truth: Any) -> str:
-        return f"${_text(ground_truth)}$"
+        return self._recipe.present_form.replace("{}", _text(ground_truth), 1)
 
 
 def _candidate(fields: Sequence[Any]) -> Candidate:
@@ -144,9 +158,20 @@ def _surely_parses(candidate: Candidate) -> bool:
 
 
 @functools.lru_cache(maxsize=256)
-def _plain_gold(gold: str) -> Value | None:
+def _plain_gold(gold: str, recipe: str) -> Value | None:
     """The value of a ground truth that surely parses, NaN where it is not known; None for any other."""
-    return read(gold) if _is_as_it_stands(gold) and _refusal(gold) is None else None
+    if not _is_as_it_stands(gold) or _refusal(gold) is not None:
+        return None
+    if recipe == "default":
+        return read(gold)
+    candidate = _gold_candidate(gold, recipe)
+    value = outcome(candidate.kind, candidate.texts[0]) if candidate and _surely_parses(candidate) else None
+    return value if isinstance(value, Value) else None
+
+
+def _gold_candidate(gold: str, recipe: str) -> Candidate | None:
+    form = RECIPES[recipe]
+    return next(candidates(form.gold_text(gold), form.gold), None)
 
 
 _refusal = functools.lru_cache(maxsize=256)(limits.refusal)

@@ -1,6 +1,8 @@
 r"""What is plain about a list of candidates and a ground truth that is a number, without sympy.
 
-    settled(Value(13), (Candidate("latex", ("a + b = 13",), (False,)),))   ->   True
+    settled(Value(Fraction(7)), [Candidate("latex", ("3 + 4 = 7",), (False,))])     ->   True
+    settled(Value(Fraction(7)), [Candidate("latex", ("x + 4 = 8",), (False,))])     ->   False, whether it parses or not
+    settled(Value(Fraction(7)), [Candidate("latex", ("\text{so } 7",), (False,))])  ->   None, the child must say
 
 For each candidate it is asked what Math-Verify 0.9.0 makes of it: a number, surely nothing, or, if anything, surely no
 number. Where it may parse or not, the answer is only plain if it is wrong either way.

@@ -2,7 +2,7 @@ r"""Equality as PRM800K's grader has it: the same string after one of two normal
 
     "\frac{1}{2}" and "1/2"          the same after the normalisation of MATH
     "3 cm", "3"                      the same after that of the grader: no units, no case, LaTeX as plain text
-    "(1, 2\sqrt{3})", "(1,sqrt(12))" each part is equal: sympy takes the difference for zero
+    "(1, x+x)", "(1,2x)"             each part is equal: sympy takes the difference for zero
 
 The rule of OpenAI's prm800k/grading/grader.py in two dialects: that of verl 0.9.1, utils/reward_score/prime_math, and
 that of mathruler 0.1.0, which verl uses for geometry3k. Regular expressions here are linear on any text.
