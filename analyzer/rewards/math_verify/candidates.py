@@ -101,7 +101,7 @@ def _ranks(text: str, search: Search) -> Iterator[list[Found]]:
         yield [*hoped_for, *latex.boxed_spans(), *_whole_box(text)]
     elif hoped_for:
         yield hoped_for
-    boxes = [] if search.boxed_first else [*latex.boxed_spans(), *_whole_box(text)]
+    boxes: list[Found] = [] if search.boxed_first else [*latex.boxed_spans(), *_whole_box(text)]
     yield [
         *_after(finals, lambda end: _latex_after_is(text, end, latex_there)),
         *boxes,
