@@ -7,6 +7,9 @@
 
 1.0 when the test passes, else 0.0. The test runs in a sandbox of its own: there the entry point stands for the function
 in the program's sandbox, and plain values cross. So it finds the helpers of the prompt, and no trick of the program's.
+Other functions that the test calls and neither it nor the prompt defines are the program's too.
+
+As in the benchmarks' own runners a program that forgets an import fails; what the prompt and the test import is there.
 """
 
 from __future__ import annotations
@@ -19,7 +22,16 @@ from typing import Any, ClassVar, NamedTuple
 from analyzer.rewards import register
 from analyzer.rewards._common.gold import struct_gold
 from analyzer.rewards.code.programs import NO_PROGRAM, CodeReward, no_known_program, scored
-from analyzer.rewards.code.tests import PRELUDE, called_names, functions_of, names_defined, undefined_names
+from analyzer.rewards.code.tests import (
+    PRELUDE,
+    called_names,
+    functions_of,
+    imports_of,
+    names_called,
+    names_defined,
+    plain,
+    undefined_names,
+)
 from analyzer.schema import GoldError, Score
 
 _BLOCK = re.compile(r"```(?:python|py|Python)?[ \t]*\n(.*?)(?:\n[ \t]*```|\Z)", re.DOTALL)
@@ -31,10 +43,15 @@ class Tests(NamedTuple):
     entry_points: tuple[str, ...]
     sources: list[str]  # the first is the prompt, or what else the tests need
     prompt: str
+    imports: tuple[str, str]  # of the prompt and of the tests, which a program finds before and after its own code
 
 
 class FunctionReward(CodeReward):
-    """Whether the program in a response passes the test code."""
+    """Whether the program in a response passes the test code. Option `imports`: common modules need no import."""
+
+    def __init__(self, imports: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self._prelude = PRELUDE if imports else "none"
 
     def extract(self, response: str) -> tuple[str, ...] | None:
         """All fenced blocks, or the whole response where there are none."""
@@ -48,9 +65,10 @@ class FunctionReward(CodeReward):
         if answer is None:
             return scored(0.0, NO_PROGRAM)
         tests = parse(struct_gold(ground_truth))
-        program = compose(answer, tests)
+        before, after = tests.imports
+        program = [before, compose(answer, tests), after]
         outcome = self.in_sandbox(
-            lambda sandbox: sandbox.check([program], tests.sources, tests.entry_points, self.budget, PRELUDE)
+            lambda sandbox: sandbox.check(program, tests.sources, tests.entry_points, self.budget, self._prelude)
         )
         return scored(float(outcome.verdict == "accepted"), outcome)
 
@@ -104,7 +122,8 @@ def parse(table: Mapping[str, Any]) -> Tests:
     stub = _stub(prompt, entry_point)
     entry_points = _entry_points([setup, *tests], entry_point, stub)
     checks = [f"check({entry_points[0]})"] if any("check" in functions_of(text) for text in tests) else []
-    return Tests(entry_points, [stub, setup, *tests, *checks], prompt if stub else "")
+    imports = imports_of(stub), "\n".join(imports_of(text) for text in (setup, *tests))
+    return Tests(entry_points, [stub, setup, *tests, *checks], prompt if stub else "", imports)
 
 
 def _stub(prompt: str, entry_point: str | None) -> str:
@@ -119,10 +138,10 @@ def _stub(prompt: str, entry_point: str | None) -> str:
 
 
 def _entry_points(sources: list[str], entry_point: str | None, stub: str) -> tuple[str, ...]:
-    """The program's functions. Raises GoldError where the test needs a name that neither it nor the prompt defines."""
+    """The program's functions, the entry point first. Raises GoldError for another name that nobody defines."""
     if entry_point is None:
         return called_names(sources)
     missing = undefined_names(sources, [*names_defined(stub), entry_point, "candidate"])
-    if missing:
-        raise GoldError(f"the test uses {', '.join(missing)}, defined neither by it nor by the prompt")
-    return (entry_point,)
+    if unknown := sorted({*missing} - names_called(sources)):
+        raise GoldError(f"the test uses {', '.join(unknown)}, defined neither by it nor by the prompt")
+    return (entry_point, *plain(missing))

@@ -16,13 +16,12 @@ from analyzer.rewards.humaneval import HumanEval
 from analyzer.schema import GoldError, Status, Unscored
 
 EXPLAINED = {
-    (8, "codellama"): "uses math without an import, which the authors counted right for starcoder (106, 133)",
-    (64, "codellama"): "as 8",
-    (111, "codellama"): "as 8",
     (48, "gpt-3.5-turbo-0613"): "the test needs encode_shift, which stands in the prompt and not in the program",
     (74, "gpt-3.5-turbo-0613"): "as 48, encode_cyclic",
+    (106, "starcoder"): "uses math without an import, which the authors counted wrong for codellama (8, 64, 111)",
+    (133, "starcoder"): "as 106",
 }
-"""Rows of humaneval_llmdebugger that are accepted here and have label 0."""
+"""Rows of humaneval_llmdebugger whose reward is not their label."""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +54,6 @@ def check_labels(reward: HumanEval, path: Path, problems: int, models: list[str]
         score = reward.grade(reward.extract(row["response"]), gold)
         assert score.status is Status.OK
         if score.reward != row["label"]:
-            assert score.reward == 1.0, row
             different.add((row["data_idx"], row["model"]))
     assert different == {(problem, model) for problem, model in EXPLAINED if model in models and problem < problems}
 
@@ -92,6 +90,13 @@ def test_a_test_that_fails_by_itself_is_a_gold_error(reward: HumanEval) -> None:
     reward.check_gold(gold)  # it looks well
     with pytest.raises(GoldError, match="fails by itself"):
         reward.grade(("def f(x): return x",), gold)
+
+
+def test_imports_may_be_given(reward: HumanEval) -> None:
+    gold = {"entry_point": "f", "test": "def check(candidate):\n    assert candidate(4) == 2\n"}
+    program = ("def f(x: Any): return math.isqrt(x)",)
+    assert reward.grade(program, gold).reward == 0.0
+    assert HumanEval(allow_code_execution=True, imports=True).grade(program, gold).reward == 1.0
 
 
 def test_equal_programs_are_one_answer(reward: HumanEval) -> None:

@@ -115,7 +115,6 @@ GOLD_ERRORS = {
     "bare": "3",
     "no_json": "{",
     "no_outputs": {"inputs": ["1"]},
-    "lengths_differ": {"inputs": ["1", "2"], "outputs": ["1"]},
     "no_tests": {"inputs": [], "outputs": []},
     "arguments_no_json": {"fn_name": "f", "inputs": ["x"], "outputs": ["1"]},
     "output_no_json": {"fn_name": "f", "inputs": ["1"], "outputs": ["x"]},
@@ -128,6 +127,36 @@ GOLD_ERRORS = {
 def test_a_ground_truth_without_tests_is_a_gold_error(reward: PrimeCode, gold: Any) -> None:
     with pytest.raises(GoldError):
         reward.check_gold(gold)
+
+
+LENIENT = {
+    "list_of_arguments": ("def f(a, b): return a + b", {"fn_name": "f", "inputs": [[1, 2]], "outputs": ["3"]}),
+    "one_argument": ("def f(a): return a", {"fn_name": "f", "inputs": [3], "outputs": [3]}),
+    "output_is_no_text": ("def f(a, b): return a + b", {"fn_name": "f", "inputs": ["1\n2"], "outputs": [3]}),
+    "numbers_for_a_script": ("print(int(input()) + 1)", {"inputs": [[1, 2]], "outputs": [2]}),
+    "numpy": ("import numpy\ndef f(a): return numpy.int64(a)", {"fn_name": "f", "inputs": ["3"], "outputs": ["3"]}),
+    "dicts": (
+        "def f(d, n): return [d, d]",
+        {"fn_name": "f", "inputs": ['{"1": 2}\n5'], "outputs": ['[{"1": 2}, {"1": 2}]']},
+    ),
+}
+
+
+@pytest.mark.parametrize(("source", "gold"), LENIENT.values(), ids=LENIENT)
+def test_lenient_reads_tests_as_their_authors_meant_them(source: str, gold: Any) -> None:
+    assert built(lenient=True).grade(source, gold).reward == 1.0
+    assert built().grade(source, gold).reward == 0.0
+
+
+def test_lenient_refuses_lists_of_two_lengths() -> None:
+    for outputs in (["1"], ["1", "2", "3"]):
+        with pytest.raises(GoldError, match="2 `inputs` and"):
+            built(lenient=True).check_gold({"inputs": ["1", "2"], "outputs": outputs})
+
+
+def test_a_test_that_nothing_passes_cannot_be_presented(reward: PrimeCode) -> None:
+    with pytest.raises(Unscored):
+        reward.present({"inputs": [[1]], "outputs": ["1"]})
 
 
 def test_tests_without_a_program_cannot_be_presented(reward: PrimeCode) -> None:

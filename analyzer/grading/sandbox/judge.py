@@ -80,13 +80,21 @@ class Sandbox:
         return self._twice(act)
 
     def call(
-        self, sources: Sequence[str], name: str, args: Sequence[Any], budget: Budget, prelude: str = "none"
+        self,
+        sources: Sequence[str],
+        name: str,
+        args: Sequence[Any],
+        budget: Budget,
+        *,
+        prelude: str = "none",
+        as_json: bool = False,
     ) -> Outcome:
         """Execute a program, then call one of its functions (or a method of its class Solution).
 
-        Raises Unavailable when the sandbox fails, Held.
+        `as_json`: a value that json.dumps refuses, a numpy integer for instance, is wrong. Raises Unavailable when the
+        sandbox fails, Held.
         """
-        job = {"mode": "functions", "prelude": prelude, "sources": list(sources)}
+        job = {"mode": "functions", "prelude": prelude, "sources": list(sources), "as_json": as_json}
         body = json.dumps({"name": name, "args": [pack(value) for value in args], "kwargs": {}}).encode()
 
         def act() -> Outcome:

@@ -85,3 +85,14 @@ def with_int_keys(value: Any) -> Any:
         return {int(key): part for key, part in value.items()}
     except ValueError:
         return value
+
+
+def verls_int_keys(value: Any) -> Any:
+    """What verl makes of a dict with numbers for keys, alone or first in a list: a list of that dict alone."""
+    first = value[:1] if isinstance(value, list) else [value]
+    if not first or not isinstance(first[0], dict):
+        return value
+    try:
+        return [{int(key): part for key, part in first[0].items()}]
+    except ValueError:
+        return value

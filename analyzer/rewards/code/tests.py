@@ -18,11 +18,15 @@ def called_names(sources: Sequence[str]) -> tuple[str, ...]:
     These are the undefined names; where there is none, the first function that is called, since a program may define
     a `sum` of its own. Raises GoldError where the code is no Python, calls nothing, or uses a class of the program.
     """
-    names = undefined_names(sources)
+    return plain(undefined_names(sources)) or _first_called(sources)
+
+
+def plain(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names, all of functions. Raises GoldError for one that is a class, whose objects cannot cross."""
     for name in names:
         if name[0].isupper() and name != "Solution":
             raise GoldError(f"the test makes objects of the program's class {name}, and only plain values can cross")
-    return names or _first_called(sources)
+    return names
 
 
 def undefined_names(sources: Sequence[str], known: Sequence[str] = ()) -> tuple[str, ...]:
@@ -31,6 +35,12 @@ def undefined_names(sources: Sequence[str], known: Sequence[str] = ()) -> tuple[
     defined = {*dir(builtins), *_prelude_names(), *known, *(name for node in nodes for name in _definitions(node))}
     used = dict.fromkeys(node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
     return tuple(name for name in used if name not in defined)
+
+
+def names_called(sources: Sequence[str]) -> set[str]:
+    """The names of what test code calls. Raises GoldError where it is no Python."""
+    nodes = (node for source in sources for node in ast.walk(parsed(source)))
+    return {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
 
 
 def _first_called(sources: Sequence[str]) -> tuple[str, ...]:
@@ -52,6 +62,13 @@ def parsed(source: str) -> ast.Module:
 def functions_of(source: str) -> list[str]:
     """The functions that test code defines at its top level. Raises GoldError where it is no Python."""
     return [node.name for node in parsed(source).body if isinstance(node, ast.FunctionDef)]
+
+
+def imports_of(source: str) -> str:
+    """The imports at the top level of some code, as code. Raises GoldError where it is no Python."""
+    return "\n".join(
+        ast.unparse(node) for node in parsed(source).body if isinstance(node, (ast.Import, ast.ImportFrom))
+    )
 
 
 def names_defined(source: str) -> list[str]:

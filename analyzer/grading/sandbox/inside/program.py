@@ -112,6 +112,8 @@ def _functions(job: Job, dialog: socket.socket) -> None:
         kwargs = {name: unpack(value) for name, value in call["kwargs"].items()}
         try:
             value = _find(own, call["name"])(*args, **kwargs)
+            if job.get("as_json"):
+                _refuse_what_json_does(value)
             frames.send(dialog, frames.VALUE, pack(value))
         except frames.FrameError:
             return
@@ -119,6 +121,15 @@ def _functions(job: Job, dialog: socket.socket) -> None:
             frames.send(dialog, frames.UNCROSSABLE, describe(error))
         except BaseException as error:  # noqa: BLE001 - SystemExit among them
             frames.send(dialog, frames.RAISED, describe(error))
+
+
+def _refuse_what_json_does(value: Any) -> None:
+    if hasattr(value, "dtype"):  # numpy's float is one to json, but what it is compared to gives no True
+        raise Uncrossable(f"a value of type {type(value).__qualname__}")
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError) as error:
+        raise Uncrossable(str(error)) from None
 
 
 def _find(namespace: dict[str, Any], name: str) -> Callable[..., Any]:
