@@ -117,7 +117,6 @@ COLUMN_CASES = {
 
 ROW_CASES = {
     "no rows": Case(of(pa.Table.from_pylist(ROWS).slice(0, 0)), ("rollouts.parquet", "no rows")),
-    "a null response": Case(of(changed(ROWS, 5, response=None)), ("rollouts.parquet, row 5", "response is null")),
     "a null data_idx": Case(of(changed(ROWS, 5, data_idx=None)), ("row 5", "data_idx is null")),
     "a null sample_idx": Case(of(changed(ROWS, 5, sample_idx=None)), ("row 5", "sample_idx is null")),
     "a null data source": Case(of(changed(ROWS, 5, original_data_source=None)), ("row 5", "data_source is null")),
@@ -127,9 +126,6 @@ ROW_CASES = {
     ),
     "a null ground truth in a JSON string": Case(
         of([{**row, GOLD: '{"ground_truth": null}'} for row in ROWS]), ("row 0", f"ground truth in {GOLD}")
-    ),
-    "a null response on a line": Case(
-        lines("r.jsonl", *ROWS[:3], "", " ", {**ROWS[3], "response": None}), ("r.jsonl, line 6", "response is null")
     ),
     "neighbours with one (data_idx, sample_idx)": Case(
         of(changed(ROWS, 6, sample_idx=1)), ("row 6", "data_idx 1 with sample_idx 1 is there twice", "row 5")
@@ -284,16 +280,34 @@ def test_the_real_command_ends_with_2_and_says_one_line(case: Case, name: str, t
 def test_a_null_that_no_statistics_tell_of_is_met_by_the_worker_and_named(
     tmp_path: Path, analyze: Callable[..., Outcome]
 ) -> None:
-    given = parquet(tmp_path / "r.parquet", changed(ROWS, 5, response=None), write_statistics=False)
-    outcome = analyze(given)
+    rows = changed(ROWS, 5, **{GOLD: {"style": "rule", "ground_truth": None}})
+    outcome = analyze(parquet(tmp_path / "r.parquet", rows, write_statistics=False))
     assert outcome.code == 2
-    assert "r.parquet, row 5 (counted from 0): response is null" in outcome.errors[0]
+    assert f"r.parquet, row 5 (counted from 0): the ground truth in {GOLD} is null" in outcome.errors[0]
     assert not outcome.folder.exists()
 
 
 def test_a_null_beyond_the_limit_is_no_error(tmp_path: Path, analyze: Callable[..., Outcome]) -> None:
-    given = parquet(tmp_path / "r.parquet", changed(ROWS, 10, response=None))
+    given = parquet(tmp_path / "r.parquet", changed(ROWS, 10, **{GOLD: None}))
     assert analyze(given, limit=2).code == 0
+
+
+@pytest.mark.parametrize("make", [parquet, jsonl])
+def test_a_null_response_is_an_input_error_of_its_row_and_the_others_are_scored(
+    make: Callable[..., Path], tmp_path: Path, analyze: Callable[..., Outcome]
+) -> None:
+    rows = changed(changed(ROWS, 5, response=None), 9, response=None)
+    outcome = analyze(make(tmp_path / f"r.{make.__name__}", rows))
+    assert outcome.code == 3  # 2 of 12 have no reward, more than --max_unscored
+    table = outcome.table()
+    assert [at for at, status in enumerate(table["reward_status"].to_pylist()) if status == "input_error"] == [5, 9]
+    rewards = [float(row["sample_idx"] < row["data_idx"]) for row in ROWS]
+    assert table["reward"].to_pylist() == [None if at in (5, 9) else reward for at, reward in enumerate(rewards)]
+    assert table["response"].null_count == 2
+    said = [warning for warning in outcome.json("summary.json")["warnings"] if "input_error" in warning]
+    assert said == [said[0]]
+    assert "2 of 12 rollouts have no reward (input_error)" in said[0]
+    assert "(row 5: the response is null)" in said[0]
 
 
 def test_scikit_learn_that_is_missing_is_said_before_any_work(tmp_path: Path) -> None:

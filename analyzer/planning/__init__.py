@@ -45,7 +45,7 @@ def make_plan(settings: AnalysisSettings, opened: Input, numbering: Numbering, c
     gold_column = None if keep else routing.find_gold_column(settings, opened, rewards)
     if not keep and not opened.texts:
         raise InputError(f"{settings.rollouts}: there are no responses to score, only rewards: leave out --rescore")
-    sharding.check_nulls(dataset, numbering, gold_column, opened.texts)
+    sharding.check_nulls(dataset, numbering, gold_column)
     routing.check_columns(rewards, names)
     shard_bytes = sharding.shard_bytes(dataset, {Where.WORKER, *(reward.where for reward in rewards.values())})
     cut = sharding.cut_shards(dataset, numbering, shard_bytes)

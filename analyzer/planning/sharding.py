@@ -7,7 +7,7 @@ read than is there. The cut depends on the input and the shard size, never on th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from analyzer.rewards import Where
 from analyzer.rollouts import dataset, problems
 from analyzer.rollouts.dataset import Dataset, Reader
 from analyzer.rollouts.numbering import Numbering, Shards
-from analyzer.schema import DATA_IDX, DATA_SOURCE, RESPONSE, SAMPLE_IDX
+from analyzer.schema import DATA_IDX, DATA_SOURCE, SAMPLE_IDX
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -197,36 +197,19 @@ def _amplification(shards: Ints, ranges: Ints, edges: NDArray[np.float64], sizes
 # ---------------------------------------------------------------- nulls
 
 
-def check_nulls(source: Dataset, numbering: Numbering, gold_column: str | None, texts: bool = True) -> None:
-    """Raise InputError for a null response or ground truth that the statistics of the files tell of.
+def check_nulls(source: Dataset, numbering: Numbering, gold_column: str | None) -> None:
+    """Raise InputError for a null ground truth that the statistics of the files tell of.
 
     They cost nothing, and it is said before hours of work; in files without statistics a null is met while scoring.
-    `texts`: whether there are responses at all, not rewards alone.
     """
-    if texts:
-        _check_nulls(source, numbering, (RESPONSE, RESPONSE), RESPONSE, lambda column, field: column)
-    if gold_column is not None:
-        member = f"{gold_column}.ground_truth" if problems.is_record(source.schema.field(gold_column)) else gold_column
-        take = problems.ground_truth_part
-        shown = f"the ground truth in {gold_column}"
-        _check_nulls(source, numbering, (gold_column, member), shown, lambda column, field: take(column, field)[0])
-
-
-def _check_nulls(
-    source: Dataset,
-    numbering: Numbering,
-    names: tuple[str, str],
-    shown: str,
-    part: Callable[[pa.Array, pa.Field], pa.Array],
-) -> None:
-    """`names`: the column, and the part of it that must not be null as parquet calls it."""
-    column, leaf = names
-    suspects = dataset.ranges_with_nulls(source.files, leaf)
-    if not suspects:
+    if gold_column is None:
         return
-    ranges = common_ranges(numbering.kept_ranges(), suspects)
-    for row, batch in Reader(source.files, [column]).batches(ranges):
-        _no_nulls(source, row, part(batch.column(0), batch.schema.field(0)), shown)
+    leaf = f"{gold_column}.ground_truth" if problems.is_record(source.schema.field(gold_column)) else gold_column
+    suspects = dataset.ranges_with_nulls(source.files, leaf)
+    ranges = common_ranges(numbering.kept_ranges(), suspects) if suspects else []
+    for row, batch in Reader(source.files, [gold_column]).batches(ranges):
+        golds, _ = problems.ground_truth_part(batch.column(0), batch.schema.field(0))
+        _no_nulls(source, row, golds, f"the ground truth in {gold_column}")
 
 
 def common_ranges(one: Sequence[tuple[int, int]], other: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

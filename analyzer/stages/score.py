@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _CODES = {status: code for code, status in enumerate(STATUSES)}
 _UNNAMED = Score(None, Status.INPUT_ERROR, detail="the data_idx is empty or holds NUL")
+_NO_RESPONSE = Score(None, Status.INPUT_ERROR, detail="the response is null")
 
 
 def score_shard(seal: Seal, folder: str, shard: int) -> int:
@@ -47,7 +48,7 @@ def score_shard(seal: Seal, folder: str, shard: int) -> int:
 
     `seal` says which plan that is. Raises UserError where the run directory holds it no longer.
 
-    Raises InputError for a null response or ground truth, with its place; RewardError where a reward cannot start;
+    Raises InputError for a null ground truth, with its place; RewardError where a reward cannot start;
     StorageError on a full disk. What a response does to its scorer is a status and raises nothing.
     """
     worker = _this_thread.worker(folder, seal)
@@ -170,12 +171,14 @@ class _Worker:
             tokens, scored = np.full(len(window.rows), NOT_COUNTED, dtype=np.int32), self._kept(window)
         else:
             column = window.table[RESPONSE]
-            if column.null_count:
-                raise self._null(window, int(np.flatnonzero(column.is_null().to_numpy())[0]), RESPONSE)
+            absent = column.is_null().to_numpy().tolist() if column.null_count else None
+            column = column.fill_null("") if absent else column
             texts: list[str] = column.to_pylist()
             tokens = self._counter.count(texts)
-            keep = self.plan.keep_rewards
-            scored = self._kept(window) if keep else self._graded(window, self._counter.stripped(column, texts))
+            if self.plan.keep_rewards:
+                scored = self._kept(window)
+            else:
+                scored = self._graded(window, self._counter.stripped(column, texts), absent)
         extra: list[str | None] = []
         if any(score.extra for score in scored):
             extra = [_json(score.extra) if score.extra else None for score in scored]
@@ -199,8 +202,11 @@ class _Worker:
             return [_kept_score(value, None) for value in values]
         return list(map(_kept_score, values, window.table[REWARD_STATUS].to_pylist()))
 
-    def _graded(self, window: Window, responses: list[str]) -> list[Score]:
-        """The scores of a window, problem by problem; `responses` are without special tokens."""
+    def _graded(self, window: Window, responses: list[str], absent: list[bool] | None) -> list[Score]:
+        """The scores of a window, problem by problem; `responses` are without special tokens.
+
+        `absent`: which of them are null; None for none.
+        """
         try:
             groups = problems.group(window.table, self._common, self.plan.gold_column, self.plan.data_source or "")
         except problems.NoGroundTruth as error:
@@ -213,7 +219,13 @@ class _Worker:
             if groups.unnamed[number]:
                 scores += [_UNNAMED] * (stop - start)
                 continue
-            part = self._scorer(problem).score(problem, responses[start:stop])
+            scorer = self._scorer(problem)
+            if absent is None or not any(absent[start:stop]):
+                part = scorer.score(problem, responses[start:stop])
+            else:  # a response that is not there is no wrong answer, and no reward is asked about it
+                there = [responses[at] for at in range(start, stop) if not absent[at]]
+                given = iter(scorer.score(problem, there) if there else [])
+                part = [_NO_RESPONSE if absent[at] else next(given) for at in range(start, stop)]
             seen = self._counts.get(problem.data_source, score_files.NO_ROLLOUTS)
             self._counts[problem.data_source] = seen.plus(_count(window.rows[start:stop], part))
             scores += part

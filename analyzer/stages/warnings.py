@@ -26,7 +26,7 @@ REMEDIES = {
     Status.ERROR: "the reward function raised: look at the reward function",
     Status.INVALID_RESULT: "the reward function returned no finite number: correct it",
     Status.ABSTAIN: "the reward function returned None",
-    Status.INPUT_ERROR: "their data_idx is empty or holds NUL: correct the data",
+    Status.INPUT_ERROR: "there is no response, or no data_idx to know the problem by: correct the data",
     Status.SANDBOX_UNAVAILABLE: "the sandbox failed: see docs/sandbox.md",
 }
 
