@@ -175,6 +175,8 @@ def recognise(found: Found, chosen: Dialect | None, spec: str) -> Recognised:
         else:
             unknown.append(path)
             fitting = fitting or tuple(dialect.name for dialect in fits)
+    for lesser in [name for name in kinds if dialects.find(name).beside in kinds]:
+        unread += kinds.pop(lesser)
     if len(kinds) > 1:
         shown = "; ".join(f"{name}: {os.path.basename(paths[0])}" for name, paths in sorted(kinds.items()))
         raise InputError(

@@ -55,6 +55,10 @@ TRAINING_COLUMNS = ("data_source", "reward_model", "extra_info", "ability", "rew
 
 OURS = (PROMPT, RESPONSE, DATA_IDX, SAMPLE_IDX, REWARD, REWARD_STATUS, RESPONSE_TOKENS, FINISH_REASON, MAX_TOKENS)
 _LEVELS = 8  # distinct rewards that are told
+_ROUNDED = 0.07  # passes that a rate of three decimals may be off
+_OFF_GRID = (
+    0.1  # of a batch, the share of rates that are no whole number of passes, above which they are something else
+)
 _OUT_BYTES = 32 << 20  # of rows made of one batch at a time
 
 
@@ -117,7 +121,9 @@ class Mapper:
         missing: dict[str, Any] = {"reward": None} if self.options.rescore else {}
         layout = dataclasses.replace(layout, **missing)
         if layout.explode:
-            kept = tuple(path for path in layout.explode if look_up(rows, path) is not None)
+            # A text beside lists of texts is one response: distilabel writes either.
+            asked = "explode" in self.options.asked
+            kept = tuple(path for path in layout.explode if asked or _is_exploded(look_up(rows, path)))
             layout = dataclasses.replace(layout, explode=kept)
             if kept:
                 rows, _ = operations.explode(rows, kept, lambda at: self.spec)
@@ -371,7 +377,7 @@ class Mapper:
         if layout.pass_rate or layout.fail_rate:
             exact = values / layout.out_of * samples
             values = np.rint(exact)
-            self.tally.off_grid += int((np.abs(exact - values) > 0.02).sum())
+            self._check_grid(np.abs(exact - values) > _ROUNDED, path)
         passes = samples - values if layout.fails or layout.fail_rate else values
         if (wrong := np.flatnonzero((passes < 0) | (passes > samples))).size:
             at = int(wrong[0])
@@ -382,6 +388,15 @@ class Mapper:
         parents = np.repeat(np.arange(rows.size), samples)
         within = np.arange(len(parents)) - np.repeat(np.cumsum(samples) - samples, samples)
         return parents, (within < passes[parents]).astype(np.float64)
+
+    def _check_grid(self, off: NDArray[np.bool_], path: str) -> None:
+        """Raise InputError where a dialect's number of samples cannot be that of these rates: it is other data."""
+        self.tally.off_grid += int(off.sum())
+        if "samples" not in self.options.asked and off.size and off.mean() > _OFF_GRID:
+            raise InputError(
+                f"{self.spec}: {path} of {int(off.sum())} of {off.size} problems is no share of {self.layout.samples} "
+                f"samples; what is it? Say with {paste({'pass_rate': path, 'samples': 8, 'out_of': 1})}, for instance"
+            )
 
     def _samples_of(self, rows: Rows) -> Ints:
         """(rows,) the samples of each problem, 0 where that is null."""
@@ -437,6 +452,12 @@ class Mapper:
             name = ORIGINAL + theirs if training else theirs
             found[f"input_{name}" if name in OURS or name in mapped or name in found else name] = column
         return found
+
+
+def _is_exploded(column: Column | None) -> bool:
+    import pyarrow as pa
+
+    return column is not None and (is_list(column.array.type) or pa.types.is_null(column.array.type))
 
 
 def several(spec: str, kind: str, path: str, values: Sequence[Any]) -> InputError:

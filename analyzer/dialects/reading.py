@@ -80,7 +80,8 @@ def settle(request: Request, as_is: bool = True) -> Reading:
         raise unknown(request.spec, seen)
     if as_is and dialect.name == OURS and request.plain and _is_whole(seen.row):
         ours = tuple(path for path in found.paths if path.endswith(storage.INPUT_SUFFIXES))
-        return Reading(dialect, dialect.layout, ours or found.paths, (), as_is=True)
+        unread = tuple(path for path in (*found.paths, *found.others) if path not in ours) if ours else ()
+        return Reading(dialect, dialect.layout, ours or found.paths, unread, as_is=True)
     if type(dialect).prepared is not Dialect.prepared:
         everything = (record.row for path in seen.paths for record in files.records(path))
         dialect = dialect.prepared(
@@ -173,7 +174,7 @@ def key_of(reading: Reading, request: Request, identities: Any) -> str:
 
 
 def _told_by(layout: Layout, path: str) -> Any:
-    found = [match[1] for _, regex in layout.file if (match := re.search(regex, path))]
+    found = [match[1] for _, regex in layout.file if (match := re.search(regex, os.path.abspath(path)))]
     return (found, os.path.basename(path) if layout.sample == FILE else "")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from analyzer.dialects import Dialect, Row, register
 from analyzer.dialects.layout import Group, Layout
 from analyzer.dialects.values import content_text
+from analyzer.schema import Status
 
 _GOLDS = ("ground_truth", "answer", "solution", "expected_answer", "final_answer")
 
@@ -33,17 +34,34 @@ class Rllm(Dialect):
         if not isinstance(response, str):
             spoken = [message for message in chat if message.get("role") == "assistant"]
             response = content_text(spoken[-1].get("content")) if spoken else ""
+        # A breakdown of the model's server, the sandbox or the grading is no wrong answer.
+        failed = "error" in str(record.get("termination_reason") or "").lower()
         yield {
             "prompt": prompt
             or [{"role": "user", "content": str(task.get("instruction") or task.get("question") or "")}],
             "response": response,
             "ground_truth": next((metadata[key] for key in _GOLDS if metadata.get(key) is not None), None),
-            "reward": record.get("is_correct"),
+            "reward": None if failed else record.get("is_correct"),
+            "reward_status": str(Status.ERROR if failed else Status.OK),
             "task_id": str(task.get("id") or name),
             "rollout": int(number) if number.isdigit() else None,
             "termination_reason": record.get("termination_reason"),
             "data_source": metadata.get("data_source"),
         }
+
+
+class RllmResults(Dialect):
+    """Reads the verdicts of an evaluation, which has no texts."""
+
+    def records(self, record: Row) -> Iterable[Row]:
+        """A row for each attempt."""
+        for item in record["items"]:
+            yield {
+                "task_id": str(item["idx"] if item.get("task_id") is None else item["task_id"]),
+                "attempt": item.get("attempt", 0),
+                "reward": None if item.get("error") else item["is_correct"],
+                "reward_status": str(Status.ERROR if item.get("error") else Status.OK),
+            }
 
 
 register(
@@ -59,10 +77,24 @@ register(
             response="response",
             ground_truth="ground_truth",
             reward="reward",
+            reward_status="reward_status",
             data_source="data_source",
             group=Group(("task_id",)),
             file=(("step", r"step_?(\d+)/"),),
             steps=("step",),
         ),
+    )
+)
+
+register(
+    RllmResults(
+        name="rllm_results",
+        framework="rLLM evaluation results",
+        file="results.json",
+        lacks="prompts, responses and ground truths: rewards alone",
+        requires=frozenset({"items", "dataset_name", "score"}),
+        beside="rllm",
+        suffixes=(".json",),
+        layout=Layout(reward="reward", reward_status="reward_status", group=Group(("task_id",)), sample="attempt"),
     )
 )

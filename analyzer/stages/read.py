@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analyzer.dialects import conversion, joining, reading
+from analyzer.dialects import conversion, files, joining, reading
 from analyzer.dialects.reading import Request
 from analyzer.errors import InputError
 from analyzer.files import storage
@@ -46,7 +46,8 @@ def open_rollouts(request: Request, cache_dir: str) -> Input:
     if settled.as_is:
         opened = open_files(request.spec, cache_dir, settled.paths)
         if not _needs_conversion(opened.dataset.schema, request.rescore):
-            return _checked(opened, request.spec)
+            notes = (f"not read: {files.named(settled.unread)}",) if settled.unread else ()
+            return _checked(opened, request.spec)._replace(notes=notes)
         settled = reading.settle(request, as_is=False)
     joined = joining.paths_of(request.join)
     paths = (*settled.paths, *joined)

@@ -331,6 +331,28 @@ def rllm(folder: Path) -> Path:
     return folder / "episodes"
 
 
+def rllm_results(folder: Path) -> Path:
+    items = [
+        {
+            "idx": r.problem,
+            "attempt": r.sample,
+            "task_id": None,
+            "reward": r.reward,
+            "is_correct": r.reward > 0,
+            "error": None,
+        }
+        for r in ROLLOUTS
+    ]
+    result = {"dataset_name": "gsm8k", "model": "m", "score": 0.5, "total": 16, "items": items}
+    (folder / "results.json").write_text(json.dumps(result))
+    return folder / "results.json"
+
+
+def rllm_run(folder: Path) -> Path:
+    rllm(folder)
+    return rllm_results(folder).parent
+
+
 def open_instruct(folder: Path) -> Path:
     rows = [
         {
@@ -724,6 +746,8 @@ CASES = {
     "verifiers": Case("verifiers", verifiers),
     "prime_rl": Case("prime_rl", prime_rl),
     "rllm": Case("rllm", rllm),
+    "rllm_run": Case("rllm", rllm_run, flags=(("recursive", True),)),
+    "rllm_results": Case("rllm_results", rllm_results, golds=False, texts=False),
     "open_instruct": Case("open_instruct", open_instruct, golds=False, texts=False),
     "open_instruct_filtering": Case("open_instruct_filtering", open_instruct_filtering, **NO_REWARDS),
     "open_r1_pass_rate": Case("open_r1_pass_rate", open_r1_pass_rate),

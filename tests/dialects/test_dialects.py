@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from analyzer import dialects
 from analyzer.dialects import reading, table
 from analyzer.dialects.reading import Request
+from analyzer.errors import InputError
 from analyzer.rollouts.dataset import Reader
 from analyzer.stages import read
 from analyzer.stages.read import Input
@@ -109,9 +112,41 @@ def test_the_table_names_what_it_reads_and_no_column_twice() -> None:
         assert not dialect.requires & dialect.without
 
 
-def test_json_and_parquet_give_equal_rows(tmp_path: Path) -> None:
-    rows = [layouts._verl(r) for r in layouts.SHUFFLED]
-    one = opened(tmp_path, layouts.lines(tmp_path / "a" / "1.jsonl", rows))
-    other = opened(tmp_path, layouts.table(tmp_path / "b" / "1.parquet", rows))
-    assert rows_of(one) == rows_of(other)
-    assert pa.schema(one.dataset.schema).names == other.dataset.schema.names
+def test_a_difficulty_that_is_no_share_of_the_samples_is_not_taken_for_one(tmp_path: Path) -> None:
+    rows = [{"problem": str(n), "answer": "1", "difficulty": n + 0.5} for n in range(9)]  # Omni-MATH's, from 1 to 10
+    with pytest.raises(InputError, match=r"difficulty of .* of 9 problems is no share of 128 samples"):
+        opened(tmp_path, layouts.table(tmp_path / "train.parquet", rows))
+
+
+def test_a_generation_may_be_a_text_or_a_list_of_texts(tmp_path: Path) -> None:
+    rows = [{"instruction": r.prompt, "generation": r.response, "answer": r.gold} for r in ROLLOUTS]
+    found = rows_of(opened(tmp_path, layouts.table(tmp_path / "train.parquet", rows)))
+    assert [row["response"] for row in found] == [r.response for r in ROLLOUTS]
+    assert [row["sample_idx"] for row in found] == [r.sample for r in ROLLOUTS]
+
+
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5)
+verl_rows = st.fixed_dictionaries(
+    {
+        "input": texts | st.lists(st.fixed_dictionaries({"role": texts, "content": texts}), max_size=2),
+        "output": texts,
+        "gts": st.none() | texts | st.integers(-9, 9) | st.lists(texts, max_size=2),
+        "score": st.floats(0, 1) | st.none(),
+        "step": st.just(1),
+        "acc": st.booleans(),
+    }
+)
+
+
+def of_one_type(rows: list[dict[str, Any]]) -> bool:
+    """Whether parquet can hold them: all values of a column are of one type."""
+    return all(len({type(row[name]) for row in rows} - {type(None)}) < 2 for name in rows[0])
+
+
+@settings(max_examples=40)
+@given(st.lists(verl_rows, min_size=1, max_size=6).filter(of_one_type))
+def test_jsonl_and_parquet_give_equal_rows(rows: list[dict[str, Any]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        one = opened(Path(folder), layouts.lines(Path(folder) / "a" / "1.jsonl", rows))
+        other = opened(Path(folder), layouts.table(Path(folder) / "b" / "1.parquet", rows))
+        assert rows_of(one) == rows_of(other)

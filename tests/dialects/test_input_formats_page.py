@@ -55,6 +55,7 @@ FILES: dict[str, Callable[[Path], object]] = {
     "vf": layouts.verifiers,
     "prime": layouts.prime_rl,
     "rllm": layouts.rllm,
+    "rllm_eval": layouts.rllm_results,
     "traces": layouts.open_instruct,
     "filtering": layouts.open_instruct_filtering,
     "open_r1": layouts.open_r1_pass_rate,
