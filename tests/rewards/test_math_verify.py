@@ -26,7 +26,7 @@ UNSCORED = {
     "math_qwen": {},
     "gaokao2023en_qwen3b": {Status.GOLD_ERROR: 6},  # three ground truths are empty
     "carp_en_qwen3b": {},
-    "aime_amc_50": {Status.LIMIT: 1},  # 2022^{2023}, of 22,253 bits
+    "aime_amc_50": {},
     "math_l5_zeroeval": {Status.LIMIT: 1},  # a sum of 4,233 characters
 }
 """How many rows of each file are not scored: the only ones in which the package's verdict is not our reward."""

@@ -10,13 +10,13 @@ the child process (equivalence.py).
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from analyzer.errors import ConfigError
+from analyzer.registry import did_you_mean
 from analyzer.rewards import Reward, Where, register
 from analyzer.rewards._common import limits
 from analyzer.rewards._common.gold import shown
@@ -52,8 +52,7 @@ class MathVerify(Reward):
     def __init__(self, *, recipe: str = "default") -> None:
         """`recipe`: whose call of Math-Verify this is (see recipes.py). Raises ConfigError for an unknown one."""
         if not isinstance(recipe, str) or recipe not in RECIPES:
-            near = difflib.get_close_matches(str(recipe), RECIPES, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(str(recipe), RECIPES)
             raise ConfigError(f"math_verify has no recipe {recipe!r}{hint} (there are: {', '.join(RECIPES)})")
         self._name = recipe
         self._recipe = RECIPES[recipe]
