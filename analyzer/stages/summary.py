@@ -265,7 +265,13 @@ def audit_lines(summary: Summary) -> list[str]:
 
 def _side_by_side(reward: str, grader: str, example: Disagreement) -> str:
     """One rollout that two graders see differently."""
+    read = [
+        f"{name} read {answer!r}" if answer is not None else f"{name} read nothing"
+        for name, answer in ((reward, example.answer), (grader, example.second_answer))
+    ]
+    cut = ", which was cut off" if example.cut_off else ""
     return (
         f"  data_idx {example.data_idx!r}, sample_idx {example.sample_idx}: {reward} {example.reward:g}, "
-        f"{grader} {example.second:g}; ground truth {example.ground_truth!r}, response {example.response!r}"
+        f"{grader} {example.second:g}; ground truth {example.ground_truth!r}, response {example.response!r}{cut}; "
+        + ", ".join(read)
     )

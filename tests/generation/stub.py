@@ -69,6 +69,7 @@ class Stub:
         self, plan: Plan = well, delay: float = 0.0, models: tuple[str, ...] = ("stub",), root: str | None = None
     ) -> None:
         self.plan = plan
+        self.like_sglang = False  # the list of models repeats the name as `root`; /get_model_info says where it lies
         self.retry_after = "inf"  # of the fault 429_inf
         self.root = root  # where the models were loaded from, as vLLM says it
         self.delay = delay
@@ -89,6 +90,7 @@ class Stub:
     def app(self) -> web.Application:
         app = web.Application(client_max_size=64 << 20)
         app.router.add_get("/v1/models", self._list)
+        app.router.add_get("/get_model_info", self._model_info)
         app.router.add_post("/v1/chat/completions", self._answer)
         app.router.add_post("/v1/completions", self._answer)
         return app
@@ -96,9 +98,19 @@ class Stub:
     async def _list(self, request: web.Request) -> web.Response:
         self.headers.append(dict(request.headers))
         place = {} if self.root is None else {"root": self.root, "parent": None}
+        if self.like_sglang:
+            place = {"root": self.models[0]}
         changing = {"created": next(self._texts), "permission": [{"id": f"modelperm-{next(self._texts)}"}]}
-        data = [{"id": name, "object": "model", "owned_by": "vllm", **place, **changing} for name in self.models]
+        data = [
+            {"id": name, "object": "model", "owned_by": "sglang" if self.like_sglang else "vllm", **place, **changing}
+            for name in self.models
+        ]
         return web.json_response({"object": "list", "data": data})
+
+    async def _model_info(self, request: web.Request) -> web.Response:
+        if not self.like_sglang:
+            raise web.HTTPNotFound
+        return web.json_response({"model_path": self.root, "is_generation": True})
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()

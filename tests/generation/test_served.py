@@ -124,6 +124,16 @@ def test_a_server_that_comes_back_with_another_checkpoint_is_not_asked(training:
         assert 0 < done.asked < 1200
 
 
+def test_sglang_says_where_its_weights_are_in_another_place(training: Training, settings: Settings) -> None:
+    with running(root="/ckpt/100") as one, running(root="/ckpt/200") as other:
+        one.stub.like_sglang = other.stub.like_sglang = True
+        with pytest.raises(ConfigError, match=r"'stub' from /ckpt/100, .* serves 'stub' from /ckpt/200"):
+            run(settings(training(2), f"{one.url},{other.url}"))
+        assert run(settings(training(2), one.url)).rollouts == 8
+        with pytest.raises(OutputError, match="nothing was asked"):
+            run(settings(training(2), other.url))
+
+
 def test_what_changes_with_each_listing_is_no_other_model(training: Training, settings: Settings) -> None:
     with running(root="/ckpt/100") as server:
         asked = settings(training(2), server.url)

@@ -71,6 +71,24 @@ def test_examples_show_both_rewards_the_ground_truth_and_the_response(audited: O
     assert {one["data_idx"] for one in second["openai/gsm8k"]["examples"]} <= set(range(0, 10, 2))
 
 
+def test_examples_show_what_each_grader_read(audited: Outcome) -> None:
+    second = audited.json("summary.json")["audit"]["second_grader"]
+    for one in second["lighteval/MATH"]["examples"]:
+        assert one["answer"] == one["second_answer"] == MISSED[one["ground_truth"]]
+    for one in second["openai/gsm8k"]["examples"]:
+        assert (one["answer"], one["second_answer"]) == (None, one["ground_truth"])
+    assert "gsm8k read nothing, math_verify read '" in audited.err
+    assert "math_boxed read '0.25', math_verify read '0.25'" in audited.err
+
+
+def test_examples_that_were_cut_off_are_marked(tmp_path: Path, analyze: Analyze) -> None:
+    rows = [{**row, "finish_reason": "length" if row["sample_idx"] == 0 else "stop"} for row in equations()]
+    outcome = analyze(parquet(tmp_path / "r.parquet", rows), audit=True)
+    examples = outcome.json("summary.json")["audit"]["second_grader"]["lighteval/MATH"]["examples"]
+    assert {one["sample_idx"]: one["cut_off"] for one in examples} == {0: True, 1: False, 2: False}
+    assert outcome.err.count("', which was cut off; math_boxed read") == 3
+
+
 def test_the_user_is_told_on_stderr_with_the_examples_side_by_side(audited: Outcome) -> None:
     lines = audited.err[audited.err.index("Audit:") :].splitlines()
     (found,) = [line for line in lines if line.startswith("  lighteval/MATH:")]

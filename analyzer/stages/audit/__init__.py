@@ -18,13 +18,14 @@ from analyzer.config import AnalysisSettings
 from analyzer.difficulty.by_source import Tally, tally
 from analyzer.plan import Plan
 from analyzer.rewards import BaseReward, Reward, Where
+from analyzer.rewards._common.answers import answer_text
 from analyzer.rewards._common.spelling import same
 from analyzer.rollouts import sources
 from analyzer.rollouts.dataset import Dataset, Reader
 from analyzer.schema import DATA_IDX, PASS_THRESHOLD, RESPONSE, SAMPLE_IDX, NotPresentable, Problem, Score
 from analyzer.scoring import Scorer, failure
 from analyzer.stages.audit.reading import SHOWN, Source, problems_of, rows_of, short
-from analyzer.stages.audit.trials import Trial, sentence, try_rewards
+from analyzer.stages.audit.trials import Trial, extracted, sentence, try_rewards
 from analyzer.stages.merge import Merged
 from analyzer.tokens import TokenCounter
 
@@ -67,6 +68,9 @@ class Disagreement(NamedTuple):
     second: float
     ground_truth: str
     response: str  # its end
+    answer: str | None  # what the reward extracted; None where it found nothing, or looks at the whole response
+    second_answer: str | None  # what the second grader extracted
+    cut_off: bool  # whether the response was cut off at its token limit
 
 
 class SecondOpinion(NamedTuple):
@@ -125,6 +129,7 @@ def audit_rewards(
             lambda rows: merged.rewards[numbering.positions(rows)],
             strip,
             lambda reward: rewards.build(reward.second_grader) if reward.second_grader else None,
+            lambda rows: np.zeros(len(rows), dtype=bool) if cut is None else cut[numbering.positions(rows)],
         )
     return Audit(golds, opinions, tallies, trials, missing, whole)
 
@@ -230,16 +235,18 @@ def second_opinions(
     rewards_of: Callable[[NDArray[np.int64]], NDArray[np.float64]],
     strip: Callable[[str], str],
     second_of: Callable[[BaseReward], BaseReward | None],
+    cut_of: Callable[[NDArray[np.int64]], NDArray[np.bool_]],
 ) -> dict[str, SecondOpinion]:
     """Ask a second grader about a sample of rollouts.
 
     `rewards_of`: the rewards of global rows, NaN where not scored. `strip`: takes special tokens out of a response.
-    `second_of`: the second grader for a reward, None where there is none.
+    `second_of`: the second grader for a reward, None where there is none. `cut_of`: which global rows were cut off.
     """
     seconds = {name: second for name, reward in source.rewards.items() if (second := second_of(reward)) is not None}
     rows = _sample_rows(source)
     table = rows_of(source, rows, [DATA_IDX, SAMPLE_IDX, RESPONSE])
     first = rewards_of(np.array(rows, dtype=np.int64)).tolist()
+    cut = cut_of(np.array(rows, dtype=np.int64)).tolist()
     compared: dict[str, int] = {}
     differing: dict[str, list[Disagreement]] = {}
     scorers = {name: Scorer(second, source.limits) for name, second in seconds.items()}
@@ -248,12 +255,17 @@ def second_opinions(
             name = problem.data_source
             if name not in scorers or np.isnan(first[at]):
                 continue
-            score = scorers[name].score(problem, [strip(ids[2])])[0]
+            text = strip(ids[2])
+            score = scorers[name].score(problem, [text])[0]
             if score.reward is None:
                 continue
             compared[name] = compared.get(name, 0) + 1
             if (score.reward >= PASS_THRESHOLD) != (first[at] >= PASS_THRESHOLD):
-                differing.setdefault(name, []).append(_disagreement(ids, problem, first[at], score))
+                read = [answer_text(extracted(grader, text)) for grader in (source.rewards[name], seconds[name])]
+                shown = [None if one is None else short(one) for one in read]
+                ending = " ".join(ids[2].split())[-SHOWN:]
+                example = (float(first[at]), score.reward, short(problem.ground_truth), ending, *shown, cut[at])
+                differing.setdefault(name, []).append(Disagreement(ids[0], ids[1], *example))
     finally:
         for scorer in scorers.values():
             scorer.close()
@@ -267,11 +279,6 @@ def _opinion(grader: str, compared: int, differing: list[Disagreement]) -> Secon
     return SecondOpinion(
         grader, compared, len(differing), float(interval.low), float(interval.high), tuple(differing[:EXAMPLES])
     )
-
-
-def _disagreement(ids: Sequence[Any], problem: Problem, reward: float, second: Score) -> Disagreement:
-    ending = " ".join(ids[2].split())[-SHOWN:]
-    return Disagreement(ids[0], ids[1], float(reward), second.reward or 0.0, short(problem.ground_truth), ending)
 
 
 def _sample_rows(source: Source) -> list[int]:

@@ -14,6 +14,7 @@ import numpy as np
 from analyzer import rewards
 from analyzer.errors import AnalyzerError
 from analyzer.rewards import BaseReward, Reward, Where
+from analyzer.rewards._common.answers import answer_text
 from analyzer.rewards._common.spelling import unwrapped
 from analyzer.rollouts.sources import SourceOfProblems
 from analyzer.schema import DATA_IDX, PASS_THRESHOLD, RESPONSE, Problem
@@ -109,7 +110,7 @@ def _trial(reward: Reward, sample: Sequence[tuple[Any, Problem, str]], source: S
         pass_rate=round(own.pass_rate, 6),
         data_idx=data_idx,
         ground_truth=short(problem.ground_truth),
-        answer=short(_text(own.answers[example])) if failing else "",
+        answer=short(answer_text(own.answers[example])) if failing else "",
         unwrapped=bare,
         wrapped=round(sum(text != "" for text in inner) / len(sample), 6),
         other=name,
@@ -130,19 +131,16 @@ def _fares(reward: BaseReward, sample: Sequence[tuple[Any, Problem, str]], sourc
             score = scorer.score(problem, [response])[0]
             unscored += score.reward is None
             fares.passed.append(score.reward is not None and score.reward >= PASS_THRESHOLD)
-            fares.answers.append(_answer(reward, response) if score.found else None)
+            fares.answers.append(extracted(reward, response) if score.found else None)
     finally:
         scorer.close()
     return fares._replace(unscored=unscored)
 
 
-def _text(answer: Any) -> str:
-    """An answer for a person: of several parts the first text."""
-    parts = answer if isinstance(answer, tuple) else (answer,)
-    return next((part for part in parts if isinstance(part, str)), str(answer))
-
-
-def _answer(reward: Reward, response: str) -> Any:
+def extracted(reward: BaseReward, response: str) -> Any:
+    """What a reward extracts from a response; None where that fails, and where it extracts nothing."""
+    if not isinstance(reward, Reward):
+        return None
     try:
         return reward.extract(response)
     except AnalyzerError:
