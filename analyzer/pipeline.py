@@ -8,10 +8,10 @@ from analyzer import buckets, planning, scoring
 from analyzer.cache import runs
 from analyzer.config import AnalysisSettings
 from analyzer.difficulty.metrics import problem_metrics
-from analyzer.files.outputs import TIMINGS
+from analyzer.files.outputs import PROVENANCE, TIMINGS
 from analyzer.progress import Bar, Clock
 from analyzer.result import Result
-from analyzer.stages import audit, estimate, merge, read, score, spill, summary, write
+from analyzer.stages import audit, estimate, merge, provenance, read, score, spill, summary, write
 from analyzer.stages.findings import Findings
 from analyzer.workers.executor import Work, run_shards
 
@@ -72,6 +72,7 @@ def _analyze(settings: AnalysisSettings, progress: bool) -> Result | None:
         summed_up = summary.summarise(settings, opened, plan, findings)
     with clock("write"), outputs.staged() as folder:
         write.write_outputs(folder, opened.dataset, findings, summed_up.to_json(), settings.reward_fn_key)
+        (folder / PROVENANCE).write_bytes(provenance.provenance(settings, plan, opened))
         clock.write(folder / TIMINGS)
         opened.still_same()
     return Result(settings.output_dir, summed_up, settings.max_unscored, bar.scored, bar.reused)

@@ -37,7 +37,7 @@ OFFSETS, RANGES, SPILL = "offsets.npy", "ranges.npy", "spill"
 """Names in the run directory."""
 KWARGS = "kwargs"
 """The option of a custom function whose values are nobody's business: they are hashed wherever they are written."""
-MAX_SPILL_FILES = 256  # open at once while rows are gathered
+MAX_SPILL_FILES = 128  # open at once while rows are gathered; 256 open files are all that some systems allow
 
 
 class RewardChoice(NamedTuple):
@@ -221,6 +221,16 @@ class Plan:
             return Source(self.files, self.cut)
         files = tuple(dataset.describe(str(path))[0] for path in sorted((Path(folder) / SPILL).glob("part-*.parquet")))
         return Source(files, whole_files([file.rows for file in files]))
+
+
+def described(folder: str) -> tuple[list[str], list[str]]:
+    """The input files and the rewards of a run directory, as the user named them; empty where it holds no plan."""
+    plans = sorted(Path(folder).glob("plan-*.json"), key=os.path.getmtime)
+    if not plans:
+        return [], []
+    fields = orjson.loads(plans[-1].read_bytes())
+    rewards = {RewardChoice(*choice).name for choice in fields["choices"].values()}
+    return [file_from(file).name for file in fields["files"]], sorted(rewards)
 
 
 def needed_columns(

@@ -19,6 +19,9 @@ SAMPLE = ROOT / "examples" / "sample" / "rollouts.parquet"
 TOKENIZER = ROOT / "examples" / "sample" / "tokenizer"
 SCRIPT = ROOT / "scripts" / "analyze_rollouts.py"
 
+OF_THE_RUN = ("timings.json", "provenance.json")
+"""Outputs that are of a run and not of its input and settings."""
+
 Row = dict[str, Any]
 
 
@@ -46,7 +49,7 @@ class Outcome(NamedTuple):
     def files(self) -> dict[str, bytes]:
         """Every output that is a pure function of input and settings: file name -> bytes."""
         names = sorted(path.name for path in self.folder.iterdir() if not path.name.startswith("."))
-        return {name: (self.folder / name).read_bytes() for name in names if name != "timings.json"}
+        return {name: (self.folder / name).read_bytes() for name in names if name not in OF_THE_RUN}
 
 
 def rollouts(problems: int = 3, samples: int = 4) -> list[Row]:

@@ -41,6 +41,14 @@ def test_it_lists_runs_and_converted_inputs(cache: Path, capsys: pytest.CaptureF
     assert sum("jsonl input as parquet" in line for line in lines[1:]) == 1
 
 
+def test_it_says_of_each_run_which_input_and_reward_it_is_of(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "\n".join(listed(cache, capsys))
+    assert f"1 shards, {tmp_path}/rollouts.jsonl, reward gsm8k" in said
+    assert f"1 shards, {tmp_path}/rollouts.parquet, reward gsm8k" in said
+
+
 def test_prune_removes_what_was_not_used_for_long(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old, young = sorted((cache / "runs").iterdir())
     age(old, 31)

@@ -34,7 +34,11 @@ def put(memory: Any, path: Path, name: str) -> str:
 def files(memory: Any, folder: str) -> dict[str, bytes]:
     """The outputs that are a pure function of input and settings."""
     names = {path.rpartition("/")[2]: path for path in memory.ls(folder, detail=False)}
-    return {name: memory.cat_file(path) for name, path in names.items() if not name.startswith((".", "timings"))}
+    return {
+        name: memory.cat_file(path)
+        for name, path in names.items()
+        if not name.startswith((".", "timings", "provenance"))
+    }
 
 
 def test_remote_input_and_output_give_the_bytes_of_local_ones(analyze: Analyze, memory: Any, tmp_path: Path) -> None:

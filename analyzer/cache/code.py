@@ -24,6 +24,7 @@ AFTER_SCORING = (
     "stages/estimate.py",
     "stages/findings.py",
     "stages/merge.py",
+    "stages/provenance.py",
     "stages/summary.py",
     "stages/warnings.py",
     "stages/write.py",

@@ -6,9 +6,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from analyzer import masking
 from analyzer.cache import runs
 from analyzer.config import option, parse
-from analyzer.errors import EXIT_OK, ConfigError
+from analyzer.errors import EXIT_OK, ConfigError, printable
+from analyzer.plan import described
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +35,20 @@ def main(argv: Sequence[str]) -> int:
     print(f"{folder}: {count} runs, {len(found) - count} converted inputs, {size:.1f} MB")
     for one in found:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.used))
-        what = "jsonl input as parquet" if one.shards is None else f"{one.shards} shards"
-        print(f"  {one.name}  {when}  {one.bytes / 1e6:8.1f} MB  {what}")
+        print(f"  {one.name}  {when}  {one.bytes / 1e6:8.1f} MB  {_what(one)}")
     return EXIT_OK
+
+
+def _what(one: runs.Cached) -> str:
+    if one.shards is None:
+        return "jsonl input as parquet"
+    try:
+        inputs, rewards = described(one.path)
+    except (OSError, ValueError, KeyError, TypeError):  # of another version, or being removed
+        return f"{one.shards} shards"
+    more = f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""
+    of = f", {masking.text(inputs[0])}{more}, reward {', '.join(rewards) or 'of the input'}" if inputs else ""
+    return printable(f"{one.shards} shards{of}")
 
 
 def _prune(settings: CacheSettings, found: Sequence[runs.Cached]) -> int:

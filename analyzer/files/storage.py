@@ -161,6 +161,8 @@ def storage_errors(where: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except OSError as error:
         place = os.fspath(where)
+        if _errno(error) == errno.EROFS:
+            raise OutputError(f"{place}: cannot be written to (read-only file system); name another folder") from error
         if is_disk_error(error):
             told = _ARROW_ERRNO.search(str(error))  # arrow's own words name neither the file nor more of the reason
             reason = os.strerror(int(told[1])) if told else error.strerror or error
@@ -169,6 +171,8 @@ def storage_errors(where: str | os.PathLike[str]) -> Iterator[None]:
             ) from error
         if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
             raise OutputError(f"{place}: cannot be written to ({error.strerror or error})") from error
+        if isinstance(error, FileNotFoundError):
+            raise OutputError(f"{place}: its folder was removed meanwhile; run the same command again") from error
         raise
 
 

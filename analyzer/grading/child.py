@@ -25,7 +25,9 @@ from analyzer.schema import Status, Unscored
 
 MAX_CALLS = 2000  # then the child is replaced, so that caches of sympy and the like do not grow for ever
 _MEMORY_CHECK = 100  # calls
-_HIGH_FD = 700  # below the usual limit of 1024, above what a reward is likely to close or open
+_HIGH_FD = (
+    700  # below the usual limit of 1024 (lower where that is lower), above what a reward is likely to close or open
+)
 _DETAIL_LENGTH = 1000
 _PACKAGE = dirname(dirname(__file__))
 
@@ -137,6 +139,7 @@ def _prefer_for_oom_kill() -> None:
 
 def _move_high(fd: int) -> int:
     """Move the protocol out of the way of a reward that closes or reuses the first descriptors."""
-    high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH_FD)
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH_FD if most > _HIGH_FD + 16 else max(3, most - 16))
     close(fd)
     return high

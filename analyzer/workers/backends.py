@@ -7,16 +7,20 @@ joblib's own backend of that name.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
+import pickle
 import signal
+import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from analyzer.errors import ConfigError, UserError, to_install
+from analyzer.errors import AnalyzerError, ConfigError, UserError, to_install
 
 NAMES = ("loky", "dask", "ray", "sequential")
 Value = TypeVar("Value")
@@ -42,7 +46,9 @@ class Task(NamedTuple):
 
 def usable_cores() -> int:
     """The cores this process may use, by affinity and cgroup."""
-    import joblib
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*joblib will operate in serial mode")  # `launched` says it better
+        import joblib
 
     return int(joblib.cpu_count())
 
@@ -90,7 +96,16 @@ def launched(backend: Backend, tasks: int, end: Callable[[], None]) -> Iterator[
 
     Raises ConfigError where the backend is not installed or does not answer.
     """
-    wanted = backend.n_jobs or usable_cores()
+    cores = usable_cores()  # also imports joblib, which warns where there are no semaphores
+    wanted = backend.n_jobs or cores
+    if backend.name == "loky" and min(wanted, tasks) > 1 and (why := no_semaphores()):
+        from tqdm import tqdm
+
+        tqdm.write(
+            f"/dev/shm cannot be used ({why}), which workers beside each other need: one process scores all shards",
+            file=sys.stderr,
+        )
+        wanted = 1
     if backend.name == "sequential" or (backend.name == "loky" and min(wanted, tasks) == 1):
         yield _Sequential(end)
     elif backend.name == "loky":
@@ -141,15 +156,53 @@ def _loky(n_jobs: int) -> Iterator[Cluster]:
 
 
 def call_apart(function: Callable[..., Value], *args: Any) -> Value:
-    """Call a function in a process that then ends, so that the memory it took is given back."""
-    from joblib.externals.loky import ProcessPoolExecutor
+    """Call a function in a process that then ends, so that the memory it took is given back.
 
-    executor = ProcessPoolExecutor(1, initializer=_follow, initargs=(os.getpid(),))
+    Raises what it raises, and AnalyzerError where the process ended without a word. Not with loky: for one call that
+    would take semaphores, and so a /dev/shm that can be written to.
+    """
+    call = json.dumps(sys.path).encode() + b"\n" + pickle.dumps((os.getpid(), function, args))
+    done = subprocess.run([sys.executable, "-P", "-c", _APART], input=call, stdout=subprocess.PIPE, check=False)
+    if done.returncode != 0 or not done.stdout:
+        how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
+        raise AnalyzerError(f"a process that calls {function.__name__} ended too soon ({how}); out of memory?")
+    value, error = pickle.loads(done.stdout)
+    if error is not None:
+        raise error
+    result: Value = value
+    return result
+
+
+_APART = (
+    "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline());"
+    "from analyzer.workers.backends import answer; answer()"
+)
+
+
+def answer() -> None:
+    """The other side of `call_apart`: make the call that stands on stdin, and write its value or error to stdout."""
+    out = os.dup(1)
+    os.dup2(2, 1)  # what is printed meanwhile is no answer
+    driver, function, args = pickle.load(sys.stdin.buffer)
+    _follow(driver)
+    result: tuple[Any, BaseException | None]
     try:
-        value: Value = executor.submit(function, *args).result()
-        return value
-    finally:
-        executor.shutdown(wait=False, kill_workers=True)
+        result = (function(*args), None)
+    except Exception as error:  # noqa: BLE001  # raised again by the driver
+        result = (None, error)
+    with open(out, "wb") as file:
+        file.write(pickle.dumps(result))
+
+
+def no_semaphores() -> str:
+    """Why this machine has none of the semaphores that loky's workers share (they lie in /dev/shm); "" where it has."""
+    import multiprocessing
+
+    try:
+        multiprocessing.get_context("spawn").Lock()
+    except (OSError, ImportError) as error:
+        return str(getattr(error, "strerror", None) or error)
+    return ""
 
 
 def _follow(driver: int) -> None:

@@ -55,7 +55,11 @@ def plain(given: dict[str, str], flags: tuple[str, ...] = ()) -> dict[str, bytes
 
 
 def outputs(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "timings.json"}
+    return {
+        path.name: path.read_bytes()
+        for path in folder.iterdir()
+        if path.name not in ("timings.json", "provenance.json")
+    }
 
 
 def wait_for(path: Path, pattern: str, seconds: float = 240) -> None:

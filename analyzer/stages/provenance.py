@@ -1,0 +1,61 @@
+"""provenance: where a result comes from, for provenance.json beside summary.json.
+
+Paths, date, command, backend and machine change nothing in a result, so they have a file of their own, apart from the
+bytes that every equal run repeats. Secret values are hidden, and so are all values of the user's own options.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+import platform
+import shlex
+import sys
+
+import orjson
+
+from analyzer import __version__, masking
+from analyzer.config import AnalysisSettings
+from analyzer.plan import Plan
+from analyzer.rollouts.dataset import Reader
+from analyzer.rollouts.input import Input
+
+MODEL = "model"
+"""Column in which generation notes which policy a rollout is of."""
+_ROWS = 8192
+
+
+def provenance(settings: AnalysisSettings, plan: Plan, opened: Input) -> bytes:
+    """provenance.json."""
+    given = {
+        field.name: value
+        for field in dataclasses.fields(settings)
+        if (value := getattr(settings, field.name)) != field.default and value is not None
+    }
+    said = {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(masking.command(sys.argv)),
+        "working_directory": os.getcwd(),
+        "settings": masking.settings(given),
+        "rollouts": [masking.text(path) for path in opened.paths],
+        "model_path": settings.model_path,
+        "policies": _policies(opened),
+        "fingerprint": plan.fingerprint,
+        "backend": {"name": settings.backend, "n_jobs": settings.n_jobs},
+        "host": platform.node(),
+        "python": sys.executable,
+        "versions": {"rollout-analyzer": __version__, **plan.versions},
+    }
+    return orjson.dumps(said, option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def _policies(opened: Input) -> list[str]:
+    """The policies that the first rollouts name in their column `model`; empty where there is none."""
+    if MODEL not in opened.dataset.schema.names:
+        return []
+    found: set[str] = set()
+    rows = min(_ROWS, opened.dataset.rows)
+    for _, batch in Reader(opened.dataset.files, [MODEL]).batches([(0, rows)]):
+        found.update(str(value) for value in batch.column(0).unique().to_pylist() if value is not None)
+    return sorted(found)

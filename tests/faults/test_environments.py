@@ -1,0 +1,92 @@
+"""Odd environments: each is coped with, or gets its one true line and its exit code.
+
+Mounts are made in a namespace of their own, which takes root or user namespaces.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from analyzer.errors import EXIT_OK, EXIT_USER
+from tests.commands import SAMPLE, SCRIPT, TOKENIZER, Outcome, flags
+
+SHM = "/dev/shm cannot be used ({}), which workers beside each other need: one process scores all shards"
+
+
+def in_shell(tmp_path: Path, before: str = "", after: str = "", mounts: bool = False, **values: object) -> Outcome:
+    """The command in a shell that has run `before`; `after` is put behind it. In a mount namespace where it mounts."""
+    given = {"rollouts": SAMPLE, "model_path": TOKENIZER, "output_dir": tmp_path / "out", "n_jobs": 2}
+    words = [sys.executable, str(SCRIPT), *flags(**{**given, "cache_dir": tmp_path / "cache", **values})]
+    shell = ["bash", "-c", f"{before or ':'} && exec {shlex.join(words)} {after}"]
+    if mounts:
+        if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0:
+            pytest.skip("no mount namespace can be made here")
+        shell = ["unshare", "--mount", *shell]
+    env = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(shell, capture_output=True, text=True, check=False, timeout=120, env=env)
+    return Outcome(done.returncode, done.stdout, done.stderr, tmp_path / "out")
+
+
+SHARED_MEMORY = {
+    "read-only": ("mount -t tmpfs -o ro none /dev/shm", "Read-only file system"),
+    "full": (
+        "mount -t tmpfs -o size=4k none /dev/shm && head -c 4096 /dev/zero > /dev/shm/full",
+        "No space left on device",
+    ),
+    "missing": ("mount --rbind {devices} /dev", "No such file or directory"),
+}
+
+
+@pytest.mark.parametrize("kind", SHARED_MEMORY)
+def test_without_shared_memory_one_process_scores_all_and_says_so(tmp_path: Path, kind: str) -> None:
+    before, why = SHARED_MEMORY[kind]
+    devices = tmp_path / "dev"
+    devices.mkdir()
+    for name in ("null", "zero", "urandom", "random"):
+        (devices / name).touch()
+        before = before if kind != "missing" else f"mount --bind /dev/{name} {devices}/{name} && {before}"
+    outcome = in_shell(tmp_path, before.replace("{devices}", str(devices)), mounts=True, reward_fn="math_verify")
+    assert outcome.code == EXIT_OK, outcome.err
+    assert SHM.format(why) in outcome.err
+    assert "serial mode" not in outcome.err
+    assert (tmp_path / "out" / "summary.json").exists()
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_end_no_run_and_spoil_no_file(tmp_path: Path, closed: str) -> None:
+    outcome = in_shell(tmp_path, after=closed, n_jobs=1)
+    assert (outcome.code, outcome.errors) == (EXIT_OK, [])
+    assert outcome.json("summary.json")["total_problems"] == 200
+
+
+def test_256_open_files_are_enough(tmp_path: Path) -> None:
+    outcome = in_shell(tmp_path, "ulimit -n 256", reward_fn="math_verify")
+    assert (outcome.code, outcome.errors) == (EXIT_OK, [])
+
+
+def test_a_read_only_cache_that_holds_the_whole_run_is_enough(tmp_path: Path) -> None:
+    first = in_shell(tmp_path)
+    cache = tmp_path / "cache"
+    read_only = f"mount --bind {cache} {cache} && mount -o remount,bind,ro {cache}"
+    again = in_shell(tmp_path, read_only, mounts=True, output_dir=tmp_path / "second")
+    assert again.code == EXIT_OK, again.err
+    assert "nothing is scored again" in again.err
+    assert Outcome(0, "", "", tmp_path / "second").files() == first.files()
+    other = in_shell(tmp_path, read_only, mounts=True, reward_fn="exact_match", output_dir=tmp_path / "third")
+    assert (other.code, len(other.errors)) == (EXIT_USER, 1)
+    assert "read-only file system" in other.errors[0]
+    assert "make room" not in other.errors[0]
+
+
+def test_a_read_only_output_folder_is_named_as_that(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    outcome = in_shell(tmp_path, f"mount -t tmpfs -o ro none {out}", mounts=True)
+    assert (outcome.code, len(outcome.errors)) == (EXIT_USER, 1)
+    assert f"{out} cannot be written to (read-only file system)" in outcome.errors[0]
