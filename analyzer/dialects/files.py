@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analyzer import dialects
 from analyzer.dialects import Dialect, Row
@@ -15,6 +15,9 @@ from analyzer.files import storage
 from analyzer.rollouts import dataset, jsonl
 from analyzer.rollouts.dataset import Reader
 from analyzer.rollouts.json_columns import load_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 EVAL, JSON, PARQUET = ".eval", ".json", ".parquet"
 SUFFIXES = (*storage.JSONL_SUFFIXES, PARQUET, EVAL, JSON)
@@ -90,6 +93,19 @@ def first_record(path: str) -> Row | None:
     return None if found is None else found.row
 
 
+def _first_of_schema(path: str, known: list[tuple[pa.Schema, Row | None]]) -> Row | None:
+    """The first record of a parquet file, or that of an earlier one with the same columns: files of a folder are many.
+
+    known: schemas and records so far.
+    """
+    _, schema = dataset.describe(path)
+    for other, row in known:
+        if other.equals(schema):
+            return row
+    known.append((schema, first_record(path)))
+    return known[-1][1]
+
+
 def records(path: str) -> Iterator[Record]:
     """The records of a file, as Python has them. Raises InputError with the place for what cannot be read."""
     suffix = suffix_of(path)
@@ -155,9 +171,10 @@ def recognise(found: Found, chosen: Dialect | None, spec: str) -> Recognised:
     unread = list(found.others)
     fitting: tuple[str, ...] = ()
     unknown: list[str] = []
+    known: list[tuple[pa.Schema, Row | None]] = []
     for path in found.paths:
         try:
-            row = first_record(path)
+            row = _first_of_schema(path, known) if suffix_of(path) == PARQUET else first_record(path)
         except InputError:
             if suffix_of(path) != JSON:  # a .json file beside rollouts is seldom one of them
                 raise

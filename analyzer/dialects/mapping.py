@@ -117,6 +117,8 @@ class Mapper:
 
     def _fitted(self, layout: Layout, rows: Rows) -> Layout:
         """The layout without what the columns lack, its one reward chosen."""
+        import pyarrow as pa
+
         self._check_asked(layout, rows)
         missing: dict[str, Any] = {"reward": None} if self.options.rescore else {}
         layout = dataclasses.replace(layout, **missing)
@@ -130,7 +132,9 @@ class Mapper:
         for key, path in layout.paths():
             if key not in ("explode", "steps", "tasks", "group") and path != ANY:
                 self._check_star(rows, key, path)
-                missing[key] = _taken(rows, path) if look_up(rows, path) is not None else None
+                found_at = look_up(rows, path)
+                unscored = key == "reward" and found_at is not None and pa.types.is_null(found_at.array.type)
+                missing[key] = None if found_at is None or unscored else _taken(rows, path)
         if layout.reward == ANY:
             found = self._other_rewards(layout, rows)
             missing |= {"reward": found[0] if found else None}

@@ -77,7 +77,7 @@ def settle(request: Request, as_is: bool = True) -> Reading:
     if dialect is None and whole:
         dialect = Dialect(name=OWN, framework="rollouts by --columns", file="")
     if dialect is None:
-        raise unknown(request.spec, seen)
+        raise unknown(request.spec, seen, said)
     if as_is and dialect.name == OURS and request.plain and _is_whole(seen.row):
         ours = tuple(path for path in found.paths if path.endswith(storage.INPUT_SUFFIXES))
         unread = tuple(path for path in (*found.paths, *found.others) if path not in ours) if ours else ()
@@ -100,8 +100,11 @@ def _is_whole(row: Mapping[str, Any]) -> bool:
     return all(name in row for name in REQUIRED_COLUMNS) and not bare and not isinstance(row["data_idx"], float)
 
 
-def unknown(spec: str, seen: Recognised) -> InputError:
-    """The error for files of no known layout, or of several: the --columns to paste, filled with the nearest names."""
+def unknown(spec: str, seen: Recognised, said: Mapping[str, Any]) -> InputError:
+    """The error for files of no known layout, or of several: the --columns to paste, filled with the nearest names.
+
+    said: what --columns already says.
+    """
     names = list(seen.row)
     if seen.fitting:
         shown = ", ".join(seen.fitting)
@@ -109,8 +112,8 @@ def unknown(spec: str, seen: Recognised) -> InputError:
     missing = next((name for name in ("response", "prompt") if name not in names), "response")
     guess = {key: near for key in _LIKELY if (near := _nearest(key, names)) is not None}
     for key in ("prompt", "response"):
-        guess.setdefault(key, "?")
-    guess = {key: guess[key] for key in _LIKELY if key in guess}
+        guess.setdefault(key, "COLUMN")
+    guess = {key: guess[key] for key in _LIKELY if key in guess} | dict(said)
     return InputError(
         f"{spec}: there is no column {missing!r}, and the columns are of no format that --input_format list knows: "
         f"{', '.join(names[:40])}; say which is which, such as {paste(guess)}"

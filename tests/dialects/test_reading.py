@@ -289,3 +289,33 @@ def test_a_bare_answer_column_is_the_ground_truth(tmp_path: Path, capsys: pytest
     done = Run(tmp_path, capsys, path, "--model_path", str(TOKENIZER), "--data_source", "openai/gsm8k")
     assert done.code == 0, done.err
     assert done.rates == sorted(RATES)
+
+
+def test_rows_of_ours_can_be_picked(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": r.prompt, "response": r.response, "data_idx": r.problem, "sample_idx": r.sample, "reward": r.reward}
+        for r in ROLLOUTS
+    ]
+    path = layouts.table(tmp_path / "r.parquet", rows)
+    found = opened(tmp_path, path, rows="data_idx in [1, 2] and sample_idx < 3")
+    assert [(row["data_idx"], row["sample_idx"]) for row in rows_of(found)] == [
+        (p, s) for p in (1, 2) for s in range(3)
+    ]
+    with pytest.raises(ConfigError, match="sample_idx"):
+        opened(tmp_path, path, rows="sampel_idx < 3")
+    with pytest.raises(InputError, match="no rows in it: --rows 'data_idx > 9' keeps none of 16"):
+        opened(tmp_path, path, rows="data_idx > 9")
+
+
+def test_a_column_of_rewards_that_is_empty_is_none(tmp_path: Path) -> None:
+    rows = [layouts._verl(r) | {"score": None} for r in ROLLOUTS]
+    assert "reward" not in opened(tmp_path, layouts.lines(tmp_path / "1.jsonl", rows)).dataset.schema.names
+
+
+def test_a_folder_of_many_files_is_read_as_one(tmp_path: Path) -> None:
+    for at, r in enumerate(ROLLOUTS * 6):
+        layouts.lines(tmp_path / "f" / f"{at}.jsonl", [layouts._verl(r)])
+    found = opened(tmp_path, tmp_path / "f")
+    assert found.dataset.rows == 96
+    assert len(found.dataset.files) == 1
+    assert found.notes[0] == "read as verl rollouts: 96 rollouts, 4 problems by (input, gts)"
