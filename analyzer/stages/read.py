@@ -42,6 +42,7 @@ def open_rollouts(request: Request, cache_dir: str) -> Input:
     Raises InputError or ConfigError, one line that says what to do.
     """
     reading.check_request(request)
+    dataset.close_files()  # those of an earlier run in this process: a file of that name may be another one by now
     settled = reading.settle(request)
     if settled.as_is:
         opened = open_files(request.spec, cache_dir, settled.paths)
