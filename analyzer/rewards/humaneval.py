@@ -58,13 +58,17 @@ class FunctionReward(CodeReward):
         blocks = tuple(block for block in _BLOCK.findall(response) if block.strip())
         return blocks or ((response,) if response.strip() else None)
 
+    def read(self, table: Mapping[str, Any]) -> Tests:
+        """The tests in a ground truth. Raises GoldError."""
+        return parse(table)
+
     def check_gold(self, ground_truth: Any) -> None:
-        parse(struct_gold(ground_truth))
+        self.read(struct_gold(ground_truth))
 
     def grade(self, answer: Any, ground_truth: Any) -> Score:
         if answer is None:
             return scored(0.0, NO_PROGRAM)
-        tests = parse(struct_gold(ground_truth))
+        tests = self.read(struct_gold(ground_truth))
         before, after = tests.imports
         program = [before, compose(answer, tests), after]
         outcome = self.in_sandbox(

@@ -133,12 +133,13 @@ def _refuse_what_json_does(value: Any) -> None:
 
 
 def _find(namespace: dict[str, Any], name: str) -> Callable[..., Any]:
-    """A function of that name, or the method of a class Solution (LeetCode's form). Raises NameError.
+    """A function of that name, or the method of a class Solution (LeetCode's form); "Solution.f" is that alone.
 
-    `namespace`: what the program itself has defined; the prelude's operator.add is nobody's answer.
+    `namespace`: what the program itself has defined; the prelude's operator.add is nobody's answer. Raises NameError.
     """
-    if "Solution" in namespace and name not in namespace:
-        namespace = {name: getattr(namespace["Solution"](), name)}
+    method = name.removeprefix("Solution.")
+    if "Solution" in namespace and (method != name or name not in namespace):
+        namespace = {name: getattr(namespace["Solution"](), method)}
     if name not in namespace:
         raise NameError(f"no function {name!r}")
     return namespace[name]  # type: ignore[no-any-return]
@@ -184,7 +185,7 @@ class RemoteSolution:
         self._dialog = dialog
 
     def __getattr__(self, name: str) -> Remote:
-        return Remote(self._dialog, name)
+        return Remote(self._dialog, f"Solution.{name}")
 
 
 def _exception_of(answer: dict[str, Any]) -> BaseException:

@@ -1,0 +1,92 @@
+"""KodCode: a module must pass the tests that come with the problem, written for pytest.
+
+    ground_truth: '{"test": "from solution import add\n\ndef test_add():\n    assert add(1, 2) == 3\n"}'
+    response: "```python\ndef add(a, b):\n    return a + b\n```"
+
+1.0 when every function `test_*` passes, else 0.0 (KodCode/KodCode-V1: column `test`). What the tests import from the
+module `solution` stands for the function in the program's sandbox; plain values cross. Of pytest there are `raises`,
+`approx` of numbers and lists, and `mark.parametrize`; fixtures are a gold_error.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from analyzer.rewards import register
+from analyzer.rewards.code.tests import imports_of, names_called, parsed, plain, undefined_names
+from analyzer.rewards.humaneval import FunctionReward, Tests
+from analyzer.schema import GoldError
+
+MODULE = "solution"
+PYTEST = """
+import re as _re
+
+class pytest:
+    class raises:
+        def __init__(self, expected, match=None):
+            self.expected, self.match = expected, match
+        def __enter__(self):
+            return self
+        def __exit__(self, kind, value, trace):
+            assert kind is not None, "did not raise"
+            self.value = value
+            return issubclass(kind, self.expected) and (self.match is None or _re.search(self.match, str(value)))
+    class approx:
+        def __init__(self, expected, rel=1e-6, abs=1e-12):
+            self.expected, self.rel, self.abs = expected, rel, abs
+        def __eq__(self, value):
+            if isinstance(self.expected, (list, tuple)):
+                near = (pytest.approx(e, self.rel, self.abs) == v for e, v in zip(self.expected, value))
+                return len(self.expected) == len(value) and all(near)
+            return value == self.expected or abs(value - self.expected) <= max(self.rel * abs(self.expected), self.abs)
+    class mark:
+        @staticmethod
+        def parametrize(names, rows, ids=None):
+            names = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
+            def decorate(test):
+                def run(**given):
+                    for row in rows:
+                        test(**given, **dict(zip(names, row if len(names) > 1 else [row])))
+                return run
+            return decorate
+"""
+"""What of pytest tests may use: none of it is in the sandbox."""
+
+
+@register
+class KodCode(FunctionReward):
+    """Whether the program in a response passes the tests. Options as humaneval."""
+
+    name: ClassVar[str] = "kodcode"
+    data_sources: ClassVar[tuple[str, ...]] = ("kodcode", "KodCode/*")
+
+    def read(self, table: Mapping[str, Any]) -> Tests:
+        """The tests in a ground truth. Raises GoldError."""
+        test = table.get("test")
+        if not isinstance(test, str):
+            raise GoldError("the ground truth needs `test`, the text of a file of tests")
+        tree = parsed(test)
+        ours = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == MODULE]
+        names = [alias.asname or alias.name for node in ours for alias in node.names]
+        if "*" in names or any(alias.asname for node in ours for alias in node.names):
+            raise GoldError(f"the test must import its functions from `{MODULE}` by their own names")
+        tree.body = [node for node in tree.body if node not in ours and not _imports_pytest(node)]
+        functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test")]
+        if not functions:
+            raise GoldError("the test has no function test_*")
+        for function in functions:
+            if len(function.args.args) > 0 and not function.decorator_list:
+                raise GoldError(f"{function.name} takes a fixture, and there are none")
+        text = ast.unparse(tree)
+        missing = undefined_names([text], [*names, "pytest"])
+        called = plain(tuple(dict.fromkeys([*names, *(name for name in missing if name in names_called([text]))])))
+        if not called:
+            raise GoldError(f"the test imports nothing from `{MODULE}`")
+        calls = [f"{function.name}()" for function in functions]
+        return Tests(called, [PYTEST, text, *calls], "", ("", imports_of(text)))
+
+
+def _imports_pytest(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Import) and [alias.name for alias in node.names] == ["pytest"]
