@@ -1,5 +1,6 @@
 # make demo   sets up and runs the main job on the embedded sample (PYTHON=python3.12: with another Python than python3)
 # make test   sets up and passes the tests; make test-faults, make test-ray: those that take minutes
+# make test-trainers  loads selected files with verl, TRL and datasets, in an environment of their own (some GB)
 # make test-slurm  submits the examples to the SLURM that is there (ARGS=--basetemp=DIR: a folder all nodes see)
 # make test-server  sets up a real model and its server (torch, on the CPU) and generates with them
 # make bench  ratios against peers and floors (ARGS=--quick: under 3 minutes), see benchmarks/README.md
@@ -9,6 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SERVER := .venv-server
+TRAINERS := .venv-trainers
 MODEL := build/smollm2
 
 # An environment of another or an old Python, or one whose making was broken off, is made anew; then all is installed.
@@ -27,7 +29,7 @@ ifneq ($(shell $(BIN)/python -c 'import sys; print(sys.version_info >= (3, 11))'
 $(STAMP): anew
 endif
 
-.PHONY: venv setup demo check format test bench test-server test-faults test-slow test-ray test-slurm
+.PHONY: venv setup demo check format test bench test-server test-trainers test-faults test-slow test-ray test-slurm
 
 anew:
 
@@ -45,13 +47,18 @@ demo: $(STAMP)
 	$(BIN)/python scripts/analyze_rollouts.py --rollouts examples/sample/rollouts.parquet \
 	    --model_path examples/sample/tokenizer --output_dir demo_output --overwrite
 	@echo
+	$(BIN)/python scripts/select_problems.py --analysis demo_output --where "0 < pass_rate < 1" \
+	    --output demo_output/train.parquet --overwrite
+	@echo
 	@echo "The outputs are in demo_output/:"
+	@echo "  train.parquet                    the problems that were solved sometimes, ready to train on, and its manifest"
+	@echo "  problems.parquet                 every problem: the training row, then its difficulty"
 	@echo "  problem_buckets.json             which problems are hard, medium-hard, medium-easy, easy"
 	@echo "  problem_metrics.json             pass rate, mean@k, ... of each problem (.parquet for DataFrames)"
-	@echo "  rollouts_hard.parquet, ...       the rollouts of each bucket, ready to train on"
+	@echo "  rollouts_hard.parquet, ...       the rollouts of each bucket"
 	@echo "  rollouts_with_rewards.parquet    every rollout with its reward and why it has one or none"
 	@echo "  summary.json                     the block above with settings, versions and the audit"
-	@echo "Next: README.md, or another strategy: $(BIN)/python scripts/analyze_rollouts.py --config configs/adaptive.yaml"
+	@echo "Next: README.md; another rule: $(BIN)/python scripts/select_problems.py --recipe list"
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -74,6 +81,15 @@ $(SERVER)/.installed: setup.cfg constraints.txt pyproject.toml
 
 $(MODEL)/config.json: $(SERVER)/.installed tests/generation/make_smollm2.py
 	$(SERVER)/bin/python tests/generation/make_smollm2.py $(MODEL)
+
+# No constraints: verl has its own idea of transformers' version.
+$(TRAINERS)/.installed: setup.cfg pyproject.toml
+	$(call make_environment,$(TRAINERS))
+	$(TRAINERS)/bin/python -m pip install --quiet -e '.[trainers]'
+	touch $@
+
+test-trainers: $(TRAINERS)/.installed
+	$(TRAINERS)/bin/python -m pytest -m trainers tests/selection
 
 test-server: $(SERVER)/.installed $(MODEL)/config.json
 	$(SERVER)/bin/python -m pytest -m server tests/generation

@@ -4,6 +4,7 @@
 
     result = analyzer.analyze(rollouts="rollouts.parquet", model_path="Qwen/Qwen3-8B", output_dir="analysis")
     result.problems.query("bucket == 'hard'")
+    analyzer.select(analysis="analysis", output="train.parquet", where="0.2 <= pass_rate <= 0.8")
 
     analyzer.score("math_verify", [r"so it is $\\boxed{\\frac{1}{2}}$"], "0.5")[0].reward      # 1.0
 
@@ -18,11 +19,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analyzer.config import AnalysisSettings
+    from analyzer.config import AnalysisSettings, SelectionSettings
     from analyzer.errors import AnalyzerError, Interrupted, StorageError, UserError
     from analyzer.result import Result
     from analyzer.rewards import Reward, WholeReward
     from analyzer.schema import Problem, Score, Status
+    from analyzer.selection.select import Selection
 
 __version__ = "0.1.0"
 
@@ -34,6 +36,8 @@ __all__ = [
     "Result",
     "Reward",
     "Score",
+    "Selection",
+    "SelectionSettings",
     "Status",
     "StorageError",
     "UserError",
@@ -41,6 +45,7 @@ __all__ = [
     "__version__",
     "analyze",
     "score",
+    "select",
 ]
 
 _HOMES = {
@@ -51,6 +56,8 @@ _HOMES = {
     "Result": "analyzer.result",
     "Reward": "analyzer.rewards",
     "Score": "analyzer.schema",
+    "Selection": "analyzer.selection.select",
+    "SelectionSettings": "analyzer.config",
     "Status": "analyzer.schema",
     "StorageError": "analyzer.errors",
     "UserError": "analyzer.errors",
@@ -77,6 +84,23 @@ def analyze(settings: AnalysisSettings | None = None, /, *, progress: bool = Fal
     if result is None:
         raise ConfigError("dry_run, explain_cache and part give no result: use the command analyze_rollouts for them")
     return result
+
+
+def select(settings: SelectionSettings | None = None, /, **options: Any) -> Selection:
+    """Select problems of an analysis as the command select_problems does; the keywords are its flags.
+
+    settings: instead of keywords. Nothing is printed.
+
+    Returns a Selection with the `manifest`, the `report` that the command prints, and the written rows as `problems`.
+    Raises the errors of analyzer.errors.
+    """
+    from analyzer.config import SelectionSettings, from_values
+    from analyzer.errors import ConfigError
+    from analyzer.selection.select import select as select_problems
+
+    if settings is not None and options:
+        raise ConfigError("select takes settings or keywords, not both")
+    return select_problems(settings if settings is not None else from_values(SelectionSettings, options))
 
 
 def score(
@@ -119,11 +143,12 @@ def _show_flags() -> None:
     """Let help() and completion show the flags as the keywords that they are, from the one place that has them."""
     import inspect
 
-    from analyzer.config import AnalysisSettings, keywords
+    from analyzer.config import AnalysisSettings, SelectionSettings, keywords
 
     shown = inspect.signature(analyze)
     progress = shown.parameters["progress"]
     analyze.__signature__ = shown.replace(parameters=[*keywords(AnalysisSettings), progress])  # type: ignore[attr-defined]
+    select.__signature__ = inspect.Signature(keywords(SelectionSettings))  # type: ignore[attr-defined]
 
 
 _show_flags()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from analyzer import buckets
-from analyzer.config import AnalysisSettings
+from analyzer.config import AnalysisSettings, SelectionSettings
 from analyzer.generation import GenerationSettings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,7 +21,12 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchma
 
 
 @pytest.mark.parametrize(
-    ("page", "settings"), [("analyze_rollouts", AnalysisSettings), ("generate_rollouts", GenerationSettings)]
+    ("page", "settings"),
+    [
+        ("analyze_rollouts", AnalysisSettings),
+        ("generate_rollouts", GenerationSettings),
+        ("select_problems", SelectionSettings),
+    ],
 )
 def test_every_flag_is_on_the_page_of_its_command(page: str, settings: type) -> None:
     text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")

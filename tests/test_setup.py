@@ -14,7 +14,7 @@ import pytest
 from analyzer.errors import to_install
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ("analyze_rollouts", "filter_difficulty", "generate_rollouts")
+COMMANDS = ("analyze_rollouts", "filter_difficulty", "generate_rollouts", "select_problems")
 
 
 @pytest.fixture(scope="module")

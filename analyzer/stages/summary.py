@@ -21,7 +21,7 @@ from analyzer.plan import Plan
 from analyzer.rewards import BaseReward, Reward
 from analyzer.rollouts.input import Input
 from analyzer.schema import NOT_COUNTED, STATUSES, Status
-from analyzer.stages import audit, warnings
+from analyzer.stages import audit, problems, warnings
 from analyzer.stages.audit import Audit, Disagreement
 from analyzer.stages.findings import Findings
 from analyzer.stages.warnings import SourceReport
@@ -164,6 +164,7 @@ def summarise(settings: AnalysisSettings, opened: Input, plan: Plan, findings: F
             *warnings.sandbox_warnings(plan.rewards.values()),
             *opened.warnings,
             *warnings.input_warnings(opened.replaced, unused),
+            *problems.replaced_warnings(opened.dataset.schema),
             *warnings.uncounted_warnings(settings.model_path, opened.texts),
             *warnings.unscored_warnings(statuses, reports, warnings.struct_remedy(opened.dataset, plan.gold_column)),
             *audit.warnings(

@@ -319,6 +319,7 @@ def write_metrics_table(
         name: pa.array(values[order], from_pandas=values.dtype.kind == "f")
         for name, values in metric_columns(metrics).items()
     }
+    columns["passes"] = pa.array(metrics.passes[order])
     pq.write_table(pa.table(columns), path, compression="zstd", write_page_checksum=True)
 
 

@@ -1,0 +1,320 @@
+"""effects: what a rule does, told before it is trusted.
+
+Counts by data source and reason; the share of groups that a policy gradient would learn from, before and after; tokens;
+which numbers of passes the rule keeps at this n, and which recipes keep the same; and how many problems another
+sampling with the same n would move across the cut.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from analyzer.difficulty.informative import CONFIDENCE, binomial, mixed
+from analyzer.difficulty.posterior import Posterior, posterior, posterior_of, refitted
+from analyzer.errors import printable
+from analyzer.expression import Expression, compile_expression
+from analyzer.selection import recipes
+from analyzer.selection.analysis import NUM_SCORED, Analysis
+from analyzer.selection.rule import KEPT, PASS_RATE, REASONS, Choice, Rule
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from analyzer.schema import FloatArray, IntArray
+
+GROUPS = (8, 16)
+PASSES, TOKENS, SAMPLES = "passes", "tokens_mean", "num_samples"
+_MOST_SAMPLES = 128  # for problems near the cut: each number of passes is one evaluation of the rule
+_WIDTH = 60
+
+
+class Evidence(NamedTuple):
+    """Passes and samples of each problem, (problems,), and the posterior of their solve rates by data source."""
+
+    passes: IntArray
+    samples: IntArray
+    binary: bool  # whether every reward is 0 or 1, so that passes tell all of them
+    found: Posterior
+    refits: list[FloatArray]
+
+
+def measure(analysis: Analysis, rule: Rule, choice: Choice, sources: IntArray, names: Sequence[str]) -> dict[str, Any]:
+    """What the manifest says of the effects of a choice; plain values."""
+    evidence = gather(analysis, sources, rule.seed)
+    counts, problems = np.unique(evidence.samples[evidence.samples > 0], return_counts=True)
+    kept = choice.reasons == KEPT
+    return {
+        "samples_per_problem": {int(n): int(count) for n, count in zip(counts, problems, strict=True)},
+        "dropped": _reason_counts(choice.reasons[~kept]),
+        "kept_unscored": int((kept & (evidence.samples == 0)).sum()),
+        "by_data_source": {
+            names[number]: {
+                "problems": int((sources == number).sum()),
+                **_reason_counts(choice.reasons[sources == number]),
+            }
+            for number in np.unique(sources).tolist()
+        },
+        "informative_groups": {
+            group: {
+                "before": informative_share(evidence, np.ones(len(kept), bool), group),
+                "after": informative_share(evidence, kept, group),
+            }
+            for group in GROUPS
+        },
+        "tokens": _tokens(analysis, kept),
+        "at_this_n": at_this_n(rule, evidence),
+        "another_sampling": another_sampling(analysis, rule, choice, evidence),
+    }
+
+
+def gather(analysis: Analysis, sources: IntArray, seed: int) -> Evidence:
+    """Passes and samples of the problems, and how sure they are."""
+    samples = _floats(analysis, NUM_SCORED, 0).astype(np.int64)
+    rates = _floats(analysis, PASS_RATE, 0)
+    passes = np.rint(rates * samples).astype(np.int64)
+    binary = bool((_floats(analysis, "mean_reward", 0) == rates).all())
+    found = posterior(passes, samples, sources)
+    return Evidence(passes, samples, binary, found, refitted(found.classes, seed))
+
+
+def _reason_counts(reasons: NDArray[np.int8]) -> dict[str, int]:
+    counts = np.bincount(reasons, minlength=len(REASONS))
+    return {reason: int(count) for reason, count in zip(REASONS, counts, strict=True) if count}
+
+
+def informative_share(evidence: Evidence, chosen: NDArray[np.bool_], group: int) -> dict[str, float] | None:
+    """The expected share of groups of that size that both pass and fail, over the chosen problems, with its 90 %
+    interval; None where none of them is scored.
+
+    Always the posterior mean, also where a problem has `group` samples: the samples that it was chosen by flatter it.
+    """
+    classes = evidence.found.classes
+    chosen = chosen & (evidence.samples > 0)
+    counts = np.bincount(classes.of[chosen], minlength=len(classes.problems))
+    total = int(counts.sum())
+    if total == 0:
+        return None
+    values = mixed(group)
+    share = float(counts @ evidence.found.mean(values)) / total
+    refits = [float(counts @ posterior_of(classes, priors).mean(values)) / total for priors in evidence.refits]
+    variance = float(counts @ evidence.found.variance(values)) / total**2 + float(np.var(refits, ddof=1))
+    error = CONFIDENCE * math.sqrt(variance)
+    return {
+        "share": round(share, 4),
+        "low": round(max(share - error, 0.0), 4),
+        "high": round(min(share + error, 1.0), 4),
+    }
+
+
+def _tokens(analysis: Analysis, kept: NDArray[np.bool_]) -> dict[str, float] | None:
+    """The kept share of all response tokens, and the mean length of a response before and after."""
+    if TOKENS not in analysis.columns:
+        return None
+    samples = _floats(analysis, SAMPLES, 0)
+    tokens = _floats(analysis, TOKENS, 0) * samples
+    if not tokens.sum() or not samples[kept].sum():
+        return None
+    return {
+        "share_kept": round(float(tokens[kept].sum() / tokens.sum()), 4),
+        "mean_before": round(float(tokens.sum() / samples.sum()), 1),
+        "mean_after": round(float(tokens[kept].sum() / samples[kept].sum()), 1),
+    }
+
+
+# ---------------------------------------------------------------- what follows from passes and samples
+
+
+def _derived(passes: IntArray, samples: IntArray, binary: bool) -> dict[str, NDArray[Any]]:
+    """The metrics that follow from passes and samples alone, by their names in a rule."""
+    rate = np.divide(passes, samples, out=np.zeros(len(passes)), where=samples > 0)
+    columns: dict[str, NDArray[Any]] = {PASSES: passes, NUM_SCORED: samples, PASS_RATE: rate}
+    if binary:
+        columns |= {"mean_reward": rate, "std_reward": np.sqrt(np.maximum(rate * (1 - rate), 0))}
+        columns |= {"max_reward": (passes > 0) * 1.0, "min_reward": (passes == samples) * 1.0}
+    return columns
+
+
+_ALL_DERIVED = tuple(_derived(np.zeros(1, np.int64), np.ones(1, np.int64), True))
+
+
+def at_this_n(rule: Rule, evidence: Evidence) -> dict[str, Any] | None:
+    """Which numbers of passes the condition can keep at the commonest n, and the recipes that keep the same ones.
+
+    None where the condition does not depend on passes alone in a way that leaves any of them out.
+    """
+    scored = evidence.samples[evidence.samples > 0]
+    if rule.where is None or not len(scored):
+        return None
+    n = int(np.bincount(scored).argmax())
+    kept = _kept_passes(rule.where, n)
+    if kept.all() or not set(rule.where.names) & set(_ALL_DERIVED):
+        return None
+    same = [
+        recipe.name
+        for recipe in recipes.RECIPES
+        if recipe.where
+        and recipe != rule.recipe
+        and not recipe.sort
+        and np.array_equal(kept, _recipe_passes(recipe.where, n))
+    ]
+    return {
+        "n": n,
+        "share_of_problems": round(float((scored == n).mean()), 4),
+        "passes_kept": _ranges(kept),
+        "same_as": same,
+    }
+
+
+def _recipe_passes(text: str, n: int) -> NDArray[np.bool_]:
+    return _kept_passes(compile_expression(text, [*_ALL_DERIVED, "flag"]), n)
+
+
+def _kept_passes(where: Expression, n: int) -> NDArray[np.bool_]:
+    """(n + 1,) whether a problem with 0 .. n passes may be kept; what else the condition asks for is left open."""
+    import pyarrow as pa
+
+    passes = np.arange(n + 1)
+    columns = {name: pa.array(values) for name, values in _derived(passes, np.full(n + 1, n), True).items()}
+    table = pa.table({name: columns.get(name, pa.nulls(n + 1)) for name in where.names} or columns)
+    outcomes = where.evaluate(table)
+    return np.asarray(outcomes.fill_null(True).to_numpy(zero_copy_only=False), bool)
+
+
+def _ranges(kept: NDArray[np.bool_]) -> str:
+    """Numbers as ranges: '1 to 7', '0, 3 to 5', 'none'."""
+    found: list[str] = []
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], kept, [False]]).astype(int))).reshape(-1, 2)
+    for start, stop in edges.tolist():
+        found.append(f"{start}" if stop - start == 1 else f"{start} to {stop - 1}")
+    return ", ".join(found) or "none"
+
+
+def another_sampling(analysis: Analysis, rule: Rule, choice: Choice, evidence: Evidence) -> dict[str, float] | None:
+    """How many problems the condition would lose and gain if all were sampled again with the same n, in expectation.
+
+    New passes come from the posterior; what else the condition asks for stays as it is. None where the condition asks
+    for a metric that passes do not tell (a bucket, mean@5 of graded rewards) or for none.
+    """
+    if rule.where is None:
+        return None
+    derived = set(_derived(evidence.passes[:1], evidence.samples[:1], evidence.binary))
+    metrics = {name for name in rule.where.names if name in _metric_names(analysis)}
+    fixed = {"flag", TOKENS, SAMPLES, "data_source", "data_idx"}
+    if not metrics & derived - {NUM_SCORED} or metrics - derived - fixed:
+        return None
+    if evidence.samples.max(initial=0) > _MOST_SAMPLES:
+        return None
+    chance = np.zeros(len(evidence.passes))  # of being kept
+    for passes, kept in _outcomes(analysis, rule.where, evidence):
+        chance += _predictive(evidence, passes) * kept
+    before = (choice.reasons == KEPT) | (choice.reasons == REASONS.index("not taken"))
+    scored = evidence.samples > 0
+    return {
+        "would_leave": round(float((1 - chance)[before & scored].sum()), 1),
+        "would_enter": round(float(chance[~before & scored].sum()), 1),
+    }
+
+
+def _metric_names(analysis: Analysis) -> set[str]:
+    columns = analysis.columns
+    return {name for name, column in columns.items() if column != name and not name.startswith("row.")}
+
+
+def _outcomes(analysis: Analysis, where: Expression, evidence: Evidence) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+    """For 0, 1, ... passes: (problems,) whether each problem would be kept with that many."""
+    import pyarrow as pa
+
+    others = [name for name in where.names if name not in _ALL_DERIVED]
+    table = pa.Table.from_batches(list(analysis.read(others))) if others else None
+    for passes in range(int(evidence.samples.max(initial=0)) + 1):
+        columns = _derived(np.full(len(evidence.passes), passes), evidence.samples, evidence.binary)
+        arrays = {name: table.column(name) if table and name in others else columns[name] for name in where.names}
+        outcomes = where.evaluate(pa.table(arrays))
+        yield passes, np.asarray(outcomes.fill_null(False).to_numpy(zero_copy_only=False), bool)
+
+
+def _predictive(evidence: Evidence, passes: int) -> FloatArray:
+    """(problems,) the probability of that many passes in as many new samples; 0 where there are fewer samples."""
+    classes, weights = evidence.found.classes, evidence.found.weights
+    chance = np.zeros(len(classes.problems))
+    for n in np.unique(classes.samples).tolist():
+        if n >= max(passes, 1):
+            those = classes.samples == n
+            chance[those] = weights[those] @ binomial(n)[passes]
+    shown: FloatArray = chance[classes.of]
+    return shown
+
+
+def _floats(analysis: Analysis, name: str, missing: float) -> FloatArray:
+    import pyarrow as pa
+
+    if name not in analysis.columns:
+        return np.full(analysis.problems.rows, float(missing))
+    return np.asarray(analysis.column(name).cast(pa.float64()).fill_null(missing).to_numpy(zero_copy_only=False))
+
+
+# ---------------------------------------------------------------- the block that is printed
+
+
+def block(manifest: Mapping[str, Any]) -> str:
+    """The effects of a selection as lines."""
+    line = "=" * _WIDTH
+    problems = manifest["analysis"]["problems"]
+    lines = [line, "SELECTION", line, f"Rule: {printable(manifest['rule'])}"]
+    if recipe := manifest["recipe"]:
+        n = f", n = {recipe['n']}" if recipe["n"] else ""
+        lines.append(f"Recipe: {recipe['name']} ({recipe['source']}{n})")
+    lines += [f"Problems kept: {manifest['kept']} of {problems}", "", *_table(manifest["by_data_source"])]
+    if manifest["kept_unscored"]:
+        lines.append(f'{manifest["kept_unscored"]} of the kept have no reward: leave them out with "num_scored > 0"')
+    lines += ["", *_at_this_n_lines(manifest["at_this_n"]), *_sampling_lines(manifest["another_sampling"])]
+    lines.append("Groups with both passes and failures, of all and of the kept problems (expected; 90 % interval):")
+    for group, shares in manifest["informative_groups"].items():
+        lines.append(f"  of {group:>2}: {_share(shares['before'])} -> {_share(shares['after'])}")
+    if tokens := manifest["tokens"]:
+        lines.append(
+            f"Tokens: {tokens['share_kept']:.0%} of those of all responses; mean length {tokens['mean_before']:g} -> "
+            f"{tokens['mean_after']:g}"
+        )
+    if left := manifest.get("responses"):
+        lines.append(f"Responses left out: {left['unscored']} without a reward, {left['cut_off']} cut off")
+    for written in (manifest, manifest.get("control") or {}):
+        if "output" in written:
+            lines.append(f"Written: {written['output']}, {written['rows']} rows, format {manifest['format']}")
+    return "\n".join([*lines, line]) + "\n"
+
+
+def _table(by_source: Mapping[str, Mapping[str, int]]) -> list[str]:
+    shown = [reason for reason in REASONS if any(reason in counts for counts in by_source.values())]
+    heads = ["problems", *shown]
+    rows = [(printable(name), [counts.get(head, 0) for head in heads]) for name, counts in by_source.items()]
+    if len(rows) > 1:
+        rows.append(("all", [sum(column) for column in zip(*(values for _, values in rows), strict=True)]))
+    width = max(len("data source"), *(len(name) for name, _ in rows))
+    lines = ["  ".join([f"{'data source':<{width}}", *(f"{head:>9}" for head in heads)])]
+    return lines + ["  ".join([f"{name:<{width}}", *(f"{value:>9}" for value in values)]) for name, values in rows]
+
+
+def _at_this_n_lines(found: Mapping[str, Any] | None) -> list[str]:
+    if found is None:
+        return []
+    share = "" if found["share_of_problems"] == 1 else f" ({found['share_of_problems']:.0%} of the problems)"
+    same = f": the same set as {', '.join(found['same_as'])}" if found["same_as"] else ""
+    return [f"At n = {found['n']}{share} the rule keeps {found['passes_kept']} passes of {found['n']}{same}"]
+
+
+def _sampling_lines(found: Mapping[str, float] | None) -> list[str]:
+    if found is None:
+        return []
+    return [
+        f"If all were sampled again, about {found['would_leave']:.0f} of the problems that fit the rule would no "
+        f"longer fit, and {found['would_enter']:.0f} others would"
+    ]
+
+
+def _share(estimate: Mapping[str, float] | None) -> str:
+    return "n/a" if estimate is None else f"{estimate['share']:.2f} ({estimate['low']:.2f} to {estimate['high']:.2f})"

@@ -1,0 +1,60 @@
+"""verl: a chat prompt, data_source, reward_model and extra_info, as verl's RLHFDataset and its reward managers read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from analyzer.schema import PROMPT
+from analyzer.selection.formats import Format, _columns, register
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+REWARD_MODEL, EXTRA_INFO = "reward_model", "extra_info"
+
+
+def is_verl(schema: pa.Schema) -> bool:
+    """Whether training rows are verl's already."""
+    import pyarrow as pa
+
+    if not {PROMPT, _columns.SOURCE, REWARD_MODEL} <= set(schema.names):
+        return False
+    reward_model = schema.field(REWARD_MODEL).type
+    return (
+        _columns.is_chat(schema.field(PROMPT).type)
+        and pa.types.is_struct(reward_model)
+        and reward_model.get_field_index("ground_truth") >= 0
+    )
+
+
+@register
+class Verl(Format):
+    """Rows that are verl's stay untouched, so that the file can be concatenated with others; any other is made so."""
+
+    name = "verl"
+    reads = "verl RLHFDataset: prompt (chat list), data_source, reward_model{style, ground_truth}, extra_info{index}"
+
+    def check(self, schema: pa.Schema) -> None:
+        if not is_verl(schema):
+            _columns.need_ground_truth(schema, self.name)
+            _columns.need_source(schema, self.context.data_source, self.name)
+
+    def rows(self, table: pa.Table) -> pa.Table:
+        import pyarrow as pa
+
+        if is_verl(table.schema):
+            return _columns.without_made(table)
+        gold = _columns.ground_truth(table)
+        reward_model = pa.StructArray.from_arrays(
+            [pa.repeat("rule", len(gold)), gold],
+            fields=[pa.field("style", pa.string()), pa.field("ground_truth", pa.string())],
+        )
+        columns = {
+            PROMPT: _columns.chat(table),
+            _columns.SOURCE: _columns.sources(table, self.context.data_source),
+            REWARD_MODEL: reward_model,
+        }
+        if EXTRA_INFO not in table.column_names:
+            index = table.column(_columns.DATA_IDX).combine_chunks()
+            columns[EXTRA_INFO] = pa.StructArray.from_arrays([index], fields=[pa.field("index", index.type)])
+        return _columns.replaced(_columns.without_made(table), columns)

@@ -1,0 +1,142 @@
+"""responses: the rollouts that sft, dpo and kto files are made of, gathered by problem.
+
+One pass over rollouts_with_rewards.parquet keeps the candidates in a temporary file; then they are read problem by
+problem in the order of the output, whatever their order in the rollouts was.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyzer.errors import ConfigError
+from analyzer.files import outputs
+from analyzer.files.spool import Spool
+from analyzer.rollouts import dataset
+from analyzer.rollouts.dataset import Dataset, Reader
+from analyzer.schema import (
+    DATA_IDX,
+    FINISH_REASON,
+    MAX_TOKENS,
+    PASS_THRESHOLD,
+    RESPONSE,
+    RESPONSE_TOKENS,
+    REWARD,
+    REWARD_STATUS,
+    Status,
+)
+from analyzer.selection.analysis import Analysis
+from analyzer.selection.formats._responses import Response
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from analyzer.schema import IntArray
+
+_KEPT = (RESPONSE, REWARD, RESPONSE_TOKENS)
+
+
+class Candidates:
+    """The rollouts of some problems that may be taken, in a temporary file; a context manager."""
+
+    def __init__(self, analysis: Analysis, kept: IntArray, folder: str) -> None:
+        """`kept`: rows of problems.parquet. Raises ConfigError for an analysis without text."""
+        self.unscored = self.cut = 0  # rollouts of the kept problems that were left out
+        self.threshold = float(analysis.summary.get("settings", {}).get("pass_threshold") or PASS_THRESHOLD)
+        source = _rollouts(analysis)
+        import pyarrow as pa
+
+        self._spool = Spool(pa.schema([source.schema.field(name) for name in _KEPT]), folder)
+        codes = list(self._gather(analysis, source, kept))
+        self._spool.finish()
+        code = np.concatenate(codes) if codes else np.zeros(0, np.int64)
+        self._order = np.argsort(code, kind="stable")
+        self._edges = np.searchsorted(code[self._order], np.arange(analysis.problems.rows + 1))
+
+    def __enter__(self) -> Candidates:
+        self._spool.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._spool.__exit__(None, None, None)
+
+    def told(self) -> dict[str, int]:
+        """Rollouts of the chosen problems that take no part, by reason."""
+        return {"unscored": self.unscored, "cut_off": self.cut}
+
+    def of(self, problems: IntArray) -> tuple[list[list[Response]], list[list[Response]]]:
+        """The passing and the failing candidates of each of these problems; (problems,) lists each."""
+        places = [self._order[self._edges[row] : self._edges[row + 1]] for row in problems]
+        sizes = [len(place) for place in places]
+        if not sum(sizes):
+            return [[] for _ in sizes], [[] for _ in sizes]
+        rows = self._spool.take(np.concatenate(places))
+        responses = map(Response, *(rows.column(name).to_pylist() for name in _KEPT))
+        passing, failing = list[list[Response]](), list[list[Response]]()
+        for size in sizes:
+            those = [next(responses) for _ in range(size)]
+            passing.append([response for response in those if response.reward >= self.threshold])
+            failing.append([response for response in those if response.reward < self.threshold])
+        return passing, failing
+
+    def _gather(self, analysis: Analysis, source: Dataset, kept: IntArray) -> Iterator[NDArray[np.int64]]:
+        """Put the candidates of each batch away; the problems (rows of problems.parquet) they are of."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        ids = analysis.column(DATA_IDX)
+        row_of = {name: row for row, name in enumerate(ids.to_pylist())}
+        wanted = np.zeros(len(ids) + 1, bool)  # the last is of problems that the analysis has not (--limit)
+        wanted[kept] = True
+        needed = (DATA_IDX, *_KEPT, REWARD_STATUS, FINISH_REASON, MAX_TOKENS)
+        columns = [name for name in needed if name in source.schema.names]
+        for _, batch in Reader(source.files, columns).batches([(0, source.rows)]):
+            table = pa.Table.from_batches([batch])
+            names = table.column(DATA_IDX).combine_chunks().cast(ids.type).dictionary_encode()
+            rows = np.array([row_of.get(name, -1) for name in names.dictionary.to_pylist()], np.int64)
+            code = rows[names.indices.to_numpy()]
+            mine = wanted[code]
+            scored = pc.equal(table.column(REWARD_STATUS), str(Status.OK)).to_numpy()
+            cut = _cut_off(table)
+            self.unscored += int((mine & ~scored).sum())
+            self.cut += int((mine & scored & cut).sum())
+            chosen = mine & scored & ~cut
+            if chosen.any():
+                taken = table.select(list(_KEPT)).filter(pa.array(chosen)).combine_chunks()
+                for piece in taken.to_batches():
+                    self._spool.add(piece)
+                yield code[chosen]
+
+
+def _rollouts(analysis: Analysis) -> Dataset:
+    if outputs.ROLLOUTS not in analysis.files:
+        raise _without_text(analysis)
+    file, schema = dataset.describe(os.path.join(analysis.folder, outputs.ROLLOUTS))
+    if not {DATA_IDX, REWARD_STATUS, *_KEPT} <= set(schema.names):
+        raise _without_text(analysis)
+    return Dataset((file,), schema)
+
+
+def _without_text(analysis: Analysis) -> ConfigError:
+    return ConfigError(
+        f"--format sft, dpo and kto take responses from {outputs.ROLLOUTS}, and {analysis.folder} was written without "
+        "it: run analyze_rollouts again with its text outputs, nothing is scored again"
+    )
+
+
+def _cut_off(table: pa.Table) -> NDArray[np.bool_]:
+    """(rows,) whether each response ends at its token limit, as far as the rollouts tell."""
+    import pyarrow.compute as pc
+
+    if FINISH_REASON in table.column_names:
+        told = pc.equal(table.column(FINISH_REASON), "length").fill_null(False)
+        return np.asarray(told.to_numpy(), bool)
+    if MAX_TOKENS in table.column_names:
+        limit = table.column(MAX_TOKENS)
+        reached = pc.and_(pc.greater(limit, 0), pc.greater_equal(table.column(RESPONSE_TOKENS), limit))
+        return np.asarray(reached.fill_null(False).to_numpy(), bool)
+    return np.zeros(table.num_rows, bool)

@@ -1,0 +1,307 @@
+"""rule: which problems are kept, in which order, and why each of the others is not.
+
+    condition (recipe and --where)  ->  order (--nearest, --sort)  ->  number (--take, --per)  ->  order of the output
+
+A problem whose outcome is unknown, since a value in the condition is missing, is never kept: it counts as `unscored`
+where it has no reward at all, else as `undecided`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from analyzer.config import SelectionSettings
+from analyzer.errors import ConfigError, InputError
+from analyzer.expression import Expression, compile_expression
+from analyzer.files import storage
+from analyzer.rollouts.dataset import is_text
+from analyzer.selection import recipes
+from analyzer.selection.analysis import NUM_SCORED, Analysis
+from analyzer.selection.recipes import Pool, Recipe
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from analyzer.schema import FloatArray, IntArray
+
+REASONS = ("kept", "rule", "unscored", "undecided", "not taken")
+"""What became of a problem: kept; the condition is false of it; no rollout has a reward; another value in the condition
+is missing; beyond --take."""
+KEPT, BY_RULE, UNSCORED, UNDECIDED, NOT_TAKEN = range(len(REASONS))
+PASS_RATE, DATA_SOURCE, RANDOM = "pass_rate", "data_source", "random"
+
+
+class Rule(NamedTuple):
+    """What was asked for, the recipe's part filled in; names are checked."""
+
+    where: Expression | None
+    pools: tuple[tuple[Expression, float], ...]  # (condition, weight), the first that holds counts
+    nearest: float | None
+    take: int | None
+    per: str | None
+    sort: str | None
+    seed: int
+    recipe: Recipe | None
+
+    def sentence(self) -> str:
+        """The rule in one line."""
+        parts = [self.where.text] if self.where else []
+        if self.pools:
+            parts.append("weights " + ", ".join(f"{weight:g} where {pool.text}" for pool, weight in self.pools))
+        if self.take is not None:
+            chosen = (
+                f"nearest to a pass rate of {self.nearest:g}"
+                if self.nearest is not None
+                else f"first by {self.sort}"
+                if self.sort not in (None, RANDOM)
+                else "at random"
+            )
+            parts.append(f"{self.take} {f'of each {self.per} ' if self.per else ''}{chosen}")
+        elif self.sort:
+            parts.append(f"sorted by {self.sort}")
+        return "; ".join(parts) or "all problems"
+
+
+class Choice(NamedTuple):
+    """What a rule makes of the problems of an analysis."""
+
+    kept: IntArray  # (kept,) rows of problems.parquet, in the order of the output
+    reasons: NDArray[np.int8]  # (problems,) position in REASONS
+    weights: FloatArray | None  # (problems,) of --weights; NaN: none
+
+
+def make_rule(settings: SelectionSettings, analysis: Analysis) -> Rule:
+    """Put flags and recipe together. Raises ConfigError for an unknown name or flags that do not go together."""
+    names = list(analysis.columns)
+    recipe = recipes.find(settings.recipe) if settings.recipe else None
+    conditions = [text for text in (recipe.where if recipe else None, settings.where) if text]
+    for text, flag in ((recipe.where if recipe else None, f"--recipe {settings.recipe}"), (settings.where, "--where")):
+        if text:
+            compile_expression(text, names, flag)  # each alone, so that an error names its flag
+    joined = " and ".join(f"({text})" for text in conditions) if len(conditions) > 1 else "".join(conditions)
+    pools = _pools(settings, recipe)
+    sort = settings.sort
+    if sort is None and recipe is not None and recipe.sort is not None:
+        sort = recipe.sort.format(group_size=settings.group_size)
+    rule = Rule(
+        compile_expression(joined, names, "--where") if joined else None,
+        tuple((compile_expression(pool.where, names, "--weights"), pool.weight) for pool in pools),
+        settings.nearest,
+        settings.take,
+        settings.per,
+        sort,
+        settings.seed,
+        recipe,
+    )
+    _check(rule, settings, analysis)
+    return rule
+
+
+def _check(rule: Rule, settings: SelectionSettings, analysis: Analysis) -> None:
+    if rule.nearest is not None and rule.take is None:
+        raise ConfigError("--nearest orders the problems: give --take N, the number to keep")
+    if rule.per is not None and rule.take is None:
+        raise ConfigError("--per needs --take N, the number to keep of each value")
+    if settings.recipe == "informative" and rule.take is None:
+        raise ConfigError("--recipe informative orders the problems: give --take N, the number to keep")
+    if rule.pools and (rule.take is not None or settings.control):
+        raise ConfigError("--weights keeps problems with a weight instead of dropping them: no --take, no --control")
+    for name, flag in ((rule.sort, "--sort"), (rule.per, "--per"), (rule.nearest is not None and PASS_RATE, "--take")):
+        if isinstance(name, str) and name != RANDOM:
+            _check_column(name.removeprefix("-"), analysis, flag)
+
+
+def _check_column(name: str, analysis: Analysis, flag: str) -> None:
+    """Raise ConfigError for an unknown name, with the nearest, and for a column whose values have no order."""
+    import pyarrow as pa
+
+    plain = name.strip("`")
+    names = analysis.columns
+    if plain not in names:
+        compile_expression(f"`{plain}` is null", list(names), flag)
+    kind = analysis.problems.schema.field(names[plain]).type
+    if pa.types.is_nested(kind) or pa.types.is_null(kind):
+        raise ConfigError(f"{flag} {name}: the column is a {kind}, which has no order")
+
+
+def _pools(settings: SelectionSettings, recipe: Recipe | None) -> tuple[Pool, ...]:
+    if settings.weights is None:
+        return recipe.pools if recipe else ()
+    import yaml
+
+    with storage.open_binary(settings.weights) as file:
+        try:
+            given = yaml.safe_load(file.read())
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--weights {settings.weights}: not valid YAML, {error}") from None
+    entries = given.get("pools") if isinstance(given, dict) else given
+    fits = isinstance(entries, list) and all(isinstance(e, dict) and set(e) == {"where", "weight"} for e in entries)
+    if not fits or not entries:
+        raise ConfigError(
+            f"--weights {settings.weights}: must be a list of pools such as "
+            '[{where: "pass_rate <= 0.25", weight: 0.2}, {where: "pass_rate <= 1", weight: 1}]'
+        )
+    for entry in entries:
+        weight = entry["weight"]
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
+            raise ConfigError(f"--weights {settings.weights}: weight {weight!r} must be a number, 0 or more")
+    return tuple(Pool(str(entry["where"]), float(entry["weight"])) for entry in entries)
+
+
+# ---------------------------------------------------------------- the choice
+
+
+def choose(rule: Rule, analysis: Analysis) -> Choice:
+    """Apply a rule. Raises ConfigError where a value does not fit it, a text compared with a number."""
+    scored = _numbers(analysis.column(NUM_SCORED), 0) > 0
+    reasons = np.full(len(scored), KEPT, np.int8)
+    if rule.where is not None:
+        reasons = _reasons(analysis.evaluate(rule.where), scored)
+    weights = None
+    if rule.pools:
+        weights, unknown = _weights(rule, analysis, reasons)
+        reasons[(reasons == KEPT) & np.isnan(weights)] = BY_RULE
+        reasons[(reasons == BY_RULE) & unknown] = UNDECIDED
+        reasons[(reasons == UNDECIDED) & ~scored] = UNSCORED
+    kept = np.flatnonzero(reasons == KEPT)
+    if rule.take is not None:
+        kept = _taken(rule, analysis, kept, reasons, scored)
+    return Choice(_ordered(rule, analysis, kept), reasons, weights)
+
+
+def _reasons(outcomes: pa.BooleanArray, scored: NDArray[np.bool_]) -> NDArray[np.int8]:
+    """Kept, or why not, by the outcomes of a condition."""
+    true = outcomes.fill_null(False).to_numpy(zero_copy_only=False)
+    unknown = outcomes.is_null().to_numpy(zero_copy_only=False)
+    reasons = np.where(true, KEPT, np.where(unknown, UNDECIDED, BY_RULE)).astype(np.int8)
+    reasons[~true & ~scored] = UNSCORED
+    return reasons
+
+
+def _weights(rule: Rule, analysis: Analysis, reasons: NDArray[np.int8]) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """(problems,) the weight of the first pool that each is in, NaN for none; and whether a pool is unknown of it."""
+    weights = np.full(len(reasons), np.nan)
+    unknown = np.zeros(len(reasons), bool)
+    for expression, weight in rule.pools:
+        outcomes = analysis.evaluate(expression)
+        unknown |= outcomes.is_null().to_numpy(zero_copy_only=False)
+        inside = outcomes.fill_null(False).to_numpy(zero_copy_only=False)
+        weights[inside & np.isnan(weights) & ~unknown] = weight
+    return weights, unknown
+
+
+def _taken(
+    rule: Rule, analysis: Analysis, kept: IntArray, reasons: NDArray[np.int8], scored: NDArray[np.bool_]
+) -> IntArray:
+    """The first --take problems of those kept, of each value of --per; `reasons` is told of the others."""
+    assert rule.take is not None
+    if rule.nearest is not None:
+        order = _by_nearness(analysis, rule.nearest)
+    elif rule.sort in (None, RANDOM):
+        order = np.random.default_rng(rule.seed).permutation(len(reasons))
+    else:
+        order = _by_column(analysis, str(rule.sort))
+    candidate = np.zeros(len(reasons), bool)
+    candidate[kept] = True
+    missing = np.setdiff1d(kept, order)  # no value to order them by
+    reasons[missing] = np.where(scored[missing], UNDECIDED, UNSCORED)
+    order = order[candidate[order]]
+    group = np.zeros(len(reasons), np.int64)
+    if rule.per is not None:
+        encoded = analysis.column(rule.per.strip("`")).dictionary_encode(null_encoding="encode")
+        group = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    by_group = order[np.argsort(group[order], kind="stable")]
+    starts = np.flatnonzero(np.diff(group[by_group], prepend=-1))
+    place = np.arange(len(by_group)) - np.repeat(starts, np.diff(np.append(starts, len(by_group))))
+    taken = by_group[place < rule.take]
+    reasons[by_group[place >= rule.take]] = NOT_TAKEN
+    return order[np.isin(order, taken)]
+
+
+def _by_nearness(analysis: Analysis, target: float) -> IntArray:
+    """Problems by the distance of their pass rate, then those with more samples, then by data_idx; none without one."""
+    rates = _numbers(analysis.column(PASS_RATE), np.nan)
+    samples = _numbers(analysis.column(NUM_SCORED), 0)
+    distance = np.round(np.abs(rates - target), 12)  # 0.3 and 0.7 are equally far from 0.5 only when rounded
+    order = np.lexsort((np.arange(len(rates)), -samples, distance))
+    return order[~np.isnan(rates[order])]
+
+
+def _by_column(analysis: Analysis, sort: str) -> IntArray:
+    """Problems by a column (-column: descending), ties by data_idx; none whose value is missing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values = analysis.column(sort.removeprefix("-").strip("`"))
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if pa.types.is_floating(values.type):
+        values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+    table = pa.table({"value": values, "row": np.arange(len(values))})
+    direction = "descending" if sort.startswith("-") else "ascending"
+    order = pc.sort_indices(table, sort_keys=[("value", direction), ("row", "ascending")]).to_numpy()
+    missing = values.is_null().to_numpy(zero_copy_only=False)
+    return np.asarray(order[~missing[order]], np.int64)
+
+
+def _ordered(rule: Rule, analysis: Analysis, kept: IntArray) -> IntArray:
+    """The order of the output: by --sort, what has no value last; else nearest first; else by data_idx."""
+    if rule.sort == RANDOM:
+        return np.random.default_rng(rule.seed).permutation(np.sort(kept))
+    if rule.sort is not None:
+        order = _by_column(analysis, rule.sort)
+        chosen = order[np.isin(order, kept)]
+        return np.concatenate([chosen, np.setdiff1d(kept, chosen)])
+    return kept if rule.nearest is not None else np.sort(kept)
+
+
+def control_group(choice: Choice, sources: IntArray, seed: int) -> IntArray:
+    """As many other problems at random, from each data source as many as were kept where there are; ascending rows.
+
+    sources: (problems,) the number of each problem's data source. What a data source lacks others give.
+    """
+    random = np.random.default_rng([seed, 1])
+    others = random.permutation(np.flatnonzero(choice.reasons != KEPT))
+    wanted = np.bincount(sources[choice.kept], minlength=int(sources.max(initial=0)) + 1)
+    by_source = others[np.argsort(sources[others], kind="stable")]
+    starts = np.searchsorted(sources[by_source], sources[by_source])
+    first = np.arange(len(by_source)) - starts < wanted[sources[by_source]]
+    rest = random.permutation(by_source[~first])
+    return np.sort(np.concatenate([by_source[first], rest])[: len(choice.kept)])
+
+
+def source_numbers(analysis: Analysis) -> tuple[IntArray, list[str]]:
+    """(problems,) the data source of each problem as a number, and their names; one, "all", where there is none."""
+    column = analysis.columns.get(DATA_SOURCE)
+    if column is None or not is_text(analysis.problems.schema.field(column).type):
+        return np.zeros(analysis.problems.rows, np.int64), ["all"]
+    encoded = analysis.column(DATA_SOURCE).dictionary_encode(null_encoding="encode")
+    names = ["(none)" if name is None else str(name) for name in encoded.dictionary.to_pylist()]
+    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64), names
+
+
+def _numbers(column: pa.Array, missing: float) -> FloatArray:
+    import pyarrow as pa
+
+    return np.asarray(column.cast(pa.float64()).fill_null(missing).to_numpy(zero_copy_only=False))
+
+
+def settings_of(settings: SelectionSettings) -> dict[str, Any]:
+    """The settings that were given, as `analyzer.select(**settings)` takes them; those that change no row left out."""
+    return {
+        field.name: value
+        for field in dataclasses.fields(settings)
+        if (value := getattr(settings, field.name)) != field.default and field.name not in ("overwrite", "dry_run")
+    }
+
+
+def check_empty(choice: Choice, rule: Rule) -> None:
+    """Raise InputError where nothing is left to write."""
+    if len(choice.kept) == 0:
+        counts = np.bincount(choice.reasons, minlength=len(REASONS))
+        why = ", ".join(f"{count} {reason}" for count, reason in zip(counts, REASONS, strict=True) if count)
+        raise InputError(f"no problem is left by: {rule.sentence()} (of {len(choice.reasons)}: {why})")

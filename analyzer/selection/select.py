@@ -1,0 +1,259 @@
+"""select: open an analysis, choose, measure what the choice does, write, and say so in a manifest."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from analyzer import __version__
+from analyzer.config import SelectionSettings
+from analyzer.errors import ConfigError, InputError, OutputError
+from analyzer.files import destinations, storage
+from analyzer.schema import PROMPT
+from analyzer.selection import effects, formats, rule
+from analyzer.selection.analysis import ROW, Analysis, open_analysis
+from analyzer.selection.formats import Context, Format
+from analyzer.selection.formats._columns import may_be_chat
+from analyzer.selection.formats._responses import ResponseFormat
+from analyzer.selection.formats.verl import is_verl
+from analyzer.selection.responses import Candidates
+from analyzer.selection.rule import Choice, Rule
+from analyzer.selection.writing import JSONL, Target, described, weight_field, write_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analyzer.schema import IntArray
+
+PARQUET = ".parquet"
+MANIFEST = ".manifest.yaml"
+_OF_CONTROL = ("rule", "format", "analysis", "kept", "settings", "version", "rows", "bytes", "sha256", "responses")
+"""What a manifest says that is true of the control file as well."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was selected. `manifest` is what the file beside the output says, and `report` what the command prints."""
+
+    output: str | None  # None: --dry_run
+    kept: int  # problems
+    rows: int  # of the file: problems, or examples of their responses
+    manifest: dict[str, Any]
+
+    @property
+    def report(self) -> str:
+        """The block that select_problems prints."""
+        return effects.block(self.manifest)
+
+    @property
+    def problems(self) -> pd.DataFrame:
+        """The written file as a DataFrame."""
+        import pandas as pd
+
+        if self.output is None:
+            raise ConfigError("nothing was written: --dry_run")
+        if self.output.endswith(JSONL):
+            with storage.open_binary(self.output) as file:
+                return pd.DataFrame([orjson.loads(line) for line in file])  # read_json guesses dates and numbers
+        return pd.read_parquet(self.output)
+
+
+def select(settings: SelectionSettings) -> Selection:
+    """Select problems of an analysis and write them. Raises the errors of analyzer.errors."""
+    if settings.analysis is None:
+        raise ConfigError("--analysis is required: output folder of analyze_rollouts or filter_difficulty")
+    if settings.output is None and not settings.dry_run:
+        raise ConfigError("--output is required: the file to write, .parquet or .jsonl (or --dry_run)")
+    analysis = open_analysis(settings.analysis)
+    chosen_rule = rule.make_rule(settings, analysis)
+    chosen_format = _format(settings, analysis)
+    _check_outputs(settings, analysis, chosen_format)
+    choice = rule.choose(chosen_rule, analysis)
+    rule.check_empty(choice, chosen_rule)
+    sources, names = rule.source_numbers(analysis)
+    manifest = _manifest(settings, analysis, chosen_rule, chosen_format, choice)
+    manifest |= effects.measure(analysis, chosen_rule, choice, sources, names)
+    control = rule.control_group(choice, sources, settings.seed) if settings.control else None
+    if control is not None and len(control) == 0:
+        raise ConfigError("--control: every problem is kept, there are no others")
+    if settings.dry_run:
+        return Selection(None, len(choice.kept), 0, manifest)
+    files = [(str(settings.output), choice.kept)]
+    if control is not None:
+        files.append((str(settings.control), control))
+    manifest |= _write(_Work(analysis, choice, chosen_format, files), manifest)
+    return Selection(settings.output, len(choice.kept), manifest["rows"], manifest)
+
+
+# ---------------------------------------------------------------- checks
+
+
+def _format(settings: SelectionSettings, analysis: Analysis) -> Format:
+    name = settings.format or ("verl" if is_verl(analysis.problems.schema) else "rows")
+    given = analysis.summary.get("settings", {}).get("data_source")
+    context = Context(given, _json_chats(analysis), settings.pick, settings.per_problem, settings.seed)
+    found = formats.build(name, context)
+    found.check(analysis.problems.schema)
+    return found
+
+
+def _json_chats(analysis: Analysis) -> bool:
+    """Whether the first prompt is a chat list as JSON text."""
+    first = next(analysis.read([ROW + PROMPT]), None)
+    return first is not None and may_be_chat(first.column(0)[0].as_py())
+
+
+def _check_outputs(settings: SelectionSettings, analysis: Analysis, chosen: Format) -> None:
+    """Raise ConfigError or OutputError for a file that cannot be written, or would replace something else."""
+    outputs = [(settings.output, "--output"), (settings.control, "--control")]
+    for path, flag in outputs:
+        if path is None:
+            continue
+        if not path.endswith((PARQUET, JSONL)):
+            raise ConfigError(f"{flag} {path}: must end in .parquet or .jsonl, which decides the type of the file")
+        if not path.endswith(chosen.endings):
+            raise ConfigError(f"{flag} {path}: format {chosen.name} is read as {' or '.join(chosen.endings)} only")
+        folder, name = _split(path)
+        if name in analysis.files and _same(folder, str(settings.analysis)):
+            raise OutputError(f"{flag} {path}: is a file of the analysis; give another name")
+        if settings.dry_run or settings.overwrite:
+            continue
+        place = destinations.open_place(folder)
+        if name in place.names() and _settings_in(place, _manifest_name(name)) != rule.settings_of(settings):
+            raise OutputError(f"{path} is there and is not of these settings; give another name, or --overwrite")
+    if settings.output is not None and settings.output == settings.control:
+        raise ConfigError(f"--control {settings.control}: is --output too; give it a name of its own")
+
+
+def _settings_in(place: destinations.Place, name: str) -> Any:
+    """The settings in a manifest, None where there is none."""
+    import yaml
+
+    if name not in place.names():
+        return None
+    try:
+        return yaml.safe_load(place.read(name))["settings"]
+    except (yaml.YAMLError, TypeError, KeyError):
+        return None
+
+
+def _split(path: str) -> tuple[str, str]:
+    """Folder and name of a local path or URL."""
+    path = storage.local(path)
+    folder, _, name = path.rpartition("/")
+    return folder or ("/" if path.startswith("/") else "."), name
+
+
+def _manifest_name(name: str) -> str:
+    return name.removesuffix(PARQUET).removesuffix(JSONL) + MANIFEST
+
+
+def _same(one: str, other: str) -> bool:
+    if storage.is_remote(one) or storage.is_remote(other):
+        return one.rstrip("/") == other.rstrip("/")
+    return os.path.realpath(one) == os.path.realpath(storage.local(other))
+
+
+# ---------------------------------------------------------------- writing
+
+
+def _manifest(
+    settings: SelectionSettings, analysis: Analysis, chosen: Rule, chosen_format: Format, choice: Choice
+) -> dict[str, Any]:
+    recipe = chosen.recipe
+    return {
+        "rule": chosen.sentence(),
+        "recipe": None if recipe is None else {"name": recipe.name, "source": recipe.source, "n": recipe.n},
+        "format": chosen_format.name,
+        "analysis": {
+            "folder": analysis.folder,
+            "fingerprint": analysis.fingerprint,
+            "problems": analysis.problems.rows,
+            "bucketing_strategy": analysis.summary.get("bucketing_strategy"),
+        },
+        "kept": len(choice.kept),
+        "settings": rule.settings_of(settings),
+        "version": __version__,
+    }
+
+
+class _Work(NamedTuple):
+    """What is to be written."""
+
+    analysis: Analysis
+    choice: Choice
+    chosen: Format
+    files: list[tuple[str, IntArray]]  # path, rows of problems.parquet; the second one is the control
+
+
+def _write(work: _Work, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Write the files and a manifest beside each, each file whole or not at all; what the manifest adds.
+
+    A manifest that is there goes first: a file and the manifest of another one are never side by side.
+    """
+    output = work.files[0][0]
+    added: dict[str, Any] = {}
+    with storage.storage_errors(output):
+        staging = destinations.open_place(_split(output)[0]).make_staging()
+        try:
+            written = _fill(staging, work)
+            for (path, rows), told in zip(work.files, written, strict=True):
+                if told["rows"] == 0:
+                    raise InputError(f"{path}: nothing to write, no response of the kept problems fits {told}")
+                folder, name = _split(path)
+                place = destinations.open_place(folder)
+                place.remove(_manifest_name(name))
+                os.replace(staging / told.pop("file"), staging / name)
+                place.move_in(staging / name)
+                about = manifest | {"kept": len(rows)} | told
+                if path != output:
+                    about = {"control_of": output} | {key: about[key] for key in _OF_CONTROL if key in about}
+                place.write(_manifest_name(name), _yaml(about))
+                added |= {"output": path, **told} if path == output else {"control": {"output": path, **told}}
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    return added
+
+
+def _fill(staging: Path, work: _Work) -> list[dict[str, Any]]:
+    """Write each file into `staging`; what the manifest says of it."""
+    import pyarrow as pa
+
+    analysis, choice, chosen, files = work
+    schema = analysis.problems.schema
+    if choice.weights is not None:
+        schema = pa.schema([*schema, weight_field()], schema.metadata)
+    names = [f"{number}{JSONL if path.endswith(JSONL) else PARQUET}" for number, (path, _) in enumerate(files)]
+
+    def targets(convert: Any) -> list[Target]:
+        return [
+            Target(str(staging / name), rows, schema, convert, str(staging))
+            for name, (_, rows) in zip(names, files, strict=True)
+        ]
+
+    responses: dict[str, Any] = {}
+    if isinstance(chosen, ResponseFormat):
+        every = np.unique(np.concatenate([rows for _, rows in files]))
+        with Candidates(analysis, every, str(staging)) as candidates:
+            responses = {"responses": candidates.told()}
+            made = targets(lambda table, rows: chosen.table(table, *candidates.of(rows)))
+            write_rows(analysis, made, choice.weights)
+    else:
+        made = targets(lambda table, rows: chosen.rows(table))
+        write_rows(analysis, made, choice.weights)
+    return [
+        {"file": name, "rows": target.sink.rows, **described(str(staging / name)), **responses}
+        for name, target in zip(names, made, strict=True)
+    ]
+
+
+def _yaml(manifest: dict[str, Any]) -> bytes:
+    import yaml
+
+    return yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True, width=1000).encode()

@@ -1,0 +1,94 @@
+"""What a rule is said to do, against simulation: problems near the cut, and informative groups after a selection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analyzer.schema import DIFFICULTY, MADE, METRIC
+from analyzer.selection.select import select
+from tests.selection.conftest import settings
+
+PROBLEMS, SAMPLES = 4000, 8
+
+
+def analysis_folder(folder: Path, rates: np.ndarray[Any, Any], random: np.random.Generator) -> np.ndarray[Any, Any]:
+    """An output folder of problems with these solve rates; returns the passes that were drawn."""
+    passes = random.binomial(SAMPLES, rates)
+    share = passes / SAMPLES
+    columns = {
+        "data_idx": np.arange(len(rates)),
+        "pass_rate": share,
+        "mean_reward": share,
+        "std_reward": np.sqrt(share * (1 - share)),
+        "passes": passes,
+        "num_scored": np.full(len(rates), SAMPLES),
+        "num_samples": np.full(len(rates), SAMPLES),
+        "mean@5": np.minimum(passes, 5) / 5,
+    }
+    arrays = {DIFFICULTY + name: pa.array(values) for name, values in columns.items()}
+    fields = [pa.field(name, values.type, metadata={MADE: METRIC}) for name, values in arrays.items()]
+    prompts = pa.array(["p"] * len(rates))
+    schema = pa.schema([pa.field("prompt", pa.string()), *fields])
+    pq.write_table(pa.Table.from_arrays([prompts, *arrays.values()], schema=schema), folder / "problems.parquet")
+    (folder / "summary.json").write_text("{}")
+    return passes
+
+
+RATES = {
+    "beta": lambda random: random.beta(0.5, 0.5, PROBLEMS),
+    "two humps": lambda random: random.choice([0.1, 0.9], PROBLEMS),
+    "many never solved": lambda random: np.where(random.random(PROBLEMS) < 0.4, 0.0, random.random(PROBLEMS)),
+}
+
+
+@pytest.mark.parametrize("shape", RATES)
+def test_what_is_said_is_what_another_sampling_shows(tmp_path: Path, shape: str) -> None:
+    random = np.random.default_rng(5)
+    rates = RATES[shape](random)
+    passes = analysis_folder(tmp_path, rates, random)
+    found = select(settings(analysis=tmp_path, dry_run=True, where="0.2 <= pass_rate <= 0.8")).manifest
+    kept = (passes >= 2) & (passes <= 6)
+    leave, enter = [], []
+    for _ in range(20):
+        again = random.binomial(SAMPLES, rates)
+        inside = (again >= 2) & (again <= 6)
+        leave.append((kept & ~inside).sum())
+        enter.append((~kept & inside).sum())
+    said = found["another_sampling"]
+    assert abs(said["would_leave"] - np.mean(leave)) < 0.02 * PROBLEMS
+    assert abs(said["would_enter"] - np.mean(enter)) < 0.02 * PROBLEMS
+    for group in (8, 16):
+        for which, chosen in (("before", np.ones(PROBLEMS, bool)), ("after", kept)):
+            p = rates[chosen]
+            true = float(np.mean(1 - p**group - (1 - p) ** group))
+            estimate = found["informative_groups"][group][which]
+            assert abs(estimate["share"] - true) < 0.03
+            assert estimate["low"] - 0.02 <= true <= estimate["high"] + 0.02
+
+
+def test_what_passes_do_not_tell_is_not_estimated(tmp_path: Path) -> None:
+    analysis_folder(tmp_path, np.linspace(0, 1, 50), np.random.default_rng(1))
+
+    def said(where: str) -> Any:
+        return select(settings(analysis=tmp_path, dry_run=True, where=where)).manifest["another_sampling"]
+
+    assert said("`mean@5` > 0.5 and pass_rate < 1") is None
+    assert said("data_idx > 3") is None
+    assert said("data_idx > 3 and std_reward > 0")["would_leave"] > 0
+
+
+def test_graded_rewards_are_not_taken_for_passes(tmp_path: Path) -> None:
+    analysis_folder(tmp_path, np.linspace(0, 1, 50), np.random.default_rng(1))
+    table = pq.read_table(tmp_path / "problems.parquet")
+    at = table.schema.get_field_index("difficulty_mean_reward")
+    graded = table.set_column(at, table.schema.field(at), pa.array(table["difficulty_pass_rate"].to_numpy() * 0.9))
+    pq.write_table(graded, tmp_path / "problems.parquet")
+    manifest = select(settings(analysis=tmp_path, dry_run=True, where="mean_reward <= 0.5")).manifest
+    assert manifest["another_sampling"] is None
+    assert select(settings(analysis=tmp_path, dry_run=True, where="pass_rate <= 0.5")).manifest["another_sampling"]

@@ -1,0 +1,200 @@
+"""Rules: unknown outcomes, nearness, numbers per group, order, weights, the control; and names that do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import analyzer
+from analyzer.errors import ConfigError, InputError
+from analyzer.selection.select import Selection, select
+from tests.selection.conftest import TOKENIZER, settings
+
+RATES = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+
+
+@pytest.fixture(scope="module")
+def analysis(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Problem p<n> passes n of 10 times, p<n>x n of 5; two are unscored; `level` is missing in one; two sources."""
+    rows = []
+    for n in RATES:
+        rows += [row(f"p{n:02}", s, float(s < n), level=n, source="a") for s in range(10)]
+        if n <= 5:
+            rows += [row(f"p{n:02}x", s, float(s < n), level=n, source="b") for s in range(5)]
+    rows += [row(name, s, None, level=3, source="b") for name in ("u0", "u1") for s in range(4)]
+    rows += [row("z", s, float(s < 5), level=None, source=None) for s in range(10)]
+    folder = tmp_path_factory.mktemp("rule")
+    pq.write_table(pa.Table.from_pylist(rows), folder / "rollouts.parquet")
+    analyzer.analyze(
+        rollouts=folder / "rollouts.parquet",
+        model_path=TOKENIZER,
+        output_dir=folder / "out",
+        cache_dir=folder / "cache",
+        max_unscored=1,
+        n_jobs=1,
+    )
+    return folder / "out"
+
+
+def row(name: str, sample: int, reward: float | None, level: int | None, source: str | None) -> dict[str, Any]:
+    return {
+        "prompt": f"question {name}",
+        "response": f"answer {sample}",
+        "data_idx": name,
+        "sample_idx": sample,
+        "reward": reward,
+        "reward_status": "error" if reward is None else "ok",
+        "original_data_source": source,
+        "original_extra_info": {"level": level},
+        "original_pass_rate": 9.0,
+        "original_bucket": "mine",
+    }
+
+
+def made(analysis: Path, output: Path, **flags: Any) -> Selection:
+    return select(settings(analysis=analysis, output=output, **flags))
+
+
+def names(selection: Selection) -> list[str]:
+    return list(selection.problems["difficulty_data_idx"])
+
+
+def test_an_unknown_outcome_is_never_kept_and_is_counted(analysis: Path, tmp_path: Path) -> None:
+    found = made(analysis, tmp_path / "o.parquet", where="not pass_rate > 0.5")
+    assert "u0" not in names(found)
+    assert found.manifest["dropped"] == {"rule": 8, "unscored": 2}
+    found = made(analysis, tmp_path / "p.parquet", where="extra_info.level <= 3")
+    assert "z" not in names(found)
+    assert {"u0", "u1"} <= set(names(found))
+    assert found.manifest["dropped"] == {"rule": 9, "undecided": 1}
+    assert found.manifest["kept_unscored"] == 2
+    assert "2 of the kept have no reward" in found.report
+    found = made(analysis, tmp_path / "q.parquet", where="pass_rate is null")
+    assert names(found) == ["u0", "u1"]
+
+
+def test_a_metric_wins_over_a_column_of_its_name_and_the_column_is_row(analysis: Path, tmp_path: Path) -> None:
+    assert made(analysis, tmp_path / "o.parquet", where="row.pass_rate == 9 and bucket != 'mine'").kept > 10
+    problems = made(analysis, tmp_path / "p.parquet", where="row.bucket == 'mine' and pass_rate == 1").problems
+    assert list(problems["difficulty_data_idx"]) == ["p05x", "p10"]
+    assert (problems["pass_rate"] == 9).all()
+    assert (problems["bucket"] == "mine").all()
+    with pytest.raises(ConfigError, match=r"there is no 'row.pas_rate'; did you mean 'row.pass_rate'"):
+        made(analysis, tmp_path / "q.parquet", where="row.pas_rate == 9")
+
+
+def test_nearest_takes_ties_by_more_samples_then_by_id(analysis: Path, tmp_path: Path) -> None:
+    assert names(made(analysis, tmp_path / "o.parquet", nearest=0.5, take=4)) == ["p05", "z", "p04", "p06"]
+    found = names(made(analysis, tmp_path / "p.parquet", nearest=0.5, take=6))
+    assert found[4:] == ["p02x", "p03x"]  # 0.4 and 0.6 of 5: as near as of 10, with fewer samples
+    found = names(made(analysis, tmp_path / "q.parquet", nearest=0.7, take=3))
+    assert found == ["p07", "p06", "p08"]
+    assert "u0" not in names(made(analysis, tmp_path / "r.parquet", nearest=0.5, take=1000))
+
+
+def test_take_per_column_takes_that_many_of_each_value(analysis: Path, tmp_path: Path) -> None:
+    found = made(analysis, tmp_path / "o.parquet", nearest=0.5, take=2, per="data_source")
+    assert names(found) == ["p05", "z", "p04", "p02x", "p03x"]
+    counts = found.manifest["by_data_source"]
+    assert {name: count.get("kept", 0) for name, count in counts.items()} == {"a": 2, "b": 2, "(none)": 1}
+    assert found.manifest["dropped"] == {"unscored": 2, "not taken": 13}
+
+
+def test_take_alone_is_random_by_seed(analysis: Path, tmp_path: Path) -> None:
+    one, two, three = (
+        names(made(analysis, tmp_path / f"{n}.parquet", where="num_scored > 0", take=9, seed=seed))
+        for n, seed in enumerate((1, 1, 2))
+    )
+    assert one == two == sorted(one)
+    assert len(one) == 9
+    assert one != three
+    shuffled = names(made(analysis, tmp_path / "s.parquet", where="num_scored > 0", sort="random"))
+    assert shuffled != sorted(shuffled)
+    assert len(shuffled) == 18
+
+
+def test_sort_orders_the_output_and_decides_what_is_taken(analysis: Path, tmp_path: Path) -> None:
+    hardest = made(analysis, tmp_path / "o.parquet", sort="pass_rate", take=3)
+    assert names(hardest) == ["p00", "p00x", "p01"]
+    down = made(analysis, tmp_path / "p.jsonl", where="data_source == 'a'", sort="-pass_rate")
+    assert names(down) == [f"p{n:02}" for n in reversed(RATES)]
+    last = names(made(analysis, tmp_path / "q.parquet", sort="pass_rate"))
+    assert last[-2:] == ["u0", "u1"]  # what has no value comes last
+    near = made(analysis, tmp_path / "r.parquet", nearest=0.5, take=4, sort="pass_rate")
+    assert names(near) == ["p04", "p05", "z", "p06"]
+
+
+def test_weights_come_from_the_first_pool_that_holds(analysis: Path, tmp_path: Path) -> None:
+    pools = tmp_path / "pools.yaml"
+    pools.write_text('[{where: "pass_rate < 0.3", weight: 0.5}, {where: "pass_rate <= 0.8", weight: 2}]')
+    found = made(analysis, tmp_path / "o.parquet", weights=pools)
+    weights = dict(zip(names(found), found.problems["difficulty_weight"], strict=True))
+    assert weights["p02"] == 0.5
+    assert weights["p03"] == 2
+    assert "p09" not in weights
+    assert "u0" not in weights
+    assert found.manifest["dropped"] == {"rule": 3, "unscored": 2}
+    for text in ("{}", "- weight: 1", '[{where: "pass_rate < 1", weight: x}]', "[1", '[{where: "a", weight: -1}]'):
+        pools.write_text(text)
+        with pytest.raises(ConfigError, match="--weights"):
+            made(analysis, tmp_path / "p.parquet", weights=pools)
+    pools.write_text('[{where: "pas_rate < 1", weight: 1}]')
+    with pytest.raises(ConfigError, match="--weights: there is no 'pas_rate'; did you mean 'pass_rate'"):
+        made(analysis, tmp_path / "p.parquet", weights=pools)
+
+
+def test_the_control_is_as_many_other_problems_of_the_same_sources(sample_analysis: Path, tmp_path: Path) -> None:
+    output, control = tmp_path / "o.parquet", tmp_path / "c.parquet"
+    kept = select(settings(analysis=sample_analysis, output=output, where="pass_rate > 0.7", control=control))
+    others = pd.read_parquet(control)
+    assert len(others) == kept.rows > 10
+    assert not set(others["difficulty_data_idx"]) & set(names(kept))
+    assert 0.1 < others["difficulty_pass_rate"].mean() < 0.7
+
+
+def test_the_control_follows_the_data_sources_as_far_as_they_go() -> None:
+    from analyzer.selection.rule import BY_RULE, KEPT, Choice, control_group
+
+    sources = np.array([0] * 50 + [1] * 50)
+    reasons = np.full(100, BY_RULE, np.int8)
+    reasons[:10] = reasons[50:70] = KEPT
+    control = control_group(Choice(np.flatnonzero(reasons == KEPT), reasons, None), sources, 1)
+    assert len(set(control)) == 30
+    assert (reasons[control] == BY_RULE).all()
+    assert np.bincount(sources[control]).tolist() == [10, 20]
+    reasons[50:90] = KEPT  # 10 others of the second source for 40 kept
+    control = control_group(Choice(np.flatnonzero(reasons == KEPT), reasons, None), sources, 1)
+    assert np.bincount(sources[control]).tolist() == [40, 10]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"nearest": 0.5}, "give --take N"),
+        ({"per": "data_source"}, "--per needs --take N"),
+        ({"take": 3, "per": "data_sourc"}, "--per: there is no 'data_sourc'; did you mean 'data_source'"),
+        ({"sort": "-pas_rate"}, "--sort: there is no 'pas_rate'; did you mean 'pass_rate'"),
+        ({"sort": "extra_info"}, "--sort extra_info: the column is a struct<level: int64>, which has no order"),
+        (
+            {"take": 3, "per": "extra_info"},
+            "--per extra_info: the column is a struct<level: int64>, which has no order",
+        ),
+        ({"where": "true", "control": "c.parquet"}, "there are no others"),
+        ({"where": "bucket > 3"}, "a text cannot be compared with a number"),
+        ({"where": "pass_rate > 2"}, "no problem is left by: pass_rate > 2"),
+        ({"recipe": "prime_rl_pools", "take": 3}, "no --take"),
+        ({"format": "verl"}, "--format verl needs the ground truth"),
+        ({"format": "vrl"}, "did you mean 'verl'"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(analysis: Path, tmp_path: Path, flags: dict[str, Any], message: str) -> None:
+    with pytest.raises((ConfigError, InputError)) as caught:
+        made(analysis, tmp_path / "o.parquet", **flags)
+    assert message in str(caught.value)
+    assert not list(tmp_path.glob("o*"))
