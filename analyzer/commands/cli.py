@@ -73,10 +73,20 @@ def _generate(settings: GenerationSettings) -> int:
         return EXIT_OK
     print(
         f"error: {done.failed} prompts lack rollouts, {done.failures} lists them ({done.first_failure}); "
-        "the same command tries them again",
+        + again(done.failed, done.unusable),
         file=sys.stderr,
     )
     return EXIT_UNSCORED
+
+
+def again(failed: int, unusable: int) -> str:
+    """What to do about prompts that lack rollouts; `unusable` of them no server can be asked."""
+    if not unusable:
+        return "the same command tries them again"
+    correct = "correct them in the training data and generate anew (--overwrite, or another --output_path)"
+    if unusable == failed:
+        return f"no model can be asked these prompts: {correct}"
+    return f"the same command tries {failed - unusable} of them again; no model can be asked the others: {correct}"
 
 
 def filter_difficulty(argv: Sequence[str] | None = None) -> int:
@@ -100,10 +110,10 @@ def _filter(argv: Sequence[str]) -> int:
         return EXIT_OK
     if settings.dry_run or settings.explain_cache:
         return _analyze(filtering.analysis_settings(settings, settings.rollouts))
-    result, failed = filtering.filter_difficulty(settings)
+    result, failed, unusable = filtering.filter_difficulty(settings)
     code = _shown(result)
     if failed:
-        print(f"error: {failed} prompts lack rollouts; the same command tries them again", file=sys.stderr)
+        print(f"error: {failed} prompts lack rollouts; {again(failed, unusable)}", file=sys.stderr)
         return EXIT_UNSCORED
     return code
 

@@ -73,23 +73,23 @@ def analysis_settings(settings: Any, rollouts: str) -> AnalysisSettings:
     return AnalysisSettings(**given, rollouts=rollouts, part=None)
 
 
-def filter_difficulty(settings: Any) -> tuple[Result, int]:
-    """Generate (or take --rollouts) and analyse; returns the result and the number of failed prompts.
+def filter_difficulty(settings: Any) -> tuple[Result, int, int]:
+    """Generate (or take --rollouts) and analyse; returns the result, and how many prompts failed and are unusable.
 
     Raises the errors of both commands. Run again, it goes on where it stopped, in either half.
     """
-    rollouts, failed = settings.rollouts, 0
+    rollouts, failed, unusable = settings.rollouts, 0, 0
     if rollouts is None:
-        rollouts, failed = _generated(settings)
+        rollouts, failed, unusable = _generated(settings)
     elif settings.data_path is not None:
         raise ConfigError("--rollouts and --data_path: give one, rollouts that are there or data to generate them from")
     result = pipeline.analyze(analysis_settings(settings, rollouts))
     if result is None:
         raise ConfigError("--part has no meaning here")
-    return result, failed
+    return result, failed, unusable
 
 
-def _generated(settings: Any) -> tuple[str, int]:
+def _generated(settings: Any) -> tuple[str, int, int]:
     if settings.data_path is None:
         raise ConfigError("--data_path is required: training data to generate rollouts from (or --rollouts)")
     wanted = generation_settings(settings)
@@ -104,7 +104,7 @@ def _generated(settings: Any) -> tuple[str, int]:
         done = generate(wanted)
     new = f"{done.complete}; nothing was asked" if done.complete else f"{done.asked} generated now"
     print(f"{done.path}: {done.rollouts} rollouts, {new}", file=sys.stderr)
-    return str(done.path), done.failed
+    return str(done.path), done.failed, done.unusable
 
 
 def check_analysis(settings: Any, data: TrainingData) -> None:

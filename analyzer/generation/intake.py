@@ -26,6 +26,7 @@ class Intake:
         self._journal = journal
         self._failures: IO[bytes] = open(failures, "wb")  # noqa: SIM115  # closed by __exit__
         self.failed = 0
+        self.unusable = 0  # of these, prompts that no server can be asked: the data must be corrected
         self.kept = 0
         self.tokens = 0
         self.first_failure = ""
@@ -66,8 +67,8 @@ class Intake:
         self._bar.set_postfix_str(f"{rate:.0f} tokens/s", refresh=False)
         self._bar.update(len(answer.texts))
 
-    def fail(self, data_idx: int, reason: str) -> None:
-        """Report that a prompt gets no more rollouts than it has.
+    def fail(self, data_idx: int, reason: str, unusable: bool = False) -> None:
+        """Report that a prompt gets no more rollouts than it has. `unusable`: and never will, as the data has it.
 
         Raises ConfigError when so many failed before any was answered that going on makes no sense.
         """
@@ -75,6 +76,7 @@ class Intake:
         with storage_errors(self._failures.name):
             self._failures.write(orjson.dumps(line) + b"\n")
         self.failed += 1
+        self.unusable += unusable
         self.first_failure = self.first_failure or f"data_idx {data_idx}: {reason}"
         if self.failed >= _HOPELESS_AFTER and self._empty and not self.kept:
             raise ConfigError(f"the first {self.failed} prompts all failed; {self.first_failure}")

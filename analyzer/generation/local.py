@@ -83,7 +83,7 @@ class LocalModel:
             try:
                 input_ids = self._encode(prompt)
             except UnusablePrompt as error:
-                intake.fail(prompt.data_idx, str(error))
+                intake.fail(prompt.data_idx, str(error), unusable=bool(prompt.problem))
                 continue
             for sample_idx in intake.lacking(prompt.data_idx):
                 yield _Slot(prompt.data_idx, sample_idx, input_ids)

@@ -34,6 +34,7 @@ class Generated(NamedTuple):
     failed: int  # prompts that lack rollouts
     failures: Path | None  # the file that lists them
     first_failure: str
+    unusable: int = 0  # of the failed ones, prompts that the training data must correct: null, empty, no chat
     complete: str = ""  # of a generation that was complete before this call: since when, and from where
 
 
@@ -56,7 +57,9 @@ def run(settings: GenerationSettings) -> Generated:
     identity = identity_of(settings, data, wanted)
     if not settings.overwrite and (done := state.complete(identity)):
         check_complete(settings, state, done)
-        return Generated(state.output, done.served.model, wanted.prompts, done.rollouts, 0, 0, None, "", str(done))
+        return Generated(
+            state.output, done.served.model, wanted.prompts, done.rollouts, 0, 0, None, "", complete=str(done)
+        )
     state.begin(identity, settings.overwrite)
     journal = Journal(state.journal, wanted)
     try:
@@ -141,9 +144,16 @@ def _generate(
             file=sys.stderr,
         )
     failed = state.finish(identity, rollouts, intake.failed)
-    prompts_asked = journal.wanted.prompts
     return Generated(
-        state.output, model, prompts_asked, rollouts, intake.kept, intake.failed, failed, intake.first_failure
+        path=state.output,
+        model=model,
+        prompts=journal.wanted.prompts,
+        rollouts=rollouts,
+        asked=intake.kept,
+        failed=intake.failed,
+        failures=failed,
+        first_failure=intake.first_failure,
+        unusable=intake.unusable,
     )
 
 

@@ -18,6 +18,7 @@ import orjson
 from analyzer.errors import InputError
 from analyzer.rollouts import dataset
 from analyzer.rollouts.dataset import Dataset
+from analyzer.schema import RESPONSE, SAMPLE_IDX
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,6 +54,11 @@ def open_data(spec: str, prompt_key: str, limit: int | None, cache_dir: str) -> 
 
     opened = read.open_files(spec, cache_dir)
     schema, rows = opened.dataset.schema, opened.dataset.rows
+    if {RESPONSE, SAMPLE_IDX} <= set(schema.names):
+        raise InputError(
+            f"{spec}: these are rollouts (there are columns {RESPONSE!r} and {SAMPLE_IDX!r}), and prompts to sample "
+            "from are wanted: give the training data, or analyse these with analyze_rollouts --rollouts"
+        )
     _check_prompt_column(schema, prompt_key, spec)
     if rows == 0:
         raise InputError(f"{spec}: there are no rows in it")

@@ -98,7 +98,7 @@ class ServerModel:
 async def _complete(prompt: Prompt, recipe: Recipe, servers: Servers, intake: Intake) -> None:
     """All rollouts that a prompt lacks: a server may give fewer than asked for, then the rest is asked again."""
     if prompt.problem:
-        intake.fail(prompt.data_idx, prompt.problem)
+        intake.fail(prompt.data_idx, prompt.problem, unusable=True)
         return
     while lacking := intake.lacking(prompt.data_idx):
         first, count = lacking.start, len(lacking) if servers.many_at_once else 1

@@ -16,6 +16,24 @@ from analyzer.errors import ConfigError, to_install
 from analyzer.files import storage
 
 PARQUET, JSONL = "parquet", "jsonl"
+OTHER_FORMATS = frozenset(
+    {
+        ".csv",
+        ".tsv",
+        ".json",
+        ".txt",
+        ".xlsx",
+        ".xls",
+        ".pkl",
+        ".arrow",
+        ".feather",
+        ".npz",
+        ".gz",
+        ".zst",
+        ".bz2",
+        ".zip",
+    }
+)
 OWN_KEYS = frozenset({"model", "n", "temperature", "top_p", "max_tokens", "stream", "seed", "messages", "prompt"})
 """The fields of a request that flags and data decide; --extra_body is for others."""
 DEFAULT_URL = "http://localhost:8000/v1"
@@ -109,6 +127,12 @@ class GenerationSettings:
             raise ConfigError(f"--top_p {self.top_p}: must be above 0 and at most 1")
         if storage.is_remote(self.output_path):
             raise ConfigError(f"--output_path {self.output_path}: must be a local file, copy it when it is whole")
+        ending = os.path.splitext(self.output_path)[1].lower()
+        if ending in OTHER_FORMATS:
+            raise ConfigError(
+                f"--output_path {self.output_path}: rollouts are written as parquet or jsonl, not as {ending}; "
+                "give a name that ends in .parquet or .jsonl"
+            )
         if os.path.isdir(self.output_path):
             raise ConfigError(f"--output_path {self.output_path}: is a folder; give a file, rollouts.parquet in it say")
         self._check_source()

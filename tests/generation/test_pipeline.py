@@ -211,6 +211,37 @@ def test_failed_prompts_end_with_exit_3_and_a_line_that_names_the_list(
     assert f"{tmp_path}/o.parquet.failed.ndjson lists them (data_idx 1: " in errors
 
 
+def test_prompts_that_no_model_can_be_asked_are_not_promised_another_try(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "t.jsonl"
+    data.write_text('{"prompt": "one"}\n{"prompt": null}\n{"prompt": "three"}\n')
+    argv = ["--data_path", str(data), "--use_vllm", "--cache_dir", str(tmp_path / "c")]
+    with running(lambda number, body: "400" if body["prompt"] == "three" else "ok") as server:
+        argv += ["--vllm_url", server.url]
+        assert generate_rollouts([*argv, "--output_path", str(tmp_path / "o.parquet")]) == 3
+        assert (
+            "the same command tries 1 of them again; no model can be asked the others: correct them in the training"
+            in (capsys.readouterr().err)
+        )
+        assert generate_rollouts([*argv, "--limit", "2", "--output_path", str(tmp_path / "p.parquet")]) == 3
+    errors = capsys.readouterr().err
+    assert (
+        "(data_idx 1: the prompt is null); no model can be asked these prompts: correct them in the training" in errors
+    )
+    assert "same command" not in errors
+
+
+def test_rollouts_are_not_taken_for_training_data(
+    training: Training, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running() as server:
+        done = run(settings(training(2), server.url))
+        argv = ["--data_path", str(done.path), "--output_path", str(tmp_path / "more.parquet"), "--use_vllm"]
+        assert generate_rollouts([*argv, "--vllm_url", server.url]) == 2
+    assert "these are rollouts (there are columns 'response' and 'sample_idx')" in capsys.readouterr().err
+
+
 def test_memory_stays_flat_over_many_prompts(tmp_path: Path) -> None:
     peaks = []
     with running() as server:

@@ -58,3 +58,9 @@ def test_how_fast_it_goes_is_no_part_of_the_identity() -> None:
     assert make().identity() == other.identity()
     assert make().identity() != make(temperature=1.0).identity()
     assert make().identity() != make(extra_body={"top_k": 20}).identity()
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.JSON", "r.jsonl.gz", "r.txt"])
+def test_a_format_that_is_not_written_is_refused_by_its_ending(name: str) -> None:
+    with pytest.raises(ConfigError, match="written as parquet or jsonl, not as"):
+        GenerationSettings(data_path="d", output_path=name, use_vllm=True).check()
