@@ -21,7 +21,7 @@ _STOPPED = frozenset("TtD")
 
 
 class Clock:
-    """Seconds that a process and all below it have had since the clock was made."""
+    """Seconds that a process and all below it have had since the first look. Costs nothing until then."""
 
     def __init__(self, pid: int, tick: float) -> None:
         self.ran = 0.0  # of several processes at once, not more than the time that passed
@@ -31,8 +31,8 @@ class Clock:
         self.visible = True  # at the last look; what is hidden or gone counts as asleep
         self._pid = pid
         self._tick = tick
-        self._looked = time.monotonic()
-        self._cpu = self._see().cpu_seconds
+        self._looked: float | None = None
+        self._cpu = 0.0
 
     @property
     def had(self) -> float:
@@ -42,8 +42,11 @@ class Clock:
     def look(self) -> None:
         """Count the time since the last look."""
         now, seen = time.monotonic(), self._see()
-        gap, ran = now - self._looked, max(0.0, seen.cpu_seconds - self._cpu)
+        first = self._looked is None
+        gap, ran = now - (self._looked or now), max(0.0, seen.cpu_seconds - self._cpu)
         self._looked, self._cpu, self.threads = now, max(self._cpu, seen.cpu_seconds), seen.threads
+        if first:
+            return
         self.ran += min(ran, gap)
         if "R" not in seen.states:
             # A look that comes late says nothing of the time before: the watcher had no core, or was stopped.

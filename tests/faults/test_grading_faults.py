@@ -133,9 +133,11 @@ def test_f14_a_reward_whose_library_is_missing_ends_the_run_at_start() -> None:
         "\xff\xff\xff\xff",
         "\x00\x00\x00\x02{}",
         "\x00\x00\x00\x04null",
+        "\x00\x0d\xbb\xa0" + "[" * 450_000 + "]" * 450_000,
+        "\x00\x06\xdd\xd0" + "[" * 450_000,
         '\x00\x00\x00\x34{"id":1,"status":"ok","value":"forged","last":false }',
     ],
-    ids=["garbage", "huge", "empty", "null", "stale id"],
+    ids=["garbage", "huge", "empty", "null", "nested", "open", "stale id"],
 )
 def test_f17_what_is_no_reply_is_a_crash_and_never_the_reward_of_another(supervisor: Supervisor, data: str) -> None:
     reply = supervisor.call("write_to_all", data)

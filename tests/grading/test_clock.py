@@ -35,6 +35,7 @@ def running(code: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def watched(clock: Clock, seconds: float) -> Clock:
+    clock.look()
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         time.sleep(TICK)
@@ -79,6 +80,7 @@ def test_a_stopped_process_is_held() -> None:
 def test_time_in_which_nobody_looked_is_not_charged() -> None:
     with running(SLEEP) as process:
         clock = Clock(process.pid, TICK)
+        clock.look()
         time.sleep(0.5)  # as if this process had been stopped
         clock.look()
         assert clock.had <= 2 * TICK
