@@ -64,6 +64,17 @@ def test_a_hard_data_source_gets_no_advice_to_rewrite(tmp_path: Path, analyze: A
     assert "sampled responses" not in low
 
 
+@pytest.mark.parametrize("kept", [0, 1, 20])
+def test_null_responses_are_left_out_of_the_trial(tmp_path: Path, analyze: Analyze, kept: int) -> None:
+    rows = [{**row, "response": "Answer: 0" if at < kept else None} for at, row in enumerate(boxed("{}"))]
+    if not kept:
+        rows += boxed("{}", "aime2024")
+    outcome = analyze(parquet(tmp_path / "r.parquet", rows), max_unscored=1)
+    assert outcome.code == 0, outcome.err
+    trials = outcome.json("summary.json")["audit"]["other_rewards"]
+    assert trials.get("math_dapo", {"responses": 0})["responses"] == kept
+
+
 def test_another_reward_that_reads_the_answers_is_named_with_its_figures(tmp_path: Path, analyze: Analyze) -> None:
     rows = rollouts(problems=10, samples=8)
     for at, row in enumerate(rows):

@@ -70,8 +70,9 @@ def try_rewards(
         if isinstance(reward, Reward) and reward.where is not Where.SANDBOX:
             rows = _sample(source, of_problems.codes == of_problems.names.index(name), rng)
             table = rows_of(source, rows, [DATA_IDX, RESPONSE])
-            sample = [(ids[0], problem, strip(ids[1])) for ids, problem in problems_of(source, table)]
-            trials[name] = _trial(reward, sample, source)
+            asked = [(ids, problem) for ids, problem in problems_of(source, table) if ids[1] is not None]
+            if asked:  # responses that are null have a status, and nothing to try
+                trials[name] = _trial(reward, [(ids[0], p, strip(ids[1])) for ids, p in asked], source)
     return trials
 
 
