@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -187,7 +188,7 @@ def recognise(found: Found, chosen: Dialect | None, spec: str) -> Recognised:
             fits = [chosen] if chosen.matches(row) or len(found.paths) == 1 else []
         else:
             fits = dialects.recognise(row, suffix_of(path))
-        if len(fits) == 1:
+        if len(fits) == 1 and not (fits[0].skip and re.search(fits[0].skip, path)):
             kinds.setdefault(fits[0].name, []).append(path)
         else:
             unknown.append(path)

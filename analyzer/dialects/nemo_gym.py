@@ -59,6 +59,7 @@ register(
         framework="NeMo-Gym rollouts",
         file="rollouts.jsonl",
         lacks="data_source",
+        skip=r"_(failures|materialized_inputs)\.jsonl",
         requires=frozenset({"_ng_task_index", "_ng_rollout_index", "response", "reward"}),
         layout=Layout(
             prompt="prompt",

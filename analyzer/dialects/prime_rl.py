@@ -97,8 +97,9 @@ register(
             reward_status="reward_status",
             finish_reason="finish_reason",
             group=Group(("task_key",)),
+            file=(("split", r"/(train|eval)/"), ("subset", r"/(all|effective)/")),
             steps=("step",),
-            tasks=("env",),
+            tasks=("env", "split", "subset"),  # effective rollouts are among all: both together would count twice
         ),
     )
 )

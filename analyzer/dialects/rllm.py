@@ -26,7 +26,8 @@ class Rllm(Dialect):
         said = task.get("metadata")
         metadata = said if isinstance(said, dict) else task
         name, _, number = str(record["id"]).rpartition(":")
-        steps = record["trajectories"][-1]["steps"]
+        trajectories = record["trajectories"] or [{}]
+        steps = trajectories[-1].get("steps") or [{}]
         chat = steps[-1].get("chat_completions") or []
         asked = [message for message in chat if message.get("role") != "assistant"]
         prompt: Any = [{"role": m["role"], "content": content_text(m.get("content"))} for m in asked]
@@ -40,7 +41,7 @@ class Rllm(Dialect):
             "prompt": prompt
             or [{"role": "user", "content": str(task.get("instruction") or task.get("question") or "")}],
             "response": response,
-            "ground_truth": next((metadata[key] for key in _GOLDS if metadata.get(key) is not None), None),
+            "ground_truth": _gold(metadata),
             "reward": None if failed else record.get("is_correct"),
             "reward_status": str(Status.ERROR if failed else Status.OK),
             "task_id": str(task.get("id") or name),
@@ -48,6 +49,12 @@ class Rllm(Dialect):
             "termination_reason": record.get("termination_reason"),
             "data_source": metadata.get("data_source"),
         }
+
+
+def _gold(metadata: dict[str, Any]) -> Any:
+    nested = metadata.get("reward_model")
+    places = (metadata, nested if isinstance(nested, dict) else {})
+    return next((place[key] for place in places for key in _GOLDS if place.get(key) is not None), None)
 
 
 class RllmResults(Dialect):

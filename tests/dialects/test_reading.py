@@ -106,6 +106,24 @@ def test_tasks_that_are_pooled_keep_their_problems_apart(tmp_path: Path) -> None
     assert "a/0" in {row["data_idx"] for row in found}
 
 
+def test_all_and_effective_rollouts_are_not_counted_twice(tmp_path: Path) -> None:
+    path = layouts.prime_rl(tmp_path / "run")
+    copy = path.parent.parent / "effective" / path.name
+    copy.parent.mkdir()
+    copy.write_bytes(path.read_bytes())
+    with pytest.raises(InputError, match=r"several values of subset \('all', 'effective', ...\)"):
+        opened(tmp_path, tmp_path / "run", recursive=True)
+    assert opened(tmp_path, tmp_path / "run", recursive=True, rows="subset == 'all'").dataset.rows == 16
+
+
+def test_a_folder_of_failures_is_not_read_with_the_rollouts(tmp_path: Path) -> None:
+    path = layouts.nemo_gym(tmp_path)
+    (tmp_path / "rollouts_failures.jsonl").write_bytes(path.read_bytes().splitlines()[0] + b"\n")
+    found = opened(tmp_path, tmp_path)
+    assert found.dataset.rows == 16
+    assert "not read: rollouts_failures.jsonl" in found.notes
+
+
 def test_a_key_that_is_too_fine_is_noticed(tmp_path: Path) -> None:
     columns = {"prompt": "input", "response": "output", "ground_truth": "gts", "reward": "score", "group": "uid"}
     found = opened(tmp_path, layouts.verl_rollouts_v1(tmp_path), columns=columns)
