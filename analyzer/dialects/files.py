@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -82,29 +81,26 @@ def suffix_of(path: str) -> str:
 
 
 def first_record(path: str) -> Row | None:
-    """The first record of a file; None for a file without any. Raises InputError for one that cannot be read."""
-    suffix = suffix_of(path)
-    if suffix == PARQUET:
-        file, schema = dataset.describe(path)
+    """The names in the first record of a file, with its values unless it is parquet; None for a file without any.
+
+    Raises InputError for a file that cannot be read.
+    """
+    if suffix_of(path) == PARQUET:  # its footer tells the names, and nothing is decoded
+        _, schema = dataset.describe(path)
         if twice := [name for name in schema.names if schema.names.count(name) > 1]:
             raise InputError(f"{path}: the column {twice[0]!r} is there twice")
-        rows = [row for _, batch in Reader([file], None).batches([(0, min(1, file.rows))]) for row in batch.to_pylist()]
-        return rows[0] if rows else dict.fromkeys(schema.names)
+        return {field.name: _names_in(field.type) for field in schema}
     found = next(iter(records(path)), None)
     return None if found is None else found.row
 
 
-def _first_of_schema(path: str, known: list[tuple[pa.Schema, Row | None]]) -> Row | None:
-    """The first record of a parquet file, or that of an earlier one with the same columns: files of a folder are many.
+def _names_in(kind: pa.DataType) -> dict[str, Any] | None:
+    """The members of a struct, and theirs."""
+    import pyarrow as pa
 
-    known: schemas and records so far.
-    """
-    _, schema = dataset.describe(path)
-    for other, row in known:
-        if other.equals(schema):
-            return row
-    known.append((schema, first_record(path)))
-    return known[-1][1]
+    if not pa.types.is_struct(kind):
+        return None
+    return {kind.field(at).name: _names_in(kind.field(at).type) for at in range(kind.num_fields)}
 
 
 def records(path: str) -> Iterator[Record]:
@@ -172,10 +168,9 @@ def recognise(found: Found, chosen: Dialect | None, spec: str) -> Recognised:
     unread = list(found.others)
     fitting: tuple[str, ...] = ()
     unknown: list[str] = []
-    known: list[tuple[pa.Schema, Row | None]] = []
     for path in found.paths:
         try:
-            row = _first_of_schema(path, known) if suffix_of(path) == PARQUET else first_record(path)
+            row = first_record(path)
         except InputError:
             if suffix_of(path) != JSON:  # a .json file beside rollouts is seldom one of them
                 raise
@@ -216,8 +211,3 @@ def named(paths: Sequence[str]) -> str:
     """The names of files, the first few one by one."""
     names = ", ".join(os.path.basename(path) for path in paths[:_NAMED])
     return names + (f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else "")
-
-
-def sample_of(path: str, number: int = 8) -> list[Mapping[str, Any]]:
-    """The first records of a file."""
-    return [record.row for record in islice(records(path), number)]

@@ -88,7 +88,7 @@ def settle(request: Request, as_is: bool = True) -> Reading:
             everything, dialects.Settings(request.model_path, request.trust_remote_code, request.pool)
         )
     layout = dialect.layout
-    if dialect.name == OURS and seen.row.get("data_idx") is None:
+    if dialect.name == OURS and "data_idx" not in seen.row:
         layout = dataclasses.replace(layout, group=None)
     asked = tuple(key for key, value in said.items() if value is not None)
     return Reading(dialect, layout.with_columns(said), seen.paths, seen.unread, asked)
