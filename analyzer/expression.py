@@ -86,8 +86,10 @@ class Expression:
         return pa.repeat(outcome, batch.num_rows) if isinstance(outcome, pa.Scalar) else outcome
 
 
-def compile_expression(text: str, names: Sequence[str], flag: str = "expression") -> Expression:
+def compile_expression(text: str, names: Sequence[str] | None, flag: str = "expression") -> Expression:
     """Parse a condition over columns called `names`; `flag` opens each error message, `--where` for instance.
+
+    `names` None: the columns are not known yet, only the grammar is checked.
 
     Raises ConfigError, one line with a ^ before the place, for what the grammar of this module does not know; for an
     unknown name it adds the nearest one.
@@ -102,10 +104,10 @@ def compile_expression(text: str, names: Sequence[str], flag: str = "expression"
 class _Parser:
     """Recursive descent over the tokens: one method a rule of the grammar, each returns what evaluates its part."""
 
-    def __init__(self, text: str, names: Sequence[str], flag: str) -> None:
+    def __init__(self, text: str, names: Sequence[str] | None, flag: str) -> None:
         self.text = text
         self.flag = flag
-        self.known = list(dict.fromkeys(names))
+        self.known = None if names is None else list(dict.fromkeys(names))
         self.used: dict[str, None] = {}
         self.tokens = self._tokens()
         self.position = 0
@@ -402,7 +404,7 @@ class _Parser:
         parts = [self.part()]
         while self.take("."):
             parts.append(self.part())
-        cut = next((n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in self.known), 0)
+        cut = next((n for n in range(len(parts), 0, -1) if self.known is None or ".".join(parts[:n]) in self.known), 0)
         if not cut:
             raise self.unknown(".".join(parts), at)
         column, fields = ".".join(parts[:cut]), parts[cut:]
@@ -425,8 +427,9 @@ class _Parser:
         return self.text[token.at : end].strip("`")
 
     def unknown(self, name: str, at: int) -> ConfigError:
-        near = did_you_mean(name, self.known)
-        shown = ", ".join(self.known[:_NAMES_SHOWN]) + (", ..." if len(self.known) > _NAMES_SHOWN else "")
+        known = self.known or []
+        near = did_you_mean(name, known)
+        shown = ", ".join(known[:_NAMES_SHOWN]) + (", ..." if len(known) > _NAMES_SHOWN else "")
         return self.error(f"there is no {name!r}{near or f' (there are: {shown})'}", at)
 
     def field(self, value: Value, field: str, at: int) -> Value:

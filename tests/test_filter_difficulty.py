@@ -187,3 +187,38 @@ def test_what_would_stop_the_analysis_is_said_before_anything_is_generated(
         assert not server.stub.bodies
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_rule_selects_at_the_end_and_runs_again_from_what_is_there(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rule = ["--where", "pass_rate == 0 and data_idx < 7", "--sort", "-data_idx", "--bucketing_strategy", "pass_rate"]
+    with running() as server:
+        assert filter_difficulty(command(server.url, *rule)) == 0
+    shown = capsys.readouterr().out
+    assert shown.index("ANALYSIS SUMMARY") < shown.index("SELECTION") < shown.index("Problems kept: 7 of 10")
+    table = pd.read_parquet(tmp_path / "out" / "selected.parquet")
+    assert list(table["difficulty_data_idx"]) == [6, 5, 4, 3, 2, 1, 0]
+    assert (tmp_path / "out" / "selected.manifest.yaml").exists()
+    nowhere = "http://127.0.0.1:9/v1"
+    assert filter_difficulty(command(nowhere, *rule)) == 0
+    more = ["--recipe", "polaris", "--format", "roll", "--bucketing_strategy", "pass_rate", "--take", "3"]
+    assert filter_difficulty(command(nowhere, *more)) == 0
+    assert len((tmp_path / "out" / "selected.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--where", "pass_rate = 0"], "--where: = is not part of the language, write =="),
+        (["--recipe", "polari"], "did you mean 'polaris'"),
+        (["--format", "vrl"], "did you mean 'verl'"),
+    ],
+)
+def test_a_rule_that_cannot_be_is_said_before_anything_is_generated(
+    command: Command, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+) -> None:
+    with running() as server:
+        assert filter_difficulty(command(server.url, *more)) == 2
+        assert not server.stub.bodies
+    assert said in capsys.readouterr().err

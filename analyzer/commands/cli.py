@@ -28,7 +28,10 @@ DESCRIPTION = (
     "'analyze_rollouts cache' lists what is cached from earlier runs."
 )
 GENERATE_DESCRIPTION = "Sample rollouts for the prompts of training data. Run it again to go on where it stopped."
-FILTER_DESCRIPTION = "Generate rollouts for training data and analyse them: difficulty of each problem in one command."
+FILTER_DESCRIPTION = (
+    "Generate rollouts for training data, analyse them, and select the problems to train on: one command for all three."
+)
+_MAY_BEGIN_WITH_MINUS = ("--sort", "--where")
 
 
 def analyze_rollouts(argv: Sequence[str] | None = None) -> int:
@@ -95,6 +98,17 @@ def filter_difficulty(argv: Sequence[str] | None = None) -> int:
     return run(_list_rewards if reward_list.is_asked_for(argv) else lambda: _filter(argv))
 
 
+def minus_joined(argv: Sequence[str]) -> list[str]:
+    """`--sort -pass_rate` as `--sort=-pass_rate`: the parser takes a word with a minus for a flag."""
+    words: list[str] = []
+    for word in argv:
+        if words and words[-1] in _MAY_BEGIN_WITH_MINUS and word.startswith("-") and not word.startswith("--"):
+            words[-1] += "=" + word
+        else:
+            words.append(word)
+    return words
+
+
 def _list_rewards() -> int:
     print("\n".join(reward_list.lines()))
     return EXIT_OK
@@ -104,14 +118,18 @@ def _filter(argv: Sequence[str]) -> int:
     from analyzer.commands import filtering
     from analyzer.commands.preview import preview
 
-    settings: Any = parse(filtering.FilterSettings, argv, "filter_difficulty", FILTER_DESCRIPTION)
+    settings: Any = parse(filtering.FilterSettings, minus_joined(argv), "filter_difficulty", FILTER_DESCRIPTION)
     if settings.dry_run and settings.rollouts is None:
         print(preview(filtering.generation_settings(settings)))
         return EXIT_OK
     if settings.dry_run or settings.explain_cache:
         return _analyze(filtering.analysis_settings(settings, settings.rollouts))
-    result, failed, unusable = filtering.filter_difficulty(settings)
+    result, failed, unusable, selection = filtering.filter_difficulty(settings)
     code = _shown(result)
+    if selection is not None:
+        from analyzer.selection.select import select
+
+        print(select(selection).report, end="", flush=True)
     if failed:
         print(f"error: {failed} prompts lack rollouts; {again(failed, unusable)}", file=sys.stderr)
         return EXIT_UNSCORED

@@ -1,6 +1,6 @@
-"""filter_difficulty: generation and analysis in one, resumable as a whole.
+"""filter_difficulty: generation, analysis and selection in one, resumable as a whole.
 
-    training data -> rollouts (kept in output_dir) -> rewards, metrics, buckets -> problems.parquet
+    training data -> rollouts (kept in output_dir) -> problems.parquet -> selected.parquet
 
 Rollouts that are there already, with or without rewards, can be given instead of training data.
 """
@@ -12,11 +12,12 @@ import os
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from analyzer import buckets, pipeline, tokens
-from analyzer.config import AnalysisSettings
+from analyzer.config import AnalysisSettings, SelectionSettings
 from analyzer.errors import ConfigError, InputError, OutputError
+from analyzer.expression import compile_expression
 from analyzer.generation import GenerationSettings
 from analyzer.generation import run as generate
 from analyzer.generation.pipeline import open_data
@@ -25,24 +26,30 @@ from analyzer.planning import routing
 from analyzer.result import Result
 from analyzer.rollouts.dataset import Reader
 from analyzer.schema import DATA_SOURCE, ORIGINAL
+from analyzer.selection import formats, recipes
 
 ROLLOUTS = "rollouts.parquet"
 _OF_ANALYSIS_ONLY = ("part",)
 _OF_GENERATION_ONLY = ("output_path", "top_up")  # the analysis's --top_up, which writes such a list, has its name
+_OF_SELECTION_ONLY = ("analysis", "seed", "overwrite", "dry_run")  # given by the other two
 _GENERATION = {field.name: field for field in dataclasses.fields(GenerationSettings)}
 _ANALYSIS = {field.name: field for field in dataclasses.fields(AnalysisSettings)}
+_SELECTION = {f.name: f for f in dataclasses.fields(SelectionSettings) if f.name not in _OF_SELECTION_ONLY}
+SELECTED = "selected"  # in output_dir, unless --output is given
 
 
 def _fields() -> list[tuple[str, Any, Any]]:
-    """The flags of both commands; those that they share are the analysis's, with its help.
+    """The flags of the three commands; those that generation and analysis share are the analysis's, with its help.
 
     But for the seed: sampling has one only where it is asked for, since not every server can serve a request with one.
     """
     from typing import get_type_hints
 
-    kinds = get_type_hints(GenerationSettings) | get_type_hints(AnalysisSettings) | {"seed": int | None}
+    classes = (SelectionSettings, GenerationSettings, AnalysisSettings)
+    kinds = {name: kind for cls in classes for name, kind in get_type_hints(cls).items()} | {"seed": int | None}
     named = {name: field for name, field in _GENERATION.items() if name not in _OF_GENERATION_ONLY}
     named |= {name: field for name, field in _ANALYSIS.items() if name not in _OF_ANALYSIS_ONLY}
+    named |= _SELECTION
     made = []
     for name, field in named.items():
         default = None if field.default is dataclasses.MISSING else field.default
@@ -57,7 +64,16 @@ def _fields() -> list[tuple[str, Any, Any]]:
 
 
 FilterSettings = dataclasses.make_dataclass("FilterSettings", _fields(), frozen=True, kw_only=True)
-"""The flags of filter_difficulty: those of generate_rollouts and of analyze_rollouts."""
+"""The flags of filter_difficulty: those of generate_rollouts, analyze_rollouts and select_problems."""
+
+
+class Filtered(NamedTuple):
+    """What was done, and what is left to select."""
+
+    result: Result
+    failed: int  # prompts without all their rollouts
+    unusable: int  # of these, prompts that never can be asked
+    selection: SelectionSettings | None
 
 
 def generation_settings(settings: Any) -> GenerationSettings:
@@ -73,12 +89,37 @@ def analysis_settings(settings: Any, rollouts: str) -> AnalysisSettings:
     return AnalysisSettings(**given, rollouts=rollouts, part=None)
 
 
-def filter_difficulty(settings: Any) -> tuple[Result, int, int]:
-    """Generate (or take --rollouts) and analyse; returns the result, and how many prompts failed and are unusable.
+def selection_settings(settings: Any) -> SelectionSettings | None:
+    """The selection's part of the settings; None where nothing is to be selected."""
+    given = {name: value for name, f in _SELECTION.items() if (value := getattr(settings, name)) != f.default}
+    if not given:
+        return None
+    ending = formats.find(settings.format).endings[0] if settings.format else ".parquet"
+    given.setdefault("output", os.path.join(settings.output_dir, SELECTED + ending))
+    seed = {} if settings.seed is None else {"seed": settings.seed}
+    return SelectionSettings(analysis=settings.output_dir, overwrite=settings.overwrite, **seed, **given)
 
-    Raises the errors of both commands. Run again, it goes on where it stopped, in either half.
+
+def check_selection(settings: SelectionSettings) -> None:
+    """Find now what would stop the selection after hours of generation; names are known only after the analysis.
+
+    Raises ConfigError.
+    """
+    if settings.recipe is not None:
+        recipes.find(settings.recipe)
+    if settings.where is not None:
+        compile_expression(settings.where, None, "--where")
+
+
+def filter_difficulty(settings: Any) -> Filtered:
+    """Generate (or take --rollouts), analyse, and select where a rule or a format is given.
+
+    Raises the errors of all three commands. Run again, it goes on where it stopped, in any of them.
     """
     rollouts, failed, unusable = settings.rollouts, 0, 0
+    selection = selection_settings(settings)
+    if selection is not None:
+        check_selection(selection)
     if rollouts is None:
         rollouts, failed, unusable = _generated(settings)
     elif settings.data_path is not None:
@@ -86,7 +127,7 @@ def filter_difficulty(settings: Any) -> tuple[Result, int, int]:
     result = pipeline.analyze(analysis_settings(settings, rollouts))
     if result is None:
         raise ConfigError("--part has no meaning here")
-    return result, failed, unusable
+    return Filtered(result, failed, unusable, selection)
 
 
 def _generated(settings: Any) -> tuple[str, int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from analyzer.commands.cli import run
+from analyzer.commands.cli import minus_joined, run
 from analyzer.config import SelectionSettings, parse
 from analyzer.errors import EXIT_OK
 
@@ -13,24 +13,12 @@ DESCRIPTION = (
     "Choose problems by what an analysis found of them and write them in the format of a trainer, with a manifest of "
     "the rule. Nothing is scored again. '--recipe list' shows published rules."
 )
-_MAY_BEGIN_WITH_MINUS = ("--sort", "--where")
 
 
 def select_problems(argv: Sequence[str] | None = None) -> int:
     """The command select_problems; returns its exit code."""
-    words = joined(sys.argv[1:] if argv is None else argv)
+    words = minus_joined(sys.argv[1:] if argv is None else argv)
     return run(lambda: _select(words))
-
-
-def joined(argv: Sequence[str]) -> list[str]:
-    """`--sort -pass_rate` as `--sort=-pass_rate`: the parser takes a word with a minus for a flag."""
-    words: list[str] = []
-    for word in argv:
-        if words and words[-1] in _MAY_BEGIN_WITH_MINUS and word.startswith("-") and not word.startswith("--"):
-            words[-1] += "=" + word
-        else:
-            words.append(word)
-    return words
 
 
 def _select(words: Sequence[str]) -> int:
