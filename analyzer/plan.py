@@ -27,7 +27,17 @@ from analyzer.rewards import BaseReward, Reward, WholeReward
 from analyzer.rollouts import dataset
 from analyzer.rollouts.dataset import InputFile, file_from
 from analyzer.rollouts.numbering import Shards, whole_files
-from analyzer.schema import DATA_IDX, DATA_SOURCE, EXTRA_INFO, ORIGINAL, PROMPT, RESPONSE, REWARD, REWARD_STATUS
+from analyzer.schema import (
+    DATA_IDX,
+    DATA_SOURCE,
+    EXTRA_INFO,
+    ORIGINAL,
+    PROMPT,
+    RESPONSE,
+    REWARD,
+    REWARD_ANSWER,
+    REWARD_STATUS,
+)
 from analyzer.tokens import NO_TOKENIZER, TokenizerSpec, spec_from
 
 if TYPE_CHECKING:
@@ -248,7 +258,7 @@ def needed_columns(
     """
     wanted = {DATA_IDX, RESPONSE} if texts else {DATA_IDX}
     if keep_rewards:
-        wanted |= {REWARD, REWARD_STATUS}
+        wanted |= {REWARD, REWARD_STATUS, REWARD_ANSWER} | ({DATA_SOURCE} if by_column else set())
     else:
         wanted |= {gold_column} if gold_column is not None else set()
         wanted |= {DATA_SOURCE} if by_column else set()

@@ -44,6 +44,8 @@ REWARD_STATUS = "reward_status"
 RESPONSE_TOKENS = "response_tokens"
 FINISH_REASON = "finish_reason"
 MAX_TOKENS = "max_tokens"
+REWARD_ANSWER = "reward_answer"
+ANSWER_LENGTH = 200  # characters of an answer that are kept
 REWARD_EXTRA = "reward_"
 """Prefix of the further columns a reward may return, `reward_pred` for instance."""
 
@@ -87,6 +89,7 @@ class Score(NamedTuple):
     found: bool = True  # whether an answer was found in the response
     extra: Mapping[str, Any] = NOTHING  # further columns, without the prefix `reward_`
     detail: str = ""  # why there is no reward, for a person to read
+    answer: str | None = None  # the answer found in the response, at most ANSWER_LENGTH characters
 
 
 class Problem(NamedTuple):

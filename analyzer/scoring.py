@@ -10,6 +10,7 @@ befall every rollout is raised: a reward that cannot be loaded (RewardError).
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from numbers import Real
@@ -19,7 +20,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.grading import Limits, Target, nursery
 from analyzer.grading.supervisor import Supervisor
 from analyzer.rewards import BaseReward, Reward, Where, WholeReward
-from analyzer.schema import GoldError, Problem, Score, Status, Unscored
+from analyzer.schema import ANSWER_LENGTH, PASS_THRESHOLD, GoldError, Problem, Score, Status, Unscored
 
 DETAIL_LENGTH = 300  # characters of an explanation that are kept
 BATCH_CHARS = 4 << 20  # characters of responses in one call of a WholeReward
@@ -58,6 +59,40 @@ class Scorer:
         except GoldError as error:
             return [failure(error)] * len(responses)
 
+    def earns(self, problem: Problem, scores: Sequence[Score]) -> bool | None:
+        """Whether the problem's ground truth can earn the maximum: as a response did, or presented as one does.
+
+        scores: of the problem's rollouts. None where it was not asked: the reward cannot present a ground truth, or
+        asking costs more than a microsecond and the problem is solved too often (over 1 in 8) to be worth it, or the
+        grader failed for reasons that are not the ground truth's.
+        """
+        reward = self._reward
+        if not isinstance(reward, Reward) or reward.where is Where.SANDBOX:
+            return None
+        best = [score.reward for score in scores if score.reward is not None]
+        if any(value >= reward.maximum for value in best):
+            return True
+        if reward.where is Where.CHILD and 8 * sum(value >= PASS_THRESHOLD for value in best) > len(best) > 0:
+            return None
+        own = self.present(problem, problem.ground_truth)
+        if own.reward is None:
+            return None if own.status is not Status.GOLD_ERROR else False
+        return own.reward >= reward.maximum
+
+    def present(self, problem: Problem, gold: Any) -> Score:
+        """What a ground truth earns as the answer to a problem; GOLD_ERROR where it cannot be presented."""
+        if not isinstance(self._reward, Reward):
+            raise TypeError(f"{self._reward!r} cannot present a ground truth")
+        try:
+            answer = self._reward.present(gold)
+        except AnalyzerError:
+            raise
+        except Unscored as error:
+            return failure(error)
+        except Exception as error:  # noqa: BLE001  # a ground truth of another type must not end a run that is scored
+            return failure(error)._replace(status=Status.GOLD_ERROR)
+        return self.score(problem, [answer])[0]
+
     def close(self) -> None:
         """End the child process, if there is one. The scorer must not be used afterwards."""
         if self._child is not None:
@@ -67,10 +102,16 @@ class Scorer:
         """The grades for this ground truth: those of the last call where it is the same one, else new ones."""
         if self._grades is None or not _same(gold, self._gold):
             if self._child is None:
-                grades = Grades(lambda: reward.check_gold(gold), lambda answer: reward.grade(answer, gold))
+                grades = Grades(
+                    lambda: reward.check_gold(gold), lambda answer: reward.grade(answer, gold), reward.answer_text
+                )
             else:
                 child = self._child
-                grades = Grades(lambda: _check(reward, child, gold), lambda answer: _grade(reward, child, answer, gold))
+                grades = Grades(
+                    lambda: _check(reward, child, gold),
+                    lambda answer: _grade(reward, child, answer, gold),
+                    reward.answer_text,
+                )
             self._gold, self._grades = gold, grades
         return self._grades
 
@@ -123,9 +164,12 @@ class Grades(dict[Hashable, Score]):
     A grade that fails becomes the Score that says why. What `check` raises makes every answer unscored.
     """
 
-    def __init__(self, check: Callable[[], None], grade: Callable[[Any], Score]) -> None:
+    def __init__(
+        self, check: Callable[[], None], grade: Callable[[Any], Score], text: Callable[[Any], str | None]
+    ) -> None:
         super().__init__()
         self._grade = grade
+        self._text = text
         self.refusal = _failure_of(check)
 
     def __missing__(self, answer: Hashable) -> Score:
@@ -139,7 +183,7 @@ class Grades(dict[Hashable, Score]):
             raise
         except Exception as error:  # noqa: BLE001 - a failing scorer must not end the run, nor count as a wrong answer
             score = failure(error)
-        self[answer] = score
+        score = self[answer] = score._replace(answer=shortened(self._text(answer)))
         return score
 
 
@@ -201,8 +245,8 @@ def _ask(child: Supervisor, method: str, *args: Any, items: int = 1, retry: bool
 
 def _score_from(fields: Any) -> Score:
     """A Score from its fields as they come out of JSON."""
-    reward, status, found, extra, detail = fields
-    return Score(reward, Status(status), found, writable(extra), detail)
+    reward, status, found, extra, detail, answer = fields
+    return Score(reward, Status(status), found, writable(extra), detail, answer)
 
 
 def target_of(reward: BaseReward) -> Target:
@@ -222,6 +266,7 @@ def failure(error: Exception) -> Score:
 def checked(score: Score, found: bool = True) -> Score:
     """The score with its reward as a finite float, or INVALID_RESULT; without a reward where the status is not OK."""
     found = found and score.found
+    score = score._replace(answer=shortened(score.answer))
     if score.status is not Status.OK:
         return score._replace(reward=None, found=found, detail=one_line(score.detail))
     reward: Any = score.reward
@@ -232,8 +277,18 @@ def checked(score: Score, found: bool = True) -> Score:
     if not math.isfinite(number):
         shown = repr(reward) if isinstance(reward, float) else f"of type {type(reward).__name__}"
         detail = f"the reward is {shown}, not a finite number"
-        return Score(None, Status.INVALID_RESULT, found, score.extra, one_line(detail))
-    return Score(number, Status.OK, found, score.extra, one_line(score.detail))
+        return score._replace(reward=None, status=Status.INVALID_RESULT, found=found, detail=one_line(detail))
+    return score._replace(reward=number, found=found, detail=one_line(score.detail))
+
+
+def shortened(answer: str | None) -> str | None:
+    """An answer of at most ANSWER_LENGTH characters; of a longer one the start, and a digest that keeps it distinct."""
+    if answer is None or (len(answer) <= ANSWER_LENGTH and answer.isascii()):
+        return answer
+    if len(answer) > ANSWER_LENGTH:
+        digest = hashlib.blake2b(answer.encode(errors="surrogatepass"), digest_size=8).hexdigest()
+        answer = f"{answer[: ANSWER_LENGTH - len(digest) - 2]}… {digest}"
+    return str(writable(answer))
 
 
 def one_line(text: str) -> str:

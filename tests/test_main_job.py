@@ -65,9 +65,9 @@ def real_input(shared: Callable[[str], Path]) -> Path:
     return shared("data/gsm8k_openai.parquet")
 
 
-def test_real_rollouts_come_out_as_they_went_in_with_three_columns_more(real: Outcome, real_input: Path) -> None:
+def test_real_rollouts_come_out_as_they_went_in_with_four_columns_more(real: Outcome, real_input: Path) -> None:
     before, after = pq.read_table(real_input), real.table()
-    assert after.column_names == [*before.column_names, "reward", "reward_status", "response_tokens"]
+    assert after.column_names == [*before.column_names, "reward", "reward_status", "response_tokens", "reward_answer"]
     assert after.select(before.column_names).equals(before)
     assert after.schema.field("reward").type == pa.float64()
 
@@ -320,7 +320,7 @@ def test_rewards_of_the_input_are_kept_and_rescore_scores_anew(tmp_path: Path, a
     assert "--reward_fn math_boxed was not used; add --rescore" in kept.err
     anew = analyze(given, rescore=True, output_dir=tmp_path / "anew")
     assert anew.table()["reward"].to_pylist() == REWARDS
-    assert anew.table().column_names == kept.table().column_names
+    assert anew.table().column_names == [*kept.table().column_names, "reward_answer"]
 
 
 def test_kept_rewards_that_are_missing_or_no_numbers_are_no_zeros(tmp_path: Path, analyze: Analyze) -> None:
@@ -366,7 +366,7 @@ def test_a_reward_that_abstains_leaves_rollouts_unscored_and_ends_with_3(tmp_pat
     assert table["reward"].to_pylist() == [1.0 if is_right else None for is_right in right]
     assert table["reward_status"].to_pylist() == ["ok" if is_right else "abstain" for is_right in right]
     assert table["reward_answer"].to_pylist() == [
-        2 * row["data_idx"] if is_right else None for row, is_right in zip(rollouts(), right, strict=True)
+        str(2 * row["data_idx"]) if is_right else None for row, is_right in zip(rollouts(), right, strict=True)
     ]
     metrics = outcome.json("problem_metrics.json")["1"]
     assert (metrics["pass_rate"], metrics["num_scored"]) == (1.0, 1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,10 +25,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+UNASKED, UNEARNABLE, EARNED = GOLDS = range(3)
+"""What is known of a ground truth; of a problem that is scored in parts, the highest of its codes holds."""
 _META = b"analyzer.shard"
 _SEAL = b"analyzer.seal"  # key in the footer; its value is _MARK and the sha256 of the file with _BLANK in its place
 _MARK, _BLANK = b"seal:sha256:", b"0" * 64
 EXAMPLES = 2
+LONG = 200  # characters from which on two independent samples are not equal by chance
 DAMAGED = "the cache is damaged; remove this run with `analyze-rollouts cache --prune --run NAME` and run again"
 
 
@@ -40,6 +44,9 @@ class Scores(NamedTuple):
     tokens: NDArray[np.int32]
     found: NDArray[np.bool_]  # whether an answer was found
     extra: list[str | None]  # further columns as a JSON object, None for none; empty when no rollout has any
+    answers: Sequence[str | None]  # the answer found in each response
+    sources: Sequence[str]  # the data_source of each rollout; "" where the rewards came with the input
+    golds: NDArray[np.int8]  # whether the problem's ground truth can earn the maximum: a code of GOLDS
 
 
 class SourceCount(NamedTuple):
@@ -49,6 +56,8 @@ class SourceCount(NamedTuple):
     found: int
     missing: tuple[int, ...]  # the first rows without an answer, at most EXAMPLES
     failed: dict[str, tuple[int, str]]  # status -> the first row of that status, and why it has no reward
+    long: int = 0  # responses of LONG characters or more
+    repeated: int = 0  # ... that are equal to an earlier one of the same problem
 
     def plus(self, other: SourceCount) -> SourceCount:
         """Both together; which comes first does not matter."""
@@ -56,7 +65,14 @@ class SourceCount(NamedTuple):
         for status, example in other.failed.items():
             failed[status] = min(failed.get(status, example), example)
         missing = tuple(sorted({*self.missing, *other.missing})[:EXAMPLES])
-        return SourceCount(self.rows + other.rows, self.found + other.found, missing, dict(sorted(failed.items())))
+        return SourceCount(
+            self.rows + other.rows,
+            self.found + other.found,
+            missing,
+            dict(sorted(failed.items())),
+            self.long + other.long,
+            self.repeated + other.repeated,
+        )
 
 
 NO_ROLLOUTS = SourceCount(0, 0, (), {})
@@ -86,6 +102,9 @@ def write(path: str, footer: ShardFooter, scores: Scores) -> None:
             "tokens": scores.tokens,
             "found": scores.found,
             "extra": pa.array(scores.extra or [None] * len(scores.rows), type=pa.string()),
+            "answer": pa.array(scores.answers, type=pa.string()),
+            "source": pa.array(scores.sources, type=pa.string()),
+            "gold": scores.golds,
         }
     )
     said = {**footer._asdict(), "statuses": STATUSES}
@@ -154,9 +173,9 @@ def _footer(raw: bytes | None, there: int) -> ShardFooter | None:
             return None
         sources = {
             name: SourceCount(
-                rows, found, tuple(missing), {status: (row, why) for status, (row, why) in failed.items()}
+                rows, found, tuple(missing), {status: (row, why) for status, (row, why) in failed.items()}, *repeats
             )
-            for name, (rows, found, missing, failed) in said["sources"].items()
+            for name, (rows, found, missing, failed, *repeats) in said["sources"].items()
         }
         footer = ShardFooter(**{**said, "sources": sources, "statuses": tuple(said["statuses"])})
     except (ValueError, TypeError, KeyError, AttributeError):
@@ -187,6 +206,9 @@ def read(path: str) -> tuple[Scores, ShardFooter]:
         table["tokens"].to_numpy(),
         np.asarray(table["found"].to_numpy(), dtype=bool),
         extra.to_pylist() if extra.null_count < len(extra) else [],
+        table["answer"].to_pylist(),
+        table["source"].to_pylist(),
+        table["gold"].to_numpy(),
     )
     return scores, footer
 

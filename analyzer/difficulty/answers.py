@@ -30,6 +30,17 @@ class Majorities(NamedTuple):
     wrong_votes: IntArray  # rollouts that give that
 
 
+NO_MAJORITIES: tuple[tuple[float, type], ...] = (
+    (0, np.int64),
+    (-1, np.int64),
+    (0, np.int64),
+    (0.0, np.float64),
+    (-1, np.int64),
+    (0, np.int64),
+)
+"""The value and type of each field of Majorities for a problem without answers."""
+
+
 def majorities(codes: IntArray, answers: IntArray, passing: NDArray[np.bool_], problems: int) -> Majorities:
     """Count the answers of each problem.
 

@@ -79,6 +79,14 @@ class Reward(BaseReward):
     def grade(self, answer: Any, ground_truth: Any) -> Score:
         """The score of one answer (None: no answer was found). Raises Unscored where it cannot judge."""
 
+    def answer_text(self, answer: Any) -> str | None:
+        """What `extract` found as a person reads it, for the column reward_answer; None for nothing to show.
+
+        Answers with equal texts count as equal in majorities.
+        """
+        text = getattr(answer, "text", answer)
+        return text if text is None or isinstance(text, str) else str(text)
+
     def check_gold(self, ground_truth: Any) -> None:
         """Raise GoldError when the ground truth cannot be graded. Runs where `grade` runs, once per problem."""
 

@@ -58,6 +58,9 @@ class FunctionReward(CodeReward):
         blocks = tuple(block for block in _BLOCK.findall(response) if block.strip())
         return blocks or ((response,) if response.strip() else None)
 
+    def answer_text(self, answer: tuple[str, ...] | None) -> str | None:
+        return None if answer is None else "\n".join(answer)
+
     def read(self, table: Mapping[str, Any]) -> Tests:
         """The tests in a ground truth. Raises GoldError."""
         return parse(table)

@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from analyzer.cache import score_files
 from analyzer.cache.score_files import NO_ROLLOUTS, SourceCount
+from analyzer.cache.texts import Texts
+from analyzer.difficulty.answers import NO_MAJORITIES, Majorities, majorities
 from analyzer.errors import AnalyzerError
 from analyzer.rollouts.numbering import Numbering
+from analyzer.schema import PASS_THRESHOLD
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from numpy.typing import NDArray
+
+    from analyzer.schema import IntArray
+
+_ENOUGH_ROWS = 1 << 20  # rollouts whose answers are counted at a time: few enough for memory, many for numpy
 
 
 class Merged(NamedTuple):
-    """The scores of the analysed rows, in input order; arrays of shape (rollouts,)."""
+    """The scores of the analysed rows, in input order; arrays of shape (rollouts,) unless said."""
 
     codes: NDArray[np.int32]  # the problem of each rollout
     rewards: NDArray[np.float64]  # NaN: not scored
     statuses: NDArray[np.int8]  # position in schema.STATUSES
     tokens: NDArray[np.int32]
-    found: NDArray[np.bool_]  # whether the reward found an answer
+    found: NDArray[np.bool_]  # whether an answer was found
+    answers: NDArray[np.int32]  # position in `texts`; -1: none
+    texts: pa.LargeStringArray  # distinct answers of each shard
     extra: dict[int, str]  # position -> further columns as a JSON object
     sources: dict[str, SourceCount]  # by data_source, sorted
+    golds: NDArray[np.int8]  # (problems,) whether the ground truth can earn the maximum: a code of score_files.GOLDS
+    source: IntArray  # (problems,) position in source_names
+    source_names: tuple[str, ...]  # sorted
+    majorities: Majorities  # (problems,) with codes that are positions in `texts`
 
 
-def merge_shards(folder: str, total: int, numbering: Numbering) -> Merged:
+def merge_shards(folder: str, total: int, numbering: Numbering, threshold: float = PASS_THRESHOLD) -> Merged:
     """Read shards 0 .. total-1 and put every score at its row.
 
-    Raises AnalyzerError (a damaged cache) where a row is missing or there twice.
+    threshold: the reward from which on a rollout, and so its answer, passes. Raises AnalyzerError (a damaged cache)
+    where a row is missing or there twice.
     """
     codes = numbering.row_codes()
     kept = codes >= 0
@@ -38,15 +54,25 @@ def merge_shards(folder: str, total: int, numbering: Numbering) -> Merged:
     position = np.cumsum(kept) - 1 if not kept.all() else None
     size = len(codes)
     rewards, statuses, tokens = np.full(size, np.nan), np.zeros(size, np.int8), np.zeros(size, np.int32)
-    found, there = np.zeros(size, dtype=bool), np.zeros(size, dtype=bool)
+    found, answers = np.zeros(size, dtype=bool), np.full(size, -1, np.int32)
+    there = np.zeros(size, dtype=bool)
+    golds, source = np.zeros(numbering.problems, np.int8), np.zeros(numbering.problems, np.int64)
     extra: dict[int, str] = {}
     sources: dict[str, SourceCount] = {}
+    names: dict[str, int] = {}  # in the order in which they are seen
+    texts = Texts()
+    counted = _Counted(numbering.problems)
     read = 0
     for shard in range(total):
         scores, footer = score_files.read(score_files.shard_path(folder, shard))
         at = scores.rows if position is None else position[scores.rows]
         rewards[at], statuses[at], tokens[at], there[at] = scores.rewards, scores.statuses, scores.tokens, True
         found[at] = scores.found
+        answers[at] = _added(texts, scores.answers)
+        of = codes[at]
+        np.maximum.at(golds, of, scores.golds)
+        source[of] = [names.setdefault(name, len(names)) for name in scores.sources]
+        counted.add(of, answers[at], scores.rewards >= threshold)
         extra.update((int(row), text) for row, text in zip(at, scores.extra, strict=False) if text is not None)
         read += len(at)
         for name, seen in footer.sources.items():
@@ -55,4 +81,69 @@ def merge_shards(folder: str, total: int, numbering: Numbering) -> Merged:
         raise AnalyzerError(
             f"{folder}: {read} scores for {size} rollouts, {int(there.sum())} of them there; {score_files.DAMAGED}"
         )
-    return Merged(codes, rewards, statuses, tokens, found, extra, dict(sorted(sources.items())))
+    ordered = tuple(sorted(names))
+    rank = np.array([ordered.index(name) for name in names], np.int64)
+    return Merged(
+        codes=codes,
+        rewards=rewards,
+        statuses=statuses,
+        tokens=tokens,
+        found=found,
+        answers=answers,
+        texts=texts.array(),
+        extra=extra,
+        sources=dict(sorted(sources.items())),
+        golds=golds,
+        source=rank[source] if len(rank) else source,
+        source_names=ordered,
+        majorities=counted.result(),
+    )
+
+
+def _added(texts: Texts, answers: Sequence[str | None]) -> NDArray[np.int32]:
+    """Add the distinct answers of a shard in ascending order; the position of each rollout's, -1 for none.
+
+    A problem is in one shard, so which of two equally frequent answers comes first does not depend on the shards.
+    """
+    distinct = sorted({answer for answer in answers if answer is not None})
+    if not distinct:
+        return np.full(len(answers), -1, np.int32)
+    import pyarrow as pa
+
+    first = texts.add(pa.array(distinct, type=pa.large_string()))
+    place: dict[str | None, int] = {answer: first + number for number, answer in enumerate(distinct)}
+    return np.array([place.get(answer, -1) for answer in answers], np.int32)
+
+
+class _Counted:
+    """The answers of whole problems, counted some shards at a time."""
+
+    def __init__(self, problems: int) -> None:
+        self._result = Majorities(*(np.full(problems, empty, kind) for empty, kind in NO_MAJORITIES))
+        self._held: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]] = []
+        self._rows = 0
+
+    def add(self, codes: NDArray[np.int32], answers: NDArray[np.int32], passing: NDArray[np.bool_]) -> None:
+        self._held.append((codes, answers, passing))
+        self._rows += len(codes)
+        if self._rows >= _ENOUGH_ROWS:
+            self._count()
+
+    def result(self) -> Majorities:
+        self._count()
+        return self._result
+
+    def _count(self) -> None:
+        if not self._held:
+            return
+        codes, answers, passing = (np.concatenate(parts) for parts in zip(*self._held, strict=True))
+        self._held, self._rows = [], 0
+        problems, local = np.unique(codes, return_inverse=True)
+        first = max(int(answers.min(where=answers >= 0, initial=np.iinfo(np.int32).max)), 0)
+        counted = majorities(local, np.where(answers >= 0, answers - first, -1), passing, len(problems))
+        counted = counted._replace(
+            answer=np.where(counted.answer >= 0, counted.answer + first, -1),
+            wrong=np.where(counted.wrong >= 0, counted.wrong + first, -1),
+        )
+        for whole, part in zip(self._result, counted, strict=True):
+            whole[problems] = part

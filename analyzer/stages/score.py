@@ -22,9 +22,11 @@ from analyzer.rollouts.json_columns import dump_json
 from analyzer.rollouts.windows import ROW, Window, windows
 from analyzer.schema import (
     DATA_IDX,
+    DATA_SOURCE,
     NOT_COUNTED,
     RESPONSE,
     REWARD,
+    REWARD_ANSWER,
     REWARD_STATUS,
     STATUSES,
     TRANSIENT,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CODES = {status: code for code, status in enumerate(STATUSES)}
+_GOLD = {None: score_files.UNASKED, False: score_files.UNEARNABLE, True: score_files.EARNED}
 _UNNAMED = Score(None, Status.INPUT_ERROR, detail="the data_idx is empty or holds NUL")
 _NO_RESPONSE = Score(None, Status.INPUT_ERROR, detail="the response is null")
 
@@ -96,6 +99,8 @@ def _scored_again(
         rewards=_with(scores.rewards, at, new.rewards),
         statuses=_with(scores.statuses, at, new.statuses),
         found=_with(scores.found, at, new.found),
+        answers=_with(np.array(scores.answers, dtype=object), at, np.array(new.answers, dtype=object)).tolist(),
+        golds=_with(scores.golds, at, np.maximum(scores.golds[at], new.golds)),
         extra=extra if any(extra) else [],
     )
     counts = worker.take_counts()
@@ -138,6 +143,9 @@ def _joined(parts: Sequence[score_files.Scores]) -> score_files.Scores:
         np.concatenate([part.tokens for part in parts]),
         np.concatenate([part.found for part in parts]),
         extra,
+        [answer for part in parts for answer in part.answers],
+        [source for part in parts for source in part.sources],
+        np.concatenate([part.golds for part in parts]),
     )
 
 
@@ -168,7 +176,8 @@ class _Worker:
     def score(self, window: Window) -> score_files.Scores:
         """The scores of one window."""
         if RESPONSE not in window.table.column_names:  # rewards alone
-            tokens, scored = np.full(len(window.rows), NOT_COUNTED, dtype=np.int32), self._kept(window)
+            tokens = np.full(len(window.rows), NOT_COUNTED, dtype=np.int32)
+            scored, sources, golds = self._kept(window)
         else:
             column = window.table[RESPONSE]
             absent = column.is_null().to_numpy().tolist() if column.null_count else None
@@ -176,9 +185,9 @@ class _Worker:
             texts: list[str] = column.to_pylist()
             tokens = self._counter.count(texts)
             if self.plan.keep_rewards:
-                scored = self._kept(window)
+                scored, sources, golds = self._kept(window)
             else:
-                scored = self._graded(window, self._counter.stripped(column, texts), absent)
+                scored, sources, golds = self._graded(window, self._counter.stripped(column, texts), absent)
         extra: list[str | None] = []
         if any(score.extra for score in scored):
             extra = [_json(score.extra) if score.extra else None for score in scored]
@@ -189,20 +198,28 @@ class _Worker:
             tokens,
             np.array([score.found for score in scored], dtype=bool),
             extra,
+            [score.answer for score in scored],
+            sources,
+            np.array(golds, dtype=np.int8),
         )
 
     def _null(self, window: Window, at: int, name: str) -> InputError:
         where = dataset.locate(self.plan.files, int(window.rows[at]))
         return InputError(f"{where}: {name} is null; fill it in or leave the row out")
 
-    def _kept(self, window: Window) -> list[Score]:
-        """The rewards that the input brings along."""
-        values = window.table[REWARD].to_pylist()
-        if REWARD_STATUS not in window.table.column_names:
-            return [_kept_score(value, None) for value in values]
-        return list(map(_kept_score, values, window.table[REWARD_STATUS].to_pylist()))
+    def _kept(self, window: Window) -> tuple[list[Score], list[str], list[int]]:
+        """The rewards that the input brings along, with the answers and data sources beside them."""
+        rows = len(window.rows)
+        statuses, answers, sources = (
+            window.table[name].to_pylist() if name in window.table.column_names else [None] * rows
+            for name in (REWARD_STATUS, REWARD_ANSWER, DATA_SOURCE)
+        )
+        scores = list(map(_kept_score, window.table[REWARD].to_pylist(), statuses, answers))
+        return scores, [str(name or "") for name in sources], [score_files.UNASKED] * rows
 
-    def _graded(self, window: Window, responses: list[str], absent: list[bool] | None) -> list[Score]:
+    def _graded(
+        self, window: Window, responses: list[str], absent: list[bool] | None
+    ) -> tuple[list[Score], list[str], list[int]]:
         """The scores of a window, problem by problem; `responses` are without special tokens.
 
         `absent`: which of them are null; None for none.
@@ -213,23 +230,29 @@ class _Worker:
             where = dataset.locate(self.plan.files, int(window.rows[error.at]))
             raise InputError(f"{where}: the ground truth in {self.plan.gold_column} {error}") from None
         scores: list[Score] = []
+        sources: list[str] = []
+        golds: list[int] = []
         starts = groups.starts.tolist()
         for number, problem in enumerate(groups.problems):
             start, stop = starts[number], starts[number + 1]
             if groups.unnamed[number]:
                 scores += [_UNNAMED] * (stop - start)
+                sources += [problem.data_source] * (stop - start)
+                golds += [score_files.UNASKED] * (stop - start)
                 continue
-            scorer = self._scorer(problem)
+            scorer, texts = self._scorer(problem), responses[start:stop]
             if absent is None or not any(absent[start:stop]):
-                part = scorer.score(problem, responses[start:stop])
+                part = scorer.score(problem, texts)
             else:  # a response that is not there is no wrong answer, and no reward is asked about it
                 there = [responses[at] for at in range(start, stop) if not absent[at]]
                 given = iter(scorer.score(problem, there) if there else [])
                 part = [_NO_RESPONSE if absent[at] else next(given) for at in range(start, stop)]
             seen = self._counts.get(problem.data_source, score_files.NO_ROLLOUTS)
-            self._counts[problem.data_source] = seen.plus(_count(window.rows[start:stop], part))
+            self._counts[problem.data_source] = seen.plus(_count(window.rows[start:stop], part, texts))
             scores += part
-        return scores
+            sources += [problem.data_source] * (stop - start)
+            golds += [_GOLD[scorer.earns(problem, part)]] * (stop - start)
+        return scores, sources, golds
 
     def _scorer(self, problem: Problem) -> Scorer:
         reward = self.plan.rewards[problem.data_source]
@@ -239,7 +262,7 @@ class _Worker:
         return scorer
 
 
-def _count(rows: Any, scores: Sequence[Score]) -> score_files.SourceCount:
+def _count(rows: Any, scores: Sequence[Score], texts: Sequence[str]) -> score_files.SourceCount:
     """What there is to say of the scores of one problem's rollouts; of several without an answer, one is shown."""
     missing = [i for i, score in enumerate(scores) if not score.found]
     failed: dict[str, tuple[int, str]] = {}
@@ -248,14 +271,18 @@ def _count(rows: Any, scores: Sequence[Score]) -> score_files.SourceCount:
             if score.status is not Status.OK:
                 failed.setdefault(str(score.status), (int(rows[i]), score.detail))
     first = tuple(int(rows[i]) for i in missing[:1])
-    return score_files.SourceCount(len(scores), len(scores) - len(missing), first, failed)
+    long = [text for text in texts if len(text) >= score_files.LONG]
+    return score_files.SourceCount(
+        len(scores), len(scores) - len(missing), first, failed, len(long), len(long) - len(set(long))
+    )
 
 
-def _kept_score(reward: Any, status: str | None) -> Score:
+def _kept_score(reward: Any, status: str | None, answer: Any = None) -> Score:
     """The reward of an input row (a number or null) as it is; a status of another program counts as none."""
     if status in STATUSES and status != Status.OK:
         return Score(None, Status(status))
-    return Score(None, Status.ABSTAIN) if reward is None else checked(Score(float(reward)))
+    text = answer if isinstance(answer, str) else None
+    return Score(None, Status.ABSTAIN) if reward is None else checked(Score(float(reward), answer=text))
 
 
 def _json(extra: Any) -> str:

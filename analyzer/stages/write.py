@@ -29,6 +29,7 @@ from analyzer.schema import (
     RESPONSE,
     RESPONSE_TOKENS,
     REWARD,
+    REWARD_ANSWER,
     REWARD_EXTRA,
     REWARD_STATUS,
     STATUSES,
@@ -57,6 +58,8 @@ class RowValues(NamedTuple):
     rewards: NDArray[np.float64]  # NaN: null
     statuses: NDArray[np.int8]
     tokens: NDArray[np.int32]  # NOT_COUNTED: null
+    answers: NDArray[np.int32]  # position in `texts`; -1: none
+    texts: pa.LargeStringArray
     extra: dict[int, str]  # position -> further columns as a JSON object
     buckets: NDArray[np.int8]  # bucket number of the row's problem
 
@@ -117,6 +120,8 @@ class _Shape:
         self._status = pa.array([str(status) for status in STATUSES])
         fields = [pa.field(REWARD, pa.float64()), pa.field(REWARD_STATUS, pa.string())]
         fields.append(pa.field(RESPONSE_TOKENS, pa.int32()))
+        if len(values.texts):
+            fields.append(pa.field(REWARD_ANSWER, pa.string()))
         held = (json_columns.arrow_field(REWARD_EXTRA + name, kind) for name, kind in self._kinds.items())
         fields += map(json_columns.shown_field, held)
         for field in fields:
@@ -134,6 +139,9 @@ class _Shape:
             REWARD_STATUS: self._status.take(pa.array(values.statuses[rows])),
             RESPONSE_TOKENS: pa.array(values.tokens[rows], mask=values.tokens[rows] == NOT_COUNTED),
         }
+        if len(values.texts):
+            answers = values.answers[rows]
+            ours[REWARD_ANSWER] = values.texts.take(pa.array(answers, mask=answers < 0)).cast(pa.string())
         if self._kinds:
             records = [self._extra.get(row, {}) for row in range(rows.start, rows.stop)]
             extra = json_columns.shown_batch(json_columns.columns_to_arrow(records, self._kinds))
@@ -332,7 +340,13 @@ def write_outputs(folder: Path, source: Dataset, findings: Findings, summary: by
     names, positions = _named(assignment)
     order = numbering.order()
     values = RowValues(
-        merged.rewards, merged.statuses, merged.tokens, merged.extra, positions[merged.codes].astype(np.int8)
+        merged.rewards,
+        merged.statuses,
+        merged.tokens,
+        merged.answers,
+        merged.texts,
+        merged.extra,
+        positions[merged.codes].astype(np.int8),
     )
     bucket_paths = [str(folder / outputs.bucket_file(name)) for name in names]
     kept, everything = numbering.kept_ranges(), str(folder / outputs.ROLLOUTS)

@@ -28,7 +28,8 @@ def write_to(tmp_path: Path) -> Callable[[str, str], None]:
     """Write a few rollouts as a run does: all of them to one file, those of the one bucket to another."""
     file, schema = dataset.describe(str(parquet(tmp_path / "in.parquet", rollouts())))
     n = file.rows
-    values = write.RowValues(np.zeros(n), np.zeros(n, np.int8), np.zeros(n, np.int32), {}, np.zeros(n, np.int8))
+    bytes_, counts = np.zeros(n, np.int8), np.zeros(n, np.int32)
+    values = write.RowValues(np.zeros(n), bytes_, counts, counts - 1, pa.array([], pa.large_string()), {}, bytes_)
 
     def run(all_path: str, bucket_path: str) -> None:
         with storage.storage_errors(tmp_path / "out"):

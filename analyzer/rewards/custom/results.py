@@ -22,6 +22,7 @@ def score_of(result: Any) -> Score:
     The other keys of a dict are further columns, where they hold text, numbers, or lists and dicts of those.
     """
     extra: Mapping[str, Any] = NOTHING
+    answer: str | None = None
     value = result
     if isinstance(result, dict):
         if "score" not in result:
@@ -29,6 +30,7 @@ def score_of(result: Any) -> Score:
         value = result["score"]
         kept = {str(key): _plain(item) for key, item in result.items() if key != "score"}
         extra = {_RENAMED.get(key, key): item for key, item in kept.items() if item is not _DROP}
+        answer = _answer(extra.pop("answer", None))
         if extra and len(json.dumps(extra)) > MAX_EXTRA:
             return _invalid(f"a dict of over {MAX_EXTRA:,} characters")
         if is_deeper(extra):
@@ -38,14 +40,21 @@ def score_of(result: Any) -> Score:
             return _invalid("nothing")
         value = result[0]
     if value is None:
-        return Score(None, Status.ABSTAIN, extra=extra, detail="it returned None")
+        return Score(None, Status.ABSTAIN, extra=extra, detail="it returned None", answer=answer)
     number = _scalar(value)
     if isinstance(number, bool | float) or (isinstance(number, int) and abs(number) <= _EXACT):
         number = float(number)
         if math.isfinite(number):
-            return Score(number, extra=extra)
+            return Score(number, extra=extra, answer=answer)
         return _invalid(str(number))
     return _invalid("an integer too large to be a reward" if isinstance(number, int) else f"a {type(number).__name__}")
+
+
+def _answer(value: Any) -> str | None:
+    """The function's own "answer" as text: what it took the response to say."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _invalid(what: str) -> Score:

@@ -99,6 +99,10 @@ class MathVerify(Reward):
         if _refusal(gold) is None:  # else it is compared as text, see `settle`
             equivalence.gold_of(gold, self._name)
 
+    def answer_text(self, answer: Sequence[Sequence[Any]] | None) -> str | None:
+        """The first candidate, which wins unless it does not parse; of a refused answer, why it was refused."""
+        return None if answer is None else ", ".join(_candidate(answer[0]).texts)
+
     def settle_gold(self, ground_truth: Any) -> bool:
         if not isinstance(ground_truth, str):
             return False
