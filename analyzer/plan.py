@@ -258,7 +258,7 @@ def needed_columns(
     """
     wanted = {DATA_IDX, RESPONSE} if texts else {DATA_IDX}
     if keep_rewards:
-        wanted |= {REWARD, REWARD_STATUS, REWARD_ANSWER} | ({DATA_SOURCE} if by_column else set())
+        wanted |= {REWARD, REWARD_STATUS, REWARD_ANSWER, DATA_SOURCE}
     else:
         wanted |= {gold_column} if gold_column is not None else set()
         wanted |= {DATA_SOURCE} if by_column else set()

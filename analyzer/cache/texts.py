@@ -38,7 +38,7 @@ class Texts:
         ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
         start, stop = int(ends[0]), int(ends[-1])
         if not self._is_on_disk and self._file.tell() + stop - start > IN_MEMORY:
-            file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
+            file = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `array`
             file.write(self._file.getbuffer())  # type: ignore[attr-defined]
             self._file, self._is_on_disk = file, True
         self._ends.append(ends[1:] - start + self._file.tell())
@@ -55,6 +55,7 @@ class Texts:
         size = self._file.tell()
         if self._is_on_disk:
             data = pa.py_buffer(mmap.mmap(self._file.fileno(), size, prot=mmap.PROT_READ))
+            self._file.close()  # the mapping holds it
         else:
             data = pa.py_buffer(self._file.getvalue())  # type: ignore[attr-defined]
         offsets = np.concatenate(self._ends)
