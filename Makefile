@@ -1,6 +1,7 @@
 # make demo   sets up and runs the main job on the embedded sample (PYTHON=python3.12: with another Python than python3)
 # make test   sets up and passes the tests; make test-faults, make test-ray: those that take minutes
 # make test-trainers  loads selected files with verl, TRL and datasets, in an environment of their own (some GB)
+# make test-browser  opens the report in Chromium (Debian: apt install chromium)
 # make test-slurm  submits the examples to the SLURM that is there (ARGS=--basetemp=DIR: a folder all nodes see)
 # make test-server  sets up a real model and its server (torch, on the CPU) and generates with them
 # make bench  ratios against peers and floors (ARGS=--quick: under 3 minutes), see benchmarks/README.md
@@ -29,7 +30,7 @@ ifneq ($(shell $(BIN)/python -c 'import sys; print(sys.version_info >= (3, 11))'
 $(STAMP): anew
 endif
 
-.PHONY: venv setup demo check format test bench test-server test-trainers test-faults test-slow test-ray test-slurm
+.PHONY: venv setup demo check format test bench test-server test-trainers test-faults test-slow test-browser test-ray test-slurm
 
 anew:
 
@@ -96,6 +97,10 @@ test-server: $(SERVER)/.installed $(MODEL)/config.json
 
 test-faults: $(STAMP)
 	$(BIN)/python -m pytest -m faults
+
+test-browser: $(STAMP)
+	$(BIN)/python -m pip install --quiet playwright
+	$(BIN)/python -m pytest -rs -m browser $(ARGS)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -n auto -m slow

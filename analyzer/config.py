@@ -126,6 +126,7 @@ class AnalysisSettings:
     shared_cache: bool = option(
         "use a cache_dir that other users may write to, and believe the files of its owner in it beside your own", False
     )
+    no_report: bool = option("leave out report.html, the page to look at", False)
     overwrite: bool = option("replace outputs of another input or other settings in output_dir", False)
     dry_run: bool = option("show what would be done and score nothing", False)
     explain_cache: bool = option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from analyzer import buckets, planning, scoring
+from analyzer import buckets, planning, report, scoring
 from analyzer.cache import runs
 from analyzer.config import AnalysisSettings
 from analyzer.difficulty.metrics import problem_metrics
@@ -73,6 +73,8 @@ def _analyze(settings: AnalysisSettings, progress: bool) -> Result | None:
     with clock("write"), outputs.staged() as folder:
         write.write_outputs(folder, opened.dataset, findings, summed_up.to_json(), settings.reward_fn_key)
         (folder / PROVENANCE).write_bytes(provenance.provenance(settings, plan, opened))
+        if not settings.no_report:
+            report.write_report(folder, seed=settings.seed)
         clock.write(folder / TIMINGS)
         opened.still_same()
     return Result(settings.output_dir, summed_up, settings.max_unscored, bar.scored, bar.reused)

@@ -19,7 +19,7 @@ SAMPLE = ROOT / "examples" / "sample" / "rollouts.parquet"
 TOKENIZER = ROOT / "examples" / "sample" / "tokenizer"
 SCRIPT = ROOT / "scripts" / "analyze_rollouts.py"
 
-OF_THE_RUN = ("timings.json", "provenance.json")
+OF_THE_RUN = ("timings.json", "provenance.json", "report.html")
 """Outputs that are of a run and not of its input and settings."""
 
 Row = dict[str, Any]

@@ -139,7 +139,7 @@ def outputs(folder: Path) -> dict[str, str]:
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.iterdir()
-        if path.name not in ("timings.json", "provenance.json")
+        if path.name not in ("timings.json", "provenance.json", "report.html")
     }
 
 

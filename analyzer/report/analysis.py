@@ -1,0 +1,147 @@
+"""An analysis as it lies in its output folder: problems as columns, the summary, and rollouts by row ranges."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from analyzer.errors import InputError
+from analyzer.files import outputs
+from analyzer.rollouts import dataset
+from analyzer.rollouts.dataset import Reader
+from analyzer.schema import DATA_IDX
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from analyzer.schema import IntArray
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """An output folder of analyze_rollouts. Raises InputError where it is none."""
+
+    folder: Path
+
+    @functools.cached_property
+    def summary(self) -> dict[str, Any]:
+        """summary.json."""
+        return self._json(outputs.SUMMARY, needed=True)
+
+    @functools.cached_property
+    def provenance(self) -> dict[str, Any]:
+        """provenance.json; empty where there is none."""
+        return self._json(outputs.PROVENANCE, needed=False)
+
+    def _json(self, name: str, needed: bool) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = orjson.loads((self.folder / name).read_bytes())
+            return found
+        except FileNotFoundError:
+            if not needed:
+                return {}
+            raise InputError(
+                f"{self.folder}: there is no {name}; name an output folder of analyze_rollouts or filter_difficulty"
+            ) from None
+        except ValueError:
+            raise InputError(f"{self.folder / name}: not valid JSON; analyse the rollouts again") from None
+
+    @functools.cached_property
+    def problems(self) -> pa.Table:
+        """problem_metrics.parquet: one row per problem, ascending by data_idx."""
+        import pyarrow.parquet as pq
+
+        path = self.folder / outputs.TABLE
+        if not path.exists():
+            raise InputError(
+                f"{self.folder}: there is no {outputs.TABLE}; name an output folder of analyze_rollouts or "
+                "filter_difficulty"
+            )
+        return pq.read_table(path)
+
+    def column(self, name: str, otherwise: Any = 0) -> NDArray[Any]:
+        """(problems,) a metric, with `otherwise` for null and where there is no such column."""
+        import pyarrow.compute as pc
+
+        if name not in self.problems.column_names:
+            return np.full(self.problems.num_rows, otherwise)
+        found: NDArray[Any] = pc.fill_null(self.problems[name], otherwise).to_numpy()
+        return found
+
+    @functools.cached_property
+    def sources(self) -> tuple[list[str], IntArray]:
+        """The data sources, and the (problems,) number of each problem's."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        names = list(self.summary.get("data_sources") or {})
+        path = self.folder / outputs.PROBLEMS
+        if len(names) <= 1 or not path.exists() or "data_source" not in pq.read_schema(path).names:
+            return names or [""], np.zeros(self.problems.num_rows, np.int64)
+        column = pq.read_table(path, columns=["data_source"])["data_source"]
+        code = pa.compute.index_in(column, pa.array(names)).fill_null(0)
+        return names, code.to_numpy().astype(np.int64)
+
+    @functools.cached_property
+    def rollouts(self) -> dataset.Dataset | None:
+        """rollouts_with_rewards.parquet; None where the analysis was written without text."""
+        path = self.folder / outputs.ROLLOUTS
+        if not path.exists():
+            return None
+        file, schema = dataset.describe(str(path))
+        return dataset.Dataset((file,), schema)
+
+    @functools.cached_property
+    def rows(self) -> tuple[IntArray, IntArray, IntArray]:
+        """Where the rollouts of each problem are: (runs,) first rows, rows after the last, and problem numbers.
+
+        Problems are numbered as in `problems`; runs are in the order of the file. Only the column data_idx is read.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        rollouts = self.rollouts
+        if rollouts is None:
+            return (np.zeros(0, np.int64),) * 3
+        ids = self.problems[DATA_IDX].combine_chunks()
+        starts, codes = [], []
+        for row, batch in Reader(rollouts.files, [DATA_IDX], threads=True).all():
+            column = batch.column(0)
+            edges = np.flatnonzero(np.append(True, _differ(column)))
+            starts.append(edges + row)
+            codes.append(pc.index_in(column.take(pa.array(edges)).cast(ids.type), ids).to_numpy(zero_copy_only=False))
+        first, code = np.concatenate(starts), np.concatenate(codes).astype(np.int64)
+        return first, np.append(first[1:], rollouts.rows), code
+
+    def samples(self, problems: Sequence[int], columns: Sequence[str]) -> dict[int, list[dict[str, Any]]]:
+        """The rollouts of some problems, by number, with these of their columns that are there."""
+        rollouts = self.rollouts
+        found: dict[int, list[dict[str, Any]]] = {int(problem): [] for problem in problems}
+        if rollouts is None:
+            return found
+        first, stop, code = self.rows
+        wanted = np.flatnonzero(np.isin(code, list(found)))
+        names = [name for name in columns if name in rollouts.schema.names]
+        ranges = [(int(first[run]), int(stop[run])) for run in wanted]
+        owners = np.repeat(code[wanted], stop[wanted] - first[wanted])
+        done = 0
+        for _, batch in Reader(rollouts.files, names).batches(ranges):
+            for record in batch.to_pylist():
+                found[int(owners[done])].append(record)
+                done += 1
+        return found
+
+
+def _differ(column: pa.Array) -> NDArray[np.bool_]:
+    """(n - 1,) whether each value differs from the one before it."""
+    import pyarrow.compute as pc
+
+    changed = pc.not_equal(column.slice(1), column.slice(0, len(column) - 1))
+    return np.asarray(changed.to_numpy(zero_copy_only=False), dtype=bool)

@@ -1,0 +1,440 @@
+"""report.html: the view of an analysis, put together in Python and laid out by one template.
+
+The page holds its style sheet, its script, the columns of all problems (gzip, base64) and the texts of some. It asks
+nothing of anywhere: its content security policy allows its own script and style by hash, and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import gzip
+import hashlib
+import os
+import shlex
+from collections.abc import Sequence
+from html import escape
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from analyzer.difficulty.informative import informative
+from analyzer.difficulty.posterior import posterior, refitted
+from analyzer.files.outputs import REPORT, ROLLOUTS
+from analyzer.report import charts, lengths, texts
+from analyzer.report.analysis import Analysis
+from analyzer.report.charts import Line, Segment
+from analyzer.report.harmless import visible
+from analyzer.schema import DATA_IDX, PASS_THRESHOLD
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from analyzer.schema import IntArray
+
+GROUP_SIZES = (2, 4, 8, 16, 32, 64)
+_MOST_LEVELS = 40  # passes of n are shown one by one up to this n
+_COLOURS = {2: (0, 4), 3: (0, 2, 4), 4: (0, 1, 3, 4), 5: (0, 1, 2, 3, 4)}
+_MOST_SOURCES = 6  # data sources with a curve of their own
+
+
+class Card(NamedTuple):
+    """One number at the top of the page."""
+
+    value: str
+    label: str
+    note: str
+
+
+def write_report(
+    folder: str | os.PathLike[str], *, target: str | os.PathLike[str] | None = None, seed: int = 42
+) -> Path:
+    """Write the report of an output folder; returns its path, report.html in the folder unless `target` is given.
+
+    Raises InputError where the folder holds no analysis.
+    """
+    analysis = Analysis(Path(folder))
+    path = Path(target) if target is not None else analysis.folder / REPORT
+    path.write_text(render(analysis, seed), encoding="utf-8", errors="replace")
+    return path
+
+
+def render(analysis: Analysis, seed: int = 42, *, server: bool = False) -> str:
+    """The page as HTML. server: texts are fetched from the viewer's server instead of being in the page."""
+    view = _view(analysis, seed, server)
+    script, style = _asset("report.js"), _asset("report.css")
+    connect = "connect-src 'self'; " if server else ""
+    policy = (
+        f"default-src 'none'; {connect}script-src 'sha256-{_digest(script)}'; style-src 'sha256-{_digest(style)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    template = _templates().get_template("report.html.j2")
+    return str(template.render(view, policy=policy, script=script, style=style))
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+@functools.cache
+def _asset(name: str) -> str:
+    return (resources.files("analyzer.report") / "page" / name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def _templates() -> Any:
+    import jinja2
+
+    templates = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_asset), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    templates.filters.update(percent=percent, count=count, visible=visible)
+    return templates
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share for a person: 0.12345 -> '12.3 %', nothing measured -> a dash."""
+    return "–" if share is None or np.isnan(share) else f"{share * 100:.{digits}f} %"
+
+
+def count(number: float | None) -> str:
+    """A count for a person, thousands apart."""
+    return "–" if number is None else f"{number:,.0f}"
+
+
+# ---------------------------------------------------------------- the view
+
+
+def _view(analysis: Analysis, seed: int, server: bool) -> dict[str, Any]:
+    """All that the template shows."""
+    summary = analysis.summary
+    names = list(summary["bucket_distribution"])
+    styles = bucket_styles(names)
+    sources, source = analysis.sources
+    passes, scored = _passes(analysis)
+    threshold = float(summary.get("settings", {}).get("pass_threshold") or PASS_THRESHOLD)
+    rollouts = None
+    if analysis.rollouts is not None:
+        rollouts = lengths.count_rollouts(analysis.folder / ROLLOUTS, threshold)
+    numbers = np.zeros(0, np.int64) if server else texts.choose_problems(analysis, seed)
+    shown = texts.read_texts(analysis, numbers)
+    return {
+        "title": _title(analysis),
+        "summary": summary,
+        "provenance": analysis.provenance,
+        "warnings": [visible(str(warning)) for warning in summary.get("warnings", [])],
+        "buckets": [
+            {"name": name, "style": styles[name], "problems": n} for name, n in summary["bucket_distribution"].items()
+        ],
+        "cards": _cards(analysis, passes, scored),
+        "hardness": _hardness_chart(analysis, passes, scored, styles),
+        "dead": _dead(passes, scored),
+        "informative": _informative_chart(passes, scored, sources, source, seed),
+        "sources": _source_rows(analysis, sources, source, passes, scored),
+        "length_chart": _length_chart(rollouts),
+        "deciles": lengths.deciles(rollouts) if rollouts else [],
+        "values_chart": _values_chart(rollouts, threshold),
+        "stability": summary.get("stability"),
+        "flags": _flag_rows(analysis),
+        "difficulty": summary.get("difficulty") or {},
+        "texts_shown": len(shown),
+        "settings": _settings(summary),
+        "columns": _packed_columns(analysis, passes, scored, names, source),
+        "meta": _meta(analysis, names, styles, sources, server),
+        "texts": _packed(
+            orjson.dumps([text._asdict() | {"samples": [s._asdict() for s in text.samples]} for text in shown])
+        ),
+    }
+
+
+def _title(analysis: Analysis) -> str:
+    paths = analysis.provenance.get("rollouts") or [analysis.folder.resolve().name]
+    first = os.path.basename(str(paths[0]).rstrip("/")) or "analysis"
+    return first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
+
+
+def bucket_styles(names: Sequence[str]) -> dict[str, str]:
+    """A class of the style sheet for each bucket, hardest first; colours that colour-blind readers can tell apart."""
+    ordered = [name for name in names if name != "unscored"]
+    places = _COLOURS.get(len(ordered), tuple(min(at, 4) for at in range(len(ordered))))
+    return {name: f"b{place}" for name, place in zip(ordered, places, strict=False)} | {"unscored": "bx"}
+
+
+def _passes(analysis: Analysis) -> tuple[IntArray, IntArray]:
+    scored = analysis.column("num_scored").astype(np.int64)
+    if "passes" in analysis.problems.column_names:
+        return analysis.column("passes").astype(np.int64), scored
+    return np.rint(analysis.column("pass_rate", 0.0) * scored).astype(np.int64), scored
+
+
+def _dead(passes: IntArray, scored: IntArray) -> dict[str, float]:
+    total = max(int((scored > 0).sum()), 1)
+    never, always = int(((passes == 0) & (scored > 0)).sum()), int(((passes == scored) & (scored > 0)).sum())
+    return {"never": never, "always": always, "share": (never + always) / total}
+
+
+def _cards(analysis: Analysis, passes: IntArray, scored: IntArray) -> list[Card]:
+    summary = analysis.summary
+    overall = summary["overall_metrics"]
+    dead = _dead(passes, scored)
+    cards = [
+        Card(percent(overall["mean_pass_rate"]), "mean pass rate", f"mean reward {overall['mean_reward'] or 0:.3f}"),
+        Card(
+            percent(dead["share"]),
+            "of the problems teach nothing",
+            f"{count(dead['never'])} never, {count(dead['always'])} always solved",
+        ),
+    ]
+    group = (summary.get("difficulty") or {}).get("informative", {}).get("8")
+    if group:
+        cards.append(
+            Card(
+                percent(group["share"]),
+                "informative groups at G = 8",
+                f"90 % interval {percent(group['low'])} to {percent(group['high'])}",
+            )
+        )
+    stable = summary.get("stability")
+    if stable and stable.get("same_bucket") is not None:
+        near = stable.get("same_or_next_bucket")
+        cards.append(
+            Card(
+                percent(stable["same_bucket"], 0),
+                "would keep their bucket if sampled again",
+                f"{percent(near, 0)} the same or the next",
+            )
+        )
+    statuses = summary.get("reward_status", {})
+    unscored = sum(statuses.values()) - statuses.get("ok", 0)
+    cards.append(
+        Card(
+            count(unscored),
+            "rollouts without a reward",
+            ", ".join(f"{name} {n:,}" for name, n in statuses.items() if name != "ok") or "all are scored",
+        )
+    )
+    return cards
+
+
+# ---------------------------------------------------------------- charts
+
+
+def _hardness_chart(analysis: Analysis, passes: IntArray, scored: IntArray, styles: dict[str, str]) -> str:
+    """Problems by passes of n, coloured by bucket: exact levels where n is common and small, else bins of the rate."""
+    buckets = np.asarray(analysis.problems["bucket"].to_pylist(), dtype=object)
+    there = scored > 0
+    sizes = np.unique(scored[there])
+    if len(sizes) == 1 and sizes[0] <= _MOST_LEVELS:
+        level, levels = passes, int(sizes[0]) + 1
+        labels = [str(value) for value in range(levels)]
+        x_title = f"passes of {sizes[0]} samples"
+    else:
+        rate = np.divide(passes, scored, out=np.zeros(len(passes)), where=there)
+        # 0 and 1 have bars of their own: never and always are another kind of thing than rarely and mostly.
+        level = np.where(
+            passes == 0, 0, np.where(passes == scored, 21, 1 + np.minimum((rate * 20).astype(np.int64), 19))
+        )
+        levels = 22
+        labels = ["never", *(f"{5 * at}–{5 * at + 5}" for at in range(20)), "always"]
+        x_title = "pass rate, % (never and always solved apart)"
+    bars = []
+    for at in range(levels):
+        members = buckets[there & (level == at)]
+        bars.append(
+            [
+                Segment(n, styles[name], f"{labels[at]}: {n:,} problems in {name}")
+                for name in styles
+                if (n := int((members == name).sum()))
+            ]
+        )
+    return charts.stacked_bars("Problems by how often they were solved", labels, bars, x_title=x_title)
+
+
+def _informative_chart(passes: IntArray, scored: IntArray, sources: list[str], source: IntArray, seed: int) -> str:
+    """The share of informative groups against the group size, of all problems and of each larger data source."""
+    there = scored > 0
+    if there.sum() < 2:
+        return ""
+    kinds = [("all problems", there, "s0")]
+    if len(sources) > 1:
+        largest = np.argsort(-np.bincount(source[there], minlength=len(sources)), kind="stable")[:_MOST_SOURCES]
+        kinds += [(sources[at], there & (source == at), f"s{n + 1}") for n, at in enumerate(largest.tolist())]
+    curves = []
+    for name, chosen, style in kinds:
+        if chosen.sum() < 2:
+            continue
+        found = posterior(passes[chosen], scored[chosen])
+        refits = refitted(found.classes, seed)
+        shares = [informative(group, found, refits) for group in GROUP_SIZES]
+        y, low, high = zip(*shares, strict=True)
+        curves.append(Line(name, GROUP_SIZES, y, low, high, style))
+    legend = "".join(f'<span class="key {curve.style}">{escape(visible(curve.name))}</span>' for curve in curves)
+    chart = charts.lines("Informative groups by group size", curves, x_title="group size G", x_ticks=GROUP_SIZES)
+    return f'{chart}<p class="legend">{legend}</p>'
+
+
+def _length_chart(rollouts: lengths.Rollouts | None) -> str:
+    if rollouts is None or not rollouts.tokens_known:
+        return ""
+    edges, right, wrong = lengths.log_bins(rollouts)
+    if not right:
+        return ""
+    labels = [f"{edge:,}" for edge in edges[:-1]]
+    bars = [
+        [
+            Segment(r, "right", f"{edges[at]:,} to {edges[at + 1] - 1:,} tokens: {r:,} right"),
+            Segment(w, "wrong", f"{edges[at]:,} to {edges[at + 1] - 1:,} tokens: {w:,} wrong"),
+        ]
+        for at, (r, w) in enumerate(zip(right, wrong, strict=True))
+    ]
+    chart = charts.stacked_bars(
+        "Lengths of right and wrong responses", labels, bars, x_title="tokens of the response (bins of equal ratio)"
+    )
+    return f'{chart}<p class="legend"><span class="key right">right</span><span class="key wrong">wrong</span></p>'
+
+
+def _values_chart(rollouts: lengths.Rollouts | None, threshold: float) -> str:
+    """Rewards by value, where they are more than 0 and 1."""
+    if rollouts is None or set(rollouts.values) <= {0.0, 1.0}:
+        return ""
+    values = list(rollouts.values.items())
+    if len(values) > _MOST_LEVELS or not values:
+        amounts = np.array([n for _, n in values] or [0])
+        points = np.array([value for value, _ in values] or [0.0])
+        heights, edges = np.histogram(points, bins=20, weights=amounts)
+        labelled = [(f"{edge:.3g}", int(height), edge) for edge, height in zip(edges, heights, strict=False)]
+    else:
+        labelled = [(f"{value:.4g}", n, value) for value, n in values]
+    bars = [
+        [Segment(n, "right" if value >= threshold else "wrong", f"reward {label}: {n:,} rollouts")]
+        for label, n, value in labelled
+    ]
+    return charts.stacked_bars("Rollouts by reward", [label for label, *_ in labelled], bars, x_title="reward")
+
+
+# ---------------------------------------------------------------- tables
+
+
+def _source_rows(
+    analysis: Analysis, sources: list[str], source: IntArray, passes: IntArray, scored: IntArray
+) -> list[dict[str, Any]]:
+    reports = analysis.summary.get("data_sources") or {}
+    by_source = (analysis.summary.get("difficulty") or {}).get("data_sources", {})
+    cut = analysis.column("truncated").astype(np.float64)
+    samples = analysis.column("num_samples").astype(np.int64)
+    tokens = analysis.column("tokens_mean", np.nan).astype(np.float64)
+    rows = []
+    for at, name in enumerate(sources):
+        member = (source == at) & (scored > 0)
+        problems = int(member.sum())
+        if not problems and len(sources) > 1:
+            continue
+        rate = passes[member] / scored[member]
+        spread = 1.645 * float(rate.std(ddof=1)) / problems**0.5 if problems > 1 else float("nan")
+        known = tokens[member & ~np.isnan(tokens)]
+        interval = by_source.get(name, {})
+        rows.append(
+            {
+                "name": visible(name) or "(all)",
+                "reward": reports.get(name, {}).get("reward", "from the input"),
+                "problems": int((source == at).sum()),
+                "rate": float(rate.mean()) if problems else None,
+                "low": interval.get("low", max(float(rate.mean()) - spread, 0.0)) if problems else None,
+                "high": interval.get("high", min(float(rate.mean()) + spread, 1.0)) if problems else None,
+                "never": float((passes[member] == 0).mean()) if problems else None,
+                "always": float((passes[member] == scored[member]).mean()) if problems else None,
+                "found": reports.get(name, {}).get("answer_found"),
+                "cut": float(cut[member].sum() / max(samples[member].sum(), 1)),
+                "unscored": int((samples - scored)[source == at].sum()),
+                "p50": float(np.percentile(known, 50)) if len(known) else None,
+                "p95": float(np.percentile(known, 95)) if len(known) else None,
+            }
+        )
+    return rows
+
+
+def _flag_rows(analysis: Analysis) -> list[dict[str, Any]]:
+    """How many problems have each flag, with the ids of the first few."""
+    if "flag" not in analysis.problems.column_names:
+        return []
+    flags = np.asarray(analysis.problems["flag"].to_pylist(), dtype=object)
+    ids = analysis.problems[DATA_IDX]
+    rows = []
+    for name in dict.fromkeys(flag for flag in flags.tolist() if flag):
+        where = np.flatnonzero(flags == name)
+        first = [str(ids[int(at)].as_py()) for at in where[:20]]
+        rows.append(
+            {"name": name, "problems": len(where), "ids": [visible(one) for one in first], "what": _FLAGS.get(name, "")}
+        )
+    return rows
+
+
+_FLAGS = {
+    "gold_unearnable": "the ground truth, given as the answer, does not earn full marks: mend or drop them",
+    "suspect_gold": "the samples agree on another answer: the ground truth may be wrong",
+    "cut_off": "never solved, and half or more of the responses were cut off at the token limit",
+    "no_answer": "never solved, and no answer was found in half or more of the responses",
+}
+
+
+def _settings(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = [(name, orjson.dumps(value, default=str).decode()) for name, value in summary.get("settings", {}).items()]
+    return rows + [(f"version of {name}", str(version)) for name, version in summary.get("versions", {}).items()]
+
+
+# ---------------------------------------------------------------- what the script reads
+
+
+def _packed_columns(
+    analysis: Analysis, passes: IntArray, scored: IntArray, names: Sequence[str], source: IntArray
+) -> str:
+    """The columns of all problems, one after the other as little-endian numbers, then the ids as JSON."""
+    buckets = analysis.problems["bucket"].to_pylist()
+    place = {name: at for at, name in enumerate(names)}
+    flags = ["", *_FLAGS]
+    flag = analysis.problems["flag"].to_pylist() if "flag" in analysis.problems.column_names else []
+    reward = analysis.column("mean_reward", np.nan)
+    parts: list[NDArray[Any]] = [
+        passes.astype("<u2"),
+        scored.astype("<u2"),
+        source.astype("<u2"),
+        np.array([place[name] for name in buckets], dtype="<u1"),
+        np.array([flags.index(name) if name in flags else 0 for name in flag] or [0] * len(buckets), dtype="<u1"),
+        np.nan_to_num(analysis.column("tokens_mean", 0.0).astype(np.float64)).astype("<u4"),
+        np.minimum(analysis.column("truncated").astype(np.float64), 65535).astype("<u2"),
+        np.nan_to_num(reward.astype(np.float64), nan=-1e9).astype("<f4"),
+    ]
+    ids = orjson.dumps(analysis.problems[DATA_IDX].to_pylist(), default=str)
+    return _packed(b"".join(part.tobytes() for part in parts) + ids)
+
+
+def _packed(data: bytes) -> str:
+    return base64.b64encode(gzip.compress(data, 6, mtime=0)).decode()
+
+
+def _meta(
+    analysis: Analysis, names: Sequence[str], styles: dict[str, str], sources: Sequence[str], server: bool
+) -> str:
+    """What the script needs to know, as JSON in the page."""
+    from analyzer.selection.recipes import RECIPES
+
+    meta = {
+        "problems": analysis.problems.num_rows,
+        "buckets": list(names),
+        "styles": [styles[name] for name in names],
+        "flags": ["", *_FLAGS],
+        "sources": [visible(name) for name in sources],
+        "command": f"python scripts/select_problems.py --analysis {shlex.quote(_shown_folder(analysis))}",
+        "recipes": [
+            {"name": recipe.name, "where": recipe.where, "source": recipe.source} for recipe in RECIPES if recipe.where
+        ],
+        "server": server,
+    }
+    return base64.b64encode(orjson.dumps(meta)).decode()
+
+
+def _shown_folder(analysis: Analysis) -> str:
+    return str(analysis.provenance.get("settings", {}).get("output_dir") or analysis.folder)

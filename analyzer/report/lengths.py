@@ -1,0 +1,113 @@
+"""Length, reward and finish of every rollout, counted in one streamed pass for the charts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from analyzer.schema import FINISH_REASON, RESPONSE_TOKENS, REWARD
+
+if TYPE_CHECKING:
+    from analyzer.schema import IntArray
+
+_MOST_VALUES = 1000  # distinct rewards that are counted one by one
+_LONGEST = 1 << 21  # tokens; longer responses are counted as so long
+
+
+class Rollouts(NamedTuple):
+    """Counts over all scored rollouts."""
+
+    right: IntArray  # (longest + 1,) passing rollouts by number of tokens
+    wrong: IntArray  # (longest + 1,) the others
+    values: dict[float, int]  # rollouts by reward, ascending; empty where there are too many different ones
+    low: float  # lowest and highest reward, NaN where nothing is scored
+    high: float
+    cut: int  # rollouts whose finish_reason is length
+    tokens_known: bool
+
+
+class Decile(NamedTuple):
+    """A tenth of the rollouts by length."""
+
+    shortest: int  # tokens
+    longest: int
+    rollouts: int
+    pass_rate: float
+
+
+def count_rollouts(path: Path, threshold: float) -> Rollouts:
+    """Count the rollouts of rollouts_with_rewards.parquet; memory does not grow with them.
+
+    threshold: the reward from which a rollout passes.
+    """
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    right, wrong = np.zeros(1, np.int64), np.zeros(1, np.int64)
+    values: Counter[float] | None = Counter()
+    low, high, cut, known = np.inf, -np.inf, 0, False
+    with pq.ParquetFile(path) as file:
+        names = [name for name in (REWARD, RESPONSE_TOKENS, FINISH_REASON) if name in file.schema_arrow.names]
+        for batch in file.iter_batches(1 << 17, columns=names):
+            rewards = batch.column(REWARD).to_numpy(zero_copy_only=False).astype(np.float64)
+            scored = ~np.isnan(rewards)
+            tokens = batch.column(RESPONSE_TOKENS)
+            known = known or tokens.null_count < len(tokens)
+            lengths = np.minimum(pc.fill_null(tokens, 0).to_numpy().astype(np.int64), _LONGEST)
+            passing = rewards >= threshold
+            right = _added(right, np.bincount(lengths[scored & passing]))
+            wrong = _added(wrong, np.bincount(lengths[scored & ~passing]))
+            if FINISH_REASON in names:
+                cut += int(pc.sum(pc.equal(batch.column(FINISH_REASON).cast("string"), "length")).as_py() or 0)
+            if scored.any():
+                low, high = min(low, rewards[scored].min()), max(high, rewards[scored].max())
+                if values is not None:
+                    levels, counts = np.unique(rewards[scored], return_counts=True)
+                    values.update(dict(zip(levels.tolist(), counts.tolist(), strict=True)))
+                    values = values if len(values) <= _MOST_VALUES else None
+    longest = max(len(right), len(wrong))
+    right, wrong = (np.pad(part, (0, longest - len(part))) for part in (right, wrong))
+    lowest, highest = (float(low), float(high)) if np.isfinite(low) else (np.nan, np.nan)
+    return Rollouts(right, wrong, dict(sorted((values or {}).items())), lowest, highest, cut, known)
+
+
+def _added(one: IntArray, other: IntArray) -> IntArray:
+    size = max(len(one), len(other))
+    total: IntArray = np.pad(one, (0, size - len(one))) + np.pad(other, (0, size - len(other)))
+    return total
+
+
+def deciles(found: Rollouts) -> list[Decile]:
+    """The rollouts cut into tenths by length; equally long ones stay together, so fewer where many are."""
+    both = found.right + found.wrong
+    total = int(both.sum())
+    if total == 0:
+        return []
+    upto = np.cumsum(both)
+    edges = np.unique(np.searchsorted(upto, np.arange(1, 11) * total / 10))
+    tenths, start = [], 0
+    for edge in edges.tolist():
+        stop = edge + 1
+        rollouts = int(both[start:stop].sum())
+        if rollouts:
+            there = np.flatnonzero(both[start:stop])
+            passing = int(found.right[start:stop].sum())
+            tenths.append(Decile(start + int(there[0]), start + int(there[-1]), rollouts, passing / rollouts))
+        start = stop
+    return tenths
+
+
+def log_bins(found: Rollouts, bins: int = 40) -> tuple[list[int], list[int], list[int]]:
+    """(edges, right, wrong): counts by length in bins of equal ratio between the shortest and the longest response."""
+    both = np.flatnonzero(found.right + found.wrong)
+    if len(both) == 0:
+        return [], [], []
+    first, last = max(int(both[0]), 1), max(int(both[-1]), 2)
+    edges = np.unique(np.round(np.geomspace(first, last + 1, bins + 1)).astype(np.int64))
+    edges[0] = 0
+    right, wrong = (np.add.reduceat(part, edges[:-1]) for part in (found.right, found.wrong))
+    edges[0] = first
+    return edges.tolist(), right.tolist(), wrong.tolist()

@@ -1,0 +1,281 @@
+"use strict";
+(async () => {
+  const $ = (id) => document.getElementById(id);
+  const raw = (id) => Uint8Array.from(atob($(id).textContent), (c) => c.charCodeAt(0));
+  const unpack = async (id) => {
+    const stream = new Blob([raw(id)]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Uint8Array(await new Response(stream).arrayBuffer());
+  };
+  const utf8 = new TextDecoder();
+  const meta = JSON.parse(utf8.decode(raw("meta")));
+  const el = (tag, props, ...children) => {
+    const node = Object.assign(document.createElement(tag), props || {});
+    node.append(...children.filter((child) => child !== null && child !== undefined));
+    return node;
+  };
+  const count = (n) => Math.round(n).toLocaleString("en-US");
+  const percent = (x, d = 1) => (Number.isFinite(x) ? (100 * x).toFixed(d) + " %" : "–");
+
+  // Columns of all problems: little-endian numbers one after the other, then the ids as JSON.
+  const bytes = await unpack("columns");
+  const total = meta.problems;
+  let at = 0;
+  const take = (Type) => {
+    const size = total * Type.BYTES_PER_ELEMENT;
+    const column = new Type(bytes.slice(at, at + size).buffer);
+    at += size;
+    return column;
+  };
+  const passes = take(Uint16Array), scored = take(Uint16Array), source = take(Uint16Array);
+  const bucket = take(Uint8Array), flag = take(Uint8Array), tokens = take(Uint32Array);
+  const cut = take(Uint16Array), reward = take(Float32Array);
+  const ids = JSON.parse(utf8.decode(bytes.subarray(at)));
+  const rate = Float64Array.from(passes, (k, i) => (scored[i] ? k / scored[i] : NaN));
+  const texts = new Map(JSON.parse(utf8.decode(await unpack("texts"))).map((text) => [text.number, text]));
+  const search = (location.search.match(/[?&]token=([^&]*)/) || [])[1];
+  const fetched = async (path) => (await fetch(`${path}${path.includes("?") ? "&" : "?"}token=${search}`)).json();
+
+  // ------------------------------------------------------------------ which problems to train on
+  const low = $("low"), high = $("high");
+  let rule = null; // the expression of a published rule, until a handle is moved
+  const kept = () => {
+    const a = low.value / 100, b = high.value / 100, clean = $("unflagged").checked;
+    const found = [];
+    for (let i = 0; i < total; i++)
+      if (scored[i] && rate[i] >= a - 1e-9 && rate[i] <= b + 1e-9 && !(clean && flag[i])) found.push(i);
+    return found;
+  };
+  const informative = (chosen, g) => {
+    let sum = 0;
+    for (const i of chosen) { const p = (passes[i] + 0.5) / (scored[i] + 1); sum += 1 - p ** g - (1 - p) ** g; }
+    return chosen.length ? sum / chosen.length : NaN;
+  };
+  const explore = () => {
+    if (+low.value > +high.value) (document.activeElement === low ? high : low).value = document.activeElement === low ? low.value : high.value;
+    const a = low.value / 100, b = high.value / 100, chosen = kept();
+    $("low-shown").textContent = percent(a, 0);
+    $("high-shown").textContent = percent(b, 0);
+    $("kept").textContent = count(chosen.length);
+    const all = Array.from({ length: total }, (_, i) => i).filter((i) => scored[i]);
+    let sum = 0, every = 0;
+    for (const i of chosen) sum += tokens[i] * scored[i];
+    for (const i of all) every += tokens[i] * scored[i];
+    $("kept-note").textContent =
+      `of ${count(all.length)} problems kept (${percent(chosen.length / Math.max(all.length, 1))}); ` +
+      `informative groups of 8: ${percent(informative(all, 8), 0)} before, ${percent(informative(chosen, 8), 0)} after` +
+      (every ? `; ${percent(sum / every, 0)} of the tokens` : "");
+    $("kept-bar").firstChild.style.width = `${(100 * chosen.length) / Math.max(all.length, 1)}%`;
+    if (meta.sources.length > 1) {
+      const by = new Float64Array(meta.sources.length), of = new Float64Array(meta.sources.length);
+      for (const i of chosen) by[source[i]]++;
+      for (const i of all) of[source[i]]++;
+      $("kept-sources").textContent = meta.sources.map((name, s) => `${name}: ${count(by[s])} of ${count(of[s])}`).join("   ");
+    }
+    const range = rule || `${a} <= pass_rate <= ${b}`;
+    const where = range + ($("unflagged").checked ? " and flag == ''" : "");
+    $("command").textContent = `${meta.command} --output train.parquet --where "${where}"`;
+  };
+  // A published rule as a range of the handles: the smallest and largest rate that it keeps.
+  const satisfies = (where, i) => {
+    const values = { pass_rate: rate[i], passes: passes[i], num_scored: scored[i], mean_reward: reward[i],
+      std_reward: passes[i] > 0 && passes[i] < scored[i] ? 1 : 0 };
+    return where.split(" and ").every((part) => {
+      const words = part.trim().split(/\s*(<=|>=|<|>|==)\s*/);
+      const value = (text) => text.split(/\s*-\s*/).map((term) => term.split(/\s*\/\s*/).map((x) => (x in values ? values[x] : +x)).reduce((p, q) => p / q)).reduce((p, q) => p - q);
+      for (let w = 1; w < words.length; w += 2) {
+        const x = value(words[w - 1]), y = value(words[w + 1]);
+        if (!{ "<=": x <= y, ">=": x >= y, "<": x < y, ">": x > y, "==": x === y }[words[w]]) return false;
+      }
+      return true;
+    });
+  };
+  for (const recipe of meta.recipes) {
+    if (/['`]/.test(recipe.where)) continue;
+    const button = el("button", { type: "button", textContent: recipe.name, title: `${recipe.where} (${recipe.source})` });
+    button.addEventListener("click", () => {
+      let a = 1, b = 0;
+      for (let i = 0; i < total; i++)
+        if (scored[i] && satisfies(recipe.where, i)) { a = Math.min(a, rate[i]); b = Math.max(b, rate[i]); }
+      rule = recipe.where;
+      low.value = Math.floor(100 * Math.min(a, b)); high.value = Math.ceil(100 * b);
+      for (const other of $("recipes").children) other.setAttribute("aria-pressed", other === button);
+      explore();
+    });
+    $("recipes").append(button);
+  }
+  for (const input of [low, high])
+    input.addEventListener("input", () => {
+      rule = null;
+      for (const other of $("recipes").children) other.setAttribute("aria-pressed", false);
+      explore();
+    });
+  $("unflagged").addEventListener("change", explore);
+  $("kept-bar").append(el("i"));
+  $("copy").addEventListener("click", async () => {
+    const range = document.createRange();
+    range.selectNodeContents($("command"));
+    getSelection().removeAllRanges();
+    getSelection().addRange(range);
+    let done = false;
+    try { await navigator.clipboard.writeText($("command").textContent); done = true; } catch { done = document.execCommand("copy"); }
+    $("copy").textContent = done ? "Copied" : "Press Ctrl+C";
+    setTimeout(() => ($("copy").textContent = "Copy"), 1500);
+  });
+
+  // ------------------------------------------------------------------ the table: only the rows in sight exist
+  const HEIGHT = 34, MOST = 8_000_000; // browsers cap the height of an element
+  const columns = [
+    ["id", "", (i, j) => (typeof ids[i] === "number" ? ids[i] - ids[j] : ids[i] < ids[j] ? -1 : ids[i] > ids[j] ? 1 : 0)],
+    ["bucket", "", (i, j) => bucket[i] - bucket[j]],
+    ["passes", "n", (i, j) => (rate[i] || 0) - (rate[j] || 0)],
+    ["tokens", "n", (i, j) => tokens[i] - tokens[j]],
+    ["cut off", "n", (i, j) => cut[i] - cut[j]],
+    ["flag", "", (i, j) => flag[i] - flag[j]],
+    ["data source", "", (i, j) => source[i] - source[j]],
+  ];
+  let order = Uint32Array.from({ length: total }, (_, i) => i), shown = order, sorted = [0, 1], current = -1;
+  columns.forEach(([name, style], c) => {
+    const button = el("button", { type: "button", textContent: name });
+    const cell = el("div", { className: style }, button);
+    cell.setAttribute("role", "columnheader");
+    button.addEventListener("click", () => {
+      sorted = sorted[0] === c ? [c, -sorted[1]] : [c, 1];
+      const compare = columns[c][2], sign = sorted[1];
+      order = Uint32Array.from({ length: total }, (_, i) => i).sort((i, j) => sign * compare(i, j) || i - j);
+      [...$("head").children].forEach((head, h) => head.setAttribute("aria-sort", h !== c ? "none" : sign > 0 ? "ascending" : "descending"));
+      filter();
+    });
+    $("head").append(cell);
+  });
+  const options = (id, names) => names.forEach((name, value) => name && $(id).append(el("option", { value: String(value), textContent: name })));
+  options("f-bucket", meta.buckets); options("f-flag", meta.flags); options("f-source", meta.sources);
+  const filter = () => {
+    const word = $("search").value.trim().toLowerCase(), b = $("f-bucket").value, f = $("f-flag").value, s = $("f-source").value;
+    const only = $("f-texts").checked;
+    shown = order.filter((i) =>
+      (b === "" || bucket[i] === +b) && (f === "" || (f === "-" ? flag[i] === 0 : flag[i] === +f)) && (s === "" || source[i] === +s) &&
+      (!only || texts.has(i)) &&
+      (!word || String(ids[i]).toLowerCase().includes(word) || (texts.has(i) && texts.get(i).prompt.toLowerCase().includes(word))));
+    $("found").textContent = `${count(shown.length)} problems`;
+    $("body").style.height = `${Math.min(shown.length * HEIGHT, MOST)}px`;
+    $("table").scrollTop = 0;
+    draw();
+  };
+  const draw = () => {
+    const box = $("table"), room = Math.min(shown.length * HEIGHT, MOST) - box.clientHeight;
+    const share = room > 0 ? Math.min(box.scrollTop / room, 1) : 0;
+    const fits = Math.ceil(box.clientHeight / HEIGHT) + 1;
+    const first = Math.max(0, Math.min(Math.floor(share * (shown.length - fits + 2)), shown.length - 1));
+    $("rows").style.top = `${shown.length * HEIGHT > MOST ? box.scrollTop : first * HEIGHT}px`;
+    $("rows").replaceChildren(...Array.from(shown.slice(first, first + fits), row));
+  };
+  const cellOf = (text, style, title) => { const c = el("div", { className: style || "", textContent: text, title: title || "" }); c.setAttribute("role", "cell"); return c; };
+  const row = (i) => {
+    const label = cellOf("", "");
+    label.append(el("span", { className: `key ${meta.styles[bucket[i]]}`, textContent: meta.buckets[bucket[i]] }));
+    const line = el("div", {}, cellOf(visible(String(ids[i])), texts.has(i) || meta.server ? "" : "dim"), label,
+      cellOf(scored[i] ? `${passes[i]} of ${scored[i]}` : "–", "n"), cellOf(tokens[i] ? count(tokens[i]) : "–", "n"),
+      cellOf(cut[i] ? count(cut[i]) : "", "n"), cellOf(meta.flags[flag[i]]), cellOf(meta.sources[source[i]] || ""));
+    line.setAttribute("role", "row");
+    line.setAttribute("aria-selected", i === current);
+    line.addEventListener("click", () => go(i));
+    return line;
+  };
+  $("table").addEventListener("scroll", () => requestAnimationFrame(draw));
+  for (const id of ["search", "f-bucket", "f-flag", "f-source", "f-texts"]) $(id).addEventListener("input", filter);
+
+  // ------------------------------------------------------------------ texts: by textContent only, marks for what is invisible
+  const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}]/u;
+  const isHidden = (c) => c !== "\n" && c !== "\t" && HIDDEN.test(c);
+  const name = (c) => `<U+${c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}>`;
+  const visible = (text) => Array.from(text, (c) => (isHidden(c) ? name(c) : c)).join("");
+  const fill = (node, text, answer) => {
+    const spot = answer && answer.length > 0 ? text.lastIndexOf(answer) : -1;
+    const plain = (part) => {
+      let run = "";
+      for (const c of part)
+        if (isHidden(c)) { node.append(run, el("span", { className: "mark", textContent: name(c) })); run = ""; }
+        else run += c;
+      node.append(run);
+    };
+    if (spot < 0) return plain(text), node;
+    plain(text.slice(0, spot));
+    node.append(el("mark", { textContent: visible(answer) }));
+    plain(text.slice(spot + answer.length));
+    return node;
+  };
+  const sampleCard = (s) => {
+    const right = s.status === "ok" && s.reward > 0;
+    const facts = el("div", { className: "facts" });
+    const fact = (k, v) => v !== null && v !== undefined && v !== "" && facts.append(el("span", {}, `${k} `, el("b", { textContent: visible(String(v)) })));
+    fact("reward", s.reward === null ? "none" : +s.reward.toPrecision(6));
+    if (s.status !== "ok") fact("status", s.status);
+    fact("answer", s.answer); fact("tokens", s.tokens === null ? null : count(s.tokens)); fact("finish", s.finish);
+    const card = el("article", { className: `sample ${s.status !== "ok" ? "" : right ? "ok-right" : "ok-wrong"}` }, facts);
+    card.append(fill(el("pre"), s.head, s.tail ? null : s.answer));
+    if (s.tail) {
+      const left = s.length - s.head.length - s.tail.length;
+      if (left > 0) card.append(el("p", { className: "gap", textContent: `${count(left)} characters left out` }));
+      card.append(fill(el("pre"), s.tail, s.answer));
+    }
+    return card;
+  };
+  let last = null;
+  const open = async (i) => {
+    if (!(i >= 0 && i < total)) return close(false);
+    if ($("viewer").hidden) last = document.activeElement;
+    current = i;
+    const view = $("viewer");
+    const tool = (label, act) => { const b = el("button", { type: "button", textContent: label }); b.addEventListener("click", act); return b; };
+    const title = el("h3", { id: "viewer-title", textContent: visible(String(ids[i])) });
+    view.replaceChildren(el("div", { className: "tools" }, tool("Previous", () => step(-1)), tool("Next", () => step(1)), tool("Close", () => close(true))), title,
+      el("p", { className: "sub" }, el("span", { className: `key ${meta.styles[bucket[i]]}`, textContent: meta.buckets[bucket[i]] }),
+        `  ${passes[i]} of ${scored[i]} pass` + (flag[i] ? `, flagged ${meta.flags[flag[i]]}` : "") + (cut[i] ? `, ${cut[i]} cut off` : "")));
+    view.hidden = false;
+    view.focus({ preventScroll: true });
+    const text = meta.server ? await fetched(`problem?number=${i}`) : texts.get(i);
+    if (current !== i) return;
+    if (!text) view.append(el("p", { textContent: "The texts of this problem are not in this page: open all of them with view_analysis." }));
+    else {
+      view.append(el("h4", { textContent: "Prompt" }), fill(el("pre"), text.prompt), el("h4", { textContent: "Ground truth" }), fill(el("pre"), text.ground_truth || "(none)"),
+        el("h4", { textContent: `${text.samples.length} responses` }), ...text.samples.map(sampleCard));
+    }
+    view.scrollTop = 0;
+    draw();
+  };
+  const close = (push) => {
+    $("viewer").hidden = true; current = -1;
+    if (push) history.replaceState(null, "", location.pathname + location.search);
+    if (last && last.focus) last.focus({ preventScroll: true });
+    draw();
+  };
+  const go = (i) => { location.hash = `p=${encodeURIComponent(String(ids[i]))}`; };
+  const step = (by) => {
+    const places = shown.indexOf(current), next = places + by;
+    if (next >= 0 && next < shown.length) go(shown[next]);
+  };
+  const byId = new Map();
+  ids.forEach((id, i) => byId.set(String(id), i));
+  const follow = () => {
+    const match = location.hash.match(/^#p=(.*)$/s);
+    if (!match) return;
+    let id = match[1];
+    try { id = decodeURIComponent(id); } catch { /* not ours: looked up as it is */ }
+    open(byId.has(id) ? byId.get(id) : -1);
+  };
+  addEventListener("hashchange", follow);
+  addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) && event.target.type !== "range" && event.target.type !== "checkbox";
+    if (event.key === "Escape") { if (!$("viewer").hidden) close(true); else event.target.blur(); }
+    else if (typing) return;
+    else if (event.key === "/") { event.preventDefault(); $("search").focus(); }
+    else if (event.key === "j" || event.key === "k") { event.preventDefault(); if (current < 0) shown.length && go(shown[0]); else step(event.key === "j" ? 1 : -1); }
+  });
+
+  document.documentElement.classList.add("scripted");
+  filter();
+  explore();
+  follow();
+  document.documentElement.dataset.ready = "1";
+})();

@@ -1,0 +1,166 @@
+"""Texts for the page: some problems of each bucket with some of their rollouts, head and tail, within a budget.
+
+Half of the problems are drawn at random, half by interest: flagged ones, the longest, those that are solved about
+half of the time. All come from a few dozen row groups of the rollouts, chosen at random, so that a report on gigabytes
+of text reads megabytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from analyzer.report.analysis import Analysis
+from analyzer.schema import DATA_IDX, FINISH_REASON, PROMPT, RESPONSE, RESPONSE_TOKENS, REWARD, REWARD_STATUS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from analyzer.schema import IntArray
+
+PER_BUCKET = 200  # problems
+PER_PROBLEM = 8  # rollouts
+BUDGET = 10 << 20  # characters of all texts together
+_MOST_ROWS = 60_000  # rows of the row groups that are read
+_PROMPT_CHARS = 6000
+_REWARD_ANSWER = "reward_answer"
+_COLUMNS = (PROMPT, RESPONSE, DATA_IDX, REWARD, REWARD_STATUS, RESPONSE_TOKENS, FINISH_REASON, _REWARD_ANSWER)
+_GOLD = "original_reward_model"
+
+
+class Sample(NamedTuple):
+    """One rollout of a problem on the page."""
+
+    reward: float | None
+    status: str
+    tokens: int | None
+    finish: str | None
+    answer: str | None
+    head: str
+    tail: str  # "" where the head is all of it
+    length: int  # characters of the whole response
+
+
+class ProblemText(NamedTuple):
+    """One problem on the page."""
+
+    number: int  # its place in problem_metrics.parquet
+    prompt: str
+    ground_truth: str
+    samples: list[Sample]
+
+
+def choose_problems(analysis: Analysis, seed: int) -> IntArray:
+    """The numbers of the problems whose texts are shown, ascending: up to PER_BUCKET of each bucket."""
+    if len(analysis.rows[0]) == 0:
+        return np.zeros(0, np.int64)
+    random = np.random.default_rng(seed)
+    near = _near(analysis, random)
+    buckets = np.asarray(analysis.problems["bucket"].to_pylist(), dtype=object)
+    interest = _interest(analysis)
+    chosen: list[NDArray[np.int64]] = []
+    for bucket in dict.fromkeys(buckets.tolist()):
+        members = near[buckets[near] == bucket]
+        if len(members) > PER_BUCKET:
+            by_interest = members[np.argsort(-interest[members], kind="stable")][: PER_BUCKET // 2]
+            rest = np.setdiff1d(members, by_interest)
+            members = np.append(by_interest, random.choice(rest, PER_BUCKET - len(by_interest), replace=False))
+        chosen.append(members)
+    return np.unique(np.concatenate(chosen)).astype(np.int64)
+
+
+def _near(analysis: Analysis, random: np.random.Generator) -> IntArray:
+    """Problems whose rollouts all lie in a choice of row groups with at most _MOST_ROWS rows together."""
+    first, stop, code = analysis.rows
+    rollouts = analysis.rollouts
+    assert rollouts is not None
+    if rollouts.rows <= _MOST_ROWS:
+        return np.unique(code)
+    sizes = np.array([block.rows for file in rollouts.files for block in file.blocks], dtype=np.int64)
+    order = random.permutation(len(sizes))
+    taken = order[: max(1, int(np.searchsorted(np.cumsum(sizes[order]), _MOST_ROWS, side="right")))]
+    edges = np.append(0, np.cumsum(sizes))
+    inside = np.zeros(len(sizes), dtype=bool)
+    inside[taken] = True
+    whole = (
+        inside[np.searchsorted(edges, first, side="right") - 1] & inside[np.searchsorted(edges, stop - 1, "right") - 1]
+    )
+    problems = analysis.problems.num_rows
+    outside = np.bincount(code[~whole], minlength=problems)
+    return np.flatnonzero((np.bincount(code[whole], minlength=problems) > 0) & (outside == 0))
+
+
+def _interest(analysis: Analysis) -> NDArray[np.float64]:
+    """(problems,) higher is more interesting: flags first, then mixed outcomes, then long responses."""
+    rate = analysis.column("pass_rate", 0.0).astype(np.float64)
+    tokens = analysis.column("tokens_mean", 0.0).astype(np.float64)
+    longest = tokens.max() if len(tokens) and tokens.max() > 0 else 1.0
+    names = analysis.problems.column_names
+    flagged = np.array([bool(flag) for flag in analysis.problems["flag"].to_pylist()]) if "flag" in names else 0.0
+    return 2.0 * flagged + (1 - np.abs(2 * rate - 1)) + tokens / longest
+
+
+def read_texts(analysis: Analysis, numbers: IntArray) -> list[ProblemText]:
+    """The texts of these problems, cut to fit the budget; right and wrong rollouts both, where there are both."""
+    if len(numbers) == 0:
+        return []
+    key = analysis.summary.get("settings", {}).get("reward_fn_key") or _GOLD.removeprefix("original_")
+    gold = next((name for name in (f"original_{key}", key) if _has(analysis, name)), None)
+    columns = (*_COLUMNS, *([gold] if gold else []))
+    chars = max(120, BUDGET // (len(numbers) * PER_PROBLEM) // 2)
+    found = analysis.samples(numbers.tolist(), columns)
+    return [_problem(number, records, gold, chars) for number, records in found.items() if records]
+
+
+def _has(analysis: Analysis, name: str) -> bool:
+    return analysis.rollouts is not None and name in analysis.rollouts.schema.names
+
+
+def _problem(number: int, records: list[dict[str, Any]], gold: str | None, chars: int) -> ProblemText:
+    shown = sorted(records, key=lambda record: -(record[REWARD] if record[REWARD] is not None else -1.0))
+    if len(shown) > PER_PROBLEM:  # the best half and the worst half
+        shown = [*shown[: PER_PROBLEM // 2], *shown[-PER_PROBLEM // 2 :]]
+    prompt = _as_text(records[0].get(PROMPT))
+    truth = _ground_truth(records[0].get(gold)) if gold else ""
+    return ProblemText(number, _cut(prompt, _PROMPT_CHARS), _cut(truth, 600), [_sample(one, chars) for one in shown])
+
+
+def _sample(record: dict[str, Any], chars: int) -> Sample:
+    text = record.get(RESPONSE) or ""
+    whole = len(text) <= 2 * chars
+    return Sample(
+        record[REWARD],
+        record[REWARD_STATUS],
+        record.get(RESPONSE_TOKENS),
+        _as_text(record.get(FINISH_REASON)) or None,
+        record.get(_REWARD_ANSWER),
+        text if whole else text[:chars],
+        "" if whole else text[-chars:],
+        len(text),
+    )
+
+
+def _ground_truth(value: Any) -> str:
+    from analyzer.rollouts.problems import ground_truth
+
+    return _as_text(ground_truth(value))
+
+
+def _as_text(value: Any) -> str:
+    """A prompt or a ground truth for a person: a chat list as its messages, anything else as JSON."""
+    import orjson
+
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, list) and value and all(isinstance(item, dict) and "content" in item for item in value):
+        return "\n\n".join(f"[{item.get('role', '')}]\n{_as_text(item['content'])}" for item in value)
+    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _cut(text: str, chars: int) -> str:
+    return (
+        text
+        if len(text) <= chars
+        else f"{text[: chars // 2]}\n[... {len(text) - chars} characters ...]\n{text[-chars // 2 :]}"
+    )

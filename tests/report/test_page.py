@@ -1,0 +1,193 @@
+"""The page: what it says is what the analysis found, and text of a model is inert in it."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import html.parser
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analyzer.report import build, lengths, write_report
+from analyzer.report.analysis import Analysis
+from analyzer.report.harmless import visible
+from tests.commands import Outcome, parquet
+
+SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "sample"
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "</script><img src=x onerror=alert(1)>",
+    "{{7*7}} ]]> <!-- &lt;",
+    "\u202egnp.exe \u200b\x1b]0;owned\x07",
+    "=cmd|' /C calc'!A0",
+)
+
+
+class Page(html.parser.HTMLParser):
+    """The elements and the text of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.scripts: list[str] = []
+        self.styles: list[str] = []
+        self._inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._inside = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        {"script": self.scripts, "style": self.styles}.get(self._inside, self.text).append(data)
+
+    def part(self, name: str) -> bytes:
+        """What a data block holds."""
+        at = [attrs.get("id") for tag, attrs in self.elements if tag == "script"].index(name)
+        return base64.b64decode(self.scripts[at])
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An analysis of the bundled sample."""
+    import analyzer
+
+    folder = tmp_path_factory.mktemp("sample")
+    analyzer.analyze(
+        rollouts=SAMPLE / "rollouts.parquet",
+        model_path=SAMPLE / "tokenizer",
+        output_dir=folder / "out",
+        cache_dir=folder / "cache",
+        backend="sequential",
+    )
+    return folder / "out"
+
+
+def page_of(folder: Path) -> Page:
+    return Page(write_report(folder).read_text(encoding="utf-8"))
+
+
+def test_the_page_loads_nothing_and_runs_its_own_script_alone(sample: Path) -> None:
+    page = page_of(sample)
+    policy = next(attrs["content"] for tag, attrs in page.elements if attrs.get("http-equiv"))
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in policy
+    program = next(text for text in page.scripts if '"use strict"' in text)
+    assert base64.b64encode(hashlib.sha256(program.encode()).digest()).decode() in policy
+    assert base64.b64encode(hashlib.sha256("".join(page.styles).encode()).digest()).decode() in policy
+    outside = [attrs for _, attrs in page.elements if attrs.get("src") or str(attrs.get("href", "#"))[:1] != "#"]
+    assert outside == []
+    handlers = [name for _, attrs in page.elements for name in attrs if name.startswith("on") or name == "style"]
+    assert handlers == []
+
+
+def test_the_columns_in_the_page_are_those_of_the_analysis(sample: Path) -> None:
+    page, analysis = page_of(sample), Analysis(sample)
+    data = gzip.decompress(page.part("columns"))
+    problems = analysis.problems.num_rows
+    passes = np.frombuffer(data, "<u2", problems)
+    scored = np.frombuffer(data, "<u2", problems, 2 * problems)
+    assert (passes / scored).tolist() == pytest.approx(analysis.problems["pass_rate"].to_pylist())
+    assert json.loads(data[(3 * 2 + 2 * 1 + 4 + 2 + 4) * problems :]) == analysis.problems["data_idx"].to_pylist()
+    meta = json.loads(page.part("meta"))
+    assert meta["buckets"] == ["hard", "medium-hard", "medium-easy", "easy"]
+    assert meta["problems"] == problems
+
+
+def test_every_problem_of_a_small_set_has_its_texts(sample: Path) -> None:
+    shown = json.loads(gzip.decompress(page_of(sample).part("texts")))
+    assert [text["number"] for text in shown] == list(range(200))
+    assert all(len(text["samples"]) == 8 and text["prompt"] and text["ground_truth"] for text in shown)
+
+
+def test_without_javascript_charts_and_tables_are_there(sample: Path) -> None:
+    page = page_of(sample)
+    assert sum(tag == "svg" for tag, _ in page.elements) >= 3
+    assert all(attrs.get("aria-label") for tag, attrs in page.elements if tag == "svg")
+    words = " ".join(" ".join(page.text).split())
+    assert "How hard is the set?" in words
+    assert "28 problems were never solved and 14 always" in words
+
+
+def test_the_same_analysis_gives_the_same_page(sample: Path) -> None:
+    assert build.render(Analysis(sample)) == build.render(Analysis(sample))
+
+
+def test_text_of_a_model_is_inert_wherever_it_stands(tmp_path: Path, analyze: Callable[..., Outcome]) -> None:
+    rows = [
+        {
+            "prompt": text,
+            "response": f"{text}\n#### 5",
+            "data_idx": f"{text}-{number}",
+            "sample_idx": sample,
+            "original_data_source": f"openai/gsm8k{text}" if number else "openai/gsm8k",
+            "original_reward_model": {"style": "rule", "ground_truth": text if number else "5"},
+        }
+        for number in range(2)
+        for text in HOSTILE
+        for sample in range(2)
+    ]
+    rollouts = parquet(tmp_path / "r.parquet", rows)
+    analyze(rollouts, output_dir=tmp_path / "out", reward_fn="exact_match")
+    page = page_of(tmp_path / "out")
+    assert {tag for tag, _ in page.elements} & {"img", "iframe", "object", "embed", "link", "base", "form"} == set()
+    assert sum(tag == "script" for tag, _ in page.elements) == 4
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert not re.search("[\u202e\u200b\x1b\x07]", text)
+    assert "49" not in re.findall(r"\{\{.*?\}\}", text)
+
+
+def test_a_folder_that_holds_no_analysis_is_a_users_error(tmp_path: Path) -> None:
+    from analyzer.errors import InputError
+
+    with pytest.raises(InputError, match="name an output folder of analyze_rollouts"):
+        write_report(tmp_path)
+
+
+def test_the_script_shows_the_same_marks_as_python() -> None:
+    assert visible("a\u202eb\x00\u200d\ud800") == "a<U+202E>b<U+0000><U+200D><U+D800>"
+    assert visible("naïve 日本\n\t👩") == "naïve 日本\n\t👩"
+    script = build._asset("report.js")
+    assert r"[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}]" in script  # the categories of `visible`
+
+
+# ---------------------------------------------------------------- lengths
+
+
+def counted(right: list[int], wrong: list[int]) -> lengths.Rollouts:
+    longest = max([*right, *wrong]) + 1
+    return lengths.Rollouts(
+        np.bincount(right, minlength=longest), np.bincount(wrong, minlength=longest), {}, 0.0, 1.0, 0, True
+    )
+
+
+def test_deciles_hold_every_rollout_once_and_split_no_tie() -> None:
+    random = np.random.default_rng(0)
+    right, wrong = random.integers(1, 200, 3000).tolist(), random.integers(50, 400, 2000).tolist()
+    tenths = lengths.deciles(counted(right, wrong))
+    assert sum(tenth.rollouts for tenth in tenths) == 5000
+    for tenth in tenths:
+        inside = [n for n in right if tenth.shortest <= n <= tenth.longest]
+        both = inside + [n for n in wrong if tenth.shortest <= n <= tenth.longest]
+        assert tenth.rollouts == len(both)
+        assert tenth.pass_rate == len(inside) / len(both)
+    assert len(lengths.deciles(counted([5] * 100, [5] * 50))) == 1
+
+
+def test_bins_of_lengths_hold_every_rollout_once() -> None:
+    right, wrong = [1, 2, 2, 1000], [1, 70, 999_999]
+    edges, r, w = lengths.log_bins(counted(right, wrong))
+    assert sum(r) == len(right)
+    assert sum(w) == len(wrong)
+    assert edges == sorted(set(edges))
