@@ -115,7 +115,12 @@ class PrimeCode(CodeReward):
         """The tests to run. Raises GoldError. Those of the last ground truth are remembered."""
         last = self._last
         if last is None or last[0] is not ground_truth:
-            tests = parse(struct_gold(ground_truth), self.lenient)
+            try:
+                tests = parse(struct_gold(ground_truth), self.lenient)
+            except GoldError as error:
+                if isinstance(ground_truth, list) or str(ground_truth).lstrip().startswith("["):
+                    raise GoldError(f"{error}; a list of tests is what the reward livecodebench reads") from None
+                raise
             if self.continuous and not tests.scripts:
                 tests = tests._replace(cases=tests.cases[:CONTINUOUS_TESTS])
             last = self._last = (ground_truth, tests)

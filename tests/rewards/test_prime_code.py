@@ -154,6 +154,14 @@ def test_lenient_refuses_lists_of_two_lengths() -> None:
             built(lenient=True).check_gold({"inputs": ["1", "2"], "outputs": outputs})
 
 
+@pytest.mark.parametrize(
+    "gold", [[{"input": "1", "output": "1"}], '[{"input": "1", "output": "1"}]'], ids=["list", "text"]
+)
+def test_a_list_of_tests_names_the_reward_that_reads_it(reward: PrimeCode, gold: Any) -> None:
+    with pytest.raises(GoldError, match="the reward livecodebench reads"):
+        reward.check_gold(gold)
+
+
 def test_a_test_that_nothing_passes_cannot_be_presented(reward: PrimeCode) -> None:
     with pytest.raises(Unscored):
         reward.present({"inputs": [[1]], "outputs": ["1"]})
