@@ -79,6 +79,7 @@ class Layout:
     tasks: tuple[str, ...] = ()  # two values of these are two sets of problems
     file: tuple[tuple[str, str], ...] = ()  # (column, regex on the path of the file): its first group is the value
     training: bool = False  # columns not named here are those of the training data: original_*
+    rollout: tuple[str, ...] = ()  # ... but these
 
     @property
     def counted(self) -> bool:
@@ -105,7 +106,7 @@ _PATHS = frozenset(
     {"prompt", "response", "ground_truth", "reward", "data_source", "extra_info", "finish_reason", "max_tokens"}
     | {"model", "reward_status", "sample", "samples", "passes", "fails", "pass_rate", "fail_rate"}
 )
-_LISTS = frozenset({"explode", "drop", "steps", "tasks"})
+_LISTS = frozenset({"explode", "drop", "steps", "tasks", "rollout"})
 KEYS = tuple(field.name for field in dataclasses.fields(Layout))
 
 
@@ -119,7 +120,7 @@ def _value(key: str, value: Any) -> Any:
         return _group(value)
     if key in _LISTS and (isinstance(value, str) or _is_texts(value)):
         values = (value,) if isinstance(value, str) else tuple(value)
-        return tuple(_checked(key, path) for path in values) if key != "drop" else values
+        return tuple(_checked(key, path) for path in values) if key not in ("drop", "rollout") else values
     if key == "file" and isinstance(value, Mapping):
         return tuple((str(name), str(regex)) for name, regex in value.items())
     if key in ("transpose", "training") and isinstance(value, bool):

@@ -277,12 +277,14 @@ class Mapper:
         ids = self._ids(rows, columns[PROMPT], gold, row)
         columns[DATA_IDX] = Column(ids, pa.field(DATA_IDX, ids.type))
         columns[SAMPLE_IDX] = self._samples(rows, ids, row)
-        if (source := self._optional(rows, layout.data_source)) is not None:
-            columns[DATA_SOURCE] = source
-        if gold is not None and not self._is_training(rows, layout.ground_truth):
+        for name, path in ((DATA_SOURCE, layout.data_source), (EXTRA_INFO, layout.extra_info)):
+            found = self._optional(rows, path)
+            if found is not None and str(path).removeprefix(ORIGINAL) != name.removeprefix(ORIGINAL):
+                columns[name] = found
+        if gold is not None and not (
+            layout.ground_truth in rows.columns and self._is_training(str(layout.ground_truth))
+        ):
             columns[GROUND_TRUTH] = gold
-        if (extra := self._optional(rows, layout.extra_info)) is not None:
-            columns[EXTRA_INFO] = extra
         if rewards is None and layout.reward is not None:
             rewards = rewards_of(self._optional(rows, layout.reward), layout.reward, row)
         if rewards is not None:
@@ -430,30 +432,32 @@ class Mapper:
                 if len(counts) > 1 and not self.options.pool:
                     raise several(self.spec, kind, path, list(counts))
 
-    def _is_training(self, rows: Rows, path: str | None) -> bool:
-        """Whether the ground truth is a training column as it stands, which goes to the outputs under its own name."""
-        return path == "reward_model" or (path is not None and path.startswith(ORIGINAL) and path in rows.columns)
+    def _is_training(self, name: str) -> bool:
+        """Whether a column is one of the training data, which goes to the outputs as original_*."""
+        return name.startswith(ORIGINAL) or name in TRAINING_COLUMNS
 
     def _rest(self, rows: Rows, mapped: Mapping[str, Column]) -> dict[str, Column]:
-        """The columns that are none of ours, under names of their own."""
+        """The columns that are none of ours: the rollout's under their own names, the training data's as original_*."""
         layout = self.layout
-        texts = [path for path in (layout.prompt, layout.response, *layout.explode) if path]
-        used = {root(_taken(rows, path)) for path in texts} | set(layout.explode) | set(layout.drop)
-        singles = (layout.ground_truth, layout.reward, layout.data_source, layout.extra_info, layout.finish_reason)
-        ids = () if layout.group is None or layout.group.hashed or layout.group.regex else layout.group.columns
-        for path in (*singles, layout.max_tokens, layout.model, layout.reward_status, layout.sample, *ids):
-            if (
-                path
-                and (name := _taken(rows, path)) in rows.columns
-                and not (name == layout.ground_truth and self._is_training(rows, name))
-            ):
-                used.add(name)
+        rollout = (layout.response, layout.reward, layout.finish_reason, layout.max_tokens, layout.model)
+        used = {path for path in (*rollout, layout.reward_status, layout.sample) if path} | set(layout.drop)
+        used |= {root(path) for path in (layout.response,) if path}
+        group = layout.group
+        ids = group.columns if group is not None and not group.hashed and not group.regex else ()
+        for path in (layout.prompt, layout.ground_truth, layout.data_source, layout.extra_info, *ids):
+            # What is the training data's stays where it is in its row, beside what was made of it.
+            if path and not layout.training and not self._is_training(root(path)):
+                used |= {path, root(path)} if path == layout.prompt else {path}
         found: dict[str, Column] = {}
         for theirs, column in rows.columns.items():
-            if theirs in used:
+            exploded = theirs in layout.explode
+            if theirs in used or theirs == PROMPT == layout.prompt or (exploded and not theirs.isidentifier()):
                 continue
-            training = not theirs.startswith(ORIGINAL) and (layout.training or theirs in TRAINING_COLUMNS)
-            name = ORIGINAL + theirs if training else theirs
+            training = layout.training and not exploded and theirs not in layout.rollout
+            name = ORIGINAL + theirs if training or theirs in TRAINING_COLUMNS else theirs
+            name = name.removeprefix(ORIGINAL) if name.startswith(ORIGINAL * 2) else name
+            if name == GROUND_TRUTH and name in mapped:
+                continue
             found[f"input_{name}" if name in OURS or name in mapped or name in found else name] = column
         return found
 

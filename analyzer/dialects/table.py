@@ -182,6 +182,10 @@ TABLE = (
                 "finish_reason": "finish_reason",
                 "group": "id|problem",
                 "sample": FILE,
+                "rollout": [
+                    *("num_generated_tokens", "generation_start_time", "generation_end_time", "generation_time"),
+                    *("predicted_answer", "judgement", "num_input_tokens", "serialized_output"),
+                ],
             }
         ),
     ),

@@ -8,9 +8,11 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from analyzer.commands import cli
+from analyzer.commands.selecting import select_problems
 from analyzer.dialects.reading import Request
 from analyzer.errors import ConfigError, InputError
 from analyzer.stages import read
@@ -337,3 +339,37 @@ def test_a_folder_of_many_files_is_read_as_one(tmp_path: Path) -> None:
     assert found.dataset.rows == 96
     assert len(found.dataset.files) == 1
     assert found.notes[0] == "read as verl rollouts: 96 rollouts, 4 problems by (input, gts)"
+
+
+@pytest.mark.parametrize("name", ["skywork_or1", "big_math", "verl_generation", "openr1_math", "nemo_skills"])
+def test_training_rows_come_back_as_they_were(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "files").mkdir()
+    path = layouts.CASES[name].write(tmp_path / "files")
+    done = Run(tmp_path, capsys, path, "--model_path", str(TOKENIZER), "--reward_fn", "gsm8k")
+    assert done.code == 0, done.err
+    rows_in = rows_of_file(next(file for file in sorted(tmp_path.glob("files/*"))))
+    rows_out = pq.read_table(done.folder / "problems.parquet").to_pylist()
+    rollouts = {"responses", "generations", "generation", "finish_reason", "symbolic_correct", "predicted_answer"}
+    rollouts |= {"num_generated_tokens", "correctness_math_verify", "correctness_llama", "finish_reasons"}
+    wanted = [name for name in rows_in[0] if name not in {*rollouts, "is_reasoning_complete"}]
+    in_order = [name for name in wanted if name != "prompt"]  # that of the rollouts comes first
+    assert [name for name in rows_out[0] if name in in_order] == in_order
+    for row in rows_in:
+        assert {key: row[key] for key in wanted} in [{key: other[key] for key in wanted} for other in rows_out]
+
+
+def rows_of_file(path: Path) -> list[dict[str, Any]]:
+    if path.suffix == ".parquet":
+        return pq.read_table(path).to_pylist()
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_problems_are_selected_by_counts_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = Run(tmp_path, capsys, layouts.skywork_or1(tmp_path))
+    assert done.code == 0, done.err
+    assert json.loads((done.folder / "summary.json").read_bytes())["stability"] is not None
+    target = tmp_path / "train.parquet"
+    words = ["--analysis", str(done.folder), "--where", "0.2 <= pass_rate <= 0.8", "--output", str(target)]
+    assert select_problems(words) == 0
+    golds = [row["reward_model"]["ground_truth"] for row in pq.read_table(target).to_pylist()]
+    assert sorted(golds) == ["13", "60"]
