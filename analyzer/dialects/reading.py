@@ -65,6 +65,9 @@ def settle(request: Request, as_is: bool = True) -> Reading:
     chosen = None if request.input_format == "auto" else dialects.find(request.input_format)
     said = parse_columns(request.columns) if request.columns is not None else {}
     found = files.find(request.spec, request.recursive)
+    for path in found.paths:
+        if not storage.is_remote(path):
+            storage.stat(path)  # refuses a pipe, which would be waited for when it is opened
     whole = "response" in said or "samples" in said
     if whole and chosen is None:
         try:
