@@ -19,7 +19,7 @@ from analyzer.difficulty.stability import Stability
 from analyzer.errors import printable
 from analyzer.plan import Plan
 from analyzer.rewards import BaseReward, Reward
-from analyzer.rollouts.input import Input
+from analyzer.rollouts.input import Input, unmarked
 from analyzer.schema import NOT_COUNTED, STATUSES, Status
 from analyzer.stages import audit, problems, warnings
 from analyzer.stages.audit import Audit, Disagreement
@@ -165,6 +165,7 @@ def summarise(settings: AnalysisSettings, opened: Input, plan: Plan, findings: F
             *opened.warnings,
             *warnings.input_warnings(opened.replaced, unused),
             *problems.replaced_warnings(opened.dataset.schema),
+            *warnings.unmarked_warnings(unmarked(opened)),
             *warnings.uncounted_warnings(settings.model_path, opened.texts),
             *warnings.unscored_warnings(statuses, reports, warnings.struct_remedy(opened.dataset, plan.gold_column)),
             *audit.warnings(

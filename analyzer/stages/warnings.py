@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from analyzer import masking
 from analyzer.cache.score_files import SourceCount
 from analyzer.difficulty.by_source import Tally
 from analyzer.rewards import BaseReward
@@ -100,6 +101,17 @@ def input_warnings(replaced: int, unused: str | None) -> list[str]:
             f"the input already has rewards and they were kept: {unused} was not used; add --rescore to score anew."
         )
     return found
+
+
+def unmarked_warnings(files: Sequence[str]) -> list[str]:
+    """That a change of these input files may not be seen: their store gives neither ETag nor time."""
+    if not files:
+        return []
+    return [
+        f"the store of {masking.text(files[0])} tells neither an ETag nor a time of its files, and large ones "
+        "are compared in pieces: after a change that keeps the size, remove the run from the cache, or give the file "
+        "another name."
+    ]
 
 
 def uncounted_warnings(model_path: str | None, texts: bool) -> list[str]:

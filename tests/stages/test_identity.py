@@ -128,6 +128,11 @@ def test_what_is_too_large_for_that_is_compared_in_pieces_and_said_to_be(
     assert (places[0], places[-1] + (1 << 16), len(places)) == (0, size, 4)
     opened = read.open_input("unmarked://a.parquet", str(tmp_path))
     assert input.unmarked(opened) == ["unmarked://a.parquet"]
+    from analyzer.stages.warnings import unmarked_warnings
+
+    (said,) = unmarked_warnings(["unmarked://a.parquet"])
+    assert "tells neither an ETag nor a time" in said
+    assert unmarked_warnings([]) == []
 
 
 def test_a_mark_of_a_store_is_found_whatever_it_is_called() -> None:
