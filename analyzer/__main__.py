@@ -2,7 +2,7 @@
 
 import sys
 
-from analyzer.commands.cli import analyze_rollouts
+from analyzer.commands.analyze_rollouts import analyze_rollouts
 
 if __name__ == "__main__":
     sys.exit(analyze_rollouts())

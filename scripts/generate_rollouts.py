@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from analyzer.commands.cli import generate_rollouts  # works from a checkout, installed or not
+from analyzer.commands.generate_rollouts import generate_rollouts  # works from a checkout, installed or not
 
 if __name__ == "__main__":
     sys.exit(generate_rollouts())

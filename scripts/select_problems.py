@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from analyzer.commands.selecting import select_problems  # works from a checkout, installed or not
+from analyzer.commands.select_problems import select_problems  # works from a checkout, installed or not
 
 if __name__ == "__main__":
     sys.exit(select_problems())

@@ -45,7 +45,7 @@ def analyze(
     loaded in this process, where transformers is imported once for all tests.
     """
     from analyzer.cache import known_tokenizers
-    from analyzer.commands.cli import analyze_rollouts
+    from analyzer.commands.analyze_rollouts import analyze_rollouts
 
     monkeypatch.setattr(known_tokenizers, "call_apart", lambda function, *args: function(*args))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from analyzer.commands.cli import analyze_rollouts
+from analyzer.commands.analyze_rollouts import analyze_rollouts
 from tests.commands import Outcome, jsonl, parquet, rollouts
 
 Analyze = Callable[..., Outcome]

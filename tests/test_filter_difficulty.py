@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analyzer.commands.cli import filter_difficulty
+from analyzer.commands.filter_difficulty import filter_difficulty
 from tests.generation.stub import always, running
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from analyzer import rewards
-from analyzer.commands.cli import analyze_rollouts, filter_difficulty
+from analyzer.commands.analyze_rollouts import analyze_rollouts
+from analyzer.commands.filter_difficulty import filter_difficulty
 from analyzer.commands.reward_list import is_asked_for
 from analyzer.errors import ConfigError
 

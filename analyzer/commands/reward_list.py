@@ -10,6 +10,8 @@ import itertools
 import re
 from collections.abc import Sequence
 
+from analyzer.errors import EXIT_OK
+
 FLAG = "--reward_fn"
 LIST = "list"
 
@@ -20,6 +22,12 @@ def is_asked_for(argv: Sequence[str]) -> bool:
         f"{FLAG}{word[len(FLAG) :]}" if word.replace("-", "_").startswith("__reward_fn") else word for word in argv
     ]
     return f"{FLAG}={LIST}" in words or any(pair == (FLAG, LIST) for pair in itertools.pairwise(words))
+
+
+def show() -> int:
+    """Print the list; returns the exit code."""
+    print("\n".join(lines()))
+    return EXIT_OK
 
 
 def lines() -> list[str]:

@@ -105,7 +105,8 @@ def log_bins(found: Rollouts, bins: int = 40) -> tuple[list[int], list[int], lis
     both = np.flatnonzero(found.right + found.wrong)
     if len(both) == 0:
         return [], [], []
-    first, last = max(int(both[0]), 1), max(int(both[-1]), 2)
+    first = max(int(both[0]), 1)
+    last = max(int(both[-1]), first)
     edges = np.unique(np.round(np.geomspace(first, last + 1, bins + 1)).astype(np.int64))
     edges[0] = 0
     right, wrong = (np.add.reduceat(part, edges[:-1]) for part in (found.right, found.wrong))

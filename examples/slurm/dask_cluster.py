@@ -12,7 +12,7 @@ import sys
 
 from dask_jobqueue import SLURMCluster
 
-from analyzer.commands.cli import analyze_rollouts
+from analyzer.commands.analyze_rollouts import analyze_rollouts
 
 
 def main(flags: list[str]) -> int:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analyzer import dialects
-from analyzer.commands import cli
+from analyzer.commands import analyze_rollouts as cli
 from tests.commands import ROOT, TOKENIZER
 from tests.dialects import layouts
 from tests.dialects.layouts import CASES, RATES

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from analyzer.commands import cli
-from analyzer.commands.selecting import select_problems
+from analyzer.commands import analyze_rollouts as cli
+from analyzer.commands.select_problems import select_problems
 from analyzer.dialects.reading import Request
 from analyzer.errors import ConfigError, InputError
 from analyzer.stages import read

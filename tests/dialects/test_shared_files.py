@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analyzer.commands import cli
+from analyzer.commands import analyze_rollouts as cli
 from tests.commands import TOKENIZER, flags
 from tests.dialects.layouts import RATES
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from analyzer import config
-from analyzer.commands.cli import generate_rollouts
+from analyzer.commands.generate_rollouts import generate_rollouts
 from analyzer.errors import ConfigError
 from analyzer.generation import GenerationSettings
 
@@ -75,7 +75,7 @@ def test_print_config_and_version_print_and_end(capsys: pytest.CaptureFixture[st
 
 def test_help_imports_nothing_heavy() -> None:
     program = (
-        "import sys\nfrom analyzer.commands.cli import generate_rollouts\n"
+        "import sys\nfrom analyzer.commands.generate_rollouts import generate_rollouts\n"
         "try: generate_rollouts(['--help'])\nexcept SystemExit: pass\n"
         "heavy = {'numpy', 'pyarrow', 'pandas', 'transformers', 'torch', 'openai', 'aiohttp'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analyzer.commands.cli import generate_rollouts
+from analyzer.commands.generate_rollouts import generate_rollouts
 from analyzer.errors import OutputError, StorageError
 from analyzer.generation import generate, pipeline, run, writer
 from analyzer.workers.interrupts import SIGNALS

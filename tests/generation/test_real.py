@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analyzer.commands.cli import generate_rollouts
+from analyzer.commands.generate_rollouts import generate_rollouts
 from analyzer.generation import GenerationSettings, run
 
 pytestmark = [

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from analyzer.commands.cli import generate_rollouts
+from analyzer.commands.generate_rollouts import generate_rollouts
 from analyzer.errors import ConfigError, OutputError, UserError
 from analyzer.generation import run
 from analyzer.generation.state import Served

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analyzer.commands.cli import analyze_rollouts, generate_rollouts
+from analyzer.commands.analyze_rollouts import analyze_rollouts
+from analyzer.commands.generate_rollouts import generate_rollouts
 from analyzer.errors import InputError, OutputError
 from analyzer.generation import run
 from analyzer.generation.wanted import top_up

@@ -185,9 +185,13 @@ def test_deciles_hold_every_rollout_once_and_split_no_tie() -> None:
     assert len(lengths.deciles(counted([5] * 100, [5] * 50))) == 1
 
 
-def test_bins_of_lengths_hold_every_rollout_once() -> None:
-    right, wrong = [1, 2, 2, 1000], [1, 70, 999_999]
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [([1, 2, 2, 1000], [1, 70, 999_999]), ([1], []), ([0], [0]), ([1], [0]), ([0, 1], [1]), ([7] * 5, [7]), ([2], [3])],
+)
+def test_bins_of_lengths_hold_every_rollout_once(right: list[int], wrong: list[int]) -> None:
     edges, r, w = lengths.log_bins(counted(right, wrong))
     assert sum(r) == len(right)
     assert sum(w) == len(wrong)
     assert edges == sorted(set(edges))
+    assert len(edges) == len(r) + 1

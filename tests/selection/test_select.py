@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 import analyzer
-from analyzer.commands.selecting import select_problems
+from analyzer.commands.select_problems import select_problems
 from analyzer.errors import OutputError
 from tests.selection.conftest import ROOT, settings
 
@@ -138,7 +138,7 @@ def test_a_mistake_is_one_line_and_exit_2(
 def test_recipe_list_and_help_need_no_analysis_and_little_time(capsys: pytest.CaptureFixture[str]) -> None:
     assert select_problems(["--recipe", "list"]) == 0
     assert "open_r1: 0.1 < pass_rate < 0.6" in capsys.readouterr().out
-    loaded = "import sys; sys.argv[1:] = ['--help']; from analyzer.commands.selecting import select_problems\n"
+    loaded = "import sys; sys.argv[1:] = ['--help']; from analyzer.commands.select_problems import select_problems\n"
     loaded += (
         "try:\n    select_problems()\nfinally:\n    print([m for m in ('pyarrow', 'pandas', 'numpy', 'transformers') "
     )

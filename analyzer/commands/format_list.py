@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Sequence
 
 from analyzer import dialects
+from analyzer.errors import EXIT_OK
 
 WIDTH = 100
 
@@ -17,6 +18,12 @@ def is_asked(words: Sequence[str]) -> bool:
     return "__input_format=list" in flags or any(
         (name, value) == ("__input_format", "list") for name, value in itertools.pairwise(flags)
     )
+
+
+def show() -> int:
+    """Print the list; returns the exit code."""
+    print(listing())
+    return EXIT_OK
 
 
 def listing() -> str:

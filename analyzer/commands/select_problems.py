@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from analyzer.commands.cli import minus_joined, run
+from analyzer.commands.running import run
 from analyzer.config import SelectionSettings, parse
 from analyzer.errors import EXIT_OK
 
+_MAY_BEGIN_WITH_MINUS = ("--sort", "--where")
 DESCRIPTION = (
     "Choose problems by what an analysis found of them and write them in the format of a trainer, with a manifest of "
     "the rule. Nothing is scored again. '--recipe list' shows published rules."
@@ -32,3 +33,14 @@ def _select(words: Sequence[str]) -> int:
 
     print(select(settings).report, end="", flush=True)
     return EXIT_OK
+
+
+def minus_joined(argv: Sequence[str]) -> list[str]:
+    """`--sort -pass_rate` as `--sort=-pass_rate`: the parser takes a word with a minus for a flag."""
+    words: list[str] = []
+    for word in argv:
+        if words and words[-1] in _MAY_BEGIN_WITH_MINUS and word.startswith("-") and not word.startswith("--"):
+            words[-1] += "=" + word
+        else:
+            words.append(word)
+    return words

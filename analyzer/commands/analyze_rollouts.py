@@ -1,0 +1,61 @@
+"""analyze_rollouts: rollouts in; rewards, metrics per problem and difficulty buckets out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from analyzer.commands import format_list, reward_list
+from analyzer.commands.running import run
+from analyzer.config import AnalysisSettings, parse
+from analyzer.errors import EXIT_OK
+
+if TYPE_CHECKING:
+    from analyzer.result import Result
+
+DESCRIPTION = (
+    "Score rollouts, measure how hard each problem is for this policy, and put problems into buckets. "
+    "'analyze_rollouts cache' lists what is cached from earlier runs."
+)
+
+
+def analyze_rollouts(argv: Sequence[str] | None = None) -> int:
+    """The command analyze_rollouts; returns its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["cache"]:
+        from analyzer.commands import cache
+
+        return run(lambda: cache.main(argv[1:]))
+    if format_list.is_asked(argv):
+        return run(format_list.show)
+    if reward_list.is_asked_for(argv):
+        return run(reward_list.show)
+    return run(lambda: analyze(parse(AnalysisSettings, argv, "analyze_rollouts", DESCRIPTION)))
+
+
+def analyze(settings: AnalysisSettings) -> int:
+    """Analyse, or say what would be done; returns the exit code."""
+    from analyzer import pipeline
+
+    if settings.dry_run or settings.explain_cache:
+        print("\n".join(pipeline.explain(settings)))
+        return EXIT_OK
+    result = pipeline.analyze(settings)
+    if result is None:
+        print(f"part {settings.part} is scored", file=sys.stderr)
+        return EXIT_OK
+    return show(result)
+
+
+def show(result: Result) -> int:
+    """Print the summary; returns the exit code."""
+    print(result.summary.to_text(), end="", flush=True)
+    print(result.summary.remarks(), end="", file=sys.stderr)
+    if result.exit_code != EXIT_OK:
+        print(
+            f"error: {result.summary.unscored_share:.2%} of the rollouts have no reward, more than --max_unscored "
+            f"{result.max_unscored:.2%}; all outputs are written",
+            file=sys.stderr,
+        )
+    return result.exit_code

@@ -1,0 +1,92 @@
+"""Running a command: an error becomes one line on stderr and the exit code that goes with it."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from analyzer.errors import EXIT_BUG, EXIT_OK, EXIT_STORAGE, EXIT_USER, AnalyzerError, printable
+from analyzer.files.storage import is_disk_error
+from analyzer.workers.interrupts import interruptible
+
+
+def run(command: Callable[[], int]) -> int:
+    """Call a command; an error becomes one line on stderr and its exit code, a bug a traceback and exit 1."""
+    _open_closed_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal or file that cannot show a character must not end the run
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        with interruptible():
+            code = command()
+            sys.stdout.flush()
+            return code
+    except AnalyzerError as error:
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # the reader of our output has gone, `| head` for instance
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except OSError as error:
+        if is_disk_error(error) or "No usable temporary directory" in str(error):
+            print(f"error: {_of_the_system(error)}", file=sys.stderr)
+            return EXIT_STORAGE
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            print(f"error: {_TOO_FEW_FILES}", file=sys.stderr)
+            return EXIT_USER
+        if isinstance(error, FileNotFoundError) and "/runs/" in str(error.filename):
+            print(f"error: {error.filename}: the cache was removed meanwhile; run the command again", file=sys.stderr)
+            return EXIT_USER
+        return _bug()
+    except ImportError as error:
+        if (package := (error.name or "").partition(".")[0]) in ("", "analyzer", *sys.stdlib_module_names):
+            return _bug()
+        print(f"error: {printable(_cannot_import(package, error))}", file=sys.stderr)
+        return EXIT_USER
+    except Exception:  # noqa: BLE001  # the last line of defence: what gets here is a bug of ours
+        return _bug()
+
+
+_TOO_FEW_FILES = "too many open files: allow 256 or more, `ulimit -n 1024`, and run the same command again"
+
+
+def _of_the_system(error: OSError) -> str:
+    """An error of the disk that names no output of ours: a temporary file, or what stdout is redirected to."""
+    if "No usable temporary directory" in str(error):
+        return "no folder for temporary files can be written to; name one that can with the environment variable TMPDIR"
+    where = error.filename or "writing to stdout or to a temporary file"
+    return f"{where}: {error.strerror or error}"
+
+
+def _open_closed_streams() -> None:
+    """Open stdin, stdout and stderr on /dev/null where they are closed: the next file would take their numbers."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest number that is free: this one
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115  # for the rest of the process
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def _cannot_import(package: str, error: ImportError) -> str:
+    """What to do where the Python that runs this lacks a package, or has one that does not work."""
+    what = "is not installed" if isinstance(error, ModuleNotFoundError) else f"cannot be imported ({error})"
+    checkout = Path(__file__).parents[2]
+    remedy = f"install {package} there, or what it lacks"
+    if (checkout / "Makefile").is_file():
+        remedy = f"`make setup` in {checkout} creates one that does, .venv/bin/python"
+    return f"the Python package {package} {what} for {sys.executable}, which lacks what this program needs; {remedy}"
+
+
+def _bug() -> int:
+    traceback.print_exc()
+    print("error: this is a bug of rollout-analyzer; please report it with the lines above", file=sys.stderr)
+    return EXIT_BUG
