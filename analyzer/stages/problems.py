@@ -18,6 +18,7 @@ import numpy as np
 
 from analyzer.files.spool import Spool
 from analyzer.rollouts import json_columns, problems
+from analyzer.rollouts.dataset import is_text
 from analyzer.rollouts.numbering import Numbering
 from analyzer.schema import DIFFICULTY, GROUND_TRUTH, MADE, METRIC, ORIGINAL, PROMPT
 
@@ -127,8 +128,13 @@ class TrainingRows:
 def flat_ground_truth(column: pa.ChunkedArray, field: pa.Field) -> pa.Array:
     """The ground truth in a column of reward information as text: a text as it is, anything else as JSON."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     part, inner = problems.ground_truth_part(column.combine_chunks(), field)
+    if is_text(inner.type) and not json_columns.is_encoded(inner):
+        texts = part.cast(pa.string())
+        if not pc.any(pc.match_substring(texts, '"ground_truth"')).as_py():
+            return texts  # as it nearly always is: nothing to read
 
     def text(value: Any) -> str | None:
         value = problems.ground_truth(json_columns.decode(value, inner))
