@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from analyzer.errors import ConfigError
 from analyzer.registry import did_you_mean
+from analyzer.schema import PASS_THRESHOLD
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -100,6 +101,12 @@ class AnalysisSettings:
     audit: bool = option("compare the reward with a second grader on a sample of the rollouts", False)
     max_unscored: float = option(
         "share of rollouts without a reward, 0 to 1, above which the run exits with 3", 0.01, least=0, most=1
+    )
+    pass_threshold: float = option("a rollout passes when its reward is at least this", PASS_THRESHOLD)
+    top_up: int | None = option(
+        "write topup.parquet: how to spend N further rollouts so that the most problems settle in their bucket",
+        None,
+        least=1,
     )
     rescore: bool = option("score rollouts anew that already have a reward", False)
     input_format: str = option(

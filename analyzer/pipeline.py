@@ -11,7 +11,7 @@ from analyzer.difficulty.metrics import problem_metrics
 from analyzer.files.outputs import PROVENANCE, TIMINGS
 from analyzer.progress import Bar, Clock
 from analyzer.result import Result
-from analyzer.stages import audit, estimate, merge, provenance, read, score, spill, summary, write
+from analyzer.stages import audit, difficulty, estimate, merge, provenance, read, score, spill, summary, write
 from analyzer.stages.findings import Findings
 from analyzer.workers.executor import Work, run_shards
 
@@ -58,17 +58,19 @@ def _analyze(settings: AnalysisSettings, progress: bool) -> Result | None:
         return None
 
     with clock("merge"):
-        merged = merge.merge_shards(run.shards_folder, plan.total, numbering)
+        merged = merge.merge_shards(run.shards_folder, plan.total, numbering, settings.pass_threshold)
     with clock("metrics"):
-        metrics = problem_metrics(merged.codes, merged.rewards, numbering.problems)
+        metrics = problem_metrics(merged.codes, merged.rewards, numbering.problems, settings.pass_threshold)
     with clock("bucket"):
         assignment = buckets.assign(strategy, metrics)
     with clock("estimate"):
-        stability = estimate.bucket_stability(strategy, numbering, merged, settings.seed)
+        stability = estimate.bucket_stability(strategy, numbering, merged, settings.seed, settings.pass_threshold)
+        analysed = difficulty.Analysed(settings, plan, opened.dataset, numbering, merged, metrics, strategy, assignment)
+        measured = difficulty.measure(analysed)
     with clock("audit"):
         audited = audit.audit_rewards(settings, plan, opened.dataset, numbering, merged)
     with clock("summary"):
-        findings = Findings(numbering, merged, metrics, assignment, stability, audited)
+        findings = Findings(numbering, merged, metrics, assignment, stability, audited, measured)
         summed_up = summary.summarise(settings, opened, plan, findings)
     with clock("write"), outputs.staged() as folder:
         write.write_outputs(folder, opened.dataset, findings, summed_up.to_json(), settings.reward_fn_key)

@@ -27,8 +27,9 @@ class Result:
 
     @property
     def exit_code(self) -> int:
-        """0, or 3 where more rollouts than --max_unscored have no reward."""
-        return EXIT_UNSCORED if self.summary.unscored_share > self.max_unscored else EXIT_OK
+        """0, or 3 where over --max_unscored of the rollouts have no reward, or of the problems less than half."""
+        worst = max(self.summary.unscored_share, self.summary.mostly_unscored_share)
+        return EXIT_UNSCORED if worst > self.max_unscored else EXIT_OK
 
     @functools.cached_property
     def problems(self) -> pd.DataFrame:

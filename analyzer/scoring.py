@@ -20,7 +20,7 @@ from analyzer.errors import AnalyzerError
 from analyzer.grading import Limits, Target, nursery
 from analyzer.grading.supervisor import Supervisor
 from analyzer.rewards import BaseReward, Reward, Where, WholeReward
-from analyzer.schema import ANSWER_LENGTH, PASS_THRESHOLD, GoldError, Problem, Score, Status, Unscored
+from analyzer.schema import ANSWER_LENGTH, PASS_THRESHOLD, GoldError, NotPresentable, Problem, Score, Status, Unscored
 
 DETAIL_LENGTH = 300  # characters of an explanation that are kept
 BATCH_CHARS = 4 << 20  # characters of responses in one call of a WholeReward
@@ -74,18 +74,24 @@ class Scorer:
             return True
         if reward.where is Where.CHILD and 8 * sum(value >= PASS_THRESHOLD for value in best) > len(best) > 0:
             return None
-        own = self.present(problem, problem.ground_truth)
+        try:
+            own = self.present(problem, problem.ground_truth)
+        except NotPresentable:
+            return None
         if own.reward is None:
             return None if own.status is not Status.GOLD_ERROR else False
         return own.reward >= reward.maximum
 
     def present(self, problem: Problem, gold: Any) -> Score:
-        """What a ground truth earns as the answer to a problem; GOLD_ERROR where it cannot be presented."""
+        """What a ground truth earns as the answer to a problem; GOLD_ERROR where it is none that can be presented.
+
+        Raises NotPresentable where the reward can make up no response at all.
+        """
         if not isinstance(self._reward, Reward):
             raise TypeError(f"{self._reward!r} cannot present a ground truth")
         try:
             answer = self._reward.present(gold)
-        except AnalyzerError:
+        except (AnalyzerError, NotPresentable):
             raise
         except Unscored as error:
             return failure(error)

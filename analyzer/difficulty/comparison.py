@@ -40,8 +40,12 @@ def mean_change(first: FloatArray, second: FloatArray) -> MeanChange:
     Each problem is its own control, so what problems differ in does not widen the interval: se = sd / sqrt(problems),
     with Student's t for few problems. NaN bounds with fewer than two.
     """
-    change = second - first
-    change = change[~np.isnan(change)]
+    return mean_interval(second - first)
+
+
+def mean_interval(values: FloatArray) -> MeanChange:
+    """The mean of values, NaN left out, with its 90 % interval."""
+    change = values[~np.isnan(values)]
     count = len(change)
     if count < 2:
         return MeanChange(float(change.mean()) if count else math.nan, math.nan, math.nan, count)

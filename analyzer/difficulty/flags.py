@@ -106,7 +106,7 @@ def never_solved(evidence: Evidence, codes: NDArray[np.int8]) -> dict[str, int]:
     return {"problems": int(never.sum()), **dict(zip(FLAGS[1:], counts[1:], strict=True)), "hard": counts[0]}
 
 
-def truncation_bias(tokens: IntArray, passing: Bools, finished: Bools) -> tuple[float, float] | None:
+def truncation_bias(tokens: NDArray[np.integer], passing: Bools, finished: Bools) -> tuple[float, float] | None:
     """(pass rate of the longest finished tenth, of all finished); None where no response finished. (rollouts,) each.
 
     Do long responses fail anyway? Where the two are close, responses that were cut off would have passed about as

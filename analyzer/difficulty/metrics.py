@@ -13,11 +13,12 @@ buckets.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from analyzer.difficulty.informative import unequal
 from analyzer.difficulty.passing import subset_passes
 from analyzer.schema import MEAN_AT, PASS_THRESHOLD, Metrics
 
@@ -87,6 +88,26 @@ def problem_metrics(
         common_mean_at_5=common_mean if unequal else mean_at[5],
         common_std_reward=_std_of(common, std, num_scored) if unequal else std,
     )
+
+
+def informative_groups(
+    codes: NDArray[np.integer], rewards: FloatArray, problems: int, groups: Sequence[int]
+) -> dict[int, FloatArray]:
+    """The share of each problem's groups of a size whose rewards are not all equal: size -> (problems,).
+
+    NaN for problems with fewer scored rollouts. codes, rewards: as for problem_metrics.
+    """
+    scored = ~np.isnan(rewards)
+    codes, rewards = codes[scored], _grouped(codes[scored], rewards[scored])
+    num_scored = _count(codes, problems)
+    starts = np.cumsum(num_scored) - num_scored
+    shares = {group: np.full(problems, np.nan) for group in groups}
+    for block in _blocks(num_scored):
+        ranked = _ranked(rewards, starts[block], int(num_scored[block[0]]))
+        for group in groups:
+            if group <= len(ranked):
+                shares[group][block] = unequal(group, ranked)
+    return shares
 
 
 def _mean_of_best(best: int, subset: int, ranked: FloatArray) -> FloatArray:

@@ -25,7 +25,7 @@ SUMMARY = "summary.json"
 ROLLOUTS, METRICS, BUCKETS = "rollouts_with_rewards.parquet", "problem_metrics.json", "problem_buckets.json"
 TABLE, TIMINGS, PROVENANCE = "problem_metrics.parquet", "timings.json", "provenance.json"
 REPORT = "report.html"
-PROBLEMS, CARD = "problems.parquet", "README.md"
+PROBLEMS, CARD, TOP_UP = "problems.parquet", "README.md", "topup.parquet"
 DIGEST = "sha256:"
 """Start of a value that says only whether something is the same."""
 _ANOTHER = "give another folder"
@@ -65,7 +65,7 @@ class OutputFolder(NamedTuple):
         place = destinations.open_place(self.path)
         place.check()
         manifest = _manifest(place)
-        names = {ROLLOUTS, METRICS, BUCKETS, TABLE, PROBLEMS, TIMINGS, PROVENANCE, REPORT, SUMMARY}
+        names = {ROLLOUTS, METRICS, BUCKETS, TABLE, PROBLEMS, TIMINGS, PROVENANCE, REPORT, SUMMARY, TOP_UP}
         names |= set(map(bucket_file, buckets))
         for path in inputs:
             if os.path.basename(path) in names | set(manifest.files) and _same_folder(path, self.path):

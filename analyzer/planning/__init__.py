@@ -91,7 +91,7 @@ def _tokenizer(settings: AnalysisSettings, opened: Input, keep: bool, cache_dir:
 
 def output_folder(settings: AnalysisSettings, plan: Plan) -> OutputFolder:
     """The folder of --output_dir and what its outputs depend on, named as a user knows it."""
-    after_scoring = ("bucketing_strategy", "seed", "max_unscored", "audit")
+    after_scoring = ("bucketing_strategy", "seed", "max_unscored", "audit", "pass_threshold", "top_up")
     of: dict[str, Any] = {
         "input": DIGEST + runs.fingerprint({"input": plan.identity}),
         "tokenizer": DIGEST + plan.tokenizer.digest,

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from analyzer.stages.merge import Merged
 
 
-def bucket_stability(strategy: Strategy, numbering: Numbering, merged: Merged, seed: int) -> Stability | None:
+def bucket_stability(
+    strategy: Strategy, numbering: Numbering, merged: Merged, seed: int, threshold: float
+) -> Stability | None:
     """How many problems would stay in their buckets if all were sampled again; None for fewer than two problems."""
 
     def place(codes: IntArray, values: FloatArray, problems: int) -> NDArray[np.int8]:
-        return buckets.assign(strategy, metrics.problem_metrics(codes, values, problems)).positions
+        return buckets.assign(strategy, metrics.problem_metrics(codes, values, problems, threshold)).positions
 
     rank = np.argsort(numbering.order())  # (problems,) so that the order of the rows changes nothing
     return stability(
@@ -33,4 +35,6 @@ def bucket_stability(strategy: Strategy, numbering: Numbering, merged: Merged, s
         rewards=merged.rewards,
         problems=numbering.problems,
         seed=seed,
+        source=merged.source[numbering.order()],
+        threshold=threshold,
     )

@@ -9,6 +9,7 @@ from analyzer.difficulty.stability import Stability
 from analyzer.rollouts.numbering import Numbering
 from analyzer.schema import Metrics
 from analyzer.stages.audit import Audit
+from analyzer.stages.difficulty import Difficulty
 from analyzer.stages.merge import Merged
 
 
@@ -21,3 +22,4 @@ class Findings(NamedTuple):
     assignment: Assignment
     stability: Stability | None  # None with fewer than two scored problems
     audit: Audit
+    difficulty: Difficulty

@@ -51,6 +51,7 @@ class Summary:
     bucket_distribution: Mapping[str, int]  # problems, hardest first
     overall_metrics: Mapping[str, float | None]  # averages over the scored problems
     stability: Stability | None
+    difficulty: Mapping[str, Any]  # how hard, how sure, and why: see docs/difficulty.md
     reward_status: Mapping[str, int]  # rollouts
     data_sources: Mapping[str, SourceSummary]
     audit: Audit
@@ -64,6 +65,11 @@ class Summary:
     def unscored_share(self) -> float:
         """The share of rollouts without a reward, 0 to 1."""
         return 1 - self.reward_status.get(Status.OK, 0) / max(sum(self.reward_status.values()), 1)
+
+    @property
+    def mostly_unscored_share(self) -> float:
+        """The share of problems with more than half of their rollouts without a reward, 0 to 1."""
+        return float(self.difficulty["unscored"]["share_mostly_unscored"])
 
     def to_json(self) -> bytes:
         """summary.json."""
@@ -107,6 +113,8 @@ class Summary:
         lines: list[str] = []
         if self.stability is not None:
             lines += ["", "How sure:", f"  {stability_line(self.stability)}"]
+        if said := self.difficulty["remarks"]:
+            lines += ["", "Difficulty:", *(f"  {printable(line)}" for line in said)]
         if audited := audit_lines(self):
             lines += ["", "Audit:", *(f"  {printable(line)}" for line in audited)]
         if self.warnings:
@@ -116,7 +124,7 @@ class Summary:
 
 def summarise(settings: AnalysisSettings, opened: Input, plan: Plan, findings: Findings) -> Summary:
     """Put together what the stages before this one found."""
-    numbering, merged, metrics, assignment, stability, audited = findings
+    numbering, merged, metrics, assignment, stability, audited, measured = findings
     overall = overall_metrics(metrics)
     statuses = status_counts(merged.statuses)
     reports = {
@@ -135,6 +143,7 @@ def summarise(settings: AnalysisSettings, opened: Input, plan: Plan, findings: F
             "mean@5": number(overall.mean_at_5),
         },
         stability=stability,
+        difficulty=measured.report,
         reward_status=statuses,
         data_sources={
             name: SourceSummary(
@@ -154,6 +163,8 @@ def summarise(settings: AnalysisSettings, opened: Input, plan: Plan, findings: F
             "limit": settings.limit,
             "seed": settings.seed,
             "max_unscored": settings.max_unscored,
+            "pass_threshold": settings.pass_threshold,
+            "top_up": settings.top_up,
             "reward_timeout": settings.reward_timeout,
             "reward_memory": settings.reward_memory,
             "rewards_from_input": plan.keep_rewards,

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -273,15 +273,39 @@ def metric_columns(metrics: Metrics) -> dict[str, NDArray[Any]]:
     return columns
 
 
-def write_metrics(path: str, ids: Sequence[Any], metrics: Metrics, order: NDArray[np.int64]) -> None:
-    """Write problem_metrics.json: {"<data_idx>": {metric: value or null}}, problems in `order`."""
-    columns = metric_columns(metrics)
-    names = list(columns)
-    known: dict[tuple[float, ...], bytes] = {}  # many problems have the same numbers
+class Answers(NamedTuple):
+    """The majority answer of each problem: the column majority_answer, which stands before majority_share."""
 
-    def record(row: tuple[float, ...]) -> bytes:
+    majority: NDArray[np.int64]  # (problems,) position in `texts`, -1: none
+    texts: pa.LargeStringArray
+
+    def of(self, problems: NDArray[np.int64]) -> pa.Array:
+        import pyarrow as pa
+
+        chosen = self.majority[problems]
+        return self.texts.take(pa.array(chosen, mask=chosen < 0)).cast(pa.string())
+
+
+MAJORITY_ANSWER, BEFORE_IT = "majority_answer", "distinct_answers"
+
+
+def write_metrics(
+    path: str, ids: Sequence[Any], columns: Mapping[str, NDArray[Any]], answers: Answers, order: NDArray[np.int64]
+) -> None:
+    """Write problem_metrics.json: {"<data_idx>": {metric: value or null}}, problems in `order`.
+
+    columns: (problems,) arrays by name; NaN is null. Many problems have the same numbers but few the same answer, so
+    a record is the text of its numbers, looked up, with the answer put in.
+    """
+    names = list(columns)
+    middle = names.index(BEFORE_IT) + 1
+    known: dict[tuple[Any, ...], tuple[bytes, bytes]] = {}
+
+    def halves(row: tuple[Any, ...]) -> tuple[bytes, bytes]:
         if (text := known.get(row)) is None:
-            text = orjson.dumps(dict(zip(names, row, strict=True)))
+            first = orjson.dumps(dict(zip(names[:middle], row[:middle], strict=True)))
+            second = orjson.dumps(dict(zip(names[middle:], row[middle:], strict=True)))
+            text = first[:-1] + b',"' + MAJORITY_ANSWER.encode() + b'":', b"," + second[1:]
             if len(known) < _KNOWN_RECORDS:
                 known[row] = text
         return text
@@ -290,8 +314,10 @@ def write_metrics(path: str, ids: Sequence[Any], metrics: Metrics, order: NDArra
         for start in range(0, len(order), 1 << 14):
             part = order[start : start + (1 << 14)]
             rows = zip(*(columns[name][part].tolist() for name in names), strict=True)
-            for problem, row in zip(part.tolist(), rows, strict=True):
-                yield str(ids[problem]), record(row)
+            given = answers.of(part).to_pylist()
+            for problem, row, answer in zip(part.tolist(), rows, given, strict=True):
+                first, second = halves(row)
+                yield str(ids[problem]), first + orjson.dumps(answer) + second
 
     _write_object(path, records())
 
@@ -315,20 +341,23 @@ def _write_object(path: str, items: Iterable[tuple[str, bytes]]) -> None:
 
 
 def write_metrics_table(
-    path: str, ids: pa.Array, metrics: Metrics, buckets: Sequence[str], order: NDArray[np.int64]
+    path: str,
+    ids: pa.Array,
+    columns: Mapping[str, NDArray[Any]],
+    answers: Answers,
+    order: NDArray[np.int64],
 ) -> None:
-    """Write problem_metrics.parquet: data_idx, bucket and the metrics, problems in `order`."""
+    """Write problem_metrics.parquet: data_idx and the columns, those of `answers` among them, problems in `order`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     take = pa.array(order)
-    columns: dict[str, pa.Array] = {"data_idx": ids.take(take), "bucket": pa.array(buckets).take(take)}
-    columns |= {
-        name: pa.array(values[order], from_pandas=values.dtype.kind == "f")
-        for name, values in metric_columns(metrics).items()
-    }
-    columns["passes"] = pa.array(metrics.passes[order])
-    pq.write_table(pa.table(columns), path, compression="zstd", write_page_checksum=True)
+    table: dict[str, pa.Array] = {"data_idx": ids.take(take)}
+    for name, values in columns.items():
+        table[name] = pa.array(values[order], from_pandas=values.dtype.kind == "f")
+        if name == BEFORE_IT:
+            table[MAJORITY_ANSWER] = answers.of(order)
+    pq.write_table(pa.table(table), path, compression="zstd", write_page_checksum=True)
 
 
 # ---------------------------------------------------------------- all files of a run
@@ -336,7 +365,7 @@ def write_metrics_table(
 
 def write_outputs(folder: Path, source: Dataset, findings: Findings, summary: bytes, reward_fn_key: str) -> None:
     """Write every output file of a run to an empty folder; `summary` is summary.json."""
-    numbering, merged, metrics, assignment, *_ = findings
+    numbering, merged, metrics, assignment, *_, measured = findings
     names, positions = _named(assignment)
     order = numbering.order()
     values = RowValues(
@@ -354,13 +383,28 @@ def write_outputs(folder: Path, source: Dataset, findings: Findings, summary: by
     bucket_of = [names[at] for at in positions]
     with TrainingRows(source.schema, numbering, problems.gold_column(source.schema, reward_fn_key), folder) as training:
         write_rollouts(source, kept, values, everything, bucket_paths, training=training)
-        write_metrics(str(folder / outputs.METRICS), ids, metrics, order)
-        write_metrics_table(str(folder / outputs.TABLE), numbering.ids, metrics, bucket_of, order)
+        columns = metric_columns(metrics) | measured.columns
+        answers = Answers(measured.majority, merged.texts)
+        write_metrics(str(folder / outputs.METRICS), ids, columns, answers, order)
+        table = {"bucket": np.array(bucket_of, dtype=object), **columns}
+        write_metrics_table(str(folder / outputs.TABLE), numbering.ids, table, answers, order)
         training.write(folder / outputs.PROBLEMS, folder / outputs.TABLE)
     write_buckets(str(folder / outputs.BUCKETS), ids, bucket_of, order)
     card = dataset_card(numbering.problems, len(merged.codes), names)
     (folder / outputs.CARD).write_text(card, encoding="utf-8")
+    if measured.top_up is not None:
+        _write_top_up(str(folder / outputs.TOP_UP), numbering.ids, measured.top_up)
     (folder / outputs.SUMMARY).write_bytes(summary)
+
+
+def _write_top_up(path: str, ids: pa.Array, columns: Mapping[str, NDArray[np.int64]]) -> None:
+    """Write topup.parquet: data_idx, samples, first_sample_idx, for the problems that are to be sampled more."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    chosen = pa.array(columns["number"])
+    rest = {name: pa.array(columns[name]) for name in ("samples", "first_sample_idx")}
+    pq.write_table(pa.table({"data_idx": ids.take(chosen), **rest}), path, write_page_checksum=True)
 
 
 def _named(assignment: Assignment) -> tuple[list[str], NDArray[np.int8]]:

@@ -1,0 +1,426 @@
+"""difficulty: how hard each problem is and how sure that is, why hard ones look hard, and where more samples pay.
+
+The statistics are those of analyzer/difficulty/, on what the stages before this one found. One problem::
+
+    passes 0, solve_rate 0.04 (0.00 to 0.14), informative@8 0.21, majority "12" in 7 of 8, flag suspect_gold
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from analyzer import buckets
+from analyzer.buckets import Assignment, Strategy
+from analyzer.cache.score_files import UNEARNABLE
+from analyzer.config import AnalysisSettings
+from analyzer.difficulty import flags, informative, passing
+from analyzer.difficulty.comparison import mean_interval
+from analyzer.difficulty.metrics import informative_groups, problem_metrics
+from analyzer.difficulty.posterior import Posterior, gathered, posterior, refitted
+from analyzer.difficulty.topup import TopUp, plan_top_up
+from analyzer.plan import Plan
+from analyzer.rollouts import problems, sources
+from analyzer.rollouts.dataset import Dataset, Reader
+from analyzer.rollouts.numbering import Numbering
+from analyzer.schema import ANSWER_LENGTH, DATA_IDX, NOT_COUNTED, ORIGINAL, SAMPLE_IDX, Metrics
+from analyzer.stages.merge import Merged
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from analyzer.schema import FloatArray, IntArray
+
+INFORMATIVE_AT = 8  # the group size of the column informative@8
+LISTED = 100  # problems named in summary.json at most, of each kind
+REPEATED_SHARE = 0.01  # say so where more of the long responses are copies of another sample
+BIASED_BY_CUTS = 0.05  # ... and where cut responses could move more of the problems
+
+
+class Difficulty(NamedTuple):
+    """What this stage found; arrays are of shape (problems,), in the order of the numbering."""
+
+    columns: dict[str, NDArray[Any]]  # further columns of problem_metrics; NaN and None: null
+    majority: IntArray  # position of the majority answer in Merged.texts, -1: none
+    report: dict[str, Any]  # `difficulty` of summary.json; `remarks` in it are printed on stderr, one sentence each
+    top_up: dict[str, NDArray[Any]] | None  # columns of topup.parquet, problems by ascending data_idx
+
+
+class Analysed(NamedTuple):
+    """What the stages before this one found."""
+
+    settings: AnalysisSettings
+    plan: Plan
+    dataset: Dataset
+    numbering: Numbering
+    merged: Merged
+    metrics: Metrics
+    strategy: Strategy
+    assignment: Assignment
+
+
+def measure(run: Analysed) -> Difficulty:
+    """Everything about difficulty that is not a metric or a bucket."""
+    settings, _, dataset, numbering, merged, metrics, *_ = run
+    found = posterior(metrics.passes, metrics.num_scored, merged.source)
+    refits = refitted(found.classes, settings.seed)
+    cut = sources.cut_off(dataset, numbering.kept_ranges(), merged.tokens)
+    evidence = _evidence(numbering, merged, metrics, cut)
+    reliable = flags.reliabilities(evidence, max(len(merged.source_names), 1))
+    codes = flags.flags(evidence, reliable)
+    never = flags.never_solved(evidence, codes)
+    topped = _top_up(run) if settings.top_up else None
+    report = {
+        "informative": _informative(found, refits, merged, metrics),
+        **_passing(found, metrics, merged),
+        "never_solved": never,
+        "suspect_golds": _suspects(codes, reliable, merged),
+        "gold_unearnable": _listed(run, codes == flags.FLAGS.index(flags.GOLD_UNEARNABLE)),
+        "suspect_gold": _listed(run, codes == flags.FLAGS.index(flags.SUSPECT_GOLD)),
+        "samples": {"fewest": metrics.common_samples, "most": int(metrics.num_scored.max(initial=0))},
+        "unscored": _unscored(run),
+        "truncation": _truncation(run, cut),
+        "data_sources": _by_source(merged, metrics),
+        "top_up": None if topped is None else topped[1],
+    }
+    report["remarks"] = _remarks(settings, report, merged, metrics)
+    return Difficulty(
+        columns=_columns(found, evidence, codes, merged, metrics),
+        majority=merged.majorities.answer,
+        report=report,
+        top_up=None if topped is None else topped[0],
+    )
+
+
+def _evidence(numbering: Numbering, merged: Merged, metrics: Metrics, cut: NDArray[np.bool_] | None) -> flags.Evidence:
+    def count(rollouts: NDArray[np.bool_]) -> IntArray:
+        return np.bincount(merged.codes[rollouts], minlength=numbering.problems).astype(np.int64)
+
+    return flags.Evidence(
+        passes=metrics.passes,
+        samples=metrics.num_scored,
+        rollouts=metrics.num_samples,
+        unearnable=merged.golds == UNEARNABLE,
+        majorities=merged.majorities,
+        cut=np.zeros(numbering.problems, np.int64) if cut is None else count(cut),
+        unanswered=count(~merged.found),
+        source=merged.source,
+    )
+
+
+# ---------------------------------------------------------------- per problem
+
+
+def _columns(
+    found: Posterior, evidence: flags.Evidence, codes: NDArray[np.int8], merged: Merged, metrics: Metrics
+) -> dict[str, NDArray[Any]]:
+    """The columns after the metrics, (problems,) each."""
+    classes, samples = found.classes, metrics.num_scored
+    columns: dict[str, NDArray[Any]] = {"passes": metrics.passes}
+    for name, values in (
+        ("solve_rate", found.mean()),
+        ("solve_rate_low", found.quantile(0.05)),
+        ("solve_rate_high", found.quantile(0.95)),
+    ):
+        columns[name] = np.round(gathered(classes, values), 6)
+    powers = passing.powers_of_two(int(samples.max(initial=0)))
+    columns |= {f"pass@{k}": gathered(classes, passing.pass_at(k, classes.passes, classes.samples)) for k in powers}
+    columns |= {f"pass^{k}": gathered(classes, passing.all_pass(k, classes.passes, classes.samples)) for k in powers}
+    columns[f"informative@{INFORMATIVE_AT}"] = np.round(
+        gathered(classes, found.mean(informative.mixed(INFORMATIVE_AT))), 6
+    )
+    columns["distinct_answers"] = merged.majorities.distinct
+    share = np.full(len(codes), np.nan)
+    given = merged.majorities.votes > 0
+    np.divide(merged.majorities.votes, metrics.num_samples, out=share, where=given)
+    columns["majority_share"] = share
+    columns["flag"] = np.array(flags.FLAGS, dtype=object)[codes]
+    columns["truncated"] = evidence.cut
+    counted = merged.tokens != NOT_COUNTED
+    lengths = np.bincount(merged.codes[counted], merged.tokens[counted], len(codes))
+    mean = np.full(len(codes), np.nan)
+    np.divide(lengths, metrics.num_samples, out=mean, where=(metrics.num_samples > 0) & bool(counted.any()))
+    columns["tokens_mean"] = np.round(mean, 3)
+    return columns
+
+
+# ---------------------------------------------------------------- of all problems
+
+
+def _informative(
+    found: Posterior, refits: Sequence[FloatArray], merged: Merged, metrics: Metrics
+) -> dict[str, dict[str, float | None]]:
+    """{G: {share, low, high}}."""
+    scored = merged.rewards[~np.isnan(merged.rewards)]
+    low, high = scored.min(initial=math.inf), scored.max(initial=-math.inf)
+    graded = None
+    if not ((scored == low) | (scored == high)).all():
+        graded = informative_groups(merged.codes, merged.rewards, len(metrics.passes), informative.GROUPS)
+    shares = {}
+    for group in informative.GROUPS:
+        exact = None if graded is None else informative.by_class(found.classes, graded[group])
+        estimate = informative.informative(group, found, refits, exact)
+        shares[str(group)] = {name: _number(value) for name, value in estimate._asdict().items()}
+    return shares
+
+
+def _passing(found: Posterior, metrics: Metrics, merged: Merged) -> dict[str, Any]:
+    """pass@k over problems, predicted where a problem has fewer than k samples, and maj@n."""
+    classes = found.classes
+    counted = np.where(classes.samples > 0, classes.problems, 0)
+    total = max(int(counted.sum()), 1)
+    pass_at = {}
+    for k in passing.powers_of_two(int(metrics.num_scored.max(initial=0))):
+        exact = passing.pass_at(k, classes.passes, classes.samples)
+        predicted = found.mean(passing.at_least_one(k))
+        pass_at[str(k)] = _number(float(counted @ np.where(classes.samples >= k, exact, predicted)) / total)
+    scored = metrics.num_scored > 0
+    right = merged.majorities.right[scored]
+    return {
+        "pass_at_k": pass_at,
+        "maj_at_n": _number(float(right.mean())) if len(merged.texts) and len(right) else None,
+    }
+
+
+def _suspects(codes: NDArray[np.int8], reliable: Sequence[flags.Reliability], merged: Merged) -> dict[str, Any]:
+    agreed = sum(one.majorities for one in reliable)
+    return {
+        "flagged": int((codes == flags.FLAGS.index(flags.SUSPECT_GOLD)).sum()),
+        "reliability": _number(sum(one.right for one in reliable) / agreed) if agreed else None,
+        "spoke": any(one.speaks for one in reliable),
+        "data_sources": {
+            name: {"majorities": one.majorities, "reliability": _number(one.share), "spoke": one.speaks}
+            for name, one in zip(merged.source_names, reliable, strict=False)
+        },
+    }
+
+
+def _unscored(run: Analysed) -> dict[str, Any]:
+    """Problems that rollouts without a reward could move to another bucket, and those mostly without."""
+    merged, metrics = run.merged, run.metrics
+    mostly = 2 * metrics.num_scored < metrics.num_samples
+    without = np.isnan(merged.rewards)
+    moved = 0
+    if without.any():
+        moved = _moved(run, without, both=True)
+    return {
+        "problems_mostly_unscored": int(mostly.sum()),
+        "share_mostly_unscored": _number(float(mostly.mean())) if len(mostly) else 0.0,
+        "problems_that_could_move": moved,
+    }
+
+
+def _truncation(run: Analysed, cut: NDArray[np.bool_] | None) -> dict[str, Any] | None:
+    """Pass rates of the longest finished tenth and of all finished, and problems that cut responses could move."""
+    if cut is None:
+        return None
+    merged = run.merged
+    scored = ~np.isnan(merged.rewards)
+    passes = merged.rewards >= run.settings.pass_threshold
+    rates = flags.truncation_bias(merged.tokens[scored], passes[scored], ~cut[scored])
+    failed = cut & scored & ~passes
+    moved = _moved(run, failed, both=False) if failed.any() else 0
+    return {
+        "cut_off": int(cut.sum()),
+        "pass_rate_of_longest_finished_tenth": None if rates is None else _number(rates[0]),
+        "pass_rate_of_finished": None if rates is None else _number(rates[1]),
+        "problems_that_could_move": moved,
+    }
+
+
+def _moved(run: Analysed, rollouts: NDArray[np.bool_], *, both: bool) -> int:
+    """The problems with such rollouts that would be in another bucket had all of these passed (or, `both`, failed)."""
+    merged, numbering, threshold = run.merged, run.numbering, run.settings.pass_threshold
+    scored = merged.rewards[~np.isnan(merged.rewards)]
+    highest = max(scored.max(initial=-math.inf), threshold, 1.0)
+    lowest = min(scored.min(initial=math.inf), 0.0) if threshold > 0 else threshold - 1
+    concerned = np.zeros(numbering.problems, bool)
+    concerned[merged.codes[rollouts]] = True
+    moved = np.zeros(numbering.problems, bool)
+    for reward in (highest, lowest) if both else (highest,):
+        changed = np.where(rollouts, reward, merged.rewards)
+        again = problem_metrics(merged.codes, changed, numbering.problems, threshold)
+        moved |= buckets.assign(run.strategy, again).positions != run.assignment.positions
+    return int((moved & concerned).sum())
+
+
+def _by_source(merged: Merged, metrics: Metrics) -> dict[str, dict[str, Any]]:
+    """Pass rate with its 90 % interval, never and always solved, of each data source."""
+    shown = {}
+    for number, name in enumerate(merged.source_names):
+        those = (merged.source == number) & (metrics.num_scored > 0)
+        rate = mean_interval(metrics.pass_rate[those])
+        shown[name] = {
+            "problems": int(those.sum()),
+            "pass_rate": _number(rate.change),
+            "pass_rate_low": _number(rate.low),
+            "pass_rate_high": _number(rate.high),
+            "never_solved": int((metrics.passes[those] == 0).sum()),
+            "always_solved": int((metrics.passes[those] == metrics.num_scored[those]).sum()),
+        }
+    return shown
+
+
+# ---------------------------------------------------------------- ground truths
+
+
+def _listed(run: Analysed, chosen: NDArray[np.bool_]) -> list[dict[str, Any]]:
+    """Of the chosen problems the first LISTED by data_idx: ground truth, majority answer, counts."""
+    numbering, merged, metrics = run.numbering, run.merged, run.metrics
+    numbers = [number for number in numbering.order().tolist() if chosen[number]][:LISTED]
+    if not numbers:
+        return []
+    rows = numbering.first_rows()[numbers]
+    truths = dict(zip(np.sort(rows).tolist(), _ground_truths(run, np.sort(rows).tolist()), strict=True))
+    found = merged.majorities
+    return [
+        {
+            "data_idx": numbering.ids[number].as_py(),
+            "ground_truth": truths[int(row)],
+            "majority_answer": merged.texts[found.answer[number]].as_py() if found.answer[number] >= 0 else None,
+            "votes": int(found.votes[number]),
+            "passes": int(metrics.passes[number]),
+            "num_samples": int(metrics.num_samples[number]),
+        }
+        for number, row in zip(numbers, rows, strict=True)
+    ]
+
+
+def _ground_truths(run: Analysed, rows: Sequence[int]) -> list[str | None]:
+    """The ground truths of single rows of the input, ascending, on one line each; None where there is no column."""
+    column = run.plan.gold_column or ORIGINAL + run.plan.reward_fn_key
+    if column not in run.dataset.schema.names:
+        return [None] * len(rows)
+    truths: list[str | None] = []
+    for _, batch in Reader(run.dataset.files, [DATA_IDX, column], held=True).batches([(row, row + 1) for row in rows]):
+        groups = problems.group(_table(batch), [column], column, "any")
+        truths.append(" ".join(str(groups.problems[0].ground_truth).split())[:ANSWER_LENGTH])
+    return truths
+
+
+def _table(batch: pa.RecordBatch) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.Table.from_batches([batch])
+
+
+# ---------------------------------------------------------------- top-up
+
+
+def _top_up(run: Analysed) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """The columns of topup.parquet, and what the further samples are expected to buy."""
+    settings, _, dataset, numbering, merged, metrics, *_ = run
+    order = numbering.order()  # problems with equal evidence are served by ascending data_idx, whatever the row order
+    found = posterior(metrics.passes[order], metrics.num_scored[order], merged.source[order])
+    plan: TopUp = plan_top_up(found, settings.top_up or 0)
+    highest = np.full(numbering.problems, -1, np.int64)
+    done = 0
+    for _, batch in Reader(dataset.files, [SAMPLE_IDX]).batches(numbering.kept_ranges()):
+        values = batch.column(0).to_numpy(zero_copy_only=False).astype(np.int64)
+        np.maximum.at(highest, merged.codes[done : done + len(values)], values)
+        done += len(values)
+    given = plan.samples > 0
+    columns = {
+        "number": order[given],
+        "samples": plan.samples[given],
+        "first_sample_idx": highest[order[given]] + 1,
+    }
+    report = {
+        "rollouts": int(plan.samples.sum()),
+        "problems": int(given.sum()),
+        "settled_before": _number(plan.settled_before),
+        "settled_after": _number(plan.settled_after),
+    }
+    return columns, report
+
+
+# ---------------------------------------------------------------- words
+
+
+def _remarks(settings: AnalysisSettings, report: dict[str, Any], merged: Merged, metrics: Metrics) -> list[str]:
+    said = [
+        *_never_solved_line(report),
+        *_threshold_line(settings.pass_threshold, merged.rewards),
+        *_guard_line(report["suspect_golds"]),
+    ]
+    share = report["informative"]["8"]
+    if share["share"] is not None:
+        said.append(
+            f"{share['share']:.0%} of groups of 8 would hold both outcomes and give a gradient "
+            f"({share['low']:.0%} to {share['high']:.0%})"
+        )
+    if moved := report["unscored"]["problems_that_could_move"]:
+        said.append(f"{moved} problems could be in another bucket, had their rollouts without a reward been scored")
+    cut = report["truncation"]
+    if cut and cut["problems_that_could_move"] > BIASED_BY_CUTS * len(metrics.passes):
+        said.append(
+            f"{cut['problems_that_could_move']} problems could be in another bucket, had cut responses passed: of "
+            f"the longest tenth that finished {cut['pass_rate_of_longest_finished_tenth'] or 0:.0%} pass, of all that "
+            f"finished {cut['pass_rate_of_finished'] or 0:.0%}"
+        )
+    said += [
+        f"{seen.repeated} of {seen.long} long responses of {name} are copies of another sample of the same problem (a "
+        "reused seed, or temperature 0?): samples that are not independent make every estimate here too sure"
+        for name, seen in merged.sources.items()
+        if seen.repeated > REPEATED_SHARE * seen.long
+    ]
+    if top := report["top_up"]:
+        before, after = top["settled_before"], top["settled_after"]
+        said.append(
+            f"{top['rollouts']:,} more rollouts (+{top['rollouts'] / max(len(merged.codes), 1):.1%}) for "
+            f"{top['problems']:,} problems would raise the share in the right bucket (solve rate below 25 %, 50 %, "
+            f"75 %, or above) from {before:.0%} to {after:.0%}: topup.parquet"
+        )
+    return said
+
+
+def _never_solved_line(report: dict[str, Any]) -> list[str]:
+    never = report["never_solved"]
+    if not never["problems"]:
+        return []
+    parts = []
+    if number := never[flags.GOLD_UNEARNABLE]:
+        example = report["gold_unearnable"][0]["ground_truth"] if report["gold_unearnable"] else None
+        parts.append(f"{number} cannot be (their ground truth fails its own reward, e.g. {example!r})")
+    if number := never[flags.SUSPECT_GOLD]:
+        parts.append(f"{number} look mislabelled (see flag in problem_metrics.parquet)")
+    if number := never[flags.CUT_OFF]:
+        parts.append(f"{number} are mostly cut off at the token limit")
+    if number := never[flags.NO_ANSWER]:
+        parts.append(f"{number} mostly lack an answer")
+    if number := never["hard"]:
+        parts.append(f"{number} may be hard")
+    noun = "problem was" if never["problems"] == 1 else "problems were"
+    return [f"{never['problems']} {noun} never solved: {', '.join(parts)}"]
+
+
+def _guard_line(suspects: dict[str, Any]) -> list[str]:
+    return [
+        f"the policy's confident answers are right in {one['reliability']:.0%} of the problems of {name}: it cannot "
+        "judge ground truths"
+        for name, one in suspects["data_sources"].items()
+        if not one["spoke"] and one["majorities"] and one["reliability"] is not None
+    ]
+
+
+def _threshold_line(threshold: float, rewards: FloatArray) -> list[str]:
+    """Where rewards vary and all lie on one side of the threshold."""
+    scored = rewards[~np.isnan(rewards)]
+    if not len(scored) or scored.min() == scored.max() or scored.min() < threshold <= scored.max():
+        return []
+    values = np.unique(scored)
+    shown = " and ".join(f"{value:g}" for value in values) if len(values) == 2 else f"{values[0]:g} to {values[-1]:g}"
+    side, outcome = ("reach", "passes") if values[0] >= threshold else ("stay below", "fails")
+    between = (values[-2] + values[-1]) / 2 if len(values) == 2 else values[-1]
+    return [
+        f"rewards are {shown}, and all {side} the pass threshold {threshold:g}, so every rollout {outcome}: give the "
+        f"reward from which a rollout passes with --pass_threshold, {between:g} for instance"
+    ]
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 6)
