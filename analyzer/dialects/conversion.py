@@ -291,7 +291,8 @@ def _said(
     elif layout.rows:
         notes.append(f"of {tally.read} rows those with {layout.rows} are read: {tally.kept}")
     if layout.counted:
-        notes.append(f"each problem's counts are read as {layout.samples} rollouts with rewards 0 and 1, without text")
+        number = layout.samples if isinstance(layout.samples, int) else f"as many as {layout.samples} says,"
+        notes.append(f"each problem's counts are read as {number} rollouts with rewards 0 and 1, without text")
     for path, values in tally.sources.items():
         if len(values) > 1:
             notes.append(f"pooled: {len(values)} values of {path}")

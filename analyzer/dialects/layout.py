@@ -43,7 +43,7 @@ class Group(NamedTuple):
 
     def __str__(self) -> str:
         if self.regex:
-            return f"{self.columns[0]} (its part that {self.regex!r} captures)"
+            return f"{self.columns[0]} (the part that {self.regex} captures)"
         return f"({', '.join(self.columns)})" if len(self.columns) > 1 else self.columns[0]
 
 

@@ -38,13 +38,13 @@ def make_plan(settings: AnalysisSettings, opened: Input, numbering: Numbering, c
     dataset = opened.dataset
     names = dataset.schema.names
     keep = REWARD in names and not settings.rescore
+    if not keep and not opened.texts:
+        raise InputError(f"{settings.rollouts}: there are no responses to score, only rewards: leave out --rescore")
     if keep:
         read.check_rewards(settings.rollouts, dataset.schema)
     by_column, sources = routing.count_sources(settings, dataset, numbering) if not keep else (False, {})
     rewards = routing.choose_rewards(settings, sources)
     gold_column = None if keep else routing.find_gold_column(settings, opened, rewards)
-    if not keep and not opened.texts:
-        raise InputError(f"{settings.rollouts}: there are no responses to score, only rewards: leave out --rescore")
     sharding.check_nulls(dataset, numbering, gold_column)
     routing.check_columns(rewards, names)
     shard_bytes = sharding.shard_bytes(dataset, {Where.WORKER, *(reward.where for reward in rewards.values())})

@@ -373,3 +373,21 @@ def test_problems_are_selected_by_counts_alone(tmp_path: Path, capsys: pytest.Ca
     assert select_problems(words) == 0
     golds = [row["reward_model"]["ground_truth"] for row in pq.read_table(target).to_pylist()]
     assert sorted(golds) == ["13", "60"]
+
+
+def test_rewards_alone_cannot_be_scored_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = layouts.tinker(tmp_path)
+    done = Run(tmp_path, capsys, path, "--rescore", "--reward_fn", "gsm8k", "--model_path", str(TOKENIZER))
+    assert done.code == 2
+    assert "there are no responses to score, only rewards: leave out --rescore" in done.err
+
+
+def test_columns_may_stand_in_a_yaml_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"q": r.prompt, "a": r.response, "ok": r.reward > 0, "key": f"{r.problem}_{r.sample}"} for r in ROLLOUTS]
+    path = layouts.lines(tmp_path / "r.jsonl", rows)
+    config = tmp_path / "config.yaml"
+    config.write_text("columns: {prompt: q, response: a, reward: ok, group: {regex: '^(.*)_', of: key}}\n")
+    done = Run(tmp_path, capsys, path, "--config", str(config))
+    assert done.code == 0, done.err
+    assert done.rates == sorted(RATES)
+    assert "4 problems by key (the part that ^(.*)_ captures)" in done.err
