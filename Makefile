@@ -1,5 +1,5 @@
-# make demo   sets up and runs the main job on the embedded sample (PYTHON=python3.12: with another Python than python3)
-# make test   sets up and passes the tests; make test-faults, make test-ray: those that take minutes
+# make demo   creates .venv and analyses the bundled sample (PYTHON=python3.12: with another Python than python3)
+# make test   creates .venv and runs the test suite; make test-faults, make test-ray: those that take minutes
 # make test-trainers  loads selected files with verl, TRL and datasets, in an environment of their own (some GB)
 # make test-browser  opens the report in Chromium (Debian: apt install chromium)
 # make test-slurm  submits the examples to the SLURM that is there (ARGS=--basetemp=DIR: a folder all nodes see)
@@ -10,6 +10,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEMO := $(VENV)/.demo
 SERVER := .venv-server
 TRAINERS := .venv-trainers
 MODEL := build/smollm2
@@ -27,7 +28,7 @@ endef
 
 # Of a Python that is gone or too old the stamp says nothing.
 ifneq ($(shell $(BIN)/python -c 'import sys; print(sys.version_info >= (3, 11))' 2>/dev/null),True)
-$(STAMP): anew
+$(STAMP) $(DEMO): anew
 endif
 
 .PHONY: venv setup demo check format test bench test-server test-trainers test-faults test-slow test-browser test-ray test-slurm
@@ -42,9 +43,16 @@ setup: $(STAMP)
 $(STAMP): setup.cfg constraints.txt pyproject.toml
 	$(call make_environment,$(VENV))
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $(DEMO) $@
+
+# What the demo needs, without the tools of developers.
+$(DEMO): setup.cfg constraints.txt pyproject.toml
+	$(call make_environment,$(VENV))
+	@echo "Installing what the demo needs into $(VENV): about 900 MB, one to three minutes"
+	$(BIN)/python -m pip install -c constraints.txt -e .
 	touch $@
 
-demo: $(STAMP)
+demo: $(DEMO)
 	$(BIN)/python scripts/analyze_rollouts.py --rollouts examples/sample/rollouts.parquet \
 	    --model_path examples/sample/tokenizer --output_dir demo_output --overwrite
 	@echo
@@ -52,6 +60,7 @@ demo: $(STAMP)
 	    --output demo_output/train.parquet --overwrite
 	@echo
 	@echo "The outputs are in demo_output/:"
+	@echo "  report.html                      the page to look at: open it in a browser"
 	@echo "  train.parquet                    the problems that were solved sometimes, ready to train on, and its manifest"
 	@echo "  problems.parquet                 every problem: the training row, then its difficulty"
 	@echo "  problem_buckets.json             which problems are hard, medium-hard, medium-easy, easy"
