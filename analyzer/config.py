@@ -232,6 +232,28 @@ class SelectionSettings:
     dry_run: bool = option("show what would be kept and write nothing", False)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ViewSettings:
+    """The flags of view_analysis."""
+
+    analysis: str = option("output folder of analyze_rollouts or filter_difficulty")
+    port: int = option("port of the viewer on 127.0.0.1; 0 takes a free one", 0, least=0, most=65535)
+    report_only: bool = option("write report.html in the folder anew and end", False)
+    show: str | None = option("print problems of this bucket or flag in the terminal and end; 'all': of any", None)
+    n: int = option("how many problems --show prints, chosen at random (-n 5)", 5, least=1)
+    seed: int = option("seed of what is random", 42, least=0, most=(1 << 32) - 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonSettings:
+    """The flags of compare_analyses."""
+
+    analyses: list[str] = option("two output folders of analyze_rollouts or more, the earliest policy first")
+    output_dir: str = option("folder for compare.json, compare.parquet and report.html")
+    overwrite: bool = option("replace such files of another comparison in output_dir", False)
+    seed: int = option("seed of what is random", 42, least=0, most=(1 << 32) - 2)
+
+
 # ---------------------------------------------------------------- the parser
 
 Settings = TypeVar("Settings")
@@ -258,6 +280,8 @@ def make_parser(cls: type[Any], prog: str, description: str) -> ArgumentParser:
         flags = [f"--{name}" for name in (field.name, *field.metadata.get("aliases", ()))]
         if kind is bool:
             parser.add_argument(*flags, action="store_true", default=field.default, help=text)
+        elif kind == list[str]:
+            parser.add_argument(*flags, type=str, nargs="+", default=field.default, help=text)
         elif choices := field.metadata.get("choices"):
             parser.add_argument(*flags, choices=choices, default=field.default, help=text)
         else:

@@ -14,7 +14,7 @@ import pytest
 from analyzer.errors import to_install
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ("analyze_rollouts", "filter_difficulty", "generate_rollouts", "select_problems")
+COMMANDS = ("analyze_rollouts", "filter_difficulty", "generate_rollouts", "select_problems", "view_analysis")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from analyzer.errors import InputError
 from analyzer.files import outputs
 from analyzer.rollouts import dataset
 from analyzer.rollouts.dataset import Reader
-from analyzer.schema import DATA_IDX
+from analyzer.schema import DATA_IDX, PROMPT
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,6 +76,14 @@ class Analysis:
         return found
 
     @functools.cached_property
+    def passes(self) -> tuple[IntArray, IntArray]:
+        """(problems,) passing rollouts of each problem, and scored ones."""
+        scored = self.column("num_scored").astype(np.int64)
+        if "passes" in self.problems.column_names:
+            return self.column("passes").astype(np.int64), scored
+        return np.rint(self.column("pass_rate", 0.0) * scored).astype(np.int64), scored
+
+    @functools.cached_property
     def sources(self) -> tuple[list[str], IntArray]:
         """The data sources, and the (problems,) number of each problem's."""
         import pyarrow as pa
@@ -119,6 +127,31 @@ class Analysis:
             codes.append(pc.index_in(column.take(pa.array(edges)).cast(ids.type), ids).to_numpy(zero_copy_only=False))
         first, code = np.concatenate(starts), np.concatenate(codes).astype(np.int64)
         return first, np.append(first[1:], rollouts.rows), code
+
+    def search(self, text: str) -> list[int]:
+        """The numbers of the problems whose prompt holds this text, whatever its case."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        path = self.folder / outputs.PROBLEMS
+        if not path.exists() or PROMPT not in pq.read_schema(path).names:
+            return []
+        found: list[int] = []
+        start = 0
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(1 << 14, columns=[PROMPT]):
+                column, of = batch.column(0), None
+                if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):  # chat: of each message
+                    of, column = pc.list_parent_indices(column).to_numpy(), pc.list_flatten(column)
+                if pa.types.is_struct(column.type):
+                    column = pc.struct_field(column, "content") if column.type.get_field_index("content") >= 0 else None
+                if column is not None and (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+                    holds = pc.fill_null(pc.match_substring(column, text, ignore_case=True), False)
+                    where = np.flatnonzero(holds.to_numpy(zero_copy_only=False))
+                    found += (np.unique(where if of is None else of[where]) + start).tolist()
+                start += batch.num_rows
+        return found
 
     def samples(self, problems: Sequence[int], columns: Sequence[str]) -> dict[int, list[dict[str, Any]]]:
         """The rollouts of some problems, by number, with these of their columns that are there."""

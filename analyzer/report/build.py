@@ -114,8 +114,8 @@ def _view(analysis: Analysis, seed: int, server: bool) -> dict[str, Any]:
     names = list(summary["bucket_distribution"])
     styles = bucket_styles(names)
     sources, source = analysis.sources
-    passes, scored = _passes(analysis)
-    threshold = float(summary.get("settings", {}).get("pass_threshold") or PASS_THRESHOLD)
+    passes, scored = analysis.passes
+    threshold = _threshold(analysis)
     rollouts = None
     if analysis.rollouts is not None:
         rollouts = lengths.count_rollouts(analysis.folder / ROLLOUTS, threshold)
@@ -123,6 +123,7 @@ def _view(analysis: Analysis, seed: int, server: bool) -> dict[str, Any]:
     shown = texts.read_texts(analysis, numbers)
     return {
         "title": _title(analysis),
+        "server": server,
         "summary": summary,
         "provenance": analysis.provenance,
         "warnings": [visible(str(warning)) for warning in summary.get("warnings", [])],
@@ -150,6 +151,11 @@ def _view(analysis: Analysis, seed: int, server: bool) -> dict[str, Any]:
     }
 
 
+def _threshold(analysis: Analysis) -> float:
+    """The reward from which a rollout passes."""
+    return float(analysis.summary.get("settings", {}).get("pass_threshold") or PASS_THRESHOLD)
+
+
 def _title(analysis: Analysis) -> str:
     paths = analysis.provenance.get("rollouts") or [analysis.folder.resolve().name]
     first = os.path.basename(str(paths[0]).rstrip("/")) or "analysis"
@@ -161,13 +167,6 @@ def bucket_styles(names: Sequence[str]) -> dict[str, str]:
     ordered = [name for name in names if name != "unscored"]
     places = _COLOURS.get(len(ordered), tuple(min(at, 4) for at in range(len(ordered))))
     return {name: f"b{place}" for name, place in zip(ordered, places, strict=False)} | {"unscored": "bx"}
-
-
-def _passes(analysis: Analysis) -> tuple[IntArray, IntArray]:
-    scored = analysis.column("num_scored").astype(np.int64)
-    if "passes" in analysis.problems.column_names:
-        return analysis.column("passes").astype(np.int64), scored
-    return np.rint(analysis.column("pass_rate", 0.0) * scored).astype(np.int64), scored
 
 
 def _dead(passes: IntArray, scored: IntArray) -> dict[str, float]:
@@ -405,6 +404,7 @@ def _packed_columns(
         np.array([flags.index(name) if name in flags else 0 for name in flag] or [0] * len(buckets), dtype="<u1"),
         np.nan_to_num(analysis.column("tokens_mean", 0.0).astype(np.float64)).astype("<u4"),
         np.minimum(analysis.column("truncated").astype(np.float64), 65535).astype("<u2"),
+        np.minimum(analysis.column("num_samples"), 65535).astype("<u2"),
         np.nan_to_num(reward.astype(np.float64), nan=-1e9).astype("<f4"),
     ]
     ids = orjson.dumps(analysis.problems[DATA_IDX].to_pylist(), default=str)
@@ -432,6 +432,7 @@ def _meta(
             {"name": recipe.name, "where": recipe.where, "source": recipe.source} for recipe in RECIPES if recipe.where
         ],
         "server": server,
+        "threshold": _threshold(analysis),
     }
     return base64.b64encode(orjson.dumps(meta)).decode()
 

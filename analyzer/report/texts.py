@@ -105,12 +105,30 @@ def read_texts(analysis: Analysis, numbers: IntArray) -> list[ProblemText]:
     """The texts of these problems, cut to fit the budget; right and wrong rollouts both, where there are both."""
     if len(numbers) == 0:
         return []
-    key = analysis.summary.get("settings", {}).get("reward_fn_key") or _GOLD.removeprefix("original_")
-    gold = next((name for name in (f"original_{key}", key) if _has(analysis, name)), None)
-    columns = (*_COLUMNS, *([gold] if gold else []))
+    gold = gold_column(analysis)
     chars = max(120, BUDGET // (len(numbers) * PER_PROBLEM) // 2)
-    found = analysis.samples(numbers.tolist(), columns)
+    found = analysis.samples(numbers.tolist(), [*_COLUMNS, *filter(None, [gold])])
     return [_problem(number, records, gold, chars) for number, records in found.items() if records]
+
+
+def read_problem(
+    analysis: Analysis, number: int, *, first: int = 0, most: int = 64, chars: int = 20_000
+) -> tuple[ProblemText, int]:
+    """One problem with its rollouts from the `first` on, at most `most` of them, in the order of the file.
+
+    Responses longer than twice `chars` are shown by head and tail. Returns the text and how many rollouts there are.
+    """
+    gold = gold_column(analysis)
+    records = analysis.samples([number], [*_COLUMNS, *filter(None, [gold])])[number]
+    prompt, truth = _prompt_and_truth(records, gold)
+    samples = [_sample(record, chars) for record in records[first : first + most]]
+    return ProblemText(number, prompt, truth, samples), len(records)
+
+
+def gold_column(analysis: Analysis) -> str | None:
+    """The column of the rollouts that holds the reward information; None where there is none."""
+    key = analysis.summary.get("settings", {}).get("reward_fn_key") or _GOLD.removeprefix("original_")
+    return next((name for name in (f"original_{key}", key) if _has(analysis, name)), None)
 
 
 def _has(analysis: Analysis, name: str) -> bool:
@@ -121,9 +139,14 @@ def _problem(number: int, records: list[dict[str, Any]], gold: str | None, chars
     shown = sorted(records, key=lambda record: -(record[REWARD] if record[REWARD] is not None else -1.0))
     if len(shown) > PER_PROBLEM:  # the best half and the worst half
         shown = [*shown[: PER_PROBLEM // 2], *shown[-PER_PROBLEM // 2 :]]
-    prompt = _as_text(records[0].get(PROMPT))
-    truth = _ground_truth(records[0].get(gold)) if gold else ""
+    prompt, truth = _prompt_and_truth(records, gold)
     return ProblemText(number, _cut(prompt, _PROMPT_CHARS), _cut(truth, 600), [_sample(one, chars) for one in shown])
+
+
+def _prompt_and_truth(records: list[dict[str, Any]], gold: str | None) -> tuple[str, str]:
+    if not records:
+        return "", ""
+    return _as_text(records[0].get(PROMPT)), _ground_truth(records[0].get(gold)) if gold else ""
 
 
 def _sample(record: dict[str, Any], chars: int) -> Sample:

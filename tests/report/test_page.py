@@ -99,7 +99,7 @@ def test_the_columns_in_the_page_are_those_of_the_analysis(sample: Path) -> None
     passes = np.frombuffer(data, "<u2", problems)
     scored = np.frombuffer(data, "<u2", problems, 2 * problems)
     assert (passes / scored).tolist() == pytest.approx(analysis.problems["pass_rate"].to_pylist())
-    assert json.loads(data[(3 * 2 + 2 * 1 + 4 + 2 + 4) * problems :]) == analysis.problems["data_idx"].to_pylist()
+    assert json.loads(data[(3 * 2 + 2 * 1 + 4 + 2 * 2 + 4) * problems :]) == analysis.problems["data_idx"].to_pylist()
     meta = json.loads(page.part("meta"))
     assert meta["buckets"] == ["hard", "medium-hard", "medium-easy", "easy"]
     assert meta["problems"] == problems

@@ -28,12 +28,12 @@
   };
   const passes = take(Uint16Array), scored = take(Uint16Array), source = take(Uint16Array);
   const bucket = take(Uint8Array), flag = take(Uint8Array), tokens = take(Uint32Array);
-  const cut = take(Uint16Array), reward = take(Float32Array);
+  const cut = take(Uint16Array), samples = take(Uint16Array), reward = take(Float32Array);
   const ids = JSON.parse(utf8.decode(bytes.subarray(at)));
   const rate = Float64Array.from(passes, (k, i) => (scored[i] ? k / scored[i] : NaN));
   const texts = new Map(JSON.parse(utf8.decode(await unpack("texts"))).map((text) => [text.number, text]));
   const search = (location.search.match(/[?&]token=([^&]*)/) || [])[1];
-  const fetched = async (path) => (await fetch(`${path}${path.includes("?") ? "&" : "?"}token=${search}`)).json();
+  const fetched = async (path) => (await fetch(`${path}&token=${search}`)).json();
 
   // ------------------------------------------------------------------ which problems to train on
   const low = $("low"), high = $("high");
@@ -134,6 +134,7 @@
     ["data source", "", (i, j) => source[i] - source[j]],
   ];
   let order = Uint32Array.from({ length: total }, (_, i) => i), shown = order, sorted = [0, 1], current = -1;
+  let hits = new Set(); // problems whose prompt the viewer's server found
   columns.forEach(([name, style], c) => {
     const button = el("button", { type: "button", textContent: name });
     const cell = el("div", { className: style }, button);
@@ -151,11 +152,12 @@
   options("f-bucket", meta.buckets); options("f-flag", meta.flags); options("f-source", meta.sources);
   const filter = () => {
     const word = $("search").value.trim().toLowerCase(), b = $("f-bucket").value, f = $("f-flag").value, s = $("f-source").value;
-    const only = $("f-texts").checked;
+    const only = $("f-texts").checked, st = $("f-status").value;
+    const status = (i) => st === "" || (st === "all" ? scored[i] === samples[i] : st === "some" ? scored[i] < samples[i] : scored[i] === 0);
     shown = order.filter((i) =>
       (b === "" || bucket[i] === +b) && (f === "" || (f === "-" ? flag[i] === 0 : flag[i] === +f)) && (s === "" || source[i] === +s) &&
-      (!only || texts.has(i)) &&
-      (!word || String(ids[i]).toLowerCase().includes(word) || (texts.has(i) && texts.get(i).prompt.toLowerCase().includes(word))));
+      (!only || texts.has(i)) && status(i) &&
+      (!word || hits.has(i) || String(ids[i]).toLowerCase().includes(word) || (texts.has(i) && texts.get(i).prompt.toLowerCase().includes(word))));
     $("found").textContent = `${count(shown.length)} problems`;
     $("body").style.height = `${Math.min(shown.length * HEIGHT, MOST)}px`;
     $("table").scrollTop = 0;
@@ -182,7 +184,23 @@
     return line;
   };
   $("table").addEventListener("scroll", () => requestAnimationFrame(draw));
-  for (const id of ["search", "f-bucket", "f-flag", "f-source", "f-texts"]) $(id).addEventListener("input", filter);
+  for (const id of ["search", "f-bucket", "f-flag", "f-source", "f-status", "f-texts"]) $(id).addEventListener("input", filter);
+  if (meta.server) { // the prompts are searched by the server; ids are found at once
+    let waiting = 0;
+    $("f-texts").parentElement.hidden = true;
+    $("search").addEventListener("input", () => {
+      clearTimeout(waiting);
+      hits = new Set();
+      const word = $("search").value.trim();
+      if (word.length < 2) return;
+      waiting = setTimeout(async () => {
+        const found = await fetched(`search?text=${encodeURIComponent(word)}`);
+        if ($("search").value.trim() !== word) return;
+        hits = new Set(found);
+        filter();
+      }, 250);
+    });
+  }
 
   // ------------------------------------------------------------------ texts: by textContent only, marks for what is invisible
   const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}]/u;
@@ -204,8 +222,8 @@
     plain(text.slice(spot + answer.length));
     return node;
   };
-  const sampleCard = (s) => {
-    const right = s.status === "ok" && s.reward > 0;
+  const sampleCard = (s, i, place) => {
+    const right = s.status === "ok" && s.reward >= meta.threshold;
     const facts = el("div", { className: "facts" });
     const fact = (k, v) => v !== null && v !== undefined && v !== "" && facts.append(el("span", {}, `${k} `, el("b", { textContent: visible(String(v)) })));
     fact("reward", s.reward === null ? "none" : +s.reward.toPrecision(6));
@@ -215,10 +233,29 @@
     card.append(fill(el("pre"), s.head, s.tail ? null : s.answer));
     if (s.tail) {
       const left = s.length - s.head.length - s.tail.length;
-      if (left > 0) card.append(el("p", { className: "gap", textContent: `${count(left)} characters left out` }));
+      const gap = el("p", { className: "gap", textContent: left > 0 ? `${count(left)} characters left out ` : "" });
+      if (meta.server && left > 0) {
+        const whole = el("button", { type: "button", textContent: "show all" });
+        whole.addEventListener("click", async () => {
+          const { text } = await fetched(`response?number=${i}&sample=${place}`);
+          card.replaceChildren(facts, fill(el("pre"), text, s.answer));
+        });
+        gap.append(whole);
+      }
+      card.append(gap);
       card.append(fill(el("pre"), s.tail, s.answer));
     }
     return card;
+  };
+  const more = (i, from, of) => {
+    const button = el("button", { type: "button", textContent: `more of the ${count(of)} responses` });
+    button.addEventListener("click", async () => {
+      const text = await fetched(`problem?number=${i}&first=${from}`);
+      if (current !== i) return;
+      button.replaceWith(...text.samples.map((s, place) => sampleCard(s, i, from + place)));
+      if (from + text.samples.length < of) $("viewer").append(more(i, from + text.samples.length, of));
+    });
+    return button;
   };
   let last = null;
   const open = async (i) => {
@@ -238,7 +275,8 @@
     if (!text) view.append(el("p", { textContent: "The texts of this problem are not in this page: open all of them with view_analysis." }));
     else {
       view.append(el("h4", { textContent: "Prompt" }), fill(el("pre"), text.prompt), el("h4", { textContent: "Ground truth" }), fill(el("pre"), text.ground_truth || "(none)"),
-        el("h4", { textContent: `${text.samples.length} responses` }), ...text.samples.map(sampleCard));
+        el("h4", { textContent: `${count(text.total || text.samples.length)} responses` }), ...text.samples.map((s, place) => sampleCard(s, i, place)));
+      if (text.total > text.samples.length) view.append(more(i, text.samples.length, text.total));
     }
     view.scrollTop = 0;
     draw();

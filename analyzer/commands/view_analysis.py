@@ -1,0 +1,71 @@
+"""view_analysis: the report of an analysis made again, all its text in a browser, or some of it in the terminal."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analyzer.commands.running import run
+from analyzer.config import ViewSettings, parse
+from analyzer.errors import EXIT_OK, ConfigError, Interrupted
+from analyzer.files import storage
+
+if TYPE_CHECKING:
+    from analyzer.report.analysis import Analysis
+
+DESCRIPTION = (
+    "Look at an analysis in a browser, all problems and all responses: prints the address of a viewer on this machine. "
+    "--show prints problems in the terminal, --report_only writes report.html anew."
+)
+
+
+def view_analysis(argv: Sequence[str] | None = None) -> int:
+    """The command view_analysis; returns its exit code."""
+    words = [re.sub(r"^-n(\d*)$", _long, word) for word in (sys.argv[1:] if argv is None else argv)]
+    return run(lambda: _view(parse(ViewSettings, words, "view_analysis", DESCRIPTION)))
+
+
+def _long(short: re.Match[str]) -> str:
+    return f"--n={short[1]}" if short[1] else "--n"
+
+
+def _view(settings: ViewSettings) -> int:
+    from analyzer.report import write_report
+    from analyzer.report.analysis import Analysis
+
+    if storage.is_remote(settings.analysis):
+        raise ConfigError(f"--analysis {settings.analysis}: copy the folder to this machine first")
+    analysis = Analysis(Path(storage.local(settings.analysis)))
+    if settings.show is not None:
+        from analyzer.report.terminal import show
+
+        for line in show(analysis, settings.show, settings.n, settings.seed):
+            print(line)
+    elif settings.report_only:
+        with storage.storage_errors(settings.analysis):
+            print(f"Written: {write_report(analysis.folder, seed=settings.seed)}")
+    else:
+        _serve(analysis, settings)
+    return EXIT_OK
+
+
+def _serve(analysis: Analysis, settings: ViewSettings) -> None:
+    """Serve until Ctrl-C, which is how it is meant to end."""
+    from analyzer.report.viewer import Viewer
+
+    with Viewer(analysis, settings.port, settings.seed) as viewer:
+        print(viewer.url, flush=True)
+        if connection := os.environ.get("SSH_CONNECTION", "").split():
+            host = connection[2] if len(connection) == 4 else "THIS_HOST"
+            tunnel = f"ssh -N -L {viewer.port}:127.0.0.1:{viewer.port} {getpass.getuser()}@{host}"
+            print(f"On your own machine run `{tunnel}`, then open the address there.", file=sys.stderr)
+        print("Ctrl-C ends the viewer.", file=sys.stderr, flush=True)
+        try:
+            viewer.serve_forever()
+        except Interrupted:
+            print("ended", file=sys.stderr)
