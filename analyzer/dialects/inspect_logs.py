@@ -10,6 +10,7 @@ backports.zstd, which is that version's code.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -26,7 +27,10 @@ EVAL = ".eval"
 
 def read_eval(path: str) -> Iterator[Row]:
     """Each sample of a .eval file as the log of that one sample. Raises InputError for a file that is not whole."""
-    from backports.zstd import zipfile
+    if sys.version_info >= (3, 14):
+        import zipfile
+    else:
+        from backports.zstd import zipfile
 
     with storage.open_binary(path) as file:
         try:

@@ -7,6 +7,7 @@ answer.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -617,7 +618,10 @@ def inspect_json(folder: Path) -> Path:
 
 
 def inspect_eval(folder: Path) -> Path:
-    from backports.zstd import zipfile
+    if sys.version_info >= (3, 14):
+        import zipfile
+    else:
+        from backports.zstd import zipfile
 
     with zipfile.ZipFile(folder / "log.eval", "w", zipfile.ZIP_ZSTANDARD) as log:
         log.writestr("header.json", json.dumps({"eval": {"task": "gsm8k", "model": "m"}}))
