@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from analyzer.config import SelectionSettings
 from analyzer.errors import ConfigError
 from analyzer.schema import GROUND_TRUTH, MADE, METRIC
-from analyzer.selection import formats
+from analyzer.selection import formats, recipes
 from analyzer.selection.formats import Context
 from analyzer.selection.select import select
-from tests.selection.conftest import Make, settings
+from tests.selection.conftest import ROOT, Make, settings
 
 ORIGINS = ["verl", "trl", "hf"]
 CONTEXT = Context("made", False, "shortest", 1, 42)
@@ -158,3 +160,13 @@ def test_bytes_cannot_go_to_jsonl(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="'image' holds bytes"):
         open_sink(str(tmp_path / "o.jsonl"), pa.schema([("image", pa.struct([("bytes", pa.binary())]))]))
+
+
+def test_every_format_is_on_the_page_and_in_the_help() -> None:
+    page = (ROOT / "docs" / "select_problems.md").read_text(encoding="utf-8")
+    helps = {field.name: field.metadata["help"] for field in dataclasses.fields(SelectionSettings)}
+    for name in formats.names():
+        assert f"`{name}`" in page
+        assert name in helps["format"]
+    for recipe in recipes.RECIPES:
+        assert f"`{recipe.name}`" in page
