@@ -11,7 +11,19 @@ from analyzer.difficulty.metrics import problem_metrics
 from analyzer.files.outputs import PROVENANCE, TIMINGS
 from analyzer.progress import Bar, Clock
 from analyzer.result import Result
-from analyzer.stages import audit, difficulty, estimate, merge, provenance, read, score, spill, summary, write
+from analyzer.stages import (
+    audit,
+    collisions,
+    difficulty,
+    estimate,
+    merge,
+    provenance,
+    read,
+    score,
+    spill,
+    summary,
+    write,
+)
 from analyzer.stages.findings import Findings
 from analyzer.workers.executor import Work, run_shards
 
@@ -45,6 +57,7 @@ def _analyze(settings: AnalysisSettings, progress: bool) -> Result | None:
         run = runs.open_run(cache_dir, plan.parts)
         wanted = range(plan.total)[part]
         if run.missing(wanted):
+            collisions.look(plan, numbering)
             scoring.start_rewards(plan.rewards.values(), plan.limits)
             spill.spill(plan, opened, numbering, run.folder)
             plan.save(run.folder)
@@ -59,6 +72,7 @@ def _analyze(settings: AnalysisSettings, progress: bool) -> Result | None:
 
     with clock("merge"):
         merged = merge.merge_shards(run.shards_folder, plan.total, numbering, settings.pass_threshold)
+        collided = collisions.check(plan, numbering, merged)
     with clock("metrics"):
         metrics = problem_metrics(merged.codes, merged.rewards, numbering.problems, settings.pass_threshold)
     with clock("bucket"):
@@ -70,7 +84,7 @@ def _analyze(settings: AnalysisSettings, progress: bool) -> Result | None:
     with clock("audit"):
         audited = audit.audit_rewards(settings, plan, opened.dataset, numbering, merged)
     with clock("summary"):
-        findings = Findings(numbering, merged, metrics, assignment, stability, audited, measured)
+        findings = Findings(numbering, merged, metrics, assignment, stability, audited, measured, collided)
         summed_up = summary.summarise(settings, opened, plan, findings)
     with clock("write"), outputs.staged() as folder:
         write.write_outputs(folder, opened.dataset, findings, summed_up.to_json(), settings.reward_fn_key)

@@ -105,6 +105,8 @@ class Plan:
     cut: Shards  # the input's rows by shard
     spilled: bool  # scattered rows are first gathered in files of their own, one for each shard or few neighbours
     columns: tuple[str, ...]  # that scoring reads
+    problem_columns: tuple[str, ...]  # that make a problem: all rows of one data_idx should agree about them
+    truth_column: str | None  # the one of them that holds the ground truth
     reward_fn_key: str
     gold_column: str | None  # None: there is none and no reward needs one
     data_source: str | None  # of all rollouts; None: the data has the column
@@ -115,6 +117,11 @@ class Plan:
     tokenizer: TokenizerSpec
     versions: Mapping[str, str]  # of the program and of the libraries that can change a reward or a count
     scoring_code: str  # digest of the code that can change them
+
+    @property
+    def all_columns(self) -> tuple[str, ...]:
+        """What the workers read: `columns` and `problem_columns`."""
+        return (*self.columns, *(name for name in self.problem_columns if name not in self.columns))
 
     @functools.cached_property
     def parts(self) -> dict[str, Any]:

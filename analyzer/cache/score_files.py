@@ -47,6 +47,7 @@ class Scores(NamedTuple):
     answers: Sequence[str | None]  # the answer found in each response
     sources: Sequence[str]  # the data_source of each rollout; "" where the rewards came with the input
     golds: NDArray[np.int8]  # whether the problem's ground truth can earn the maximum: a code of GOLDS
+    identities: NDArray[np.uint64]  # of the problem that each row says it is of (problems.identities)
 
 
 class SourceCount(NamedTuple):
@@ -105,6 +106,7 @@ def write(path: str, footer: ShardFooter, scores: Scores) -> None:
             "answer": pa.array(scores.answers, type=pa.string()),
             "source": pa.array(scores.sources, type=pa.string()),
             "gold": scores.golds,
+            "identity": scores.identities,
         }
     )
     said = {**footer._asdict(), "statuses": STATUSES}
@@ -209,6 +211,7 @@ def read(path: str) -> tuple[Scores, ShardFooter]:
         table["answer"].to_pylist(),
         table["source"].to_pylist(),
         table["gold"].to_numpy(),
+        table["identity"].to_numpy(),
     )
     return scores, footer
 

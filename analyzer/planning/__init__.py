@@ -24,7 +24,7 @@ from analyzer.planning.sharding import number_problems
 from analyzer.rewards import Where
 from analyzer.rollouts.input import Input
 from analyzer.rollouts.numbering import Numbering
-from analyzer.schema import REWARD
+from analyzer.schema import DATA_SOURCE, ORIGINAL, PROMPT, REWARD
 from analyzer.stages import read
 from analyzer.tokens import NO_TOKENIZER, TokenizerSpec
 
@@ -50,6 +50,8 @@ def make_plan(settings: AnalysisSettings, opened: Input, numbering: Numbering, c
     shard_bytes = sharding.shard_bytes(dataset, {Where.WORKER, *(reward.where for reward in rewards.values())})
     cut = sharding.cut_shards(dataset, numbering, shard_bytes)
     tokenizer = _tokenizer(settings, opened, keep, cache_dir)
+    keys = (ORIGINAL + settings.reward_fn_key, settings.reward_fn_key)
+    truth_column = next((name for name in keys if name in names), None)
     return Plan(
         identity=(*opened.identity, opened.reading) if opened.reading else opened.identity,
         files=tuple(file._replace(path=storage.absolute(file.path)) for file in dataset.files),
@@ -59,6 +61,8 @@ def make_plan(settings: AnalysisSettings, opened: Input, numbering: Numbering, c
         cut=cut.shards,
         spilled=cut.amplification > SPILL_ABOVE,
         columns=needed_columns(names, list(rewards.values()), gold_column, by_column, keep, texts=opened.texts),
+        problem_columns=tuple(name for name in (PROMPT, truth_column, DATA_SOURCE) if name and name in names),
+        truth_column=truth_column,
         reward_fn_key=settings.reward_fn_key,
         gold_column=gold_column,
         data_source=None if by_column else next(iter(sources), None),

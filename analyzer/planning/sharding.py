@@ -16,8 +16,8 @@ from analyzer.errors import InputError
 from analyzer.rewards import Where
 from analyzer.rollouts import dataset, problems
 from analyzer.rollouts.dataset import Dataset, Reader
-from analyzer.rollouts.numbering import Numbering, Shards
-from analyzer.schema import DATA_IDX, DATA_SOURCE, SAMPLE_IDX
+from analyzer.rollouts.numbering import RENUMBER, Numbering, Shards
+from analyzer.schema import DATA_IDX, DATA_SOURCE, ORIGINAL, PROMPT, SAMPLE_IDX
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -140,9 +140,17 @@ def _check_unique(source: Dataset, starts: Ints, codes: Ints, samples: Ints, ids
 
 
 def _twice(source: Dataset, first: int, second: int, data_idx: Any, sample_idx: int) -> InputError:
+    """The error for two rows of one name; what to do depends on whether they are rollouts of one problem."""
+    names = [name for name in (PROMPT, f"{ORIGINAL}reward_model", DATA_SOURCE) if name in source.schema.names]
+    rows = Reader(source.files, names).batches([(first, first + 1), (second, second + 1)])
+    one, other = (row for _, batch in rows for row in batch.to_pylist())
+    differing = [name for name in names if one[name] != other[name]]
+    advice = "give each sample of a problem its own sample_idx"
+    if differing:
+        advice = f"they differ in {differing[0]!r}, so they are two problems under one data_idx: {RENUMBER}"
     return InputError(
         f"{dataset.locate(source.files, second)}: data_idx {data_idx!r} with sample_idx {sample_idx} is there twice, "
-        f"first in {dataset.locate(source.files, first)}; give each sample of a problem its own sample_idx"
+        f"first in {dataset.locate(source.files, first)}; {advice}"
     )
 
 

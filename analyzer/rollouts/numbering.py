@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 
+RENUMBER = (
+    "number the problems anew, with pandas for instance df['data_idx'] = df['prompt'].astype(str).factorize()[0] and "
+    "df['sample_idx'] = df.groupby('data_idx').cumcount()"
+)
+"""What to do where two problems have one data_idx."""
+
+
 class Numbering(NamedTuple):
     """The problems of an input, numbered in order of first appearance, and where their rows are."""
 
@@ -41,6 +48,13 @@ class Numbering(NamedTuple):
         kept = self.run_codes >= 0
         _, first = np.unique(self.run_codes[kept], return_index=True)
         return self.run_starts[kept][first]
+
+    def last_rows(self) -> Ints:
+        """(problems,) the last global row of each problem, by number."""
+        kept = self.run_codes >= 0
+        last = np.zeros(self.problems, dtype=np.int64)
+        last[self.run_codes[kept]] = self.run_stops()[kept] - 1  # of several runs of a problem the last one stays
+        return last
 
     def positions(self, rows: Ints) -> Ints:
         """Places of global rows, all analysed, among the analysed rows."""

@@ -7,6 +7,7 @@ JSON string of one, or the bare ground truth. What neighbouring rows have in com
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -77,6 +78,35 @@ def _problems(values: dict[str, list[Any]], number: int, gold_column: str | None
         Problem(*common, values[PROMPT][i], {name.removeprefix(ORIGINAL): values[name][i] for name in names})
         for i, common in enumerate(zip(sources, golds, extras, strict=True))
     ]
+
+
+def identities(table: pa.Table | pa.RecordBatch, columns: Sequence[str], gold_column: str | None) -> NDArray[np.uint64]:
+    """(rows,) 64 bits of a digest of what makes a problem: equal where prompt, ground truth and the like are equal.
+
+    `columns`: those that make a problem, in their held form; of `gold_column` the ground truth alone counts. Odd where
+    the prompt is null, so that nothing tells the problem from others. Neighbours that are the same cost one comparison,
+    not a digest each.
+    """
+    differs = np.zeros(table.num_rows, dtype=bool)
+    parts: list[tuple[pa.Array, pa.Field]] = []
+    for name in columns:
+        column, field = table.column(name), table.schema.field(name)
+        column = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+        parts.append(ground_truth_part(column, field) if name == gold_column else (column, field))
+        differs |= changed(parts[-1][0])
+    first = np.flatnonzero(differs)
+    values = [_python_values(column.take(first), field) for column, field in parts]
+    if gold_column is not None and gold_column in columns:
+        at = list(columns).index(gold_column)
+        values[at] = [ground_truth(value) for value in values[at]]
+    digests = [
+        hashlib.blake2b(repr(row).encode(errors="surrogatepass"), digest_size=8).digest()
+        for row in zip(*values, strict=True)
+    ]
+    found = np.frombuffer(b"".join(digests), dtype="<u8") & ~np.uint64(1)
+    if PROMPT in columns:
+        found |= np.array([prompt is None for prompt in values[list(columns).index(PROMPT)]], dtype=np.uint64)
+    return np.repeat(found, np.diff(np.append(first, table.num_rows)))
 
 
 def is_record(field: pa.Field) -> bool:

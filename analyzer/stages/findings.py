@@ -23,3 +23,4 @@ class Findings(NamedTuple):
     stability: Stability | None  # None with fewer than two scored problems
     audit: Audit
     difficulty: Difficulty
+    collisions: tuple[str, ...]  # warnings of problems that share a data_idx, or have several

@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 _ENOUGH_ROWS = 1 << 20  # rollouts whose answers are counted at a time: few enough for memory, many for numpy
 
 
+class Clashes(NamedTuple):
+    """Problems whose rows are not all of one identity."""
+
+    problems: int
+    row: int  # global row numbers of two rows of one of them that differ; -1 for none
+    other: int
+
+
 class Merged(NamedTuple):
     """The scores of the analysed rows, in input order; arrays of shape (rollouts,) unless said."""
 
@@ -40,6 +48,8 @@ class Merged(NamedTuple):
     source: IntArray  # (problems,) position in source_names
     source_names: tuple[str, ...]  # sorted
     majorities: Majorities  # (problems,) with codes that are positions in `texts`
+    identities: NDArray[np.uint64]  # (problems,) of the first row of each: equal where prompt and ground truth are
+    clashes: Clashes
 
 
 def merge_shards(folder: str, total: int, numbering: Numbering, threshold: float = PASS_THRESHOLD) -> Merged:
@@ -62,6 +72,7 @@ def merge_shards(folder: str, total: int, numbering: Numbering, threshold: float
     names: dict[str, int] = {}  # in the order in which they are seen
     texts = Texts()
     counted = _Counted(numbering.problems)
+    told = _Told(numbering.problems)
     read = 0
     for shard in range(total):
         scores, footer = score_files.read(score_files.shard_path(folder, shard))
@@ -75,6 +86,7 @@ def merge_shards(folder: str, total: int, numbering: Numbering, threshold: float
         counted.add(of, answers[at], scores.rewards >= threshold)
         extra.update((int(row), text) for row, text in zip(at, scores.extra, strict=False) if text is not None)
         read += len(at)
+        told.add(of, scores.rows, scores.identities)
         for name, seen in footer.sources.items():
             sources[name] = sources.get(name, NO_ROLLOUTS).plus(seen)
     if not read == size == int(there.sum()):
@@ -97,7 +109,31 @@ def merge_shards(folder: str, total: int, numbering: Numbering, threshold: float
         source=rank[source] if len(rank) else source,
         source_names=ordered,
         majorities=counted.result(),
+        identities=told.identities,
+        clashes=told.clashes,
     )
+
+
+class _Told:
+    """What the rows of each problem say that it is."""
+
+    def __init__(self, problems: int) -> None:
+        self.identities = np.zeros(problems, np.uint64)
+        self.clashes = Clashes(0, -1, -1)
+
+    def add(self, codes: NDArray[np.int32], rows: NDArray[np.int64], identities: NDArray[np.uint64]) -> None:
+        """The rows of one shard, which holds whole problems: what differs within one differs here."""
+        order = np.lexsort((rows, codes))
+        codes, rows, identities = codes[order], rows[order], identities[order]
+        starts = np.flatnonzero(np.append(True, codes[1:] != codes[:-1])[: len(codes)])
+        self.identities[codes[starts]] = identities[starts]
+        differing = np.flatnonzero(identities != self.identities[codes])
+        if differing.size:
+            problems, row, other = self.clashes
+            if row < 0:
+                first = starts[np.searchsorted(starts, differing[0], side="right") - 1]
+                row, other = int(rows[first]), int(rows[differing[0]])
+            self.clashes = Clashes(problems + len(np.unique(codes[differing])), row, other)
 
 
 def _added(texts: Texts, answers: Sequence[str | None]) -> NDArray[np.int32]:

@@ -146,6 +146,7 @@ def _joined(parts: Sequence[score_files.Scores]) -> score_files.Scores:
         [answer for part in parts for answer in part.answers],
         [source for part in parts for source in part.sources],
         np.concatenate([part.golds for part in parts]),
+        np.concatenate([part.identities for part in parts]),
     )
 
 
@@ -155,7 +156,7 @@ class _Worker:
     def __init__(self, plan: Plan, source: Source) -> None:
         self.plan = plan
         self.source = source
-        self.reader = Reader(source.files, [*plan.columns, *([ROW] if plan.spilled else [])], held=True)
+        self.reader = Reader(source.files, [*plan.all_columns, *([ROW] if plan.spilled else [])], held=True)
         self._common = [name for name in plan.columns if name not in (DATA_IDX, RESPONSE)]
         self._counter = TokenCounter(plan.tokenizer)
         self._scorers: dict[int, Scorer] = {}  # by reward: data sources that share one share its child process
@@ -201,6 +202,7 @@ class _Worker:
             [score.answer for score in scored],
             sources,
             np.array(golds, dtype=np.int8),
+            problems.identities(window.table, self.plan.problem_columns, self.plan.truth_column),
         )
 
     def _null(self, window: Window, at: int, name: str) -> InputError:

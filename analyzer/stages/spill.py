@@ -48,7 +48,7 @@ def spill(plan: Plan, opened: Input, numbering: Numbering, folder: str) -> None:
 def _write(plan: Plan, source: Dataset, numbering: Numbering, folder: Path) -> None:
     import pyarrow as pa
 
-    columns = list(plan.columns)
+    columns = list(plan.all_columns)
     held = dataset.schema_of(source.files[0])
     schema = pa.schema([pa.field(ROW, pa.int64()), *(held.field(name) for name in columns)])
     files = _Files(folder, plan.total, schema)

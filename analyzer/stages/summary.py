@@ -124,7 +124,7 @@ class Summary:
 
 def summarise(settings: AnalysisSettings, opened: Input, plan: Plan, findings: Findings) -> Summary:
     """Put together what the stages before this one found."""
-    numbering, merged, metrics, assignment, stability, audited, measured = findings
+    numbering, merged, metrics, assignment, stability, audited, measured, collided = findings
     overall = overall_metrics(metrics)
     statuses = status_counts(merged.statuses)
     reports = {
@@ -174,6 +174,7 @@ def summarise(settings: AnalysisSettings, opened: Input, plan: Plan, findings: F
         warnings=(
             *warnings.sandbox_warnings(plan.rewards.values()),
             *opened.warnings,
+            *collided,
             *warnings.input_warnings(opened.replaced, unused),
             *problems.replaced_warnings(opened.dataset.schema),
             *warnings.unmarked_warnings(unmarked(opened)),

@@ -33,6 +33,7 @@ def write(path: Path, statuses: tuple[Status, ...]) -> None:
         [None] * len(rows),
         ["gsm8k"] * len(rows),
         np.zeros(len(rows), dtype=np.int8),
+        rows.astype(np.uint64),
     )
     source = SourceCount(len(rows), len(rows), (), {"timeout": (2, "over 5 s")})
     score_files.write(str(path), ShardFooter(FINGERPRINT, 0, len(rows), {"gsm8k": source}), scores)
