@@ -206,10 +206,10 @@ def test_a_null_in_repartitioned_rows_is_named_by_its_place_in_the_input(
     tmp_path: Path, analyze: Analyze, always_spill: list[int]
 ) -> None:
     rows = shuffled(rollouts())
-    rows[7] = {**rows[7], "response": None}
+    rows[7] = {**rows[7], "original_reward_model": {"style": "rule", "ground_truth": None}}
     outcome = analyze(parquet(tmp_path / "r.parquet", rows, write_statistics=False))
     assert outcome.code == 2
-    assert "r.parquet, row 7 (counted from 0): response is null" in outcome.errors[0]
+    assert "r.parquet, row 7 (counted from 0): the ground truth in original_reward_model is null" in outcome.errors[0]
     assert always_spill
 
 

@@ -163,7 +163,9 @@ def test_what_is_decoded_grows_with_row_groups_and_shards_and_not_with_their_pro
     shards = len(list(tmp_path.glob("cache/runs/*/shards/*.parquet")))
     assert (outcome.code, shards) == (0, {1: 300, 20_000: shards, 1 << 30: 1}[shard_bytes])
     assert blocks > 5
-    passes = 6  # data_idx, data_source, the sample of texts, scoring, the audit, writing
+    passes = (
+        8  # data_idx, data_source, the look at a few problems, the sample of texts, scoring, the audit (two), writing
+    )
     assert len(opened) <= passes * blocks + shards
 
 
