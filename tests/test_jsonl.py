@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from analyzer.rollouts import json_columns
 from analyzer.rollouts import jsonl as subject
 from analyzer.rollouts.problems import group
-from tests.commands import SAMPLE, Outcome, Row, changed, compressed, jsonl, parquet, rollouts
+from tests.commands import SAMPLE, Outcome, Row, compressed, jsonl, parquet, rollouts
 
 ROWS = rollouts()
 GOLD = "original_reward_model"
