@@ -365,7 +365,7 @@ def write_metrics_table(
 
 def write_outputs(folder: Path, source: Dataset, findings: Findings, summary: bytes, reward_fn_key: str) -> None:
     """Write every output file of a run to an empty folder; `summary` is summary.json."""
-    numbering, merged, metrics, assignment, *_, measured = findings
+    numbering, merged, metrics, assignment, *_, measured, _ = findings
     names, positions = _named(assignment)
     order = numbering.order()
     values = RowValues(
