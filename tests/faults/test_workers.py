@@ -11,7 +11,7 @@ import pytest
 from analyzer.errors import EXIT_INTERRUPTED
 from tests.faults.conftest import Story
 from tests.faults.drivers import Driver, command, outputs
-from tests.test_executor import needs
+from tests.workers.test_executor import needs
 
 LOKY = pytest.param("loky")
 DASK = pytest.param("dask", marks=needs("distributed"))

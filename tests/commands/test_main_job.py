@@ -25,7 +25,7 @@ from analyzer.errors import ConfigError, InputError, OutputError
 from tests.commands import ROOT, SAMPLE, TOKENIZER, Outcome, changed, flags, parquet, real_command, rollouts
 
 Analyze = Callable[..., Outcome]
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 GOLD = "original_reward_model"
 REWARDS = [float(row["sample_idx"] < row["data_idx"]) for row in rollouts()]
 

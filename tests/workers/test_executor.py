@@ -14,7 +14,7 @@ from analyzer.errors import AnalyzerError, ConfigError, InputError
 from analyzer.workers import backends
 from analyzer.workers.backends import Backend
 from analyzer.workers.executor import Work, run_shards
-from tests import shard_tasks
+from tests.workers import shard_tasks
 
 SHARDS = 12
 

@@ -15,7 +15,7 @@ from analyzer import rewards
 from analyzer.buckets import names
 from tests.commands import SAMPLE, TOKENIZER, Outcome, flags, parquet, real_command, rollouts
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 STRATEGY_RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
 REWARD_RECIPES = sorted((ROOT / "configs" / "rewards").glob("*.yaml"))
 

@@ -16,7 +16,7 @@ import pytest
 from analyzer.commands.filter_difficulty import filter_difficulty
 from tests.generation.stub import always, running
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TOKENIZER = ROOT / "examples" / "sample" / "tokenizer"
 
 Command = Callable[..., list[str]]

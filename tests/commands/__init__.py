@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "examples" / "sample" / "rollouts.parquet"
 TOKENIZER = ROOT / "examples" / "sample" / "tokenizer"
 SCRIPT = ROOT / "scripts" / "analyze_rollouts.py"
