@@ -11,7 +11,7 @@ import pytest
 
 from analyzer.errors import EXIT_OK, EXIT_STORAGE, EXIT_USER
 from analyzer.files.outputs import SUMMARY
-from tests.commands import Outcome, jsonl, parquet, rollouts
+from tests.commands import OF_THE_RUN, Outcome, jsonl, parquet, rollouts
 
 Analyze = Callable[..., Outcome]
 
@@ -34,11 +34,7 @@ def put(memory: Any, path: Path, name: str) -> str:
 def files(memory: Any, folder: str) -> dict[str, bytes]:
     """The outputs that are a pure function of input and settings."""
     names = {path.rpartition("/")[2]: path for path in memory.ls(folder, detail=False)}
-    return {
-        name: memory.cat_file(path)
-        for name, path in names.items()
-        if not name.startswith((".", "timings", "provenance"))
-    }
+    return {name: memory.cat_file(path) for name, path in names.items() if not name.startswith((".", *OF_THE_RUN))}
 
 
 def test_remote_input_and_output_give_the_bytes_of_local_ones(analyze: Analyze, memory: Any, tmp_path: Path) -> None:
