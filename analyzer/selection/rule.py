@@ -9,11 +9,14 @@ where it has no reward at all, else as `undecided`.
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from analyzer.config import SelectionSettings
+from analyzer.difficulty.informative import mixed
+from analyzer.difficulty.posterior import gathered, posterior
 from analyzer.errors import ConfigError, InputError
 from analyzer.expression import Expression, compile_expression
 from analyzer.files import storage
@@ -32,6 +35,7 @@ REASONS = ("kept", "rule", "unscored", "undecided", "not taken")
 """What became of a problem: kept; the condition is false of it; no rollout has a reward; another value in the condition
 is missing; beyond --take."""
 KEPT, BY_RULE, UNSCORED, UNDECIDED, NOT_TAKEN = range(len(REASONS))
+_INFORMATIVE = re.compile("informative@[0-9]{1,4}")
 PASS_RATE, DATA_SOURCE, RANDOM = "pass_rate", "data_source", "random"
 
 
@@ -121,6 +125,8 @@ def _check_column(name: str, analysis: Analysis, flag: str) -> None:
 
     plain = name.strip("`")
     names = analysis.columns
+    if plain not in names and flag == "--sort" and _INFORMATIVE.fullmatch(plain):
+        return  # of another group size than the analysis has
     if plain not in names:
         compile_expression(f"`{plain}` is null", list(names), flag)
     kind = analysis.problems.schema.field(names[plain]).type
@@ -236,7 +242,8 @@ def _by_column(analysis: Analysis, sort: str) -> IntArray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    values = analysis.column(sort.removeprefix("-").strip("`"))
+    name = sort.removeprefix("-").strip("`")
+    values = analysis.column(name) if name in analysis.columns else _informative(analysis, name)
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     if pa.types.is_floating(values.type):
@@ -246,6 +253,17 @@ def _by_column(analysis: Analysis, sort: str) -> IntArray:
     order = pc.sort_indices(table, sort_keys=[("value", direction), ("row", "ascending")]).to_numpy()
     missing = values.is_null().to_numpy(zero_copy_only=False)
     return np.asarray(order[~missing[order]], np.int64)
+
+
+def _informative(analysis: Analysis, name: str) -> pa.Array:
+    """(problems,) the posterior probability that a group of G holds passes and failures, for the name informative@G."""
+    import pyarrow as pa
+
+    samples = _numbers(analysis.column(NUM_SCORED), 0).astype(np.int64)
+    passes = np.rint(_numbers(analysis.column(PASS_RATE), 0) * samples).astype(np.int64)
+    found = posterior(passes, samples, source_numbers(analysis)[0])
+    values = gathered(found.classes, found.mean(mixed(int(name.partition("@")[2]))))
+    return pa.array(values, from_pandas=True)
 
 
 def _ordered(rule: Rule, analysis: Analysis, kept: IntArray) -> IntArray:

@@ -80,6 +80,18 @@ def test_informative_takes_the_likeliest(sample_analysis: Path, tmp_path: Path) 
         select(settings(analysis=sample_analysis, output=tmp_path / "p.parquet", recipe="informative"))
 
 
+def test_informative_knows_groups_of_any_size(sample_analysis: Path, tmp_path: Path) -> None:
+    def kept(size: int) -> set[int]:
+        flags = {"recipe": "informative", "take": 40, "group_size": size, "overwrite": True}
+        return set(select(settings(analysis=sample_analysis, output=tmp_path / "o.parquet", **flags)).problems.index)
+
+    made = select(
+        settings(analysis=sample_analysis, output=tmp_path / "p.parquet", recipe="informative", take=40, group_size=2)
+    )
+    assert made.problems["difficulty_pass_rate"].between(0.3, 0.7).all()  # 2 p (1 - p) is largest at one half
+    assert len(kept(8)) == len(kept(16)) == 40
+
+
 def test_what_cannot_be_told_apart_at_this_n_is_said(sample_analysis: Path) -> None:
     def at(**flags: Any) -> Any:
         return select(settings(analysis=sample_analysis, dry_run=True, **flags)).manifest["at_this_n"]
