@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,8 +43,8 @@ class Scores(NamedTuple):
     tokens: NDArray[np.int32]
     found: NDArray[np.bool_]  # whether an answer was found
     extra: list[str | None]  # further columns as a JSON object, None for none; empty when no rollout has any
-    answers: Sequence[str | None]  # the answer found in each response
-    sources: Sequence[str]  # the data_source of each rollout; "" where the rewards came with the input
+    answers: Any  # the answer found in each response: a list of str or None; as read, a pa.DictionaryArray
+    sources: Any  # data_source of each rollout, "" where it is not known: a list of str; as read, a pa.DictionaryArray
     golds: NDArray[np.int8]  # whether the problem's ground truth can earn the maximum: a code of GOLDS
     identities: NDArray[np.uint64]  # of the problem that each row says it is of (problems.identities)
 
@@ -208,8 +207,8 @@ def read(path: str) -> tuple[Scores, ShardFooter]:
         table["tokens"].to_numpy(),
         np.asarray(table["found"].to_numpy(), dtype=bool),
         extra.to_pylist() if extra.null_count < len(extra) else [],
-        table["answer"].to_pylist(),
-        table["source"].to_pylist(),
+        table["answer"].combine_chunks().dictionary_encode(),
+        table["source"].combine_chunks().dictionary_encode(),
         table["gold"].to_numpy(),
         table["identity"].to_numpy(),
     )

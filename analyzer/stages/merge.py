@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -82,7 +81,8 @@ def merge_shards(folder: str, total: int, numbering: Numbering, threshold: float
         answers[at] = _added(texts, scores.answers)
         of = codes[at]
         np.maximum.at(golds, of, scores.golds)
-        source[of] = [names.setdefault(name, len(names)) for name in scores.sources]
+        known = [names.setdefault(name, len(names)) for name in scores.sources.dictionary.to_pylist()]
+        source[of] = np.array(known, np.int64)[scores.sources.indices.to_numpy()]
         counted.add(of, answers[at], scores.rewards >= threshold)
         extra.update((int(row), text) for row, text in zip(at, scores.extra, strict=False) if text is not None)
         read += len(at)
@@ -136,19 +136,19 @@ class _Told:
             self.clashes = Clashes(problems + len(np.unique(codes[differing])), row, other)
 
 
-def _added(texts: Texts, answers: Sequence[str | None]) -> NDArray[np.int32]:
+def _added(texts: Texts, answers: pa.DictionaryArray) -> NDArray[np.int32]:
     """Add the distinct answers of a shard in ascending order; the position of each rollout's, -1 for none.
 
     A problem is in one shard, so which of two equally frequent answers comes first does not depend on the shards.
     """
-    distinct = sorted({answer for answer in answers if answer is not None})
-    if not distinct:
-        return np.full(len(answers), -1, np.int32)
-    import pyarrow as pa
+    import pyarrow.compute as pc
 
-    first = texts.add(pa.array(distinct, type=pa.large_string()))
-    place: dict[str | None, int] = {answer: first + number for number, answer in enumerate(distinct)}
-    return np.array([place.get(answer, -1) for answer in answers], np.int32)
+    order = pc.sort_indices(answers.dictionary)
+    first = texts.add(answers.dictionary.take(order))
+    place = np.full(len(order) + 1, -1, np.int32)  # the last one is for null
+    place[order.to_numpy()] = first + np.arange(len(order))
+    found: NDArray[np.int32] = place[answers.indices.fill_null(len(order)).to_numpy()]
+    return found
 
 
 class _Counted:

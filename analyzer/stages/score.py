@@ -99,13 +99,22 @@ def _scored_again(
         rewards=_with(scores.rewards, at, new.rewards),
         statuses=_with(scores.statuses, at, new.statuses),
         found=_with(scores.found, at, new.found),
-        answers=_with(np.array(scores.answers, dtype=object), at, np.array(new.answers, dtype=object)).tolist(),
+        answers=_with(
+            np.array(_listed(scores.answers), dtype=object), at, np.array(new.answers, dtype=object)
+        ).tolist(),
+        sources=_listed(scores.sources),
         golds=_with(scores.golds, at, np.maximum(scores.golds[at], new.golds)),
         extra=extra if any(extra) else [],
     )
     counts = worker.take_counts()
     sources = {name: _recounted(count, counts.get(name)) for name, count in footer.sources.items()}
     return merged, footer._replace(sources=sources, tries=footer.tries + 1, unsettled=int(unsettled.sum()))
+
+
+def _listed(values: Any) -> list[Any]:
+    """Values of a column as they were before they were written."""
+    listed: list[Any] = values.to_pylist()
+    return listed
 
 
 AnyNumber = TypeVar("AnyNumber", bound=np.generic)

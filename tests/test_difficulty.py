@@ -1,0 +1,180 @@
+"""Difficulty end to end: what a user reads of why problems look hard, how sure it is, and where more samples pay."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.commands import Outcome, parquet
+
+
+def rows(problems: list[list[str]], golds: list[str], **more: Any) -> list[dict[str, Any]]:
+    """Rollouts of GSM8K problems: the final line of each response."""
+    return [
+        {
+            "prompt": f"question {number}",
+            "response": response,
+            "data_idx": number,
+            "sample_idx": sample,
+            "original_data_source": "openai/gsm8k",
+            "original_reward_model": {"style": "rule", "ground_truth": golds[number]},
+            **{name: values[number][sample] for name, values in more.items()},
+        }
+        for number, responses in enumerate(problems)
+        for sample, response in enumerate(responses)
+    ]
+
+
+REASONS = [
+    ["#### 2125"] * 8,
+    ["#### 7"] * 6 + ["#### 1", "#### 2"],
+    ["no"] * 8,
+    ["cut"] * 8,
+    [f"#### {n}" for n in range(8)],
+]
+SOLVED = [["#### 5"] * 8 for _ in range(30)]
+
+
+@pytest.fixture
+def reasons(tmp_path: Path, analyze: Any) -> Outcome:
+    problems = [*REASONS, *SOLVED]
+    cut = [["length" if responses == ["cut"] * 8 else "stop"] * 8 for responses in problems]
+    given = rows(problems, ["2,125", "9", "4", "4", "99", *["5"] * 30], finish_reason=cut)
+    outcome: Outcome = analyze(parquet(tmp_path / "r.parquet", given), top_up=100)
+    assert outcome.code == 0, outcome.err
+    return outcome
+
+
+def test_every_problem_that_was_never_solved_has_its_reason(reasons: Outcome) -> None:
+    metrics = reasons.json("problem_metrics.json")
+    assert [metrics[str(number)]["flag"] for number in range(6)] == [
+        "gold_unearnable",
+        "suspect_gold",
+        "no_answer",
+        "cut_off",
+        "",
+        "",
+    ]
+    difficulty = reasons.json("summary.json")["difficulty"]
+    assert difficulty["never_solved"] == {
+        "problems": 5,
+        "gold_unearnable": 1,
+        "suspect_gold": 1,
+        "cut_off": 1,
+        "no_answer": 1,
+        "hard": 1,
+    }
+    assert difficulty["gold_unearnable"] == [
+        {
+            "data_idx": 0,
+            "ground_truth": "2,125",
+            "majority_answer": "2125",
+            "votes": 8,
+            "passes": 0,
+            "num_samples": 8,
+        }
+    ]
+    assert difficulty["suspect_gold"][0]["majority_answer"] == "7"
+    (line,) = [line for line in reasons.err.splitlines() if "never solved" in line]
+    assert "5 problems were never solved: 1 cannot be (their ground truth fails its own reward, e.g. '2,125')" in line
+
+
+def test_the_columns_of_the_metrics_are_those_of_the_table(reasons: Outcome) -> None:
+    table = reasons.table("problem_metrics")
+    metrics = reasons.json("problem_metrics.json")
+    assert table.column_names == ["data_idx", "bucket", *metrics["0"]]
+    for row in table.to_pylist():
+        del row["bucket"]
+        assert metrics[str(row.pop("data_idx"))] == pytest.approx(row, nan_ok=True)
+    second = metrics["1"]
+    assert (second["passes"], second["distinct_answers"], second["majority_answer"]) == (0, 3, "7")
+    assert (second["majority_share"], second["pass@8"], second["pass^1"], second["truncated"]) == (0.75, 0.0, 0.0, 0)
+    assert 0 <= second["solve_rate_low"] <= second["solve_rate"] <= second["solve_rate_high"] <= 1
+    assert metrics["3"]["truncated"] == 8
+    assert metrics["2"]["majority_answer"] is None
+    answers = reasons.table().to_pylist()[8:16]
+    assert [row["reward_answer"] for row in answers] == ["7"] * 6 + ["1", "2"]
+    assert "reward_answer" in reasons.table("rollouts_easy").column_names
+
+
+def test_the_top_up_is_a_file_of_problems_and_a_line_of_what_it_buys(reasons: Outcome) -> None:
+    table = reasons.table("topup")
+    assert table.column_names == ["data_idx", "samples", "first_sample_idx"]
+    assert sum(table["samples"].to_pylist()) == 100
+    assert set(table["first_sample_idx"].to_pylist()) == {8}
+    assert "100 more rollouts (+35.7%) for" in reasons.err
+
+
+def test_an_input_with_rewards_and_answers_gives_the_same_majorities(
+    reasons: Outcome, tmp_path: Path, analyze: Any
+) -> None:
+    again = analyze(reasons.folder / "rollouts_with_rewards.parquet", output_dir=tmp_path / "again")
+    assert again.code == 0, again.err
+    mine, theirs = (outcome.json("problem_metrics.json") for outcome in (again, reasons))
+    for name in ("majority_answer", "majority_share", "distinct_answers", "passes", "solve_rate"):
+        assert [one[name] for one in mine.values()] == [one[name] for one in theirs.values()]
+
+
+def test_rewards_on_another_scale_are_said_and_the_threshold_is_a_flag(tmp_path: Path, analyze: Any) -> None:
+    given = rows([["#### 5"] * 4, ["#### 6"] * 4], ["5", "5"])
+    values = [2.0] * 4 + [1.0] * 4
+    path = parquet(tmp_path / "r.parquet", [{**row, "reward": value} for row, value in zip(given, values, strict=True)])
+    outcome = analyze(path)
+    assert "rewards are 1 and 2, and all reach the pass threshold 0.5, so every rollout passes" in outcome.err
+    assert "--pass_threshold, 1.5 for instance" in outcome.err
+    right = analyze(path, pass_threshold=1.5, output_dir=tmp_path / "right")
+    assert [one["pass_rate"] for one in right.json("problem_metrics.json").values()] == [1.0, 0.0]
+    assert "pass threshold" not in right.err
+    assert right.json("summary.json")["settings"]["pass_threshold"] == 1.5
+
+
+def test_problems_mostly_unscored_end_with_3_though_few_rollouts_are(tmp_path: Path, analyze: Any) -> None:
+    problems = [["x", "x", "x"], *[["x"] * 60 for _ in range(20)]]
+    given = rows(problems, ["5"] * 21)
+    values = [None, None, 1.0, *[1.0, 0.0] * 600]
+    path = parquet(tmp_path / "r.parquet", [{**row, "reward": value} for row, value in zip(given, values, strict=True)])
+    outcome = analyze(path)
+    assert outcome.code == 3
+    assert outcome.json("summary.json")["difficulty"]["unscored"]["problems_mostly_unscored"] == 1
+
+
+def test_one_sample_a_problem_says_nothing_of_how_sure(tmp_path: Path, analyze: Any) -> None:
+    outcome = analyze(parquet(tmp_path / "r.parquet", rows([["#### 5"], ["#### 6"], ["#### 5"]], ["5"] * 3)))
+    stability = outcome.json("summary.json")["stability"]
+    assert stability["same_bucket"] is None
+    assert "one scored rollout" in stability["reason"]
+    assert "unknown: most problems have one scored rollout" in outcome.err
+
+
+def test_copies_of_long_responses_are_said(tmp_path: Path, analyze: Any) -> None:
+    long = "because " * 40
+    given = rows([[long + "#### 5"] * 8, [long + f"#### {n}" for n in range(8)]], ["5", "5"])
+    outcome = analyze(parquet(tmp_path / "r.parquet", given))
+    assert "7 of 16 long responses of openai/gsm8k are copies of another sample of the same problem" in outcome.err
+
+
+def test_unequal_numbers_of_samples_are_said(tmp_path: Path, analyze: Any) -> None:
+    given = rows([["#### 5"] * 4, ["#### 5"] * 8 + ["#### 6"] * 8], ["5", "5"])
+    outcome = analyze(parquet(tmp_path / "r.parquet", given))
+    assert "problems have 4 to 16 scored rollouts: they are ranked by the mean@5 expected of 4 of them" in outcome.err
+
+
+def test_nothing_of_it_depends_on_the_order_of_the_rows(tmp_path: Path, analyze: Any) -> None:
+    random = np.random.default_rng(0)
+    problems = [[f"#### {random.integers(3)}" for _ in range(random.integers(2, 9))] for _ in range(60)]
+    given = rows(problems, ["1"] * 60)
+    shuffled = [given[at] for at in random.permutation(len(given))]
+    first = analyze(parquet(tmp_path / "a.parquet", given), output_dir=tmp_path / "a", top_up=50)
+    second = analyze(parquet(tmp_path / "b.parquet", shuffled), output_dir=tmp_path / "b", top_up=50)
+    for name in ("problem_metrics.json", "problem_buckets.json"):
+        assert first.json(name) == second.json(name)
+    assert first.table("topup").equals(second.table("topup"))
+    mine, theirs = (outcome.json("summary.json")["difficulty"] for outcome in (first, second))
+    assert json.dumps(mine) == json.dumps(theirs)
+    assert pq.read_schema(tmp_path / "a" / "problem_metrics.parquet").field("flag").type == pa.string()
