@@ -18,7 +18,7 @@ import orjson
 from analyzer import tokens
 from analyzer.files import storage
 from analyzer.tokens import TokenizerSpec
-from analyzer.workers.backends import call_apart
+from analyzer.workers.processes import call_apart
 
 LIBRARIES = ("gigatoken", "tokenizers", "transformers")
 

@@ -8,6 +8,7 @@ shard that keeps killing its worker ends the run with its number.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import secrets
 import threading
@@ -44,39 +45,38 @@ def run_shards(work: Work, backend: Backend) -> None:
 
     Raises what a worker raised, or AnalyzerError for a shard whose worker died again and again.
     """
-    todo = _from_anywhere(work.missing())
+    todo = work.missing()
     if not todo:
         return
+    # Drivers on several nodes may work on the same run. Each starts at a random shard and skips what is committed,
+    # so that they share the work without a word between them.
+    start = secrets.randbelow(len(todo))
+    todo = todo[start:] + todo[:start]
     losses = idle = 0
     with launched(backend, len(todo), work.end) as cluster:
         at_once = cluster.n_jobs
         while todo:
             with _attempts(work.folder) as attempts:
                 lost = _round(work, todo, cluster, at_once, attempts)
-                started = _started(attempts)
+                started = Counter(int(name.partition(".")[0]) for name in os.listdir(attempts))
             left = work.missing()
             suspects = [shard for shard in left if shard in started]
+            # One at a time and still nothing committed: the shard that was tried kills its worker. dask tells it
+            # otherwise: its round ends without a loss when a shard has used up its attempts.
             idle = idle + 1 if at_once == 1 and len(left) == len(todo) else 0
             if idle == _IDLE_ROUNDS or (lost is None and any(started[shard] == ATTEMPTS for shard in left)):
-                raise AnalyzerError(_verdict(work.folder, suspects)) from lost
+                raise AnalyzerError(
+                    f"the worker of shard {', '.join(map(str, suspects))} dies each time it is tried ({work.folder}); "
+                    "all others are scored. The node may be out of memory: run the same command again where there is "
+                    "more"
+                ) from lost
             if lost is None and left:
                 raise AnalyzerError(f"{len(left)} shards are not committed though no worker failed ({work.folder})")
             losses += 1
+            # The first loss may be chance. From the second on memory is the likely cause, so fewer work at once; the
+            # suspects come last, so that the innocent are committed before the guilty one is found.
             at_once = at_once if losses == 1 else max(1, at_once // 2)
             todo = [shard for shard in left if shard not in started] + suspects
-
-
-def _from_anywhere(shards: list[int]) -> list[int]:
-    """The shards from a random one on: drivers that work on the same run share it, since what is there is skipped."""
-    start = secrets.randbelow(len(shards)) if shards else 0
-    return shards[start:] + shards[:start]
-
-
-def _verdict(folder: str, shards: Sequence[int]) -> str:
-    return (
-        f"the worker of shard {', '.join(map(str, shards))} dies each time it is tried ({folder}); all others are "
-        "scored. The node may be out of memory: run the same command again where there is more"
-    )
 
 
 def _round(work: Work, todo: Sequence[int], cluster: Cluster, at_once: int, attempts: str) -> BaseException | None:
@@ -90,7 +90,13 @@ def _round(work: Work, todo: Sequence[int], cluster: Cluster, at_once: int, atte
         while call.is_alive() and (error := cluster.trouble()) is None:
             call.join(max(_POLL_SECONDS, _POLL_SHARE * took))
             started = time.perf_counter()
-            _report(waiting, work)
+            # A name is enough here, and a listing is one call where reading the footers would be one a shard. They
+            # are read at the end of the round, by `missing`.
+            there = os.listdir(os.path.join(work.folder, "shards"))
+            numbers = {int(name[6:-8]) for name in there if name.startswith("shard-") and name.endswith(".parquet")}
+            for shard in sorted(waiting & numbers):
+                waiting.discard(shard)
+                work.committed(shard)
             took = time.perf_counter() - started
     finally:
         call.stop()
@@ -100,15 +106,6 @@ def _round(work: Work, todo: Sequence[int], cluster: Cluster, at_once: int, atte
     if error is not None and not is_lost_worker(error):
         raise error
     return error
-
-
-def _report(waiting: set[int], work: Work) -> None:
-    """Tell of the shards whose files have appeared. A name is enough here: the footers are checked at the end."""
-    there = os.listdir(os.path.join(work.folder, "shards"))
-    numbers = {int(name[6:-8]) for name in there if name.startswith("shard-") and name.endswith(".parquet")}
-    for shard in sorted(waiting & numbers):
-        waiting.discard(shard)
-        work.committed(shard)
 
 
 class _Call(threading.Thread):
@@ -123,22 +120,19 @@ class _Call(threading.Thread):
         self.error: BaseException | None = None
 
     def run(self) -> None:
+        # joblib takes tasks from this as workers become free: an end here is the one way to stop it between two.
+        tasks = itertools.takewhile(lambda _: not self._stopping.is_set(), self._tasks)
         try:
-            self._cluster.run(self._until_stopped(), self._at_once)
+            self._cluster.run(tasks, self._at_once)
         except BaseException as error:  # noqa: BLE001  # raised again in the driver's thread
             self.error = error
-
-    def _until_stopped(self) -> Iterator[Task]:
-        for task in self._tasks:
-            if self._stopping.is_set():
-                return
-            yield task
 
     def stop(self) -> None:
         """End the call where it is still under way."""
         self._stopping.set()
         if self.is_alive():
             self._cluster.stop()
+            # Not until it ends: joblib may wait for ever once its workers are gone. The thread is a daemon.
             self.join(_JOIN_SECONDS)
 
 
@@ -157,16 +151,13 @@ def _attempts(folder: str) -> Iterator[str]:
         temporaries.remove(marks)
 
 
-def _started(attempts: str) -> Counter[int]:
-    """The shards that were started, and how often."""
-    return Counter(int(name.partition(".")[0]) for name in os.listdir(attempts))
-
-
 def _attempt(score: Callable[[str, int], int], folder: str, shard: int, attempts: str) -> int:
     """Score a shard; do nothing where it has already killed its worker ATTEMPTS times. Runs in the worker.
 
     dask gives a lost task out again by itself; a mark left at every start lets that end.
     """
+    # A worker that is killed cannot count in memory, and dask may try the next time on another node: so the count is
+    # files, and creating one exclusively is atomic on NFS, too.
     marks = Path(attempts)
     for number in range(ATTEMPTS):
         try:

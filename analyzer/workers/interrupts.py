@@ -30,6 +30,7 @@ def interruptible() -> Iterator[None]:
     After a signal the process is ending: its handlers stay, so that a second one gives the same exit code to the end.
     Outside the main thread nothing is changed: signals belong to whoever runs there.
     """
+    # Python refuses to set handlers elsewhere; a caller who runs this in a thread has handlers of their own.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -37,6 +38,7 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     finally:
+        # Only what is still ours: after a signal the handlers are those of an ending process, and stay.
         for number, handler in before.items():
             if signal.getsignal(number) is _stop:
                 signal.signal(number, handler)
@@ -57,6 +59,8 @@ def run_async(main: Coroutine[Any, Any, Result]) -> Result:
 
         def cancel(error: Interrupted) -> None:
             stopped.append(error)
+            # The handler runs between two bytecodes of the loop's own thread, where no other call is safe; it
+            # also wakes a loop that sleeps in select.
             loop.call_soon_threadsafe(task.cancel)
 
         _instead.append(cancel)
@@ -74,20 +78,19 @@ def run_async(main: Coroutine[Any, Any, Result]) -> Result:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
+    # A second signal, of whatever kind, comes from somebody who has lost patience: no handlers, no finally, just go.
     for other in SIGNALS:
-        signal.signal(other, _leave)
+        signal.signal(other, lambda number, frame: os._exit(EXIT_INTERRUPTED))
     error = Interrupted(f"stopped by {signal.Signals(number).name}; run the same command again to go on")
-    threading.Thread(target=_leave_later, args=(str(error),), daemon=True).start()
+
+    def leave_later() -> None:
+        time.sleep(GRACE_SECONDS)
+        # os.write, since a lock of sys.stderr may be held by the thread that is stuck.
+        os.write(2, f"error: {error} (not waited for an orderly end)\n".encode())
+        os._exit(EXIT_INTERRUPTED)
+
+    # A thread, and not signal.alarm: a handler would wait for the C call that holds up the main thread.
+    threading.Thread(target=leave_later, daemon=True).start()
     if not _instead:
         raise error
     _instead[-1](error)
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    os._exit(EXIT_INTERRUPTED)
-
-
-def _leave_later(said: str) -> None:
-    time.sleep(GRACE_SECONDS)
-    os.write(2, f"error: {said} (not waited for an orderly end)\n".encode())
-    os._exit(EXIT_INTERRUPTED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 import threading
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from analyzer.config import AnalysisSettings
 from analyzer.errors import AnalyzerError, ConfigError, InputError
 from analyzer.workers import backends
-from analyzer.workers.backends import Backend
+from analyzer.workers.backends import Backend, dask
 from analyzer.workers.executor import Work, run_shards
 from tests.workers import shard_tasks
 
@@ -63,6 +65,11 @@ def test_every_shard_is_committed_and_told_once(backend: Backend, shards: Shards
     assert not list(shards.folder.glob(".attempts*"))
 
 
+def test_the_choices_of_the_flag_are_the_backends_that_there_are() -> None:
+    flag = {field.name: field for field in dataclasses.fields(AnalysisSettings)}["backend"]
+    assert sorted(flag.metadata["choices"]) == backends.names()
+
+
 @needs("distributed")
 def test_two_dask_clusters_of_two_runs_share_a_host(shards: Shards) -> None:
     with backends.launched(Backend("dask", 1), 1, shard_tasks.end):
@@ -108,7 +115,7 @@ def test_a_scheduler_that_does_not_answer_is_the_users_to_put_right(
     shards: Shards, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("distributed")
-    monkeypatch.setattr(backends, "_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(dask, "ANSWER_SECONDS", 0.5)
     with pytest.raises(ConfigError, match="no scheduler answers there"):
         shards.run(shard_tasks.commit, Backend("dask", dask_scheduler="tcp://127.0.0.1:1"))
 
@@ -119,7 +126,7 @@ def test_a_scheduler_without_workers_is_waited_for_and_told_of(
 ) -> None:
     """None has come yet, or the last one leaves in mid-run."""
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr(backends, "_TELL_AFTER_SECONDS", 0.5)
+    monkeypatch.setattr(dask, "NOTICE_SECONDS", 0.5)
     with distributed.LocalCluster(n_workers=at_first, threads_per_worker=1, dashboard_address=None) as cluster:
         comings = [threading.Timer(1.0, cluster.scale, [0]), threading.Timer(4.0, cluster.scale, [1])]
         for coming in comings:

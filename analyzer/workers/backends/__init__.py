@@ -1,0 +1,102 @@
+"""The backends: workers on this machine, on a dask cluster or on a ray cluster. The only folder that knows joblib.
+
+They differ in how they launch and in nothing else. A backend is a `Cluster`, made by a context that launches its
+workers, which runs tasks with joblib's own backend of that name. To add one, add one file to this folder with a class
+that is decorated by `register`, and its name to the choices of --backend.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, NamedTuple
+
+from analyzer.registry import Registry
+
+
+class Backend(NamedTuple):
+    """Where the shards are scored."""
+
+    name: str = "loky"
+    n_jobs: int | None = None  # None: all cores that there are, here or on the cluster
+    dask_scheduler: str | None = None  # address; None: a cluster on this machine
+    ray_address: str | None = None
+
+
+class Task(NamedTuple):
+    """One call in a worker."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+
+
+def usable_cores() -> int:
+    """The cores this process may use, by affinity and cgroup."""
+    with warnings.catch_warnings():
+        # Loky says more clearly what follows where there are no semaphores.
+        warnings.filterwarnings("ignore", message=".*joblib will operate in serial mode")
+        import joblib
+
+    # os.cpu_count() would be the machine's: in a container of 2 cores on a node of 128 it starts 128 workers.
+    return int(joblib.cpu_count())
+
+
+class Cluster(ABC):
+    """Workers up and running. `n_jobs` of them work at once."""
+
+    name: ClassVar[str]  # joblib's own name of the backend
+    ahead: ClassVar[int] = 2
+    """Tasks given out for each worker."""
+
+    def __init__(self, n_jobs: int, **options: Any) -> None:
+        self.n_jobs = n_jobs
+        self._config = {"backend": self.name, **options}
+
+    @classmethod
+    @abstractmethod
+    def launched(cls, backend: Backend, tasks: int, end: Callable[[], None]) -> AbstractContextManager[Cluster]:
+        """A context of the workers for so many tasks; `end` lets go of what a worker thread holds.
+
+        Raises ConfigError where the backend is not installed or does not answer.
+        """
+
+    def run(self, tasks: Iterable[Task], at_once: int) -> None:
+        """Run all tasks, at most `at_once` at a time. Raises what a task raised, or that a worker was lost."""
+        import joblib
+
+        with joblib.parallel_config(**self._config):
+            # A shard is a batch: joblib would otherwise join quick ones, and a lost worker would cost all of them.
+            parallel = joblib.Parallel(batch_size=1, **self.settings(at_once))
+            parallel(joblib.delayed(task.function)(*task.args) for task in tasks)
+
+    def settings(self, at_once: int) -> Mapping[str, Any]:
+        """Arguments of joblib.Parallel."""
+        # joblib's loky and ray run a single job in this very process, where a shard that kills its process would end
+        # the run. So there are two workers at least; one task at a time comes from giving out no more than one.
+        return {"n_jobs": max(2, at_once), "pre_dispatch": 1 if at_once == 1 else f"{self.ahead}*n_jobs"}
+
+    def trouble(self) -> BaseException | None:
+        """An error that leaves joblib waiting for ever, if there is one."""
+        return None
+
+    def stop(self) -> None:  # noqa: B027  # not every backend has something to end
+        """End what is running."""
+
+
+BACKENDS: Registry[type[Cluster]] = Registry("backend", __name__)
+register = BACKENDS.register
+names = BACKENDS.names
+
+
+def launched(backend: Backend, tasks: int, end: Callable[[], None]) -> AbstractContextManager[Cluster]:
+    """The workers of a backend, see `Cluster.launched`. Raises ConfigError for one that is not known."""
+    return BACKENDS.find(backend.name).launched(backend, tasks, end)
+
+
+def is_lost_worker(error: BaseException) -> bool:
+    """Whether an error says that a worker died, and not that a task failed."""
+    # By name: importing the classes would load dask and ray for every run, and need them to be installed.
+    lost = {"BrokenProcessPool", "KilledWorker", "RayActorError", "WorkerCrashedError", "ObjectLostError"}
+    return bool(lost & {cls.__name__ for cls in type(error).__mro__})

@@ -1,0 +1,118 @@
+"""dask: workers of a dask cluster, a running one by --dask_scheduler or else one on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from analyzer.errors import ConfigError, UserError, to_install
+from analyzer.workers.backends import Backend, Cluster, register, usable_cores
+
+ANSWER_SECONDS = 10.0  # for a scheduler to answer
+NOTICE_SECONDS = 30.0  # without a worker, after which the user is told
+
+
+@register
+class Dask(Cluster):
+    """A client of a dask scheduler."""
+
+    name = "dask"
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._seen = self._looked = time.monotonic()  # when there were workers, and when they were asked for
+        self._told = False
+        super().__init__(sum(client.ncores().values()), client=client)
+
+    @classmethod
+    @contextlib.contextmanager
+    def launched(cls, backend: Backend, tasks: int, end: Callable[[], None]) -> Iterator[Cluster]:
+        try:
+            import distributed
+        except ImportError:
+            raise ConfigError(f"--backend dask needs dask: {to_install('dask')}") from None
+        for name in ("asyncio", "tornado.application"):
+            logging.getLogger(name).addFilter(_is_no_hangup)
+        if backend.dask_scheduler is None:
+            with (
+                distributed.LocalCluster(
+                    n_workers=min(backend.n_jobs or usable_cores(), tasks),
+                    threads_per_worker=1,  # scoring is Python code: a second thread would wait for the GIL
+                    processes=True,
+                    memory_limit=0,  # no pausing, no spilling: a worker holds a window of text and nothing else
+                    dashboard_address=None,
+                    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # its HTTP server: any free port, local only
+                    silence_logs="ERROR",
+                ) as local,
+                distributed.Client(local) as client,
+            ):
+                yield cls(client)
+            return
+        try:
+            client = distributed.Client(backend.dask_scheduler, timeout=ANSWER_SECONDS)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise ConfigError(
+                f"--dask_scheduler {backend.dask_scheduler}: no scheduler answers there ({error})"
+            ) from None
+        with client:
+            # In a batch system the first worker may be queued for hours, which is no fault: wait, but say so.
+            try:
+                client.wait_for_workers(1, timeout=NOTICE_SECONDS)
+            except TimeoutError:
+                _tell_of_no_workers(backend.dask_scheduler)
+                client.wait_for_workers(1)
+            yield cls(client)
+
+    def settings(self, at_once: int) -> Mapping[str, Any]:
+        # joblib's dask ignores n_jobs, so what limits it is how many tasks are given out. All at once in the usual
+        # case: with a window, workers that join later would find nothing to do.
+        return {"n_jobs": -1, "pre_dispatch": "all" if at_once >= self.n_jobs else at_once}
+
+    def trouble(self) -> BaseException | None:
+        if self._client.status == "closed":
+            return UserError("the dask scheduler is gone; run the same command again to go on")
+        # A task that fails returns its error through joblib. A future in state "error" is one whose worker died more
+        # often than dask's allowed-failures; joblib never learns of it, and waits for ever.
+        for future in list(self._client.futures.values()):
+            if future.status == "error":
+                error: BaseException = future.exception
+                return error
+        now = time.monotonic()
+        # ncores() is a round trip to the scheduler, and this is called ten times a second.
+        if now - self._looked > NOTICE_SECONDS / 3:
+            self._looked = now
+            self._look_for_workers(now)
+        return None
+
+    def _look_for_workers(self, now: float) -> None:
+        """Say so where all are gone for long; dask waits for others, and the work goes on with them."""
+        with contextlib.suppress(OSError, RuntimeError):  # a lost connection shows in the client's status
+            if self._client.ncores():
+                self._seen, self._told = now, False
+            elif not self._told and now - self._seen > NOTICE_SECONDS:
+                self._told = True
+                _tell_of_no_workers(self._client.scheduler.address)
+
+    def stop(self) -> None:
+        # Closing the client releases its futures, which cancels tasks that no worker has begun.
+        self._client.close(timeout=1)
+
+
+def _is_no_hangup(record: logging.LogRecord) -> bool:
+    """Whether there is more to say than that a connection of dask's ended, as all do when a run is stopped."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or kind.__name__ not in {"CommClosedError", "StreamClosedError"}
+
+
+def _tell_of_no_workers(address: str) -> None:
+    from tqdm import tqdm
+
+    tqdm.write(
+        f"the dask scheduler {address} has had no worker for {NOTICE_SECONDS:g} s; waiting on "
+        "(are the jobs that start them still queued, or have they failed?)",
+        file=sys.stderr,
+    )
