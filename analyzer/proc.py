@@ -104,6 +104,11 @@ def began(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
+def how_ended(code: int) -> str:
+    """A return code (minus the signal, where one ended the process) in words: "SIGKILL", "exit status 1"."""
+    return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+
+
 def is_dead(pid: int) -> bool:
     """Whether a process has ended, reaped or not."""
     return began(pid) is None

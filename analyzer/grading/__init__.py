@@ -1,7 +1,7 @@
 """Grading what may hang or crash: calls into a bounded child process.
 
     supervisor = Supervisor(Target("analyzer.rewards.math_verify.reward:MathVerify"), Limits())   # in supervisor.py
-    supervisor.call("grade", "1/2", "0.5")      # Reply(OK, [1.0, "ok", true, {}, ""])
+    supervisor.call("grade", "1/2", "0.5")      # Reply(OK, [1.0, "ok", True, {}, "", None], "")
     supervisor.close()
 
 Whatever happens in there, the caller gets a `Reply` in bounded time and memory, and no process is left behind.
@@ -30,8 +30,12 @@ from analyzer.schema import NOTHING, Status
 class Limits(NamedTuple):
     """What one call may use."""
 
+    # CPU time comes first because it is the same on an idle and on an oversubscribed node: a deadline on the wall
+    # clock alone would make rewards depend on what else the node does.
     cpu_seconds: float = 5.0  # CPU time of one call
     wall_factor: float = 5.0  # what it may run and sleep in all = cpu_seconds x this; not counted: queued, stopped
+    # Address space and not resident memory, since that is what RLIMIT_AS bounds. sympy with math-verify maps some
+    # 60 MB, so 2 GB leave room for every honest answer.
     memory_bytes: int = 2 << 30  # address space above what the loaded child maps
 
 
@@ -46,6 +50,8 @@ class Target(NamedTuple):
 class Reply(NamedTuple):
     """How a call ended: with a value (status OK) or with the status that says why not."""
 
+    # A failure is told by its status and never by a value: nothing that goes wrong in the child can become a
+    # reward.
     status: Status
     value: Any = None  # plain JSON; a Score and other tuples arrive as lists
     detail: str = ""

@@ -35,22 +35,36 @@ _PACKAGE = dirname(dirname(__file__))
 def main(fd: int, zygote: int, build: Callable[[], Any], memory_bytes: int) -> NoReturn:
     """Serve calls that come over the socket `fd`; `build` gives the reward. Never returns."""
     try:
+        # First of all: from here on no way in which the zygote ends can leave this process behind.
         proc.die_with(zygote)
         proc.adopt_orphans()
         setsid()  # a reward that signals its process group means its own
+        # A crash is an everyday event here; a core of 2 GB per crash would fill the user's disk.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        _prefer_for_oom_kill()
+        # Where the node runs out of memory, the kernel is to kill this process and not the worker, whose shard
+        # would be lost. Raising one's own score needs no privilege.
+        with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")
+        # The protocol moves up before any code of a user's runs: while it loads, a reward may close or reuse low
+        # descriptors.
         channel = Channel(socket.socket(fileno=_move_high(fd)))
         try:
             reward = build()
         except BaseException as error:  # noqa: BLE001 - a reward may raise anything when it is loaded
             channel.send(pack({"failed": explain(error)}))
             _exit(1)
-        _limit_memory(memory_bytes)
+        # The limit is set after loading, relative to what is mapped then, so that a reward with torch (gigabytes
+        # of mappings) has the same room as one without. Only the soft limit moves: an ordinary user could never
+        # raise a hard one again.
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        limit = proc.mapped_bytes() + memory_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
         channel.send(pack({"ready": True}))
         _serve(channel, reward, memory_bytes)
     except Closed:
         _exit(0)
+    # _exit skips atexit handlers and buffers that were inherited from the zygote by fork and are not this
+    # process's to run.
     finally:
         _exit(1)
 
@@ -60,11 +74,13 @@ def explain(error: BaseException) -> str:
     if isinstance(error, AnalyzerError):  # written for the user as it is
         return str(error)
     try:
+        # The text is the user's code as well: __str__ may raise, and it may be megabytes long.
         text = f"{type(error).__name__}: {error}".removesuffix(": ")
     except BaseException:  # noqa: BLE001 - an exception whose own __str__ raises
         text = type(error).__name__
     place = ""
     frame = error.__traceback__
+    # The innermost frame that is no part of importlib is the line that its author can do something about.
     while frame is not None:
         file = frame.tb_frame.f_code.co_filename
         if not file.startswith("<frozen"):
@@ -76,6 +92,8 @@ def explain(error: BaseException) -> str:
 
 
 def _serve(channel: Channel, reward: Any, memory_bytes: int) -> NoReturn:
+    # Taken before the first call: a reward that forks and returns in both processes would otherwise answer every
+    # call twice, and each answer after that would belong to the request before.
     me = getpid()
     resident = proc.resident_bytes()
     clean = hygiene.state()
@@ -85,8 +103,13 @@ def _serve(channel: Channel, reward: Any, memory_bytes: int) -> NoReturn:
         reply = _answer(reward, request, kept)
         if getpid() != me:  # the reward forked, and this is its child that came back
             _exit(0)
+        # The id is echoed so that a late or forged answer can never be taken for that of another rollout.
         reply["id"] = request["id"]
+        # The child decides by itself whether it is soiled, since only it can look; it answers first and is
+        # replaced afterwards, so that a bad habit of a reward costs time and no results.
         reply["last"] = (
+            # The cheapest tests stand first; resident memory is a read of /proc and so is looked at in every
+            # 100th call only.
             calls >= MAX_CALLS
             or reply["status"] == Status.MEMORY
             or hygiene.has_processes()
@@ -103,9 +126,11 @@ def _answer(reward: Any, request: dict[str, Any], kept: hygiene.Kept) -> dict[st
     except Unscored as error:
         return {"status": error.status, "detail": error.detail}
     except MemoryError as error:
+        # Without this the answer that reports the lack of memory could itself not be built.
         error.__traceback__ = None  # its frames hold what filled the memory
         gc.collect()
         return {"status": Status.MEMORY, "detail": "the memory limit was reached"}
+    # A reward that calls sys.exit() is a broken reward and no crash: the child has lost nothing and goes on.
     except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt must not end the child either
         return {"status": Status.ERROR, "detail": explain(error)}
 
@@ -113,6 +138,8 @@ def _answer(reward: Any, request: dict[str, Any], kept: hygiene.Kept) -> dict[st
 def _pack(reply: dict[str, Any]) -> bytes:
     try:
         return pack(reply)
+    # What a user's function returns need not be JSON (a numpy array, a set, itself nested). The child is replaced
+    # after it, as an object with a hostile __iter__ or __str__ may have run code in here.
     except (TypeError, ValueError, OverflowError, RecursionError, MemoryError) as error:
         return pack(
             {
@@ -124,21 +151,9 @@ def _pack(reply: dict[str, Any]) -> bytes:
         )
 
 
-def _limit_memory(memory_bytes: int) -> None:
-    """Bound the address space from here on. The hard limit stays, since the limit must be able to grow."""
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = proc.mapped_bytes() + memory_bytes
-    resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
-
-
-def _prefer_for_oom_kill() -> None:
-    """Where the node runs out of memory, the child goes before the worker does."""
-    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write("1000")
-
-
 def _move_high(fd: int) -> int:
     """Move the protocol out of the way of a reward that closes or reuses the first descriptors."""
+    # F_DUPFD gives the lowest free descriptor from this number on, and fails where the soft limit lies below it.
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH_FD if most > _HIGH_FD + 16 else max(3, most - 16))
     close(fd)

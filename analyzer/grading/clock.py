@@ -41,26 +41,31 @@ class Clock:
 
     def look(self) -> None:
         """Count the time since the last look."""
-        now, seen = time.monotonic(), self._see()
+        now = time.monotonic()
+        try:
+            seen, self.visible = proc.activity(self._pid), True
+        except ProcessLookupError:
+            # Gone, or hidden by a PID namespace or hidepid. No states: what passes counts as asleep, so a limit
+            # still comes near.
+            seen, self.visible = proc.Activity(frozenset(), 0, 0.0), False
         first = self._looked is None
+        # The sum over a tree can go back: between the end of a child and its parent's wait() its time is in
+        # nobody's clock. So the highest sum seen so far is kept, and no difference is negative.
         gap, ran = now - (self._looked or now), max(0.0, seen.cpu_seconds - self._cpu)
         self._looked, self._cpu, self.threads = now, max(self._cpu, seen.cpu_seconds), seen.threads
         if first:
             return
+        # Four threads at work have four seconds of CPU in one second of time; a limit on waiting is about the
+        # latter.
         self.ran += min(ran, gap)
+        # R is running or queued, and the kernel does not tell which: queued time must be free, so R adds what the
+        # CPU clock says and nothing else.
         if "R" not in seen.states:
             # A look that comes late says nothing of the time before: the watcher had no core, or was stopped.
             idle = max(0.0, min(gap, 2 * self._tick) - ran)
+            # One stopped thread is enough: SIGSTOP stops all of a process, and a thread in D blocks those that
+            # wait for it.
             if seen.states & _STOPPED:
                 self.held += idle
             else:
                 self.slept += idle
-
-    def _see(self) -> proc.Activity:
-        try:
-            seen = proc.activity(self._pid)
-        except ProcessLookupError:
-            self.visible = False
-            return proc.Activity(frozenset(), 0, 0.0)
-        self.visible = True
-        return seen

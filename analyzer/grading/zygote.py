@@ -46,10 +46,20 @@ def main(config: Mapping[str, Any]) -> None:
         proc.die_with(config["worker"])
         proc.adopt_orphans()
         control = socket.socket(fileno=config["control"])
+        # A reward may start programs while it loads; one that kept this descriptor would keep the worker waiting
+        # after our death.
         control.set_inheritable(False)
-        _silence()
+        # Before any code of a user's: what it prints is discarded, and input() finds the end at once. What Python
+        # said until here (a package missing, a syntax error) has reached the file that the worker reads.
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        os.close(null)
+        # Libraries with flags of their own (absl, ray) parse sys.argv when imported and would find "-c" and its
+        # text.
         sys.argv = [""]
         load: Callable[[], Any] = partial(build, config["path"], config["options"])
+        # Loaded before the fork, a gigabyte of libraries is shared by all children as copy-on-write pages.
         if not config["late"]:
             load = _preload(control, load)
         # The kernel watches the worker's thread, and one that ends must not take the children of others along.
@@ -57,6 +67,8 @@ def main(config: Mapping[str, Any]) -> None:
         _send(control, {"ready": True})
         _Server(control, config["worker"], load).run()
     finally:
+        # Never sys.exit(): atexit handlers of whatever the reward imported could hang, and nobody would be left
+        # to kill them.
         os._exit(1)
 
 
@@ -64,6 +76,7 @@ def build(path: str, options: Mapping[str, Any]) -> Any:
     """The object that `path` ("module:Class") and `options` describe, loaded. Raises whatever that raises."""
     module, _, name = path.partition(":")
     target: Any = importlib.import_module(module)
+    # A nested class is reached by its dotted name, as in pickle's qualified names.
     for part in name.split("."):
         target = getattr(target, part)
     reward = target(**options)
@@ -79,9 +92,12 @@ def _preload(control: socket.socket, load: Callable[[], Any]) -> Callable[[], An
     except BaseException as error:  # noqa: BLE001 - a reward may raise anything when it is loaded
         _send(control, {"failed": child.explain(error)})
         os._exit(1)
+    # /proc and not threading.active_count(): threads of OpenMP or of a Rust library are unknown to Python.
     if proc.thread_count() > 1:  # a fork would lose those threads and keep their locks: each child loads for itself
         _send(control, {"threads": True})
         os._exit(1)
+    # freeze() moves all that lives out of the collector's sight: the first collection in a child would otherwise
+    # write to every object's header, and so copy all the pages that fork shares.
     gc.collect()
     gc.freeze()
     return lambda: reward
@@ -102,15 +118,27 @@ class _Server:
     def run(self) -> None:
         idle_since = watched = time.monotonic()
         while self._owner in self._clients:
+            # POLLHUP and POLLERR come without being asked for, and recv_fds() then reads b"": one path for every
+            # kind of end.
             ready = {fd for fd, _ in self._poller.poll(_WATCH_SECONDS * 1000)}
             if self._listener is not None and self._listener.fileno() in ready:
                 self._accept(self._listener)
+            # A copy, since _obey() drops clients while the loop runs.
             for sock in [sock for sock in self._clients if sock.fileno() in ready]:
                 self._obey(sock)
             now = time.monotonic()
             if now - watched >= _WATCH_SECONDS:
                 watched = now
-                self._drop_the_dead()
+                # A process that a client forked may hold its end of the socket open, so deaths are watched for as
+                # well as hang-ups.
+                dead = [sock for sock, client in self._clients.items() if proc.is_dead(client.pid)]
+                # Reparented: the owner is gone, and its pid may already be that of another process.
+                if os.getppid() != self._worker:
+                    dead.append(self._owner)
+                for sock in {*dead} & self._clients.keys():
+                    self._drop(sock)
+            # A zygote that nobody uses gives back its memory, a gigabyte with torch; the next call starts
+            # another.
             if ready or self._running():
                 idle_since = now
             elif now - idle_since > IDLE_SECONDS:
@@ -118,19 +146,13 @@ class _Server:
         for sock in list(self._clients):
             self._drop(sock)
 
-    def _drop_the_dead(self) -> None:
-        """A process that a client forked may hold its end of the socket open, so its death is watched for as well."""
-        dead = [sock for sock, client in self._clients.items() if proc.is_dead(client.pid)]
-        if os.getppid() != self._worker:
-            dead.append(self._owner)
-        for sock in {*dead} & self._clients.keys():
-            self._drop(sock)
-
     def _running(self) -> set[int]:
         return set().union(*(client.children for client in self._clients.values()))
 
     def _accept(self, listener: socket.socket) -> None:
         sock, _ = listener.accept()
+        # An abstract socket has no mode bits: any user of the host could connect, and a spawn runs our user's
+        # code.
         pid, uid = proc.peer_of(sock)
         if uid != os.geteuid():
             sock.close()
@@ -140,6 +162,8 @@ class _Server:
 
     def _obey(self, sock: socket.socket) -> None:
         try:
+            # 4096 bytes hold every command, and SEQPACKET delivers one at a time; one descriptor at most belongs
+            # to it.
             message, fds, _, _ = socket.recv_fds(sock, 4096, 1)
         except ConnectionError:
             message, fds = b"", []
@@ -153,6 +177,8 @@ class _Server:
             children.add(pid)
             _send(sock, {"pid": pid})
         elif "end" in command:
+            # A client may end its own children alone. Another number raises KeyError, which ends this process and
+            # so all of them.
             children.remove(command["end"])
             _send(sock, {"ended": _end(command["end"], self._running())})
         else:
@@ -160,6 +186,7 @@ class _Server:
             _send(sock, {"listening": True})
 
     def _listen(self, name: str) -> None:
+        # A second run of the same driver shares under a new name; the workers of the first have gone.
         if self._listener is not None:
             self._poller.unregister(self._listener)
             self._listener.close()
@@ -172,16 +199,21 @@ class _Server:
         children = self._clients.pop(sock).children
         self._poller.unregister(sock)
         sock.close()
+        # Popped first, so that _end() does not take it for one of those that are to live.
         while children:
             _end(children.pop(), self._running() | children)
 
     def _spawn(self, fd: int, memory_bytes: int) -> int:
         zygote = os.getpid()
+        # Safe because this process has one thread; see _preload.
         pid = os.fork()
         if pid == 0:
+            # A child that held the sockets of other clients would keep them open after the zygote's death.
             for sock in (*self._clients, *([self._listener] if self._listener else ())):
                 sock.close()
             child.main(fd, zygote, self._load, memory_bytes)
+        # Our copy of the child's socket: kept, it would hide the child's end from the worker, and leak one per
+        # child.
         os.close(fd)
         return pid
 
@@ -198,20 +230,13 @@ def _end(pid: int, running: set[int]) -> str:
     """Kill a child and all it left behind; how it ended, if it had done so by itself."""
     os.kill(pid, signal.SIGKILL)  # it has not been reaped, so the id is still its own
     _, status = os.waitpid(pid, 0)
+    # Killing one orphan may hand us its children in turn (we are their subreaper), so the list is read until it
+    # is empty.
     while orphans := set(proc.children()) - running:
         for orphan in orphans:
             os.kill(orphan, signal.SIGKILL)
             os.waitpid(orphan, 0)
-    code = os.waitstatus_to_exitcode(status)
-    return signal.Signals(-code).name if code < 0 else f"exit status {code}"
-
-
-def _silence() -> None:
-    """Whatever is printed is discarded, and reading from the terminal finds nothing."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(null, fd)
-    os.close(null)
+    return proc.how_ended(os.waitstatus_to_exitcode(status))
 
 
 def _send(control: socket.socket, message: Mapping[str, Any]) -> None:

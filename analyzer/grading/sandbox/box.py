@@ -29,12 +29,14 @@ from analyzer.grading.sandbox.launch import Started, Unavailable, remove
 
 START_SECONDS = 30.0  # for the runner to get ready
 GRACE_SECONDS = 10.0  # for the runner to answer when its program has ended or is to be killed
+# A look reads /proc for each thread of the program; twenty a second cost less than 1 % of a core.
 LOOK_SECONDS = 0.05  # between two looks at a program
 HELD_FACTOR = 10.0  # a program may stay stopped, or wait for a disk, for its wall-clock budget x this
 MAX_THREADS = 64
 ASLEEP, HELD, PROCESS_LIMIT = "asleep", "held", "process_limit"
 """Why a program is stopped from outside."""
 MESSAGE_BYTES = 1 << 16  # of the runner
+# A bound of one file, needed in any case: RLIMIT_FSIZE applies to the memory file of its output as well.
 FILE_BYTES = 16 << 20  # the longest file a program may write
 
 
@@ -82,7 +84,9 @@ class Box:
     """One warm runner, for one thread, one program at a time. Raises Unavailable where the level is not to be had."""
 
     def __init__(self, start_runner: Callable[[int], Started]) -> None:
+        # SEQPACKET keeps the four descriptors with their message; a stream could deliver them apart.
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # Closed here once the runner has it, so that the runner's death is an end of the stream.
         with theirs:
             try:
                 started = start_runner(theirs.fileno())
@@ -93,14 +97,20 @@ class Box:
                 self._control.close()
                 raise
         self._pid = _runner_pid(started)
+        # Also called when the interpreter ends, so that no runner outlives a thread that forgot to close its
+        # sandbox.
         self._finalizer = weakref.finalize(self, _end, self._control, started, self._pid)
         self._await_ready(started.process)
 
     def start(self, job: dict[str, Any], budget: Budget, given: bytes = b"") -> Running:
         """Start a program, with `given` as its input. Raises Broken."""
         mine, dialog = socket.socketpair()
+        # A file in memory and no pipe: a program that prints a gigabyte is stopped by RLIMIT_FSIZE, nobody has to
+        # read along, and what it wrote before it was killed is still there.
         output = os.memfd_create("output")
         try:
+            # Ours are closed at once, but for what is read afterwards; the runner holds the copies that it was
+            # sent.
             with _sealed(json.dumps(job).encode()) as request, _sealed(given) as stdin, dialog:
                 descriptors = [request.fileno(), stdin.fileno(), output, dialog.fileno()]
                 socket.send_fds(self._control, [json.dumps(budget.request()).encode()], descriptors)
@@ -115,6 +125,7 @@ class Box:
         while not self._readable(LOOK_SECONDS):
             on_wait()
         reply = self._receive()
+        # It could not be confined, so it never ran: no verdict, whatever its exit code says.
         if reply["trouble"]:
             raise Broken(reply["trouble"])
         return Ended(reply["code"], reply["stopped"], reply["cpu_seconds"])
@@ -125,6 +136,7 @@ class Box:
 
     def stop(self, reason: str) -> None:
         """Have the running program killed."""
+        # The runner may have ended already; await_reply finds that out and says so.
         with contextlib.suppress(OSError):
             self._control.send(json.dumps({"kill": reason}).encode())
 
@@ -141,6 +153,7 @@ class Box:
         self.close()
 
     def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
+        # Stopped time counts in this limit: what is waited for is our own runner, and a new one can be started.
         clock = Clock(self._pid, LOOK_SECONDS)
         try:
             while not self._readable(LOOK_SECONDS):
@@ -150,6 +163,8 @@ class Box:
             self._receive()
         except Broken as error:
             self._control.close()
+            # The last line of what it wrote to stderr is the reason: bubblewrap's own message, or the runner's
+            # sys.exit(text).
             told = process.communicate(timeout=START_SECONDS)[1].decode(errors="replace").strip()
             self.close()
             raise Unavailable(told.splitlines()[-1] if told else str(error)) from None
@@ -180,13 +195,20 @@ class Watch:
 
     def look(self) -> str:
         """Why the program is to be stopped, said once; else "". Raises Broken when the runner does not answer."""
-        program = _child_of(self._runner)
+        try:
+            children = proc.children_of(self._runner)
+            program = children[0] if children else 0
+        except OSError:  # the runner is hidden from us, and so stands for its program
+            program = self._runner
+        # Nothing of the program is left to judge. The runner has to answer soon; this is the one place that
+        # notices when not.
         if self._reason or program == 0:
             self._alone.look()
             if self._alone.had + self._alone.held > GRACE_SECONDS:
                 raise Broken("the sandbox does not answer")
             return ""
         self._reason = self._look_at(program)
+        # A new clock at each look at a program: the grace begins when the program ends, not when it began.
         self._alone = Clock(self._runner, LOOK_SECONDS)
         return self._reason
 
@@ -196,9 +218,13 @@ class Watch:
         clock, budget = self._program, self._budget
         ran, slept = clock.ran, clock.slept
         clock.look()
+        # Threads are allowed at every level, and RLIMIT_NPROC, which counts all of the user's, is set at rlimits alone.
         if clock.threads > MAX_THREADS:
             return PROCESS_LIMIT
+        # More than a millisecond of CPU time is progress. A sleep in a loop wakes for some microseconds and makes
+        # none.
         self._idle = 0.0 if clock.ran > ran + 0.001 else self._idle + clock.slept - slept
+        # With hidepid, or in a container whose /proc is not ours, only time is known and not what was done in it.
         if not clock.visible:  # it may be queued or stopped as well as asleep: nothing can be said of it
             return HELD if clock.slept >= budget.wall_seconds else ""
         if self._idle >= budget.idle_seconds or clock.slept >= budget.wall_seconds:
@@ -213,6 +239,8 @@ class Running:
         self._box = box
         self._dialog = dialog
         self._output = output
+        # The program has been sent already; the watch may come to see the runner before it has forked, and then
+        # waits.
         self._watch = box.watch(budget)
         self._ended: Ended | None = None
         dialog.settimeout(LOOK_SECONDS)
@@ -243,10 +271,12 @@ class Running:
 
     def output(self, longest: int) -> bytes:
         """The first `longest` bytes of what it has written to its output."""
+        # pread leaves the offset alone, which this descriptor shares with the program's standard output.
         return os.pread(self._output, longest, 0)
 
     def told(self) -> dict[str, Any]:
         """What it told of its failure, {} if nothing. To be asked once it has ended."""
+        # It has ended, so all that it said is in the socket; a program that said nothing must not cost a wait.
         self._dialog.settimeout(0.0)
         try:
             return read_told(*frames.receive(self._dialog, frames.SHORT))
@@ -268,15 +298,19 @@ def read_told(tag: bytes, body: bytes) -> dict[str, Any]:
         return {}
     try:
         said = json.loads(body)
+    # A program may send brackets without end. Its message is at most 64 kB (frames.SHORT), so this stays cheap.
     except (ValueError, RecursionError, MemoryError):
         said = None
     told = said if isinstance(said, dict) else {"text": "it failed with a message that cannot be read"}
     texts = {name: told[name] if isinstance(told.get(name), str) else "" for name in ("phase", "type", "text")}
+    # type() and not isinstance: True is an int to isinstance, and JSON has it.
     return {**texts, "errno": told["errno"] if type(told.get("errno")) is int else None}
 
 
 def _sealed(content: bytes) -> io.FileIO:
     """A file in memory with this content, to be read from its start and by nobody to be written."""
+    # Sealed against everybody: the same descriptor is given away, and a program that could still write to its
+    # input could change it under a judge that reads it a second time.
     file = os.fdopen(os.memfd_create("input", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "r+b", buffering=0)
     file.write(content)
     file.seek(0)
@@ -291,6 +325,8 @@ def _runner_pid(started: Started) -> int:
     if started.info is None:
         return started.process.pid
     told = b""
+    # The object may come in pieces, and is whole when it parses: what bubblewrap starts may keep the pipe open, so its
+    # end is no sign.
     while part := os.read(started.info, 4096):
         told += part
         with contextlib.suppress(ValueError):
@@ -298,23 +334,18 @@ def _runner_pid(started: Started) -> int:
     return started.process.pid
 
 
-def _child_of(runner: int) -> int:
-    """The program that a runner has started, 0 where there is none; the runner itself where that is hidden."""
-    try:
-        children = proc.children_of(runner)
-    except OSError:
-        return runner
-    return children[0] if children else 0
-
-
 def _end(control: socket.socket, started: Started, runner: int) -> None:
     """Close the socket, which ends the runner and its program, and see that it does."""
+    # The runner reads the end of the stream and ends, its program with it (PDEATHSIG): no signal is needed in the
+    # usual case.
     control.close()
     if started.info is not None:
         os.close(started.info)
     try:
         started.process.wait(timeout=GRACE_SECONDS)
     except subprocess.TimeoutExpired:
+        # Not reaped by us until wait() below, so bwrap's pid is its own; the runner's, below it, ends with the
+        # PID namespace.
         for pid in {runner, started.process.pid}:  # in a container the runner is process 1: all in it goes too
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -72,6 +72,7 @@ class Sandbox:
         def act() -> Outcome:
             with self._started("program", job, budget, given) as running:
                 ended = running.wait()
+                # One byte more than is allowed tells "just enough" from "too much" without reading all of it.
                 output = running.output(budget.output_bytes + 1)
                 if len(output) > budget.output_bytes:
                     return Outcome(Verdict.OUTPUT_LIMIT, output, f"more than {budget.output_bytes} bytes of output")
@@ -95,6 +96,8 @@ class Sandbox:
         sandbox fails, Held.
         """
         job = {"mode": "functions", "prelude": prelude, "sources": list(sources), "as_json": as_json}
+        # Arguments are packed here and not in the sandbox: tuples, sets and int keys of dicts would not survive
+        # plain JSON.
         body = json.dumps({"name": name, "args": [pack(value) for value in args], "kwargs": {}}).encode()
 
         def act() -> Outcome:
@@ -104,6 +107,8 @@ class Sandbox:
                     return failure
                 try:
                     running.send(frames.CALL, body)
+                    # An answer is bounded as output is, so a returned value cannot take more of the worker's
+                    # memory than a printed one.
                     answer = read_answer(*running.receive(budget.output_bytes))
                 except frames.FrameError as error:
                     return _failed(running, error)
@@ -125,6 +130,9 @@ class Sandbox:
         themselves, Unavailable when the sandbox fails, Held.
         """
         job = {"mode": "functions", "prelude": prelude, "sources": list(sources)}
+        # Drawn per check and sent to the test's sandbox alone: exit code 0 proves nothing, as the program under
+        # test could make the test's process exit (sys.exit(0) in an answer, a patched assert); nobody can guess
+        # 128 bits.
         nonce = secrets.token_hex(16)
         test = {"mode": "check", "prelude": "modules", "sources": list(tests), "nonce": nonce}
         test["entry_points"] = list(entry_points)
@@ -134,6 +142,8 @@ class Sandbox:
                 failure = _load(program)
                 if failure is not None:
                     return failure
+                # The test sleeps while the program works, so its sleep is no sign of a hang. Its own sandbox:
+                # whoever broke into the program's finds no expected value there.
                 with self._started("check", test, budget._replace(may_wait=True)) as check:
                     return _relay(program, check, nonce, budget)
 
@@ -153,6 +163,8 @@ class Sandbox:
             yield running
         except Broken:
             raise  # its box will be closed, and the program with it
+        # An interrupt or Held: the program is stopped, or it would keep the runner busy when the next one is
+        # sent.
         except BaseException:
             running.stop()
             raise
@@ -163,9 +175,12 @@ class Sandbox:
 
     def _box(self, role: str) -> Box:
         if role not in self._boxes:
+            # A node where sandboxes stop working would otherwise pay a container's start for each of a million
+            # rollouts.
             if self._refusals >= MAX_REFUSALS:
                 raise Unavailable(f"the sandbox level {self._level} is not to be had on this node")
             self._refusals += 1
+            # Probed each time and not once per run: a node of a cluster may lack what the driver's has.
             self._boxes[role] = open_box(self._level)
             self._refusals = 0
         return self._boxes[role]
@@ -174,6 +189,8 @@ class Sandbox:
         """What `act` gives; once more where the sandbox broke or somebody else may have stopped the program."""
         try:
             outcome = act()
+            # A verdict that may have come from outside (SIGKILL of the kernel's out-of-memory killer) is checked
+            # by a second run; where both agree, it counts as the program's own.
             if outcome.sure:
                 return outcome
         except Broken:
@@ -187,6 +204,8 @@ class Sandbox:
 
 def outcome_of(ended: Ended, told: dict[str, Any]) -> Outcome:
     """What the end of a program implies: no verdict where it ended well. Raises Held."""
+    # The order matters: what was done to the program outranks what it said, and what it said outranks its exit
+    # code.
     if ended.stopped == HELD:
         raise Held("the program was stopped by a signal, or waited for a disk, for longer than is waited for")
     if ended.stopped == ASLEEP:
@@ -195,9 +214,11 @@ def outcome_of(ended: Ended, told: dict[str, Any]) -> Outcome:
         return Outcome(Verdict(ended.stopped), detail=f"stopped after {ended.cpu_seconds:.2f} s of CPU time")
     if ended.stopped == PROCESS_LIMIT:
         return Outcome(Verdict.RUNTIME_ERROR, detail="too many threads")
+    # Trusted only as far as to be a failure: a program has nothing to win from claiming one.
     if told:
         return Outcome(_verdict_of_error(told), detail=str(told.get("text")))
     if ended.code < 0:
+        # signal.Signals(n) raises ValueError for real-time signals, which a program may send itself.
         name = next((one.name for one in signal.Signals if one == -ended.code), f"signal {-ended.code}")
         return Outcome(Verdict.RUNTIME_ERROR, detail=f"killed by {name}", sure=-ended.code not in _FROM_OUTSIDE)
     if ended.code != 0:
@@ -217,6 +238,8 @@ def _verdict_of_error(told: dict[str, Any]) -> Verdict:
         return Verdict.COMPILE_ERROR
     if told.get("type") == "MemoryError":
         return Verdict.MEMORY_LIMIT
+    # SIGXFSZ is ignored by CPython, so RLIMIT_FSIZE shows as EFBIG; ENOSPC is the 64 MB tmpfs of the strict
+    # level.
     if told.get("errno") in (errno.EFBIG, errno.ENOSPC):
         return Verdict.OUTPUT_LIMIT
     return Verdict.RUNTIME_ERROR
@@ -233,6 +256,8 @@ class Answer(NamedTuple):
 def read_answer(tag: bytes, body: bytes) -> Answer:
     """An answer as the program sent it, which may be anything: what is not of the form is the program's failure."""
     told = read_told(tag, body)
+    # Only looked at, never unpacked: what the judge forwards to the test is bytes that are known to be harmless
+    # there.
     if tag == frames.VALUE and is_packed_json(body):
         return Answer(tag, body, None)
     if tag == frames.RAISED and told:
@@ -240,6 +265,7 @@ def read_answer(tag: bytes, body: bytes) -> Answer:
     elif tag == frames.UNCROSSABLE and told:
         outcome = Outcome(Verdict.WRONG, detail=f"returned {told['text']}")
     else:
+        # A garbled answer becomes an exception in the test, as a returned object of the program's own would.
         tag, told = frames.UNCROSSABLE, {"type": "TypeError", "errno": None, "text": "an answer that is none"}
         outcome = Outcome(Verdict.WRONG, detail="its answer is none")
     return Answer(tag, json.dumps(told).encode(), outcome)
@@ -251,6 +277,7 @@ def _load(program: Running) -> Outcome | None:
         tag, body = program.receive(frames.SHORT)
     except frames.FrameError as error:
         return _failed(program, error)
+    # LOADED may be forged by the program, which gains nothing: it only means that calls follow.
     if tag == frames.LOADED:
         return None
     return _failure(outcome_of(program.wait(), read_told(tag, body)), "it did not start")
@@ -272,6 +299,8 @@ def _failure(outcome: Outcome, otherwise: str) -> Outcome:
 
 def _relay(program: Running, check: Running, nonce: str, budget: Budget) -> Outcome:
     """Carry calls from the test to the program and answers back, until the test ends. Nothing is unpacked here."""
+    # A failing call explains a failing test better than the test's AssertionError does: "TypeError in f" against
+    # "assert".
     last: Outcome | None = None  # what the last answer means, where it was not a value
     calls = 0
     while True:
@@ -287,8 +316,11 @@ def _relay(program: Running, check: Running, nonce: str, budget: Budget) -> Outc
             except frames.FrameError as error:
                 return _failed(program, error)
             last = answer.outcome
+            # The other direction has no such guard: a program that is gone is the program's verdict.
             with contextlib.suppress(frames.FrameError):  # a test that is gone shows at the next turn
                 check.send(answer.tag, answer.body)
+        # Compared as bytes: parsing what a test sends, after a program's values have been in there, would be one
+        # risk more.
         elif tag == frames.DONE and body == json.dumps(nonce).encode():
             return Outcome(Verdict.ACCEPTED)
         else:
@@ -298,6 +330,7 @@ def _relay(program: Running, check: Running, nonce: str, budget: Budget) -> Outc
 def _check_ended(check: Running, error: frames.FrameError, calls: int, last: Outcome | None) -> Outcome:
     """The outcome where the test ended without a word: it crashed on what the program gave it, or was stopped."""
     outcome = outcome_of(check.wait(), check.told())
+    # A test computes with the program's answers, so one that takes too long is the program's failure.
     if outcome.verdict is Verdict.TIME_LIMIT:
         return outcome._replace(detail="the test took too long")
     if not outcome.sure:
@@ -307,6 +340,7 @@ def _check_ended(check: Running, error: frames.FrameError, calls: int, last: Out
 
 def _test_failed(text: str, calls: int, last: Outcome | None) -> Outcome:
     """The outcome after a failed test. Raises FaultyTest where no program could have passed it."""
+    # It failed before it called the program at all (a syntax error, a missing import): no program could pass.
     if calls == 0:
         raise FaultyTest(text)
     return last or Outcome(Verdict.WRONG, detail=text)

@@ -58,11 +58,18 @@ def start(command: list[str], scratch: str, descriptors: Sequence[int]) -> subpr
     """Start a process in a session of its own, with nothing of the caller's but these descriptors; errors are piped."""
     return subprocess.Popen(
         command,
+        # Nothing of ours: tokens and keys live in environment variables, and a program can read its own
+        # environment.
         env=python.environment(scratch),
+        # The runner's 0 and 1 are /dev/null for its whole life; a program gets its own by dup2 after the fork.
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        # close_fds is the default: a leaked descriptor would be an open door through every level, as access is
+        # checked at open().
         pass_fds=tuple(descriptors),
+        # A Ctrl-C is for the driver. Without a controlling terminal there is no TIOCSTI into the user's shell
+        # either.
         start_new_session=True,
         cwd="/",
     )
@@ -72,8 +79,11 @@ def start_on_host(control: int, settings: Settings) -> Started:
     """Start a runner without a namespace of its own, with a new scratch directory on this host."""
     uid = user_to_become()
     folder = scratch_folder(uid)
+    # The janitor removes it in nearly all cases, a SIGKILL of every process of the job not: then the next run
+    # does.
     temporaries.sweep(folder)  # where the janitor was killed too
     scratch = os.path.join(folder, temporaries.name_for("analyzer-sandbox"))
+    # mkdir fails where the name exists, so nobody can have put a link of that name into a shared /tmp before.
     os.mkdir(scratch, 0o700)
     if uid is not None:
         os.chown(scratch, uid, uid)
@@ -84,6 +94,7 @@ def start_on_host(control: int, settings: Settings) -> Started:
 def scratch_folder(uid: int | None) -> str:
     """Where scratch directories lie: the usual folder for temporary files, or /tmp where that user cannot get there."""
     usual = os.path.realpath(tempfile.gettempdir())
+    # Execute permission for others on each directory above: without it user 65534 cannot get to its own scratch.
     private = (os.stat(path).st_mode & 0o001 == 0 for path in (usual, *map(str, Path(usual).parents)))
     return "/tmp" if uid is not None and any(private) else usual
 

@@ -45,7 +45,16 @@ def choose_level(asked: str | None = None) -> Level:
     It is not taken on trust: a program tries to get out. Raises SandboxError saying what to install or enable.
     """
     if asked in (None, AUTO):
-        return _strictest()
+        # Never down to rlimits: a machine without a sandbox is to be told of, not to be trusted.
+        reasons = []
+        for level in (Level.STRICT, Level.LANDLOCK):
+            try:
+                open_box(level).close()
+            except Unavailable as error:
+                reasons.append(f"{level}: {error} ({_module(level).REMEDY})")
+            else:
+                return level
+        raise SandboxError("no sandbox works here, so no program is run. " + "; ".join(reasons))
     if asked not in list(Level):
         raise SandboxError(f"no sandbox level is named {asked!r} (there are: {', '.join((AUTO, *Level))})")
     level = Level(asked)
@@ -58,23 +67,14 @@ def choose_level(asked: str | None = None) -> Level:
     return level
 
 
-def _strictest() -> Level:
-    reasons = []
-    for level in (Level.STRICT, Level.LANDLOCK):
-        try:
-            open_box(level).close()
-        except Unavailable as error:
-            reasons.append(f"{level}: {error} ({_module(level).REMEDY})")
-        else:
-            return level
-    raise SandboxError("no sandbox works here, so no program is run. " + "; ".join(reasons))
-
-
 def open_box(level: Level) -> Box:
     """A new sandbox of this level that has withstood the probe. Raises Unavailable."""
+    # Looked up by a probe and not by version: containers, sysctls and LSM lists differ, and a level that starts
+    # may leak.
     box = Box(_module(level).start_runner)
     try:
         leaks = _probe(box)
+        # rlimits leaks by definition and is taken by those who ask for it by name.
         if leaks and level is not Level.RLIMITS:
             raise Unavailable(f"a program in it can {' and '.join(leaks)}")
     except BaseException:
@@ -90,7 +90,10 @@ def _module(level: Level) -> Any:
 def _probe(box: Box) -> list[str]:
     """What a program in this sandbox can do that it must not."""
     with tempfile.NamedTemporaryFile() as canary:
+        # Readable and writable to all, so that what keeps the program out is the sandbox and not the file's own
+        # mode.
         os.chmod(canary.name, 0o666)
+        # The canary is made by this process, outside of what the sandbox mounts or grants.
         job = {"mode": "script", "prelude": "none", "sources": [f"CANARY = {canary.name!r}\n{_PROBE}"]}
         try:
             running = box.start(job, Budget())
@@ -98,6 +101,7 @@ def _probe(box: Box) -> list[str]:
                 ended, told, output = running.wait(), running.told(), running.output(1 << 16)
             finally:
                 running.close()
+            # No output is a failed probe (ValueError) and not a clean one: silence proves nothing.
             return list(json.loads(output))
         except Broken as error:
             raise Unavailable(str(error)) from None

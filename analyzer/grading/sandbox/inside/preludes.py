@@ -20,21 +20,19 @@ _STARRED = [*_CONTEST_MODULES, "builtins", "typing"]
 _BENCHMARK_MODULES = [*_CONTEST_MODULES, "hashlib", "typing"]
 
 
-def _names_of(module: str) -> dict[str, Any]:
-    """What `from module import *` brings."""
-    loaded = importlib.import_module(module)
-    public = getattr(loaded, "__all__", [name for name in vars(loaded) if not name.startswith("_")])
-    return {name: getattr(loaded, name) for name in public}
-
-
 def _prelude(starred: Sequence[str], modules: Sequence[str]) -> dict[str, Any]:
+    """What `from module import *` brings for each of `starred`, and then `modules` by their own names."""
     names: dict[str, Any] = {}
     for module in starred:
-        names.update(_names_of(module))
+        # As `from module import *` has it: __all__, else all names without an underscore.
+        loaded = importlib.import_module(module)
+        public = getattr(loaded, "__all__", [name for name in vars(loaded) if not name.startswith("_")])
+        names.update({name: getattr(loaded, name) for name in public})
     names.update({module: importlib.import_module(module) for module in modules})
     return names
 
 
+# Built when the runner starts, so that no program pays for these imports.
 PRELUDES: dict[str, dict[str, Any]] = {
     "contest": _prelude(_STARRED, _CONTEST_MODULES),
     "modules": _prelude(["typing"], _BENCHMARK_MODULES),

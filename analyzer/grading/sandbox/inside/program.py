@@ -38,12 +38,17 @@ def run(job: Job, dialog: socket.socket) -> NoReturn:
     code = 1
     try:
         _MODES[job["mode"]](job, dialog)
-        _wind_up()
+        # os._exit below skips what the end of an interpreter does for its program, so it is done here: wait for
+        # threads that are no daemons, run atexit, flush. The program's output is judged only after that.
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
         code = 0
     except _Told:
         pass
     except BaseException as error:  # noqa: BLE001 - a program may raise anything, at its end too
         _tell(dialog, "run", error)
+    # Not sys.exit: finalisers of the program could run for ever, or raise and change the code.
     os._exit(code)
 
 
@@ -54,12 +59,15 @@ class _Told(Exception):
 def _tell(dialog: socket.socket, phase: str, error: BaseException) -> None:
     try:
         frames.send(dialog, frames.FAILED, {"phase": phase, **describe(error)})
+    # No second attempt: whatever the cause, the judge sees exit code 1 and calls it a runtime error.
     except Exception:  # noqa: BLE001 - out of memory, say: then the exit code is all there is
         os._exit(1)
 
 
 def describe(error: BaseException) -> dict[str, Any]:
     """An exception as data: its type's name, errno and text. Builtin classes only, an own one as its builtin base."""
+    # A class of the program's own means nothing in the test's sandbox. Its builtin base does: `except ValueError`
+    # there has to catch a program's subclass of it.
     kind = next((k for k in type(error).__mro__ if k.__module__ == "builtins"), Exception)
     code = getattr(error, "errno", None)
     try:
@@ -69,23 +77,20 @@ def describe(error: BaseException) -> dict[str, Any]:
     return {"type": kind.__name__, "errno": code if type(code) is int else None, "text": text}
 
 
-def _wind_up() -> None:
-    """What the end of an interpreter does for its program: wait for threads, run atexit, flush."""
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-
-
 def _execute(job: Job, name: str, dialog: socket.socket) -> dict[str, Any]:
     """The namespace after executing the sources of the job, one after another, as module `name`."""
+    # A real module in sys.modules: dataclasses, typing.get_type_hints and pickle look a class's module up there.
     module = types.ModuleType(name)
     sys.modules[name] = module
     namespace = module.__dict__
     namespace.update(PRELUDES[job["prelude"]])
     namespace["__name__"] = name
+    # Programs for judges rely on it: a solution that recurses over 100,000 nodes is right there.
     sys.setrecursionlimit(RECURSION_LIMIT)
     for source in job["sources"]:
         try:
+            # dont_inherit: else the source would be compiled with this file's `from __future__ import
+            # annotations`.
             code = compile(source, "<program>", "exec", dont_inherit=True)
         except BaseException as error:  # noqa: BLE001 - MemoryError and RecursionError, at the least
             _tell(dialog, "compile", error)
@@ -101,12 +106,14 @@ def _script(job: Job, dialog: socket.socket) -> None:
 
 def _functions(job: Job, dialog: socket.socket) -> None:
     namespace = _execute(job, "solution", dialog)
+    # Compared by identity: a program that defines its own `gcd` has an answer, the prelude's math.gcd is none.
     own = {name: value for name, value in namespace.items() if value is not PRELUDES[job["prelude"]].get(name)}
     frames.send(dialog, frames.LOADED, None)
     while True:
         tag, body = frames.receive(dialog, frames.LONG)
         if tag != frames.CALL:
             return
+        # From the judge, so trusted: what a test passes on was packed in its sandbox and looked at on the way.
         call = json.loads(body)
         args = [unpack(value) for value in call["args"]]
         kwargs = {name: unpack(value) for name, value in call["kwargs"].items()}
@@ -114,6 +121,8 @@ def _functions(job: Job, dialog: socket.socket) -> None:
             value = _find(own, call["name"])(*args, **kwargs)
             if job.get("as_json"):
                 _refuse_what_json_does(value)
+            # pack() is within the try: iterating what was returned may run code of the program and raise
+            # anything.
             frames.send(dialog, frames.VALUE, pack(value))
         except frames.FrameError:
             return
@@ -137,6 +146,7 @@ def _find(namespace: dict[str, Any], name: str) -> Callable[..., Any]:
 
     `namespace`: what the program itself has defined; the prelude's operator.add is nobody's answer. Raises NameError.
     """
+    # A fresh Solution() per call: a solution that keeps state in self must not see the calls before.
     method = name.removeprefix("Solution.")
     if "Solution" in namespace and (method != name or name not in namespace):
         namespace = {name: getattr(namespace["Solution"](), method)}
@@ -148,6 +158,7 @@ def _find(namespace: dict[str, Any], name: str) -> Callable[..., Any]:
 def _check(job: Job, dialog: socket.socket) -> None:
     stub, *tests = job["sources"]
     namespace = _execute({**job, "sources": [stub]}, "check", dialog)
+    # Put in before each test anew, since a test may define a helper or a stub of the same name.
     remotes: dict[str, Any] = {name: Remote(dialog, name) for name in job["entry_points"]}
     if "Solution" in remotes:
         remotes["Solution"] = lambda: RemoteSolution(dialog)
@@ -175,6 +186,7 @@ class Remote:
         tag, answer = frames.receive(self._dialog, frames.LONG)
         if tag == frames.VALUE:
             return unpack(json.loads(answer))
+        # Raised in the test as if its own call had: tests of raised exceptions are part of the published suites.
         raise _exception_of(json.loads(answer))
 
 
@@ -190,6 +202,8 @@ class RemoteSolution:
 
 def _exception_of(answer: dict[str, Any]) -> BaseException:
     kind = getattr(builtins, str(answer["type"]), None)
+    # Exception and not BaseException: a program that raises SystemExit must not end its test. StopIteration would
+    # end a for loop or generator of the test without a trace.
     if isinstance(kind, type) and issubclass(kind, Exception) and kind is not StopIteration:
         try:
             return kind(answer["text"])

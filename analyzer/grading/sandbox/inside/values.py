@@ -23,6 +23,8 @@ _BRACKETS = re.compile(rb"[\[\]{}]")
 
 _TAGS: dict[type, str] = {list: "l", tuple: "t", set: "s", frozenset: "f"}
 _BUILDERS: dict[str, Callable[[list[Any]], Any]] = {tag: kind for kind, tag in _TAGS.items()}
+# The unbound methods of the builtins: int(value) would call the subclass's own __int__, which is the program's
+# code.
 _PLAIN_COPY: Mapping[type, Callable[[Any], Any]] = {
     int: int.__int__,
     float: float.__float__,
@@ -47,21 +49,29 @@ def pack(value: Any, depth: int = 0) -> Any:
     Raises Uncrossable for everything else.
     """
     kind = type(value)
+    # kind, the exact type: a subclass of str may have an __eq__ of its own and must go through the plain copy.
     if value is None or kind in (bool, str):
         return value
     if kind is int:
+        # Python refuses to read or print more than 4,300 decimal digits (int_max_str_digits); hex has no such
+        # limit.
         return value if value.bit_length() <= PLAIN_INT_BITS else ["i", hex(value)]
     if kind is float:
+        # JSON has no inf or nan; what Python's json writes for them would be accepted, but is no JSON to anybody
+        # else.
         return value if math.isfinite(value) else ["n", repr(value)]
     if kind is complex:
         return ["c", repr(value.real), repr(value.imag)]
     if kind is bytes:
         return ["b", value.hex()]
+    # After the scalars, which nest nothing. Also the end for a list that contains itself.
     if depth > MAX_DEPTH:
         raise Uncrossable(f"nested deeper than {MAX_DEPTH}")
     if kind in _TAGS:
         return [_TAGS[kind], *[pack(item, depth + 1) for item in value]]
     if kind is dict:
+        # Pairs and no JSON object: keys may be ints or tuples, and their order is part of what some tests
+        # compare.
         return ["d", *[pack(part, depth + 1) for item in value.items() for part in item]]
     return pack(_plain(value), depth + 1)
 
@@ -70,6 +80,7 @@ def _plain(value: Any) -> Any:
     for base, copy in _PLAIN_COPY.items():
         if isinstance(value, base):
             return copy(value)
+    # A numpy scalar or an array without dimensions, recognised without importing numpy.
     if hasattr(value, "dtype") and getattr(value, "shape", None) == ():
         return value.item()
     raise Uncrossable(f"a value of type {type(value).__qualname__}")
@@ -82,6 +93,7 @@ def unpack(packed: Any) -> Any:
     try:
         tag, *parts = packed
         if tag in _BUILDERS:
+            # TypeError for an unhashable item of a set is among what is caught below.
             return _BUILDERS[tag]([unpack(part) for part in parts])
         if tag == "d":
             items = [unpack(part) for part in parts]
@@ -96,9 +108,11 @@ def is_packed_json(body: bytes) -> bool:
 
     Where it is, `equals` and `unpack` neither run deep nor raise anything but Uncrossable.
     """
+    # Two C scans settle nearly every answer; only where there are many brackets is the depth counted.
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_deep(body):
         return False
     try:
+        # A list of work in place of recursion, whose depth the sender would choose.
         waiting = [json.loads(body)]
     except ValueError:
         return False
@@ -115,6 +129,8 @@ def is_packed_json(body: bytes) -> bool:
 
 def _is_deep(body: bytes) -> bool:
     depth = 0
+    # Strings are cut out first, as brackets within them nest nothing. The pattern is possessive: linear on any
+    # bytes.
     for bracket in _BRACKETS.findall(_STRINGS.sub(b"", body)):
         depth += 1 if bracket in b"[{" else -1
         if depth > MAX_DEPTH + 2:
@@ -146,6 +162,7 @@ def equals(packed: Any, expected: Any) -> bool:
         if tag == "d":
             return type(expected) is dict and _equal_items(parts, expected)
         return isinstance(expected, (int, float)) and tag in ("i", "n", "c") and _equal_number(packed, expected)
+    # True == 1 and 1.0 == 1 hold here as they do in the published checks; only text never equals a number.
     return bool(isinstance(packed, str) == isinstance(expected, str) and packed == expected)
 
 
@@ -159,7 +176,10 @@ def _equal_number(packed: list[Any], expected: float) -> bool:
 def _equal_items(parts: list[Any], expected: dict[Any, Any]) -> bool:
     seen = set()
     for key, value in zip(parts[::2], parts[1::2], strict=False):
+        # A packed list is a key that is no JSON scalar (a tuple, say): expected data cannot have it. It is
+        # unhashable besides.
         if isinstance(key, list) or key not in expected or not equals(value, expected[key]):
             return False
         seen.add(key)
+    # Both counts: a key sent twice must not stand for one that is missing, nor an odd part at the end go unseen.
     return len(seen) == len(expected) and len(parts) == 2 * len(expected)
