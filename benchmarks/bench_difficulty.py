@@ -357,6 +357,21 @@ def compared(splits: int) -> Iterator[Figure]:
         yield Figure(6, "moves by chance, said / true", name, float(np.mean(foretold) / np.mean(moves)), 0.8, 1.2)
 
 
+def chance(splits: int) -> Iterator[Figure]:
+    """What chance alone does on AIME and AMC, as docs/difficulty.md says it."""
+    moved, never = [], []
+    for seed in range(splits):
+        first, second = (passes_of("aime_amc_50", rows) for rows in data.split(data.load("aime_amc_50"), seed, 8, 8))
+        moved.append((positions("pass_rate", first, 8) != positions("pass_rate", second, 8)).sum())
+        (four,) = data.split(data.load("aime_amc_50"), seed, 4)
+        never.append((passes_of("aime_amc_50", four) == 0).mean())
+    yield Figure(6, "problems of 70 that moved, same checkpoint", "aime_amc_50 n=8", float(np.mean(moved)), 15, 22)
+    yield Figure(6, "share of problems never solved", "aime_amc_50 n=4", float(np.mean(never)), 0.7, 0.85)
+    (every,) = data.split(data.load("aime_amc_50"), 0, 50)
+    never_of_50 = float((passes_of("aime_amc_50", every) == 0).mean())
+    yield Figure(6, "share of problems never solved", "aime_amc_50 n=50", never_of_50, 0.45, 0.52)
+
+
 # ---------------------------------------------------------------- 7. cost
 
 
@@ -418,7 +433,7 @@ def main() -> None:
         3: [functools.partial(informative_share, 2 * given.splits)],
         4: [functools.partial(top_up, given.splits)],
         5: [functools.partial(suspects, given.splits)],
-        6: [functools.partial(compared, 5 * given.splits)],
+        6: [functools.partial(compared, 5 * given.splits), functools.partial(chance, 5 * given.splits)],
         7: [cost],
     }
     for point in given.points:

@@ -45,6 +45,8 @@ def tally(
     rewards: NDArray[np.float64],
     found: NDArray[np.bool_],
     cut: NDArray[np.bool_] | None,
+    *,
+    threshold: float = PASS_THRESHOLD,
 ) -> list[Tally]:
     """The counts of each data source.
 
@@ -52,7 +54,7 @@ def tally(
     answer; cut: whether it was cut off (None: not known, none is taken to be). All of shape (rollouts,).
     """
     scored = ~np.isnan(rewards)
-    passed = scored & (rewards >= PASS_THRESHOLD)
+    passed = scored & (rewards >= threshold)
     cut = np.zeros(len(rewards), dtype=bool) if cut is None else cut
     masks = (None, scored, passed, scored & ~found & ~cut, ~cut, cut & scored, cut & passed)
     counts = [np.bincount(source if mask is None else source[mask], minlength=sources).tolist() for mask in masks]

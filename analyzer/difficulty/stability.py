@@ -31,7 +31,7 @@ ENOUGH_PROBLEMS = 20_000  # placed again in all draws together: the error of a s
 MOST_DRAWS = 20
 FEWEST_DRAWS_TO_SPREAD = 8  # draws from which the spread of the shares can be read; with fewer there are many problems
 MOST_ROLLOUTS = 1 << 20  # looked at, of whole problems chosen at random: bounds time and memory
-MARGIN = 2.0  # standard errors either side, which covers 85 to 97 % (benchmarks/bench_difficulty.py)
+MARGIN = 1.9  # standard errors either side, which covers 85 to 97 % (benchmarks/bench_difficulty.py)
 ONE_SAMPLE = (
     "most problems have one scored rollout: whether problems differ or chance does cannot be told; sample at least two "
     "responses per problem"

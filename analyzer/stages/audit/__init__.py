@@ -22,7 +22,7 @@ from analyzer.rewards._common.answers import answer_text
 from analyzer.rewards._common.spelling import same
 from analyzer.rollouts import sources
 from analyzer.rollouts.dataset import Dataset, Reader
-from analyzer.schema import DATA_IDX, PASS_THRESHOLD, RESPONSE, SAMPLE_IDX, NotPresentable, Problem, Score
+from analyzer.schema import DATA_IDX, RESPONSE, SAMPLE_IDX, NotPresentable, Problem, Score
 from analyzer.scoring import Scorer, failure
 from analyzer.stages.audit.reading import SHOWN, Source, problems_of, rows_of, short
 from analyzer.stages.audit.trials import Trial, extracted, sentence, try_rewards
@@ -101,12 +101,18 @@ def audit_rewards(
     """Ask whether each reward is right for its data; only counts where the rewards came with the input."""
     cut = sources.cut_off(dataset, numbering.kept_ranges(), merged.tokens)
     everything = np.zeros(len(merged.codes), dtype=np.int32)
-    whole = None if cut is None else tally(everything, 1, merged.rewards, merged.found, cut)[0]
+    whole = (
+        None
+        if cut is None
+        else tally(everything, 1, merged.rewards, merged.found, cut, threshold=settings.pass_threshold)[0]
+    )
     if plan.keep_rewards:
         return Audit({}, {}, {}, {}, {}, whole)
     of_problems = sources.sources_of_problems(dataset.files, numbering, plan.data_source or "")
     source_of_rows = of_problems.codes[merged.codes]
-    counts = tally(source_of_rows, len(of_problems.names), merged.rewards, merged.found, cut)
+    counts = tally(
+        source_of_rows, len(of_problems.names), merged.rewards, merged.found, cut, threshold=settings.pass_threshold
+    )
     tallies = dict(zip(of_problems.names, counts, strict=True))
     unfound = ~merged.found & ~np.isnan(merged.rewards) & (True if cut is None else ~cut)
     missing = {
@@ -117,7 +123,14 @@ def audit_rewards(
     if plan.gold_column is None:
         return Audit({}, {}, tallies, {}, missing, whole)
     source = Source(
-        dataset.files, numbering, plan.gold_column, plan.data_source or "", plan.rewards, plan.limits, settings.seed
+        dataset.files,
+        numbering,
+        plan.gold_column,
+        plan.data_source or "",
+        plan.rewards,
+        plan.limits,
+        settings.seed,
+        settings.pass_threshold,
     )
     strip = TokenCounter(plan.tokenizer).strip
     golds = audit_golds(source)
@@ -260,7 +273,7 @@ def second_opinions(
             if score.reward is None:
                 continue
             compared[name] = compared.get(name, 0) + 1
-            if (score.reward >= PASS_THRESHOLD) != (first[at] >= PASS_THRESHOLD):
+            if (score.reward >= source.threshold) != (first[at] >= source.threshold):
                 read = [answer_text(extracted(grader, text)) for grader in (source.rewards[name], seconds[name])]
                 shown = [None if one is None else short(one) for one in read]
                 ending = " ".join(ids[2].split())[-SHOWN:]

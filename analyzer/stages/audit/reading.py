@@ -29,6 +29,7 @@ class Source(NamedTuple):
     rewards: Mapping[str, BaseReward]
     limits: Limits
     seed: int
+    threshold: float  # the reward from which on a rollout passes
 
 
 def rows_of(source: Source, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:

@@ -17,7 +17,7 @@ from analyzer.rewards import BaseReward, Reward, Where
 from analyzer.rewards._common.answers import answer_text
 from analyzer.rewards._common.spelling import unwrapped
 from analyzer.rollouts.sources import SourceOfProblems
-from analyzer.schema import DATA_IDX, PASS_THRESHOLD, RESPONSE, Problem
+from analyzer.schema import DATA_IDX, RESPONSE, Problem
 from analyzer.scoring import Scorer
 from analyzer.stages.audit.reading import Source, problems_of, rows_of, short
 
@@ -131,7 +131,7 @@ def _fares(reward: BaseReward, sample: Sequence[tuple[Any, Problem, str]], sourc
         for _, problem, response in sample:
             score = scorer.score(problem, [response])[0]
             unscored += score.reward is None
-            fares.passed.append(score.reward is not None and score.reward >= PASS_THRESHOLD)
+            fares.passed.append(score.reward is not None and score.reward >= source.threshold)
             fares.answers.append(extracted(reward, response) if score.found else None)
     finally:
         scorer.close()
@@ -159,7 +159,7 @@ def _without_wrapping(reward: Reward, failing: Sequence[tuple[Any, Problem, str]
             passing = ""
             for inner in unwrapped(problem.ground_truth):
                 score = scorer.score(problem._replace(ground_truth=inner), [response])[0]
-                if score.reward is not None and score.reward >= PASS_THRESHOLD:
+                if score.reward is not None and score.reward >= source.threshold:
                     passing = inner
                     break
             found.append(passing)
