@@ -6,6 +6,8 @@
     result.problems.query("bucket == 'hard'")
     analyzer.select(analysis="analysis", output="train.parquet", where="0.2 <= pass_rate <= 0.8")
 
+    analyzer.compare(["analysis_step_100", "analysis_step_200"], output_dir="comparison").verdict
+
     analyzer.score("math_verify", [r"so it is $\\boxed{\\frac{1}{2}}$"], "0.5")[0].reward      # 1.0
 
 Everything else of the public API is imported when it is first used, so that `import analyzer` stays cheap.
@@ -15,12 +17,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analyzer.config import AnalysisSettings, SelectionSettings
+    from analyzer.config import AnalysisSettings, ComparisonSettings, SelectionSettings
     from analyzer.errors import AnalyzerError, Interrupted, StorageError, UserError
+    from analyzer.report.comparison import Comparison
     from analyzer.result import Result
     from analyzer.rewards import Reward, WholeReward
     from analyzer.schema import Problem, Score, Status
@@ -31,6 +35,8 @@ __version__ = "0.1.0"
 __all__ = [
     "AnalysisSettings",
     "AnalyzerError",
+    "Comparison",
+    "ComparisonSettings",
     "Interrupted",
     "Problem",
     "Result",
@@ -44,6 +50,7 @@ __all__ = [
     "WholeReward",
     "__version__",
     "analyze",
+    "compare",
     "score",
     "select",
 ]
@@ -51,6 +58,8 @@ __all__ = [
 _HOMES = {
     "AnalysisSettings": "analyzer.config",
     "AnalyzerError": "analyzer.errors",
+    "Comparison": "analyzer.report.comparison",
+    "ComparisonSettings": "analyzer.config",
     "Interrupted": "analyzer.errors",
     "Problem": "analyzer.schema",
     "Result": "analyzer.result",
@@ -103,6 +112,28 @@ def select(settings: SelectionSettings | None = None, /, **options: Any) -> Sele
     return select_problems(settings if settings is not None else from_values(SelectionSettings, options))
 
 
+def compare(analyses: ComparisonSettings | Sequence[str | os.PathLike[str] | Result], /, **options: Any) -> Comparison:
+    """Compare analyses of the same problems as the command compare_analyses does; the keywords are its flags.
+
+    analyses: output folders or Results, the earliest policy first; or settings instead of all. Nothing is printed.
+
+    Returns a Comparison: `verdict`, `problems` as a DataFrame, `to_text` the lines that the command prints. Raises the
+    errors of analyzer.errors.
+    """
+    from analyzer.config import ComparisonSettings, from_values
+    from analyzer.errors import ConfigError
+    from analyzer.report.comparison import compare as compare_analyses
+
+    if isinstance(analyses, ComparisonSettings):
+        if options:
+            raise ConfigError("compare takes settings or keywords, not both")
+        return compare_analyses(analyses)
+    if isinstance(analyses, str | os.PathLike):
+        raise ConfigError("compare takes a list of two folders or more")
+    folders = [os.fspath(one if isinstance(one, str | os.PathLike) else one.output_dir) for one in analyses]
+    return compare_analyses(from_values(ComparisonSettings, {"analyses": folders, **options}))
+
+
 def score(
     reward: str,
     responses: Sequence[str],
@@ -143,11 +174,14 @@ def _show_flags() -> None:
     """Let help() and completion show the flags as the keywords that they are, from the one place that has them."""
     import inspect
 
-    from analyzer.config import AnalysisSettings, SelectionSettings, keywords
+    from analyzer.config import AnalysisSettings, ComparisonSettings, SelectionSettings, keywords
 
     shown = inspect.signature(analyze)
     progress = shown.parameters["progress"]
     analyze.__signature__ = shown.replace(parameters=[*keywords(AnalysisSettings), progress])  # type: ignore[attr-defined]
+    folders = inspect.Parameter("analyses", inspect.Parameter.POSITIONAL_ONLY)
+    others = [flag for flag in keywords(ComparisonSettings) if flag.name != "analyses"]
+    compare.__signature__ = inspect.Signature([folders, *others])  # type: ignore[attr-defined]
     select.__signature__ = inspect.Signature(keywords(SelectionSettings))  # type: ignore[attr-defined]
 
 

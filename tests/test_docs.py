@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from analyzer import buckets
-from analyzer.config import AnalysisSettings, SelectionSettings, ViewSettings
+from analyzer.config import AnalysisSettings, ComparisonSettings, SelectionSettings, ViewSettings
 from analyzer.generation import GenerationSettings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,6 +27,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchma
         ("generate_rollouts", GenerationSettings),
         ("select_problems", SelectionSettings),
         ("report", ViewSettings),
+        ("compare", ComparisonSettings),
     ],
 )
 def test_every_flag_is_on_the_page_of_its_command(page: str, settings: type) -> None:

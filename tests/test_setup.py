@@ -14,7 +14,14 @@ import pytest
 from analyzer.errors import to_install
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ("analyze_rollouts", "filter_difficulty", "generate_rollouts", "select_problems", "view_analysis")
+COMMANDS = (
+    "analyze_rollouts",
+    "filter_difficulty",
+    "generate_rollouts",
+    "select_problems",
+    "view_analysis",
+    "compare_analyses",
+)
 
 
 @pytest.fixture(scope="module")

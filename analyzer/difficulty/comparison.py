@@ -14,15 +14,19 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from analyzer.difficulty.passing import log_factorials
+from analyzer.difficulty.posterior import classes_of, fit_priors, posterior_of
+from analyzer.difficulty.stability import ENOUGH_PROBLEMS, drawn, of_chosen
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from analyzer.difficulty.stability import Place
     from analyzer.schema import FloatArray, IntArray
 
 FALSE_DISCOVERIES = 0.1
 """The share of the problems named as changed that may be named by chance."""
 CONFIDENCE = 0.9
+_MOST_DRAWS = 50
 
 
 class MeanChange(NamedTuple):
@@ -83,6 +87,16 @@ def mid_p(first_passes: IntArray, first_samples: IntArray, passes: IntArray, sam
     return found
 
 
+def q_values(p_values: FloatArray) -> FloatArray:
+    """The share of false discoveries at which each problem is named: Benjamini and Hochberg 1995. Shape (problems,)."""
+    count = len(p_values)
+    order = np.argsort(p_values, kind="stable")
+    scaled = p_values[order] * count / np.arange(1, count + 1)
+    found = np.empty(count)
+    found[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
+    return found
+
+
 def changed(p_values: FloatArray, share: float = FALSE_DISCOVERIES) -> NDArray[np.bool_]:
     """The problems that can be told to have changed: Benjamini and Hochberg 1995. Shape (problems,)."""
     count = len(p_values)
@@ -92,3 +106,54 @@ def changed(p_values: FloatArray, share: float = FALSE_DISCOVERIES) -> NDArray[n
     if len(passing):
         found = p_values <= p_values[order[passing[-1]]]
     return found
+
+
+class Moves(NamedTuple):
+    """Problems by bucket in the first and in the second run, had nothing changed between them."""
+
+    expected: FloatArray  # (buckets, buckets) problems
+    changed: float  # those off the diagonal
+    spread: float  # standard deviation of `changed` from one pair of runs to the next
+
+
+def moves_by_chance(
+    place: Place,
+    buckets: int,
+    runs: tuple[tuple[IntArray, FloatArray], tuple[IntArray, FloatArray]],
+    source: IntArray,
+    *,
+    threshold: float,
+    seed: int,
+) -> Moves:
+    """How many problems would change bucket between two runs of the same policy.
+
+    place: as in stability. buckets: how many there are. runs: the problem, 0 .. problems-1, and the reward (NaN: not
+    scored) of each rollout of the two runs; every problem must have a scored rollout in both. source: the data source
+    of each problem, (problems,).
+
+    Were the policies the same, the passes of both runs say together how solvable a problem is: a solve rate is drawn
+    from that posterior, both runs are drawn from it, and both go through the strategy as the real ones did. Of many
+    problems as many are looked at as the error of a share below half a per cent needs.
+    """
+    random = np.random.default_rng(seed)
+    problems = len(source)
+    chosen = np.sort(random.permutation(problems)[:ENOUGH_PROBLEMS])
+    number = np.full(problems, -1)
+    number[chosen] = np.arange(len(chosen))
+    seen = [of_chosen(codes, rewards, number, threshold) for codes, rewards in runs]
+    passes = seen[0].passes + seen[1].passes
+    samples = passes + seen[0].failures + seen[1].failures
+    classes = classes_of(passes, samples, source[chosen])
+    found = posterior_of(classes, fit_priors(classes, classes.problems))
+    total = np.zeros((buckets, buckets))
+    counts = []
+    for _ in range(min(_MOST_DRAWS, math.ceil(ENOUGH_PROBLEMS / max(len(chosen), 1)))):
+        rates = found.draw(random)
+        first, second = (place(run.codes, drawn(run, rates, random), len(chosen)) for run in seen)
+        np.add.at(total, (first, second), 1.0)
+        counts.append(int((first != second).sum()))
+    scale = problems / max(len(chosen), 1)
+    share = float(np.mean(counts)) / max(len(chosen), 1)
+    # With few draws there are many problems, and each moves almost independently of the others.
+    spread = float(np.std(counts, ddof=1)) if len(counts) >= 8 else math.sqrt(share * (1 - share) * problems)
+    return Moves(total / len(counts) * scale, float(np.mean(counts)) * scale, spread)

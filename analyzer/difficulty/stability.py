@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from analyzer.difficulty.posterior import REFITS, Posterior, classes_of, fit_priors, posterior_of, refitted
+from analyzer.difficulty.posterior import REFITS, classes_of, fit_priors, posterior_of, refitted
 from analyzer.schema import PASS_THRESHOLD
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Stability(NamedTuple):
     reason: str = ""
 
 
-class _Rollouts(NamedTuple):
+class Rollouts(NamedTuple):
     """Scored rollouts of the chosen problems, problem after problem, lowest reward first."""
 
     rewards: FloatArray  # (rollouts,)
@@ -80,7 +80,7 @@ def stability(
     """
     random = np.random.default_rng(seed)
     number = _numbered(codes[~np.isnan(rewards)], problems, random)
-    seen = _of_chosen(codes, rewards, number, threshold)
+    seen = of_chosen(codes, rewards, number, threshold)
     total = len(seen.starts)
     if total < 2:
         return None
@@ -93,13 +93,15 @@ def stability(
     moved = np.zeros((len(buckets), len(buckets)), np.int64)  # problems by bucket before and after
     shares = []
     for _ in range(min(MOST_DRAWS, math.ceil(ENOUGH_PROBLEMS / total))):
-        after = place(seen.codes, _drawn(seen, found, random), total)
+        after = place(seen.codes, drawn(seen, found.draw(random), random), total)
         np.add.at(moved, (before, after), 1)
         shares.append(float((after == before).mean()))
     apart = np.abs(np.subtract.outer(np.arange(len(buckets)), np.arange(len(buckets))))
     stay, there = moved.diagonal(), moved.sum(axis=1)
     refits = [posterior_of(classes, priors) for priors in refitted(classes, seed)] if total < ENOUGH_PROBLEMS else []
-    again = [float((place(seen.codes, _drawn(seen, fit, random), total) == before).mean()) for fit in refits]
+    again = [
+        float((place(seen.codes, drawn(seen, fit.draw(random), random), total) == before).mean()) for fit in refits
+    ]
     scored = int((np.bincount(codes[~np.isnan(rewards)], minlength=problems) > 0).sum())
     return Stability(
         same_bucket=_share(stay.sum(), moved.sum()),
@@ -133,20 +135,24 @@ def _numbered(codes: IntArray, problems: int, random: np.random.Generator) -> In
     return number
 
 
-def _of_chosen(codes: IntArray, rewards: FloatArray, number: IntArray, threshold: float) -> _Rollouts:
+def of_chosen(codes: IntArray, rewards: FloatArray, number: IntArray, threshold: float) -> Rollouts:
+    """The scored rollouts of some problems, numbered anew. number: (problems,) the new number, -1 for the others."""
     rows = np.flatnonzero(~np.isnan(rewards) & (number[codes] >= 0))
     rows = rows[np.lexsort((rewards[rows], number[codes[rows]]))]
     codes, rewards = number[codes[rows]], rewards[rows]
     passing = rewards >= threshold
     counts = np.bincount(codes, minlength=int(number.max(initial=-1)) + 1)
     passes = np.bincount(codes[passing], minlength=len(counts))
-    return _Rollouts(rewards, codes, np.cumsum(counts) - counts, counts - passes, passes, passing)
+    return Rollouts(rewards, codes, np.cumsum(counts) - counts, counts - passes, passes, passing)
 
 
-def _drawn(seen: _Rollouts, found: Posterior, random: np.random.Generator) -> FloatArray:
-    """New rewards for the same problems, as many of each: passes by its solve rate, rewards among those it had."""
+def drawn(seen: Rollouts, rates: FloatArray, random: np.random.Generator) -> FloatArray:
+    """New rewards for the same problems, as many of each: passes by its solve rate, rewards among those it had.
+
+    rates: the solve rate of each problem, (problems,).
+    """
     samples = seen.passes + seen.failures
-    failures = samples - random.binomial(samples, found.draw(random))
+    failures = samples - random.binomial(samples, rates)
     passing = np.arange(len(seen.codes)) - seen.starts[seen.codes] >= failures[seen.codes]
     had = np.where(passing, seen.passes[seen.codes], seen.failures[seen.codes])
     first = seen.starts[seen.codes] + np.where(passing, seen.failures[seen.codes], 0)

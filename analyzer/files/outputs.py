@@ -26,6 +26,7 @@ ROLLOUTS, METRICS, BUCKETS = "rollouts_with_rewards.parquet", "problem_metrics.j
 TABLE, TIMINGS, PROVENANCE = "problem_metrics.parquet", "timings.json", "provenance.json"
 REPORT = "report.html"
 PROBLEMS, CARD, TOP_UP = "problems.parquet", "README.md", "topup.parquet"
+COMPARISON, COMPARISON_TABLE = "compare.json", "compare.parquet"
 DIGEST = "sha256:"
 """Start of a value that says only whether something is the same."""
 _ANOTHER = "give another folder"
@@ -66,6 +67,7 @@ class OutputFolder(NamedTuple):
         place.check()
         manifest = _manifest(place)
         names = {ROLLOUTS, METRICS, BUCKETS, TABLE, PROBLEMS, TIMINGS, PROVENANCE, REPORT, SUMMARY, TOP_UP}
+        names |= {COMPARISON, COMPARISON_TABLE}
         names |= set(map(bucket_file, buckets))
         for path in inputs:
             if os.path.basename(path) in names | set(manifest.files) and _same_folder(path, self.path):

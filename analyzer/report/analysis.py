@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from analyzer.errors import InputError
 from analyzer.files import outputs
 from analyzer.rollouts import dataset
 from analyzer.rollouts.dataset import Reader
-from analyzer.schema import DATA_IDX, PROMPT
+from analyzer.schema import DATA_IDX, PASS_THRESHOLD, PROMPT, REWARD
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,6 +75,11 @@ class Analysis:
         found: NDArray[Any] = pc.fill_null(self.problems[name], otherwise).to_numpy()
         return found
 
+    @property
+    def threshold(self) -> float:
+        """The reward from which a rollout passes."""
+        return float(self.summary.get("settings", {}).get("pass_threshold") or PASS_THRESHOLD)
+
     @functools.cached_property
     def passes(self) -> tuple[IntArray, IntArray]:
         """(problems,) passing rollouts of each problem, and scored ones."""
@@ -89,7 +94,8 @@ class Analysis:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        names = list(self.summary.get("data_sources") or {})
+        of_rewards = self.summary.get("data_sources") or {}  # none where the rollouts brought rewards along
+        names = list(of_rewards or (self.summary.get("difficulty") or {}).get("data_sources") or {})
         path = self.folder / outputs.PROBLEMS
         if len(names) <= 1 or not path.exists() or "data_source" not in pq.read_schema(path).names:
             return names or [""], np.zeros(self.problems.num_rows, np.int64)
@@ -127,6 +133,43 @@ class Analysis:
             codes.append(pc.index_in(column.take(pa.array(edges)).cast(ids.type), ids).to_numpy(zero_copy_only=False))
         first, code = np.concatenate(starts), np.concatenate(codes).astype(np.int64)
         return first, np.append(first[1:], rollouts.rows), code
+
+    def identities(self) -> Iterator[tuple[Any, Any]]:
+        """The prompt and the reward information of each problem, in the order of `problems`; None: not there."""
+        import pyarrow.parquet as pq
+
+        path = self.folder / outputs.PROBLEMS
+        if not path.exists():
+            yield from [(None, None)] * self.problems.num_rows
+            return
+        key = self.summary.get("settings", {}).get("reward_fn_key")
+        with pq.ParquetFile(path) as file:
+            there = file.schema_arrow.names
+            gold = next((name for name in (key, "solution") if name in there), None)
+            names = [name for name in (PROMPT, gold) if name in there]
+            for batch in file.iter_batches(1 << 13, columns=names):
+                columns = dict(zip(names, (column.to_pylist() for column in batch.columns), strict=True))
+                nothing = [None] * batch.num_rows
+                yield from zip(columns.get(PROMPT, nothing), columns.get(gold, nothing), strict=True)
+
+    def rewards(self) -> tuple[IntArray, NDArray[np.float64]]:
+        """The problem and the reward of each rollout, (rollouts,); NaN where it is not scored.
+
+        Where the analysis holds no rollouts: passes as 1, other scored ones as 0.
+        """
+        rollouts = self.rollouts
+        if rollouts is None:
+            passes, scored = self.passes
+            passing = np.arange(scored.sum()) - np.repeat(np.cumsum(scored) - scored, scored) < np.repeat(
+                passes, scored
+            )
+            return np.repeat(np.arange(len(scored)), scored), passing.astype(np.float64)
+        first, stop, code = self.rows
+        parts = [
+            batch.column(0).to_numpy(zero_copy_only=False).astype(np.float64)
+            for _, batch in Reader(rollouts.files, [REWARD], threads=True).all()
+        ]
+        return np.repeat(code, stop - first), np.concatenate(parts) if parts else np.zeros(0)
 
     def search(self, text: str) -> list[int]:
         """The numbers of the problems whose prompt holds this text, whatever its case."""

@@ -28,7 +28,7 @@ from analyzer.report import charts, lengths, texts
 from analyzer.report.analysis import Analysis
 from analyzer.report.charts import Line, Segment
 from analyzer.report.harmless import visible
-from analyzer.schema import DATA_IDX, PASS_THRESHOLD
+from analyzer.schema import DATA_IDX
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,31 +65,34 @@ def write_report(
 def render(analysis: Analysis, seed: int = 42, *, server: bool = False) -> str:
     """The page as HTML. server: texts are fetched from the viewer's server instead of being in the page."""
     view = _view(analysis, seed, server)
-    script, style = _asset("report.js"), _asset("report.css")
+    script, style = asset("report.js"), asset("report.css")
     connect = "connect-src 'self'; " if server else ""
     policy = (
-        f"default-src 'none'; {connect}script-src 'sha256-{_digest(script)}'; style-src 'sha256-{_digest(style)}'; "
+        f"default-src 'none'; {connect}script-src 'sha256-{digest(script)}'; style-src 'sha256-{digest(style)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    template = _templates().get_template("report.html.j2")
+    template = templates().get_template("report.html.j2")
     return str(template.render(view, policy=policy, script=script, style=style))
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """What a content security policy calls a script or a style by."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 @functools.cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A file of the page, as text."""
     return (resources.files("analyzer.report") / "page" / name).read_text(encoding="utf-8")
 
 
 @functools.cache
-def _templates() -> Any:
+def templates() -> Any:
+    """The templates of the pages, everything escaped."""
     import jinja2
 
     templates = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_asset), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.FunctionLoader(asset), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     templates.filters.update(percent=percent, count=count, visible=visible)
     return templates
@@ -115,7 +118,7 @@ def _view(analysis: Analysis, seed: int, server: bool) -> dict[str, Any]:
     styles = bucket_styles(names)
     sources, source = analysis.sources
     passes, scored = analysis.passes
-    threshold = _threshold(analysis)
+    threshold = analysis.threshold
     rollouts = None
     if analysis.rollouts is not None:
         rollouts = lengths.count_rollouts(analysis.folder / ROLLOUTS, threshold)
@@ -149,11 +152,6 @@ def _view(analysis: Analysis, seed: int, server: bool) -> dict[str, Any]:
             orjson.dumps([text._asdict() | {"samples": [s._asdict() for s in text.samples]} for text in shown])
         ),
     }
-
-
-def _threshold(analysis: Analysis) -> float:
-    """The reward from which a rollout passes."""
-    return float(analysis.summary.get("settings", {}).get("pass_threshold") or PASS_THRESHOLD)
 
 
 def _title(analysis: Analysis) -> str:
@@ -432,7 +430,7 @@ def _meta(
             {"name": recipe.name, "where": recipe.where, "source": recipe.source} for recipe in RECIPES if recipe.where
         ],
         "server": server,
-        "threshold": _threshold(analysis),
+        "threshold": analysis.threshold,
     }
     return base64.b64encode(orjson.dumps(meta)).decode()
 

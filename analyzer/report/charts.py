@@ -124,10 +124,86 @@ def _y_grid(ticks: Sequence[float], top: float, shown: object) -> str:
     return "".join(parts)
 
 
-def _figure(title: str, parts: Sequence[str], x_title: str) -> str:
+def _figure(title: str, parts: Sequence[str], x_title: str, height: float = HEIGHT) -> str:
     middle = LEFT + (WIDTH - LEFT - RIGHT) / 2
     return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">'
         f"<title>{escape(title)}</title>{''.join(parts)}"
-        f'<text class="axis" text-anchor="middle" x="{middle:.0f}" y="{HEIGHT - 6}">{escape(x_title)}</text></svg>'
+        f'<text class="axis" text-anchor="middle" x="{middle:.0f}" y="{height - 6}">{escape(x_title)}</text></svg>'
+    )
+
+
+class Interval(NamedTuple):
+    """A value with its interval, one row of a forest plot."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+
+def intervals(title: str, rows: Sequence[Interval], *, x_title: str) -> str:
+    """Values with their intervals, one below the other, around a line at 0."""
+    reach = max((abs(edge) for row in rows for edge in (row.low, row.high, row.value)), default=0) or 0.01
+    step, left, height = 26, 180, TOP + 26 * len(rows) + BOTTOM
+    middle, half = (left + WIDTH - RIGHT) / 2, (WIDTH - RIGHT - left) / 2
+
+    def px(value: float) -> float:
+        return middle + value / (reach * 1.05) * half
+
+    parts = []
+    for tick in (-1.0, -0.5, 0.0, 0.5, 1.0):
+        x, value = px(tick * reach), tick * reach
+        style = "zero" if tick == 0 else "grid"
+        parts.append(f'<line class="{style}" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{height - BOTTOM}"/>')
+        shown = "0" if tick == 0 else f"{100 * value:+.1f}"
+        parts.append(f'<text class="tick" text-anchor="middle" x="{x:.1f}" y="{height - BOTTOM + 16}">{shown}</text>')
+    for at, row in enumerate(rows):
+        y = TOP + (at + 0.5) * step
+        name = row.name if len(row.name) <= 26 else row.name[:25] + "…"
+        parts.append(
+            f'<text class="tick" text-anchor="end" x="{left - 10}" y="{y + 4:.1f}">{escape(name)}</text>'
+            f'<line class="whisker" x1="{px(row.low):.1f}" x2="{px(row.high):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<circle class="dot s1" cx="{px(row.value):.1f}" cy="{y:.1f}" r="5"><title>{escape(row.name)}: '
+            f"{100 * row.value:+.1f} points ({100 * row.low:+.1f} to {100 * row.high:+.1f})</title></circle>"
+        )
+    return _figure(title, parts, x_title, height)
+
+
+def heat_map(title: str, counts: Sequence[Sequence[int]], labels: Sequence[str], *, x_title: str, y_title: str) -> str:
+    """Counts by row (upwards) and column as squares, darker for more; the diagonal is outlined."""
+    size = len(counts)
+    top = max((max(row) for row in counts), default=0) or 1
+    left, side = 60, min(34.0, 480 / max(size, 1))
+    width, height = left + side * size + 20, TOP + side * size + BOTTOM
+    parts = []
+    for y, row in enumerate(counts):
+        for x, number in enumerate(row):
+            px, py = left + x * side, TOP + (size - 1 - y) * side
+            shade = math.sqrt(number / top)  # so that a single problem can be seen beside a thousand
+            same = " same" if x == y else ""
+            parts.append(
+                f'<rect class="cell{same}" x="{px:.1f}" y="{py:.1f}" width="{side - 1:.1f}" height="{side - 1:.1f}" '
+                f'fill-opacity="{shade:.3f}"><title>{escape(labels[y])} then {escape(labels[x])}: {number:,} problems'
+                "</title></rect>"
+            )
+            if number and side >= 22:
+                style = "count on-dark" if shade > 0.55 else "count"
+                at = f'x="{px + side / 2:.1f}" y="{py + side / 2 + 4:.1f}"'
+                parts.append(f'<text class="{style}" text-anchor="middle" {at}>{number}</text>')
+    every = max(1, math.ceil(size * 26 / (side * size)))
+    for number, label in list(enumerate(labels))[::every]:
+        across, down = left + (number + 0.5) * side, TOP + (size - 0.5 - number) * side
+        below, shown = height - BOTTOM + 14, escape(label)
+        parts.append(f'<text class="tick" text-anchor="middle" x="{across:.1f}" y="{below:.1f}">{shown}</text>')
+        parts.append(f'<text class="tick" text-anchor="end" x="{left - 6}" y="{down + 4:.1f}">{shown}</text>')
+    parts.append(
+        f'<text class="axis" text-anchor="middle" transform="translate(14 {TOP + side * size / 2:.0f}) rotate(-90)">'
+        f"{escape(y_title)}</text>"
+    )
+    middle = left + side * size / 2
+    return (
+        f'<svg class="chart square" viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(title)}">'
+        f"<title>{escape(title)}</title>{''.join(parts)}"
+        f'<text class="axis" text-anchor="middle" x="{middle:.0f}" y="{height - 6:.0f}">{escape(x_title)}</text></svg>'
     )

@@ -101,14 +101,19 @@ def _interest(analysis: Analysis) -> NDArray[np.float64]:
     return 2.0 * flagged + (1 - np.abs(2 * rate - 1)) + tokens / longest
 
 
-def read_texts(analysis: Analysis, numbers: IntArray) -> list[ProblemText]:
-    """The texts of these problems, cut to fit the budget; right and wrong rollouts both, where there are both."""
+def read_texts(
+    analysis: Analysis, numbers: IntArray, *, most: int = PER_PROBLEM, chars: int | None = None
+) -> list[ProblemText]:
+    """The texts of these problems; right and wrong rollouts both, where there are both.
+
+    most: rollouts of each. chars: of the head and of the tail of a response; as the budget allows unless given.
+    """
     if len(numbers) == 0:
         return []
     gold = gold_column(analysis)
-    chars = max(120, BUDGET // (len(numbers) * PER_PROBLEM) // 2)
+    chars = chars or max(120, BUDGET // (len(numbers) * most) // 2)
     found = analysis.samples(numbers.tolist(), [*_COLUMNS, *filter(None, [gold])])
-    return [_problem(number, records, gold, chars) for number, records in found.items() if records]
+    return [_problem(number, records, gold, most, chars) for number, records in found.items() if records]
 
 
 def read_problem(
@@ -135,10 +140,10 @@ def _has(analysis: Analysis, name: str) -> bool:
     return analysis.rollouts is not None and name in analysis.rollouts.schema.names
 
 
-def _problem(number: int, records: list[dict[str, Any]], gold: str | None, chars: int) -> ProblemText:
+def _problem(number: int, records: list[dict[str, Any]], gold: str | None, most: int, chars: int) -> ProblemText:
     shown = sorted(records, key=lambda record: -(record[REWARD] if record[REWARD] is not None else -1.0))
-    if len(shown) > PER_PROBLEM:  # the best half and the worst half
-        shown = [*shown[: PER_PROBLEM // 2], *shown[-PER_PROBLEM // 2 :]]
+    if len(shown) > most:  # the best half and the worst half
+        shown = [*shown[: most // 2], *shown[-most // 2 :]]
     prompt, truth = _prompt_and_truth(records, gold)
     return ProblemText(number, _cut(prompt, _PROMPT_CHARS), _cut(truth, 600), [_sample(one, chars) for one in shown])
 
@@ -146,7 +151,7 @@ def _problem(number: int, records: list[dict[str, Any]], gold: str | None, chars
 def _prompt_and_truth(records: list[dict[str, Any]], gold: str | None) -> tuple[str, str]:
     if not records:
         return "", ""
-    return _as_text(records[0].get(PROMPT)), _ground_truth(records[0].get(gold)) if gold else ""
+    return as_text(records[0].get(PROMPT)), ground_truth_text(records[0].get(gold)) if gold else ""
 
 
 def _sample(record: dict[str, Any], chars: int) -> Sample:
@@ -156,7 +161,7 @@ def _sample(record: dict[str, Any], chars: int) -> Sample:
         record[REWARD],
         record[REWARD_STATUS],
         record.get(RESPONSE_TOKENS),
-        _as_text(record.get(FINISH_REASON)) or None,
+        as_text(record.get(FINISH_REASON)) or None,
         record.get(_REWARD_ANSWER),
         text if whole else text[:chars],
         "" if whole else text[-chars:],
@@ -164,20 +169,21 @@ def _sample(record: dict[str, Any], chars: int) -> Sample:
     )
 
 
-def _ground_truth(value: Any) -> str:
+def ground_truth_text(value: Any) -> str:
+    """The ground truth in a value of the reward information, as text."""
     from analyzer.rollouts.problems import ground_truth
 
-    return _as_text(ground_truth(value))
+    return as_text(ground_truth(value))
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
     """A prompt or a ground truth for a person: a chat list as its messages, anything else as JSON."""
     import orjson
 
     if value is None or isinstance(value, str):
         return value or ""
     if isinstance(value, list) and value and all(isinstance(item, dict) and "content" in item for item in value):
-        return "\n\n".join(f"[{item.get('role', '')}]\n{_as_text(item['content'])}" for item in value)
+        return "\n\n".join(f"[{item.get('role', '')}]\n{as_text(item['content'])}" for item in value)
     return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 

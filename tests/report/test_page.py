@@ -158,7 +158,7 @@ def test_a_folder_that_holds_no_analysis_is_a_users_error(tmp_path: Path) -> Non
 def test_the_script_shows_the_same_marks_as_python() -> None:
     assert visible("a\u202eb\x00\u200d\ud800") == "a<U+202E>b<U+0000><U+200D><U+D800>"
     assert visible("naïve 日本\n\t👩") == "naïve 日本\n\t👩"
-    script = build._asset("report.js")
+    script = build.asset("report.js")
     assert r"[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}]" in script  # the categories of `visible`
 
 

@@ -1,0 +1,386 @@
+"""Two analyses of the same problems or more: what has changed, and how much of that would be chance.
+
+compare.json of one policy that was sampled twice::
+
+    {"problems": 70, "unmatched": 0, "mean_change": 0.001, "low": -0.012, "high": 0.014,
+     "verdict": "no more than chance", "changed_bucket": 13, "changed_bucket_by_chance": 13.4, "changed": [],
+     "by_data_source": {...}, ...}
+
+The first analysis is compared with the last; those in between have their pass rates and their steps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from analyzer import buckets
+from analyzer.config import ComparisonSettings
+from analyzer.difficulty import metrics
+from analyzer.difficulty.comparison import (
+    FALSE_DISCOVERIES,
+    MeanChange,
+    Moves,
+    mean_change,
+    mid_p,
+    moves_by_chance,
+    q_values,
+)
+from analyzer.errors import ConfigError, InputError
+from analyzer.files import outputs, storage
+from analyzer.report.analysis import Analysis
+from analyzer.report.matching import match
+from analyzer.schema import DATA_IDX
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from analyzer.schema import FloatArray, IntArray
+
+BY_CHANCE = "no more than chance"
+MORE = "more than chance"
+_SPREADS = 2.5  # standard deviations above what chance moves; chance alone gets there once in 150 comparisons
+
+
+class Change(NamedTuple):
+    """A mean change of the pass rate, last analysis minus first."""
+
+    problems: int
+    mean_change: float | None
+    low: float | None  # 90 % interval; None with fewer than two problems
+    high: float | None
+
+
+class ChangedProblem(NamedTuple):
+    """A problem that can be told to have changed."""
+
+    data_idx: Any
+    k: list[int]  # passes in the first and in the last analysis
+    n: list[int]  # scored rollouts
+    p: float  # of the exact test
+    q: float  # share of false discoveries among the problems with this p or less
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What changed between analyses of the same problems."""
+
+    labels: list[str]  # of each analysis
+    analyses: list[Analysis]
+    numbers: list[IntArray]  # of each analysis, (problems,): rows of its problem_metrics.parquet
+    unmatched: list[int]  # of each analysis, problems that the others do not have
+    sources: list[str]
+    source: IntArray  # (problems,)
+    passes: list[IntArray]  # of each analysis, (problems,)
+    scored: list[IntArray]
+    buckets: list[str]  # hardest first
+    placed: list[NDArray[np.int8]]  # of each analysis, (problems,) position in `buckets`; -1: unscored
+    p: FloatArray  # (problems,) of the first against the last analysis
+    q: FloatArray
+    total: MeanChange
+    chance: Moves | None  # None with fewer than two problems
+    warnings: list[str]
+
+    @property
+    def rates(self) -> list[FloatArray]:
+        """Pass rates of each analysis, (problems,); NaN for unscored problems."""
+        return [rate(k, n) for k, n in zip(self.passes, self.scored, strict=True)]
+
+    @property
+    def both(self) -> NDArray[np.bool_]:
+        """(problems,) scored in the first and in the last analysis."""
+        return (self.scored[0] > 0) & (self.scored[-1] > 0)
+
+    @property
+    def moves(self) -> IntArray:
+        """(buckets, buckets) problems by bucket in the first and in the last analysis."""
+        counts = np.zeros((len(self.buckets), len(self.buckets)), np.int64)
+        np.add.at(counts, (self.placed[0][self.both], self.placed[-1][self.both]), 1)
+        return counts
+
+    @property
+    def changed_bucket(self) -> int:
+        """Problems in another bucket."""
+        return int(self.moves.sum() - np.trace(self.moves))
+
+    @property
+    def changed(self) -> IntArray:
+        """The numbers of the problems that can be told to have changed, the surest first."""
+        found = np.flatnonzero(self.q <= FALSE_DISCOVERIES)
+        return found[np.argsort(self.p[found], kind="stable")]
+
+    @property
+    def moved_by_chance(self) -> bool:
+        """Whether chance alone would move about as many problems to another bucket."""
+        return self.chance is None or self.changed_bucket <= self.chance.changed + _SPREADS * self.chance.spread
+
+    @property
+    def verdict(self) -> str:
+        """Whether anything has changed: the mean, the buckets, or a single problem."""
+        steady = math.isnan(self.total.low) or self.total.low <= 0 <= self.total.high
+        return BY_CHANCE if steady and self.moved_by_chance and not len(self.changed) else MORE
+
+    def change(self, first: int, last: int, chosen: NDArray[np.bool_] | None = None) -> Change:
+        """The mean change between two of the analyses, of some of the problems."""
+        chosen = np.ones(len(self.source), np.bool_) if chosen is None else chosen
+        found = mean_change(self.rates[first][chosen], self.rates[last][chosen])
+        return Change(found.problems, *(_number(value) for value in (found.change, found.low, found.high)))
+
+    @property
+    def by_data_source(self) -> dict[str, Change]:
+        """The mean change of each data source."""
+        return {name: self.change(0, -1, self.source == at) for at, name in enumerate(self.sources)}
+
+    def to_json(self) -> bytes:
+        """compare.json."""
+        ids = self.analyses[0].problems[DATA_IDX]
+        changed = [
+            ChangedProblem(
+                ids[int(self.numbers[0][at])].as_py(),
+                [int(self.passes[0][at]), int(self.passes[-1][at])],
+                [int(self.scored[0][at]), int(self.scored[-1][at])],
+                round(float(self.p[at]), 6),
+                round(float(self.q[at]), 6),
+            )
+            for at in self.changed.tolist()
+        ]
+        rates = [_number(float(np.nanmean(one)) if (n > 0).any() else math.nan) for one, n in self._rates_and_scored()]
+        record = {
+            "analyses": [str(analysis.folder) for analysis in self.analyses],
+            "labels": self.labels,
+            "problems": len(self.source),
+            "unmatched": sum(self.unmatched),
+            "unmatched_by_analysis": self.unmatched,
+            "unscored": int((~self.both).sum()),
+            "pass_rates": rates,
+            "mean_change": _number(self.total.change),
+            "low": _number(self.total.low),
+            "high": _number(self.total.high),
+            "verdict": self.verdict,
+            "changed_bucket": self.changed_bucket,
+            "changed_bucket_by_chance": None if self.chance is None else round(self.chance.changed, 2),
+            "changed_bucket_by_chance_sd": None if self.chance is None else round(self.chance.spread, 2),
+            "buckets": self.buckets,
+            "moves": self.moves.tolist(),
+            "moves_by_chance": None if self.chance is None else np.round(self.chance.expected, 2).tolist(),
+            "changed": [one._asdict() for one in changed],
+            "by_data_source": {name: one._asdict() for name, one in self.by_data_source.items()},
+            "steps": [self.change(at, at + 1)._asdict() for at in range(len(self.analyses) - 1)],
+            "warnings": self.warnings,
+        }
+        return orjson.dumps(record, option=orjson.OPT_INDENT_2, default=str) + b"\n"
+
+    def _rates_and_scored(self) -> list[tuple[FloatArray, IntArray]]:
+        return list(zip(self.rates, self.scored, strict=True))
+
+    def to_table(self) -> pa.Table:
+        """compare.parquet: a row per problem, in the order of the first analysis."""
+        import pyarrow as pa
+
+        columns: dict[str, Any] = {DATA_IDX: self.analyses[0].problems[DATA_IDX].take(pa.array(self.numbers[0]))}
+        for at, analysis in enumerate(self.analyses[1:], start=2):
+            ids = analysis.problems[DATA_IDX].take(pa.array(self.numbers[at - 1]))
+            if ids.to_pylist() != columns[DATA_IDX].to_pylist():
+                columns[f"{DATA_IDX}_{at}"] = ids
+        columns["data_source"] = pa.array(self.sources).take(pa.array(self.source))
+        names = [*self.buckets, buckets.UNSCORED]
+        for at, (k, n, place) in enumerate(zip(self.passes, self.scored, self.placed, strict=True), start=1):
+            columns |= {f"k_{at}": k, f"n_{at}": n, f"pass_rate_{at}": pa.array(rate(k, n), from_pandas=True)}
+            columns[f"bucket_{at}"] = pa.array(names).take(pa.array(np.where(place < 0, len(names) - 1, place)))
+        return pa.table({**columns, "p": self.p, "q": self.q})
+
+    @property
+    def problems(self) -> pd.DataFrame:
+        """compare.parquet as a DataFrame."""
+        frame: pd.DataFrame = self.to_table().to_pandas()
+        return frame
+
+    def to_text(self) -> str:
+        """The four lines on stdout."""
+        rates = " -> ".join(f"{np.nanmean(one):.3f}" if (n > 0).any() else "n/a" for one, n in self._rates_and_scored())
+        change = "n/a" if math.isnan(self.total.change) else f"{self.total.change:+.3f}"
+        within = "n/a" if math.isnan(self.total.low) else f"{self.total.low:+.3f} to {self.total.high:+.3f}"
+        chance = ""
+        if self.chance is not None:
+            chance = f"; chance alone would move about {self.chance.changed:.0f}: "
+            chance += BY_CHANCE if self.moved_by_chance else MORE
+        found = len(self.changed)
+        single = "no single problem can be told to have changed" if not found else f"{found:,}"
+        return (
+            f"Problems compared: {len(self.source):,} ({sum(self.unmatched):,} unmatched)\n"
+            f"Mean pass rate: {rates}, change {change} (90 % interval {within})\n"
+            f"Changed bucket: {self.changed_bucket:,} of {int(self.both.sum()):,}{chance}\n"
+            f"Changed problems at a false discovery rate of {FALSE_DISCOVERIES:.0%}: {single}\n"
+        )
+
+
+def rate(passes: IntArray, scored: IntArray) -> FloatArray:
+    """Pass rates, NaN where nothing is scored."""
+    found: FloatArray = np.where(scored > 0, passes / np.maximum(scored, 1), np.nan)
+    return found
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 6)
+
+
+# ---------------------------------------------------------------- comparing
+
+
+def compare(settings: ComparisonSettings) -> Comparison:
+    """Compare analyses; write compare.json, compare.parquet, report.html. Raises the errors of analyzer.errors."""
+    from analyzer.report.comparison_page import render
+
+    analyses = [_opened(folder) for folder in settings.analyses]
+    if len(analyses) < 2:
+        raise ConfigError("--analyses: name two output folders of analyze_rollouts or more")
+    for first, analysis in enumerate(analyses):
+        if any(os.path.samefile(analysis.folder, other.folder) for other in analyses[:first]):
+            raise ConfigError(f"--analyses: {analysis.folder} is named twice")
+    compared_of = {"analyses": outputs.DIGEST + _digest(analyses), "seed": settings.seed}
+    target = outputs.OutputFolder(settings.output_dir, compared_of)
+    inputs = [str(analysis.folder / outputs.SUMMARY) for analysis in analyses]
+    target.check(settings.overwrite, [], inputs[0], inputs)
+    found = compared(analyses, settings.seed)
+    with target.staged() as folder, storage.storage_errors(settings.output_dir):
+        import pyarrow.parquet as pq
+
+        (folder / outputs.COMPARISON).write_bytes(found.to_json())
+        pq.write_table(found.to_table(), folder / outputs.COMPARISON_TABLE, compression="zstd")
+        (folder / outputs.REPORT).write_text(render(found), encoding="utf-8", errors="replace")
+    return found
+
+
+def _digest(analyses: Sequence[Analysis]) -> str:
+    """Tells whether a comparison is of the same analyses: of what was scored, and of what was found."""
+    digest = hashlib.sha256()
+    for analysis in analyses:
+        digest.update(str(analysis.provenance.get("fingerprint")).encode())
+        digest.update((analysis.folder / outputs.SUMMARY).read_bytes())
+    return digest.hexdigest()
+
+
+def _opened(folder: str) -> Analysis:
+    if storage.is_remote(folder):
+        raise ConfigError(f"--analyses {folder}: copy the folder to this machine first")
+    analysis = Analysis(Path(storage.local(folder)))
+    _ = analysis.summary, analysis.problems  # raises InputError where there is none
+    return analysis
+
+
+def compared(analyses: Sequence[Analysis], seed: int = 42) -> Comparison:
+    """Compare the problems that all analyses have. Raises ConfigError or InputError where they cannot be compared."""
+    strategy_name, threshold = _common(analyses)
+    matched = match(analyses)
+    if not len(matched.numbers[0]):
+        raise InputError(
+            f"{analyses[0].folder} and the others have no problem in common: neither data_idx with the same prompt, "
+            "nor prompt and ground truth agree"
+        )
+    strategy = buckets.build(strategy_name, int(analyses[0].summary.get("settings", {}).get("seed") or 42))
+    names = list(strategy.buckets)
+    position = {name: at for at, name in enumerate(names)}
+    passes, scored, placed = [], [], []
+    for analysis, numbers in zip(analyses, matched.numbers, strict=True):
+        k, n = analysis.passes
+        passes.append(k[numbers])
+        scored.append(n[numbers])
+        all_placed = [position.get(name, -1) for name in analysis.problems["bucket"].to_pylist()]
+        placed.append(np.array(all_placed, np.int8)[numbers])
+    sources, source = analyses[0].sources
+    p = mid_p(passes[0], scored[0], passes[-1], scored[-1])
+    rates = [rate(k, n) for k, n in zip(passes, scored, strict=True)]
+    found = Comparison(
+        labels=labels([analysis.folder for analysis in analyses]),
+        analyses=list(analyses),
+        numbers=matched.numbers,
+        unmatched=matched.unmatched,
+        sources=sources,
+        source=source[matched.numbers[0]],
+        passes=passes,
+        scored=scored,
+        buckets=names,
+        placed=placed,
+        p=p,
+        q=q_values(p),
+        total=mean_change(rates[0], rates[-1]),
+        chance=None,
+        warnings=_warnings(analyses),
+    )
+    return dataclasses.replace(found, chance=_chance(found, strategy, threshold, seed))
+
+
+def _common(analyses: Sequence[Analysis]) -> tuple[str, float]:
+    """The strategy and the pass threshold of all analyses. Raises ConfigError where they differ."""
+    remedy = "analyse the rollouts of one again (nothing is scored anew)"
+    strategies = [str(analysis.summary.get("bucketing_strategy")) for analysis in analyses]
+    thresholds = [analysis.threshold for analysis in analyses]
+    for first, at in ((0, at) for at in range(1, len(analyses))):
+        where = f"{analyses[first].folder} and {analyses[at].folder}"
+        if strategies[at] != strategies[first]:
+            raise ConfigError(
+                f"{where} have buckets by {strategies[first]} and by {strategies[at]}: {remedy} with "
+                f"--bucketing_strategy {strategies[first]}"
+            )
+        if thresholds[at] != thresholds[first]:
+            raise ConfigError(
+                f"{where} count rewards from {thresholds[first]:g} and from {thresholds[at]:g} as passing: {remedy} "
+                f"with --pass_threshold {thresholds[first]:g}"
+            )
+    return strategies[0], thresholds[0]
+
+
+def _warnings(analyses: Sequence[Analysis]) -> list[str]:
+    """What makes a difference that is not the policy's."""
+    found = []
+    rewards = [analysis.summary.get("settings", {}).get("rewards") for analysis in analyses]
+    if any(one != rewards[0] for one in rewards):
+        found.append("the analyses were scored by different rewards: a change may be the reward's and not the policy's")
+    cut = [float(analysis.summary.get("truncated") or 0) for analysis in analyses]
+    if max(cut) - min(cut) > 0.05:
+        shares = " and ".join(f"{share:.0%}" for share in cut)
+        found.append(f"{shares} of the responses were cut off at the token limit: a change may be the limit's")
+    return found
+
+
+def labels(folders: Sequence[Path]) -> list[str]:
+    """A short name of each folder: the last part, or as many parts as tell them apart."""
+    parts = [folder.resolve().parts for folder in folders]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = [os.path.join(*part[-depth:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [str(folder) for folder in folders]
+
+
+def _chance(found: Comparison, strategy: buckets.Strategy, threshold: float, seed: int) -> Moves | None:
+    """What chance alone would move between the first and the last analysis."""
+    both = np.flatnonzero(found.both)
+    if len(both) < 2:
+        return None
+
+    def place(codes: IntArray, rewards: FloatArray, problems: int) -> NDArray[np.int8]:
+        return buckets.assign(strategy, metrics.problem_metrics(codes, rewards, problems, threshold)).positions
+
+    first, last = (_rollouts(found.analyses[at], found.numbers[at][both]) for at in (0, -1))
+    return moves_by_chance(place, len(found.buckets), (first, last), found.source[both], threshold=threshold, seed=seed)
+
+
+def _rollouts(analysis: Analysis, numbers: IntArray) -> tuple[IntArray, FloatArray]:
+    """The rollouts of some problems, numbered anew: the problem and the reward of each."""
+    codes, rewards = analysis.rewards()
+    number = np.full(analysis.problems.num_rows, -1, np.int64)
+    number[numbers] = np.arange(len(numbers))
+    kept = number[codes] >= 0
+    return number[codes[kept]], rewards[kept]
