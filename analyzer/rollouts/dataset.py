@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
     from numpy.typing import NDArray
 
+# Several batches are alive in a worker at once: one that is decoded, those that wait for a window to fill.
 BATCH_BYTES = 4 << 20
 BATCH_ROWS = 8192
+# Pre-buffering fetches all of a row group before its first row comes out. Writers that never flush make one row group
+# of a whole file, which would be all of a worker's memory.
 STREAMED_GROUP = 64 << 20
+# An input may be thousands of files, and 1,024 descriptors are the usual limit of a process.
 _OPEN_FILES = 64
 
 
@@ -133,6 +137,8 @@ def join_groups(groups: Sequence[footers.RowGroup], offset: int = 0) -> tuple[Bl
     """
     found: list[Block] = []
     for number, (rows, size, start, stop) in enumerate(groups):
+        # An empty row group has no row to number. Between two that are joined it still counts, for their descriptions
+        # in the footer are taken as one piece.
         if rows == 0:
             continue
         last = found[-1] if found else None
@@ -232,6 +238,7 @@ class _OpenFile:
         self._source.close()
 
 
+# For each thread, because reading a footer moves the position of the open file.
 class _OpenFiles(threading.local):
     """The files that this thread has open."""
 
@@ -240,6 +247,7 @@ class _OpenFiles(threading.local):
 
     def get(self, file: InputFile) -> _OpenFile:
         if file.path not in self.files:
+            # The one opened first goes: a dict keeps that order, and rows are read in the order of the files.
             while len(self.files) >= _OPEN_FILES:
                 self.files.pop(next(iter(self.files))).close()
             self.files[file.path] = _OpenFile(_open_source(file.path), file)
@@ -288,8 +296,10 @@ class Reader:
         return self.batches([(0, int(self._edges[-1]))])
 
     def _by_block(self, ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+        # A shard may be many short ranges. Those in the same block are gathered, so that a block is decoded once.
         current, wanted = -1, list[tuple[int, int]]()
         for start, stop in ranges:
+            # side="right": a row on an edge is the first of the block that begins there, not of the one that ends.
             index = int(np.searchsorted(self._edges, start, side="right")) - 1
             while index < len(self.blocks) and self._edges[index] < stop:
                 piece = (max(start, int(self._edges[index])), min(stop, int(self._edges[index + 1])))
@@ -312,6 +322,7 @@ class Reader:
                 low, high = max(start, first), min(stop, last)
                 if low < high:
                     yield low, batch.slice(low - first, high - low)
+                # The range goes on in the next batch of this block, and so it is not stepped over.
                 if stop > last:
                     break
                 position += 1
@@ -325,10 +336,15 @@ class Reader:
         block, path = self.blocks[index], self._files[self._file[index]].path
         try:
             file = _open_files.get(self._files[self._file[index]]).open(block)
-            row, groups = _groups_of(file.metadata, int(self._edges[index]), start, stop)
+            meta = file.metadata
+            sizes = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
+            ends = int(self._edges[index]) + np.cumsum(sizes)
+            # arrow skips whole row groups only, so batches start at the group that holds `start`, not at `start`.
+            low, high = np.searchsorted(ends, [start, stop - 1], side="right")
+            row = int(ends[low]) - sizes[low]
             for batch in file.iter_batches(
                 batch_size=batch_rows(block),
-                row_groups=groups,
+                row_groups=list(range(low, high + 1)),
                 columns=self.columns,
                 use_threads=self.threads,
             ):
@@ -348,14 +364,6 @@ def edges(files: Sequence[InputFile]) -> NDArray[np.int64]:
     return np.append(0, np.cumsum(rows, dtype=np.int64))
 
 
-def _groups_of(meta: pq.FileMetaData, first: int, start: int, stop: int) -> tuple[int, list[int]]:
-    """The first row, and the row groups that hold the rows from `start` to `stop`; row `first` is that of group 0."""
-    sizes = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
-    ends = first + np.cumsum(sizes)
-    low, high = np.searchsorted(ends, [start, stop - 1], side="right")
-    return int(ends[low]) - sizes[low], list(range(low, high + 1))
-
-
 def is_text(kind: pa.DataType) -> bool:
     """Whether an arrow type holds strings, plain or dictionary-encoded."""
     import pyarrow as pa
@@ -366,6 +374,7 @@ def is_text(kind: pa.DataType) -> bool:
 
 def batch_rows(block: Block) -> int:
     """Rows of a batch of about BATCH_BYTES, by the average row of its block."""
+    # At least 16: where rows have megabytes each, a batch a row costs more than the memory that it saves.
     return max(16, min(BATCH_ROWS, BATCH_BYTES * max(block.rows, 1) // max(block.bytes, 1)))
 
 

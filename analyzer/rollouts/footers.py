@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MAGIC = b"PAR1"
 TRAILER = 8  # bytes at the end of a file: the length of the footer, and MAGIC
 
+# In the order of their codes in the protocol, from 1. The nameless one is a map, which parquet.thrift never uses.
 _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _, _STRUCT = range(1, 13)
 _VARINTS = frozenset({_I16, _I32, _I64})
 _ROW_GROUPS, _TOTAL_BYTE_SIZE, _NUM_ROWS = 4, 2, 3  # field numbers of FileMetaData and of RowGroup in parquet.thrift
@@ -41,6 +42,7 @@ class Layout(NamedTuple):
 
 def length(trailer: bytes, size: int) -> int:
     """Bytes of the footer, from the last TRAILER bytes of a file of `size` bytes. Raises ValueError."""
+    # An encrypted footer is told apart, since its remedy (decrypt it) is another than that of a file that was cut off.
     if len(trailer) < TRAILER or trailer[4:] != MAGIC:
         encrypted = trailer[4:] == b"PARE"
         raise ValueError("its footer is encrypted" if encrypted else "it does not end as parquet files do")
@@ -52,10 +54,25 @@ def length(trailer: bytes, size: int) -> int:
 
 def layout(footer: bytes) -> Layout:
     """Walk a footer. Raises ValueError where it is none."""
+    at = field = 0
     try:
-        return _layout(footer)
+        while footer[at]:
+            field, kind, at = _field(footer, at, field)
+            if field == _ROW_GROUPS and kind == _LIST:
+                head = at
+                number, kind, at = _list(footer, at)
+                if number and kind != _STRUCT:
+                    raise ValueError("its row groups are none")
+                groups: list[RowGroup] = []
+                for _ in range(number):
+                    groups.append(_row_group(footer, at))
+                    at = groups[-1].stop
+                return Layout(head, at, groups)
+            at = _after(footer, at, kind)
     except (IndexError, RecursionError):
+        # What damage looks like to a walk that trusts the lengths it reads: a place past the end, or endless nesting.
         raise ValueError("its footer is damaged") from None
+    raise ValueError("its footer lists no row groups")
 
 
 def metadata(head: bytes, groups: int, described: bytes, tail: bytes) -> pq.FileMetaData:
@@ -66,36 +83,17 @@ def metadata(head: bytes, groups: int, described: bytes, tail: bytes) -> pq.File
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    footer = head + _list_header(groups) + described + tail
+    # The header of a list: up to 14 items are counted in its first byte, 15 there says that a varint follows.
+    header = bytearray([min(groups, 15) << 4 | _STRUCT])
+    if groups >= 15:
+        rest = groups
+        while rest > 127:
+            header.append(rest & 127 | 128)
+            rest >>= 7
+        header.append(rest)
+    footer = head + bytes(header) + described + tail
+    # Arrow reads a footer from the end of a file only, and asks no more of a file than that it begins with MAGIC.
     return pq.read_metadata(pa.BufferReader(MAGIC + footer + len(footer).to_bytes(4, "little") + MAGIC))
-
-
-def _list_header(items: int) -> bytes:
-    if items < 15:
-        return bytes([items << 4 | _STRUCT])
-    header = bytearray([0xF0 | _STRUCT])
-    while items > 127:
-        header.append(items & 127 | 128)
-        items >>= 7
-    return bytes([*header, items])
-
-
-def _layout(data: bytes) -> Layout:
-    at = field = 0
-    while data[at]:
-        field, kind, at = _field(data, at, field)
-        if field == _ROW_GROUPS and kind == _LIST:
-            head = at
-            number, kind, at = _list(data, at)
-            if number and kind != _STRUCT:
-                raise ValueError("its row groups are none")
-            groups: list[RowGroup] = []
-            for _ in range(number):
-                groups.append(_row_group(data, at))
-                at = groups[-1].stop
-            return Layout(head, at, groups)
-        at = _after(data, at, kind)
-    raise ValueError("its footer lists no row groups")
 
 
 def _row_group(data: bytes, start: int) -> RowGroup:
@@ -120,6 +118,8 @@ def _row_group(data: bytes, start: int) -> RowGroup:
 def _field(data: bytes, at: int, last: int) -> tuple[int, int, int]:
     """Number and kind of the field whose header is at `at`, and where its value is."""
     head = data[at]
+    # The upper half of the byte is the distance from the field before. 0: it does not fit there, and the number itself
+    # follows.
     if head >> 4:
         return last + (head >> 4), head & 15, at + 1
     number, at = _varint(data, at + 1)
@@ -163,6 +163,7 @@ def _after(data: bytes, at: int, kind: int) -> int:
         return _after_struct(data, at)
     if kind in (_LIST, _SET):
         number, kind, at = _list(data, at)
+        # In a list each boolean is a byte; as a field it has none, since the kind in the header is its value.
         if kind in (_TRUE, _FALSE):
             return at + number
         for _ in range(number):

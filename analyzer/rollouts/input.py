@@ -55,6 +55,8 @@ def identify(path: str) -> tuple[int, str, str]:
     size, mark = storage.stat(path)
     digest = hashlib.sha256()
     with storage.open_binary(path) as file:
+        # With a mark that changes when the file is written, the edges are a second opinion. Without one they are all
+        # there is.
         for start in _places(size, marked=bool(mark)):
             file.seek(start)
             digest.update(file.read(_EDGE_BYTES))

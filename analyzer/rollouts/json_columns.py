@@ -65,16 +65,20 @@ def load_json(data: str | bytes) -> Any:
 def load_counted(data: bytes) -> tuple[Any, int]:
     """The value of a JSON text, and how many lone surrogates were replaced in it."""
     try:
+        # orjson makes a double of an integer past 64 bits. Any long run of digits sends the line to the slow reader; in
+        # a text or behind a decimal point that is needless, and rare.
         if not _LONG_DIGITS.search(data):
             return orjson.loads(data), 0
     except orjson.JSONDecodeError:
         pass  # NaN, a lone surrogate: the slow reader takes them; it also has the last word on what is wrong
     text = data.decode("utf-8")
     value = json.loads(text, parse_int=_integer)
+    # Only an escape brings a lone surrogate in: as bytes it is no UTF-8, and decode() has refused it.
     return _without_surrogates(value) if "\\u" in text else (value, 0)
 
 
 def _integer(digits: str) -> int | BigInteger:
+    # By length first: int() takes quadratic time, and refuses more than 4,300 digits.
     if len(digits) > 19 + digits.startswith("-"):
         return BigInteger(digits)
     value = int(digits)
@@ -113,6 +117,7 @@ def _digits(value: int) -> str:
     """str(value), which Python refuses for a number of more than 4,300 digits."""
     if value < 0:
         return "-" + _digits(-value)
+    # Raising that limit (sys.set_int_max_str_digits) would raise it for the user's functions in this process, too.
     parts = list[str]()
     while value:
         value, part = divmod(value, 10**4000)
@@ -161,6 +166,7 @@ class Observed:
                 self.item = Observed()
             for inner in value:
                 self.item.see(inner, place, level + 1)
+        # Kinds are compared with `is`, here and in _kind: this runs for every value of every line.
         elif kind is STRUCT and MAPPING not in self.first:
             members = self.members
             for key, inner in value.items():
@@ -168,6 +174,8 @@ class Observed:
                     members[key] = Observed()
                 members[key].see(inner, place, level + 1)
             if len(members) > _MAX_FIELDS:
+                # So many keys are data and no columns. What was seen of each is dropped, or a file of ids as keys fills
+                # the memory.
                 self.first[MAPPING] = place
                 members.clear()
 
@@ -177,6 +185,7 @@ def _kind(value: Any, level: int) -> str:
         return BRACKETED if value.startswith(("[", "{")) else STRING
     if value is None:
         return NULL
+    # Before int, of which bool is a subclass.
     if isinstance(value, bool):
         return BOOL
     if isinstance(value, int):
@@ -247,10 +256,12 @@ def kind_of(seen: Observed) -> Kind:
         return Kind("bool")
     if kinds <= _INTEGERS:
         return Kind("int")
+    # Alone they are texts of digits. Beside smaller integers they would be texts among numbers, so that is json.
     if kinds == {BIG}:
         return Kind("digits")
     if kinds <= _FLOATS:
         return Kind("float")
+    # Only as long as no line says 5.0: a double that is whole can then be nothing but an integer.
     if kinds == {INT, FRACTION}:
         return Kind("whole")
     if kinds == {LIST}:
@@ -434,6 +445,7 @@ def _shown_value(value: Any, field: pa.Field) -> Any:
     if shown == AS_DOUBLE:
         return float(load_json(value))
     if shown:
+        # The JSON of a text begins with a quote, and of nothing else.
         return load_json(value) if value.startswith('"') else value
     if isinstance(value, list):
         return [_shown_value(item, field.type.field(0)) for item in value]

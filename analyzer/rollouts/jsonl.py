@@ -35,6 +35,7 @@ from analyzer.schema import DATA_IDX, DATA_SOURCE, ORIGINAL
 if TYPE_CHECKING:
     import pyarrow as pa
 
+# In the file and not beside it, so that a cache folder is whole or not there, and names no second file to lose.
 _NOTES = b"analyzer.jsonl"  # key in the metadata of a converted file
 _NAMES = (DATA_IDX, DATA_SOURCE, DATA_SOURCE.removeprefix(ORIGINAL))  # columns whose values name something
 _CHUNK_BYTES = 16 << 20
@@ -66,6 +67,7 @@ def read_lines(path: str) -> Iterator[Line]:
 
 def line_of(path: str, row: int) -> int:
     """The line, from 1, that the row (from 0) of a file is in: blank lines hold no row."""
+    # The file is read again, for one error message. Keeping the lines of all rows would cost every run 8 bytes a row.
     return next(number for at, (number, _) in enumerate(_raw_lines(path)) if at == row)
 
 
@@ -76,6 +78,7 @@ def _raw_lines(path: str) -> Iterator[tuple[int, bytes]]:
     try:
         with storage.open_binary(path) as raw, _decompressed(raw, path) as file:
             for number, line in enumerate(file, 1):
+                # Editors on Windows begin a file with a byte order mark, which is no JSON.
                 text = line.removeprefix(_BOM) if number == 1 else line
                 if text.strip():
                     yield number, text
@@ -109,6 +112,7 @@ def _parse(line: bytes, where: str) -> tuple[dict[str, Any], int]:
         raise InputError(
             f"{where}: each line must be one JSON object, this one is a {_JSON_WORDS.get(type(value), 'number')}"
         )
+    # Counting brackets bounds the depth, and is quick; few lines have so many that it must be measured.
     if line.count(b"{") + line.count(b"[") > MAX_DEPTH and is_deeper(value):
         raise InputError(f"{where}: nested too deeply (more than {MAX_DEPTH} levels)")
     return value, replaced
@@ -209,6 +213,7 @@ def convert(paths: Sequence[str], folder: str) -> list[str]:
 def _convert(path: str, target: str, fields: dict[str, Kind], schema: pa.Schema, notes: bytes) -> None:
     import pyarrow.parquet as pq
 
+    # Checksums, since the file is read again for as long as it is cached, and a wrong bit in a text is seen by nobody.
     with pq.ParquetWriter(target, schema, compression="zstd", write_page_checksum=True) as writer:
         for rows in _chunks(path):
             writer.write_batch(columns_to_arrow(rows, fields))

@@ -33,21 +33,27 @@ def _differ(one: pa.Array, other: pa.Array) -> Bools:
     kind = one.type
     if pa.types.is_null(kind):
         return np.zeros(len(one), dtype=bool)
+    # Not by codes: a dictionary may hold one value under two of them.
     if pa.types.is_dictionary(kind):
         return _differ(one.dictionary_decode(), other.dictionary_decode())
+    # Kernels refuse extension types (UUIDs, tensors), whatever they are stored as.
     if isinstance(kind, pa.BaseExtensionType):
         return _differ(one.storage, other.storage)
     if pa.types.is_struct(kind):
+        # flatten() takes the nulls of the struct over to its members; field() would compare what lies under a null.
         members = map(_differ, one.flatten(), other.flatten())
         unequal = np.logical_or.reduce([np.zeros(len(one), dtype=bool), *members])
     elif pa.types.is_map(kind):
+        # There is no kernel for maps. As lists the order of keys counts: at worst equal maps are graded twice.
         listed = pa.list_(pa.struct([kind.key_field, kind.item_field]))
         return _differ(one.cast(listed), other.cast(listed))
     elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         unequal = _lists_differ(one, other)
     elif pa.types.is_floating(kind):
+        # Bits, since by value NaN differs from itself and 0.0 does not differ from -0.0.
         bits = {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}[kind.bit_width]
         unequal = _numpy(pc.not_equal(one.view(bits), other.view(bits)).fill_null(False))
+    # Null where either side is null; the validity of both is compared below.
     else:
         unequal = _numpy(pc.not_equal(one, other).fill_null(False))
     valid, other_valid = _numpy(one.is_valid()), _numpy(other.is_valid())

@@ -41,11 +41,18 @@ class Numbering(NamedTuple):
     def kept_ranges(self) -> list[tuple[int, int]]:
         """The row ranges of all analysed problems, ascending and merged."""
         kept = self.run_codes >= 0
-        return [(int(a), int(b)) for a, b in _merge(self.run_starts[kept], self.run_stops()[kept])]
+        starts, stops = self.run_starts[kept], self.run_stops()[kept]
+        if len(starts) == 0:
+            return []
+        # Nearly always all runs are kept and this is one range: a loop over millions of them would take seconds.
+        joined = starts[1:] == stops[:-1]
+        first, last = starts[np.append(True, ~joined)], stops[np.append(~joined, True)]
+        return list(zip(first.tolist(), last.tolist(), strict=True))
 
     def first_rows(self) -> Ints:
         """(problems,) the first global row of each problem, by number."""
         kept = self.run_codes >= 0
+        # Runs ascend by row, and return_index names the first of equal codes.
         _, first = np.unique(self.run_codes[kept], return_index=True)
         return self.run_starts[kept][first]
 
@@ -65,10 +72,13 @@ class Numbering(NamedTuple):
 
     def row_codes(self) -> NDArray[np.int32]:
         """(rows,) int32, the problem of each row, -1 for a row left out."""
+        # The largest array of a run. No input has 2^31 problems, and half of 8 bytes for each of 100 million rows is
+        # 400 MB.
         return np.repeat(self.run_codes.astype(np.int32), self.run_stops() - self.run_starts)
 
     def together(self) -> bool:
         """Whether the rows of each problem stand together."""
+        # As many runs as problems: no problem has a second one.
         return int(np.count_nonzero(self.run_codes >= 0)) == self.problems
 
     def order(self) -> Ints:
@@ -92,11 +102,13 @@ class Shards(NamedTuple):
     def rows(self, parts: int | None = None) -> Ints:
         """(shards,) the rollouts of each shard; (parts,) where neighbours are joined to so many."""
         sizes = self.ranges[:, 1] - self.ranges[:, 0]
+        # No shard is empty: reduceat would give an empty one the size of the range after it, and no error.
         rows = np.add.reduceat(sizes, self.offsets[:-1])
         return rows if parts is None else np.bincount(self.part_of(parts), rows, parts).astype(np.int64)
 
     def part_of(self, parts: int) -> Ints:
         """(shards,) which part each shard belongs to where neighbours are joined to so many parts."""
+        # Whole numbers throughout: every node that works on a run must come to the same parts.
         return np.arange(self.total) * parts // self.total
 
     def of(self, shard: int) -> list[tuple[int, int]]:
@@ -109,11 +121,3 @@ def whole_files(rows: Sequence[int]) -> Shards:
     """Shards that are a whole file each. rows: of each file, (files,)."""
     stops = np.cumsum(rows).astype(np.int64)
     return Shards(np.arange(len(rows) + 1), np.column_stack([np.append(0, stops[:-1]), stops]).astype(np.int64))
-
-
-def _merge(starts: Ints, stops: Ints) -> Ints:
-    """(ranges, 2) ascending ranges with neighbours joined."""
-    if len(starts) == 0:
-        return np.zeros((0, 2), dtype=np.int64)
-    joined = starts[1:] == stops[:-1]
-    return np.column_stack([starts[np.append(True, ~joined)], stops[np.append(~joined, True)]])

@@ -52,6 +52,7 @@ def group(table: pa.Table, common: Sequence[str], gold_column: str | None, data_
         column, field = table[name].combine_chunks(), table.schema.field(name)
         columns[name] = ground_truth_part(column, field) if name == gold_column else (column, field)
         differs |= changed(columns[name][0])
+    # Only the first row of a group becomes Python objects: with 16 rollouts a problem that is a sixteenth of the rows.
     first = np.flatnonzero(differs)
     values = {name: _python_values(column.take(first), field) for name, (column, field) in columns.items()}
     if gold_column is not None:
@@ -63,7 +64,9 @@ def group(table: pa.Table, common: Sequence[str], gold_column: str | None, data_
                 raise NoGroundTruth(str(error), row) from None
         values[gold_column] = golds
     problems = _problems(values, len(first), gold_column, data_source)
-    return Groups(np.append(first, table.num_rows), problems, _unnamed(ids.take(first)))
+    names = ids.take(first).to_pylist()
+    unnamed = [not isinstance(name, int) and (not name or "\0" in name) for name in names]
+    return Groups(np.append(first, table.num_rows), problems, np.array(unnamed, dtype=bool))
 
 
 def _problems(values: dict[str, list[Any]], number: int, gold_column: str | None, data_source: str) -> list[Problem]:
@@ -113,6 +116,7 @@ def is_record(field: pa.Field) -> bool:
     """Whether the reward information of this type is a struct with the ground truth in it."""
     import pyarrow as pa
 
+    # A struct of other members is a bare ground truth, the test cases of a program for instance.
     return bool(pa.types.is_struct(field.type)) and field.type.get_field_index("ground_truth") >= 0
 
 
@@ -147,6 +151,7 @@ def ground_truth(value: Any) -> Any:
     return value
 
 
+# Spaces are bounded: this is matched against texts of any length, once a row.
 _STYLE = re.compile(r"""\s{0,99}\{\s{0,99}["']style["']\s{0,99}:""")
 
 
@@ -159,6 +164,7 @@ def _is_record(text: str) -> bool:
 def _unreadable(text: str) -> str:
     """Why a record that is text cannot be read, and what to do about it."""
     try:
+        # literal_eval runs nothing of the text. Its length is bounded because a syntax tree is many times as large.
         meant = ast.literal_eval(text) if len(text) < _LONGEST_REPR else None
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         meant = None
@@ -177,11 +183,3 @@ def _shown(text: str) -> str:
 def _python_values(column: pa.Array, field: pa.Field) -> list[Any]:
     values: list[Any] = column.to_pylist()
     return [decode(value, field) for value in values] if is_encoded(field) else values
-
-
-def _unnamed(ids: pa.Array) -> NDArray[np.bool_]:
-    import pyarrow as pa
-
-    if pa.types.is_integer(ids.type):
-        return np.zeros(len(ids), dtype=bool)
-    return np.array([not name or "\0" in name for name in ids.to_pylist()], dtype=bool)

@@ -34,11 +34,13 @@ def sources_of_problems(files: Sequence[InputFile], numbering: Numbering, data_s
     seen: dict[str, int] = {}
     for first, batch in Reader(files, [DATA_SOURCE], threads=True).batches(numbering.kept_ranges()):
         column = batch.column(0).dictionary_encode()
+        # Each batch brings a dictionary of its own: its codes are put into those that were given out so far.
         known = [seen.setdefault(str(name), len(seen)) for name in column.dictionary.to_pylist()]
         known.append(seen.setdefault("None", len(seen)) if column.null_count else 0)
         at = column.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False)
         codes[codes_of_rows[first : first + batch.num_rows]] = np.array(known, dtype=np.int32)[at]
     names = sorted(seen)
+    # Codes so far are in order of appearance. By name, they do not depend on the order of the rows.
     rank = np.array([names.index(name) for name in seen], dtype=np.int32)
     return SourceOfProblems(tuple(names), rank[codes])
 

@@ -30,9 +30,11 @@ def usual_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _usual(kind: pa.DataType) -> pa.DataType:
     import pyarrow as pa
 
+    # take, filter, compare and the parquet writer lack kernels for views in the versions of arrow that we support.
     views = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
     if kind in views:
         return views[kind]
+    # A dictionary of usual values stays one: decoded, a column of few long texts holds each again in every row.
     if pa.types.is_dictionary(kind):
         value = _usual(kind.value_type)
         return kind if value == kind.value_type else value

@@ -45,6 +45,8 @@ def windows(reader: Reader, ranges: Sequence[tuple[int, int]], together: bool) -
     """
     import pyarrow as pa
 
+    # Rows that stand together may be cut after any problem. Scattered ones are sorted within their window: the larger
+    # it is, the more rows of a problem meet in it and share their grades.
     enough = WINDOW_BYTES if together else WINDOW_BYTES_MAX
     held: list[Window] = []
     size = 0
@@ -52,6 +54,8 @@ def windows(reader: Reader, ranges: Sequence[tuple[int, int]], together: bool) -
         table = pa.Table.from_batches([batch])
         spilled = ROW in table.column_names
         held.append(Window(table[ROW].to_numpy() if spilled else np.arange(first, first + batch.num_rows), table))
+        # Of a slice nbytes counts its rows alone. get_total_buffer_size would count the batch behind it, once for each
+        # slice.
         size += batch.nbytes
         if size >= enough:
             whole, rest = _cut(_joined(held), together, size >= WINDOW_BYTES_MAX)
@@ -91,7 +95,9 @@ def _sorted(window: Window, together: bool) -> Window:
         return window
     table = window.table.combine_chunks()
     column = table[DATA_IDX].combine_chunks()
+    # Any order of the problems will do as long as rows of one stand together, so codes are sorted and not texts.
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
+    # The last key is the first that counts: by problem, and within one by row.
     order = np.lexsort((window.rows, column.indices.to_numpy()))
     return Window(window.rows[order], table.take(pa.array(order)))
