@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import functools
+import sys
+from typing import NamedTuple
 
 from analyzer import buckets, planning, report, scoring
+from analyzer.buckets import Strategy
 from analyzer.cache import runs
+from analyzer.cache.runs import Run
 from analyzer.config import AnalysisSettings
 from analyzer.difficulty.metrics import problem_metrics
-from analyzer.files.outputs import PROVENANCE, TIMINGS
+from analyzer.files.outputs import PROVENANCE, TIMINGS, OutputFolder
+from analyzer.plan import Plan
 from analyzer.progress import Bar, Clock
 from analyzer.result import Result
+from analyzer.rollouts.input import Input
+from analyzer.rollouts.numbering import Numbering
 from analyzer.stages import (
     audit,
     collisions,
@@ -33,18 +40,31 @@ def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
 
     Raises the errors of analyzer.errors; `exit_code` of each says how the command ends.
     """
+    clock = Clock()
+    strategy = buckets.build(settings.bucketing_strategy, settings.seed)
     try:
-        return _analyze(settings, progress)
+        scored = _score(settings, strategy, clock, progress)
+        return _measure(settings, strategy, clock, scored) if settings.part is None else None
     finally:
         scoring.end_rewards()
 
 
-def _analyze(settings: AnalysisSettings, progress: bool) -> Result | None:
-    clock = Clock()
-    strategy = buckets.build(settings.bucketing_strategy, settings.seed)
+class Scored(NamedTuple):
+    """A run whose rollouts are scored, all or those of --part."""
+
+    opened: Input
+    numbering: Numbering
+    plan: Plan
+    outputs: OutputFolder
+    run: Run
+    now: int  # rollouts scored by this call
+    reused: int  # rollouts whose scores an earlier run had committed
+
+
+def _score(settings: AnalysisSettings, strategy: Strategy, clock: Clock, progress: bool) -> Scored:
+    """Read, plan, score: the half that takes hours, and that a killed run resumes."""
     part = settings.shards_of_part
     cache_dir = runs.cache_folder(settings.cache_dir, settings.shared_cache)
-
     with clock("read"):
         opened = read.open_rollouts(settings.reading, cache_dir)
         if progress:
@@ -52,6 +72,8 @@ def _analyze(settings: AnalysisSettings, progress: bool) -> Result | None:
     with clock("plan"):
         numbering = planning.number_problems(opened.dataset, settings.limit)
         plan = planning.make_plan(settings, opened, numbering, cache_dir)
+        if progress and (kept := plan.kept_note()):
+            print(kept, file=sys.stderr, flush=True)
         outputs = planning.output_folder(settings, plan)
         outputs.check(settings.overwrite, [*strategy.buckets, buckets.UNSCORED], settings.rollouts, opened.paths)
         run = runs.open_run(cache_dir, plan.parts)
@@ -67,9 +89,12 @@ def _analyze(settings: AnalysisSettings, progress: bool) -> Result | None:
             score_shard = functools.partial(score.score_shard, plan.seal)
             run_shards(Work(score_shard, score.end_worker, run.folder, missing, bar.committed), settings.workers)
         opened.still_same()
-    if settings.part is not None:
-        return None
+    return Scored(opened, numbering, plan, outputs, run, bar.scored, bar.reused)
 
+
+def _measure(settings: AnalysisSettings, strategy: Strategy, clock: Clock, scored: Scored) -> Result:
+    """Merge, metrics, buckets, what is known of them, and the files: seconds, in this process."""
+    opened, numbering, plan, outputs, run, *_ = scored
     with clock("merge"):
         merged = merge.merge_shards(run.shards_folder, plan.total, numbering, settings.pass_threshold)
         collided = collisions.check(plan, numbering, merged)
@@ -93,7 +118,7 @@ def _analyze(settings: AnalysisSettings, progress: bool) -> Result | None:
             report.write_report(folder, seed=settings.seed)
         clock.write(folder / TIMINGS)
         opened.still_same()
-    return Result(settings.output_dir, summed_up, settings.max_unscored, bar.scored, bar.reused)
+    return Result(settings.output_dir, summed_up, settings.max_unscored, scored.now, scored.reused)
 
 
 def explain(settings: AnalysisSettings) -> list[str]:

@@ -181,6 +181,13 @@ class Plan:
         sources = [f"  {name}: {n} rollouts, reward {self.choices[name].name}" for name, n in self.sources.items()]
         return [*lines, "Data sources:", *sources]
 
+    def kept_note(self) -> str:
+        """What a user should know where the input is scored already; "" where it is not."""
+        if not self.keep_rewards:
+            return ""
+        rows = int(self.shard_rows.sum())
+        return f"{rows:,} rewards are kept as the column {REWARD!r} has them; --rescore scores anew"
+
     def save(self, folder: str) -> None:
         """Write the plan to its run directory. The same run writes the same bytes, whoever writes them."""
         import numpy as np

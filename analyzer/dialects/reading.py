@@ -17,7 +17,7 @@ from analyzer.dialects.files import Recognised
 from analyzer.dialects.layout import FILE, Layout, parse_columns, paste
 from analyzer.dialects.table import OURS
 from analyzer.errors import ConfigError, InputError
-from analyzer.files import storage
+from analyzer.files import foreign, storage
 from analyzer.schema import ORIGINAL, REQUIRED_COLUMNS
 
 OWN = "own"
@@ -68,6 +68,7 @@ def settle(request: Request, as_is: bool = True) -> Reading:
     for path in found.paths:
         if not storage.is_remote(path):
             storage.stat(path)  # refuses a pipe, which would be waited for when it is opened
+        foreign.refuse(path)
     whole = "response" in said or "samples" in said
     if whole and chosen is None:
         try:
@@ -112,7 +113,10 @@ def unknown(spec: str, seen: Recognised, said: Mapping[str, Any]) -> InputError:
     if seen.fitting:
         shown = ", ".join(seen.fitting)
         return InputError(f"{spec}: may be any of {shown}; name one with --input_format, such as {seen.fitting[0]}")
-    missing = next((name for name in ("response", "prompt") if name not in names), "response")
+    missing = next((name for name in ("response", "prompt") if name not in names), None)
+    if missing is None and seen.paths and all(path.endswith(".json") for path in seen.paths):
+        return foreign.refuse_json(seen.paths[0])
+    missing = missing or "response"
     guess = {key: near for key in _LIKELY if (near := _nearest(key, names)) is not None}
     for key in ("prompt", "response"):
         guess.setdefault(key, "COLUMN")

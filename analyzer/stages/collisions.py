@@ -68,9 +68,9 @@ def check(plan: Plan, numbering: Numbering, merged: Merged) -> tuple[str, ...]:
         alike = np.flatnonzero(merged.identities == known[where[most]])[:2]
         names = " and ".join(repr(numbering.ids[int(code)].as_py()) for code in alike)
         found.append(
-            f"{len(known)} data_idx hold {len(counts)} different problems: the same prompt and ground truth is "
-            f"there up to {int(counts[most])} times, data_idx {names} for instance. Each is measured by its own "
-            "rollouts alone; where they are one problem, give its rollouts one data_idx, each with its own sample_idx."
+            f"{len(known)} data_idx hold only {len(counts)} distinct problems: the same prompt and ground truth occur "
+            f"up to {int(counts[most])} times, in data_idx {names} for instance. Each is measured by its own rollouts "
+            "alone; if they are one problem, give its rollouts one data_idx, each with its own sample_idx."
         )
     return tuple(found)
 

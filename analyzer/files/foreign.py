@@ -1,0 +1,53 @@
+"""Files of other formats, named as what they are, with the line that converts them to one that is read."""
+
+from __future__ import annotations
+
+import os
+
+from analyzer.errors import InputError
+
+_READ = "rollouts and training data are read from parquet and jsonl (.jsonl.gz, .jsonl.zst)"
+# Text must stay the text it is: left to guess, pandas would make the ground truth 5 of "5", and "1e3" a float.
+_AS_TEXT = "dtype=str).pipe(lambda d: d.astype({'sample_idx': int} if 'sample_idx' in d else {}))"
+_PANDAS = {
+    ".csv": ("CSV", f"pd.read_csv(PATH, {_AS_TEXT}"),
+    ".tsv": ("TSV", f"pd.read_csv(PATH, sep='\\t', {_AS_TEXT}"),
+    ".xlsx": ("an Excel sheet", f"pd.read_excel(PATH, {_AS_TEXT}"),
+    ".xls": ("an Excel sheet", f"pd.read_excel(PATH, {_AS_TEXT}"),
+    ".feather": ("a feather file", "pd.read_feather(PATH)"),
+    ".arrow": ("an Arrow file", "pd.read_feather(PATH)"),
+    ".json": ("JSON, one value for the whole file", "pd.read_json(PATH, dtype=False, convert_dates=False)"),
+}
+# Opening a pickle can run any code, so no such file is ever opened here, not even to say what is in it.
+_PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib", ".npy", ".npz")
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z")
+
+
+def refuse(path: str) -> None:
+    """Raise InputError, with the conversion to paste, for a file whose name says that it is of another format.
+
+    A .json file is refused by `refuse_json`, by those who have looked into it: some frameworks write such files.
+    """
+    name = path.lower()
+    if name.endswith(_PICKLES):
+        raise InputError(
+            f"{path}: is a pickle, which can run code when it is opened and so is never read; {_READ}. "
+            "docs/input_formats.md has the four lines that turn it into jsonl"
+        )
+    if name.endswith(_ARCHIVES):
+        raise InputError(f"{path}: is an archive; unpack it and give the folder. {_READ.capitalize()}")
+    for ending in _PANDAS:
+        if name.endswith(ending) and ending != ".json":
+            raise _convert(path, ending)
+
+
+def refuse_json(path: str) -> InputError:
+    """The error for a .json file that no framework is known to write."""
+    return _convert(path, ".json")
+
+
+def _convert(path: str, ending: str) -> InputError:
+    kind, read = _PANDAS[ending]
+    target = os.path.basename(path)[: -len(ending)] + ".parquet"
+    line = f'python -c "import pandas as pd; {read.replace("PATH", repr(path))}.to_parquet({target!r})"'
+    return InputError(f"{path}: is {kind}; {_READ}. Convert it with {line}")

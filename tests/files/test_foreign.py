@@ -1,0 +1,59 @@
+"""Files of other formats are named as what they are, and the line that converts them works."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analyzer.errors import EXIT_USER, InputError
+from analyzer.files import foreign
+from tests.commands import Outcome
+
+ROW = {"prompt": "2+3?", "response": "#### 5", "data_idx": 0, "sample_idx": 0, "ground_truth": "5"}
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "json", "feather"])
+def test_a_table_of_another_format_is_named_and_its_line_converts_it(
+    ending: str, tmp_path: Path, analyze: Callable[..., Outcome]
+) -> None:
+    path, frame = tmp_path / f"rollouts.{ending}", pd.DataFrame([ROW])
+    write = {"csv": frame.to_csv, "tsv": lambda p, **o: frame.to_csv(p, sep="\t", **o), "feather": frame.to_feather}
+    if ending == "json":
+        path.write_text(json.dumps([ROW]))
+    else:
+        write[ending](path, **({} if ending == "feather" else {"index": False}))
+    refused = analyze(path, reward_fn="gsm8k")
+    assert refused.code == EXIT_USER
+    (line,) = [line for line in refused.err.splitlines() if line]
+    assert str(path) in line
+    assert "parquet and jsonl" in line
+    command = shlex.split(re.search(r"python -c .*", line)[0])  # type: ignore[index]
+    subprocess.run([sys.executable, *command[1:]], cwd=tmp_path, check=True)
+    assert analyze(tmp_path / "rollouts.parquet", reward_fn="gsm8k").code == 0
+
+
+@pytest.mark.parametrize("name", ["rollout_7.pt", "x.pkl", "x.pickle", "x.npz"])
+def test_a_pickle_is_never_opened(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"cos\nsystem\n(S'touch opened'\ntR.")
+    with pytest.raises(InputError, match="is a pickle, which can run code"):
+        foreign.refuse(str(path))
+    assert not (tmp_path / "opened").exists()
+
+
+def test_an_archive_is_to_be_unpacked() -> None:
+    with pytest.raises(InputError, match="is an archive; unpack it"):
+        foreign.refuse("rollouts.tar.gz")
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.eval", "no_ending"])
+def test_what_is_read_passes(name: str) -> None:
+    foreign.refuse(name)
