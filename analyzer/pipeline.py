@@ -99,11 +99,11 @@ def _measure(settings: AnalysisSettings, strategy: Strategy, clock: Clock, score
         merged = merge.merge_shards(run.shards_folder, plan.total, numbering, settings.pass_threshold)
         collided = collisions.check(plan, numbering, merged)
     with clock("metrics"):
-        metrics = problem_metrics(merged.codes, merged.rewards, numbering.problems, settings.pass_threshold)
+        metrics = problem_metrics(merged.codes, merged.rewards, numbering.problems, merged.passing, merged.parts)
     with clock("bucket"):
         assignment = buckets.assign(strategy, metrics)
     with clock("estimate"):
-        stability = estimate.bucket_stability(strategy, numbering, merged, settings.seed, settings.pass_threshold)
+        stability = estimate.bucket_stability(strategy, numbering, merged, settings.seed)
         analysed = difficulty.Analysed(settings, plan, opened.dataset, numbering, merged, metrics, strategy, assignment)
         measured = difficulty.measure(analysed)
     with clock("audit"):

@@ -23,7 +23,7 @@ from analyzer.cache import runs
 from analyzer.errors import UserError
 from analyzer.files import storage
 from analyzer.grading import Limits
-from analyzer.rewards import BaseReward, Reward, WholeReward
+from analyzer.rewards import BaseReward, GroupReward, Reward, WholeReward, leaves
 from analyzer.rollouts import dataset
 from analyzer.rollouts.dataset import InputFile, file_from
 from analyzer.rollouts.numbering import Shards, whole_files
@@ -31,11 +31,14 @@ from analyzer.schema import (
     DATA_IDX,
     DATA_SOURCE,
     EXTRA_INFO,
+    FINISH_REASON,
+    MAX_TOKENS,
     ORIGINAL,
     PROMPT,
     RESPONSE,
     REWARD,
     REWARD_ANSWER,
+    REWARD_PASS_VALUE,
     REWARD_STATUS,
 )
 from analyzer.tokens import NO_TOKENIZER, TokenizerSpec, spec_from
@@ -272,12 +275,15 @@ def needed_columns(
     """
     wanted = {DATA_IDX, RESPONSE} if texts else {DATA_IDX}
     if keep_rewards:
-        wanted |= {REWARD, REWARD_STATUS, REWARD_ANSWER, DATA_SOURCE}
+        wanted |= {REWARD, REWARD_STATUS, REWARD_ANSWER, REWARD_PASS_VALUE, DATA_SOURCE}
     else:
         wanted |= {gold_column} if gold_column is not None else set()
         wanted |= {DATA_SOURCE} if by_column else set()
-        whole = [reward for reward in rewards if isinstance(reward, WholeReward)]
-        beside = any(isinstance(reward, Reward) and reward.needs_extra_info for reward in rewards)
+        each = list(leaves(rewards))
+        whole = [reward for reward in each if isinstance(reward, WholeReward)]
+        beside = any(isinstance(reward, Reward) and reward.needs_extra_info for reward in each)
+        cut = any(isinstance(reward, GroupReward) and reward.needs_cut for reward in each)
+        wanted |= {FINISH_REASON, MAX_TOKENS} if cut else set()
         wanted |= {EXTRA_INFO} if whole or beside else set()
         if any(reward.needs_columns for reward in whole):
             wanted |= {PROMPT} | {name for name in names if name.startswith(ORIGINAL)}

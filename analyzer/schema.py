@@ -10,7 +10,7 @@ and as it goes out: the same columns plus ``reward``, ``reward_status``, ``respo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -45,6 +45,8 @@ RESPONSE_TOKENS = "response_tokens"
 FINISH_REASON = "finish_reason"
 MAX_TOKENS = "max_tokens"
 REWARD_ANSWER = "reward_answer"
+REWARD_PASS_VALUE = "reward_pass_value"
+"""What is compared with the pass threshold, in data where that is not the reward: a part of a sum of rewards."""
 ANSWER_LENGTH = 200  # characters of an answer that are kept
 REWARD_EXTRA = "reward_"
 """Prefix of the further columns a reward may return, `reward_pred` for instance."""
@@ -90,6 +92,15 @@ class Score(NamedTuple):
     extra: Mapping[str, Any] = NOTHING  # further columns, without the prefix `reward_`
     detail: str = ""  # why there is no reward, for a person to read
     answer: str | None = None  # the answer found in the response, at most ANSWER_LENGTH characters
+    pass_value: float | None = None  # compared with the pass threshold in the place of the reward
+    parts: Mapping[str, float] = NOTHING  # of a sum of rewards: what each part gave, by name
+
+
+class Lengths(NamedTuple):
+    """How long the responses of one problem are, as they were sampled."""
+
+    tokens: Sequence[int]
+    cut: Sequence[bool] | None  # whether each was cut off at its token limit; None: the data does not say
 
 
 class Problem(NamedTuple):
@@ -134,7 +145,7 @@ class Metrics(NamedTuple):
     """Per-problem metrics as a struct of arrays, all of shape (problems,), float64 unless said; NaN: none scored."""
 
     mean_at: Mapping[int, FloatArray]  # k -> mean of the k highest rewards, of all where there are fewer
-    pass_rate: FloatArray  # share of scored rollouts with reward >= PASS_THRESHOLD
+    pass_rate: FloatArray  # share of scored rollouts that pass
     mean_reward: FloatArray
     max_reward: FloatArray
     min_reward: FloatArray
@@ -147,3 +158,4 @@ class Metrics(NamedTuple):
     common_samples: int  # the fewest scored rollouts of any scored problem, 0 where none is scored
     common_mean_at_5: FloatArray  # mean@5 expected of `common_samples` of the rollouts: no larger for more samples
     common_std_reward: FloatArray  # the standard deviation expected of so many (2 at least)
+    parts: Mapping[str, FloatArray] = NOTHING  # of sums of rewards: the mean of each part by name; NaN: it gave nothing

@@ -19,8 +19,19 @@ from typing import Any
 from analyzer.errors import AnalyzerError
 from analyzer.grading import Limits, Target, nursery
 from analyzer.grading.supervisor import Supervisor
-from analyzer.rewards import BaseReward, Reward, Where, WholeReward
-from analyzer.schema import ANSWER_LENGTH, PASS_THRESHOLD, GoldError, NotPresentable, Problem, Score, Status, Unscored
+from analyzer.rewards import BaseReward, GroupReward, Part, Reward, Where, WholeReward
+from analyzer.schema import (
+    ANSWER_LENGTH,
+    NOTHING,
+    PASS_THRESHOLD,
+    GoldError,
+    Lengths,
+    NotPresentable,
+    Problem,
+    Score,
+    Status,
+    Unscored,
+)
 
 DETAIL_LENGTH = 300  # characters of an explanation that are kept
 BATCH_CHARS = 4 << 20  # characters of responses in one call of a WholeReward
@@ -32,6 +43,7 @@ class Scorer:
     def __init__(self, reward: BaseReward, limits: Limits) -> None:
         """Cheap: a child process is started when the first rollout needs it, or by `start`."""
         self._reward = reward
+        self._parts = [Scorer(part.reward, limits) for part in reward.parts]
         self._child = Supervisor(target_of(reward), limits) if reward.where is Where.CHILD else None
         self._gold: Any = None
         self._grades: Grades | None = None
@@ -42,13 +54,27 @@ class Scorer:
             self._child.start()
         else:
             self._reward.load()
+        for part in self._parts:
+            part.start()
 
-    def score(self, problem: Problem, responses: Sequence[str]) -> list[Score]:
+    def score(
+        self,
+        problem: Problem,
+        responses: Sequence[str],
+        lengths: Lengths | None = None,
+        verdicts: Sequence[bool] | None = None,
+    ) -> list[Score]:
         """One score per response, in order. `problem` holds plain JSON values.
 
         Give all rollouts of a problem in one call, or in calls one after another: what was graded is remembered
-        until the ground truth changes. Raises RewardError when the reward cannot be loaded.
+        until the ground truth changes. `lengths` are needed by rewards that look at them, and `verdicts`, which
+        responses are right, by those of them that are part of a sum. Raises RewardError when the reward cannot be
+        loaded.
         """
+        if self._parts:
+            return self._score_parts(problem, responses, lengths)
+        if isinstance(self._reward, GroupReward):
+            return _score_group(self._reward, responses, lengths, verdicts)
         if isinstance(self._reward, WholeReward):
             return self._score_whole(self._reward, problem, responses)
         if not isinstance(self._reward, Reward):
@@ -67,7 +93,9 @@ class Scorer:
         grader failed for reasons that are not the ground truth's.
         """
         reward = self._reward
-        if not isinstance(reward, Reward) or reward.where is Where.SANDBOX:
+        if self._parts:
+            return self._decider.earns(problem, [score._replace(reward=score.pass_value) for score in scores])
+        if not isinstance(reward, Reward) or not reward.needs_gold or reward.where is Where.SANDBOX:
             return None
         best = [score.reward for score in scores if score.reward is not None]
         if any(value >= reward.maximum for value in best):
@@ -103,6 +131,31 @@ class Scorer:
         """End the child process, if there is one. The scorer must not be used afterwards."""
         if self._child is not None:
             self._child.close()
+        for part in self._parts:
+            part.close()
+
+    @property
+    def _decider(self) -> Scorer:
+        return next(part for part in self._parts if part._reward is self._reward.decider)
+
+    def _score_parts(self, problem: Problem, responses: Sequence[str], lengths: Lengths | None) -> list[Score]:
+        """The sums. What passes is settled first, since other parts may depend on it."""
+        decider = self._decider
+        first = decider.score(problem, responses, lengths)
+        verdicts = [score.reward is not None and score.reward >= PASS_THRESHOLD for score in first]
+        by_part = [
+            first if part is decider else part.score(problem, responses, lengths, verdicts) for part in self._parts
+        ]
+        at = self._parts.index(decider)
+        # Equal answers share one Score, so most rollouts of a problem have the same scores from each part.
+        known: dict[tuple[int, ...], Score] = {}
+        summed = []
+        for scores in zip(*by_part, strict=True):
+            key = tuple(map(id, scores))
+            if (score := known.get(key)) is None:
+                score = known[key] = _sum_of(self._reward.parts, scores, at)
+            summed.append(score)
+        return summed
 
     def _grades_of(self, reward: Reward, gold: Any) -> Grades:
         """The grades for this ground truth: those of the last call where it is the same one, else new ones."""
@@ -162,6 +215,40 @@ def start_rewards(rewards: Iterable[BaseReward], limits: Limits) -> None:
 def end_rewards() -> None:
     """End the processes of rewards."""
     nursery.close_all()
+
+
+def _score_group(
+    reward: GroupReward, responses: Sequence[str], lengths: Lengths | None, verdicts: Sequence[bool] | None
+) -> list[Score]:
+    if lengths is None:
+        raise TypeError(f"{reward} needs the lengths of the responses")
+    try:
+        return [checked(score) for score in reward.score(responses, lengths, verdicts)]
+    except AnalyzerError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a failing scorer must not end the run
+        return [failure(error)] * len(responses)
+
+
+def _sum_of(parts: Sequence[Part], scores: Sequence[Score], decider: int) -> Score:
+    """The weighted sum of one rollout's scores; without a reward, and with the status of the first part that has none.
+
+    Whether an answer was found, and which, is what the deciding part says.
+    """
+    first = scores[decider]
+    found = Score(None, Status.OK, first.found, answer=first.answer)
+    extra = {
+        f"{part.name}_{key}": value
+        for part, score in zip(parts, scores, strict=True)
+        for key, value in score.extra.items()
+    }
+    given = {part.name: score.reward for part, score in zip(parts, scores, strict=True) if score.reward is not None}
+    found = found._replace(extra=extra or NOTHING, parts=given)
+    for part, score in zip(parts, scores, strict=True):
+        if score.reward is None:
+            return found._replace(status=score.status, detail=one_line(f"{part.name}: {score.detail}"))
+    total = math.fsum(part.weight * given[part.name] for part in parts)
+    return checked(found._replace(reward=total, pass_value=first.reward))
 
 
 class Grades(dict[Hashable, Score]):
@@ -251,7 +338,7 @@ def _ask(child: Supervisor, method: str, *args: Any, items: int = 1, retry: bool
 
 def _score_from(fields: Any) -> Score:
     """A Score from its fields as they come out of JSON."""
-    reward, status, found, extra, detail, answer = fields
+    reward, status, found, extra, detail, answer, *_ = fields
     return Score(reward, Status(status), found, writable(extra), detail, answer)
 
 
@@ -283,7 +370,8 @@ def checked(score: Score, found: bool = True) -> Score:
     if not math.isfinite(number):
         shown = repr(reward) if isinstance(reward, float) else f"of type {type(reward).__name__}"
         detail = f"the reward is {shown}, not a finite number"
-        return score._replace(reward=None, status=Status.INVALID_RESULT, found=found, detail=one_line(detail))
+        invalid = Status.INVALID_RESULT
+        return score._replace(reward=None, status=invalid, found=found, detail=one_line(detail), pass_value=None)
     return score._replace(reward=number, found=found, detail=one_line(score.detail))
 
 

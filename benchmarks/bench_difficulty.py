@@ -149,8 +149,8 @@ def _two_humps(splits: int) -> Figure:
 def _stability(passes: Ints, samples: int, strategy: str, seed: int):  # type: ignore[no-untyped-def]
     built = buckets.build(strategy)
 
-    def place(codes: Ints, values: NDArray[np.float64], problems: int) -> NDArray[np.int8]:
-        return buckets.assign(built, problem_metrics(codes, values, problems)).positions
+    def place(codes: Ints, values: NDArray[np.float64], passing: NDArray[np.bool_], problems: int) -> NDArray[np.int8]:
+        return buckets.assign(built, problem_metrics(codes, values, problems, passing)).positions
 
     codes, values, problems = rollouts(passes, samples)
     return stability(place, built.buckets, codes=codes, rewards=values, problems=problems, seed=seed)
@@ -402,7 +402,9 @@ def cost() -> Iterator[Figure]:
     timed(
         "stability",
         lambda: stability(
-            lambda codes, values, problems: buckets.assign(built, problem_metrics(codes, values, problems)).positions,
+            lambda codes, values, passing, problems: (
+                buckets.assign(built, problem_metrics(codes, values, problems, passing)).positions
+            ),
             built.buckets,
             codes=codes.astype(np.int64),
             rewards=values,

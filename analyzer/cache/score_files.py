@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 UNASKED, UNEARNABLE, EARNED = GOLDS = range(3)
 """What is known of a ground truth; of a problem that is scored in parts, the highest of its codes holds."""
+_PART = "part:"  # columns of the parts of sums
 _META = b"analyzer.shard"
 _SEAL = b"analyzer.seal"  # key in the footer; its value is _MARK and the sha256 of the file with _BLANK in its place
 _MARK, _BLANK = b"seal:sha256:", b"0" * 64
@@ -47,6 +49,8 @@ class Scores(NamedTuple):
     sources: Any  # data_source of each rollout, "" where it is not known: a list of str; as read, a pa.DictionaryArray
     golds: NDArray[np.int8]  # whether the problem's ground truth can earn the maximum: a code of GOLDS
     identities: NDArray[np.uint64]  # of the problem that each row says it is of (problems.identities)
+    pass_values: NDArray[np.float64]  # compared with the pass threshold in place of the reward; NaN: the reward is
+    parts: Mapping[str, NDArray[np.float64]]  # of sums of rewards: what each part gave; NaN: nothing
 
 
 class SourceCount(NamedTuple):
@@ -106,6 +110,8 @@ def write(path: str, footer: ShardFooter, scores: Scores) -> None:
             "source": pa.array(scores.sources, type=pa.string()),
             "gold": scores.golds,
             "identity": scores.identities,
+            "pass_value": pa.array(scores.pass_values, from_pandas=True),
+            **{_PART + name: pa.array(values, from_pandas=True) for name, values in scores.parts.items()},
         }
     )
     said = {**footer._asdict(), "statuses": STATUSES}
@@ -211,6 +217,8 @@ def read(path: str) -> tuple[Scores, ShardFooter]:
         table["source"].combine_chunks().dictionary_encode(),
         table["gold"].to_numpy(),
         table["identity"].to_numpy(),
+        table["pass_value"].to_numpy(),
+        {name.removeprefix(_PART): table[name].to_numpy() for name in table.column_names if name.startswith(_PART)},
     )
     return scores, footer
 

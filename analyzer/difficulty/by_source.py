@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from analyzer.schema import PASS_THRESHOLD
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -42,19 +40,20 @@ class Tally(NamedTuple):
 def tally(
     source: NDArray[np.int32],
     sources: int,
+    *,
     rewards: NDArray[np.float64],
+    passing: NDArray[np.bool_],
     found: NDArray[np.bool_],
     cut: NDArray[np.bool_] | None,
-    *,
-    threshold: float = PASS_THRESHOLD,
 ) -> list[Tally]:
     """The counts of each data source.
 
-    source: the data source of each rollout, 0 .. sources-1; rewards: NaN where not scored; found: whether there was an
-    answer; cut: whether it was cut off (None: not known, none is taken to be). All of shape (rollouts,).
+    source: the data source of each rollout, 0 .. sources-1; rewards: NaN where not scored; passing: whether it passes;
+    found: whether there was an answer; cut: whether it was cut off (None: not known, none is taken to be). All of
+    shape (rollouts,).
     """
     scored = ~np.isnan(rewards)
-    passed = scored & (rewards >= threshold)
+    passed = scored & passing
     cut = np.zeros(len(rewards), dtype=bool) if cut is None else cut
     masks = (None, scored, passed, scored & ~found & ~cut, ~cut, cut & scored, cut & passed)
     counts = [np.bincount(source if mask is None else source[mask], minlength=sources).tolist() for mask in masks]

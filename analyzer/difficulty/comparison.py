@@ -116,20 +116,26 @@ class Moves(NamedTuple):
     spread: float  # standard deviation of `changed` from one pair of runs to the next
 
 
+class Run(NamedTuple):
+    """The rollouts of one run; arrays of shape (rollouts,)."""
+
+    codes: IntArray  # the problem of each, 0 .. problems-1
+    rewards: FloatArray  # NaN: not scored
+    passing: NDArray[np.bool_]
+
+
 def moves_by_chance(
     place: Place,
     buckets: int,
-    runs: tuple[tuple[IntArray, FloatArray], tuple[IntArray, FloatArray]],
+    runs: tuple[Run, Run],
     source: IntArray,
     *,
-    threshold: float,
     seed: int,
 ) -> Moves:
     """How many problems would change bucket between two runs of the same policy.
 
-    place: as in stability. buckets: how many there are. runs: the problem, 0 .. problems-1, and the reward (NaN: not
-    scored) of each rollout of the two runs; every problem must have a scored rollout in both. source: the data source
-    of each problem, (problems,).
+    place: as in stability. buckets: how many there are. runs: every problem must have a scored rollout in both.
+    source: the data source of each problem, (problems,).
 
     Were the policies the same, the passes of both runs say together how solvable a problem is: a solve rate is drawn
     from that posterior, both runs are drawn from it, and both go through the strategy as the real ones did. Of many
@@ -140,7 +146,7 @@ def moves_by_chance(
     chosen = np.sort(random.permutation(problems)[:ENOUGH_PROBLEMS])
     number = np.full(problems, -1)
     number[chosen] = np.arange(len(chosen))
-    seen = [of_chosen(codes, rewards, number, threshold) for codes, rewards in runs]
+    seen = [of_chosen(run.codes, run.rewards, number, run.passing) for run in runs]
     passes = seen[0].passes + seen[1].passes
     samples = passes + seen[0].failures + seen[1].failures
     classes = classes_of(passes, samples, source[chosen])
@@ -149,7 +155,7 @@ def moves_by_chance(
     counts = []
     for _ in range(min(_MOST_DRAWS, math.ceil(ENOUGH_PROBLEMS / max(len(chosen), 1)))):
         rates = found.draw(random)
-        first, second = (place(run.codes, drawn(run, rates, random), len(chosen)) for run in seen)
+        first, second = (place(run.codes, *drawn(run, rates, random), len(chosen)) for run in seen)
         np.add.at(total, (first, second), 1.0)
         counts.append(int((first != second).sum()))
     scale = problems / max(len(chosen), 1)

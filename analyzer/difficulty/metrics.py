@@ -13,14 +13,14 @@ buckets.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from analyzer.difficulty.informative import unequal
 from analyzer.difficulty.passing import subset_passes
-from analyzer.schema import MEAN_AT, PASS_THRESHOLD, Metrics
+from analyzer.schema import MEAN_AT, NOTHING, PASS_THRESHOLD, Metrics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,16 +40,25 @@ class Overall(NamedTuple):
 
 
 def problem_metrics(
-    codes: NDArray[np.integer], rewards: FloatArray, problems: int, threshold: float = PASS_THRESHOLD
+    codes: NDArray[np.integer],
+    rewards: FloatArray,
+    problems: int,
+    passing: NDArray[np.bool_] | None = None,
+    parts: Mapping[str, FloatArray] = NOTHING,
 ) -> Metrics:
-    """The metrics of each problem; a rollout passes with a reward of at least `threshold`.
+    """The metrics of each problem.
 
     codes: the problem of each rollout, 0 .. problems-1, in any order; shape (rollouts,).
     rewards: NaN where the rollout is not scored, else finite and below 1e150 in size; shape (rollouts,).
+    passing: whether each rollout passes, (rollouts,); None: those with a reward of at least PASS_THRESHOLD do.
+    parts: of sums of rewards, what each part gave, by name; as `rewards`.
     Raises ValueError for a code that is negative or not below `problems`.
     """
     num_samples = _count(codes, problems)
     scored = ~np.isnan(rewards)
+    passing = rewards >= PASS_THRESHOLD if passing is None else passing & scored
+    passes = np.bincount(codes[passing], minlength=problems).astype(np.int64, copy=False)
+    part_means = {name: _part_mean(codes, np.where(scored, values, np.nan), problems) for name, values in parts.items()}
     if not scored.all():
         codes, rewards = codes[scored], rewards[scored]
     rewards = _grouped(codes, rewards)
@@ -58,13 +67,11 @@ def problem_metrics(
 
     mean_at = {k: np.full(problems, np.nan) for k in MEAN_AT}
     mean, highest, lowest, std, common_mean = (np.full(problems, np.nan) for _ in range(5))
-    passes = np.zeros(problems, np.int64)
     common = int(num_scored[num_scored > 0].min()) if num_scored.any() else 0
     unequal = common < num_scored.max(initial=0)
     for block in _blocks(num_scored):
         ranked = _ranked(rewards, starts[block], int(num_scored[block[0]]))
         highest[block], lowest[block] = ranked[0], ranked[-1]
-        passes[block] = (ranked >= threshold).sum(axis=0)
         mean[block] = _exact_mean(ranked)
         std[block] = np.sqrt(_exact_mean((ranked - mean[block]) ** 2))
         for k in MEAN_AT:
@@ -87,7 +94,20 @@ def problem_metrics(
         common_samples=common,
         common_mean_at_5=common_mean if unequal else mean_at[5],
         common_std_reward=_std_of(common, std, num_scored) if unequal else std,
+        parts=part_means,
     )
+
+
+def _part_mean(codes: NDArray[np.integer], values: FloatArray, problems: int) -> FloatArray:
+    """The mean of what one part of a sum gave to the scored rollouts of each problem, NaN where it gave nothing."""
+    given = ~np.isnan(values)
+    codes, values = codes[given], values[given]
+    values, sizes = _grouped(codes, values), _count(codes, problems)
+    starts = np.cumsum(sizes) - sizes
+    mean = np.full(problems, np.nan)
+    for block in _blocks(sizes):
+        mean[block] = _exact_mean(_ranked(values, starts[block], int(sizes[block[0]])))
+    return mean
 
 
 def informative_groups(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from analyzer.schema import FloatArray, IntArray
 
-    Place = Callable[[IntArray, FloatArray, int], NDArray[np.int8]]
+    Place = Callable[[IntArray, FloatArray, NDArray[np.bool_], int], NDArray[np.int8]]
 
 ENOUGH_PROBLEMS = 20_000  # placed again in all draws together: the error of a share is below half a per cent
 MOST_DRAWS = 20
@@ -49,7 +49,7 @@ class Stability(NamedTuple):
 
 
 class Rollouts(NamedTuple):
-    """Scored rollouts of the chosen problems, problem after problem, lowest reward first."""
+    """Scored rollouts of the chosen problems, problem after problem, those that fail and the lowest reward first."""
 
     rewards: FloatArray  # (rollouts,)
     codes: IntArray  # (rollouts,) 0 .. problems-1
@@ -67,40 +67,41 @@ def stability(
     rewards: FloatArray,
     problems: int,
     seed: int,
+    passing: NDArray[np.bool_] | None = None,
     source: IntArray | None = None,
-    threshold: float = PASS_THRESHOLD,
 ) -> Stability | None:
     """How many problems stay in their bucket when all are sampled again; None with fewer than two scored problems.
 
-    place: the (problems,) positions in `buckets` for codes, rewards and the number of problems.
+    place: the (problems,) positions in `buckets` for codes, rewards, what passes and the number of problems.
     codes: the problem of each rollout, 0 .. problems-1; shape (rollouts,). With problems numbered by their data_idx the
     order of the rollouts changes nothing.
     rewards: NaN where the rollout is not scored; shape (rollouts,).
+    passing: whether each passes, (rollouts,); None: those with a reward of at least PASS_THRESHOLD do.
     source: the data source of each problem, numbered from 0, (problems,): each has a prior of its own.
     """
     random = np.random.default_rng(seed)
     number = _numbered(codes[~np.isnan(rewards)], problems, random)
-    seen = of_chosen(codes, rewards, number, threshold)
+    seen = of_chosen(codes, rewards, number, rewards >= PASS_THRESHOLD if passing is None else passing)
     total = len(seen.starts)
     if total < 2:
         return None
     samples = seen.passes + seen.failures
     if np.median(samples) < 2:
         return Stability(None, None, {}, None, ONE_SAMPLE)
-    before = place(seen.codes, seen.rewards, total)
+    before = place(seen.codes, seen.rewards, seen.passing, total)
     classes = classes_of(seen.passes, samples, None if source is None else source[number >= 0])
     found = posterior_of(classes, fit_priors(classes, classes.problems))
     moved = np.zeros((len(buckets), len(buckets)), np.int64)  # problems by bucket before and after
     shares = []
     for _ in range(min(MOST_DRAWS, math.ceil(ENOUGH_PROBLEMS / total))):
-        after = place(seen.codes, drawn(seen, found.draw(random), random), total)
+        after = place(seen.codes, *drawn(seen, found.draw(random), random), total)
         np.add.at(moved, (before, after), 1)
         shares.append(float((after == before).mean()))
     apart = np.abs(np.subtract.outer(np.arange(len(buckets)), np.arange(len(buckets))))
     stay, there = moved.diagonal(), moved.sum(axis=1)
     refits = [posterior_of(classes, priors) for priors in refitted(classes, seed)] if total < ENOUGH_PROBLEMS else []
     again = [
-        float((place(seen.codes, drawn(seen, fit.draw(random), random), total) == before).mean()) for fit in refits
+        float((place(seen.codes, *drawn(seen, fit.draw(random), random), total) == before).mean()) for fit in refits
     ]
     scored = int((np.bincount(codes[~np.isnan(rewards)], minlength=problems) > 0).sum())
     return Stability(
@@ -135,19 +136,18 @@ def _numbered(codes: IntArray, problems: int, random: np.random.Generator) -> In
     return number
 
 
-def of_chosen(codes: IntArray, rewards: FloatArray, number: IntArray, threshold: float) -> Rollouts:
+def of_chosen(codes: IntArray, rewards: FloatArray, number: IntArray, passing: NDArray[np.bool_]) -> Rollouts:
     """The scored rollouts of some problems, numbered anew. number: (problems,) the new number, -1 for the others."""
     rows = np.flatnonzero(~np.isnan(rewards) & (number[codes] >= 0))
-    rows = rows[np.lexsort((rewards[rows], number[codes[rows]]))]
-    codes, rewards = number[codes[rows]], rewards[rows]
-    passing = rewards >= threshold
+    rows = rows[np.lexsort((rewards[rows], passing[rows], number[codes[rows]]))]
+    codes, rewards, passing = number[codes[rows]], rewards[rows], passing[rows]
     counts = np.bincount(codes, minlength=int(number.max(initial=-1)) + 1)
     passes = np.bincount(codes[passing], minlength=len(counts))
     return Rollouts(rewards, codes, np.cumsum(counts) - counts, counts - passes, passes, passing)
 
 
-def drawn(seen: Rollouts, rates: FloatArray, random: np.random.Generator) -> FloatArray:
-    """New rewards for the same problems, as many of each: passes by its solve rate, rewards among those it had.
+def drawn(seen: Rollouts, rates: FloatArray, random: np.random.Generator) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """New rewards for the same problems, as many of each, and which pass: by its solve rate, rewards among its own.
 
     rates: the solve rate of each problem, (problems,).
     """
@@ -162,7 +162,7 @@ def drawn(seen: Rollouts, rates: FloatArray, random: np.random.Generator) -> Flo
         lacking = (passing == kind) & (had == 0)
         pool = np.sort(seen.rewards[seen.passing == kind])
         drawn[lacking] = pool[(at[lacking] * len(pool)).astype(np.int64)] if len(pool) else otherwise
-    return drawn
+    return drawn, passing
 
 
 def _share(part: int, whole: int) -> float:

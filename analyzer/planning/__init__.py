@@ -21,7 +21,7 @@ from analyzer.files.outputs import DIGEST, OutputFolder
 from analyzer.plan import Plan, needed_columns
 from analyzer.planning import routing, sharding, versions
 from analyzer.planning.sharding import number_problems
-from analyzer.rewards import Where
+from analyzer.rewards import Where, leaves
 from analyzer.rollouts.input import Input
 from analyzer.rollouts.numbering import Numbering
 from analyzer.schema import DATA_SOURCE, ORIGINAL, PROMPT, REWARD
@@ -47,7 +47,7 @@ def make_plan(settings: AnalysisSettings, opened: Input, numbering: Numbering, c
     gold_column = None if keep else routing.find_gold_column(settings, opened, rewards)
     sharding.check_nulls(dataset, numbering, gold_column)
     routing.check_columns(rewards, names)
-    shard_bytes = sharding.shard_bytes(dataset, {Where.WORKER, *(reward.where for reward in rewards.values())})
+    shard_bytes = sharding.shard_bytes(dataset, {Where.WORKER, *(reward.where for reward in leaves(rewards.values()))})
     cut = sharding.cut_shards(dataset, numbering, shard_bytes)
     tokenizer = _tokenizer(settings, opened, keep, cache_dir)
     keys = (ORIGINAL + settings.reward_fn_key, settings.reward_fn_key)
@@ -71,7 +71,7 @@ def make_plan(settings: AnalysisSettings, opened: Input, numbering: Numbering, c
         keep_rewards=keep,
         limits=settings.limits,
         tokenizer=tokenizer,
-        versions=versions.library_versions(rewards.values()),
+        versions=versions.library_versions(leaves(rewards.values())),
         scoring_code=scoring_code_digest(),
     )
 

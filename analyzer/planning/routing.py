@@ -14,11 +14,11 @@ from analyzer.dialects.mapping import GROUND_TRUTH
 from analyzer.errors import ConfigError, InputError
 from analyzer.plan import RewardChoice
 from analyzer.planning import sharding
-from analyzer.rewards import BaseReward, Where, WholeReward
+from analyzer.rewards import BaseReward, GroupReward, Where, WholeReward
 from analyzer.rollouts.dataset import Dataset
 from analyzer.rollouts.input import Input
 from analyzer.rollouts.numbering import Numbering
-from analyzer.schema import DATA_SOURCE, ORIGINAL
+from analyzer.schema import DATA_SOURCE, FINISH_REASON, MAX_TOKENS, ORIGINAL
 from analyzer.stages import read
 
 Route = tuple[str, dict[str, Any]]
@@ -49,9 +49,9 @@ def choose_rewards(settings: AnalysisSettings, sources: Mapping[str, int]) -> di
         key = orjson.dumps(route, option=orjson.OPT_SORT_KEYS, default=str)
         if key not in built:
             spec, options = route
-            if _needs_sandbox(spec):
+            if any(_needs_sandbox(name) for name in _names(spec, options)):
                 sandbox = sandbox or sandbox_options(settings)
-                options = {**sandbox, **options}
+                options = _with_sandbox(spec, options, sandbox)
             built[key] = rewards.build(spec, options)
         chosen[name] = built[key]
     return chosen
@@ -75,6 +75,28 @@ def _said(pattern: str, route: Any) -> Route:
     raise ConfigError(
         f"reward_routes: {pattern}: {route!r} is neither a reward's name nor {{name: ..., options: {{...}}}}"
     )
+
+
+def _names(spec: str, options: Mapping[str, Any]) -> list[str]:
+    """The reward and, of a sum, its parts."""
+    parts = options.get("parts")
+    inner = (
+        [part.get("name") if isinstance(part, Mapping) else part for part in parts] if isinstance(parts, list) else []
+    )
+    return [name for name in (spec, *inner) if isinstance(name, str)]
+
+
+def _with_sandbox(spec: str, options: dict[str, Any], sandbox: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a reward that runs programs, or of a sum with such parts, with those of the sandbox."""
+    if _needs_sandbox(spec):
+        return {**sandbox, **options}
+    parts = []
+    for part in options["parts"]:
+        given: Any = {"name": part} if isinstance(part, str) else part
+        if isinstance(given, Mapping) and isinstance(given.get("name"), str) and _needs_sandbox(given["name"]):
+            given = {**given, "options": {**sandbox, **(given.get("options") or {})}}
+        parts.append(given)
+    return {**options, "parts": parts}
 
 
 def _needs_sandbox(name: str) -> bool:
@@ -132,7 +154,10 @@ def given_source(settings: AnalysisSettings) -> str | None:
 
 def needs_gold(chosen: Iterable[BaseReward]) -> bool:
     """Whether any of the rewards looks at the reward information."""
-    return not all(isinstance(reward, WholeReward) and reward.needs_columns for reward in chosen)
+    return not all(
+        not reward.needs_gold or (isinstance(reward, WholeReward) and reward.needs_columns)
+        for reward in rewards.leaves(chosen)
+    )
 
 
 BARE_GOLDS = ("ground_truth", "answer", "solution")
@@ -156,7 +181,12 @@ def find_gold_column(settings: AnalysisSettings, opened: Input, chosen: Mapping[
 
 def check_columns(chosen: Mapping[str, BaseReward], names: Sequence[str]) -> None:
     """Raise InputError where a reward needs a column that the dataset lacks."""
-    for reward in chosen.values():
+    for reward in rewards.leaves(chosen.values()):
+        if isinstance(reward, GroupReward) and reward.needs_cut and not {FINISH_REASON, MAX_TOKENS} & set(names):
+            raise InputError(
+                f"reward {reward} asks which responses were cut off, and there is neither a column {FINISH_REASON!r} "
+                f"nor {MAX_TOKENS!r}; the columns are: {', '.join(names)}"
+            )
         for name in getattr(reward, "columns", ()):
             if ORIGINAL + name not in names:
                 raise InputError(

@@ -15,7 +15,7 @@ from analyzer.errors import InputError
 from analyzer.files import outputs
 from analyzer.rollouts import dataset
 from analyzer.rollouts.dataset import Reader
-from analyzer.schema import DATA_IDX, PASS_THRESHOLD, PROMPT, REWARD
+from analyzer.schema import DATA_IDX, PASS_THRESHOLD, PROMPT, REWARD, REWARD_PASS_VALUE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -152,9 +152,10 @@ class Analysis:
                 nothing = [None] * batch.num_rows
                 yield from zip(columns.get(PROMPT, nothing), columns.get(gold, nothing), strict=True)
 
-    def rewards(self) -> tuple[IntArray, NDArray[np.float64]]:
-        """The problem and the reward of each rollout, (rollouts,); NaN where it is not scored.
+    def rewards(self) -> tuple[IntArray, NDArray[np.float64], NDArray[np.float64]]:
+        """The problem and the reward of each rollout, and what is compared with the threshold; all (rollouts,).
 
+        NaN where it is not scored. Of a sum of rewards, one part says what passes.
         Where the analysis holds no rollouts: passes as 1, other scored ones as 0.
         """
         rollouts = self.rollouts
@@ -163,13 +164,17 @@ class Analysis:
             passing = np.arange(scored.sum()) - np.repeat(np.cumsum(scored) - scored, scored) < np.repeat(
                 passes, scored
             )
-            return np.repeat(np.arange(len(scored)), scored), passing.astype(np.float64)
+            values = passing.astype(np.float64)
+            return np.repeat(np.arange(len(scored)), scored), values, values
         first, stop, code = self.rows
+        names = [name for name in (REWARD, REWARD_PASS_VALUE) if name in rollouts.schema.names]
         parts = [
-            batch.column(0).to_numpy(zero_copy_only=False).astype(np.float64)
-            for _, batch in Reader(rollouts.files, [REWARD], threads=True).all()
+            np.stack([column.to_numpy(zero_copy_only=False).astype(np.float64) for column in batch.columns])
+            for _, batch in Reader(rollouts.files, names, threads=True).all()
         ]
-        return np.repeat(code, stop - first), np.concatenate(parts) if parts else np.zeros(0)
+        found = np.concatenate(parts, axis=1) if parts else np.zeros((len(names), 0))
+        # The last is the value of the part that decides, where there is one.
+        return np.repeat(code, stop - first), found[0], np.where(np.isnan(found[-1]), found[0], found[-1])
 
     def search(self, text: str) -> list[int]:
         """The numbers of the problems whose prompt holds this text, whatever its case."""

@@ -140,7 +140,7 @@ def _view(analysis: Analysis, seed: int, server: bool) -> dict[str, Any]:
         "sources": _source_rows(analysis, sources, source, passes, scored),
         "length_chart": _length_chart(rollouts),
         "deciles": lengths.deciles(rollouts) if rollouts else [],
-        "values_chart": _values_chart(rollouts, threshold),
+        "values_chart": _values_chart(rollouts),
         "stability": summary.get("stability"),
         "flags": _flag_rows(analysis),
         "difficulty": summary.get("difficulty") or {},
@@ -293,7 +293,7 @@ def _length_chart(rollouts: lengths.Rollouts | None) -> str:
     return f'{chart}<p class="legend"><span class="key right">right</span><span class="key wrong">wrong</span></p>'
 
 
-def _values_chart(rollouts: lengths.Rollouts | None, threshold: float) -> str:
+def _values_chart(rollouts: lengths.Rollouts | None) -> str:
     """Rewards by value, where they are more than 0 and 1."""
     if rollouts is None or set(rollouts.values) <= {0.0, 1.0}:
         return ""
@@ -301,13 +301,21 @@ def _values_chart(rollouts: lengths.Rollouts | None, threshold: float) -> str:
     if len(values) > _MOST_LEVELS or not values:
         amounts = np.array([n for _, n in values] or [0])
         points = np.array([value for value, _ in values] or [0.0])
+        of_passing = np.array([rollouts.passing.get(value, 0) for value, _ in values] or [0])
         heights, edges = np.histogram(points, bins=20, weights=amounts)
-        labelled = [(f"{edge:.3g}", int(height), edge) for edge, height in zip(edges, heights, strict=False)]
+        passing, _ = np.histogram(points, bins=20, weights=of_passing)
+        labelled = [
+            (f"{edge:.3g}", int(n), int(right)) for edge, n, right in zip(edges, heights, passing, strict=False)
+        ]
     else:
-        labelled = [(f"{value:.4g}", n, value) for value, n in values]
+        labelled = [(f"{value:.4g}", n, rollouts.passing.get(value, 0)) for value, n in values]
     bars = [
-        [Segment(n, "right" if value >= threshold else "wrong", f"reward {label}: {n:,} rollouts")]
-        for label, n, value in labelled
+        [
+            Segment(count, kind, f"reward {label}: {count:,} rollouts")
+            for count, kind in ((right, "right"), (n - right, "wrong"))
+            if count
+        ]
+        for label, n, right in labelled
     ]
     return charts.stacked_bars("Rollouts by reward", [label for label, *_ in labelled], bars, x_title="reward")
 

@@ -30,6 +30,7 @@ from analyzer.difficulty.comparison import (
     FALSE_DISCOVERIES,
     MeanChange,
     Moves,
+    Run,
     mean_change,
     mid_p,
     moves_by_chance,
@@ -370,17 +371,17 @@ def _chance(found: Comparison, strategy: buckets.Strategy, threshold: float, see
     if len(both) < 2:
         return None
 
-    def place(codes: IntArray, rewards: FloatArray, problems: int) -> NDArray[np.int8]:
-        return buckets.assign(strategy, metrics.problem_metrics(codes, rewards, problems, threshold)).positions
+    def place(codes: IntArray, rewards: FloatArray, passing: NDArray[np.bool_], problems: int) -> NDArray[np.int8]:
+        return buckets.assign(strategy, metrics.problem_metrics(codes, rewards, problems, passing)).positions
 
-    first, last = (_rollouts(found.analyses[at], found.numbers[at][both]) for at in (0, -1))
-    return moves_by_chance(place, len(found.buckets), (first, last), found.source[both], threshold=threshold, seed=seed)
+    first, last = (_rollouts(found.analyses[at], found.numbers[at][both], threshold) for at in (0, -1))
+    return moves_by_chance(place, len(found.buckets), (first, last), found.source[both], seed=seed)
 
 
-def _rollouts(analysis: Analysis, numbers: IntArray) -> tuple[IntArray, FloatArray]:
-    """The rollouts of some problems, numbered anew: the problem and the reward of each."""
-    codes, rewards = analysis.rewards()
+def _rollouts(analysis: Analysis, numbers: IntArray, threshold: float) -> Run:
+    """The rollouts of some problems, numbered anew."""
+    codes, rewards, deciding = analysis.rewards()
     number = np.full(analysis.problems.num_rows, -1, np.int64)
     number[numbers] = np.arange(len(numbers))
     kept = number[codes] >= 0
-    return number[codes[kept]], rewards[kept]
+    return Run(number[codes[kept]], rewards[kept], deciding[kept] >= threshold)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from analyzer.schema import FINISH_REASON, RESPONSE_TOKENS, REWARD
+from analyzer.schema import FINISH_REASON, NOTHING, RESPONSE_TOKENS, REWARD, REWARD_PASS_VALUE
 
 if TYPE_CHECKING:
     from analyzer.schema import IntArray
@@ -27,6 +28,7 @@ class Rollouts(NamedTuple):
     high: float
     cut: int  # rollouts whose finish_reason is length
     tokens_known: bool
+    passing: Mapping[Any, int] = NOTHING  # of `values`, those that pass
 
 
 class Decile(NamedTuple):
@@ -48,16 +50,25 @@ def count_rollouts(path: Path, threshold: float) -> Rollouts:
 
     right, wrong = np.zeros(1, np.int64), np.zeros(1, np.int64)
     values: Counter[float] | None = Counter()
+    passed: Counter[float] = Counter()
     low, high, cut, known = np.inf, -np.inf, 0, False
     with pq.ParquetFile(path) as file:
-        names = [name for name in (REWARD, RESPONSE_TOKENS, FINISH_REASON) if name in file.schema_arrow.names]
+        names = [
+            name
+            for name in (REWARD, REWARD_PASS_VALUE, RESPONSE_TOKENS, FINISH_REASON)
+            if name in file.schema_arrow.names
+        ]
         for batch in file.iter_batches(1 << 17, columns=names):
             rewards = batch.column(REWARD).to_numpy(zero_copy_only=False).astype(np.float64)
             scored = ~np.isnan(rewards)
             tokens = batch.column(RESPONSE_TOKENS)
             known = known or tokens.null_count < len(tokens)
             lengths = np.minimum(pc.fill_null(tokens, 0).to_numpy().astype(np.int64), _LONGEST)
-            passing = rewards >= threshold
+            deciding = rewards
+            if REWARD_PASS_VALUE in names:  # of a sum, one part says what passes
+                values_of_part = batch.column(REWARD_PASS_VALUE).to_numpy(zero_copy_only=False).astype(np.float64)
+                deciding = np.where(np.isnan(values_of_part), rewards, values_of_part)
+            passing = deciding >= threshold
             right = _added(right, np.bincount(lengths[scored & passing]))
             wrong = _added(wrong, np.bincount(lengths[scored & ~passing]))
             if FINISH_REASON in names:
@@ -67,11 +78,13 @@ def count_rollouts(path: Path, threshold: float) -> Rollouts:
                 if values is not None:
                     levels, counts = np.unique(rewards[scored], return_counts=True)
                     values.update(dict(zip(levels.tolist(), counts.tolist(), strict=True)))
+                    levels, counts = np.unique(rewards[scored & passing], return_counts=True)
+                    passed.update(dict(zip(levels.tolist(), counts.tolist(), strict=True)))
                     values = values if len(values) <= _MOST_VALUES else None
     longest = max(len(right), len(wrong))
     right, wrong = (np.pad(part, (0, longest - len(part))) for part in (right, wrong))
     lowest, highest = (float(low), float(high)) if np.isfinite(low) else (np.nan, np.nan)
-    return Rollouts(right, wrong, dict(sorted((values or {}).items())), lowest, highest, cut, known)
+    return Rollouts(right, wrong, dict(sorted((values or {}).items())), lowest, highest, cut, known, dict(passed))
 
 
 def _added(one: IntArray, other: IntArray) -> IntArray:

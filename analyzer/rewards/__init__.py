@@ -13,14 +13,14 @@ Heavy libraries are imported inside the methods that need them, so that looking 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from fnmatch import fnmatchcase
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from analyzer.errors import ConfigError
 from analyzer.registry import Registry, unknown
-from analyzer.schema import NOTHING, Problem, Score
+from analyzer.schema import NOTHING, Lengths, Problem, Score
 
 ENTRY_POINTS = "analyzer.rewards"
 """The group of entry points in which a package may name its reward functions."""
@@ -34,6 +34,14 @@ class Where(Enum):
     SANDBOX = "sandbox"  # in the worker, which runs model-written programs in a sandbox
 
 
+class Part(NamedTuple):
+    """One summand of a reward that is a sum."""
+
+    name: str  # its column is reward_<name>
+    weight: float
+    reward: BaseReward
+
+
 class BaseReward(ABC):
     """What every reward has. The constructor's keyword arguments are its options (plain JSON values)."""
 
@@ -45,6 +53,8 @@ class BaseReward(ABC):
     second_grader: ClassVar[str] = ""  # the reward that --audit compares it with
     tried_by_audit: ClassVar[bool] = False  # a text reward that may read what another one cannot
     maximum: float = 1.0  # the highest reward there is
+    needs_gold: ClassVar[bool] = True  # looks at the ground truth
+    parts: tuple[Part, ...] = ()  # of a sum: what it adds up
     options: Mapping[str, Any]  # what the constructor was called with, so that the child can build an equal one
 
     def __new__(cls, **options: Any) -> Self:
@@ -57,6 +67,11 @@ class BaseReward(ABC):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def decider(self) -> BaseReward:
+        """The reward whose value says whether a rollout passes: of a sum one of its parts, else the reward itself."""
+        return self
 
     def load(self) -> None:  # noqa: B027 - a hook, most rewards have nothing to load
         """Import the heavy libraries that grading needs. CHILD: runs once, before the first item and off its budget."""
@@ -125,6 +140,27 @@ class WholeReward(BaseReward):
     def score_json(self, problem: Sequence[Any], responses: Sequence[str]) -> list[Score]:
         """`score` as the child calls it, with the problem's fields as they come out of JSON."""
         return self.score(Problem(*problem), responses)
+
+
+class GroupReward(BaseReward):
+    """A reward that looks at the responses of one problem together, and at their lengths in tokens."""
+
+    needs_verdicts: ClassVar[bool] = False  # which responses are right: only as a part of a sum, whose decider says so
+    needs_cut: ClassVar[bool] = False  # which responses were cut off
+    needs_whole_group: ClassVar[bool] = False  # a score depends on the other responses
+
+    @abstractmethod
+    def score(self, responses: Sequence[str], lengths: Lengths, verdicts: Sequence[bool] | None) -> list[Score]:
+        """One score per response, in order; `verdicts`: which are right, None where nothing says so."""
+
+
+def leaves(rewards: Iterable[BaseReward]) -> Iterator[BaseReward]:
+    """The rewards, each sum as its parts."""
+    for reward in rewards:
+        if reward.parts:
+            yield from (part.reward for part in reward.parts)
+        else:
+            yield reward
 
 
 REWARDS: Registry[type[BaseReward]] = Registry("reward", __name__)

@@ -12,6 +12,7 @@ from analyzer.rollouts.numbering import Numbering
 from analyzer.schema import DATA_SOURCE, FINISH_REASON, MAX_TOKENS, NOT_COUNTED
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from numpy.typing import NDArray
 
 
@@ -63,9 +64,24 @@ def cut_off(source: Dataset, kept: Sequence[tuple[int, int]], tokens: NDArray[np
     found = np.zeros(len(tokens), dtype=bool)
     done = 0
     for _, batch in Reader(source.files, [column], threads=True).batches(kept):
-        values = batch.column(0).to_numpy(zero_copy_only=False)
-        stop = done + len(values)
-        full = values == "length" if column == FINISH_REASON else (values > 0) & (tokens[done:stop] >= values)
-        found[done:stop] = full
+        stop = done + batch.num_rows
+        found[done:stop] = _full(column, batch.column(0), tokens[done:stop])
         done = stop
     return found
+
+
+def cut_off_rows(table: pa.Table, tokens: NDArray[np.int32]) -> list[bool] | None:
+    """The same of the rows of a table, which holds such a column only where a reward asks for it; (rows,)."""
+    for name in (FINISH_REASON, MAX_TOKENS):
+        if name in table.column_names:
+            found: list[bool] = _full(name, table[name], tokens).tolist()
+            return found
+    return None
+
+
+def _full(name: str, column: pa.Array | pa.ChunkedArray, tokens: NDArray[np.int32]) -> NDArray[np.bool_]:
+    import pyarrow as pa
+
+    chunked = isinstance(column, pa.ChunkedArray)
+    values = column.to_numpy() if chunked else column.to_numpy(zero_copy_only=False)
+    return np.asarray(values == "length" if name == FINISH_REASON else (values > 0) & (tokens >= values), dtype=bool)

@@ -6,6 +6,7 @@ problem in the order of the output, whatever their order in the rollouts was.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ from analyzer.schema import (
     RESPONSE,
     RESPONSE_TOKENS,
     REWARD,
+    REWARD_PASS_VALUE,
     REWARD_STATUS,
     Status,
 )
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from analyzer.schema import IntArray
 
 _KEPT = (RESPONSE, REWARD, RESPONSE_TOKENS)
+_PASSING = "passing"  # column of the temporary file
 
 
 class Candidates:
@@ -50,7 +53,8 @@ class Candidates:
         source = _rollouts(analysis)
         import pyarrow as pa
 
-        self._spool = Spool(pa.schema([source.schema.field(name) for name in _KEPT]), folder)
+        kept_fields = [source.schema.field(name) for name in _KEPT]
+        self._spool = Spool(pa.schema([*kept_fields, pa.field(_PASSING, pa.bool_())]), folder)
         codes = list(self._gather(analysis, source, kept))
         self._spool.finish()
         code = np.concatenate(codes) if codes else np.zeros(0, np.int64)
@@ -76,11 +80,13 @@ class Candidates:
             return [[] for _ in sizes], [[] for _ in sizes]
         rows = self._spool.take(np.concatenate(places))
         responses = map(Response, *(rows.column(name).to_pylist() for name in _KEPT))
+        passes = iter(rows.column(_PASSING).to_pylist())
         passing, failing = list[list[Response]](), list[list[Response]]()
         for size in sizes:
             those = [next(responses) for _ in range(size)]
-            passing.append([response for response in those if response.reward >= self.threshold])
-            failing.append([response for response in those if response.reward < self.threshold])
+            right = list(itertools.islice(passes, size))
+            passing.append([response for response, passed in zip(those, right, strict=True) if passed])
+            failing.append([response for response, passed in zip(those, right, strict=True) if not passed])
         return passing, failing
 
     def _gather(self, analysis: Analysis, source: Dataset, kept: IntArray) -> Iterator[NDArray[np.int64]]:
@@ -92,7 +98,7 @@ class Candidates:
         row_of = {name: row for row, name in enumerate(ids.to_pylist())}
         wanted = np.zeros(len(ids) + 1, bool)  # the last is of problems that the analysis has not (--limit)
         wanted[kept] = True
-        needed = (DATA_IDX, *_KEPT, REWARD_STATUS, FINISH_REASON, MAX_TOKENS)
+        needed = (DATA_IDX, *_KEPT, REWARD_STATUS, REWARD_PASS_VALUE, FINISH_REASON, MAX_TOKENS)
         columns = [name for name in needed if name in source.schema.names]
         for _, batch in Reader(source.files, columns).batches([(0, source.rows)]):
             table = pa.Table.from_batches([batch])
@@ -106,7 +112,11 @@ class Candidates:
             self.cut += int((mine & scored & cut).sum())
             chosen = mine & scored & ~cut
             if chosen.any():
-                taken = table.select(list(_KEPT)).filter(pa.array(chosen)).combine_chunks()
+                deciding = table.column(REWARD)
+                if REWARD_PASS_VALUE in table.column_names:  # of a sum, one part says what passes
+                    deciding = pc.coalesce(table.column(REWARD_PASS_VALUE), deciding)
+                taken = table.select(list(_KEPT)).append_column(_PASSING, pc.greater_equal(deciding, self.threshold))
+                taken = taken.filter(pa.array(chosen)).combine_chunks()
                 for piece in taken.to_batches():
                     self._spool.add(piece)
                 yield code[chosen]

@@ -221,7 +221,7 @@ def _truncation(run: Analysed, cut: NDArray[np.bool_] | None) -> dict[str, Any] 
         return None
     merged = run.merged
     scored = ~np.isnan(merged.rewards)
-    passes = merged.rewards >= run.settings.pass_threshold
+    passes = merged.passing
     rates = flags.truncation_bias(merged.tokens[scored], passes[scored], ~cut[scored])
     failed = cut & scored & ~passes
     moved = _moved(run, failed, both=False) if failed.any() else 0
@@ -244,7 +244,8 @@ def _moved(run: Analysed, rollouts: NDArray[np.bool_], *, both: bool) -> int:
     moved = np.zeros(numbering.problems, bool)
     for reward in (highest, lowest) if both else (highest,):
         changed = np.where(rollouts, reward, merged.rewards)
-        again = problem_metrics(merged.codes, changed, numbering.problems, threshold)
+        passing = np.where(rollouts, reward == highest, merged.passing)
+        again = problem_metrics(merged.codes, changed, numbering.problems, passing)
         moved |= buckets.assign(run.strategy, again).positions != run.assignment.positions
     return int((moved & concerned).sum())
 
@@ -345,7 +346,7 @@ def _top_up(run: Analysed) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 def _remarks(settings: AnalysisSettings, report: dict[str, Any], merged: Merged, metrics: Metrics) -> list[str]:
     said = [
         *_never_solved_line(report),
-        *_threshold_line(settings.pass_threshold, merged.rewards),
+        *_threshold_line(settings.pass_threshold, merged.deciding),
         *_guard_line(report["suspect_golds"]),
     ]
     share = report["informative"]["8"]

@@ -19,13 +19,11 @@ if TYPE_CHECKING:
     from analyzer.stages.merge import Merged
 
 
-def bucket_stability(
-    strategy: Strategy, numbering: Numbering, merged: Merged, seed: int, threshold: float
-) -> Stability | None:
+def bucket_stability(strategy: Strategy, numbering: Numbering, merged: Merged, seed: int) -> Stability | None:
     """How many problems would stay in their buckets if all were sampled again; None for fewer than two problems."""
 
-    def place(codes: IntArray, values: FloatArray, problems: int) -> NDArray[np.int8]:
-        return buckets.assign(strategy, metrics.problem_metrics(codes, values, problems, threshold)).positions
+    def place(codes: IntArray, values: FloatArray, passing: NDArray[np.bool_], problems: int) -> NDArray[np.int8]:
+        return buckets.assign(strategy, metrics.problem_metrics(codes, values, problems, passing)).positions
 
     rank = np.argsort(numbering.order())  # (problems,) so that the order of the rows changes nothing
     return stability(
@@ -36,5 +34,5 @@ def bucket_stability(
         problems=numbering.problems,
         seed=seed,
         source=merged.source[numbering.order()],
-        threshold=threshold,
+        passing=merged.passing,
     )

@@ -49,6 +49,14 @@ class Merged(NamedTuple):
     majorities: Majorities  # (problems,) with codes that are positions in `texts`
     identities: NDArray[np.uint64]  # (problems,) of the first row of each: equal where prompt and ground truth are
     clashes: Clashes
+    passing: NDArray[np.bool_]  # whether each is scored and passes
+    pass_values: NDArray[np.float64]  # what was compared with the threshold where that is not the reward; else NaN
+    parts: dict[str, NDArray[np.float64]]  # of sums of rewards: what each part gave, by name; NaN: nothing
+
+    @property
+    def deciding(self) -> NDArray[np.float64]:
+        """What is compared with the threshold: the reward, or the part of it that decides."""
+        return np.where(np.isnan(self.pass_values), self.rewards, self.pass_values)
 
 
 def merge_shards(folder: str, total: int, numbering: Numbering, threshold: float = PASS_THRESHOLD) -> Merged:
@@ -64,7 +72,8 @@ def merge_shards(folder: str, total: int, numbering: Numbering, threshold: float
     size = len(codes)
     rewards, statuses, tokens = np.full(size, np.nan), np.zeros(size, np.int8), np.zeros(size, np.int32)
     found, answers = np.zeros(size, dtype=bool), np.full(size, -1, np.int32)
-    there = np.zeros(size, dtype=bool)
+    there, passing, pass_values = np.zeros(size, dtype=bool), np.zeros(size, dtype=bool), np.full(size, np.nan)
+    parts: dict[str, NDArray[np.float64]] = {}
     golds, source = np.zeros(numbering.problems, np.int8), np.zeros(numbering.problems, np.int64)
     extra: dict[int, str] = {}
     sources: dict[str, SourceCount] = {}
@@ -83,7 +92,11 @@ def merge_shards(folder: str, total: int, numbering: Numbering, threshold: float
         np.maximum.at(golds, of, scores.golds)
         known = [names.setdefault(name, len(names)) for name in scores.sources.dictionary.to_pylist()]
         source[of] = np.array(known, np.int64)[scores.sources.indices.to_numpy()]
-        counted.add(of, answers[at], scores.rewards >= threshold)
+        pass_values[at] = scores.pass_values
+        passing[at] = np.where(np.isnan(scores.pass_values), scores.rewards, scores.pass_values) >= threshold
+        for name, values in scores.parts.items():
+            parts.setdefault(name, np.full(size, np.nan))[at] = values
+        counted.add(of, answers[at], passing[at])
         extra.update((int(row), text) for row, text in zip(at, scores.extra, strict=False) if text is not None)
         read += len(at)
         told.add(of, scores.rows, scores.identities)
@@ -111,6 +124,9 @@ def merge_shards(folder: str, total: int, numbering: Numbering, threshold: float
         majorities=counted.result(),
         identities=told.identities,
         clashes=told.clashes,
+        passing=passing,
+        pass_values=pass_values,
+        parts=dict(sorted(parts.items())),
     )
 
 

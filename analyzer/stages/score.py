@@ -16,20 +16,26 @@ import numpy as np
 from analyzer.cache import runs, score_files
 from analyzer.errors import InputError
 from analyzer.plan import Plan, Seal, Source
+from analyzer.rewards import GroupReward, leaves
 from analyzer.rollouts import dataset, problems
 from analyzer.rollouts.dataset import Reader
 from analyzer.rollouts.json_columns import dump_json
+from analyzer.rollouts.sources import cut_off_rows as cut_off
 from analyzer.rollouts.windows import ROW, Window, windows
 from analyzer.schema import (
     DATA_IDX,
     DATA_SOURCE,
+    FINISH_REASON,
+    MAX_TOKENS,
     NOT_COUNTED,
     RESPONSE,
     REWARD,
     REWARD_ANSWER,
+    REWARD_PASS_VALUE,
     REWARD_STATUS,
     STATUSES,
     TRANSIENT,
+    Lengths,
     Problem,
     Score,
     Status,
@@ -88,6 +94,8 @@ def _scored_again(
     A failure that comes twice in a row is taken for the rollout's own: the next run leaves it alone.
     """
     due = scores.rows[_transient(scores.statuses)]
+    if any(isinstance(one, GroupReward) and one.needs_whole_group for one in leaves(worker.plan.rewards.values())):
+        due = scores.rows  # what a rollout earns depends on the others of its problem
     new = _joined([worker.score(part) for part in (window.only(due) for window in parts) if len(part.rows)])
     order = np.argsort(scores.rows)
     at = order[np.searchsorted(scores.rows[order], new.rows)]
@@ -105,6 +113,8 @@ def _scored_again(
         sources=_listed(scores.sources),
         golds=_with(scores.golds, at, np.maximum(scores.golds[at], new.golds)),
         extra=extra if any(extra) else [],
+        pass_values=_with(scores.pass_values, at, new.pass_values),
+        parts={name: _with(_part(scores, name), at, _part(new, name)) for name in sorted({*scores.parts, *new.parts})},
     )
     counts = worker.take_counts()
     sources = {name: _recounted(count, counts.get(name)) for name, count in footer.sources.items()}
@@ -124,6 +134,10 @@ def _with(values: NDArray[AnyNumber], at: NDArray[np.int64], new: NDArray[AnyNum
     values = values.copy()
     values[at] = new
     return values
+
+
+def _part(scores: score_files.Scores, name: str) -> NDArray[np.float64]:
+    return scores.parts[name] if name in scores.parts else np.full(len(scores.rows), np.nan)
 
 
 def _recounted(count: score_files.SourceCount, new: score_files.SourceCount | None) -> score_files.SourceCount:
@@ -156,6 +170,11 @@ def _joined(parts: Sequence[score_files.Scores]) -> score_files.Scores:
         [source for part in parts for source in part.sources],
         np.concatenate([part.golds for part in parts]),
         np.concatenate([part.identities for part in parts]),
+        np.concatenate([part.pass_values for part in parts]),
+        {
+            name: np.concatenate([_part(part, name) for part in parts])
+            for name in sorted({name for part in parts for name in part.parts})
+        },
     )
 
 
@@ -166,7 +185,8 @@ class _Worker:
         self.plan = plan
         self.source = source
         self.reader = Reader(source.files, [*plan.all_columns, *([ROW] if plan.spilled else [])], held=True)
-        self._common = [name for name in plan.columns if name not in (DATA_IDX, RESPONSE)]
+        of_rollouts = (DATA_IDX, RESPONSE, FINISH_REASON, MAX_TOKENS)
+        self._common = [name for name in plan.columns if name not in of_rollouts]
         self._counter = TokenCounter(plan.tokenizer)
         self._scorers: dict[int, Scorer] = {}  # by reward: data sources that share one share its child process
         self._counts: dict[str, score_files.SourceCount] = {}
@@ -197,7 +217,7 @@ class _Worker:
             if self.plan.keep_rewards:
                 scored, sources, golds = self._kept(window)
             else:
-                scored, sources, golds = self._graded(window, self._counter.stripped(column, texts), absent)
+                scored, sources, golds = self._graded(window, self._counter.stripped(column, texts), absent, tokens)
         extra: list[str | None] = []
         if any(score.extra for score in scored):
             extra = [_json(score.extra) if score.extra else None for score in scored]
@@ -212,6 +232,11 @@ class _Worker:
             sources,
             np.array(golds, dtype=np.int8),
             problems.identities(window.table, self.plan.problem_columns, self.plan.truth_column),
+            np.array([np.nan if score.pass_value is None else score.pass_value for score in scored], dtype=np.float64),
+            {
+                name: np.array([score.parts.get(name, np.nan) for score in scored], dtype=np.float64)
+                for name in sorted({name for score in scored for name in score.parts})
+            },
         )
 
     def _null(self, window: Window, at: int, name: str) -> InputError:
@@ -221,20 +246,21 @@ class _Worker:
     def _kept(self, window: Window) -> tuple[list[Score], list[str], list[int]]:
         """The rewards that the input brings along, with the answers and data sources beside them."""
         rows = len(window.rows)
-        statuses, answers, sources = (
+        statuses, answers, sources, deciding = (
             window.table[name].to_pylist() if name in window.table.column_names else [None] * rows
-            for name in (REWARD_STATUS, REWARD_ANSWER, DATA_SOURCE)
+            for name in (REWARD_STATUS, REWARD_ANSWER, DATA_SOURCE, REWARD_PASS_VALUE)
         )
-        scores = list(map(_kept_score, window.table[REWARD].to_pylist(), statuses, answers))
+        scores = list(map(_kept_score, window.table[REWARD].to_pylist(), statuses, answers, deciding))
         return scores, [str(name or "") for name in sources], [score_files.UNASKED] * rows
 
     def _graded(
-        self, window: Window, responses: list[str], absent: list[bool] | None
+        self, window: Window, responses: list[str], absent: list[bool] | None, tokens: NDArray[np.int32]
     ) -> tuple[list[Score], list[str], list[int]]:
         """The scores of a window, problem by problem; `responses` are without special tokens.
 
-        `absent`: which of them are null; None for none.
+        `absent`: which of them are null; None for none. `tokens`: their lengths.
         """
+        counts, cut = tokens.tolist(), cut_off(window.table, tokens)
         try:
             groups = problems.group(window.table, self._common, self.plan.gold_column, self.plan.data_source or "")
         except problems.NoGroundTruth as error:
@@ -253,10 +279,13 @@ class _Worker:
                 continue
             scorer, texts = self._scorer(problem), responses[start:stop]
             if absent is None or not any(absent[start:stop]):
-                part = scorer.score(problem, texts)
+                lengths = Lengths(counts[start:stop], None if cut is None else cut[start:stop])
+                part = scorer.score(problem, texts, lengths)
             else:  # a response that is not there is no wrong answer, and no reward is asked about it
-                there = [responses[at] for at in range(start, stop) if not absent[at]]
-                given = iter(scorer.score(problem, there) if there else [])
+                here = [at for at in range(start, stop) if not absent[at]]
+                there = [responses[at] for at in here]
+                lengths = Lengths([counts[at] for at in here], None if cut is None else [cut[at] for at in here])
+                given = iter(scorer.score(problem, there, lengths) if there else [])
                 part = [_NO_RESPONSE if absent[at] else next(given) for at in range(start, stop)]
             seen = self._counts.get(problem.data_source, score_files.NO_ROLLOUTS)
             self._counts[problem.data_source] = seen.plus(_count(window.rows[start:stop], part, texts))
@@ -288,12 +317,15 @@ def _count(rows: Any, scores: Sequence[Score], texts: Sequence[str]) -> score_fi
     )
 
 
-def _kept_score(reward: Any, status: str | None, answer: Any = None) -> Score:
+def _kept_score(reward: Any, status: str | None, answer: Any = None, pass_value: Any = None) -> Score:
     """The reward of an input row (a number or null) as it is; a status of another program counts as none."""
     if status in STATUSES and status != Status.OK:
         return Score(None, Status(status))
     text = answer if isinstance(answer, str) else None
-    return Score(None, Status.ABSTAIN) if reward is None else checked(Score(float(reward), answer=text))
+    if reward is None:
+        return Score(None, Status.ABSTAIN)
+    decides = float(pass_value) if isinstance(pass_value, int | float) and np.isfinite(pass_value) else None
+    return checked(Score(float(reward), answer=text, pass_value=decides))
 
 
 def _json(extra: Any) -> str:

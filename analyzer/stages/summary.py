@@ -18,12 +18,13 @@ from analyzer.difficulty.metrics import overall_metrics
 from analyzer.difficulty.stability import Stability
 from analyzer.errors import printable
 from analyzer.plan import Plan
-from analyzer.rewards import BaseReward, Reward
+from analyzer.rewards import BaseReward, Reward, leaves
 from analyzer.rollouts.input import Input, unmarked
-from analyzer.schema import NOT_COUNTED, STATUSES, Status
+from analyzer.schema import NOT_COUNTED, NOTHING, STATUSES, Status
 from analyzer.stages import audit, problems, warnings
 from analyzer.stages.audit import Audit, Disagreement
 from analyzer.stages.findings import Findings
+from analyzer.stages.merge import Merged
 from analyzer.stages.warnings import SourceReport
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class SourceSummary(NamedTuple):
     rollouts: int
     answer_found: float | None  # share of the responses; None for a reward that looks at the whole response
     pass_rate: float | None  # share of the scored rollouts; None without any
+    parts: Mapping[str, float | None] = NOTHING  # of a sum: the mean of each part over the scored rollouts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +153,7 @@ def summarise(settings: AnalysisSettings, opened: Input, plan: Plan, findings: F
                 report.seen.rows,
                 _answer_found(plan.rewards[name], report.seen),
                 _pass_rate(audited, name),
+                _part_means(plan.rewards[name], name, merged),
             )
             for name, report in reports.items()
         },
@@ -172,7 +175,7 @@ def summarise(settings: AnalysisSettings, opened: Input, plan: Plan, findings: F
         },
         versions=plan.versions,
         warnings=(
-            *warnings.sandbox_warnings(plan.rewards.values()),
+            *warnings.sandbox_warnings(leaves(plan.rewards.values())),
             *opened.warnings,
             *collided,
             *warnings.input_warnings(opened.replaced, unused),
@@ -198,7 +201,19 @@ def _name_of(reward: BaseReward) -> str:
 
 def _answer_found(reward: BaseReward, seen: SourceCount) -> float | None:
     """The share of responses with an answer; None for a reward that looks at the whole response."""
-    return round(seen.found / max(seen.rows, 1), 6) if isinstance(reward, Reward) else None
+    told = isinstance(reward.decider, Reward) and reward.decider.needs_gold
+    return round(seen.found / max(seen.rows, 1), 6) if told else None
+
+
+def _part_means(reward: BaseReward, name: str, merged: Merged) -> dict[str, float | None]:
+    """The mean of each part of a sum over the scored rollouts of one data_source; empty for any other reward."""
+    if not reward.parts or name not in merged.source_names:
+        return {}
+    those = (merged.source[merged.codes] == merged.source_names.index(name)) & ~np.isnan(merged.rewards)
+    means = {part.name: merged.parts[part.name][those] for part in reward.parts if part.name in merged.parts}
+    return {
+        part: round(math.fsum(given.tolist()) / len(given), 6) if len(given) else None for part, given in means.items()
+    }
 
 
 def _pass_rate(audited: Audit, name: str) -> float | None:
@@ -261,6 +276,9 @@ def audit_lines(summary: Summary) -> list[str]:
             line += f"; an answer was found in {source.answer_found:.1%} of the responses"
         if source.pass_rate is not None:
             line += f"; pass rate {source.pass_rate:.3f}"
+        if source.parts:
+            means = (f"{part} {mean:.3f}" for part, mean in source.parts.items() if mean is not None)
+            line += f"; means of the parts: {', '.join(means)}"
         if gold := golds.get(name):
             line += (
                 f"; the correct answer earns full marks in {gold.asked - gold.failed} of {gold.asked} sampled problems"

@@ -25,12 +25,14 @@ from analyzer.rollouts.dataset import Dataset, Reader
 from analyzer.schema import (
     MEAN_AT,
     NOT_COUNTED,
+    NOTHING,
     PROMPT,
     RESPONSE,
     RESPONSE_TOKENS,
     REWARD,
     REWARD_ANSWER,
     REWARD_EXTRA,
+    REWARD_PASS_VALUE,
     REWARD_STATUS,
     STATUSES,
     Metrics,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from analyzer.stages.findings import Findings
+    from analyzer.stages.merge import Merged
 
 GROUP_BYTES = 16 << 20
 GROUP_ROWS = 1 << 17
@@ -62,6 +65,7 @@ class RowValues(NamedTuple):
     texts: pa.LargeStringArray
     extra: dict[int, str]  # position -> further columns as a JSON object
     buckets: NDArray[np.int8]  # bucket number of the row's problem
+    parts: Mapping[str, NDArray[np.float64]] = NOTHING  # further columns of numbers, by name; NaN: null
 
 
 # ---------------------------------------------------------------- rollouts
@@ -122,6 +126,7 @@ class _Shape:
         fields.append(pa.field(RESPONSE_TOKENS, pa.int32()))
         if len(values.texts):
             fields.append(pa.field(REWARD_ANSWER, pa.string()))
+        fields += [pa.field(name, pa.float64()) for name in values.parts]
         held = (json_columns.arrow_field(REWARD_EXTRA + name, kind) for name, kind in self._kinds.items())
         fields += map(json_columns.shown_field, held)
         for field in fields:
@@ -139,6 +144,7 @@ class _Shape:
             REWARD_STATUS: self._status.take(pa.array(values.statuses[rows])),
             RESPONSE_TOKENS: pa.array(values.tokens[rows], mask=values.tokens[rows] == NOT_COUNTED),
         }
+        ours |= {name: pa.array(part[rows], from_pandas=True) for name, part in values.parts.items()}
         if len(values.texts):
             answers = values.answers[rows]
             ours[REWARD_ANSWER] = values.texts.take(pa.array(answers, mask=answers < 0)).cast(pa.string())
@@ -270,7 +276,7 @@ def metric_columns(metrics: Metrics) -> dict[str, NDArray[Any]]:
         columns[name] = getattr(metrics, name)
     for name in ("num_scored", "pass_rate_low", "pass_rate_high"):
         columns[name] = getattr(metrics, name)
-    return columns
+    return columns | {f"mean_reward_{name}": means for name, means in metrics.parts.items()}
 
 
 class Answers(NamedTuple):
@@ -376,6 +382,7 @@ def write_outputs(folder: Path, source: Dataset, findings: Findings, summary: by
         merged.texts,
         merged.extra,
         positions[merged.codes].astype(np.int8),
+        _part_columns(merged),
     )
     bucket_paths = [str(folder / outputs.bucket_file(name)) for name in names]
     kept, everything = numbering.kept_ranges(), str(folder / outputs.ROLLOUTS)
@@ -395,6 +402,14 @@ def write_outputs(folder: Path, source: Dataset, findings: Findings, summary: by
     if measured.top_up is not None:
         _write_top_up(str(folder / outputs.TOP_UP), numbering.ids, measured.top_up)
     (folder / outputs.SUMMARY).write_bytes(summary)
+
+
+def _part_columns(merged: Merged) -> dict[str, NDArray[np.float64]]:
+    """The columns of sums of rewards: reward_<part>, and what was compared with the pass threshold."""
+    columns = {REWARD_EXTRA + name: values for name, values in merged.parts.items()}
+    if not np.isnan(merged.pass_values).all():
+        columns[REWARD_PASS_VALUE] = merged.pass_values
+    return columns
 
 
 def _write_top_up(path: str, ids: pa.Array, columns: Mapping[str, NDArray[np.int64]]) -> None:

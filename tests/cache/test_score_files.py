@@ -34,6 +34,8 @@ def write(path: Path, statuses: tuple[Status, ...]) -> None:
         ["gsm8k"] * len(rows),
         np.zeros(len(rows), dtype=np.int8),
         rows.astype(np.uint64),
+        np.full(len(rows), np.nan),
+        {"part": rows.astype(np.float64)},
     )
     source = SourceCount(len(rows), len(rows), (), {"timeout": (2, "over 5 s")})
     score_files.write(str(path), ShardFooter(FINGERPRINT, 0, len(rows), {"gsm8k": source}), scores)

@@ -30,7 +30,8 @@ def of(*problems: list[float]) -> Metrics:
 
 def same(left: Metrics, right: Metrics) -> bool:
     flat = [
-        {f"mean@{k}": v for k, v in m.mean_at.items()} | m._asdict() | {"mean_at": np.empty(0)} for m in (left, right)
+        {f"mean@{k}": v for k, v in m.mean_at.items()} | m._asdict() | m.parts | {"mean_at": np.empty(0), "parts": 0}
+        for m in (left, right)
     ]
     return all(np.asarray(value).tobytes() == np.asarray(flat[1][name]).tobytes() for name, value in flat[0].items())
 
@@ -173,6 +174,12 @@ def test_the_order_of_the_rollouts_changes_no_bit(problems: list[list[float]], r
     order = list(range(len(codes)))
     random.shuffle(order)  # type: ignore[attr-defined]
     assert same(
-        problem_metrics(codes, rewards, len(problems)),
-        problem_metrics(codes[order].astype(np.int32), rewards[order], len(problems)),
+        problem_metrics(codes, rewards, len(problems), rewards > 0.2, {"part": -rewards}),
+        problem_metrics(
+            codes[order].astype(np.int32),
+            rewards[order],
+            len(problems),
+            rewards[order] > 0.2,
+            {"part": -rewards[order]},
+        ),
     )

@@ -20,10 +20,11 @@ from analyzer.difficulty.stability import Stability, stability
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 
-def place(strategy: buckets.Strategy, codes: Ints, rewards: Floats, problems: int) -> NDArray[np.int8]:
-    return buckets.assign(strategy, problem_metrics(codes, rewards, problems)).positions
+def place(strategy: buckets.Strategy, codes: Ints, rewards: Floats, passing: Bools, problems: int) -> NDArray[np.int8]:
+    return buckets.assign(strategy, problem_metrics(codes, rewards, problems, passing)).positions
 
 
 def foretold(codes: Ints, values: Floats, problems: int, name: str = "percentile", seed: int = 42) -> Stability | None:
@@ -34,7 +35,8 @@ def foretold(codes: Ints, values: Floats, problems: int, name: str = "percentile
 
 def same_bucket(codes: Ints, first: Floats, second: Floats, problems: int, name: str) -> float:
     strategy = buckets.build(name)
-    return float((place(strategy, codes, first, problems) == place(strategy, codes, second, problems)).mean())
+    one, other = (place(strategy, codes, rewards, rewards >= 0.5, problems) for rewards in (first, second))
+    return float((one == other).mean())
 
 
 def sampled(rates: Floats, samples: int, seed: int) -> tuple[Ints, Floats]:
@@ -149,7 +151,7 @@ def test_new_rewards_are_among_those_that_were_earned() -> None:
     rewards = np.random.default_rng(0).choice([0.0, 0.1, 0.9, 1.0], len(codes))
     seen: list[Floats] = []
 
-    def spy(codes: Ints, rewards: Floats, problems: int) -> NDArray[np.int8]:
+    def spy(codes: Ints, rewards: Floats, passing: Bools, problems: int) -> NDArray[np.int8]:
         seen.append(rewards)
         return np.zeros(problems, np.int8)
 

@@ -16,7 +16,7 @@ import pytest
 
 import analyzer
 from analyzer import buckets
-from analyzer.difficulty.comparison import changed, mean_change, mid_p, moves_by_chance, q_values
+from analyzer.difficulty.comparison import Run, changed, mean_change, mid_p, moves_by_chance, q_values
 from analyzer.difficulty.metrics import problem_metrics
 from analyzer.errors import ConfigError, InputError, OutputError
 from tests.commands import ROOT, parquet
@@ -211,17 +211,16 @@ def split(seed: int, strategy: buckets.Strategy) -> tuple[bool, int, float, bool
     code, reward, half = halves(seed)
     problems = int(code.max()) + 1
 
-    def place(codes: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
-        return buckets.assign(strategy, problem_metrics(codes, values, count)).positions
+    def place(codes: np.ndarray, values: np.ndarray, passing: np.ndarray, count: int) -> np.ndarray:
+        return buckets.assign(strategy, problem_metrics(codes, values, count, passing)).positions
 
-    runs = tuple((code[half == number], reward[half == number]) for number in (0, 1))
-    k = [np.bincount(codes, values >= 0.5, problems).astype(np.int64) for codes, values in runs]
-    n = [np.bincount(codes, minlength=problems) for codes, _ in runs]
-    places = [place(codes, values, problems) for codes, values in runs]
+    both = ((code[half == number], reward[half == number]) for number in (0, 1))
+    runs = [Run(codes, values, values >= 0.5) for codes, values in both]
+    k = [np.bincount(run.codes, run.passing, problems).astype(np.int64) for run in runs]
+    n = [np.bincount(run.codes, minlength=problems) for run in runs]
+    places = [place(*run, problems) for run in runs]
     moved = int((places[0] != places[1]).sum())
-    chance = moves_by_chance(
-        place, len(strategy.buckets), (runs[0], runs[1]), np.zeros(problems, np.int64), threshold=0.5, seed=seed
-    )
+    chance = moves_by_chance(place, len(strategy.buckets), (runs[0], runs[1]), np.zeros(problems, np.int64), seed=seed)
     total = mean_change(k[0] / n[0], k[1] / n[1])
     assert chance.expected.sum() == pytest.approx(problems)
     return bool(changed(mid_p(k[0], n[0], k[1], n[1])).any()), moved, chance.changed, total.low <= 0 <= total.high

@@ -60,7 +60,8 @@ def test_a_response_is_cut_off_as_the_server_says_or_as_long_as_allowed(
 def test_counts_are_those_of_a_plain_loop(rows: list[tuple[int, float | None, bool, bool]]) -> None:
     source, reward, found, cut = (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [], [])
     rewards = np.array([np.nan if value is None else value for value in reward], dtype=float)
-    counts = tally(np.array(source, np.int32), 3, rewards, np.array(found, bool), np.array(cut, bool))
+    kinds = {"found": np.array(found, bool), "cut": np.array(cut, bool)}
+    counts = tally(np.array(source, np.int32), 3, rewards=rewards, passing=rewards >= 0.5, **kinds)
     for code, count in enumerate(counts):
         own = [(r, f, c) for s, r, f, c in rows if s == code]
         scored = [(r, f, c) for r, f, c in own if r is not None]

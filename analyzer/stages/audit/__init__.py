@@ -100,19 +100,14 @@ def audit_rewards(
 ) -> Audit:
     """Ask whether each reward is right for its data; only counts where the rewards came with the input."""
     cut = sources.cut_off(dataset, numbering.kept_ranges(), merged.tokens)
+    of_rollouts: Any = {"rewards": merged.rewards, "passing": merged.passing, "found": merged.found, "cut": cut}
     everything = np.zeros(len(merged.codes), dtype=np.int32)
-    whole = (
-        None
-        if cut is None
-        else tally(everything, 1, merged.rewards, merged.found, cut, threshold=settings.pass_threshold)[0]
-    )
+    whole = None if cut is None else tally(everything, 1, **of_rollouts)[0]
     if plan.keep_rewards:
         return Audit({}, {}, {}, {}, {}, whole)
     of_problems = sources.sources_of_problems(dataset.files, numbering, plan.data_source or "")
     source_of_rows = of_problems.codes[merged.codes]
-    counts = tally(
-        source_of_rows, len(of_problems.names), merged.rewards, merged.found, cut, threshold=settings.pass_threshold
-    )
+    counts = tally(source_of_rows, len(of_problems.names), **of_rollouts)
     tallies = dict(zip(of_problems.names, counts, strict=True))
     unfound = ~merged.found & ~np.isnan(merged.rewards) & (True if cut is None else ~cut)
     missing = {
@@ -122,12 +117,13 @@ def audit_rewards(
     }
     if plan.gold_column is None:
         return Audit({}, {}, tallies, {}, missing, whole)
+    deciders = {name: reward.decider for name, reward in plan.rewards.items()}
     source = Source(
         dataset.files,
         numbering,
         plan.gold_column,
         plan.data_source or "",
-        plan.rewards,
+        deciders,
         plan.limits,
         settings.seed,
         settings.pass_threshold,
@@ -139,7 +135,7 @@ def audit_rewards(
     if settings.audit:
         opinions = second_opinions(
             source,
-            lambda rows: merged.rewards[numbering.positions(rows)],
+            lambda rows: merged.deciding[numbering.positions(rows)],
             strip,
             lambda reward: rewards.build(reward.second_grader) if reward.second_grader else None,
             lambda rows: np.zeros(len(rows), dtype=bool) if cut is None else cut[numbering.positions(rows)],
@@ -183,7 +179,7 @@ def audit_golds(source: Source) -> dict[str, GoldAudit]:
     audits = {
         name: _audit_source(reward, found[name][:GOLDS], source.limits)
         for name, reward in sorted(source.rewards.items())
-        if name in found and isinstance(reward, Reward) and reward.where is not Where.SANDBOX
+        if name in found and isinstance(reward, Reward) and reward.needs_gold and reward.where is not Where.SANDBOX
     }
     return {name: audit for name, audit in audits.items() if audit is not None}
 

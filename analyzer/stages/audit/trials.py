@@ -67,7 +67,7 @@ def try_rewards(
     trials = {}
     for name in sorted(names):
         reward = source.rewards[name]
-        if isinstance(reward, Reward) and reward.where is not Where.SANDBOX:
+        if isinstance(reward, Reward) and reward.needs_gold and reward.where is not Where.SANDBOX:
             rows = _sample(source, of_problems.codes == of_problems.names.index(name), rng)
             table = rows_of(source, rows, [DATA_IDX, RESPONSE])
             asked = [(ids, problem) for ids, problem in problems_of(source, table) if ids[1] is not None]
