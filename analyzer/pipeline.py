@@ -40,7 +40,7 @@ def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
 
     Raises the errors of analyzer.errors; `exit_code` of each says how the command ends.
     """
-    clock = Clock()
+    clock = Clock(progress)
     strategy = buckets.build(settings.bucketing_strategy, settings.seed)
     try:
         scored = _score(settings, strategy, clock, progress)

@@ -4,32 +4,66 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from tqdm import tqdm
+
+
+SILENT_SECONDS = 1.0
+"""A stage that takes longer says what it does."""
+LINE_SECONDS = 10.0
+"""Between two lines of progress, where stderr is no terminal."""
+_STAGES = {
+    "read": "opening the rollouts",
+    "plan": "finding the problems, the tokenizer and the rewards",
+    "merge": "merging the scores",
+    "metrics": "computing the metrics of each problem",
+    "bucket": "putting problems into buckets",
+    "estimate": "estimating how sure the buckets are",
+    "audit": "asking whether ground truths earn the maximum",
+    "summary": "summing up",
+    "write": "writing the outputs",
+}
+YELLOW, RED = "33", "31"
+
+
+def coloured(text: str, colour: str, stream: TextIO) -> str:
+    """Text in a colour where the stream is a terminal that shows them; NO_COLOR in the environment turns them off."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty()
+    return text if plain or not text else f"\x1b[{colour}m{text}\x1b[0m"
 
 
 class Clock:
-    """Wall-clock seconds of each stage."""
+    """Wall-clock seconds of each stage; `shown`: one that takes over a second says on stderr what it does."""
 
-    def __init__(self) -> None:
+    def __init__(self, shown: bool = False) -> None:
         self.seconds: dict[str, float] = {}
+        self._shown = shown
         self._running: dict[str, float] = {}
         self._start = time.perf_counter()
 
     @contextlib.contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         self._running[stage] = time.perf_counter()
+        # A thread, since a stage that is slow is mostly inside one call: a file of a slow disk, an import.
+        line = threading.Timer(SILENT_SECONDS, _say, [f"{_STAGES.get(stage, stage)} ..."])
+        line.daemon = True
+        if self._shown and stage in _STAGES:
+            line.start()
         try:
             yield
         finally:
+            line.cancel()
             self.seconds[stage] = _since(self._running.pop(stage))
 
     def write(self, path: Path) -> None:
@@ -43,8 +77,80 @@ def _since(start: float) -> float:
     return round(time.perf_counter() - start, 3)
 
 
+def _say(line: str) -> None:
+    """One line on stderr; nothing where it is closed meanwhile."""
+    with contextlib.suppress(OSError, ValueError):
+        print(line, file=sys.stderr, flush=True)
+
+
+class Counter:
+    """Counts rollouts on stderr: a bar in a terminal, plain lines elsewhere, numbers in full (28,380 and not 28.4k)."""
+
+    def __init__(self, what: str, total: int, done: int = 0, *, shown: bool = True) -> None:
+        self._what, self._total, self._first, self._done = what, total, done, done
+        self._note = ""
+        self._shown = shown
+        self._start = self._told = time.monotonic()
+        self._bar = _bar(what, total, done) if shown and sys.stderr.isatty() else None
+
+    def update(self, more: int, note: str = "") -> None:
+        """Count some more; note: what is said behind the numbers."""
+        self._done, self._note = self._done + more, note
+        if self._bar is not None:
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(more)
+        elif self._shown and time.monotonic() - self._told >= LINE_SECONDS:
+            self._told = time.monotonic()
+            _say(self._line())
+
+    def close(self) -> None:
+        """End with the last state."""
+        if self._bar is not None:
+            self._bar.close()
+        elif self._shown:
+            _say(self._line())
+
+    def _line(self) -> str:
+        seconds = time.monotonic() - self._start
+        rate = (self._done - self._first) / max(seconds, 1e-9)
+        left = f", {duration((self._total - self._done) / rate)} left" if rate > 0 and self._done < self._total else ""
+        note = f", {self._note}" if self._note else ""
+        return (
+            f"{self._what}: {self._done:,} of {self._total:,} rollouts in {duration(seconds)}, {rate:,.0f} a second"
+            f"{note}{left}"
+        )
+
+
+def _bar(what: str, total: int, done: int) -> tqdm:  # type: ignore[type-arg]  # generic to its stubs alone
+    from tqdm import tqdm
+
+    class Full(tqdm):  # type: ignore[type-arg]
+        """A bar with numbers in full; tqdm's own choice is 28380 or 28.4k."""
+
+        @property
+        def format_dict(self) -> Any:
+            values = super().format_dict
+            rate = values["rate"] or (values["n"] - values["initial"]) / max(values["elapsed"], 1e-9)
+            return {**values, "speed": f"{rate:,.0f}"}
+
+    shape = "{desc}: {percentage:3.0f}%|{bar}| {n:,}/{total:,} [{elapsed}<{remaining}, {speed} a second{postfix}]"
+    return Full(
+        total=total, initial=done, desc=what, bar_format=shape, file=sys.stderr, dynamic_ncols=True, smoothing=0.05
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a person: '9 s', '2 min 5 s', '3 h 20 min'."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600:,} h {whole % 3600 // 60} min"
+
+
 class Bar:
-    """A tqdm bar that counts rollouts; says so when scores are reused."""
+    """A bar that counts rollouts; says so when scores are reused."""
 
     def __init__(
         self,
@@ -55,28 +161,19 @@ class Bar:
         again: Mapping[int, int],
     ) -> None:
         """`rows`: the rollouts of each shard, (shards,); `again`: of a missing shard, those that are scored again."""
-        from tqdm import tqdm
-
         self._left = {shard: again.get(shard, int(rows[shard])) for shard in missing}
         self.scored = sum(self._left.values())
         self.reused = int(rows[list(wanted)].sum()) - self.scored
         retried = sum(again.values())
         if shown and self.reused:
-            left = f"{self.scored - retried} are left to score" if self.scored > retried else "nothing is scored again"
+            left = (
+                f"{self.scored - retried:,} are left to score" if self.scored > retried else "nothing is scored again"
+            )
             if retried:
                 left = "" if self.scored == retried else f"{left}, "
-                left += f"{retried} that had no reward (timeout, memory or crash) are scored again"
-            print(f"{self.reused} rollouts are scored already; {left}", file=sys.stderr)
-        self._bar = tqdm(
-            total=self.scored + self.reused,
-            initial=self.reused,
-            unit=" rollouts",
-            unit_scale=True,
-            desc="scoring",
-            file=sys.stderr,
-            disable=not shown or not self.scored,
-            mininterval=0.1 if sys.stderr.isatty() else 10.0,
-        )
+                left += f"{retried:,} that had no reward (timeout, memory or crash) are scored again"
+            print(f"{self.reused:,} rollouts are scored already; {left}", file=sys.stderr)
+        self._bar = Counter("scoring", self.scored + self.reused, self.reused, shown=shown and bool(self.scored))
 
     def committed(self, shard: int) -> None:
         """One shard more is done."""

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from analyzer.commands import format_list, reward_list
-from analyzer.commands.running import run
+from analyzer.commands.running import fail, run
 from analyzer.config import AnalysisSettings, parse
-from analyzer.errors import EXIT_OK
+from analyzer.errors import EXIT_OK, printable
+from analyzer.files.outputs import BUCKETS, REPORT
+from analyzer.progress import YELLOW, coloured
 
 if TYPE_CHECKING:
     from analyzer.result import Result
@@ -45,17 +47,25 @@ def analyze(settings: AnalysisSettings) -> int:
     if result is None:
         print(f"part {settings.part} is scored", file=sys.stderr)
         return EXIT_OK
-    return show(result)
+    code = show(result)
+    print(where_to_look(settings), file=sys.stderr)
+    return code
+
+
+def where_to_look(settings: AnalysisSettings) -> str:
+    """The last line: where the outputs are, and what to open first."""
+    folder = settings.output_dir.rstrip("/") or "/"
+    return printable(f"Outputs: {folder}; open {folder}/{BUCKETS if settings.no_report else REPORT}")
 
 
 def show(result: Result) -> int:
     """Print the summary; returns the exit code."""
     print(result.summary.to_text(), end="", flush=True)
-    print(result.summary.remarks(), end="", file=sys.stderr)
+    remarks, heading, warnings = result.summary.remarks().partition("\nWarnings:\n")
+    print(remarks + coloured(heading + warnings, YELLOW, sys.stderr), end="", file=sys.stderr)
     if result.exit_code != EXIT_OK:
-        print(
-            f"error: {result.summary.unscored_share:.2%} of the rollouts have no reward, more than --max_unscored "
-            f"{result.max_unscored:.2%}; all outputs are written",
-            file=sys.stderr,
+        fail(
+            f"{result.summary.unscored_share:.2%} of the rollouts have no reward, more than --max_unscored "
+            f"{result.max_unscored:.2%}; all outputs are written"
         )
     return result.exit_code

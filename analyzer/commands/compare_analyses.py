@@ -24,11 +24,12 @@ def compare_analyses(argv: Sequence[str] | None = None) -> int:
 def _compare(settings: ComparisonSettings) -> int:
     from analyzer.errors import printable
     from analyzer.files.outputs import REPORT
+    from analyzer.progress import YELLOW, coloured
     from analyzer.report.comparison import compare
 
     found = compare(settings)
     print(found.to_text(), end="", flush=True)
     for warning in found.warnings:
-        print(f"warning: {printable(warning)}", file=sys.stderr)
+        print(coloured(f"warning: {printable(warning)}", YELLOW, sys.stderr), file=sys.stderr)
     print(f"Written: {settings.output_dir}; open {settings.output_dir.rstrip('/')}/{REPORT}", file=sys.stderr)
     return EXIT_OK

@@ -141,6 +141,7 @@ def _filter(settings: FilterSettings) -> int:
     code = analyze_rollouts.show(result)
     if settings.selection is not None:
         print(select(settings.selection).report, end="", flush=True)
+    print(analyze_rollouts.where_to_look(analysis), file=sys.stderr)
     if done is not None and done.failed:
         print(f"error: {done.failed} prompts lack rollouts; {again(done.failed, done.unusable)}", file=sys.stderr)
         return EXIT_UNSCORED

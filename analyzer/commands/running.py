@@ -12,6 +12,7 @@ from pathlib import Path
 
 from analyzer.errors import EXIT_BUG, EXIT_OK, EXIT_STORAGE, EXIT_USER, AnalyzerError, printable
 from analyzer.files.storage import is_disk_error
+from analyzer.progress import RED, coloured
 from analyzer.workers.interrupts import interruptible
 
 
@@ -27,29 +28,34 @@ def run(command: Callable[[], int]) -> int:
             sys.stdout.flush()
             return code
     except AnalyzerError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        fail(printable(str(error)))
         return error.exit_code
     except BrokenPipeError:  # the reader of our output has gone, `| head` for instance
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except OSError as error:
         if is_disk_error(error) or "No usable temporary directory" in str(error):
-            print(f"error: {_of_the_system(error)}", file=sys.stderr)
+            fail(_of_the_system(error))
             return EXIT_STORAGE
         if error.errno in (errno.EMFILE, errno.ENFILE):
-            print(f"error: {_TOO_FEW_FILES}", file=sys.stderr)
+            fail(_TOO_FEW_FILES)
             return EXIT_USER
         if isinstance(error, FileNotFoundError) and "/runs/" in str(error.filename):
-            print(f"error: {error.filename}: the cache was removed meanwhile; run the command again", file=sys.stderr)
+            fail(f"{error.filename}: the cache was removed meanwhile; run the command again")
             return EXIT_USER
         return _bug()
     except ImportError as error:
         if (package := (error.name or "").partition(".")[0]) in ("", "analyzer", *sys.stdlib_module_names):
             return _bug()
-        print(f"error: {printable(_cannot_import(package, error))}", file=sys.stderr)
+        fail(printable(_cannot_import(package, error)))
         return EXIT_USER
     except Exception:  # noqa: BLE001  # the last line of defence: what gets here is a bug of ours
         return _bug()
+
+
+def fail(reason: str) -> None:
+    """Print one line that starts with `error:`."""
+    print(coloured("error:", RED, sys.stderr), reason, file=sys.stderr)
 
 
 _TOO_FEW_FILES = "too many open files: allow 256 or more, `ulimit -n 1024`, and run the same command again"
@@ -88,5 +94,5 @@ def _cannot_import(package: str, error: ImportError) -> str:
 
 def _bug() -> int:
     traceback.print_exc()
-    print("error: this is a bug of rollout-analyzer; please report it with the lines above", file=sys.stderr)
+    fail("this is a bug of rollout-analyzer; please report it with the lines above")
     return EXIT_BUG

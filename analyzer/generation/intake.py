@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 import orjson
-from tqdm import tqdm
 
 from analyzer.errors import ConfigError
 from analyzer.files.storage import storage_errors
 from analyzer.generation.journal import Answer, Journal
+from analyzer.progress import Counter
 
 _HOPELESS_AFTER = 100  # prompts that failed before any was answered
 
@@ -32,14 +31,7 @@ class Intake:
         self.first_failure = ""
         self._empty = not journal.have.any()
         self._began = time.monotonic()
-        self._bar = tqdm(
-            total=journal.wanted.rollouts,
-            initial=int(journal.have.sum()),
-            unit="rollouts",
-            dynamic_ncols=True,
-            mininterval=0.2 if sys.stderr.isatty() else 15.0,
-            smoothing=0.05,
-        )
+        self._bar = Counter("generating", journal.wanted.rollouts, int(journal.have.sum()))
 
     def __enter__(self) -> Self:
         return self
@@ -64,8 +56,7 @@ class Intake:
         self.kept += len(answer.texts)
         self.tokens += tokens
         rate = self.tokens / max(time.monotonic() - self._began, 1e-9)
-        self._bar.set_postfix_str(f"{rate:.0f} tokens/s", refresh=False)
-        self._bar.update(len(answer.texts))
+        self._bar.update(len(answer.texts), f"{rate:,.0f} tokens/s")
 
     def fail(self, data_idx: int, reason: str, unusable: bool = False) -> None:
         """Report that a prompt gets no more rollouts than it has. `unusable`: and never will, as the data has it.
