@@ -292,8 +292,14 @@ def make_parser(cls: type[Any], prog: str, description: str) -> ArgumentParser:
 def parse(cls: type[Settings], argv: Sequence[str], prog: str, description: str) -> Settings:
     """The settings of a command line. Raises ConfigError, one line, for what does not fit; SystemExit for --help."""
     parser = make_parser(cls, prog, description)
-    configs, flags = _configs_and_flags([_underscored(word) for word in argv])
-    _check_once(cls, flags)
+    configs, flags = _configs_and_flags(argv)
+    names = {alias: field.name for field in dataclasses.fields(cls) for alias in field.metadata.get("aliases", ())}  # type: ignore[arg-type]  # a dataclass
+    spelled = [word[2:].partition("=")[0] for word in flags if word.startswith("--")]
+    # argparse takes the last of two and says nothing: half of a user's files would be left out without a word.
+    for name, number in Counter(names.get(flag, flag) for flag in spelled).items():
+        if number > 1:
+            advice = ", and for several files a folder or a glob" if name in ("rollouts", "data_path") else ""
+            raise ConfigError(f"--{name} is given {number} times; give it once{advice}")
     places: dict[str, str] = {}  # key -> the file that it was last in
     for path in (word.removeprefix("--config=") for word in configs if word != "--config"):
         places |= dict.fromkeys(_keys_of(path, _known_keys(cls)), path)
@@ -405,36 +411,20 @@ def _keys_of(path: str, known: Sequence[str]) -> list[str]:
     return list(values)
 
 
-def _configs_and_flags(words: list[str]) -> tuple[list[str], list[str]]:
+def _configs_and_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Every --config apart, to go in front: to the parser what comes last wins, and that must be the flag."""
     configs: list[str] = []
     flags: list[str] = []
     rest = iter(words)
     for word in rest:
+        if word.startswith("--"):  # --model-path is --model_path; a value keeps its minus signs
+            name, equals, value = word.partition("=")
+            word = "--" + name[2:].replace("-", "_") + equals + value  # noqa: PLW2901
         if word == "--config":
             configs += [word, *itertools.islice(rest, 1)]
         else:
             (configs if word.startswith("--config=") else flags).append(word)
     return configs, flags
-
-
-def _check_once(cls: type[Any], words: Sequence[str]) -> None:
-    """Raise ConfigError for a flag that is given twice: the parser would take the last and say nothing."""
-    names = {alias: field.name for field in dataclasses.fields(cls) for alias in field.metadata.get("aliases", ())}
-    flags = [word[2:].partition("=")[0] for word in words if word.startswith("--")]
-    counts = Counter(names.get(flag, flag) for flag in flags)
-    for name, number in counts.items():
-        if number > 1:
-            advice = ", and for several files a folder or a glob" if name in ("rollouts", "data_path") else ""
-            raise ConfigError(f"--{name} is given {number} times; give it once{advice}")
-
-
-def _underscored(word: str) -> str:
-    """--model-path as --model_path; values are left alone."""
-    if not word.startswith("--"):
-        return word
-    name, equals, value = word.partition("=")
-    return "--" + name[2:].replace("-", "_") + equals + value
 
 
 def _explain(message: str, names: Sequence[str], places: Mapping[str, str]) -> str:

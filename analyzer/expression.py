@@ -291,7 +291,8 @@ class _Parser:
             if _kind(one) == "number" and any(pa.types.is_floating(value.type) for value in (one, *values)):
                 one = one.cast(pa.float64())
             wanted = pa.array([value.as_py() for value in values]).cast(one.type)
-            return _call("if_else", _call("is_valid", one), _is_in(one, wanted), pa.scalar(None, pa.bool_()))
+            # is_in has no null: a missing value would be false, and true behind a `not`.
+            return _call("if_else", _call("is_valid", one), _call("is_in", one, wanted), pa.scalar(None, pa.bool_()))
 
         return test
 
@@ -464,12 +465,6 @@ def _scalar(value: Any) -> Value:
 
 def _constant(value: Value) -> Node:
     return lambda batch: value
-
-
-def _is_in(values: Value, wanted: Any) -> Value:
-    import pyarrow.compute as pc
-
-    return pc.is_in(values, value_set=wanted)
 
 
 def _column(batch: pa.RecordBatch, name: str) -> Value:

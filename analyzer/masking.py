@@ -38,13 +38,13 @@ def command(words: Sequence[str]) -> list[str]:
 
 def settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as they may be written to a file, under the same rule."""
-    return {name: _setting(name, value) for name, value in given.items()}
-
-
-def _setting(name: str, value: Any) -> Any:
-    if name in _OF_THE_USER and isinstance(value, Mapping):
-        return _hidden(value)
-    return _value(name, value) if isinstance(value, str) else value
+    masked = dict(given)
+    for name, value in given.items():
+        if name in _OF_THE_USER and isinstance(value, Mapping):
+            masked[name] = _hidden(value)
+        elif isinstance(value, str):
+            masked[name] = _value(name, value)
+    return masked
 
 
 def _masked(words: Sequence[str]) -> Iterator[str]:

@@ -1,22 +1,17 @@
-"""Memory that is free within this process is given back to the system: allocators keep it otherwise, for ever."""
+"""Return freed memory to the system; allocators keep it otherwise."""
 
 from __future__ import annotations
 
 import ctypes
-import functools
-from collections.abc import Callable
 
 
 def give_back() -> None:
     """Return what pyarrow's and the C library's allocators hold without need; some milliseconds."""
     import pyarrow as pa
 
+    # arrow's pool (mimalloc or jemalloc) is not the C library's, so each is asked.
     pa.default_memory_pool().release_unused()
-    _trim()(0)
-
-
-@functools.cache
-def _trim() -> Callable[[int], int]:
-    """glibc's malloc_trim; other C libraries have none, and give memory back by themselves."""
-    trim: Callable[[int], int] = getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: 0)
-    return trim
+    # glibc keeps what is free below the top of a heap; musl and others have no such call, and need none.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

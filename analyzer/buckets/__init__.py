@@ -94,6 +94,7 @@ def assign(strategy: Strategy, metrics: Metrics) -> Assignment:
     import numpy as np
 
     scored = metrics.num_scored > 0
+    # Ranks are among scored problems alone: unscored ones would shift the quarters, with nothing known of them.
     positions = np.full(len(scored), -1, np.int8)  # (problems,)
     if not scored.any():
         return Assignment(strategy.buckets, positions)

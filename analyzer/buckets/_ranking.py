@@ -26,8 +26,10 @@ REMEDY = "more responses per problem can tell them apart, --bucketing_strategy p
 
 def quarters(buckets: tuple[str, ...], evidence: Mapping[str, FloatArray]) -> Assignment:
     """Four buckets by rank of the evidence: metric name -> (problems,), compared from the first metric to the last."""
+    # lexsort takes its last key first, so the evidence is handed over in reverse.
     order = np.lexsort(tuple(evidence.values())[::-1])  # hardest first
     starts_group = np.ones(len(order), np.bool_)
+    # Exact comparison: no metric depends on the order of the rollouts, so equal evidence is equal to the last bit.
     starts_group[1:] = np.logical_or.reduce([np.diff(values[order]) != 0 for values in evidence.values()])
     sizes = np.diff(np.append(np.flatnonzero(starts_group), len(order)))  # (tie groups,)
     if len(sizes) == 1:
@@ -38,7 +40,10 @@ def quarters(buckets: tuple[str, ...], evidence: Mapping[str, FloatArray]) -> As
     quarter = _quarter_of_groups(sizes)
     positions = np.empty(len(order), np.int8)
     positions[order] = np.repeat(quarter, sizes)
-    if not _uneven(sizes, quarter):
+    # A quarter of n problems is rarely a whole number, so the yardstick is what ranks without ties would give.
+    without_ties = np.bincount(_quarter_of_groups(np.ones(len(order), np.int64)), minlength=4)
+    moved = np.abs(np.bincount(quarter, weights=sizes, minlength=4) - without_ties).max()
+    if moved <= max(1, EVEN_WITHIN * len(order)):
         return Assignment(buckets, positions)
     largest = int(sizes.argmax())
     shared = _shared_evidence(int(sizes[largest]), evidence, order[sizes[:largest].sum()])
@@ -49,6 +54,7 @@ def quarters(buckets: tuple[str, ...], evidence: Mapping[str, FloatArray]) -> As
 def _quarter_of_groups(sizes: IntArray) -> Int8Array:
     """0 .. 3 for each of at least two tie groups, hardest first; in whole numbers, so that 25 % is exactly 25 %."""
     last = np.cumsum(sizes) - 1
+    # The average rank of a tie group may be half of a whole number; twice it is whole.
     twice_the_rank = (last - sizes + 1) + last
     highest = 2 * last[-1]
     quarter = np.zeros(len(sizes), np.int8)
@@ -56,14 +62,6 @@ def _quarter_of_groups(sizes: IntArray) -> Int8Array:
         quarter += 4 * twice_the_rank > part * highest
     quarter[0], quarter[-1] = 0, 3
     return quarter
-
-
-def _uneven(sizes: IntArray, quarter: Int8Array) -> bool:
-    problems = int(sizes.sum())
-    alone = np.ones(problems, np.int64)
-    without_ties = np.bincount(_quarter_of_groups(alone), minlength=4)
-    moved = np.abs(np.bincount(quarter, weights=sizes, minlength=4) - without_ties)
-    return bool(moved.max() > max(1, EVEN_WITHIN * problems))
 
 
 def _shared_evidence(count: int, evidence: Mapping[str, FloatArray], example: int) -> str:

@@ -47,14 +47,22 @@ class Adaptive(Strategy):
     def place(self, metrics: Metrics) -> Assignment:
         import numpy as np
 
+        # mean@5 and std_reward as expected of equally many samples, or more samples alone would move a problem.
         features = (metrics.common_mean_at_5, metrics.pass_rate, metrics.common_std_reward)
         cluster = self._cluster(np.column_stack(features))
         members = [np.flatnonzero(cluster == number) for number in np.unique(cluster)]
+        # By mean_reward, too: with many passes mean@5 is 1.0 in several clusters.
         members.sort(key=lambda chosen: (_mean(metrics.common_mean_at_5[chosen]), _mean(metrics.mean_reward[chosen])))
         positions = np.empty(len(cluster), np.int8)
         for position, chosen in zip(NAMES[len(members)], members, strict=True):
             positions[chosen] = position
-        return Assignment(self.buckets, positions, _warn_of_few_clusters(len(members), len(cluster)))
+        if len(members) == 4:
+            return Assignment(self.buckets, positions)
+        warning = (
+            f"the {len(cluster)} problems differ too little for four clusters: {len(members)} found; "
+            "more responses per problem can tell them apart"
+        )
+        return Assignment(self.buckets, positions, (warning,))
 
     def _cluster(self, features: FloatArray) -> NDArray[np.integer[Any]]:
         """The cluster of each problem; features: (problems, 3)."""
@@ -63,6 +71,8 @@ class Adaptive(Strategy):
         from sklearn.exceptions import ConvergenceWarning
         from threadpoolctl import threadpool_limits
 
+        # Distinct rows with weights: the outcome cannot depend on the order of the problems, and binary rewards give
+        # few of them.
         rows, inverse, counts = np.unique(features, axis=0, return_inverse=True, return_counts=True)
         kmeans = KMeans(min(4, len(rows)), random_state=self.seed, n_init=10)
         # One thread: with several, sklearn adds their partial sums in the order in which they finish.
@@ -81,17 +91,9 @@ def _standardised(rows: FloatArray, counts: IntArray) -> FloatArray:
     centred = rows - np.average(rows, axis=0, weights=counts)
     deviation = np.sqrt(np.average(centred**2, axis=0, weights=counts))
     varies = (rows.min(axis=0) < rows.max(axis=0)) & (deviation > 0)
+    # A column that does not vary would be 0 / 0; rounding can leave a deviation above 0 where all are equal.
     return np.where(varies, centred / np.where(varies, deviation, 1.0), 0.0)
 
 
 def _mean(values: FloatArray) -> float:
     return math.fsum(values.tolist()) / len(values)
-
-
-def _warn_of_few_clusters(clusters: int, problems: int) -> tuple[str, ...]:
-    if clusters == 4:
-        return ()
-    return (
-        f"the {problems} problems differ too little for four clusters: {clusters} found; "
-        "more responses per problem can tell them apart",
-    )

@@ -40,5 +40,7 @@ def scoring_code_digest(package: Path = PACKAGE) -> str:
         name = file.relative_to(package).as_posix()
         if not name.startswith(AFTER_SCORING):
             content = file.read_bytes()
+            # With the length, or code moved from the end of one file to the start of the next would have the same
+            # digest.
             digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()

@@ -37,6 +37,8 @@ def find(model_path: str, trust_remote_code: bool, cache_dir: str, sample: Seque
     if key is not None and storage.is_trusted(known, cache_dir):
         with contextlib.suppress(OSError, ValueError, TypeError):  # a damaged one is made anew
             spec = tokens.spec_from(orjson.loads(known.read_bytes()))
+            # What is loaded comes from the arguments, never from a file in a cache that others may write to: with
+            # trust_remote_code it is code.
             source = (
                 os.path.abspath(model_path) if spec.engine == tokens.TRANSFORMERS else tokens.json_path(folder, spec)
             )
@@ -53,12 +55,9 @@ def _key(model_path: str, trust_remote_code: bool, sample: Sequence[str]) -> str
     """All that the answer depends on; None for a hub name, which may stand for something else tomorrow."""
     if not os.path.isdir(model_path):
         return None
-    files = sorted((entry.name, *_size_and_times(entry)) for entry in os.scandir(model_path) if entry.is_file())
+    # Sizes and times instead of contents: a folder of a model holds its weights, too. ctime cannot be set back.
+    found = [(entry.name, entry.stat()) for entry in os.scandir(model_path) if entry.is_file()]
+    files = sorted((name, status.st_size, status.st_mtime_ns, status.st_ctime_ns) for name, status in found)
     versions = [importlib.metadata.version(name) for name in LIBRARIES]
     told = [os.path.abspath(model_path), trust_remote_code, files, versions, list(sample)]
     return hashlib.sha256(orjson.dumps(told)).hexdigest()[:32]
-
-
-def _size_and_times(entry: os.DirEntry[str]) -> tuple[int, int, int]:
-    status = entry.stat()
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns

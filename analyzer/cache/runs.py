@@ -51,6 +51,7 @@ def cache_folder(given: str | None, shared: bool = False) -> str:
     advice = "name a folder for the cache with --cache_dir"
     if not os.path.isdir(folder):
         storage.make_folder(folder, advice, mode=0o777 if shared else 0o700)
+    # Not W_OK: a run that is complete can be used from a cache that is mounted read-only.
     if not os.access(folder, os.R_OK | os.X_OK):
         raise OutputError(f"{folder}: the cache cannot be read (permission denied); {advice}")
     if not shared:
@@ -76,6 +77,8 @@ def _check_trusted(folder: str) -> None:
             f"--cache_dir {folder}: belongs to {_name_of(status.st_uid)}, and scores of other users are not believed; "
             "name a folder of your own, or add --shared_cache to believe those of its owner"
         )
+    # Distributions that give each user a group of their own make folders group-writable; that group lets nobody else
+    # in.
     if status.st_mode & 0o022 & ~(0o020 if _is_private(status.st_gid) else 0):
         raise OutputError(
             f"--cache_dir {folder}: other users may write to it, and so make up scores; `chmod go-w {folder}`, or add "
@@ -101,6 +104,7 @@ def _is_private(gid: int) -> bool:
         group, user = grp.getgrgid(gid), pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         return False
+    # The name alone is no proof: members may have been added to the group.
     return group.gr_name == user and set(group.gr_mem) <= {user}
 
 
@@ -139,28 +143,31 @@ class Run:
         Nor is one that holds failures which another run may not have (`ShardFooter.unsettled`), as it was when this
         run first looked: what fails in this run is for the next one.
         """
+        # One listing instead of a look for each shard: on a network file system every miss is a round trip.
         there = {os.path.join(self.shards_folder, name) for name in os.listdir(self.shards_folder)}
         for shard in wanted:
-            if shard not in self._known and self._is_done(shard, there):
+            # A committed file is only ever replaced by a better one, and this is asked at the end of every round: a
+            # footer that was good once is not read again.
+            if shard in self._known:
+                continue
+            path = score_files.shard_path(self.shards_folder, shard)
+            footer = score_files.committed(path, self.fingerprint, shard) if path in there else None
+            tries = footer.tries if footer else 0
+            if shard not in self._due:
+                self._due[shard] = max(1, tries)
+                if footer and footer.unsettled:
+                    self._due[shard] += 1
+                    self.again[shard] = footer.unsettled
+            if tries >= self._due[shard]:
                 self._known.add(shard)
         return [shard for shard in wanted if shard not in self._known]
-
-    def _is_done(self, shard: int, there: set[str]) -> bool:
-        path = score_files.shard_path(self.shards_folder, shard)
-        footer = score_files.committed(path, self.fingerprint, shard) if path in there else None
-        tries = footer.tries if footer else 0
-        if shard not in self._due:
-            self._due[shard] = max(1, tries)
-            if footer and footer.unsettled:
-                self._due[shard] += 1
-                self.again[shard] = footer.unsettled
-        return tries >= self._due[shard]
 
 
 def open_run(cache_dir: str, parts: Mapping[str, Any]) -> Run:
     """The run directory of these parts, made where it is not there. Raises StorageError on a full disk."""
     key = fingerprint(parts)
     folder = Path(cache_dir) / "runs" / key
+    # Two users of a shared cache may run the same command: each then has a directory, and trusts the owner's alone.
     if folder.exists() and not storage.is_trusted(folder, cache_dir):  # in a shared cache: somebody else's
         folder = folder.with_name(f"{key}-{os.geteuid()}")
     with storage.storage_errors(folder):
@@ -190,16 +197,15 @@ def explain(cache_dir: str, parts: Mapping[str, Any]) -> list[str]:
             continue
         differs = sorted(name for name in wanted.keys() | other.keys() if wanted.get(name) != other.get(name))
         if nearest is None or len(differs) < nearest[0]:
-            lines = [f"  {name}: {_both(name, other.get(name), wanted.get(name))}" for name in differs]
+            lines = []
+            for name in differs:
+                secret = any(map(masking.looks_secret, name.split(".")[1:]))
+                both = f"{other.get(name)!r} there, {wanted.get(name)!r} now"
+                lines.append(f"  {name}: {'differs' if secret else masking.text(both)}")
             nearest = (len(differs), path.parent.name, lines)
     if nearest is None:
         return [f"run {key}: new; nothing is cached in {cache_dir}"]
     return [f"run {key}: new; the nearest cached run is {nearest[1]}, which differs in:", *nearest[2]]
-
-
-def _both(name: str, there: Any, now: Any) -> str:
-    secret = any(map(masking.looks_secret, name.split(".")[1:]))
-    return "differs" if secret else masking.text(f"{there!r} there, {now!r} now")
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
@@ -222,21 +228,21 @@ class Cached(NamedTuple):
 
 def cached(cache_dir: str) -> list[Cached]:
     """All run directories and converted inputs, the least recently used first."""
-    folders = [*Path(cache_dir).glob("runs/*/run.json"), *Path(cache_dir).glob("inputs/*/")]
-    return sorted(map(_cached, folders), key=lambda one: one.used)
-
-
-def _cached(path: Path) -> Cached:
-    """`path`: the run.json of a run, which is touched at every use, or the folder of an input, which is too."""
-    folder = path.parent if path.name == "run.json" else path
-    files = [file for file in folder.rglob("*") if file.is_file()]
-    used = max(file.stat().st_mtime for file in [path, *files])
-    shards_there = len(list(folder.glob("shards/shard-*.parquet"))) if folder != path else None
-    return Cached(folder.name, str(folder), sum(file.stat().st_size for file in files), used, shards_there)
+    found = []
+    # What is touched at every use: the run.json of a run, the folder of an input.
+    for path in (*Path(cache_dir).glob("runs/*/run.json"), *Path(cache_dir).glob("inputs/*/")):
+        folder = path.parent if path.name == "run.json" else path
+        files = [file for file in folder.rglob("*") if file.is_file()]
+        used = max(file.stat().st_mtime for file in [path, *files])
+        shards_there = len(list(folder.glob("shards/shard-*.parquet"))) if folder != path else None
+        size = sum(file.stat().st_size for file in files)
+        found.append(Cached(folder.name, str(folder), size, used, shards_there))
+    return sorted(found, key=lambda one: one.used)
 
 
 def remove(one: Cached) -> None:
     """Remove a run directory or an input; of a run its run.json last, so that one half removed is still listed."""
+    # A prune that is killed half-way must leave something that the next one lists.
     for part in Path(one.path).iterdir():
         if part.name != "run.json":
             temporaries.remove(part)

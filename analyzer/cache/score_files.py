@@ -67,6 +67,7 @@ class SourceCount(NamedTuple):
         """Both together; which comes first does not matter."""
         failed = dict(self.failed)
         for status, example in other.failed.items():
+            # The first row, whichever order the shards come in.
             failed[status] = min(failed.get(status, example), example)
         missing = tuple(sorted({*self.missing, *other.missing})[:EXAMPLES])
         return SourceCount(
@@ -129,6 +130,7 @@ def parquet_bytes(table: pa.Table) -> bytes:
         writer.write_table(table)
         writer.add_key_value_metadata({_SEAL: _MARK + _BLANK})
     data: bytes = sink.getvalue().to_pybytes()
+    # From the end: the footer stands there, and the same bytes may be in an answer.
     start = data.rindex(_MARK + _BLANK) + len(_MARK)
     return data[:start] + hashlib.sha256(data).hexdigest().encode() + data[start + len(_BLANK) :]
 
@@ -142,6 +144,8 @@ def _unbroken(path: str) -> bytes | None:
         data = Path(path).read_bytes()
     except OSError:
         return None
+    # The digest was taken while blanks stood in its place, so they are put back to check it. Without a mark the slice
+    # is of the wrong bytes, and differs.
     start = data.rfind(_MARK) + len(_MARK)
     blank = data[:start] + _BLANK + data[start + len(_BLANK) :]
     return data if data[start : start + len(_BLANK)] == hashlib.sha256(blank).hexdigest().encode() else None
@@ -176,6 +180,7 @@ def _footer(raw: bytes | None, there: int) -> ShardFooter | None:
         return None
     try:
         said: dict[str, Any] = orjson.loads(raw)
+        # Written by a newer version: what a status means that this one does not know, it cannot say.
         if not set(said["statuses"]) <= set(STATUSES):
             return None
         sources = {

@@ -32,12 +32,16 @@ class Texts:
         """Add a pyarrow string array without nulls; returns the number of its first text. Raises OSError."""
         import pyarrow as pa
 
+        # 32-bit offsets end at 2 GB of text; all answers of a run can be more.
         texts = texts.cast(pa.large_string())
         _, offsets, data = texts.buffers()
         first = self.count
+        # A slice shares the buffers of its array: offsets must be taken from its own start, and are not counted from 0.
         ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
         start, stop = int(ends[0]), int(ends[-1])
+        # Most runs have few answers: they never need a file, nor a folder for temporary files that can be written to.
         if not self._is_on_disk and self._file.tell() + stop - start > IN_MEMORY:
+            # Unlinked as it is made: a run that is killed leaves nothing behind.
             file = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `array`
             file.write(self._file.getbuffer())  # type: ignore[attr-defined]
             self._file, self._is_on_disk = file, True

@@ -41,12 +41,8 @@ def lines() -> list[str]:
     for name in known:
         reward = rewards.find(name)
         served = f"  [{', '.join(reward.data_sources)}]" if reward.data_sources else ""
-        listed.append(f"{name:{width}}  {_first_sentence(reward.__doc__ or '')}{served}")
+        paragraph = " ".join((reward.__doc__ or "").strip().split("\n\n")[0].split())
+        sentence = re.match(r".+?[.](?=\s|$)", paragraph)
+        listed.append(f"{name:{width}}  {sentence[0] if sentence else paragraph}{served}")
     listed += [f"{point.name:{width}}  {point.value}, of an installed package" for point in points]
     return [*listed, "Your own: --reward_fn path/to/file.py:function (docs/custom_rewards.md)."]
-
-
-def _first_sentence(text: str) -> str:
-    paragraph = " ".join(text.strip().split("\n\n")[0].split())
-    match = re.match(r".+?[.](?=\s|$)", paragraph)
-    return match[0] if match else paragraph

@@ -19,20 +19,20 @@ DESCRIPTION = (
 def select_problems(argv: Sequence[str] | None = None) -> int:
     """The command select_problems; returns its exit code."""
     words = minus_joined(sys.argv[1:] if argv is None else argv)
-    return run(lambda: _select(words))
 
+    def parse_and_select() -> int:
+        settings = parse(SelectionSettings, words, "select_problems", DESCRIPTION)
+        if settings.recipe == "list":
+            from analyzer.selection.recipes import listing
 
-def _select(words: Sequence[str]) -> int:
-    settings = parse(SelectionSettings, words, "select_problems", DESCRIPTION)
-    if settings.recipe == "list":
-        from analyzer.selection.recipes import listing
+            print(listing())
+            return EXIT_OK
+        from analyzer.selection.select import select
 
-        print(listing())
+        print(select(settings).report, end="", flush=True)
         return EXIT_OK
-    from analyzer.selection.select import select
 
-    print(select(settings).report, end="", flush=True)
-    return EXIT_OK
+    return run(parse_and_select)
 
 
 def minus_joined(argv: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from analyzer.errors import OutputError
 from analyzer.files import storage, temporaries
 
 
-class Place(Protocol):
+class Destination(Protocol):
     """A folder somewhere."""
 
     def check(self) -> None:
@@ -37,8 +37,8 @@ class Place(Protocol):
         """Move a file from there to here, in place of what has its name."""
 
 
-def open_place(path: str) -> Place:
-    """The place of a path or URL."""
+def open_destination(path: str) -> Destination:
+    """The destination that a path or URL names."""
     return _Remote(path) if storage.is_remote(path) else _Local(storage.local(path))
 
 
@@ -48,6 +48,7 @@ class _Local:
 
     def check(self) -> None:
         folder = self._folder.absolute()
+        # The nearest folder that exists decides: those below it are made, and only if it may be written to.
         while not folder.exists() and folder != folder.parent:
             folder = folder.parent
         if not folder.is_dir():
@@ -101,6 +102,7 @@ class _Remote:
             self._fs.rm_file(f"{self._inner}/{name}")
 
     def make_staging(self) -> Path:
+        # An object store has no rename: writing there at once would show half an output to whoever reads.
         """In the folder for temporary files (TMPDIR), which must have room for all outputs."""
         self._fs.makedirs(self._inner, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix="rollout-analyzer-"))

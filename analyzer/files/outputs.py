@@ -18,7 +18,7 @@ import orjson
 
 from analyzer.errors import OutputError
 from analyzer.files import destinations, storage
-from analyzer.files.destinations import Place
+from analyzer.files.destinations import Destination
 
 MANIFEST = ".rollout-analyzer.json"
 SUMMARY = "summary.json"
@@ -63,7 +63,7 @@ class OutputFolder(NamedTuple):
 
         `rollouts`: what the user gave as the input; `inputs`: the files that it stands for.
         """
-        place = destinations.open_place(self.path)
+        place = destinations.open_destination(self.path)
         place.check()
         manifest = _manifest(place)
         names = {ROLLOUTS, METRICS, BUCKETS, TABLE, PROBLEMS, TIMINGS, PROVENANCE, REPORT, SUMMARY, TOP_UP}
@@ -83,6 +83,7 @@ class OutputFolder(NamedTuple):
 
     def _differences(self, manifest: Manifest) -> str:
         """What the outputs that are there are of, where that differs: 'another input', 'seed 1 instead of 42'."""
+        # By way of JSON, as the manifest was: a tuple would differ from the list that it was written as.
         now = orjson.loads(orjson.dumps(dict(self.of)))
         then = manifest.of
         differing = [name for name in now | then if now.get(name) != then.get(name)]
@@ -102,7 +103,7 @@ class OutputFolder(NamedTuple):
         Raises StorageError where the disk is full or failing: the old outputs are still there then, unless that
         befell while files were moved in, and then there is no summary.json.
         """
-        place = destinations.open_place(self.path)
+        place = destinations.open_destination(self.path)
         with storage.storage_errors(self.path):
             staging = place.make_staging()
             try:
@@ -111,15 +112,21 @@ class OutputFolder(NamedTuple):
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
 
-    def _move_in(self, staging: Path, place: Place) -> None:
+    def _move_in(self, staging: Path, place: Destination) -> None:
         names = sorted((path.name for path in staging.iterdir()), key=lambda name: (name == SUMMARY, name))
         old = set(_manifest(place).files)
+        # The only name of ours that people give to files of their own.
         if CARD in place.names() - old:
             names = [name for name in names if name != CARD]  # a README.md that somebody wrote is worth more than ours
+        # Flushed before the first is moved: a rename may reach the disk before the bytes do, and a power cut would
+        # leave an empty file under a final name.
         for name in names:
             with open(staging / name, "rb") as file:
                 os.fsync(file.fileno())
+        # Both the old and the new names first: whatever moment a crash comes at, each file that lies there is known as
+        # ours.
         place.write(MANIFEST, self._say(sorted(old | set(names))))
+        # summary.json goes first and comes last. While it is absent the set is not whole, and a reader can see that.
         for name in [SUMMARY, *sorted(old - set(names))]:
             place.remove(name)
         for name in names:
@@ -130,9 +137,11 @@ class OutputFolder(NamedTuple):
         return orjson.dumps({"of": dict(self.of), "files": names}, option=orjson.OPT_INDENT_2)
 
 
-def _manifest(place: Place) -> Manifest:
+def _manifest(place: Destination) -> Manifest:
     """An empty one where there is none, or none of ours that can be read."""
     if MANIFEST in place.names():
+        # A damaged manifest vouches for nothing. All files then count as somebody else's, and only --overwrite replaces
+        # them.
         with contextlib.suppress(ValueError, KeyError, TypeError):
             said = orjson.loads(place.read(MANIFEST))
             return Manifest(dict(said["of"]), tuple(map(str, said["files"])))

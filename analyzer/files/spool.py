@@ -40,6 +40,7 @@ class Spool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._batches = []
+        # Also where writing has failed: an open writer would keep the descriptor until the collector comes by.
         if self._writer is not None:
             self._writer.close()
         temporaries.remove(self._path)
@@ -59,6 +60,7 @@ class Spool:
         with storage.storage_errors(self._path):
             self._writer.close()
         self._writer = None
+        # The batches point into the mapping: this reads their headers and no rows.
         self._batches = list(pa.ipc.open_stream(pa.memory_map(self._path)))
 
     def take(self, rows: NDArray[np.integer]) -> pa.Table:
@@ -66,9 +68,17 @@ class Spool:
         import pyarrow as pa
 
         if len(rows) and (np.diff(rows) == 1).all():
-            return self._slice(int(rows[0]), int(rows[-1]) + 1)
+            # Neighbours, as they are where the input is sorted: a view of the mapped file, and nothing is copied.
+            start, stop = int(rows[0]), int(rows[-1]) + 1
+            begin = int(np.searchsorted(self._edges, start, side="right")) - 1
+            end = int(np.searchsorted(self._edges, stop, side="left"))
+            table = pa.Table.from_batches(self._batches[begin:end], self.schema)
+            return table.slice(start - self._edges[begin], stop - start)
+        # One take for each batch and one to bring them into order: take() on the whole would first join all batches,
+        # that is, read the file into memory.
         edges = np.array(self._edges)
         batch_of = np.searchsorted(edges, rows, side="right") - 1
+        # stable: equal numbers stay as given, so that `back` is the exact inverse of this order.
         order = np.argsort(batch_of, kind="stable")
         parts = []
         for number in np.unique(batch_of).tolist():
@@ -77,11 +87,3 @@ class Spool:
         back = np.empty(len(rows), np.int64)
         back[order] = np.arange(len(rows))
         return pa.Table.from_batches(parts, self.schema).combine_chunks().take(pa.array(back))
-
-    def _slice(self, start: int, stop: int) -> pa.Table:
-        import pyarrow as pa
-
-        first = int(np.searchsorted(self._edges, start, side="right")) - 1
-        last = int(np.searchsorted(self._edges, stop, side="left"))
-        table = pa.Table.from_batches(self._batches[first:last], self.schema)
-        return table.slice(start - self._edges[first], stop - start)

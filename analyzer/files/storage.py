@@ -59,6 +59,7 @@ def find_inputs(spec: str) -> list[str]:
 
 def _find_local(spec: str) -> list[str]:
     path = Path(spec)
+    # Hidden names are those of the tools that copied the folder: ._part-0.parquet of macOS is no parquet.
     if path.is_dir():
         return sorted(str(p) for p in path.iterdir() if p.name.endswith(INPUT_SUFFIXES) and not p.name.startswith("."))
     if path.exists():
@@ -111,6 +112,7 @@ def stat(path: str) -> tuple[int, str]:
     if is_remote(path):
         fs, inner = filesystem(path)
         try:
+            # fsspec answers from an earlier listing otherwise, and a change of the file would not be seen.
             fs.invalidate_cache(inner)  # or it answers from a listing of long ago
             info = fs.info(inner)
         except OSError as error:
@@ -161,8 +163,10 @@ def storage_errors(where: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except OSError as error:
         place = os.fspath(where)
+        # Making room does not help here, so it is told apart from a full disk.
         if _errno(error) == errno.EROFS:
             raise OutputError(f"{place}: cannot be written to (read-only file system); name another folder") from error
+        # arrow may report a full disk as an OSError without errno, whose text alone has the number.
         if is_disk_error(error):
             told = _ARROW_ERRNO.search(str(error))  # arrow's own words name neither the file nor more of the reason
             reason = os.strerror(int(told[1])) if told else error.strerror or error
@@ -212,11 +216,17 @@ def build_folder(path: Path, build: Callable[[str], None]) -> None:
     is full or failing.
     """
     if path.is_dir():
-        _check_builder(path)
+        # In a shared cache somebody else may have put it there, and what it holds would be taken for the input.
+        for file in (path, *path.iterdir()):
+            if not is_trusted(file, path.parent):
+                raise OutputError(
+                    f"{file}: belongs neither to you nor to the owner of the cache; remove it, and run again"
+                )
         return
     with storage_errors(path):
         make_below(path.parent)
         temporaries.sweep(path.parent)
+        # Beside the target, since a rename works within one file system only.
         made = path.parent / temporaries.name_for(path.name)
         try:
             made.mkdir(mode=_mode(path.parent))
@@ -228,13 +238,6 @@ def build_folder(path: Path, build: Callable[[str], None]) -> None:
             temporaries.remove(made)
 
 
-def _check_builder(path: Path) -> None:
-    """Raise OutputError for a folder, or a file in it, that somebody else has put into a shared cache."""
-    for file in (path, *path.iterdir()):
-        if not is_trusted(file, path.parent):
-            raise OutputError(f"{file}: belongs neither to you nor to the owner of the cache; remove it, and run again")
-
-
 def _commit_folder(made: Path, path: Path) -> None:
     for file in made.iterdir():
         with open(file, "rb") as opened:
@@ -244,6 +247,7 @@ def _commit_folder(made: Path, path: Path) -> None:
     try:
         os.rename(made, path)
     except OSError:
+        # rename() refuses a target that is not empty: another process was first, and made the same.
         if not path.is_dir():
             raise
     sync_folder(str(path.parent))
@@ -257,6 +261,7 @@ def commit(temporary: str, target: str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+    # Contents, then the name, then the folder: in any other order a power cut can leave a name without its bytes.
     os.replace(temporary, target)
     sync_folder(os.path.dirname(target) or ".")
 
@@ -264,6 +269,7 @@ def commit(temporary: str, target: str) -> None:
 def _no_more_open_than(folder: str | os.PathLike[str], fd: int) -> None:
     """Take from a new file what its folder does not grant either: in a folder of mode 0700 it gets 0600."""
     mode = statmodes.S_IMODE(os.fstat(fd).st_mode)
+    # umask is the user's; a cache that is closed to others must not leak through the files in it, whatever umask says.
     if mode & ~_mode(folder):
         os.fchmod(fd, mode & _mode(folder))
 
@@ -321,6 +327,7 @@ def make_folder(path: str | os.PathLike[str], advice: str = "give another folder
 
 def not_writable(folder: str | os.PathLike[str]) -> str:
     """Why nothing can be written to a folder, as far as that can be seen; "" where nothing speaks against it."""
+    # access() refuses here, too, but without saying that it is the file system: another folder in it will not do.
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         return os.strerror(errno.EROFS).lower()
     return "" if os.access(folder, os.W_OK | os.X_OK) else os.strerror(errno.EACCES).lower()
@@ -328,6 +335,7 @@ def not_writable(folder: str | os.PathLike[str]) -> str:
 
 def sync_folder(folder: str) -> None:
     """Flush a folder, so that a rename in it outlives a power cut."""
+    # POSIX keeps the entry of a renamed file in the folder: fsync of the file alone does not bring that to the disk.
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

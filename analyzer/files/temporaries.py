@@ -23,6 +23,7 @@ from pathlib import Path
 from analyzer import proc
 
 _NAME = re.compile(r"\.(?P<name>.+)\.(?P<time>[0-9a-f]{16})\.(?P<node>[0-9a-f]{12})\.(?P<process>[0-9]+-[0-9]+)\.tmp")
+# Of processes on other nodes nothing is known. A day is longer than any stage goes without writing.
 _DEAD_AFTER = 24 * 3600.0  # seconds without a change
 _QUIET_AFTER = 120.0  # seconds without a sign of life after which a builder is not waited for
 _HEARTBEAT = 10.0
@@ -44,6 +45,8 @@ def process(pid: int) -> str | None:
 
 @functools.cache
 def _node() -> str:
+    # Host names repeat among containers and ids among PID namespaces: only together do they tell where an id means
+    # something.
     parts = [os.uname().nodename]
     with contextlib.suppress(OSError):
         parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]
@@ -68,6 +71,7 @@ def remove(path: str | os.PathLike[str]) -> None:
 
 
 def _is_stale(path: str, match: re.Match[str]) -> bool:
+    # On this node there is an answer at once; across nodes only age speaks.
     if match["node"] == _node() and not _runs(match["process"]):
         return True
     try:
@@ -83,6 +87,7 @@ def _runs(name: str) -> bool:
     """Whether the process of that name has not ended."""
     pid = int(name.partition("-")[0])
     try:
+        # Signal 0 is not sent, only checked: whether the process exists, and whether it is the user's.
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
@@ -102,7 +107,15 @@ def turn(target: Path, made: Path) -> Iterator[bool]:
     and is no lock: two that build at once do no harm.
     """
     stop = threading.Event()
-    beats = threading.Thread(target=_beat, args=(made, stop), daemon=True)
+
+    def beat() -> None:
+        while not stop.is_set():
+            with contextlib.suppress(OSError):
+                os.utime(made)
+            stop.wait(_HEARTBEAT)
+
+    # In a thread, because building may be one call into arrow that takes minutes.
+    beats = threading.Thread(target=beat, daemon=True)
     beats.start()
     try:
         while not target.exists() and _someone_before(target, made):
@@ -113,27 +126,20 @@ def turn(target: Path, made: Path) -> Iterator[bool]:
         beats.join()
 
 
-def _beat(made: Path, stop: threading.Event) -> None:
-    while not stop.is_set():
-        with contextlib.suppress(OSError):
-            os.utime(made)
-        stop.wait(_HEARTBEAT)
-
-
 def _someone_before(target: Path, made: Path) -> bool:
     """Whether somebody who came earlier is building `target` and lives."""
     for entry in list(os.scandir(target.parent)):
         match = _NAME.fullmatch(entry.name)
-        if match and match["name"] == target.name and entry.name < made.name and _lives(entry.path, made, match):
-            return True
+        # Names begin with the time in hexadecimal of fixed width, so they sort by age.
+        if not match or match["name"] != target.name or entry.name >= made.name:
+            continue
+        if match["node"] == _node():
+            if _runs(match["process"]):
+                return True
+            continue
+        # Of a process of another node only its heartbeat is known. Both times are the file server's: the clocks of two
+        # nodes may differ by more than _QUIET_AFTER.
+        with contextlib.suppress(OSError):
+            if os.stat(made).st_mtime - os.stat(entry.path).st_mtime < _QUIET_AFTER:
+                return True
     return False
-
-
-def _lives(path: str, made: Path, match: re.Match[str]) -> bool:
-    """A process of this node by its id, any other by its heartbeat, both read on the file server's clock."""
-    if match["node"] == _node():
-        return _runs(match["process"])
-    try:
-        return os.stat(made).st_mtime - os.stat(path).st_mtime < _QUIET_AFTER
-    except OSError:
-        return False

@@ -45,6 +45,7 @@ def make_plan(settings: AnalysisSettings, opened: Input, numbering: Numbering, c
     by_column, sources = routing.count_sources(settings, dataset, numbering) if not keep else (False, {})
     rewards = routing.choose_rewards(settings, sources)
     gold_column = None if keep else routing.find_gold_column(settings, opened, rewards)
+    # What would stop the run is looked for here, before anything is scored: hours later it is as wrong, and dearer.
     sharding.check_nulls(dataset, numbering, gold_column)
     routing.check_columns(rewards, names)
     shard_bytes = sharding.shard_bytes(dataset, {Where.WORKER, *(reward.where for reward in leaves(rewards.values()))})

@@ -40,6 +40,7 @@ def choose_rewards(settings: AnalysisSettings, sources: Mapping[str, int]) -> di
             f"(there are: {', '.join(rewards.names())}; or your own as file.py:function), "
             "or for each data source with reward_routes in --config"
         )
+    # Data sources of one route share a reward, and so its child process and its memory.
     built: dict[bytes, BaseReward] = {}
     chosen: dict[str, BaseReward] = {}
     sandbox: dict[str, Any] = {}
@@ -60,6 +61,7 @@ def choose_rewards(settings: AnalysisSettings, sources: Mapping[str, int]) -> di
 def _route(settings: AnalysisSettings, source: str) -> Route | None:
     if settings.reward_fn:
         return settings.reward_fn, dict(settings.reward_kwargs or {})
+    # In the order of the file: a narrow pattern goes in front of a wide one.
     for pattern, route in (settings.reward_routes or {}).items():
         if fnmatchcase(source, pattern):
             return _said(pattern, route)
@@ -100,6 +102,7 @@ def _with_sandbox(spec: str, options: dict[str, Any], sandbox: Mapping[str, Any]
 
 
 def _needs_sandbox(name: str) -> bool:
+    # A user's own function is no name of ours: code of theirs is trusted, and runs in no sandbox.
     return name in rewards.names() and rewards.find(name).where is Where.SANDBOX
 
 

@@ -47,6 +47,7 @@ SHARD_SIZES = {
 
 def shard_bytes(source: Dataset, where: Iterable[Where]) -> int:
     """Bytes of a shard of this input, whose rewards run at these places: the dearest decides."""
+    # A shard holds rows of any data source, so the dearest of their rewards decides.
     size = min((SHARD_SIZES[place] for place in where), key=lambda size: size.most)
     aimed = min(max(source.bytes // size.aimed_at, size.least), size.most)
     largest = max((file.largest_group for file in source.files), default=0)
@@ -59,10 +60,12 @@ def number_problems(source: Dataset, limit: int | None = None) -> Numbering:
     `limit` keeps the first N problems seen. Raises InputError for a null or a duplicate, with its place.
     """
     starts, values, samples = _scan(source)
+    # dictionary_encode numbers values in order of first appearance, which is the numbering that is promised.
     encoded = values.dictionary_encode()
     codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     ids = encoded.dictionary
     _check_unique(source, starts, codes, samples, ids)
+    # After the check for duplicates: what --limit leaves out is still an input that is wrong.
     if limit is not None and limit < len(ids):
         codes[codes >= limit] = -1
         ids = ids.slice(0, limit)
@@ -75,8 +78,13 @@ def number_problems(source: Dataset, limit: int | None = None) -> Numbering:
 def _scan(source: Dataset) -> tuple[Ints, pa.Array, Ints]:
     """Starts of runs, the data_idx of each run, and the sample_idx of each row."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    kind = _id_type(source.schema.field(DATA_IDX).type)
+    # Files may differ in width: the widest type is what their data_idx are compared in. uint64 has no wider one.
+    stored = source.schema.field(DATA_IDX).type
+    kind = pa.string()
+    if pa.types.is_integer(stored):
+        kind = pa.uint64() if pa.types.is_uint64(stored) else pa.int64()
     starts: list[Ints] = []
     values: list[pa.Array] = []
     samples: list[Ints] = []
@@ -86,8 +94,10 @@ def _scan(source: Dataset) -> tuple[Ints, pa.Array, Ints]:
         _no_nulls(source, row, column, DATA_IDX)
         _no_nulls(source, row, batch.column(batch.schema.get_field_index(SAMPLE_IDX)), SAMPLE_IDX)
         sample = batch.column(batch.schema.get_field_index(SAMPLE_IDX)).to_numpy().astype(np.int64)
-        changed = np.append(column.slice(0, 1) != last, _changes(column))
-        # Neighbours that are the same end it here, before a tiny file of very many equal rows has filled the memory.
+        different = pc.not_equal(column.slice(1), column.slice(0, len(column) - 1))
+        changed = np.append(column.slice(0, 1) != last, different.to_numpy(zero_copy_only=False).astype(bool))
+        # Fail fast on adjacent duplicates: a few compressed bytes can stand for very many equal rows, and the check of
+        # all rows would hold them in memory.
         if (again := np.flatnonzero(~changed & (sample == np.append(last_sample, sample[:-1])))).size:
             at = int(again[0])
             raise _twice(source, row + at - 1, row + at, column[at].as_py(), int(sample[at]))
@@ -97,23 +107,6 @@ def _scan(source: Dataset) -> tuple[Ints, pa.Array, Ints]:
         samples.append(sample)
         last, last_sample = column.slice(len(column) - 1), int(sample[-1])
     return np.concatenate(starts), pa.concat_arrays(values), np.concatenate(samples)
-
-
-def _id_type(kind: pa.DataType) -> pa.DataType:
-    """The type that problems are compared in: text or the widest integer, so that files agree."""
-    import pyarrow as pa
-
-    if not pa.types.is_integer(kind):
-        return pa.string()
-    return pa.uint64() if pa.types.is_uint64(kind) else pa.int64()
-
-
-def _changes(column: pa.Array) -> NDArray[np.bool_]:
-    """(n - 1,) whether each value differs from the one before it."""
-    import pyarrow.compute as pc
-
-    different = pc.not_equal(column.slice(1), column.slice(0, len(column) - 1))
-    return np.asarray(different.to_numpy(zero_copy_only=False), dtype=bool)
 
 
 def _no_nulls(source: Dataset, row: int, column: pa.Array, name: str) -> None:
@@ -127,9 +120,11 @@ def _check_unique(source: Dataset, starts: Ints, codes: Ints, samples: Ints, ids
     ends = np.append(starts[1:], len(samples))
     rising = np.diff(samples) > 0
     rising[starts[1:] - 1] = True  # the step into a new run may go down
+    # The usual case, each problem one run and sample_idx rising in it: no need to sort 100 million rows.
     if len(ids) == len(starts) and bool(rising.all()):
         return
     row_codes = np.repeat(codes, ends - starts)
+    # Sorted by problem, then sample, duplicates are neighbours.
     order = np.lexsort((samples, row_codes))
     same = (np.diff(row_codes[order]) == 0) & (np.diff(samples[order]) == 0)
     if not same.any():
@@ -168,20 +163,25 @@ def cut_shards(source: Dataset, numbering: Numbering, target_bytes: int) -> Cut:
     """Cut the analysed rows into shards of whole problems, some `target_bytes` each, in order of first appearance."""
     kept = numbering.run_codes >= 0
     starts, stops, codes = numbering.run_starts[kept], numbering.run_stops()[kept], numbering.run_codes[kept]
+    # Bytes of a row are known as the average of its block: interpolation between the edges of blocks gives those of a
+    # run.
     edges = dataset.edges(source.files).astype(np.float64)
     sizes = np.array([block.bytes for file in source.files for block in file.blocks], dtype=np.float64)
     position = np.append(0.0, np.cumsum(sizes))
     run_bytes = np.interp(stops, edges, position) - np.interp(starts, edges, position)
     problem_bytes = np.bincount(codes, weights=run_bytes)
     before = np.append(0.0, np.cumsum(problem_bytes)[:-1])
+    # A problem larger than a shard leaves numbers unused; unique() closes the gaps, and keeps problems whole.
     shard_of_problem = np.unique((before // target_bytes).astype(np.int64), return_inverse=True)[1]
     shard_of_run = shard_of_problem[codes]
     order = np.lexsort((starts, shard_of_run))
     shards, starts, stops = shard_of_run[order], starts[order], stops[order]
+    # Neighbouring runs of one shard become one range: in the usual case that is a single one for each shard.
     joined = (shards[1:] == shards[:-1]) & (starts[1:] == stops[:-1])
     first, last = np.append(True, ~joined), np.append(~joined, True)
     ranges = np.column_stack([starts[first], stops[last]]).astype(np.int64)
     shards = shards[first]
+    # Shards ascend here, so the first range of each is where its number would be inserted.
     offsets = np.searchsorted(shards, np.arange(int(shards[-1]) + 2)).astype(np.int64)
     return Cut(Shards(offsets, ranges), _amplification(shards, ranges, edges, sizes))
 
@@ -190,11 +190,13 @@ def _amplification(shards: Ints, ranges: Ints, edges: NDArray[np.float64], sizes
     """Bytes that the shards decode over bytes they want: a block is decoded from its start to the last row wanted."""
     first = np.searchsorted(edges, ranges[:, 0], side="right") - 1
     last = np.searchsorted(edges, ranges[:, 1] - 1, side="right") - 1
+    # One row for each pair of a range and a block that it touches, built without a loop: first block plus 0, 1, 2, ...
     counts = last - first + 1
     block = np.repeat(first - np.append(0, np.cumsum(counts)[:-1]), counts) + np.arange(int(counts.sum()))
     stop = np.minimum(np.repeat(ranges[:, 1], counts), edges[block + 1])
     rows = np.diff(edges)[block]
     decoded = (stop - edges[block]) / rows * sizes[block]
+    # A shard decodes a block once, however many of its ranges lie in it.
     pair = np.repeat(shards, counts) * len(sizes) + block
     order = np.lexsort((decoded, pair))
     deepest = np.append(pair[order][1:] != pair[order][:-1], True)  # of several ranges in a block, the last one counts
@@ -228,6 +230,7 @@ def common_ranges(one: Sequence[tuple[int, int]], other: Sequence[tuple[int, int
         start, stop = max(one[i][0], other[j][0]), min(one[i][1], other[j][1])
         if start < stop:
             found.append((start, stop))
+        # The one that ends first can meet nothing further.
         if one[i][1] < other[j][1]:
             i += 1
         else:
@@ -244,6 +247,7 @@ def count_sources(source: Dataset, numbering: Numbering, column: str = DATA_SOUR
     for row, batch in Reader(source.files, [column], threads=True).batches(numbering.kept_ranges()):
         values = batch.column(0)
         _no_nulls(source, row, values, column)
+        # Counted in arrow: of a batch of thousands of rows a handful of names become Python objects.
         for item in values.value_counts():
             name = item["values"].as_py()
             counts[name] = counts.get(name, 0) + item["counts"].as_py()

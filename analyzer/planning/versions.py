@@ -15,6 +15,7 @@ def library_versions(used: Iterable[BaseReward]) -> dict[str, str]:
     """Versions of this program, of Python, and of the libraries that can change a reward or a count."""
     names = {*known_tokenizers.LIBRARIES, *(name for reward in used for name in reward.libraries)}
     versions = {"rollout-analyzer": __version__, "python": platform.python_version()}
+    # A library that is installed later may change a reward, so its absence is noted, too.
     for name in sorted(names):
         try:
             versions[name] = importlib.metadata.version(name)

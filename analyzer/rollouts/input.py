@@ -11,7 +11,7 @@ from typing import NamedTuple
 from analyzer.errors import printable
 from analyzer.files import storage
 from analyzer.rollouts.dataset import Dataset
-from analyzer.rollouts.json_columns import Place
+from analyzer.rollouts.json_columns import FileLine
 
 _EDGE_BYTES = 1 << 16
 UNMARKED_WHOLE = 64 << 20
@@ -20,7 +20,7 @@ Identity = tuple[tuple[int, str, str], ...]
 """Of each input file: size, time mark, sha256 of its head and tail."""
 
 
-NO_KINDS: Mapping[str, Mapping[str, Place]] = MappingProxyType({})
+NO_KINDS: Mapping[str, Mapping[str, FileLine]] = MappingProxyType({})
 
 
 class Input(NamedTuple):
@@ -34,7 +34,7 @@ class Input(NamedTuple):
     notes: tuple[str, ...] = ()  # what it was read as
     warnings: tuple[str, ...] = ()  # what may be wrong with that
     texts: bool = True  # whether there are responses, not rewards alone
-    kinds: Mapping[str, Mapping[str, Place]] = NO_KINDS  # of jsonl columns: kinds of values, and the first of each
+    kinds: Mapping[str, Mapping[str, FileLine]] = NO_KINDS  # of jsonl columns: kinds of values, and the first of each
 
     def tell(self) -> None:
         """Say on stderr what the files were read as."""

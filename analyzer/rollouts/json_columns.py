@@ -127,7 +127,7 @@ def _digits(value: int) -> str:
 
 # ---------------------------------------------------------------- what the lines hold
 
-Place = tuple[int, int]
+FileLine = tuple[int, int]
 """Where a value is: the number of its file, from 0, and of its line, from 1."""
 
 NULL, BOOL, INT, WIDE, BIG, STRING, BRACKETED = "null", "bool", "int", "wide", "big", "string", "bracketed"
@@ -152,11 +152,11 @@ class Observed:
     __slots__ = ("first", "item", "members")
 
     def __init__(self) -> None:
-        self.first: dict[str, Place] = {}
+        self.first: dict[str, FileLine] = {}
         self.item: Observed | None = None
         self.members: dict[str, Observed] = {}
 
-    def see(self, value: Any, place: Place, level: int = 0) -> None:
+    def see(self, value: Any, place: FileLine, level: int = 0) -> None:
         """Take note of one parsed value, `level` deep in its row."""
         kind = _kind(value, level)
         if kind not in self.first:
@@ -214,7 +214,7 @@ def kinds_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, Kind]:
     return {name: kind_of(seen) for name, seen in observe(rows).items()}
 
 
-def observe_row(columns: dict[str, Observed], row: Mapping[str, Any], place: Place) -> None:
+def observe_row(columns: dict[str, Observed], row: Mapping[str, Any], place: FileLine) -> None:
     """Take note of one more row."""
     for name, value in row.items():
         if name not in columns:

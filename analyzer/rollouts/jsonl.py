@@ -20,9 +20,9 @@ from analyzer.files import storage
 from analyzer.rollouts.json_columns import (
     NULL,
     WORDS,
+    FileLine,
     Kind,
     Observed,
-    Place,
     as_name,
     columns_to_arrow,
     disagreements,
@@ -133,7 +133,7 @@ class Disagreement(NamedTuple):
     """A column, or a part of one, whose lines do not hold values of one sort."""
 
     path: str  # original_reward_model.ground_truth, say; [] for the items of a list
-    first: Mapping[str, Place]  # kind of value, in the words of json_columns -> the first place of one
+    first: Mapping[str, FileLine]  # kind of value, in the words of json_columns -> the first place of one
     kind: str  # of the column that holds them
     shown: str  # the form in which others see them
 
@@ -158,7 +158,7 @@ class Notes(NamedTuple):
     """What converting jsonl files found out about their lines."""
 
     replaced: int  # lone surrogates that became U+FFFD
-    columns: Mapping[str, Mapping[str, Place]]  # of each column: kind of value -> the first place of one
+    columns: Mapping[str, Mapping[str, FileLine]]  # of each column: kind of value -> the first place of one
     disagreements: tuple[Disagreement, ...]
 
     def sentences(self, paths: Sequence[str]) -> list[str]:

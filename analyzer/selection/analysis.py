@@ -80,7 +80,7 @@ def name_of(field: pa.Field) -> str:
 
 def open_analysis(folder: str) -> Analysis:
     """Open an output folder or URL. Raises InputError where it holds no finished analysis."""
-    place = destinations.open_place(folder)
+    place = destinations.open_destination(folder)
     names = place.names()
     if outputs.SUMMARY not in names:
         raise InputError(

@@ -124,14 +124,14 @@ def _check_outputs(settings: SelectionSettings, analysis: Analysis, chosen: Form
             raise OutputError(f"{flag} {path}: is a file of the analysis; give another name")
         if settings.dry_run or settings.overwrite:
             continue
-        place = destinations.open_place(folder)
+        place = destinations.open_destination(folder)
         if name in place.names() and _settings_in(place, _manifest_name(name)) != rule.settings_of(settings):
             raise OutputError(f"{path} is there and is not of these settings; give another name, or --overwrite")
     if settings.output is not None and settings.output == settings.control:
         raise ConfigError(f"--control {settings.control}: is --output too; give it a name of its own")
 
 
-def _settings_in(place: destinations.Place, name: str) -> Any:
+def _settings_in(place: destinations.Destination, name: str) -> Any:
     """The settings in a manifest, None where there is none."""
     import yaml
 
@@ -200,14 +200,14 @@ def _write(work: _Work, manifest: dict[str, Any]) -> dict[str, Any]:
     output = work.files[0][0]
     added: dict[str, Any] = {}
     with storage.storage_errors(output):
-        staging = destinations.open_place(_split(output)[0]).make_staging()
+        staging = destinations.open_destination(_split(output)[0]).make_staging()
         try:
             written = _fill(staging, work)
             for (path, rows), told in zip(work.files, written, strict=True):
                 if told["rows"] == 0:
                     raise InputError(f"{path}: nothing to write, no response of the kept problems fits {told}")
                 folder, name = _split(path)
-                place = destinations.open_place(folder)
+                place = destinations.open_destination(folder)
                 place.remove(_manifest_name(name))
                 os.replace(staging / told.pop("file"), staging / name)
                 place.move_in(staging / name)
