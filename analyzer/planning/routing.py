@@ -53,7 +53,11 @@ def choose_rewards(settings: AnalysisSettings, sources: Mapping[str, int]) -> di
             if any(_needs_sandbox(name) for name in _names(spec, options)):
                 sandbox = sandbox or sandbox_options(settings)
                 options = _with_sandbox(spec, options, sandbox)
-            built[key] = rewards.build(spec, options)
+            reward = built[key] = rewards.build(spec, options)
+            if isinstance(reward, GroupReward) and reward.needs_verdicts:
+                raise ConfigError(
+                    f"the reward {spec} asks which responses are right, and nothing says so: make it a part of combine"
+                )
         chosen[name] = built[key]
     return chosen
 

@@ -53,7 +53,7 @@ class BaseReward(ABC):
     second_grader: ClassVar[str] = ""  # the reward that --audit compares it with
     tried_by_audit: ClassVar[bool] = False  # a text reward that may read what another one cannot
     maximum: float = 1.0  # the highest reward there is
-    needs_gold: ClassVar[bool] = True  # looks at the ground truth
+    needs_gold: bool = True  # looks at the ground truth
     parts: tuple[Part, ...] = ()  # of a sum: what it adds up
     options: Mapping[str, Any]  # what the constructor was called with, so that the child can build an equal one
 
@@ -145,9 +145,9 @@ class WholeReward(BaseReward):
 class GroupReward(BaseReward):
     """A reward that looks at the responses of one problem together, and at their lengths in tokens."""
 
-    needs_verdicts: ClassVar[bool] = False  # which responses are right: only as a part of a sum, whose decider says so
-    needs_cut: ClassVar[bool] = False  # which responses were cut off
-    needs_whole_group: ClassVar[bool] = False  # a score depends on the other responses
+    needs_verdicts: bool = False  # which responses are right: only as a part of a sum, whose decider says so
+    needs_cut: bool = False  # which responses were cut off
+    needs_whole_group: bool = False  # a score depends on the other responses
 
     @abstractmethod
     def score(self, responses: Sequence[str], lengths: Lengths, verdicts: Sequence[bool] | None) -> list[Score]:

@@ -50,8 +50,8 @@ class Geometry3k(Reward):
     def extract(self, response: str) -> Answer | None:
         limits.check_response(response)
         box = last_box(response)
-        has_format = _has_format(response)
-        return None if box is None and not has_format else Answer(None if box is None else box.strip(), has_format)
+        fits = has_format(response)
+        return None if box is None and not fits else Answer(None if box is None else box.strip(), fits)
 
     def grade(self, answer: Sequence[Any] | None, ground_truth: Any) -> Score:
         gold = text_gold(ground_truth)
@@ -92,7 +92,7 @@ def _score(right: bool, text: str | None, has_format: bool) -> Score:
     return Score(reward, found=text is not None)
 
 
-def _has_format(response: str) -> bool:
+def has_format(response: str) -> bool:
     r"""Whether `<think>` opens the response, and `</think>`, `\boxed{` and "}" follow one after another."""
     if not response.startswith("<think>"):
         return False

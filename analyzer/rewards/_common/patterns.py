@@ -25,12 +25,15 @@ _ESCAPED = re.compile(r"\\([^A-Za-z0-9])")
 class Pattern:
     """A compiled expression that takes the answer out of a response."""
 
-    def __init__(self, pattern: str) -> None:
-        """Raises ConfigError for an expression that does not compile, or has no text in it."""
+    def __init__(self, pattern: str, *, dot_all: bool = False) -> None:
+        """`dot_all`: a dot is a line end, too.
+
+        Raises ConfigError for an expression that does not compile, or has no text in it.
+        """
         if not isinstance(pattern, str) or not pattern:
             raise ConfigError(f"pattern: {pattern!r} is no regular expression")
         try:
-            self._compiled = regex.compile(pattern)
+            self._compiled = regex.compile(pattern, regex.DOTALL if dot_all else 0)
         except (regex.error, OverflowError, RecursionError) as error:
             raise ConfigError(f"pattern: {pattern!r} is no regular expression: {error}") from None
         self._group = 1 if self._compiled.groups else 0
@@ -45,10 +48,15 @@ class Pattern:
             for last in self._compiled.finditer(text, timeout=SECONDS):  # noqa: B007 - the last one
                 pass
         except TimeoutError:
-            raise Unscored(
-                Status.TIMEOUT, f"the pattern took more than {SECONDS:g} s on a response: look for nested repeats in it"
-            ) from None
+            raise _too_slow() from None
         return None if last is None else last[self._group]
+
+    def fits(self, text: str) -> bool:
+        """Whether all of the text matches. Raises Unscored when it takes too long."""
+        try:
+            return self._compiled.fullmatch(text, timeout=SECONDS) is not None
+        except TimeoutError:
+            raise _too_slow() from None
 
     def around(self) -> tuple[str, str] | None:
         """What must stand before and after the answer where that is plain text around one group; None elsewhere."""
@@ -57,3 +65,9 @@ class Pattern:
             return None
         before, after = (_ESCAPED.sub(r"\1", part) for part in parts.group(1, 2))
         return before, after
+
+
+def _too_slow() -> Unscored:
+    return Unscored(
+        Status.TIMEOUT, f"the pattern took more than {SECONDS:g} s on a response: look for nested repeats in it"
+    )
