@@ -82,12 +82,14 @@ def load(model_path: str, trust_remote_code: bool) -> Any:
 
     A hub name is looked up in the local cache first; the network is asked only where there is one.
     """
+    # Set before the import, which reads it. It would print that no framework is installed.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     for noisy in ("transformers", "huggingface_hub"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     from transformers import AutoTokenizer
 
     is_folder = os.path.isdir(model_path)
+    # Offline first: a tokenizer that is cached needs no network, and hub outages must not end a job.
     attempts = [True] if is_folder or not _hub_answers() else [True, False]
     reason, needs_trust = "", False
     for offline in attempts:
@@ -118,10 +120,12 @@ def _hub_answers() -> bool:
     """Whether asking the model hub has a chance, so that an offline node need not wait for its retries."""
     if os.environ.get("HF_HUB_OFFLINE", "0").upper() in {"1", "TRUE", "YES", "ON"}:
         return False
+    # Behind a proxy a direct connection fails although the hub can be reached.
     if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
         return True
     url = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
     try:
+        # Three seconds at most: huggingface_hub would retry for minutes on a node without a route.
         socket.create_connection((url.hostname or "", url.port or 443), timeout=3).close()
     except OSError:
         return False
@@ -145,9 +149,11 @@ def prepare(model_path: str, trust_remote_code: bool, folder: str, sample: Seque
     backend.no_truncation()  # a count is that of the whole response, whatever the file says
     backend.no_padding()
     text: str = backend.to_str()
+    # Proved on this tokenizer and this data, not believed: the three libraries are separate programs.
     engine = GIGATOKEN if _gigatoken_agrees(text, tokenizer, sample) else TOKENIZERS
     spec = TokenizerSpec(engine, "", specials, _digest(text, repr(specials)))
     spec = spec._replace(source=json_path(folder, spec))
+    # Named by its digest, so runs of other tokenizers in one cache do not meet.
     storage.write_if_changed(spec.source, text.encode())
     return spec
 
@@ -159,6 +165,7 @@ def json_path(folder: str | os.PathLike[str], spec: TokenizerSpec) -> str:
 
 def is_whole(spec: TokenizerSpec) -> bool:
     """Whether the tokenizer.json of a spec is what its digest says. Raises OSError where there is none."""
+    # Read whole and hashed anew: a file of the right name may have been cut off by a full disk.
     return _digest(Path(spec.source).read_text("utf-8"), repr(spec.specials)) == spec.digest
 
 
@@ -169,7 +176,9 @@ def _digest(*parts: str) -> str:
 def special_tokens(tokenizer: Any) -> tuple[SpecialToken, ...]:
     """The added tokens with special=True of a transformers tokenizer, longest first (verl: skip_special_tokens)."""
     added = tokenizer.added_tokens_decoder.values()
+    # A set: a tokenizer may list the same content under two ids.
     found = {SpecialToken(t.content, t.lstrip, t.rstrip) for t in added if t.special and t.content}
+    # Longest first, as an alternation takes the first that fits: "<|im_start|>" before "<|im".
     return tuple(sorted(found, key=lambda token: (-len(token.content), token.content)))
 
 
@@ -182,6 +191,7 @@ def _gigatoken_agrees(tokenizer_json: str, tokenizer: Any, sample: Sequence[str]
         counts = _gigatoken_counts(gigatoken.Tokenizer.from_json(tokenizer_json), texts)
     except Exception:  # noqa: BLE001  # whatever it cannot load or encode, the slower engine can
         return False
+    # add_special_tokens=False: the count is that of the text, not of a prompt made from it.
     expected = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
     return expected == list(counts)
 
@@ -215,16 +225,14 @@ class TokenCounter:
         return np.concatenate(counts) if counts else np.zeros(0, dtype=np.int32)
 
     def _counted_part(self, texts: Sequence[str]) -> NDArray[np.int32]:
-        if self._encode is None or self._has_grown():
+        # gigatoken remembers every word that it has seen; on text without end it must be renewed now and then.
+        has_grown = self._counted > _RENEW_AFTER_CHARS and _resident() - self._floor > _RENEW_GROWTH
+        if self._encode is None or has_grown:
             self._encode = None  # give the old one's memory back before the new one takes its own
             self._encode = _encoder(self._spec)
             self._counted, self._floor = 0, _resident()
         self._counted += sum(map(len, texts))
         return self._encode(texts)
-
-    def _has_grown(self) -> bool:
-        """gigatoken remembers every word it has seen; on text without end it must be renewed now and then."""
-        return self._counted > _RENEW_AFTER_CHARS and _resident() - self._floor > _RENEW_GROWTH
 
     def stripped(self, texts: pa.ChunkedArray, plain: Sequence[str]) -> list[str]:
         """The texts without special tokens, as verl's decode with skip_special_tokens gives them to the reward.
@@ -233,6 +241,7 @@ class TokenCounter:
         """
         found = list(plain)
         start = 0
+        # Rows are numbered through all chunks, as the list is.
         for chunk in texts.chunks:
             for row in _rows_with(chunk, self._starts):
                 found[start + row] = self.strip(found[start + row])
@@ -259,6 +268,7 @@ def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
 def _starts_of(specials: Sequence[SpecialToken]) -> dict[int, list[int]]:
     """The bytes that special tokens start with, and those that follow each; none listed: any may follow."""
     starts: dict[int, list[int]] = {}
+    # Two bytes and not one: "<" is common in responses, "<|" is not.
     for start in sorted({token.content.encode()[:2] for token in specials}):
         starts.setdefault(start[0], []).extend(start[1:])
     for token in specials:
@@ -272,17 +282,24 @@ def _rows_with(texts: pa.Array, starts: Mapping[int, Sequence[int]]) -> list[int
     import numpy as np
     import pyarrow as pa
 
+    # 64-bit offsets, which string arrays have only beyond 2 GB: one code path, and a cast that copies no text.
     texts = texts.cast(pa.large_string())
+    # Validity, offsets, bytes: nulls have been refused before.
     _, offsets, data = texts.buffers()
     if not starts or not len(texts) or data is None:
         return []
+    # A slice shares its parent's buffers: the offset says where it begins, and edges[0] need not be 0.
     edges = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    # One scan over the bytes of all texts (memory bandwidth) in place of one `in` per text and token.
     held = np.frombuffer(data, np.uint8)[edges[0] : edges[-1]]
     rows: set[int] = set()
     for first, seconds in starts.items():
         at = np.flatnonzero(held == first)
         if seconds:
+            # The last byte has no successor: clipped to itself, it can only give a row too many, never lose one.
             at = at[np.isin(held[np.minimum(at + 1, len(held) - 1)], seconds)]
+        # side="right": a byte at an edge belongs to the text that starts there; empty texts share the edge and
+        # are skipped.
         rows.update((np.searchsorted(edges, at + edges[0], side="right") - 1).tolist())
     return sorted(rows)
 
@@ -327,6 +344,7 @@ def _read_json(spec: TokenizerSpec) -> str:
         raise TokenizerError(
             f"{spec.source}: the tokenizer of this run is gone ({error.strerror}); run again"
         ) from None
+    # Workers may start on another host long after the driver, with another file under the same name.
     if _digest(text, repr(spec.specials)) != spec.digest:
         raise TokenizerError(f"{spec.source}: is not the tokenizer that this run was started with; run again")
     return text

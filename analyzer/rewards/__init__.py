@@ -58,6 +58,8 @@ class BaseReward(ABC):
     options: Mapping[str, Any]  # what the constructor was called with, so that the child can build an equal one
 
     def __new__(cls, **options: Any) -> Self:
+        # In __new__, so that a subclass need not call super().__init__ for its options to be kept: the child
+        # builds an equal reward from them.
         reward = super().__new__(cls)
         reward.options = options
         return reward
@@ -99,6 +101,7 @@ class Reward(BaseReward):
 
         Answers with equal texts count as equal in majorities.
         """
+        # Several rewards return a NamedTuple with a `text`; those with another form override this.
         text = getattr(answer, "text", answer)
         return text if text is None or isinstance(text, str) else str(text)
 
@@ -177,11 +180,13 @@ def build(spec: str, options: Mapping[str, Any] = NOTHING) -> BaseReward:
     checked in a child process, never here. Raises ConfigError for a name or option that does not exist, RewardError
     for a function that cannot be loaded.
     """
+    # Here and not above, off the path of --help.
     import importlib.metadata
 
     from analyzer.rewards.custom import load_custom
 
     if (cls := REWARDS.get(spec)) is not None:
+        # The constructor's own TypeError names the option that it does not know; building is cheap by contract.
         try:
             return cls(**options)
         except TypeError as error:
@@ -199,5 +204,6 @@ def default_route(data_source: str) -> str | None:
     patterns = {pattern: cls.name for cls in REWARDS for pattern in cls.data_sources}
     if data_source in patterns:
         return patterns[data_source]
+    # fnmatchcase and not fnmatch: the latter folds case on some systems, and a run must be the same on all.
     fitting = [pattern for pattern in patterns if fnmatchcase(data_source, pattern)]
     return patterns[max(fitting, key=len)] if fitting else None

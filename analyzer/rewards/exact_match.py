@@ -46,6 +46,7 @@ class ExactMatch(Reward):
         self.expects = self._place.expects
 
     def extract(self, response: str) -> str | None:
+        # Normalised in extract, so that "Paris" and "paris " share one grade.
         answer = self._place.take(places.conclusion(response))
         return None if answer is None else self._normalise(answer)
 

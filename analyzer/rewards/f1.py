@@ -54,5 +54,6 @@ def f1(words: list[str], gold: list[str]) -> float:
     """Harmonic mean of precision and recall of the words, each counted as often as it stands on both sides."""
     if not words or not gold:
         return float(words == gold)
+    # & of Counters is the multiset intersection: a word counts as often as it stands on both sides.
     shared = sum((Counter(words) & Counter(gold)).values())
     return 2 * shared / (len(words) + len(gold))

@@ -88,6 +88,7 @@ def _compared(text: str | None) -> str:
 
 
 def _score(right: bool, text: str | None, has_format: bool) -> Score:
+    # verl's own arithmetic: 0.9 * 1.0 + 0.1 * 1.0, so that the floats are bit for bit the same.
     reward = (1.0 - FORMAT) * (1.0 if right else 0.0) + FORMAT * (1.0 if has_format else 0.0)
     return Score(reward, found=text is not None)
 
@@ -96,6 +97,7 @@ def has_format(response: str) -> bool:
     r"""Whether `<think>` opens the response, and `</think>`, `\boxed{` and "}" follow one after another."""
     if not response.startswith("<think>"):
         return False
+    # Three searches in place of verl's regex `<think>.*</think>.*\\boxed\{.*\}.*`, which backtracks.
     thought = response.find("</think>", len("<think>"))
     box = response.find("\\boxed{", thought) if thought >= 0 else -1
     return box >= 0 and response.find("}", box) >= 0

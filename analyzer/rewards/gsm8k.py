@@ -34,8 +34,12 @@ class Gsm8k(Reward):
     second_grader = "math_verify"
 
     def extract(self, response: str) -> str | None:
+        # verl cuts at 300 characters to keep its regex fast. It is part of the rule: an answer further up earns
+        # nothing.
         tail = response[-WINDOW:]
         mark = tail.rfind(MARK)
+        # verl's findall takes the last match of the whole pattern: "####" without a number behind it is passed
+        # over.
         while mark >= 0:
             if number := NUMBER.match(tail, mark + len(MARK)):
                 return number[0].replace(",", "")

@@ -55,6 +55,7 @@ class FunctionReward(CodeReward):
 
     def extract(self, response: str) -> tuple[str, ...] | None:
         """All fenced blocks, or the whole response where there are none."""
+        # All blocks and not the last: models often show a usage example after the solution.
         blocks = tuple(block for block in _BLOCK.findall(response) if block.strip())
         return blocks or ((response,) if response.strip() else None)
 
@@ -71,6 +72,7 @@ class FunctionReward(CodeReward):
     def grade(self, answer: Any, ground_truth: Any) -> Score:
         if answer is None:
             return scored(0.0, NO_PROGRAM)
+        # Read again for each distinct answer, which costs microseconds beside the two forks that follow.
         tests = self.read(struct_gold(ground_truth))
         before, after = tests.imports
         program = [before, compose(answer, tests), after]
@@ -107,6 +109,7 @@ class Mbpp(FunctionReward):
 def compose(blocks: tuple[str, ...], tests: Tests) -> str:
     """The program to run: the last block that defines the entry point, else the last one as the body of the prompt."""
     name = re.escape(tests.entry_points[0])
+    # `name = ...` counts: a lambda or an alias is a function too.
     whole = re.compile(rf"^(?:(?:async\s+)?def\s+{name}\b|{name}\s*=|class\s+Solution\b)", re.MULTILINE)
     for block in reversed(blocks):
         if whole.search(block):
@@ -114,6 +117,7 @@ def compose(blocks: tuple[str, ...], tests: Tests) -> str:
     body = blocks[-1]
     if not tests.prompt:
         return body
+    # A completion in the benchmark's own form: the body alone, as it goes on after the prompt.
     starts_indented = re.match(r"\s*\n[ \t]|[ \t]", body)
     return tests.prompt.rstrip() + "\n" + (body if starts_indented else textwrap.indent(body, "    "))
 
@@ -135,6 +139,7 @@ def parse(table: Mapping[str, Any]) -> Tests:
 
 def _stub(prompt: str, entry_point: str | None) -> str:
     """The prompt as code that defines its helpers and a stub of the function; "" for a prompt in plain words."""
+    # A prompt that ends in a docstring is a whole function; one that ends in a comment needs a body.
     for code in (prompt, prompt.rstrip() + "\n    pass\n"):
         try:
             if entry_point in functions_of(code):
@@ -149,6 +154,8 @@ def _entry_points(sources: list[str], entry_point: str | None, stub: str) -> tup
     if entry_point is None:
         return called_names(sources)
     missing = undefined_names(sources, [*names_defined(stub), entry_point, "candidate"])
+    # A name that is only read, not called, cannot be a function of the program's by reference: values alone
+    # cross.
     if unknown := sorted({*missing} - names_called(sources)):
         raise GoldError(f"the test uses {', '.join(unknown)}, defined neither by it nor by the prompt")
     return (entry_point, *plain(missing))

@@ -59,6 +59,7 @@ def parse(ground_truth: Any) -> list[Instruction]:
     """The instructions of a problem. Raises GoldError."""
     struct = struct_gold(ground_truth)
     names = struct.get("instruction_id_list")
+    # Files of google/IFEval hold a dict per instruction with null for every argument that it does not take.
     kwargs = struct.get("kwargs") or [{}] * len(names or [])
     if not isinstance(names, list) or not isinstance(kwargs, list) or not names or len(names) != len(kwargs):
         raise GoldError("`instruction_id_list` and `kwargs` must be lists of one length, and not empty")
@@ -72,6 +73,7 @@ def parse(ground_truth: Any) -> list[Instruction]:
 
 
 def _judged(instructions: Sequence[Instruction], response: str) -> Score:
+    # New ones for each response: a checker keeps state from build_description().
     checkers = [_checker(instruction) for instruction in instructions]
     strict = [_follows(checker, response) for checker in checkers]
     variants = loose_variants(response)
@@ -111,6 +113,7 @@ def _follows(checker: Any, text: str) -> bool:
     try:
         return bool(text.strip()) and bool(checker.check_following(text))
     except LookupError as error:
+        # LookupError is what NLTK raises for missing data; any other is a bug of a checker.
         if "nltk" in str(error).lower():
             raise Unscored(Status.ERROR, f"data of NLTK is missing: {' '.join(str(error).split())}") from None
         raise
@@ -122,12 +125,14 @@ def _checkers() -> dict[str, Any]:
     import langdetect
     import nltk
 
+    # No network from a worker: a compute node has none, and a job must not wait for its time-out.
     download, nltk.download = nltk.download, lambda *_, **__: False  # the package asks for it when it is imported
     try:
         from if_verifiable import ifbench, ifeval
         from if_verifiable.ifeval import instructions_util
     finally:
         nltk.download = download
+    # langdetect draws at random, and without a seed says now this and now that of short texts.
     langdetect.DetectorFactory.seed = 0
     tokenizer = _sentence_tokenizer()
     instructions_util._get_sentence_tokenizer = lambda: tokenizer
@@ -142,6 +147,7 @@ def _sentence_tokenizer() -> Any:
 
     model = punkt.load_model("english")
     parameters = PunktParameters()
+    # Field by field, from plain values: NLTK's own models were pickles once, which are never loaded here.
     parameters.abbrev_types = set(model.abbrev_types)
     parameters.collocations = set(model.collocations)
     parameters.sent_starters = set(model.sent_starters)

@@ -72,11 +72,14 @@ class KodCode(FunctionReward):
         names = [alias.asname or alias.name for node in ours for alias in node.names]
         if "*" in names or any(alias.asname for node in ours for alias in node.names):
             raise GoldError(f"the test must import its functions from `{MODULE}` by their own names")
+        # What the tests import from `solution` is not there to be imported; the names are put in as remote
+        # functions.
         tree.body = [node for node in tree.body if node not in ours and not _imports_pytest(node)]
         functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test")]
         if not functions:
             raise GoldError("the test has no function test_*")
         for function in functions:
+            # parametrize fills arguments; without a decorator they are fixtures, which only pytest can make.
             if len(function.args.args) > 0 and not function.decorator_list:
                 raise GoldError(f"{function.name} takes a fixture, and there are none")
         text = ast.unparse(tree)

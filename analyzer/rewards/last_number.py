@@ -29,6 +29,7 @@ class LastNumber(Reward):
 
     def extract(self, response: str) -> str | None:
         number = None
+        # The last match is not the match from the end: "1.2.3" read backwards would be another one.
         for number in NUMBER.finditer(response):  # noqa: B007 - the last one
             pass
         return None if number is None else _plain(number[0])

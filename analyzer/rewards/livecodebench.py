@@ -64,6 +64,7 @@ class LiveCodeBench(CodeReward):
     def extract(self, response: str) -> str | None:
         """The lines between the last two that hold a fence, as LiveCodeBench takes them."""
         lines = response.split("\n")
+        # Lines that hold a fence anywhere, as the benchmark's own extraction has it.
         fences = [number for number, line in enumerate(lines) if "```" in line]
         program = "\n".join(lines[fences[-2] + 1 : fences[-1]]) if len(fences) > 1 else ""
         return program if program.strip() else None
@@ -75,6 +76,7 @@ class LiveCodeBench(CodeReward):
         tests = parse(ground_truth)
         if answer is None:
             return scored(0.0, NO_PROGRAM, passed=0, tests=len(tests))
+        # One fork per test: a program that breaks its process in one of them breaks no other.
         for passed, test in enumerate(tests):
             outcome = self.in_sandbox(functools.partial(self._run, program=answer, test=test))
             if outcome.verdict is not Verdict.ACCEPTED:
@@ -95,6 +97,7 @@ class LiveCodeBench(CodeReward):
 
     def _run(self, sandbox: Sandbox, program: str, test: Test) -> Outcome:
         expected = test.expected if test.function is None else json.dumps(test.expected)
+        # A right answer must fit, however long it is.
         room = max(self.budget.output_bytes, 2 * len(expected.encode(errors="replace")))
         budget = self.budget._replace(output_bytes=room)
         if test.function is None:
@@ -164,6 +167,7 @@ def _same_line(line: str, wanted: str) -> bool:
     if line == wanted:
         return True
     try:
+        # Decimal, as there: 1.0 is 1, and 0.1 is not 0.1000001.
         return [*map(Decimal, line.split())] == [*map(Decimal, wanted.split())]
     except InvalidOperation:
         return False
@@ -172,6 +176,7 @@ def _same_line(line: str, wanted: str) -> bool:
 def same_return(packed: bytes, expected: Any) -> bool:
     """Whether what a function returned, packed, is the expected JSON data; a tuple counts as a list."""
     value = json.loads(packed)
+    # Packed form: ["t", ...] is a tuple and ["l", ...] a list; only the outermost is forgiven.
     if isinstance(value, list) and value[:1] == ["t"]:
         value[0] = "l"
     return equals(value, expected)

@@ -59,6 +59,7 @@ class MathBoxed(Reward):
         start = response.rfind("\\boxed")
         if start < 0:
             return None
+        # verl's rule, odd as it is: the mere presence of "\boxed " anywhere decides how the answer is taken.
         if BARE in response:
             return response[response.rfind(BARE) + len(BARE) :].partition("$")[0]
         return last_box(response) if response.startswith(BOX, start) else None
@@ -75,6 +76,7 @@ class MathBoxed(Reward):
 
 def equal(answer: str, gold: str) -> bool:
     """Whether two answers are the same string, as they stand or normalised."""
+    # Before normalising: a text that cannot be normalised still equals itself.
     if answer == gold:
         return True
     try:
@@ -85,10 +87,14 @@ def equal(answer: str, gold: str) -> bool:
 
 def normalise(text: str) -> str:
     """The canonical form of a short LaTeX answer. Raises Unnormalisable."""
-    text = _replace(text, BEFORE_UNITS)
-    text = _replace(_without_units(text), AFTER_UNITS)
+    # The order of the steps is the rule's; "tfrac" must become "frac" before fractions get their braces.
+    text, *units = _replace(text, BEFORE_UNITS).split(UNITS)
+    if len(units) > 1:
+        raise Unnormalisable("units stand twice")
+    text = _replace(text, AFTER_UNITS)
     if text.startswith("."):
         text = "0" + text
+    # Two characters at most before "=": "x = 5" and not "f(x) = 5".
     if text.count("=") == 1 and text.index("=") <= 2:  # "x = 5"
         text = text.partition("=")[2]
     text = _brace_roots(text).replace(" ", "")
@@ -106,14 +112,6 @@ def _replace(text: str, pairs: tuple[tuple[str, str], ...]) -> str:
     for old, new in pairs:
         text = text.replace(old, new)
     return text
-
-
-def _without_units(text: str) -> str:
-    r"""Cut the units, `\text{ cm}`, off the right end."""
-    parts = text.split(UNITS)
-    if len(parts) > 2:
-        raise Unnormalisable("units stand twice")
-    return parts[0]
 
 
 def _brace_roots(text: str) -> str:

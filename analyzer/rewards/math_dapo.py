@@ -45,15 +45,17 @@ class MathDapo(Reward):
     second_grader = "math_verify"
 
     def extract(self, response: str) -> Prediction | None:
+        # verl cuts here "for efficiency", which decides: an answer line above the last 300 characters is not one.
         tail = response[-WINDOW:]
         lines = ANSWER_LINE.findall(tail)
-        if lines and not _is_no_answer(lines[-1]):
+        if lines and not ("[" in lines[-1] and normalise(lines[-1]) == NO_ANSWER):
             return Prediction(lines[-1])
         box = last_box(tail[-BOX_WINDOW:])
         return None if box is None else Prediction(box, boxed=True)
 
     def grade(self, answer: Prediction | None, ground_truth: Any) -> Score:
         gold = text_gold(ground_truth)
+        # verl compares a box without Minerva's normalisation, so \boxed{1,000} is not 1000.
         if answer is not None and answer.boxed:
             pred, right = answer.text, answer.text == gold
         else:
@@ -66,10 +68,6 @@ class MathDapo(Reward):
 
     def present(self, ground_truth: Any) -> str:
         return "Answer: " + text_gold(ground_truth)
-
-
-def _is_no_answer(line: str) -> bool:
-    return "[" in line and normalise(line) == NO_ANSWER
 
 
 REPLACED = (
@@ -105,6 +103,7 @@ def normalise(text: str) -> str:
     text = SHORT_FRACTION.sub(r"frac{\1}{\2}", text)
     text = SHORT_ROOT.sub(r"sqrt{\1}", text)
     text = text.replace("$", "")
+    # Commas go only where nothing but digits is left: (1,2) stays a pair.
     digits = text.replace(",", "")
     return (digits if digits.isdigit() else text).strip()
 

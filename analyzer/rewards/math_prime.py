@@ -46,11 +46,13 @@ class MathPrime(Reward):
 
         from analyzer.rewards.prm800k import expressions
 
+        # One call before the fork: sympy imports much of itself on the first simplify().
         expressions.differ_by_zero("2sqrt(3)", "sqrt(12)")
 
     def extract(self, response: str) -> str | None:
         limits.check_response(response)
         answer = find_answer(response)
+        # Without any cue all of the response is the answer: a short one may be just that, a long one is none.
         is_found = answer != response or len(answer) <= limits.CANDIDATE  # a long text without any cue answers nothing
         return answer if answer and is_found else None
 
@@ -59,6 +61,7 @@ class MathPrime(Reward):
         settled = self.settle(answer, gold)
         if settled is not None or answer is None:
             return settled or Score(0.0, found=False)
+        # In verl's order: the tolerant grader is asked only where the strict one says no.
         right = equality.equal(answer, gold, PRIME) or tolerant.equal(answer, gold)
         return Score(1.0 if right else 0.0)
 
@@ -86,6 +89,8 @@ def find_answer(response: str) -> str:
     for cue in BEFORE:
         response = _after_last(response, cue)
     for cue in AFTER:
+        # lower() in each step, since the text shrinks; positions agree but for letters whose lower case is
+        # longer, as in verl.
         at = response.lower().rfind(cue)
         response = response if at < 0 else response[:at].strip()
     response = _box(response) or response

@@ -127,11 +127,13 @@ class MultipleChoice(Reward):
 
     def extract(self, response: str) -> str | None:
         text = conclusion(response)
+        # Each search begins beyond the best place so far, so the work is bounded by what lies after the answer.
         place, letters = _last_box(text)
         for keyword in ANSWERS + OPTIONS:
             place, letters = max((place, letters), _last_named(text, keyword, place))
         for keyword in CHINESE:
             place, letters = max((place, letters), _last_chinese(text, keyword, place))
+        # Alternatives ("A or B") are found with no letters: an answer was given, so the last line is not asked.
         return letters or (_last_line(text) if place < 0 else None)
 
     def grade(self, answer: str | None, ground_truth: Any) -> Score:
@@ -163,6 +165,7 @@ def _options(extra_info: Any) -> list[tuple[str, str]]:
     elif isinstance(held, dict):
         pairs = list(held.items())
     elif isinstance(held, list):
+        # strict=False: MMLU-Pro has up to ten options and most problems have fewer.
         pairs = list(zip("ABCDEFGHIJ", held, strict=False))
     else:
         return []
@@ -214,6 +217,7 @@ NOWHERE = (-1, "")
 def _last_box(text: str) -> tuple[int, str]:
     start = text.rfind(BOX)
     close = closing_brace(text, start) if start >= 0 else -1
+    # A box of 500 characters is a derivation; a letter in it is a variable.
     if close < 0 or close - start > BOX_LIMIT:
         return NOWHERE
     held = text[start + len(BOX) : close]
@@ -229,6 +233,7 @@ def _last_named(text: str, keyword: str, after: int) -> tuple[int, str]:
     start = text.rfind(keyword)
     while start > after:
         before = text[max(0, start - LEFT) : start]
+        # "/answer" is the closing tag, and "unanswered" no keyword.
         if before[-1:] != "/" and not before[-1:].isalpha() and (keyword in ANSWERS or CHOSEN.search(before)):
             end = start + len(keyword)
             if match := NAMED_AFTER.match(text, end):
@@ -266,6 +271,7 @@ def _series(match: re.Match[str]) -> str:
     series = SERIES.match(match.string, start)
     if series is not None:
         end = series.end()
+    # "A or B" answers nothing: a response that hedges earns no more than one that is silent.
     if ALTERNATIVE.match(match.string, end):
         return ""
     return match["letter"] if series is None else "".join(sorted(set(SINGLE.findall(series[0]))))
@@ -277,6 +283,7 @@ def _last_line(text: str) -> str | None:
     match = LETTER_LINE.fullmatch(lines[-1]) or SMALL_LINE.fullmatch(lines[-1])
     if len(lines) == 1:
         match = match or OPTION_LINE.match(lines[-1]) or SMALL_ONLY.fullmatch(lines[-1])
+    # Cut off by max_tokens in the middle of repeating the options; the last of them is no choice.
     elif OPTION_LINE.match(lines[-2]):
         return None  # a list of the options that was cut off
     return match["letter"].upper() if match else None

@@ -56,18 +56,32 @@ class Numeric(Reward):
         if len(response) > RESPONSE_LIMIT:
             raise Unscored(Status.LIMIT, f"the response has more than {RESPONSE_LIMIT:,} characters")
         text = conclusion(response)
+        # A box outranks everything, be it unclosed or no number: what was boxed is what was answered.
         if BOX in text:
             return last_box(text)
         tail = text[-WINDOW:]
+        # Sought in the tail, taken from the whole text: the opening tag may lie further up.
         if CLOSE in tail:
             return last_tagged(text)
-        return _marked(tail) or _phrased(tail) or _last_number(text)
+        _, mark, after = (last_line(tail) or "").rpartition(MARK)
+        # "####" with nothing behind it is no answer line; the next cue is asked.
+        if mark and after:
+            return after
+        phrase = number = None
+        for phrase in PHRASE.finditer(tail):  # noqa: B007 - the last one
+            pass
+        if phrase is not None and (named := CLAUSE_END.split(tail[phrase.end() :], maxsplit=1)[0]):
+            return named
+        for number in LAST.finditer(text, max(0, len(text) - WINDOW)):  # noqa: B007 - the last one
+            pass
+        return None if number is None else number[0]
 
     def grade(self, answer: str | None, ground_truth: Any) -> Score:
         gold = gold_number(ground_truth)
         value = None if answer is None else number_of(answer)
         if value is None:
             return Score(0.0, found=False)
+        # math.isclose's rule in fractions: symmetric, and exact at the edge.
         room = max(self._rel_tol * max(abs(value), abs(gold)), self._abs_tol)
         return Score(1.0 if abs(value - gold) <= room else 0.0)
 
@@ -84,6 +98,8 @@ def gold_number(ground_truth: Any) -> Fraction:
     value = None
     if isinstance(ground_truth, str):
         value = _text_number(ground_truth)
+    # repr() of a float is the shortest text that reads back as it: 0.1 is 1/10 and not
+    # 3602879701896397/36028797018963968.
     elif isinstance(ground_truth, float):
         value = number_of(repr(ground_truth))
     elif isinstance(ground_truth, int) and not isinstance(ground_truth, bool) and abs(ground_truth) < _LARGEST_INTEGER:
@@ -95,27 +111,6 @@ def gold_number(ground_truth: Any) -> Fraction:
 
 _LARGEST_INTEGER = 10**DIGITS_LIMIT
 _text_number = functools.lru_cache(maxsize=64)(number_of)
-
-
-def _marked(tail: str) -> str | None:
-    """What follows "####" in the last line."""
-    _, mark, text = (last_line(tail) or "").rpartition(MARK)
-    return text if mark else None
-
-
-def _phrased(tail: str) -> str | None:
-    """What the last "answer is" goes on with, up to the end of the clause."""
-    phrase = None
-    for phrase in PHRASE.finditer(tail):  # noqa: B007 - the last one
-        pass
-    return None if phrase is None else CLAUSE_END.split(tail[phrase.end() :], maxsplit=1)[0]
-
-
-def _last_number(text: str) -> str | None:
-    number = None
-    for number in LAST.finditer(text, max(0, len(text) - WINDOW)):  # noqa: B007 - the last one
-        pass
-    return None if number is None else number[0]
 
 
 def _tolerance(name: str, value: float) -> Fraction:

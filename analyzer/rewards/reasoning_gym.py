@@ -53,6 +53,7 @@ class ReasoningGym(WholeReward):
     def score(self, problem: Problem, responses: Sequence[str]) -> list[Score]:
         name, entry = entry_of(problem)
         judge = _judge(name)
+        # Once per problem: an entry that its own task cannot judge would give every response 0.
         own, entry = _check(judge, entry)
         answers = [last_tagged(response, self._tag) for response in responses]
         return [Score(_earned(judge, answer, entry, own), found=answer is not None) for answer in answers]
@@ -66,6 +67,7 @@ def _check(judge: Judge, entry: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     own = entry["answer"] if isinstance(entry["answer"], str) else ""
     with_tuples = {**entry, "metadata": {key: _tuples(value) for key, value in entry["metadata"].items()}}
     earned = []
+    # Some tasks compare with tuples, or use them as keys, where JSON has left lists.
     for form in (entry, with_tuples):
         try:
             earned.append(judge(own, form))
@@ -88,6 +90,7 @@ def _earned(judge: Judge, answer: str | None, entry: dict[str, Any], own: str) -
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - as above
+        # If this raises too, the task is broken and not the answer: the exception becomes a status.
         judge(own, entry)
         return 0.0
 
@@ -97,17 +100,14 @@ def entry_of(problem: Problem) -> tuple[str, dict[str, Any]]:
     entry = _object(problem.ground_truth)
     extra = _object(problem.extra_info) or {}
     if entry is None or "answer" not in entry:
-        entry = {**_plain_entry(extra), "answer": problem.ground_truth}
+        beside = extra if isinstance(extra.get("metadata"), Mapping) else {"metadata": extra}
+        entry = {**beside, "answer": problem.ground_truth}
     metadata = entry.get("metadata")
     metadata = metadata if isinstance(metadata, Mapping) else {}
     name = metadata.get("source_dataset") or extra.get("source_dataset") or _after_prefix(problem.data_source)
     if not isinstance(name, str) or name not in _package().factory.DATASETS:
         raise GoldError(f"no such task of reasoning_gym: {name!r}; it is taken from metadata.source_dataset")
     return name, {**entry, "metadata": {**metadata, "source_dataset": name}}
-
-
-def _plain_entry(extra: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(extra) if isinstance(extra.get("metadata"), Mapping) else {"metadata": extra}
 
 
 def _object(value: Any) -> Mapping[str, Any] | None:
@@ -158,6 +158,7 @@ def _disarm() -> None:
     import sympy
     from sympy.parsing import sympy_parser
 
+    # Disarmed twice, the guard must not guard itself.
     original = getattr(sympy_parser.parse_expr, "original", sympy_parser.parse_expr)
 
     @functools.wraps(original)
@@ -168,7 +169,9 @@ def _disarm() -> None:
     sympy.parse_expr = sympy_parser.parse_expr = parse
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == "reasoning_gym":
+            # A global of the module hides the builtin: the package's code stays as it is.
             vars(module)["eval"] = arithmetic
+            # `from sympy.parsing... import parse_expr` copied the function into the module before we came.
             if getattr(vars(module).get("parse_expr"), "__module__", None) == sympy_parser.__name__:
                 vars(module)["parse_expr"] = parse
 
@@ -193,6 +196,7 @@ def arithmetic(text: str) -> Any:
 def _value(node: ast.expr | None) -> Any:
     match node:
         case ast.Constant():
+            # Any literal: text and bytes, too, since some tasks compare them.
             return node.value
         case ast.BinOp() if type(node.op) in _BINARY:
             return _BINARY[type(node.op)](_value(node.left), _value(node.right))
@@ -217,9 +221,11 @@ _VARIABLE = re.compile(r"[A-Za-z]\d*")
 
 def checked_formula(text: str) -> str:
     """A formula of numbers, operators, single letters and common functions, as it is. Raises ValueError else."""
+    # No quotes, brackets of lists, "=" or ":": no call with keywords, no lambda, no comprehension can be written.
     if not _FORMULA.fullmatch(text) or _ATTRIBUTE.search(text):
         raise ValueError("not a plain formula")
     for word in _WORD.findall(text):
+        # Letters with digits, x1, are variables. A longer word could be any name in sympy's namespace.
         if word not in FUNCTIONS and not _VARIABLE.fullmatch(word):
             raise ValueError(f"{word[:40]!r} is not evaluated")
     return text

@@ -30,6 +30,7 @@ def text_golds(ground_truth: Any) -> list[str]:
 def struct_gold(ground_truth: Any) -> Mapping[str, Any]:
     """The ground truth as a struct; files hold one as it is or as JSON. Raises GoldError."""
     struct = ground_truth
+    # Parquet cannot hold a struct whose values differ in type from row to row, so data sets store JSON text.
     if isinstance(struct, str):
         try:
             struct = json.loads(struct)

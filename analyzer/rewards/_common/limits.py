@@ -28,6 +28,7 @@ FACTORIAL = 20_000
 LONG_LIST = 128  # numbers
 
 _BOUNDS = sizes.Bounds(INTEGER_BITS, EXPONENT, FACTORIAL)
+# Short text without commands, powers, factorials, products and indices: most answers, settled by one match.
 _HARMLESS = re.compile(r"[^\\^!*_]{0,64}")
 _OPEN_OR_CLOSE = re.compile(r"[(\[{]|[)\]}]")
 _RANGE = re.compile(r"\\(?:sum|prod|int|bigcup|bigcap)\s*_\s*(?:\{[^{}]*\}|\S)\s*\^")  # its "^" is no power
@@ -67,6 +68,7 @@ def check_response(response: str) -> None:
 
 def is_long_list(text: str) -> bool:
     """Whether a text is a long list of different numbers: guesses, and no single number."""
+    # Counting commas costs a microsecond; only then is the regex asked.
     if text.count(",") < LONG_LIST or not _NUMBER_LIST.fullmatch(text):
         return False
     numbers = [number.strip() for number in text.split(",")]
@@ -76,8 +78,10 @@ def is_long_list(text: str) -> bool:
 def _too_large(text: str) -> str | None:
     if len(text) > CANDIDATE:
         return f"more than {CANDIDATE:,} characters"
+    # Far below Python's limit of 4,300 digits, at which int() raises and Math-Verify finds nothing, silently.
     if re.search(rf"\d{{{DIGIT_RUN + 1}}}", text):
         return f"a number of more than {DIGIT_RUN} digits"
+    # Short texts cannot hold so many digits, so they are not counted.
     if len(text) > DIGITS and sum(map(str.isdigit, text)) > DIGITS:
         return f"more than {DIGITS:,} digits"
     if text.count("\\") > COMMANDS:
@@ -91,6 +95,7 @@ def _too_large(text: str) -> str | None:
 
 def _too_deep(text: str) -> str | None:
     depth = 0
+    # Depth below zero is no error here: what is meant is the recursion of a parser, not balance.
     for bracket in _OPEN_OR_CLOSE.findall(text):
         depth += 1 if bracket in "([{" else -1
         if depth > NESTING:
@@ -100,10 +105,13 @@ def _too_deep(text: str) -> str | None:
 
 def _too_costly(text: str) -> str | None:
     text = _RANGE.sub(" ", text)
+    # Ranges of sums are taken out first: the "^" of \sum_{n=1}^{10} is a bound, and no power.
     if reason := sizes.excess(text, _BOUNDS):
         return reason
+    # Told by its text: of six-digit numbers, powers or factorials a binomial coefficient is out of reach.
     if _BINOMIAL.search(text) or ("\\choose" in text and _CHOOSE.search(text)):
         return "a binomial coefficient that is too large"
     if _EAGER.search(text):
         return "an operation on matrices"
+    # sympy's own parser evaluates Python. Ours never hand it a name, and this is the second lock.
     return "program code" if _CODE.search(text) else None

@@ -44,6 +44,7 @@ _FRACTION = re.compile(r"\\frac\s?\{([^{}]*)\}\s?\{([^{}]*)\}")
 
 def number_of(text: str) -> Fraction | None:
     """The value of a text that is one number, after its last "="; None where it is not, or over a limit."""
+    # First: what follows are some thirty passes over the text.
     if len(text) > TEXT_LIMIT:
         return None
     for old in _DROPPED:
@@ -52,15 +53,18 @@ def number_of(text: str) -> Fraction | None:
         text = text.replace(old, new)
     text = _THIN_SPACE.sub(lambda space: "," if space["thousand"] else " ", text)
     text = _FRACTION.sub(r" \1/\2 ", _WORDS.sub(r" \1 ", text)).rpartition("=")[2]
+    # White space of any kind becomes one blank, so the pattern need not say \s+ anywhere.
     match = NUMBER.fullmatch(" ".join(text.split()))
     if match is None or sum(map(str.isdigit, match[0])) > DIGITS_LIMIT:
         return None
+    # Fraction and not float: 0.1 is 1/10, and a tolerance of 0 means the same number.
     value = Fraction(_plain(match["top"]))
     if match["bottom"] is not None:
         bottom = Fraction(_plain(match["bottom"]))
         if bottom == 0:
             return None
         value /= bottom
+    # 1e400 is inf to every program that reads it, so it equals nothing.
     if value > _LARGEST:
         return None
     return -value if "-" in match["sign"] else value

@@ -45,6 +45,7 @@ class Pattern:
         """
         last = None
         try:
+            # The limit is for the whole iteration, not for each match.
             for last in self._compiled.finditer(text, timeout=SECONDS):  # noqa: B007 - the last one
                 pass
         except TimeoutError:

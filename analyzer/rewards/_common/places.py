@@ -52,10 +52,12 @@ def conclusion(response: str) -> str:
 
     A response that was cut off while thinking has not answered; guesses within its thought would earn at random.
     """
+    # The last end wins: a response that quotes the tag within its thought has thought until then.
     for begin, end in THOUGHTS:
         ended = response.rfind(end)
         if ended >= 0:
             response = response[ended + len(end) :]
+        # What comes after an unclosed mark is a thought that was cut off, whatever it says.
         begun = response.find(begin)
         if begun >= 0:
             response = response[:begun].rstrip()
@@ -89,16 +91,12 @@ def place(name: str, pattern: str | None = None) -> Place:
     if (name == REGEX) != (pattern is not None):
         raise ConfigError(f"place: {REGEX} and pattern belong together: give both")
     if pattern is not None:
-        return _regex_place(pattern)
+        from analyzer.rewards._common.patterns import Pattern  # imports regex, which most rewards do without
+
+        compiled = Pattern(pattern)
+        around = compiled.around()
+        before, after = around or ("", "")
+        return Place(compiled.take, before, after, f"a match of {pattern!r}", presentable=around is not None)
     if name in PLACES:
         return PLACES[name]
     raise ConfigError(f"place: {name!r} is no place of an answer (there are: {', '.join((*PLACES, REGEX))})")
-
-
-def _regex_place(text: str) -> Place:
-    from analyzer.rewards._common.patterns import Pattern  # imports regex, which most rewards do without
-
-    pattern = Pattern(text)
-    around = pattern.around()
-    before, after = around or ("", "")
-    return Place(pattern.take, before, after, f"a match of {text!r}", presentable=around is not None)

@@ -44,6 +44,7 @@ class Bounds(NamedTuple):
 
 def excess(text: str, bounds: Bounds) -> str | None:
     """What in a text is over the bounds, in a few words; None where all can be built. The brackets are not too deep."""
+    # One match settles nearly every answer; the reader below is for the rest.
     if _SMALL.fullmatch(text):
         return None
     try:
@@ -86,6 +87,7 @@ class _Sizes:
         return total
 
     def _product(self) -> _Size | None:
+        # A leading sign belongs to the product; -2^2 is -(2^2), whose size is the same.
         product: _Size | None = _Size(self._signs(), 0.0)
         while self._kind() not in ("sum", "close", "end"):
             if self._kind() == "product":
@@ -95,6 +97,7 @@ class _Sizes:
                 factor = self._power()
                 factor = factor and _Size(sign * factor.value, factor.bits)
                 if is_ratio and factor is not None:
+                    # Division by zero is infinite: the largest size, which refuses, and not the smallest.
                     factor = _Size(1 / factor.value if factor.value else math.inf, -factor.bits)
             else:
                 factor = self._power()
@@ -102,6 +105,7 @@ class _Sizes:
         return product
 
     def _power(self) -> _Size | None:
+        # Collected, then folded from the right: powers associate to the right, and 2^3^2 is 512.
         operands = [self._factorials(self._atom())]
         while self._kind() == "power":
             self._next += 1
@@ -117,26 +121,33 @@ class _Sizes:
         if exponent is None:
             return None
         times = abs(exponent.value)
+        # x^{5000} is kept as it is by sympy until it is expanded, so a name has a bound of its own for the
+        # exponent.
         if base is None:
             if times > self._bounds.exponent:
                 raise _TooLarge("a power that is too large")
             return None
+        # Bits of a power = exponent * bits of the base: in logarithms no number is ever built.
         bits = times * abs(base.bits) if base.bits else 0.0
         if bits > self._bounds.bits:
             raise _TooLarge("a power that is too large")
         try:
+            # The value is needed only where it is an exponent in turn; beyond a float it is infinite, which every
+            # bound refuses.
             value = math.copysign(abs(base.value) ** exponent.value, base.value)
         except (OverflowError, ZeroDivisionError):
             value = math.inf
         return _sized(value, math.copysign(bits, exponent.value * base.bits))
 
     def _factorials(self, size: _Size | None) -> _Size | None:
+        # 3!! is read as (3!)!, the larger of its two readings.
         while self._kind() == "bang":
             self._next += 1
             if size is None:
                 continue
             if size.value > self._bounds.factorial:
                 raise _TooLarge("a factorial that is too large")
+            # lgamma and not factorial(): 20000! has 77,000 digits. exp() overflows a float above 709.
             logarithm = math.lgamma(max(size.value, 0.0) + 1)
             size = _sized(math.exp(logarithm) if logarithm < 700 else math.inf, logarithm / math.log(2))
         return size
@@ -147,11 +158,13 @@ class _Sizes:
             return None
         self._next += 1
         if kind == "number":
+            # float() of 310 digits is inf anyway; the length alone says the bits.
             return _sized(float(text) if len(text) < 300 else math.inf, len(text) * _LOG_10)
         if kind == "open":
             size = self._sum()
             self._next += self._kind() == "close"
             return size
+        # x_{2^9} is a name with an index, whatever stands in the index.
         if kind == "index":
             self._atom()
         if text in (r"\frac", r"\dfrac", r"\tfrac"):

@@ -29,6 +29,8 @@ def same(one: Any, other: Any) -> bool:
     """Whether two ground truths may be the same answer: as values, or but for notation and order."""
     if one == other:
         return True
+    # Lists of right answers share one with each other or they do not; an empty one says nothing, so in doubt they
+    # are the same.
     if isinstance(one, list | dict) or isinstance(other, list | dict):
         ours, theirs = set(_texts(one)), set(_texts(other))
         return bool(ours & theirs) or not ours or not theirs
@@ -38,6 +40,8 @@ def same(one: Any, other: Any) -> bool:
     left, right = (number_of(_SHORT_FRACTION.sub(r"\\frac{\1}{\2}", text)) for text in (first, second))
     if left is not None and right is not None:
         return left == right or left * 100 == right or right * 100 == left  # in percent
+    # Letters in any order: "x=1, y=2" and "y=2, x=1". Too generous for grading, right for leaving a pair out of
+    # an audit.
     return sorted(_COMMANDS.sub("", first).casefold()) == sorted(_COMMANDS.sub("", second).casefold())
 
 
@@ -56,6 +60,8 @@ def unwrapped(gold: Any) -> list[str]:
     """What a ground truth says without what is wrapped round it, one layer less at a time; [] where nothing is."""
     found: list[str] = []
     inner = _inner(gold)
+    # A layer at a time, at most four: enough for '["\\boxed{5}"]' in quotes, and an end for what unwraps to
+    # itself.
     while inner is not None and inner not in found and inner != gold and len(found) < 4:
         found.append(inner)
         inner = _inner(inner)

@@ -15,4 +15,5 @@ ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 def normalise(text: str) -> str:
     """`The  Eiffel-Tower!` -> `eiffeltower`. Linear in the length of the text."""
+    # The order is the script's: punctuation goes without a space ("U.S." is "us"), articles leave one.
     return " ".join(ARTICLES.sub(" ", text.lower().translate(PUNCTUATION)).split())

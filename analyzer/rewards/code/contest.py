@@ -20,6 +20,8 @@ def same_output(output: str, expected: str) -> bool:
     Equal but for white space around it or around its lines; or equal line by line, blank lines aside; or numbers, one
     a line, that are close, unless all of them are natural numbers.
     """
+    # splitlines() splits at form feeds and others as well, split("\n") does not: verl uses both, and so each is
+    # kept here.
     lines = output.splitlines()
     stripped = expected.strip()
     if "\n".join(lines).strip() == stripped or "\n".join(line.strip() for line in lines).strip() == stripped:
@@ -41,6 +43,7 @@ def _close(lines: list[str], wanted: list[str]) -> bool:
 
 
 def _near(value: float, wanted: float) -> bool:
+    # inf - inf is NaN, which no comparison finds close.
     if math.isinf(value) or math.isinf(wanted):
         return value == wanted
     return abs(value - wanted) <= ABSOLUTE + RELATIVE * abs(wanted)
@@ -55,6 +58,7 @@ def same_value(packed: bytes, expected: Any) -> bool:
         value = json.loads(packed)
     except (ValueError, RecursionError):
         return False
+    # In the packed form ["t", ...] is a tuple.
     if isinstance(value, list) and value[:1] == ["t"]:
         value[0] = "l"
     if equals(value, expected):

@@ -53,6 +53,7 @@ class CodeReward(Reward):
     def in_sandbox(self, act: Callable[[boxes.Sandbox], boxes.Outcome]) -> boxes.Outcome:
         """What `act` makes of this thread's sandbox. Raises Unscored when that fails, GoldError when a test does."""
         try:
+            # In a worker load() was not called: it chooses here, once.
             level = self._level or boxes.choose_level()
             self._level = level
             return act(boxes.sandbox_here(level))

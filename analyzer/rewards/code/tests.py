@@ -18,7 +18,14 @@ def called_names(sources: Sequence[str]) -> tuple[str, ...]:
     These are the undefined names; where there is none, the first function that is called, since a program may define
     a `sum` of its own. Raises GoldError where the code is no Python, calls nothing, or uses a class of the program.
     """
-    return plain(undefined_names(sources)) or _first_called(sources)
+    # A test may call helpers of its own; what it does not define must be the program's.
+    if names := plain(undefined_names(sources)):
+        return names
+    for source in sources:
+        for node in ast.walk(parsed(source)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                return (node.func.id,)
+    raise GoldError("the test calls no function of the program")
 
 
 def plain(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -31,8 +38,11 @@ def plain(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def undefined_names(sources: Sequence[str], known: Sequence[str] = ()) -> tuple[str, ...]:
     """The names that test code uses and that neither it, `known` nor Python defines. Raises GoldError if no Python."""
+    from analyzer.grading.sandbox.inside.preludes import PRELUDES
+
     nodes = [node for source in sources for node in ast.walk(parsed(source))]
-    defined = {*dir(builtins), *_prelude_names(), *known, *(name for node in nodes for name in _definitions(node))}
+    defined = {*dir(builtins), *PRELUDES[PRELUDE], *known, *(name for node in nodes for name in _definitions(node))}
+    # A dict and no set: the first name is the main entry point, so the order counts.
     used = dict.fromkeys(node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
     return tuple(name for name in used if name not in defined)
 
@@ -41,14 +51,6 @@ def names_called(sources: Sequence[str]) -> set[str]:
     """The names of what test code calls. Raises GoldError where it is no Python."""
     nodes = (node for source in sources for node in ast.walk(parsed(source)))
     return {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-
-
-def _first_called(sources: Sequence[str]) -> tuple[str, ...]:
-    for source in sources:
-        for node in ast.walk(parsed(source)):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                return (node.func.id,)
-    raise GoldError("the test calls no function of the program")
 
 
 def parsed(source: str) -> ast.Module:
@@ -87,9 +89,3 @@ def _definitions(node: ast.AST) -> Iterator[str]:
         yield node.name
     elif isinstance(node, (ast.Import, ast.ImportFrom)):
         yield from (alias.asname or alias.name.partition(".")[0] for alias in node.names)
-
-
-def _prelude_names() -> Iterator[str]:
-    from analyzer.grading.sandbox.inside.preludes import PRELUDES
-
-    yield from PRELUDES[PRELUDE]

@@ -56,11 +56,16 @@ class Watch:
     """Watches a function, from before it is loaded. One for each process."""
 
     def __init__(self) -> None:
+        # Before the import: a module that sets a variable for itself must not make the run depend on its own
+        # value.
         self._at_start = dict(os.environ)
         self._files: set[str] = set()  # of the user's own modules
         self._modules: set[str] = set()  # that are loaded
         self._variables: set[str] = set()  # whose values are part of the fingerprint
-        _watch_environment()
+        for environment in (os.environ, os.environb):
+            # The class of the living object is changed: modules hold references to os.environ from before we
+            # came.
+            environment.__class__ = _Watched
 
     def dependencies(self, settings: Any) -> Dependencies:
         """What the loaded function depends on. `settings`: its keyword arguments, which may name variables too."""
@@ -68,9 +73,11 @@ class Watch:
         own: dict[str, str] = {}  # module -> file: by name, so that a folder of rewards may be moved
         libraries: dict[str, str] = {}
         names = set(_strings(settings))
+        # A copy of sys.modules: looking at a lazy module may import more.
         waiting = [(name, file) for name, module in list(sys.modules.items()) if (file := _file_of(module))]
         while waiting:
             name, file = waiting.pop()
+            # By name, so that two modules with one file (run as a script and imported) are both followed.
             if name in own or _is_ours_or_python_s(file):
                 continue
             if library := installed.find(file):
@@ -78,7 +85,10 @@ class Watch:
                 continue
             own[name] = file
             if tree := _parsed(file):
-                names.update(_literals(tree))
+                literals = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
+                # Any text in the source may name a variable; too many names cost nothing, as only those that are
+                # set count.
+                names.update(text for literal in literals for text in _strings(literal))
                 waiting += [(other, place) for other in _imports(tree, name, file) if (place := _place_of(other))]
         self._files = set(own.values())
         self._modules = set(sys.modules)
@@ -102,6 +112,7 @@ class Watch:
                 f"it reads the environment variable {unknown[0]} by a name that is not in its source, so rewards would "
                 "outlive a change of it: write the name out, or read it at the top of the file",
             )
+        # The one look that every call pays; the sets are compared only where the number has changed.
         if len(sys.modules) != len(self._modules):
             self._check_modules()
 
@@ -139,6 +150,7 @@ class _Installed:
         for distribution in importlib.metadata.distributions():
             base = str(distribution.locate_file(""))
             if record := distribution.read_text("RECORD"):
+                # Hash and size are the last two fields: a path may hold commas itself.
                 for line in record.splitlines():
                     self._listed.setdefault(f"{base}/{line.rsplit(',', 2)[0]}", distribution)
             else:  # as Debian packages have it
@@ -154,6 +166,7 @@ class _Installed:
         if found is None:
             return None
         version = found.version
+        # pip writes it for installs from a folder or a repository, whose version stays while the code changes.
         if found.read_text("direct_url.json"):  # from a folder or a repository: its version says little
             version += f" {digest(found.read_text('RECORD') or '')}"
         return found.name, version
@@ -171,6 +184,7 @@ def _file_of(module: ModuleType | Any) -> str | None:
         file = object.__getattribute__(module, "__dict__").get("__file__")
     except AttributeError:
         return None
+    # "archive.zip/package/module.py": upwards until something exists.
     while isinstance(file, str) and len(file) > 1:
         if os.path.isfile(file):
             return file
@@ -182,6 +196,7 @@ def _sha256(files: Mapping[str, str]) -> str:
     whole = hashlib.sha256()
     for name, file in sorted(files.items()):
         content = Path(file).read_bytes()
+        # Length first: two files must not be able to pass content to each other and keep the digest.
         whole.update(f"{name}\0{len(content)}\0".encode() + content)
     return whole.hexdigest()
 
@@ -201,11 +216,13 @@ def _imports(tree: ast.Module, name: str, file: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             found = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
+            # level 1 is the package itself, each further one a parent: PEP 328.
             parts = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join([*parts, *([node.module] if node.module else [])])
             found = [base, *(f"{base}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            # With a literal argument alone; a computed name is found by check(), when it is loaded.
             if called in ("import_module", "__import__") and isinstance(node.args[0].value, str):
                 found = [node.args[0].value]
         for whole in filter(None, found):
@@ -237,6 +254,7 @@ def _search_path(package: str) -> list[str] | None:
 
 
 def _spec(name: str, path: Any) -> Any:
+    # Not importlib.util.find_spec, which imports the parents: a package's __init__ may do anything.
     for finder in sys.meta_path:
         with suppress(Exception):
             if spec := finder.find_spec(name, path):
@@ -245,12 +263,6 @@ def _spec(name: str, path: Any) -> Any:
 
 
 # ---------------------------------------------------------------- environment
-
-
-def _literals(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant):
-            yield from _strings(node.value)
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -281,6 +293,8 @@ class _Watched(type(os.environ)):  # type: ignore[misc]  # os._Environ
     """os.environ that notes who asks for what. The object stays the same, for those who have it already."""
 
     def __getitem__(self, key: Any) -> Any:
+        # Iterating and then reading each key is a copy of everything, which would make every variable of the
+        # machine count.
         if _copied and _copied[0] == key:  # dict(os.environ), {**os.environ}, os.environ.items()
             _copied.popleft()
         else:
@@ -296,13 +310,9 @@ class _Watched(type(os.environ)):  # type: ignore[misc]  # os._Environ
         return iter(keys)
 
 
-def _watch_environment() -> None:
-    for environment in (os.environ, os.environb):
-        environment.__class__ = _Watched
-
-
 def _asker(frame: FrameType | None) -> str | None:
     """The file of the code behind os.getenv, os.environ.get or expandvars."""
+    # Through the layers of os and collections.abc to the code that wanted the value.
     while frame is not None:
         module, function = frame.f_globals.get("__name__"), frame.f_code.co_name
         through = module in ("collections.abc", __name__) or (module == "os" and function != "get_exec_path")

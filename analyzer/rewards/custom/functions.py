@@ -78,8 +78,10 @@ def _import_file(path: Path) -> ModuleType:
 
     Beside a symbolic link that is, and then beside the real file, where Python looks for the imports of a script.
     """
+    # Last and not first: a file named json.py beside the reward must not hide the library.
     sys.path += dict.fromkeys([str(path.parent), str(path.resolve().parent)])
     name = path.stem
+    # A file called math.py would otherwise replace the module of that name for everybody.
     if name in sys.modules or name in sys.stdlib_module_names or not name.isidentifier():
         name = f"reward_file_{name}"
     found = importlib.util.spec_from_file_location(name, path)
@@ -101,6 +103,7 @@ def _form(function: Any, spec: str, kwargs: Mapping[str, Any]) -> tuple[Form, fr
         raise RewardError(f"the parameters of {spec} cannot be read; wrap it in a Python function") from None
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     names = frozenset(p.name for p in named)
+    # By a parameter that no other form has: the user writes no configuration for it.
     form = next((form for form in FORMS if form.marker in names), None)
     if form is None:
         raise RewardError(f"{spec} takes ({', '.join(map(str, parameters))}); it must be like {_KNOWN}")

@@ -25,6 +25,7 @@ def score_of(result: Any) -> Score:
     answer: str | None = None
     value = result
     if isinstance(result, dict):
+        # verl's managers take result["score"] and pass the rest on; so do we.
         if "score" not in result:
             return _invalid(f'a dict without "score" (its keys: {", ".join(map(str, list(result)[:5]))})')
         value = result["score"]
@@ -41,7 +42,9 @@ def score_of(result: Any) -> Score:
         value = result[0]
     if value is None:
         return Score(None, Status.ABSTAIN, extra=extra, detail="it returned None", answer=answer)
+    # Many functions return a scalar of numpy or torch.
     number = _scalar(value)
+    # Larger integers would be rounded in silence by the column's float64.
     if isinstance(number, bool | float) or (isinstance(number, int) and abs(number) <= _EXACT):
         number = float(number)
         if math.isfinite(number):

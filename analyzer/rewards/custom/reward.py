@@ -73,6 +73,7 @@ class Custom(WholeReward):
 
         self._loaded = functions.load(self.function, self.kwargs)
         here = self._loaded.dependencies
+        # A worker may start hours after the driver: by then the file may be another one.
         if self.sha256 not in ("", here.sha256):
             raise RewardError("its source has changed since the run was started; run the command again")
         if self.sha256 and self.environ != here.environ:
@@ -111,6 +112,7 @@ class Custom(WholeReward):
             results = self._call_verl_batched(problem, responses)
         else:
             results = self._call_trl(problem, responses)
+        # An array or a tensor is as good as a list.
         results = results.tolist() if hasattr(results, "tolist") else results
         if not isinstance(results, list | tuple) or len(results) != len(responses):
             said = f"{len(results)} results" if isinstance(results, list | tuple) else f"a {type(results).__name__}"
@@ -132,6 +134,7 @@ class Custom(WholeReward):
             data_sources=[problem.data_source] * len(responses),
             solution_strs=list(responses),
             ground_truths=[problem.ground_truth] * len(responses),
+            # A function may write into extra_info; one rollout must not see what another left there.
             extra_infos=[copy.deepcopy(_extra_info(problem)) for _ in responses],
         )
 
@@ -166,7 +169,10 @@ class Custom(WholeReward):
         Raises what it raises, and Unscored where it depends on what the fingerprint of the run does not hold.
         """
         accepts = self._loaded.accepts
+        # TRL passes every column as a keyword; without **kwargs only those that the function names can be given.
         fitting = {name: value for name, value in arguments.items() if accepts is None or name in accepts}
+        # Reads of environment variables at import time are part of the fingerprint; from here on they are
+        # checked.
         self._loaded.watch.begin()
         result = self._loaded.function(**fitting, **self.kwargs)
         if hasattr(result, "__await__"):

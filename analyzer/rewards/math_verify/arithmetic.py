@@ -18,6 +18,8 @@ import zlib
 from fractions import Fraction
 from typing import NamedTuple
 
+# What is longer is left to the child; the limits also bound the recursion and the size of integers here in the
+# worker.
 _MOST_CHARACTERS = 400
 _DEEPEST = 12
 _MOST_BITS = 4096
@@ -25,6 +27,7 @@ _MOST = 1e9  # of an approximate value, so that it keeps 6 digits whatever cance
 _MOST_FACTORIAL = 30
 
 _TOKEN = re.compile(
+    # No number next to "." or ",": 1,5 may be 1.5, 15 or a pair.
     r"\s*+(?:(?P<number>\d{1,15}(?:\.\d{1,15})?)(?![\d.,])"
     r"|(?P<letters>[A-Za-z]{1,2})(?![A-Za-z])"
     r"|(?P<sign>[-+*/^_={}()|!])"
@@ -58,8 +61,11 @@ def read(text: str) -> Value | None:
     if len(text) > _MOST_CHARACTERS:
         return None
     if _WITH_COMMAS.fullmatch(text):
+        # Thousands separators are one number only where they are the whole text; within an expression a comma may
+        # be a list.
         return Value(Fraction(text.replace(",", "").strip()))
     try:
+        # Replaced by a space and not by nothing: 3\left(4 must not become another token.
         tokens = _tokens(_DROPPED.sub(" ", text).rstrip())
         reader = _Reader(tokens)
         value = reader.side()
@@ -67,6 +73,7 @@ def read(text: str) -> Value | None:
             value = reader.side()
     except (_Unsure, OverflowError, ZeroDivisionError):
         return None
+    # Anything left over means that the text was not understood: no value, not even of its beginning.
     return value if reader.at_end() and not _UNIT.search(text) else None
 
 
@@ -74,6 +81,7 @@ def _tokens(text: str) -> list[tuple[str, str]]:
     tokens, at = [], 0
     while at < len(text):
         found = _TOKEN.match(text, at)
+        # A character that is no token here may be anything to the grammar, so the whole text is given up.
         if found is None or (found.lastgroup == "letters" and _NOT_LETTERS.match(text, found.start("letters"))):
             raise _Unsure
         tokens.append((str(found.lastgroup), found[str(found.lastgroup)]))
@@ -106,6 +114,7 @@ class _Reader:
 
     def side(self) -> Value:
         kind, text = self._tokens[self._next]
+        # A lone decimal stays exact: sympy compares it as a float, and what was written is what must be compared.
         if kind == "number" and "." in text and self._tokens[self._next + 1][1] in ("", "="):
             self._next += 1
             return Value(Fraction(text), is_decimal=True)
@@ -113,6 +122,7 @@ class _Reader:
 
     def sum(self) -> Number:
         self._depth += 1
+        # Recursion is in the worker, where a RecursionError would be a bug and no status.
         if self._depth > _DEEPEST:
             raise _Unsure
         total = -self.product() if self.take("-") else self.product()
@@ -123,6 +133,8 @@ class _Reader:
 
     def product(self) -> Number:
         number = factor = self.power()
+        # 1/2x is (1/2)x to some grammars and 1/(2x) to others: where a quotient stands beside a factor, no value
+        # is given.
         divided = beside = False
         while True:
             kind, text = self._tokens[self._next]
@@ -142,13 +154,15 @@ class _Reader:
             number = _bounded(number)
 
     def power(self) -> Number:
+        # x(3) may be a product or a call, and x^2(3) too: NaN says that it parses, to something not known here.
         is_name = self._tokens[self._next][0] == "letters"
         base = self.atom()
         if self.take("!"):
             return _factorial(base)
         if self.take("^") is None:
             return base
-        if self._is_transposed():
+        after = [text for _, text in self._tokens[self._next : self._next + 3]]
+        if after[0] == "T" or after == ["{", "T", "}"]:  # without white space it would be the sign of a transpose
             raise _Unsure
         kind, text = self._tokens[self._next]
         if text == "{":
@@ -157,15 +171,11 @@ class _Reader:
             exponent = self.atom()
         else:
             raise _Unsure
+        # 2^3^4 without braces is a syntax error in TeX, and read in two ways by parsers.
         if self.take("^"):
             raise _Unsure
         called = is_name and self._tokens[self._next][1] == "("
         return math.nan if called else _power(base, exponent)
-
-    def _is_transposed(self) -> bool:
-        """Whether `T` or `{T}` comes next: where no white space stands in it, the power is the sign of a transpose."""
-        texts = [text for _, text in self._tokens[self._next : self._next + 3]]
-        return texts[0] == "T" or texts == ["{", "T", "}"]
 
     def group(self) -> Number:
         self.need("{")
@@ -177,6 +187,7 @@ class _Reader:
         kind, text = self._tokens[self._next]
         self._next += 1
         if kind == "number":
+            # Within an expression sympy computes with floats as soon as one operand is one.
             return float(text) if "." in text else Fraction(text)
         if kind == "letters":
             return self.symbol(text)
@@ -187,6 +198,7 @@ class _Reader:
         if text == "|":
             number = self.sum()
             self.need("|")
+            # NaN is neither: -NaN is NaN, and all is well.
             return number if number >= 0 else -number
         if text.endswith("frac"):
             return self.group() / self.group()
@@ -221,6 +233,7 @@ class _Reader:
 
 
 def _bounded(number: Number) -> Number:
+    # Large floats lose the digits behind the point that a comparison to 1/10,000 needs.
     if isinstance(number, float):
         return number if abs(number) < _MOST else math.nan
     if number.numerator.bit_length() + number.denominator.bit_length() > _MOST_BITS:
@@ -231,6 +244,7 @@ def _bounded(number: Number) -> Number:
 def _power(base: Number, exponent: Number) -> Number:
     if isinstance(base, float) or isinstance(exponent, float) or exponent.denominator != 1:
         return _bounded(float(base) ** float(exponent)) if base > 0 else math.nan
+    # Bounded before it is computed: 9^{9^9} would be computed here, in the worker, where nothing stops it.
     if base == 0 or abs(exponent) * (base.numerator.bit_length() + base.denominator.bit_length()) > _MOST_BITS:
         raise _Unsure
     return Fraction(base**exponent.numerator)

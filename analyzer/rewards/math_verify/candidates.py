@@ -27,6 +27,8 @@ EVERYTHING = Search()
 _ANSWER = re.compile(r"(?i:answer)")
 _FINAL = re.compile(r"(?i:final )")
 _IS_CASELESS = re.compile(r"(?i: is):?")
+# The look-behind makes each run of white space be tried once, from its start: without it a million blanks are
+# quadratic.
 _IS = re.compile(r"(?<!\s)\s++is:?")
 _HOPE = re.compile(r"\.?\s?I hope")
 _SEPARATOR = re.compile(r"\b(?:and|or)\b|,|;")
@@ -65,6 +67,7 @@ class Known(dict[int, AnySpan | None]):
         self._find = find
 
     def __missing__(self, at: int) -> AnySpan | None:
+        # None is a result as well, and the usual one: it must not be looked for again.
         found = self[at] = self._find(at)
         return found
 
@@ -77,10 +80,15 @@ def candidates(text: str, search: Search = EVERYTHING) -> Iterator[Candidate]:
     """The candidates of a response in the order in which they are tried, each worked out only when asked for."""
     for rank in _ranks(text, search):
         # Of equal places in a rank, the first in the list comes first.
+        # sorted() is stable, so equal ends keep the order of the list: LaTeX before numbers unless the recipe
+        # says otherwise.
         kept = [found for found in rank if search.numbers or not isinstance(found, PlainSpan)]
         if search.numbers_first:
             kept.sort(key=lambda found: not isinstance(found, PlainSpan))
+        # The last end first and, of equal ends, the longest: what Math-Verify's right-to-left search meets first.
         for found in sorted(kept, key=lambda found: (-found.end, found.start)):
+            # Lazily: most responses are settled by the first candidate, and the ranks below would search the
+            # whole text.
             yield (candidate := _candidate(text, found))
             if candidate.kind == NUMBER or search.first_only:  # a number always parses
                 return
@@ -92,8 +100,10 @@ def _ranks(text: str, search: Search) -> Iterator[list[Found]]:
     latex_there, number_there = Known(latex.list_after_space), Known(lambda at: numbers.at(at, plain.ANYTHING))
     number_answer = NumberAnswer(numbers)
     answers = list(_answers(text))
+    # Looked for from "answer", which is rare: a regex for "final answer" would stop at each "final".
     finals = [(start - 6, end) for start, end in answers if start >= 6 and _FINAL.match(text, start - 6)]
     hoped_for: list[Found] = []
+    # Two substring searches (memchr) in place of a regex over a megabyte.
     if finals and "I hope" in text:
         hoped_for += _after(finals, lambda end: _latex_hoped_for(latex, end))
         hoped_for += _after(finals, lambda end: _number_hoped_for(numbers, end))
@@ -103,12 +113,15 @@ def _ranks(text: str, search: Search) -> Iterator[list[Found]]:
         yield hoped_for
     boxes: list[Found] = [] if search.boxed_first else [*latex.boxed_spans(), *_whole_box(text)]
     yield [
+        # Math-Verify joins the pattern of "final answer is" and that of boxes by "|" in one regex, so both share
+        # a rank.
         *_after(finals, lambda end: _latex_after_is(text, end, latex_there)),
         *boxes,
         *_after(finals, lambda end: _number_after_is(text, end, number_there)),
     ]
     for anchors in ([(start, end + 1) for start, end in answers if text.startswith(":", end)], answers):
         yield [
+            # 50 characters, as in Math-Verify's regex `answer:.{0,50}?`.
             *_after(anchors, lambda end: latex.first_list(end, end + 50)),
             *_after(anchors, number_answer.after),
         ]
@@ -118,12 +131,15 @@ def _ranks(text: str, search: Search) -> Iterator[list[Found]]:
 
 def _anywhere(latex: LatexText, numbers: PlainText) -> Iterator[list[Found]]:
     """What stands anywhere, part by part from the last one on, since it is the last that counts."""
+    # From the end in stretches that double: the answer is nearly always in the last 256 characters, so the usual
+    # cost does not depend on the length of the response, and the worst is a constant times one pass.
     limit = len(latex.text)
     for start in latex.breaks():
         spans = list(latex.spans(start, limit))
         if spans:
             # What ends after the last environment, and so comes first, opens at the white space and signs at its end.
             last = spans[-1].end
+            # Numbers that end after the last environment outrank it; the rest is only worked out when asked for.
             after = [span for span in _plain(numbers, max(start, last - LONGEST_OPENING), limit) if span.end > last]
             yield [*after, spans.pop()]
             yield [*spans, *(span for span in _plain(numbers, start, limit) if span not in after)]
@@ -142,6 +158,7 @@ def _plain(numbers: PlainText, start: int, limit: int) -> Iterator[PlainSpan]:
 
 def _answers(text: str) -> Iterator[Anchor]:
     """Where the word "answer" stands, in whatever case."""
+    # lower() can change the length of other text (İ becomes two characters), and so the places.
     if not text.isascii():
         yield from (found.span() for found in _ANSWER.finditer(text))
         return
@@ -156,12 +173,15 @@ def _after(anchors: Iterable[Anchor], find: Callable[[int], Span | PlainSpan | N
     """What `find` finds after each anchor that no earlier find covers."""
     covered = 0
     for start, end in anchors:
+        # As finditer goes on after each match: what lies within one is not matched again.
         if start >= covered and (found := find(end)) is not None:
             covered = found.end
             yield found._replace(start=start)
 
 
 def _latex_hoped_for(latex: LatexText, at: int) -> Span | None:
+    # "I hope it is correct." is how the MATH prompt of Minerva ends an answer; Math-Verify trusts it above any
+    # box.
     opening = _IS_CASELESS.match(latex.text, at)
     span = opening and latex.list_after_space(opening.end(), PERCENT_IN_FULL)
     hope = span and _HOPE.match(latex.text, span.end)
@@ -191,6 +211,7 @@ def _number_after_is(text: str, at: int, number_there: Known[PlainSpan]) -> Plai
 def _each_is(text: str, at: int) -> Iterator[re.Match[str]]:
     """Each "is" with white space before it that starts at most 100 characters after `at`."""
     last = min(at + 100, len(text))
+    # The bound is for where it starts; the text is read on for as long as the white space before "is" goes.
     for found in _IS.finditer(text, at, end_of(SPACE, text, last) + len("is:")):
         if found.start() <= last:
             yield found
@@ -208,6 +229,7 @@ class NumberAnswer:
         """After an equals sign in the next 100 characters, the last first; else in the next 50; in the same line."""
         text = self._numbers.text
         line = text.find("\n", at, at + 101)
+        # `.` of the regex stops at the end of a line, so nothing is looked for beyond it.
         line = line if line >= 0 else at + 101
         sign = text.rfind("=", at, line)
         while sign >= 0:
@@ -219,6 +241,8 @@ class NumberAnswer:
 
 
 def _whole_box(text: str) -> Iterator[WholeBox]:
+    # Greedy, as Math-Verify's `\\boxed{.+}` is: with two boxes it spans both, and in_boxes then takes the last
+    # ones.
     start, end = text.find(BOX), text.rfind("}")
     if start >= 0 and start + len(BOX) < end:  # at least one character in it
         yield WholeBox(start, end + 1)
@@ -240,29 +264,32 @@ def in_boxes(text: str, last: bool) -> str:
     less than 70 with "and", "or", a comma or semicolon between. Rules of latex2sympy2_extended 1.11,
     math_normalization.py, `extract_boxed_content`, in linear time: boxes are read from the last to the first.
     """
+    # Most texts hold none, and a substring search says so at once.
     if "box" not in text:
         return text
     contents: list[str] = []
     limit = len(text)  # where the box that follows starts
+    # From the last to the first, so each character between two boxes is read once: the library starts anew at
+    # every box.
     for command in reversed(list(_ANY_BOX.finditer(text))):
         start = end_of(SPACE, text, command.end())
         if start >= limit:
             break
+        # Not beyond the next box's command: an unclosed box would otherwise be scanned to the end of the text
+        # each time.
         end = _closing_brace(text, start, limit) if text[start] == "{" else None
         if end is None:
             contents = contents or [text[start:]]
             break
         content = text[start + 1 : end].strip()
-        if last and limit < len(text) and not _belongs(text[end + 1 : limit], content == contents[-1]):
-            break
+        if last and limit < len(text):
+            between, is_same = text[end + 1 : limit], content == contents[-1]
+            if len(between) >= 10 and (is_same or len(between) >= 70 or not _SEPARATOR.search(between)):
+                break
         if not contents or content != contents[-1]:
             contents.append(content)
         limit = command.start()
     return ",".join(reversed(contents)) if contents else text
-
-
-def _belongs(between: str, same: bool) -> bool:
-    return len(between) < 10 or (not same and len(between) < 70 and _SEPARATOR.search(between) is not None)
 
 
 def _closing_brace(text: str, start: int, limit: int) -> int | None:

@@ -36,6 +36,8 @@ from analyzer.schema import GoldError, Status, Unscored
 logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its timeouts are off
 logging.getLogger("latex2sympy2_extended").setLevel(logging.ERROR)  # and that open-r1's `equations` is out of date
 
+# candidates.py has opened boxes already, in linear time; Math-Verify's own way to do so is quadratic in their
+# number.
 _NORMALISATION = replace(LatexExtractionConfig().normalization_config, boxed="none")  # boxes are opened before
 _EQUALS_SIGN = re.compile(r"(?<![\\<!>])=")
 _INTEGER = re.compile(r"0|[1-9][0-9]*")
@@ -54,6 +56,7 @@ _SPACE = re.compile(  # beside brackets, and between an operand and an operator,
 )
 _NUMBER_AND_LETTER = re.compile(r"(?<=\d)\s+(?=[A-Za-z])")
 _BRACED_DIGIT = re.compile(r"(?<=[A-Za-z\d)}])\^\{(\d)\}(?=[-+*/=)\]},;a-df-zA-DF-Z\\]|$)")
+# Forms and not answers: each teaches the tables the way through one part of the grammar.
 _USUAL = (
     *(r"\frac{1}{2}", r"-\frac{\sqrt{3}}{2} + 1", r"x^2 - 3x + 2 = 0", r"y = 2(x-1)^{2} - 3", r"12\pi", r"a_{10} = 3"),
     *(r"x \geq -2", r"1 < x < \frac{3}{2}", r"(-\infty, 2] \cup (3, \infty)", r"\{1, 2, 3\}", r"(1, -2)", "1, 2"),
@@ -72,6 +75,7 @@ class Parsed(NamedTuple):
 def gold_of(text: str, recipe: str = "default") -> Parsed:
     """A ground truth, parsed. Raises GoldError where it is over a limit, or where nothing is found in it."""
     limits.check_gold(text)
+    # Limits come before parsing, here and for answers: a bomb that is never parsed costs microseconds.
     form = RECIPES[recipe]
     try:
         gold = parsed(candidates(form.gold_text(text), form.gold), form.gold)
@@ -85,6 +89,7 @@ def gold_of(text: str, recipe: str = "default") -> Parsed:
 
 def parsed(found: Iterable[Candidate], search: Search = EVERYTHING) -> Parsed:
     """Parse the candidates up to the first that can be parsed. Raises Unscored(LIMIT) at one that is over a limit."""
+    # Math-Verify compares strings, too, and takes the first text that is not empty even where a later one parses.
     first = ""
     for candidate in found:
         if candidate.kind in NOT_PARSED:
@@ -93,6 +98,7 @@ def parsed(found: Iterable[Candidate], search: Search = EVERYTHING) -> Parsed:
             limits.check_answer(text)
         try:
             expression, text = _parse(candidate, search)
+        # Not the next candidate: the exception leaves Math-Verify's loop over all of them.
         except SympifyError:  # digits that are not 0-9 end Math-Verify's parsing of the whole response
             return Parsed()
         first = first or text
@@ -103,17 +109,23 @@ def parsed(found: Iterable[Candidate], search: Search = EVERYTHING) -> Parsed:
 
 def equal(gold: Parsed, answer: Parsed) -> bool:
     """Whether the two are the same text or equal expressions. Raises what Math-Verify raises in comparing."""
+    # The string comparison comes first there as well, so a gold that does not parse can still be earned.
     if answer.text and answer.text.strip() == gold.text.strip():
         return True
     if gold.expression is None or answer.expression is None:
         return False
+    # Most wrong answers are numbers far from the gold, and sympy's simplify would take milliseconds to seconds
+    # for each.
     if surely_differ(gold.expression, answer.expression):
         return False
+    # timeout_seconds=None: its timeout is signal.alarm, which is swallowed by any `except Exception` within sympy
+    # and cannot end C code. raise_on_error: a failure must be a status here, and is False there.
     return bool(verify(gold.expression, answer.expression, timeout_seconds=None, raise_on_error=True))
 
 
 def _parse(candidate: Candidate, search: Search) -> tuple[Any, str]:
     """A candidate as a sympy object, None where it does not parse, and as the text that Math-Verify shows for it."""
+    # A per cent sign makes 50 % the product 50 * 1/100 unevaluated, so that both 50 and 0.5 are equal to it.
     if candidate.kind == NUMBER:
         text = candidate.texts[0]
         number = _plain_number(text)
@@ -123,6 +135,7 @@ def _parse(candidate: Candidate, search: Search) -> tuple[Any, str]:
         return _plain_expression(candidate.texts[0]), candidate.texts[0]
     texts = [_normalised(text, search) for text in candidate.texts]
     expressions = list(map(_latex, texts, candidate.percents))
+    # One text that does not parse: Math-Verify falls back to the first alone.
     if len(texts) == 1 or any(expression is None for expression in expressions):
         return expressions[0], texts[0]
     members = (e.args if isinstance(e, FiniteSet) else (e,) for e in expressions)
@@ -142,6 +155,7 @@ def _plain_expression(text: str) -> Any:
     """Digits and operators alone, which is all that is ever handed to parse_expr."""
     try:
         return parse_expr(text.replace("\n", " ").replace("^", "**"), evaluate=False)
+    # Not "does not parse": the child reports it as `memory`, and is replaced.
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - it raises anything on what is no expression
@@ -151,10 +165,16 @@ def _plain_expression(text: str) -> Any:
 def _latex(text: str, percent: bool) -> Any:
     """A LaTeX text as a sympy object, by its last side alone where it is a long equation that does not parse."""
     expression = _tree(_compact(text), should_treat_as_complex(text))
+    # A list of equations, "x = 1, y = 2 = z", has no last side of the whole.
     if expression is None and "," not in text and ";" not in text:
         *sides, last = _EQUALS_SIGN.split(text)
         expression = _tree(_compact(last), should_treat_as_complex(last)) if len(sides) > 1 else None
-    return _percent(expression) if percent else expression
+    if not percent:
+        return expression
+    try:
+        return convert_to_pct(expression)
+    except Exception:  # noqa: BLE001 - of a set, say, which then counts as what does not parse
+        return None
 
 
 def _compact(text: str) -> str:
@@ -164,6 +184,7 @@ def _compact(text: str) -> str:
     (see _SPLIT_BY_SPACE), and a text that holds one is returned as it stands. So is one that would read as a number
     with thousands separators: Math-Verify tells `5, 120` from it by the white space after the comma alone.
     """
+    # As it stands: the price is a parse more, and never another answer.
     if _HOLDS_SPACE.search(text):
         return text
     compact = _NUMBER_AND_LETTER.sub("", _SPACE.sub("", text.strip()))
@@ -181,6 +202,8 @@ def _tree(text: str, is_complex: bool) -> Any:
     """
     if text.endswith("."):  # no token of the grammar
         return None
+    # SLL and LL return the same tree wherever SLL meets no ambiguity (Parr et al. 2014), so a failure in SLL
+    # without one is final; that saves the second parse of every text that is no LaTeX.
     for mode in (PredictionMode.SLL, PredictionMode.LL):
         reader = _Latex(mode, is_real=not is_complex)
         try:
@@ -195,18 +218,13 @@ def _tree(text: str, is_complex: bool) -> Any:
 
 def _plain_number(text: str) -> Any:
     """What Number(text) is, which has sympy's parser read the text (half a millisecond); None for what is not plain."""
+    # Python's int() itself would take "1_000" and digits of other scripts.
     if _INTEGER.fullmatch(text):
         return Integer(int(text))
     return Float(text) if _DECIMAL.fullmatch(text) else None
 
 
-def _percent(expression: Any) -> Any:
-    try:
-        return convert_to_pct(expression)
-    except Exception:  # noqa: BLE001 - of a set, say, which then counts as what does not parse
-        return None
-
-
+# One per process, filled before the fork, so that every child of a zygote starts with what warm_up has learned.
 _tables = Tables.of(PSParser.atn)
 
 
@@ -234,5 +252,6 @@ class _Latex(_Latex2Sympy):  # type: ignore[misc]
 def warm_up() -> None:
     """Let ANTLR learn the usual forms once, before the child is forked: the first texts cost 50 times what later do."""
     for text in _USUAL:
+        # verify() as well: sympy imports parts of itself when they are first used.
         expression = _tree(text, should_treat_as_complex(text))
         verify(expression, expression, timeout_seconds=None)

@@ -21,10 +21,13 @@ import sympy
 from math_verify.grader import get_pct_val, is_assignment_relation, is_equation, take_last_relation
 from sympy.core.function import AppliedUndef
 
+# Far above six decimals and the error bounds, and still small: nothing is lost by being careful, as sympy has the
+# last word.
 FAR = 1e-3  # beside the larger one, or 1: Math-Verify compares decimal fractions to six places
 _ROUNDING = 2.0**-50  # some units in the last place
 _EXACT = 2.0**53  # up to here integers are floats
 _INFINITE = (sympy.oo, sympy.S.NegativeInfinity)
+# Its square is still a float, so x**2 of it needs no special case.
 _INFINITY = 1e150  # stands for infinity where the other side is finite: nothing that is written out is as large
 _MOST_NODES = 400
 _FUNCTIONS: dict[Any, Callable[..., complex | float]] = {
@@ -55,10 +58,12 @@ def surely_differ(gold: Any, answer: Any) -> bool:
 
     False says nothing.
     """
+    # The same unwrapping as in Math-Verify's verify(), or x = 7 against 7 would be a relation against a number.
     if is_equation(answer) and not is_equation(gold):
         answer = take_last_relation(answer).rhs
     elif is_assignment_relation(gold) and not is_equation(answer):
         gold = take_last_relation(gold).rhs
+    # All pairs must differ: one pair that may be equal leaves the matter open.
     return all(_differ(one, other) for one in _readings(gold) for other in _readings(answer))
 
 
@@ -68,19 +73,18 @@ def _readings(expression: Any) -> list[Any]:
 
 
 def _differ(gold: Any, answer: Any) -> bool:
+    # Math-Verify compares lone symbols by name, which numbers know nothing of.
     if isinstance(gold, sympy.Symbol) or isinstance(answer, sympy.Symbol):  # letters may spell a word
         return False
     first, second = _number(gold), _number(answer)
     if first is not None and second is not None:
-        return _are_apart(first, second) and not (gold.has(*_INFINITE) and answer.has(*_INFINITE))
+        # Both bounds are taken off first, so that what is called far is far whatever the rounding did.
+        distance = abs(first.value - second.value) - first.error - second.error
+        is_far = distance > FAR * max(1.0, abs(first.value), abs(second.value))  # not where any is NaN or infinite
+        return is_far and not (gold.has(*_INFINITE) and answer.has(*_INFINITE))
     if first is not None:
         return _is_other_set(answer, functools.partial(surely_differ, gold))
     return second is not None and _is_other_set(gold, lambda member: surely_differ(member, answer))
-
-
-def _are_apart(one: _Number, other: _Number) -> bool:
-    distance = abs(one.value - other.value) - one.error - other.error
-    return distance > FAR * max(1.0, abs(one.value), abs(other.value))  # not where any is NaN or infinite
 
 
 def _is_other_set(expression: Any, differs: Callable[[Any], bool]) -> bool:
@@ -89,6 +93,7 @@ def _is_other_set(expression: Any, differs: Callable[[Any], bool]) -> bool:
     Math-Verify 0.9.0 (grader.py, `sympy_compare_sets`) takes the number for the set of it. A letter is not known to be
     that number; whether it spells a word is asked only where it is the only member.
     """
+    # A pair is never one number, whatever stands in it.
     if isinstance(expression, sympy.Tuple) and len(expression) != 1:
         return True
     if isinstance(expression, sympy.Interval):
@@ -104,6 +109,8 @@ def _number(expression: Any) -> _Number | None:
     """The value of an expression, None where it is not known for sure."""
     try:
         return _Evaluation().of(expression)
+    # float() of a huge integer, a pole, math.gamma of a negative integer: each raises, and each means "not
+    # known".
     except (_Unknown, ArithmeticError, ValueError, TypeError):
         return None
 
@@ -116,12 +123,17 @@ class _Evaluation:
 
     def of(self, expression: Any) -> _Number:
         self._nodes += 1
+        # Bounds the time of one look, and the depth of the recursion.
         if self._nodes > _MOST_NODES:
             raise _Unknown
         if isinstance(expression, sympy.Rational | sympy.Float):
+            # Rounded correctly by Python for rationals of any size: the error is half a unit, the bound is
+            # generous.
             value = float(expression)
             return _Number(value, 0.0 if value.is_integer() and abs(value) < _EXACT else _ROUNDING * abs(value))
         if isinstance(expression, sympy.Symbol):
+            # By name, so that the same letter has the same value on both sides, whatever assumptions sympy gave
+            # it.
             return _Number(_value_of(expression.name))
         if isinstance(expression, sympy.Add):
             return _sum([self.of(term) for term in expression.args])
@@ -130,6 +142,7 @@ class _Evaluation:
         if isinstance(expression, sympy.Pow):
             return _power(self.of(expression.base), self.of(expression.exp))
         if isinstance(expression, sympy.log):
+            # log(x, base) has two arguments in sympy and is their quotient.
             logarithms = [_applied(cmath.log, self.of(argument)) for argument in expression.args]
             return functools.reduce(functools.partial(_applied, lambda x, base: x / base), logarithms)
         if isinstance(expression, sympy.UnevaluatedExpr):
@@ -153,17 +166,21 @@ _CONSTANTS = {
 
 def _sum(terms: list[_Number]) -> _Number:
     value = sum(term.value for term in terms)
+    # + 0j turns an imaginary part of -0 into +0: on the negative axis the sign of zero chooses the branch of log
+    # and sqrt.
     return _Number(value + 0j, sum(term.error + _ROUNDING * abs(term.value) for term in terms))
 
 
 def _product(one: _Number, other: _Number) -> _Number:
     value = one.value * other.value
+    # The product rule, with the second-order term: for large errors it is not small.
     error = abs(one.value) * other.error + abs(other.value) * one.error + one.error * other.error
     return _Number(value + 0j, error + _ROUNDING * abs(value))
 
 
 def _power(base: _Number, exponent: _Number) -> _Number:
     found = _applied(lambda x, y: x**y, base, exponent)
+    # x**y is exp(y log x): the relative error grows with |y log x|.
     turns = abs(exponent.value * cmath.log(base.value))  # where they are many, little is left of a float's digits
     return found._replace(error=found.error + _ROUNDING * turns * abs(found.value))
 
@@ -177,8 +194,10 @@ def _applied(function: Callable[..., complex | float], *arguments: _Number) -> _
     value = function(*values)
     error = _ROUNDING * abs(value)
     for at, (there, off) in enumerate(arguments):
+        # A complex argument may be wrong in both directions, a real one in one alone.
         for way in (off, off * 1j) if there.imag else (off,):
             moved = function(*values[:at], there + way, *values[at + 1 :])
+            # A difference stands for the derivative; twice, since it may be larger on the other side.
             error += 2 * abs(moved - value)
     return _Number(value + 0j, error)
 
@@ -194,4 +213,6 @@ def _undefined(start: float, *arguments: complex) -> complex:
 
 
 def _value_of(name: str) -> float:
+    # Between 0.6 and 1.6: away from 0, where products vanish, and not 1, whose powers are all alike. crc32 is the
+    # same in every process, which hash() is not.
     return 0.6 + zlib.crc32(name.encode()) / 2**32

@@ -24,6 +24,7 @@ TAIL = 256  # characters: about what is looked at first, from the end
 _LONGEST_OPENING = len("-\\frac{")
 # A `$` before three more opens nothing, since neither `$$..$$` nor `$..$` may be empty.
 _OPENING = re.compile(r"\$(?!\$\$\$)|\\[\[(]|\s\[|-?\\frac\{")
+# Possessive repeats (++): a run that was matched is never given back, so no text makes these patterns backtrack.
 _INLINE_DOLLAR = re.compile(r"\$(?:[^\n$]++|(?<=\\)\$)++\$")
 _INLINE_BRACKET = re.compile(r"\s\[[^\n\]\[]++\]\s")
 _FRACTION = re.compile(r"-?\\frac\{-?\d+(?:[.,]\d+)?\}\{-?\d+(?:[.,]\d+)?\}")
@@ -61,6 +62,8 @@ class LatexText:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        # One pass per kind of mark and text, then bisection: Math-Verify's regex looks for the closing mark from
+        # every opening one.
         self._places: dict[str, list[int]] = {}  # of each mark that was asked for
 
     def breaks(self) -> Iterator[int]:
@@ -69,9 +72,12 @@ class LatexText:
         At most one in each stretch of the text; each stretch is twice as long as the one after it, so all cost little.
         """
         text = self.text
+        # $$ may go across any number of lines: without an even count known from the start no place is surely
+        # outside.
         at = last = 0 if "$$" in text else len(text)
         # Where a dollar sign stands, the line must be read from its start to know which of them open.
         end = _LINE_END if "$" in text else _WORD_OR_LINE_END
+        # Stretches double, so the sum of all work is that of the last two.
         while (at := at - TAIL - (len(text) - at)) > 0:
             found = end.search(text, at, last)
             if found is not None and not self._is_open(found.end() - 1):
@@ -94,6 +100,7 @@ class LatexText:
         """
         at = start
         while opening := _OPENING.search(self.text, at, limit):
+            # One character on, not to the end of the opening: "$$$" holds openings at both of its first dollars.
             at = opening.start() + 1
             if (span := self.list_at(opening.start())) is not None:
                 yield span
@@ -114,6 +121,7 @@ class LatexText:
     def _where_it_may_open(self, at: int, box: int) -> int:
         """Where the first environment opens that may reach `box`: others are closed before, or end with their line."""
         text = self.text
+        # Two kinds go on beyond a line, \[ and $$, so only the last opening of each before the box can matter.
         line = max(at, text.rfind("\n", at, box))
         bracket = text.find("\\[", max(at, text.rfind("\\]", at, box)), box)
         dollars = text.rfind("$$", at, box)
@@ -142,6 +150,8 @@ class LatexText:
         """The list of environments that opens right at `start`, as long as it goes."""
         parts, at, inside = [], start, self._inside(start, boxed)
         while inside is not None:
+            # White space is taken before "%" and given back where no "%" follows, as the optional group of the
+            # regex does.
             space = end_of(SPACE, self.text, inside[2])
             at = end_of(percent, self.text, space)
             parts.append(Part(inside[0], inside[1], at > space))
@@ -154,6 +164,7 @@ class LatexText:
         if join is None:
             return None
         inside = self._inside(join.end(), boxed)
+        # `` [..] `` needs the white space before it, which the join has used up: one character is given back.
         if inside is None and self.text[join.end() - 1].isspace():
             inside = self._inside(join.end() - 1, boxed)
         return inside
@@ -161,13 +172,12 @@ class LatexText:
     def _inside(self, start: int, boxed: bool) -> tuple[int, int, int] | None:
         """Where the inside of the environment at `start` begins and ends, and where the environment itself ends."""
         found = self._environment(start)
-        if found is None or (boxed and not self._holds_box(found[0], found[1])):
-            return None
+        if found is not None and boxed:
+            start, end, _ = found
+            box = self._next(BOX, start)
+            if box >= end or self._next("}", box + len(BOX) + 1) >= end:  # at least one character in it
+                return None
         return found
-
-    def _holds_box(self, start: int, end: int) -> bool:
-        box = self._next(BOX, start)
-        return box < end and self._next("}", box + len(BOX) + 1) < end  # at least one character in it
 
     def _environment(self, start: int) -> tuple[int, int, int] | None:
         text = self.text
@@ -175,6 +185,7 @@ class LatexText:
             return self._closed(start)
         if text.startswith("$", start):
             before = text[start - 1 : start]
+            # \$ is a dollar sign, and "5$" one of currency: Math-Verify's look-behind excludes both.
             found = None if before == "\\" or before.isdecimal() else _INLINE_DOLLAR.match(text, start)
             return (start + 1, found.end() - 1, found.end()) if found else None
         if text.startswith("[", start + 1):
@@ -187,6 +198,7 @@ class LatexText:
         """The environment opened by a two-character mark: it ends at the first closing mark, or not at all."""
         text, mark = self.text, self.text[start : start + 2]
         end = self._next(_CLOSING[mark], start + 2)
+        # Empty, never closed, or closed by an escaped mark: nothing, and no later mark is tried.
         if end == start + 2 or end == len(text) or text[end - 1] == "\\" or text[start - 1 : start] == "\\":
             return None
         if mark == "\\(" and self._next("\n", start + 2) < end:
@@ -197,19 +209,13 @@ class LatexText:
         """Where `mark` is next, at `at` or later; the length of the text where it is not."""
         places = self._places.get(mark)
         if places is None:
-            places = self._places[mark] = _places_of(mark, self.text)
+            places = self._places[mark] = []
+            place = self.text.find(mark)
+            while place >= 0:
+                places.append(place)
+                place = self.text.find(mark, place + 1)
         following = bisect_left(places, at)
         return places[following] if following < len(places) else len(self.text)
-
-
-def _places_of(mark: str, text: str) -> list[int]:
-    """Where a mark stands in a text; its places may overlap."""
-    places = []
-    at = text.find(mark)
-    while at >= 0:
-        places.append(at)
-        at = text.find(mark, at + 1)
-    return places
 
 
 def end_of(pattern: re.Pattern[str], text: str, at: int) -> int:

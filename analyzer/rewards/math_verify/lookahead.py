@@ -23,6 +23,7 @@ from antlr4.atn.SemanticContext import SemanticContext
 from antlr4.atn.Transition import Transition
 from antlr4.PredictionContext import PredictionContext
 
+# The number 0 is the empty stack's in every Stacks, so that the test for it is a comparison of ints.
 EMPTY = 0  # the number of the set that holds the empty stack alone; without a context it stands for all stacks
 BOTTOM = PredictionContext.EMPTY_RETURN_STATE  # stands for the empty stack among the tops of a set
 
@@ -37,12 +38,14 @@ class NoParse(Exception):
 class Node:
     """What is known after some tokens: a state of the table that is learned."""
 
+    # A grammar has thousands of nodes in each child: slots save every one its dict.
     __slots__ = ("alternative", "configs", "edges", "is_ambiguous")
 
     def __init__(self, configs: Configs, alternative: int, is_ambiguous: bool = False) -> None:
         self.configs = configs
         self.alternative = alternative  # the one to take; 0 where more tokens must be seen
         self.is_ambiguous = is_ambiguous  # whether it is the first of several, between which more tokens do not decide
+        # Edges are filled as tokens are met. A child forked from a warm zygote inherits the usual ones.
         self.edges: dict[int, Node] = {}
 
 
@@ -57,6 +60,8 @@ class Table:
     """All that is learned of one grammar, with or without the context of a choice; shared by its parsers."""
 
     def __init__(self, atn: ATN, in_context: bool) -> None:
+        # None is remembered too: a choice with predicates must not be worked out anew each time only to be
+        # refused.
         self.starts: dict[tuple[int, ...], Node | None] = {}
         self.stacks = Stacks(in_context)
         self._atn = atn
@@ -66,16 +71,21 @@ class Table:
         self._closures: dict[tuple[int, int, bool], tuple[Place, ...]] = {}
         self._targets: dict[Place, tuple[int, ...]] = {}
         self._stops = frozenset(state.stateNumber for state in atn.states if isinstance(state, RuleStopState))
-        loops = {state.ruleIndex: state for state in atn.states if _is_precedence_loop(state)}
+        # A left-recursive rule has one such loop. ANTLR rewrote the recursion into it, and marks it so.
+        entries = (state for state in atn.states if isinstance(state, StarLoopEntryState))
+        loops = {entry.ruleIndex: entry for entry in entries if entry.isPrecedenceDecision}
         self._loops = {rule: (loop, self._returns_to(loop)) for rule, loop in loops.items()}
 
     def start(self, configs: Iterable[Any]) -> Node | None:
         """The node for the runtime's start configurations; None where predicates are left to be tried."""
         own: Configs = {}
         for config in configs:
+            # Identity, as the runtime does it: NONE is a singleton, and its __eq__ would be Python code for each
+            # configuration.
             if config.semanticContext is not SemanticContext.NONE:
                 return None
             self._add(own, config.state.stateNumber, config.alt, self.stacks.of(config.context))
+        # Alternative 0 is "not decided": ANTLR's alternatives begin with 1.
         return self._node(own, 0)
 
     def step(self, node: Node, token: int) -> Node:
@@ -91,17 +101,24 @@ class Table:
         moved: Configs = {}
         ended: Configs = {}
         for (state, alternative), stacks in node.configs.items():
+            # A configuration at the end of the start rule goes on only with EOF, or, in full context, waits for
+            # the others: longer matches are preferred, and it counts again only where nothing else is left
+            # (below).
             if state in self._stops:
                 if at_end or self._in_context:
                     ended[state, alternative] = stacks
             else:
                 for target in self._targets_of(state, token):
                     self._add(moved, target, alternative, stacks)
+        # The shortcut of the runtime, before the closure: one alternative left is the answer, whatever it may
+        # reach.
         if not ended and not at_end and (only := _only(moved)):
             return self._node(moved, only)
         reached = self._closed(moved, at_end)
         if at_end:
             reached = {place: stacks for place, stacks in reached.items() if place[0] in self._stops}
+        # In SLL mode an ended configuration stays in the set; in LL it must not keep alive what a real move has
+        # overtaken.
         if not self._in_context or not any(state in self._stops for state, _ in reached):
             for (state, alternative), stacks in ended.items():
                 self._add(reached, state, alternative, stacks)
@@ -109,14 +126,17 @@ class Table:
             raise NoParse
         if only := _only(reached):
             return self._node(reached, only)
-        return self._node(reached, self._viable(reached)) if self._in_context else self._node_at_large(reached)
-
-    def _node_at_large(self, reached: Configs) -> Node:
-        if self._is_conflict(reached):
-            return self._node(reached, min(alternative for _, alternative in reached), True)
-        return self._node(reached, 0)
+        if self._in_context:
+            return self._node(reached, self._viable(reached))
+        # SLL stops at the first conflict and takes the smallest alternative, as the runtime does; prediction.py
+        # then asks again in context, since the conflict may come from contexts that cannot occur here.
+        is_ambiguous = self._is_conflict(reached)
+        first = min(alternative for _, alternative in reached)
+        return self._node(reached, first if is_ambiguous else 0, is_ambiguous)
 
     def _node(self, configs: Configs, alternative: int, is_ambiguous: bool = False) -> Node:
+        # Equal sets of configurations become one node, so loops of the grammar become loops of the table: without
+        # that a text of a thousand terms would learn a thousand nodes.
         key = (frozenset(configs.items()), alternative)
         node = self._nodes.get(key)
         if node is None:
@@ -128,12 +148,16 @@ class Table:
         before = configs.get(place)
         if before is None:
             configs[place] = stacks
+        # Merged, as in the runtime's graph-structured stack: the set stays small where a list of stacks would
+        # double at each level.
         elif before != stacks:
             configs[place] = self.stacks.merged(before, stacks)
 
     def _targets_of(self, state: int, token: int) -> tuple[int, ...]:
         key = (state, token)
         if key not in self._targets:
+            # matches() of a token set is a walk over intervals in Python: the answer is kept for each state and
+            # token.
             ways: list[Transition] = self._atn.states[state].transitions
             last = self._atn.maxTokenType
             self._targets[key] = tuple(way.target.stateNumber for way in ways if way.matches(token, 0, last))
@@ -143,6 +167,8 @@ class Table:
         """The runtime's hasSLLConflictTerminatingPrediction, where there are no predicates."""
         if all(state in self._stops for state, _ in configs):
             return True
+        # The runtime's rule with the smallest reading: a conflict is one state with the same stacks in two
+        # alternatives, unless another state still has one alternative alone, which later tokens may pick.
         there: defaultdict[int, list[int]] = defaultdict(list)
         for (state, _), stacks in configs.items():
             there[state].append(stacks)
@@ -155,6 +181,7 @@ class Table:
         first: dict[Place, int] = {}
         for (state, alternative), stacks in configs.items():
             place = (state, stacks)
+            # The smallest alternative wins an ambiguity: that is the order in which the grammar lists them.
             first[place] = min(alternative, first.get(place, alternative))
         viable = set(first.values())
         return viable.pop() if len(viable) == 1 else 0
@@ -173,10 +200,13 @@ class Table:
         key = (state, stacks, at_end)
         if key not in self._closures:
             found: dict[int, int] = {}
+            # A list and no recursion: a closure goes through many states, and Python's calls are dear.
             waiting = [(state, stacks)]
             seen = set(waiting)
             while waiting:
                 state, stacks = waiting.pop()
+                # Within its own rule, a state leads to the same places whatever the stacks: worked out once. Only
+                # where the rule may end do the stacks decide.
                 reach = self._reach(state, self._skips_loop(state, stacks), at_end)
                 for target, pushed in reach.states:
                     self._find(found, target, self.stacks.pushed(stacks, pushed) if pushed else stacks)
@@ -195,8 +225,11 @@ class Table:
         the end itself is found."""
         stop = self._atn.ruleToStopState[self._atn.states[state].ruleIndex]
         places = [place for place in self.stacks.tops(stacks) if place[0] != BOTTOM]
+        # Without a context the empty stack means "any caller": every place from which the rule is called.
         if stacks == EMPTY and not self._in_context:
             places = [(way.target.stateNumber, EMPTY) for way in stop.transitions]
+        # One of the stacks was empty: the rule's end is then an end of the whole, and is kept as a place of its
+        # own.
         if len(places) < len(self.stacks.tops(stacks)):
             self._find(found, stop.stateNumber, EMPTY)
         return places
@@ -218,6 +251,8 @@ class Table:
         states: dict[tuple[int, tuple[int, ...]], None],
     ) -> bool:
         """Collect in `states` what a state reaches; whether the end of the first state's rule is among it."""
+        # Rules that were called on this walk return to where it came from; the first state's own rule is left to
+        # the caller.
         if isinstance(state, RuleStopState):
             if pushed:
                 return self._walk(self._atn.states[pushed[-1]], pushed[:-1], skips_loop, at_end, states)
@@ -225,12 +260,17 @@ class Table:
         if not state.epsilonOnlyTransitions:
             states[state.stateNumber, pushed] = None
         loop, returns = self._loops.get(state.ruleIndex, (None, ()))
+        # The entry of a precedence loop is not taken when the walk came back from within it: each operator would
+        # be offered twice, by the loop and by the caller's, and every sum of n terms would be ambiguous n times.
         skips = state is loop and (pushed[-1] in returns if pushed else skips_loop)
         ends = False
+        # The first transition of a loop's entry is the one into it.
         for way in state.transitions[1:] if skips else state.transitions:
             if way.serializationType == Transition.RULE:
                 onto = (*pushed, way.followState.stateNumber)
                 ends |= self._walk(way.target, onto, skips_loop, at_end, states)
+            # EOF may be read any number of times: after it the grammar's rules end one by one, each asking for it
+            # again.
             elif way.isEpsilon or (at_end and way.matches(Token.EOF, 0, 1)):
                 ends |= self._walk(way.target, pushed, skips_loop, at_end, states)
         return ends
@@ -258,6 +298,8 @@ class Stacks:
 
     def __init__(self, in_context: bool) -> None:
         self._in_context = in_context
+        # Sets of stacks as a list, index -> tops, and a dict for the way back: an int is compared and hashed at once,
+        # while hash and equality of the runtime's PredictionContext are Python code.
         self._tops: list[tuple[Place, ...]] = [((BOTTOM, EMPTY),)]
         self._numbers: dict[tuple[Place, ...], int] = {((BOTTOM, EMPTY),): EMPTY}
         self._known: dict[PredictionContext, int] = {PredictionContext.EMPTY: EMPTY}
@@ -272,6 +314,8 @@ class Stacks:
         """The number of a set of the runtime's."""
         number = self._known.get(context)
         if number is None:
+            # Recursion as deep as the rules are nested in each other; limits.NESTING (64) bounds that before
+            # anything is parsed.
             tops = ((context.getReturnState(i), context.getParent(i)) for i in range(len(context)))
             number = self._number({back: self.of(below) if below else EMPTY for back, below in tops})
             self._known[context] = number
@@ -292,8 +336,11 @@ class Stacks:
         """The union of two sets."""
         if one == other:
             return one
+        # The empty stack stands for all stacks there, so the union with anything is itself (the runtime's root
+        # wildcard).
         if not self._in_context and EMPTY in (one, other):
             return EMPTY
+        # Union has no order: one entry for both.
         key = (one, other) if one < other else (other, one)
         number = self._merged.get(key)
         if number is None:
@@ -304,6 +351,7 @@ class Stacks:
         return number
 
     def _number(self, tops: dict[int, int]) -> int:
+        # Sorted, so that sets built in another order have the same number.
         key = tuple(sorted(tops.items()))
         number = self._numbers.get(key)
         if number is None:
@@ -318,10 +366,6 @@ def _only(configs: Configs) -> int:
     return alternatives.pop() if len(alternatives) == 1 else 0
 
 
-def _is_precedence_loop(state: ATNState) -> bool:
-    return isinstance(state, StarLoopEntryState) and bool(state.isPrecedenceDecision)
-
-
 def _leads_back(state: ATNState, loop: ATNState, block_end: ATNState) -> bool:
     """Whether a return state's only way, without a token, is to the loop's entry, straight or by the end of a block."""
     if len(state.transitions) != 1 or not state.transitions[0].isEpsilon:
@@ -332,6 +376,8 @@ def _leads_back(state: ATNState, loop: ATNState, block_end: ATNState) -> bool:
     if state.stateType == ATNState.BLOCK_END and target is loop:
         return True
     return (
+        # The last of the four shapes in the runtime's comment on canDropLoopEntryEdgeInLeftRecursiveRule; the
+        # others stand above.
         target.stateType == ATNState.BLOCK_END
         and len(target.transitions) == 1
         and target.transitions[0].isEpsilon

@@ -32,6 +32,7 @@ _NUMBER_BODY = (
     r"|(-?\d+)([.,]\d+)"  # 12.5
     r"|(\.\d+)"  # .5
     r"|(-?\d+))"  # 12
+    # Possessive, so that a megabyte of blanks after a number is passed once.
     r"(\s*+(?:%|[Pp]ercent(?:age)??|[Pp]ct))?"
 )
 _OPENING = re.compile(rf"[\s=](?=(?:\*\*)?[-(.\d{re.escape(_CURRENCIES)}])")
@@ -72,6 +73,8 @@ class PlainText:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        # The last run alone is remembered: it is asked about at each opening within it, from left to right, and
+        # would otherwise be scanned anew each time.
         self._run = (0, -1, -1)  # from here on, the run ends there, and its last stop before the end is there
         self._operator = (0, -1)  # from here on, the next operator is there
 
@@ -82,6 +85,7 @@ class PlainText:
         """
         for run in _LONG_RUN.finditer(self.text, start, limit):
             # an equals sign before the run may stand in front of the expression too
+            # `^` in the pattern with a start position still means the start of the text, never that of the run.
             opening = _FIRST_START.search(self.text, max(start, run.start() - 1), run.end())
             if opening is not None and (span := self._expression(opening, ANYTHING)) is not None:
                 yield span
@@ -93,10 +97,13 @@ class PlainText:
         """
         at = limit
         while True:
+            # Growing windows from the end, each half again as large as what was looked at, so the last number of
+            # a long text is cheap.
             at = max(start, at - 256 - (at - start) // 2)
             letter = _LETTER.search(self.text, at, limit) if at > start else None
             since = start if letter is None else letter.start()
             last = None
+            # From a letter that is in no number: starting within one would cut it in two.
             for last in _NUMBER.finditer(self.text, since, limit):  # noqa: B007 - the last one is what is wanted
                 pass
             if last is not None or since == start:
@@ -130,6 +137,7 @@ class PlainText:
         if digit is None:
             return None
         for stop, end in self._stops(digit.end()):
+            # Stops come from the last to the first, so no earlier one can have an operator before it either.
             if self._next_operator(digit.end()) >= stop - 1:  # something must stand after the operator
                 return None
             if (rest := then.pattern.match(self.text, end)) is not None:
@@ -143,8 +151,11 @@ class PlainText:
         """
         text = self.text
         end, stop = self._run_at(at)
+        # These end an expression and are taken into the match, as the regex consumes them; blank, "." and ")" may
+        # also stand in it.
         if end == len(text) or text[end] in ",:$":
             yield end, min(end + 1, len(text))
+        # Three suffice: see the docstring. A loop over all stops would be quadratic in "1 1 1 1 ...".
         for _ in range(3):
             if stop < at:
                 return

@@ -45,18 +45,21 @@ class Recipe(NamedTuple):
         """The text in which the answer is looked for; None where there is none. Linear time."""
         if not self.last_box:
             return response
+        # What was thought does not count there; a response without the mark counts whole.
         text = response.rpartition(_THOUGHT)[2]
         start = text.rfind(BOX)
         end = -1 if start < 0 else _closing_brace(text, start + len(BOX))
         return text[start : end + 1] if end > start + len(BOX) else None
 
 
+# What TRL and open-r1 pass as LatexExtractionConfig for the answer, in our terms.
 _ANCHORED = Search(numbers=False, boxed_first=True, anywhere=False, first_only=True, repairs=False)
 
 RECIPES: Mapping[str, Recipe] = {
     "default": Recipe("${}$", "${}$"),
     "trl": Recipe("{}", "\\boxed{{}}", answer=_ANCHORED),
     "open_r1": Recipe("{}", "\\boxed{{}}", gold=Search(first_only=True), answer=_ANCHORED._replace(last_side=True)),
+    # verl wraps the gold in a box itself, and looks for it with LaTeX alone.
     "verl": Recipe("\\boxed{{}}", "\\boxed{{}}", gold=Search(numbers=False), answer=Search(numbers_first=True)),
     "boxed": Recipe("\\boxed{{}}", "\\boxed{{}}", last_box=True),
 }
@@ -66,6 +69,7 @@ def _closing_brace(text: str, at: int) -> int:
     """The brace that closes what was opened before `at`; -1 where there is none."""
     depth = 1
     while depth:
+        # find() from mark to mark, never character by character: linear, and fast on a megabyte of text.
         closing, opening = text.find("}", at), text.find("{", at)
         if closing < 0:
             return -1

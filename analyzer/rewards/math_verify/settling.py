@@ -48,11 +48,15 @@ class LastSide(NamedTuple):
 
 def settled(gold: Value, answer: Iterable[Candidate]) -> bool | None:
     """Whether the first candidate that parses equals the ground truth; None where that is not plain."""
+    # Math-Verify takes the first candidate that parses. Where one may or may not have parsed, a later right one
+    # is not sure to be reached, while a later wrong one changes nothing: so "wrong" can be plain and "right"
+    # cannot.
     may_have_parsed = False
     for candidate in answer:
         if candidate.kind in NOT_PARSED or any(limits.refusal(text) is not None for text in candidate.texts):
             return None
         found = outcome(candidate.kind, candidate.texts[0])
+        # 50% is both 50 and 0.5 to Math-Verify; the child tells.
         if candidate.percents[0]:
             return None
         if (
@@ -78,10 +82,12 @@ def outcome(kind: str, text: str) -> Value | LastSide | Plain | None:
     if kind == NUMBER:
         return Value(Fraction(text), is_decimal="." in text) if _PLAIN_NUMBER.fullmatch(text) else None
     if kind == EXPRESSION:
+        # Nothing after an operator: Python's parser and sympy's refuse it alike.
         if text.rstrip(" \t\n.")[-1:] in _OPERATORS:
             return Plain.NOTHING
         return read(text) if _PLAIN_EXPRESSION.fullmatch(text) else None
     text = text.strip()
+    # The grammar has no token for a lone full stop, so the lexer fails.
     if not text or (text.endswith(".") and not text[-2:-1].isspace()):
         return Plain.NOTHING
     value = read(text)
@@ -97,6 +103,7 @@ def outcome(kind: str, text: str) -> Value | LastSide | Plain | None:
 def _is_no_number(text: str) -> bool:
     """Whether a text, if it parses, is a product of names, an inequality, or a pair, tuple or interval."""
     if _WORDS.fullmatch(text):
+        # e and i alone are numbers, and "ie" is a product of two.
         return not set("eEiI \n\t,.'").issuperset(text) and "sqrt" not in text
     if _RELATION.search(text):
         return not _NO_RELATION.search(text)
@@ -107,12 +114,16 @@ def equal_values(gold: Value, answer: Value) -> bool | None:
     """Whether two values are equal to Math-Verify; None where that is not plain."""
     if isinstance(gold.number, Fraction) and isinstance(answer.number, Fraction):
         if gold.number == answer.number:
+            # 0.5 and 1/2: sympy's Float and Rational are compared to six places by some of Math-Verify's steps
+            # and not by others.
             is_ratio = gold.number.denominator != 1
             return None if is_ratio and gold.is_decimal != answer.is_decimal else True
+        # Between equal and far there is a zone in which Math-Verify's rounding decides: not plain.
         is_far = abs(gold.number - answer.number) > NEAR * max(Fraction(1), abs(gold.number))
         return False if is_far else None
     try:
         first, second = float(gold.number), float(answer.number)
+    # A fraction of thousands of digits has no float.
     except OverflowError:
         return None
     is_far = abs(first - second) > float(NEAR) * max(1.0, abs(first))  # which NaN is not

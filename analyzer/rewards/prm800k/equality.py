@@ -58,8 +58,10 @@ def settle(answer: str, gold: str, dialect: Dialect) -> bool | None:
     Raises Unscored: LIMIT for an answer over a limit of parsing, GOLD_ERROR for all but the same text where the ground
     truth is over one.
     """
+    # Before the limits: the same text is right however long it is.
     if mathd(answer) == _gold_mathd(gold):
         return True
+    # Without a backslash normalise() needs no LaTeX parser, so it is cheap enough for the worker.
     if "\\" not in answer and "\\" not in gold and normalise(answer, dialect) == normalise(gold, dialect):
         return True
     if (reason := limits.refusal(gold)) is not None:
@@ -88,6 +90,7 @@ def equal(answer: str, gold: str, dialect: Dialect) -> bool:
     golds, parts = _parts(gold), _parts(answer)
     if not answer or len(golds) != len(parts):
         return False
+    # [1,2) is not (1,2]: brackets must agree where there are several parts. A single part has lost its own.
     if len(golds) > 1 and (gold[0], gold[-1]) != (answer[0], answer[-1]):
         return False
     return all(map(_equal_part, parts, golds))
@@ -111,8 +114,10 @@ def normalise(text: str, dialect: Dialect) -> str:
     """The grader's own normal form. The order of the steps is part of the rule."""
     if whole := _IN_TEXT.match(text):
         text = whole[1]
+    # " or " and " and " with their blanks, before blanks are touched.
     for old, new in REPLACED:
         text = text.replace(old, new)
+    # In the order of the list: "centimeter" stands before "meter", or "centi" would be left.
     for unit in _unit_patterns(dialect.units):
         text = unit.sub("", text)
     text = re.sub(r"\^ *\\circ", "", text)
@@ -168,6 +173,7 @@ def _as_plain_text(text: str) -> str:
 
 
 def _join_thousands(text: str) -> str:
+    # Once per group: the matches of 1,234,567 overlap at a digit, so one pass joins every other one.
     while (joined := _THOUSANDS.sub(r"\1\2\3", text)) != text:
         text = joined
     return text
@@ -185,10 +191,12 @@ def _parts(text: str) -> list[str]:
 
 
 def _equal_part(answer: str, gold: str) -> bool:
+    # PRM800K asks for fractions in lowest terms, and so compares two of them as text.
     if _RATIO.match(gold) and _RATIO.match(answer):  # one that is not in lowest terms is wrong
         return gold == answer
     if (integer(_join_thousands(gold)) is None) != (integer(_join_thousands(answer)) is None):
         return False
+    # Words are not handed to sympy: "no solution" would be a product of ten letters.
     if _letters(gold + answer) > LETTERS or _POWERS.search(gold) or _POWERS.search(answer):
         return False
     from analyzer.rewards.prm800k import expressions

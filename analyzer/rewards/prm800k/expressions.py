@@ -38,6 +38,7 @@ def differ_by_zero(left: str, right: str) -> bool:
     Raises Unscored(LIMIT) for what is too large to build.
     """
     try:
+        # _parsed is remembered, since the ground truth comes again with every answer.
         return _is_zero(_parsed(left) - _parsed(right))
     except _NoExpression:
         return False
@@ -46,6 +47,7 @@ def differ_by_zero(left: str, right: str) -> bool:
 
 
 def _is_zero(difference: Any) -> bool:
+    # simplify() takes milliseconds; a rational is zero or it is not.
     if difference.is_Rational:
         return bool(difference == 0)
     try:
@@ -62,6 +64,7 @@ def _parsed(text: str) -> Any:
         raise _NoExpression
     limits.check_answer(text)
     try:
+        # Python parses, and nothing evaluates: only the node types below have a meaning.
         return _built(ast.parse(_python(text), mode="eval").body)
     except (SyntaxError, ValueError, TypeError, ArithmeticError) as error:
         raise _NoExpression(str(error)) from None
@@ -74,12 +77,14 @@ def _python(text: str) -> str:
     at, text = 0, text.strip()
     while at < len(text):
         token = _TOKEN.match(text, at)
+        # No character is skipped: what is not understood makes the whole text no expression.
         if token is None or (token["number"] and _BAD_NUMBER.match(text, token.start("number"))):
             raise _NoExpression
         at, value = token.end(), token[0].strip()
         is_called = text.startswith("(", at)
         if ends_value and (token["operator"] or "(") == "(":
             written.append("*")
+        # sympy's implicit application: sqrt 2 is sqrt(2), of the one token that follows.
         if applies and value != "(":  # sqrt 2
             if token["operator"] or (token["name"] and len(value) > 1 and value != "pi"):
                 raise _NoExpression
@@ -98,6 +103,8 @@ def _written(token: re.Match[str], value: str, is_called: bool, before: list[str
             raise _NoExpression
         return f"factorial({before.pop()})"
     if token["name"] and value not in _FUNCTIONS and value not in _WHOLE and not (is_called and _is_function(value)):
+        # parse_expr would give these names their meaning in sympy (S, N, E, lambda): as letters they would be
+        # another thing.
         if keyword.iskeyword(value) or hasattr(sympy, value):
             raise _NoExpression
         return "*".join(re.findall(r"[0-9]+|.", value))  # xy^2 is x*y^2
@@ -111,6 +118,7 @@ def _is_function(name: str) -> bool:
 
 def _built(node: ast.expr) -> Any:
     match node:
+        # bool is an int to Python, and True would be 1.
         case ast.Constant(value=int() as value) if not isinstance(value, bool):
             return sympy.Integer(value)
         case ast.Constant(value=float() as value):
@@ -145,6 +153,8 @@ def _combined(left: Any, operator: ast.operator, right: Any) -> Any:
 
 def _power(base: Any, exponent: Any) -> Any:
     bits = max(base.p.bit_length(), base.q.bit_length()) if base.is_Rational else 1
+    # Here a second time after limits.py, which reads text: the parser may have put together what the text keeps
+    # apart.
     if exponent.is_Number and abs(exponent) * bits > limits.INTEGER_BITS:
         raise _over_limit("a power that is too large")
     return base**exponent

@@ -38,6 +38,7 @@ class Incomparable(ValueError):
 
 def equal(answer: str, gold: str) -> bool:
     r"""Whether the two are equal, with `\pi` as either of its usual values."""
+    # verl tries both values of pi and takes the better outcome.
     values = PI_VALUES if "\\pi" in answer or "\\pi" in gold else (math.pi,)
     try:
         return any(_equal(answer, gold, pi) for pi in values)
@@ -47,10 +48,12 @@ def equal(answer: str, gold: str) -> bool:
 
 def close(answer: float, gold: float) -> bool:
     """Whether two numbers are within the tolerance, one of them perhaps in percent."""
+    # gold/100 and gold*100: "50%" has lost its sign on the way, and may be either.
     return any(math.isclose(one, answer, rel_tol=TOLERANCE) for one in (gold / 100, gold, gold * 100))
 
 
 def _equal(answer: str, gold: str, pi: float = math.pi) -> bool:
+    # Only the answer is cut: it is what a model wrote, and may be a megabyte.
     answer, gold = _normalised(answer, pi)[:LENGTH], _normalised(gold, pi)
     if answer.strip().lower() == gold.strip().lower() or answer.replace(" ", "") == gold.replace(" ", ""):
         return True
@@ -75,6 +78,7 @@ def _equal(answer: str, gold: str, pi: float = math.pi) -> bool:
 def _normalised(text: str, pi: float) -> str:
     if _DOLLARS.match(text):
         return text[1:]
+    # The sign goes and the number stays; close() tries the factor 100.
     if percent := _PERCENT.fullmatch(text):
         return percent[1]
     if "_" in text:  # a number to a base, which is left out: 101_2 is 101
@@ -91,6 +95,8 @@ def _normalised(text: str, pi: float) -> str:
 
 def _arithmetic(text: str) -> float | None:
     """The value of an arithmetic expression in floats; None for any other text."""
+    # verl calls eval() here. Only digits and operators come this far, and they are worked out in floats: no power
+    # of integers that fills the memory.
     if not _ARITHMETIC.fullmatch(text):
         return None
     try:
