@@ -19,7 +19,7 @@ def score(response: str, ground_truth: str) -> Score:
 
 
 def test_each_case_earns_its_reward_and_names_its_prediction(case: dict[str, Any]) -> None:
-    reward, _, _, extra, _ = score(case["response"], case["ground_truth"])
+    reward, _, _, extra, *_ = score(case["response"], case["ground_truth"])
     assert (reward, extra["pred"]) == (case["reward"], case["pred"])
 
 
@@ -28,7 +28,7 @@ def test_equals_verl_on_every_row_in_score_and_prediction(
     data_source: str, parity: Callable[[str], Iterator[Any]]
 ) -> None:
     for row in parity(data_source):
-        reward, _, _, extra, _ = score(row.response, row.ground_truth)
+        reward, _, _, extra, *_ = score(row.response, row.ground_truth)
         assert (reward, extra["pred"]) == (row.verl_score, row.verl_pred), row
 
 
