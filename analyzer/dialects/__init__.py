@@ -45,6 +45,7 @@ class Dialect:
     suffixes: tuple[str, ...] = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", ".json")
     layout: Layout = Layout()
 
+    # By names alone: values differ from file to file, and a parquet footer tells names without decoding a page.
     def matches(self, row: Row) -> bool:
         """Whether a file whose first record is this one is of the dialect."""
         return all(_has(row, path) for path in self.requires) and not any(_has(row, path) for path in self.without)
@@ -84,4 +85,5 @@ def find(name: str) -> Dialect:
 def recognise(row: Row, suffix: str) -> list[Dialect]:
     """The dialects whose files begin with such a record; one that requires more columns goes before its kin."""
     fitting = [d for d in DIALECTS if suffix in d.suffixes and d.matches(row)]
+    # Proper subsets only: two dialects with equal requirements both stay, and the user is asked.
     return [one for one in fitting if not any(one.requires < other.requires for other in fitting)]

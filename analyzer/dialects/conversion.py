@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 REPORT = "conversion.json"
+# A batch is held as Python objects and as Arrow columns at once, so it takes several times this.
 _BATCH_BYTES = 16 << 20
 _MANY_FILES = 64  # more than these are written together
 _PART_BYTES = 256 << 20
@@ -57,6 +58,7 @@ def convert(reading: Reading, request: Request, folder: str) -> None:
     Raises InputError with the place of what does not fit, ConfigError for what cannot be asked of this input.
     """
     source = _Source(reading)
+    # The schema must be known before the first row: a parquet file cannot change it later.
     trainings = [joining.load(spec, request.join_on) for spec in joining.specs_of(request.join)]
     join_on = joining.key_of(trainings[0], source.schema.names) if trainings else None
     options = Options(request.rows, request.pool, request.rescore, join_on, reading.asked)
@@ -74,11 +76,14 @@ def convert(reading: Reading, request: Request, folder: str) -> None:
             with _Part(target, schema) as part:
                 for batch, place in batches:
                     for table in mapper.tables(batch, place):
+                        # Each join sees what the one before it has added, so a chain of files can be followed.
                         part.add(functools.reduce(lambda rows, joiner: joiner.join(rows), joiners, table))
             names.append(name)
         for joiner in joiners:
+            # At the end: whether too many rollouts are without a row is known only of all of them.
             joiner.check()
         report = Report(tuple(names), *_said(reading, request, mapper, joiners), source.replaced)
+        # The report is the last file: a folder without one is a conversion that was cut off.
         (Path(folder) / REPORT).write_bytes(orjson.dumps(report._asdict()))
 
 
@@ -126,11 +131,13 @@ class _Part:
 
         if self._held:
             table = pa.concat_tables(self._held)
+            # One row group per flush: the sizes are bytes of text, and arrow would cut by rows.
             self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
             self._held, self._bytes = [], 0
 
     def __exit__(self, *error: object) -> None:
         try:
+            # After an error nothing more is written, but the file is closed, or its descriptor would stay open.
             if error[0] is None:
                 self._flush()
         finally:
@@ -147,11 +154,13 @@ class _Source:
         self.reading = reading
         self.replaced = 0
         layout = reading.layout
+        # A column in `drop` that some path of --columns asks for must be read after all.
         needed = {root(one.strip()) for _, path in layout.paths() for one in path.split("|") if path != "*"}
         self._dropped = frozenset() if reading.dialect.nested else frozenset(set(layout.drop) - needed)
         self._told = _told_columns(layout, reading.paths)
         self._by_record = reading.dialect.nested or any(files.suffix_of(p) != files.PARQUET for p in reading.paths)
         if self._by_record:
+            # jsonl is read twice: the lines may disagree about a column's type, which only the last one settles.
             rows = (dict(record.row) for at, path in enumerate(reading.paths) for record in self._records(at, path))
             self._fields = json_columns.kinds_of(rows)
             self.schema = json_columns.columns_to_arrow([], self._fields).schema
@@ -161,6 +170,8 @@ class _Source:
     def parts(self) -> Iterator[tuple[str, Batches]]:
         """(name, batches) of each file to be written: one for each that is read, unless these are many and small."""
         paths = self.reading.paths
+        # One part for each file keeps names that a person knows; thousands of episode files would be thousands of
+        # footers.
         if len(paths) <= _MANY_FILES:
             for at, path in enumerate(paths):
                 yield self._name(path), self._batches([at])
@@ -187,8 +198,11 @@ class _Source:
         found = files.records(path)
         for record in files.flat_records(dialect, found) if dialect.nested else found:
             row = record.row
+            # isdisjoint on the dict first: most rows have nothing to drop, and a new dict per row costs more than
+            # reading it.
             if self._dropped and not self._dropped.isdisjoint(row):
                 row = {name: value for name, value in row.items() if name not in self._dropped}
+            # What the path tells wins over what the row says: --columns may name it.
             yield record._replace(row={**row, **told} if told else row)
 
     def _of_records(self, numbers: Sequence[int]) -> Batches:
@@ -218,13 +232,20 @@ class _Source:
             pa.schema([schema.field(name) for name in wanted if name in schema.names]) for _, schema in described
         ]
         for path, schema in zip(self.reading.paths, schemas, strict=True):
+            # Names and types, in order: arrow would read a file of other types into nulls or an error far from
+            # its cause.
             if not schema.equals(schemas[0]):
                 raise InputError(
                     f"{path}: its columns differ from those of {self.reading.paths[0]}; "
                     "all files must have the same columns"
                 )
         fields = list(schemas[0])
-        fields += [pa.field(name, pa.int64() if _whole(v) else pa.string()) for name, v in self._told.items()]
+        is_whole = {
+            name: all(value is None or isinstance(value, int) for value in values)
+            for name, values in self._told.items()
+        }
+        # int64 only where every file has a number; a mixture of numbers and texts is text.
+        fields += [pa.field(name, pa.int64() if is_whole[name] else pa.string()) for name in self._told]
         return [file for file, _ in described], pa.schema(fields)
 
     def _of_parquet(self, numbers: Sequence[int]) -> Batches:
@@ -233,6 +254,7 @@ class _Source:
         for at in numbers:
             file, path = self._files[at], self.reading.paths[at]
             columns = [name for name in self.schema.names if name not in self._told]
+            # held: columns whose lines disagree about a type come as JSON texts, which paths look into.
             for first, batch in Reader([file], columns, held=True).all():
                 arrays = [batch.column(name) for name in columns]
                 for name, values in self._told.items():
@@ -248,6 +270,7 @@ def _told_columns(layout: Layout, paths: Sequence[str]) -> dict[str, list[Any]]:
     """Columns whose values the paths of the files tell: name -> value by file."""
     found: dict[str, list[Any]] = {}
     for name, regex in layout.file:
+        # The absolute path, so that `cd step_100` and a relative name tell the same.
         texts = [match[1] if (match := re.search(regex, os.path.abspath(path))) else None for path in paths]
         if any(text is not None for text in texts):
             whole = all(text is None or text.isdigit() for text in texts)
@@ -261,11 +284,8 @@ def _numbers(paths: Sequence[str]) -> list[Any]:
     """The number of each file: the last in its name where these differ, else its place."""
     matches = [re.findall(r"\d+", os.path.basename(path)) for path in paths]
     numbers = [int(found[-1]) if found else -1 for found in matches]
+    # Numbers in names count only where they tell all files apart, else the order of the sorted names does.
     return numbers if len(set(numbers)) == len(paths) and min(numbers) >= 0 else list(range(len(paths)))
-
-
-def _whole(values: Sequence[Any]) -> bool:
-    return all(value is None or isinstance(value, int) for value in values)
 
 
 # ---------------------------------------------------------------- what is said
@@ -308,6 +328,7 @@ def _size_warnings(sizes: Sequence[int], group: str) -> list[str]:
             f"every problem has one rollout, grouped by {group}: if several were sampled, that is not what tells "
             "problems apart; name what does with --columns '{group: ...}'."
         ]
+    # Counting each distinct size is quadratic in their number, hence the bound.
     usual = max(set(sizes), key=sizes.count) if len(set(sizes)) < 100 else max(sizes)
     other = sum(size != usual for size in sizes)
     if not other:

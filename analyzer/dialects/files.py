@@ -45,6 +45,7 @@ def find(spec: str, recursive: bool) -> Found:
     folder = Path(storage.local(spec))
     if storage.is_remote(spec) or not folder.is_dir():
         return Found(tuple(_single(spec)), ())
+    # Hidden folders are checkpoints of notebooks and the like, never rollouts.
     inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not recursive and (named_so := [path for path in inner if path.name.endswith(SUFFIXES)]):
         raise InputError(f"{named_so[0]}: is a folder, not a file; read folders in folders with --recursive")
@@ -59,12 +60,14 @@ def find(spec: str, recursive: bool) -> Found:
 
 def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
     for top, below, names in os.walk(folder):
+        # In place: os.walk goes where this list says, and in its order.
         below[:] = sorted(name for name in below if not name.startswith(".")) if recursive else []
         yield from (Path(top) / name for name in names)
 
 
 def _single(spec: str) -> list[str]:
     path = storage.local(spec)
+    # A file whose name holds a bracket is taken as it is before it is taken for a pattern.
     if not storage.is_remote(spec) and any(c in path for c in "*?[") and not os.path.exists(path):
         import glob
 
@@ -77,6 +80,7 @@ def _single(spec: str) -> list[str]:
 
 def suffix_of(path: str) -> str:
     """What the name of a file ends with, as dialects tell files apart; that of parquet where it is none of them."""
+    # Parquet for the rest, since folders of Spark and Hive hold parquet files without an ending.
     return next((suffix for suffix in SUFFIXES if path.endswith(suffix)), PARQUET)
 
 
@@ -87,6 +91,7 @@ def first_record(path: str) -> Row | None:
     """
     if suffix_of(path) == PARQUET:  # its footer tells the names, and nothing is decoded
         _, schema = dataset.describe(path)
+        # Arrow reads such a file, and a look-up by name then fails in the middle of a run.
         if twice := [name for name in schema.names if schema.names.count(name) > 1]:
             raise InputError(f"{path}: the column {twice[0]!r} is there twice")
         return {field.name: _names_in(field.type) for field in schema}
@@ -112,6 +117,7 @@ def records(path: str) -> Iterator[Record]:
     elif suffix == PARQUET:
         file, _ = dataset.describe(path)
         for first, batch in Reader([file], None).all():
+            # The size of a row is a share of its batch: good enough to cut batches by.
             size = max(batch.nbytes // max(batch.num_rows, 1), 1)
             for at, row in enumerate(batch.to_pylist()):
                 yield Record(row, size, f"{path}, row {first + at} (counted from 0)")
@@ -119,6 +125,7 @@ def records(path: str) -> Iterator[Record]:
         from analyzer.dialects.inspect_logs import read_eval
 
         for at, row in enumerate(read_eval(path)):
+            # Guessed: the compressed size of a sample says nothing of its size as objects.
             yield Record(row, 1 << 14, f"{path}, sample {at} (counted from 0)")
     else:
         yield from _of_json(path)
@@ -129,6 +136,7 @@ def _of_json(path: str) -> Iterator[Record]:
     with storage.open_binary(path) as file:
         data = file.read()
     try:
+        # RecursionError: a few thousand brackets are enough, and a file must not end the program.
         value = load_json(data)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({' '.join(str(error).split())})") from None
@@ -143,6 +151,7 @@ def flat_records(dialect: Dialect, found: Iterable[Record]) -> Iterator[Record]:
     """The flat rows of records. Raises InputError for one that is not of the dialect."""
     for record in found:
         try:
+            # Made whole within the try: a generator would raise outside of it, without the place.
             rows = list(dialect.records(record.row))
         except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
             what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
@@ -183,11 +192,14 @@ def recognise(found: Found, chosen: Dialect | None, spec: str) -> Recognised:
             fits = [chosen] if chosen.matches(row) or len(found.paths) == 1 else []
         else:
             fits = dialects.recognise(row, suffix_of(path))
+        # `skip` is for files that have the same columns and other contents, such as a trainer's own validation
+        # logs.
         if len(fits) == 1 and not (fits[0].skip and re.search(fits[0].skip, path)):
             kinds.setdefault(fits[0].name, []).append(path)
         else:
             unknown.append(path)
             fitting = fitting or tuple(dialect.name for dialect in fits)
+    # A dialect whose files are a poorer copy of another's, in one folder with them, would count everything twice.
     for lesser in [name for name in kinds if dialects.find(name).beside in kinds]:
         unread += kinds.pop(lesser)
     if len(kinds) > 1:

@@ -36,7 +36,9 @@ def read_eval(path: str) -> Iterator[Row]:
         try:
             with zipfile.ZipFile(file) as log:
                 names = log.namelist()
+                # header.json is written at the end; the log of a run that was killed has the journal alone.
                 header = orjson.loads(log.read("header.json" if "header.json" in names else "_journal/start.json"))
+                # Sorted, since the order in the zip is that in which samples happened to end.
                 for name in sorted(name for name in names if name.startswith("samples/") and name.endswith(".json")):
                     yield {"eval": header["eval"], "samples": [orjson.loads(log.read(name))]}
         except (zipfile.BadZipFile, OSError, KeyError, ValueError, EOFError) as error:

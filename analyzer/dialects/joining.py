@@ -31,6 +31,7 @@ LEAST_MATCHED = 0.99
 PROMPT_KEY = "prompt"
 _KEYS = ("extra_info.index", "index", "id", "uuid", "custom_id", "task_id")
 _REQUEST = "body.messages"  # the prompt in the request file of a batch
+# Long enough to be rare in a prompt, short enough for the shortest questions.
 _WINDOW = 24  # characters by which messages are looked up
 _EXAMPLES = 3
 _SHOWN = 100
@@ -53,12 +54,16 @@ class _Matched(NamedTuple):
 def load(spec: str, join_on: str | None) -> Training:
     """Read training data, parquet or jsonl, or several such files one after another. Raises InputError."""
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     paths = list(files.find(spec, recursive=False).paths)
     tables = []
     for path in paths:
         if files.suffix_of(path) == files.PARQUET:
-            tables.append(_parquet(path))
+            try:
+                tables.append(pq.read_table(path))
+            except (pa.ArrowException, OSError) as error:
+                raise InputError(f"{path}: not a readable parquet file ({' '.join(str(error).split())})") from None
         else:
             rows = [dict(record.row) for record in files.records(path)]
             tables.append(pa.Table.from_batches([columns_to_arrow(rows, kinds_of(rows))]))
@@ -66,6 +71,7 @@ def load(spec: str, join_on: str | None) -> Training:
         table = pa.concat_tables(tables)
     except pa.ArrowInvalid:
         raise InputError(f"{spec}: the files to join must have the same columns") from None
+    # One chunk, so that row numbers are indices; training data is small beside rollouts.
     table = table.combine_chunks()
     if table.num_rows == 0:
         raise InputError(f"{spec}: there are no rows in it to join")
@@ -73,18 +79,9 @@ def load(spec: str, join_on: str | None) -> Training:
     return Training(tuple(paths), operations.rows_of(batch), batch.schema, join_on)
 
 
-def _parquet(path: str) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not a readable parquet file ({' '.join(str(error).split())})") from None
-
-
 def specs_of(spec: str | None) -> list[str]:
     """The inputs that --join names, several with commas between them: each is joined to what the one before it gave."""
+    # A path that exists may hold a comma.
     if spec is None or os.path.exists(spec):
         return [spec] if spec else []
     return [part.strip() for part in spec.split(",") if part.strip()]
@@ -118,6 +115,7 @@ class Joiner:
         self._request = look_up(training.rows, _REQUEST) is not None
         self.rollouts = self.matched = 0
         self.missed: dict[str, None] = {}
+        # Rollouts of a problem have one prompt: it is looked for once and not for each sample.
         self._known: dict[Any, _Matched] = {}
         self._index: dict[str, list[int]] = {}
         self._messages: _Messages | None = None
@@ -140,6 +138,7 @@ class Joiner:
     def _choose_id(self, ids: Sequence[str | None]) -> None:
         """Settle by the first rollouts, which have no prompts, which column of the training data holds their ids."""
         self._by_id = False
+        # Any of them: the first batch of rollouts may hold problems that the training data lacks.
         wanted = {name for name in ids if name is not None}
         for key in _KEYS:
             index = _numbered(self._training, key) if look_up(self._training.rows, key) is not None else {}
@@ -203,10 +202,13 @@ class Joiner:
 
     def _matches(self, table: pa.Table) -> list[_Matched]:
         """The training row of each rollout."""
+        # The ground truth settles which of several rows with one prompt it is.
         golds = table[GROUND_TRUTH].combine_chunks() if self._gold else None
         gold_texts = text_of(Column(golds, table.schema.field(GROUND_TRUTH))).to_pylist() if golds is not None else None
         if self.by == PROMPT_KEY:
-            keys = _prompt_texts(table)
+            prompts = Column(table[PROMPT].combine_chunks(), table.schema.field(PROMPT))
+            values = operations.python_values(prompts)
+            keys = [value if isinstance(value, str) else _last_message(value) for value in values]
         else:
             keys = table[JOIN if self._has_key else DATA_IDX].cast("string").to_pylist()
             if self._by_id:
@@ -237,6 +239,7 @@ class Joiner:
 
     def check(self) -> None:
         """Raise InputError where too few rollouts have a training row."""
+        # 1 % may be missing: trainers filter prompts that are too long. More is the wrong file.
         if self.matched < LEAST_MATCHED * self.rollouts:
             raise InputError(
                 f"{self._spec}: {self.rollouts - self.matched} of {self.rollouts} rollouts have no row in "
@@ -261,6 +264,7 @@ def _numbered(training: Training, key: str) -> dict[str, list[int]]:
     column = look_up(training.rows, key)
     values: Iterable[Any] = range(training.rows.size) if column is None else text_of(column).to_pylist()
     index: dict[str, list[int]] = {}
+    # As text on both sides: an index is an int in one file and a string in the other.
     for row, value in enumerate(values):
         if value is not None:
             index.setdefault(str(value), []).append(row)
@@ -282,14 +286,11 @@ def _last_messages(training: Training) -> list[str]:
 
 def _last_message(value: Any) -> str:
     if isinstance(value, list):
+        # The last user message: system prompts and few-shot turns before it are the template's, equal in all
+        # rows.
         asked = [message for message in value if isinstance(message, dict) and message.get("role") == "user"]
         return content_text(asked[-1].get("content")).strip() if asked else ""
     return "" if value is None else str(value).strip()
-
-
-def _prompt_texts(table: pa.Table) -> list[str]:
-    column = Column(table[PROMPT].combine_chunks(), table.schema.field(PROMPT))
-    return [value if isinstance(value, str) else _last_message(value) for value in operations.python_values(column)]
 
 
 class _Messages:
@@ -301,14 +302,18 @@ class _Messages:
             if message:
                 self._rows.setdefault(message, []).append(row)
         self._golds = golds
+        # As short as the shortest message, or that one could never be found.
         self._width = min([_WINDOW, *map(len, self._rows)])
         self._starts: dict[str, list[str]] = {}
+        # Longest first under each beginning, so the first that fits is the longest there.
         for message in sorted(self._rows, key=len, reverse=True):
             self._starts.setdefault(message[: self._width], []).append(message)
 
     def find(self, text: str, gold: str | None) -> int:
         """The row of the longest message in the text, -1 for none or where several rows of it cannot be told apart."""
         best = ""
+        # One look-up per place of the text, whatever the number of messages: a search for each would be their
+        # product.
         for at in range(len(text) - self._width + 1):
             for message in self._starts.get(text[at : at + self._width], ()):
                 if len(message) > len(best) and text.startswith(message, at):

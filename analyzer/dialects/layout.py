@@ -155,6 +155,7 @@ def _group(value: Any) -> Group:
         return Group(tuple(_checked("group", path) for path in value), hashed=True)
     if isinstance(value, Mapping) and set(value) == {"regex", "of"} and all(isinstance(v, str) for v in value.values()):
         try:
+            # Exactly one: with several it would not be clear which of them names the problem.
             groups = re.compile(value["regex"]).groups
         except re.error as error:
             raise ConfigError(f"--columns: group: {value['regex']!r} is not a regular expression ({error})") from None
@@ -172,6 +173,8 @@ def parse_columns(text: str | Mapping[str, Any]) -> dict[str, Any]:
     said: Any = text
     if isinstance(text, str):
         try:
+            # JSON is YAML, so either can be pasted. safe_load: the text may come from a configuration that
+            # somebody sent.
             said = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"--columns: not valid YAML: {' '.join(str(error).split())}") from None
@@ -194,6 +197,7 @@ def parse_path(text: str, key: str = "path") -> Path:
         else:
             steps.append(next(part for part in match.group("name", "double", "single") if part is not None))
         at = match.end()
+    # A path begins in a column, which has a name.
     if not steps or isinstance(steps[0], int):
         raise ConfigError(f"--columns: {key}: {text!r} is not a path, such as a.b[0].c")
     return tuple(steps)
@@ -201,5 +205,7 @@ def parse_path(text: str, key: str = "path") -> Path:
 
 def paste(said: Mapping[str, Any]) -> str:
     """`--columns '{...}'` as a user can paste it into a shell."""
+    # One line however long, and single quotes closed and opened again around each apostrophe, as a POSIX shell
+    # needs it.
     text = yaml.safe_dump(dict(said), default_flow_style=True, sort_keys=False, width=10**6).strip()
     return "--columns '" + text.replace("'", "'\\''") + "'"

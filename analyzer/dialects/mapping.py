@@ -55,6 +55,7 @@ TRAINING_COLUMNS = ("data_source", "reward_model", "extra_info", "ability", "rew
 
 OURS = (PROMPT, RESPONSE, DATA_IDX, SAMPLE_IDX, REWARD, REWARD_STATUS, RESPONSE_TOKENS, FINISH_REASON, MAX_TOKENS)
 _LEVELS = 8  # distinct rewards that are told
+# 0.0005 of rounding times 128 samples is 0.064 passes.
 _ROUNDED = 0.07  # passes that a rate of three decimals may be off
 _OFF_GRID = (
     0.1  # of a batch, the share of rates that are no whole number of passes, above which they are something else
@@ -91,6 +92,7 @@ class Tally:
         scored = values[np.isfinite(values)]
         if scored.size:
             self.least, self.most = min(self.least, float(scored.min())), max(self.most, float(scored.max()))
+        # Counted until there are too many to show: a continuous reward must not grow this without end.
         if len(self.levels) <= _LEVELS:
             levels, counts = np.unique(scored, return_counts=True)
             for level, count in zip(levels[: _LEVELS + 1].tolist(), counts.tolist(), strict=False):
@@ -108,6 +110,7 @@ class Mapper:
         self.ordinals = operations.Ordinals()
         self.layout = layout
         self._expressions: list[Expression] | None = None
+        # The mapping of no rows gives the schema of all: what an operation returns never depends on values.
         rows = self._transposed(operations.rows_of(_empty(schema)), lambda at: spec)
         self.layout = self._fitted(layout, rows)
         self.names = list(rows.columns)
@@ -132,6 +135,7 @@ class Mapper:
         for key, path in layout.paths():
             if key not in ("explode", "steps", "tasks", "group") and path != ANY:
                 self._check_star(rows, key, path)
+                # A column of nothing but nulls holds no rewards: the rollouts are to be scored.
                 found_at = look_up(rows, path)
                 unscored = key == "reward" and found_at is not None and pa.types.is_null(found_at.array.type)
                 missing[key] = None if found_at is None or unscored else _taken(rows, path)
@@ -142,6 +146,7 @@ class Mapper:
         group = layout.group
         if group is not None and any(look_up(rows, path) is None for path in group.columns):
             there = tuple(path for path in group.columns if look_up(rows, path) is not None)
+            # A hash may do with fewer columns; a single one that is missing leaves the default.
             group = group._replace(columns=there) if there and group.hashed else None
         if group is not None:
             group = group._replace(columns=tuple(_taken(rows, path) for path in group.columns))
@@ -183,6 +188,7 @@ class Mapper:
 
         known = {root(one.strip()) for _, path in layout.paths() if path != ANY for one in path.split("|")}
         known |= {*layout.drop, *(name for name, _ in layout.file)}
+        # A trainer's reward column has the name of the user's own function, so it is told by its type.
         number = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean)
         found = [
             name
@@ -216,6 +222,7 @@ class Mapper:
         texts = [(flag, text) for flag, text in (("--rows", self.options.rows), ("rows", self.layout.rows)) if text]
         if not texts:
             return rows
+        # Compiled at the first batch, when the names of the columns are known.
         if self._expressions is None:
             self._expressions = [compile_expression(text, list(rows.columns), flag) for flag, text in texts]
         for expression in self._expressions:
@@ -224,6 +231,7 @@ class Mapper:
             )
             if not expression.names:
                 break
+            # null is no true, as in SQL.
             kept = expression.evaluate(batch).fill_null(False)
             rows = rows.take(np.flatnonzero(kept.to_numpy(zero_copy_only=False)))
         return rows
@@ -240,7 +248,9 @@ class Mapper:
             factor = np.maximum.reduce(lengths).clip(1) if lengths else np.ones(rows.size, np.int64)
         else:
             return [rows]
+        # An average is enough: portions only bound memory.
         size = sum(column.array.nbytes for column in rows.columns.values()) / rows.size
+        # Numbered by the 32 MB that each row ends in; where the number changes, a new portion begins.
         part = (np.cumsum(factor * size) // _OUT_BYTES).astype(np.int64)
         edges = np.append(np.flatnonzero(np.append(True, part[1:] != part[:-1])), rows.size)
         if len(edges) == 2:
@@ -256,6 +266,7 @@ class Mapper:
         layout, size = self.layout, rows.size
         parents, rewards = np.arange(size), None
 
+        # `parents` is rebound below, so a place is that of the row in the file, whatever was made of it since.
         def row(at: int) -> str:
             return place(int(parents[at]) if at < len(parents) else 0)
 
@@ -274,6 +285,7 @@ class Mapper:
         self.tally.rollouts += rows.size
         columns = {PROMPT: self._prompt(rows), RESPONSE: response}
         gold = self._optional(rows, layout.ground_truth)
+        # From prompt and ground truth before these are renamed or dropped.
         ids = self._ids(rows, columns[PROMPT], gold, row)
         columns[DATA_IDX] = Column(ids, pa.field(DATA_IDX, ids.type))
         columns[SAMPLE_IDX] = self._samples(rows, ids, row)
@@ -289,6 +301,8 @@ class Mapper:
             rewards = rewards_of(self._optional(rows, layout.reward), layout.reward, row)
         if rewards is not None:
             self.tally.add_rewards(rewards)
+            # from_pandas: NaN becomes null. A rollout without a reward has none, and not NaN, which would spoil
+            # means.
             columns[REWARD] = Column(pa.array(rewards, from_pandas=True), pa.field(REWARD, pa.float64()))
         for name in (REWARD_STATUS, FINISH_REASON, MAX_TOKENS, "model"):
             if (found := self._optional(rows, getattr(layout, name))) is not None:
@@ -297,6 +311,7 @@ class Mapper:
         if self.options.join_on and (key := look_up(rows, self.options.join_on)) is not None:
             columns[JOIN] = Column(text_of(key), pa.field(JOIN, pa.string()))
         columns |= self._rest(rows, columns)
+        # Nullable throughout, or parts of one conversion would differ in their schema.
         fields = [field.with_name(name).with_nullable(True) for name, (_, field) in columns.items()]
         return pa.Table.from_arrays([array for array, _ in columns.values()], schema=pa.schema(fields))
 
@@ -319,6 +334,7 @@ class Mapper:
         found = self._optional(rows, self.layout.response)
         if found is None or pa.types.is_null(found.array.type):
             return Column(pa.nulls(rows.size, pa.string()), field)
+        # Text as it is: nothing to convert, and no Python object per row.
         if is_text(found.array.type) and not is_encoded(found.field):
             return Column(found.array.cast(pa.string()), field)
         texts = []
@@ -349,9 +365,11 @@ class Mapper:
         import pyarrow as pa
 
         field = pa.field(SAMPLE_IDX, pa.int64())
+        # Counted also where the samples have numbers of their own, since the report needs the sizes of problems.
         ordinals = self.ordinals.number(ids)
         path = self.layout.sample
-        found = None if self._pooled else self._optional(rows, path)
+        is_pooled = self.options.pool and bool(self.layout.steps or self.layout.tasks)
+        found = None if is_pooled else self._optional(rows, path)
         if found is None:
             return Column(pa.array(ordinals), field)
         if pa.types.is_floating(found.array.type) and not found.array.null_count:
@@ -361,11 +379,6 @@ class Mapper:
                 f"{row(0)}: {path}, which numbers the samples of a problem, must be an integer in every row"
             )
         return Column(found.array.cast(pa.int64()), field)
-
-    @property
-    def _pooled(self) -> bool:
-        """Whether rollouts of several sets share numbers: they are numbered anew, in order."""
-        return self.options.pool and bool(self.layout.steps or self.layout.tasks)
 
     def _counts(self, rows: Rows, row: Place) -> tuple[Ints, NDArray[np.float64]]:
         """Of each rollout that counts tell of, the row that it comes from and its reward: those that passed first."""
@@ -378,9 +391,12 @@ class Mapper:
                 f"{self.spec}: samples without counts: name passes, fails, pass_rate or fail_rate in --columns"
             )
         values = rewards_of(found, path, row)
+        # Without counts nothing is known of the problem: no rollouts, which is reported as an empty row.
         samples = np.where(np.isfinite(values), samples, 0)
         values = np.nan_to_num(values)
         if layout.pass_rate or layout.fail_rate:
+            # A rate times samples must be near a whole number. Where it often is not, the number of samples is
+            # wrong.
             exact = values / layout.out_of * samples
             values = np.rint(exact)
             self._check_grid(np.abs(exact - values) > _ROUNDED, path)
@@ -392,6 +408,7 @@ class Mapper:
                 "correct samples or out_of in --columns"
             )
         parents = np.repeat(np.arange(rows.size), samples)
+        # 0, 1, 2, ... in each problem, without a loop: the positions less where each problem starts.
         within = np.arange(len(parents)) - np.repeat(np.cumsum(samples) - samples, samples)
         return parents, (within < passes[parents]).astype(np.float64)
 
@@ -423,6 +440,7 @@ class Mapper:
                 if found is None or not rows.size:
                     continue
                 counts = self.tally.sources.setdefault(path, {})
+                # Arrow counts in C; a batch has a handful of steps.
                 for item in found.array.value_counts().to_pylist():
                     if item["values"] is not None:
                         value = item["values"]
@@ -441,6 +459,7 @@ class Mapper:
         layout = self.layout
         rollout = (layout.response, layout.reward, layout.finish_reason, layout.max_tokens, layout.model)
         used = {path for path in (*rollout, layout.reward_status, layout.sample) if path} | set(layout.drop)
+        # The column that the response was taken from goes, or its text would be written twice.
         used |= {root(path) for path in (layout.response,) if path}
         group = layout.group
         ids = group.columns if group is not None and not group.hashed and not group.regex else ()
@@ -455,9 +474,11 @@ class Mapper:
                 continue
             training = layout.training and not exploded and theirs not in layout.rollout
             name = ORIGINAL + theirs if training or theirs in TRAINING_COLUMNS else theirs
+            # Files of ours that went through another tool have the prefix already.
             name = name.removeprefix(ORIGINAL) if name.startswith(ORIGINAL * 2) else name
             if name == GROUND_TRUTH and name in mapped:
                 continue
+            # A foreign column must not take a name that has a meaning here.
             found[f"input_{name}" if name in OURS or name in mapped or name in found else name] = column
         return found
 

@@ -36,6 +36,7 @@ class OpenaiBatch(Dialect):
                 return self
             samples[match[1]] += 1
         # gsm8k-0, gsm8k-1, ... are problems; gsm8k-0-0, gsm8k-0-1, gsm8k-1-0, ... samples of several.
+        # A lone prefix with many numbers is a data set whose problems are numbered.
         if len(samples) < 2 or max(samples.values()) < 2:
             return self
         group = Group(("custom_id",), _NUMBERED)
@@ -45,6 +46,7 @@ class OpenaiBatch(Dialect):
         """A row for each choice; one without a response for a request that failed."""
         body = (record["response"] or {}).get("body") or {}
         choices = body.get("choices") or []
+        # Kept as a row without a response, so that it is counted as a failed request.
         if record.get("error") or not choices:
             yield {
                 "custom_id": record["custom_id"],

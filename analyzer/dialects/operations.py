@@ -47,6 +47,7 @@ class Rows(NamedTuple):
         """These rows, in this order."""
         import pyarrow as pa
 
+        # Converted once for all columns.
         chosen = pa.array(indices)
         columns = {name: Column(array.take(chosen), field) for name, (array, field) in self.columns.items()}
         return Rows(columns, len(indices))
@@ -58,6 +59,7 @@ def rows_of(batch: pa.RecordBatch) -> Rows:
 
     columns = {}
     for name, array, field in zip(batch.schema.names, batch.columns, batch.schema, strict=True):
+        # Categories of pandas: everything below looks at plain values.
         plain = pa.types.is_dictionary(field.type)
         columns[name] = (
             Column(array.dictionary_decode(), field.with_type(field.type.value_type)) if plain else Column(array, field)
@@ -97,6 +99,7 @@ def _look_up(rows: Rows, path: str) -> Column | None:
     for name in sorted((name for name in rows.columns if path.startswith(name)), key=len, reverse=True):
         rest = path[len(name) :]
         if rest[:1] in (".", "["):
+            # parse_path wants a name in front, which is taken off again.
             return walk(rows.columns[name], parse_path("_" + rest)[1:])
     return None
 
@@ -109,28 +112,28 @@ def walk(column: Column, steps: Path) -> Column | None:
     for number, step in enumerate(steps):
         array = column.array
         if is_text(array.type):
-            return _walk_json(array, steps[number:])
+            field = pa.field("json", pa.string(), metadata=JSON_FIELD)
+            # Texts are parsed for each path. Several paths into one column are rare, and a cache would hold every
+            # row twice.
+            parts = [_json_part(text, steps[number:]) for text in array.to_pylist()]
+            return Column(pa.array(parts, pa.string()), field)
         if pa.types.is_null(array.type):
             return Column(array, pa.field("null", pa.null()))
         if pa.types.is_struct(array.type) and isinstance(step, str):
-            name = _member(array.type, step)
-            if name is None:
+            names = [array.type.field(i).name for i in range(array.type.num_fields)]
+            if step == ANY and len(names) > 1:
+                raise InputError(f"one of {', '.join(names)} must be chosen")
+            name = names[0] if step == ANY else step
+            if name not in names:
                 return None
+            # pc.struct_field and not array.field(): the latter ignores nulls of the struct itself, and shows what
+            # lies beneath them.
             column = Column(pc.struct_field(array, name), array.type.field(name))
         elif is_list(array.type) and isinstance(step, int):
             column = Column(_items(array, step), array.type.value_field)
         else:
             return None
     return column
-
-
-def _member(kind: pa.DataType, step: str) -> str | None:
-    names: list[str] = [kind.field(i).name for i in range(kind.num_fields)]
-    if step == ANY:
-        if len(names) > 1:
-            raise InputError(f"one of {', '.join(names)} must be chosen")
-        return names[0]
-    return step if step in names else None
 
 
 def _items(array: pa.Array, index: int) -> pa.Array:
@@ -141,19 +144,15 @@ def _items(array: pa.Array, index: int) -> pa.Array:
     offsets = array.offsets.to_numpy().astype(np.int64)
     lengths = np.diff(offsets)
     at = offsets[:-1] + (index if index >= 0 else lengths + index)
+    # A null list may have items in the buffer below it; they do not count.
     there = (at >= offsets[:-1]) & (at < offsets[1:]) & ~array.is_null().to_numpy(zero_copy_only=False)
+    # take() with a masked index gives null: one call for items and gaps together.
     return array.values.take(pa.array(at, mask=~there))
-
-
-def _walk_json(array: pa.Array, steps: Path) -> Column:
-    import pyarrow as pa
-
-    field = pa.field("json", pa.string(), metadata=JSON_FIELD)
-    return Column(pa.array([_json_part(text, steps) for text in array.to_pylist()], pa.string()), field)
 
 
 def _json_part(text: str | None, steps: Path) -> str | None:
     try:
+        # A text that is no JSON has no members: null, not an error, as for a list that is too short.
         value = None if text is None else load_json(text)
     except (ValueError, RecursionError):
         return None
@@ -210,6 +209,7 @@ def transpose(rows: Rows, where: Callable[[int], str]) -> Rows:
     if not names:
         return rows
     lengths = np.stack([list_lengths(rows.columns[name].array) for name in names])  # (lists, rows)
+    # The most frequent length is that of the batch; a list of another length is no column of it.
     usual = [np.bincount(column[column >= 0]).argmax() if (column >= 0).any() else 0 for column in lengths.T]
     common = np.array(usual, dtype=np.int64)
     parents = np.repeat(np.arange(rows.size), common)
@@ -217,6 +217,7 @@ def transpose(rows: Rows, where: Callable[[int], str]) -> Rows:
     columns = others.take(parents).columns
     for name, length in zip(names, lengths, strict=True):
         array, field = rows.columns[name]
+        # The child's own field keeps its type and metadata, so every batch has one schema.
         columns[name] = Column(_flattened(array, common, length == common), field.type.value_field)
     return Rows({name: columns[name] for name in rows.columns}, len(parents))
 
@@ -235,8 +236,10 @@ def explode(rows: Rows, paths: Sequence[str], where: Callable[[int], str]) -> tu
         if not is_list(column.array.type):
             raise InputError(f"{where(0)}: {path} is to be exploded, but it is {column.array.type}, not a list")
     lengths = {path: list_lengths(column.array) for path, column in lists.items()}
+    # -1 stands for null, and so never is the largest where there is a list.
     count = np.maximum.reduce(list(lengths.values())).clip(0) if lengths else np.zeros(rows.size, np.int64)
     for path, length in lengths.items():
+        # Null beside lists is allowed: some trainers log a column for a part of the samples.
         if (wrong := np.flatnonzero((length >= 0) & (length != count))).size:
             at = int(wrong[0])
             other = next(name for name, found in lengths.items() if found[at] == count[at])
@@ -244,6 +247,7 @@ def explode(rows: Rows, paths: Sequence[str], where: Callable[[int], str]) -> tu
                 f"{where(at)}: {path} has {length[at]} items and {other} {count[at]}; "
                 "lists that are exploded together must be of equal length"
             )
+    # The whole column that held the list goes, also what else was in it: it would be repeated for each item.
     roots = {root(path) for path in found}
     parents = np.repeat(np.arange(rows.size), count)
     others = Rows({name: column for name, column in rows.columns.items() if name not in roots}, rows.size)
@@ -265,6 +269,7 @@ def list_lengths(array: pa.Array) -> Ints:
     """(rows,) the length of each list, -1 for null."""
     import pyarrow.compute as pc
 
+    # fill_null: numpy has no missing integers, and -1 is no length.
     return np.asarray(pc.list_value_length(array).fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
@@ -274,6 +279,7 @@ def _flattened(array: pa.Array, count: Ints, whole: NDArray[np.bool_]) -> pa.Arr
 
     array = _plain_list(array)
     offsets = array.offsets.to_numpy().astype(np.int64)
+    # The buffers may be a slice's: everything is counted from its own offsets, never from 0.
     starts = np.repeat(offsets[:-1], count)
     within = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
     return array.values.take(pa.array(starts + within, mask=~np.repeat(whole, count)))
@@ -291,6 +297,7 @@ def group_ids(rows: Rows, group: Group, columns: Sequence[Column], where: Callab
 
     (array, field), *others = columns
     whole = pa.types.is_integer(array.type) or pa.types.is_floating(array.type)
+    # A lone whole number or text is its own data_idx, which keeps it readable; all else becomes a digest.
     if group.hashed or others or not (whole or is_text(array.type)) or is_encoded(field):
         return digests(columns, rows.size)
     if array.null_count:
@@ -309,6 +316,7 @@ def whole_numbers(array: pa.Array, name: str, where: Callable[[int], str]) -> pa
 
     values = array.to_numpy(zero_copy_only=False)
     with np.errstate(invalid="ignore"):
+        # Beyond 2**53 floats skip integers: two ids may have become one. NaN compares false, hence the negation.
         broken = np.flatnonzero((values != np.floor(values)) | ~(np.abs(values) <= 1 << 53))
     if broken.size:
         at = int(broken[0])
@@ -320,6 +328,7 @@ def _matched(array: pa.Array, group: Group, where: Callable[[int], str]) -> pa.A
     import pyarrow as pa
 
     pattern = re.compile(group.regex)
+    # The regex runs once for each distinct value, and there are as many as samples share it.
     encoded = array.dictionary_encode()
     found = []
     for code, value in enumerate(encoded.dictionary.to_pylist()):
@@ -344,11 +353,13 @@ def digests(columns: Sequence[Column], size: int) -> pa.Array:
         coded, distinct = _canonical(column)
         codes[:, number] = coded
         texts.append(distinct)
+    # Hashing once per distinct combination: rollouts of a problem repeat its prompt N times.
     combined, inverse = np.unique(codes, axis=0, return_inverse=True)
     found = []
     for row in combined.tolist():
         digest = hashlib.blake2b(digest_size=ID_BYTES)
         for part, code in zip(texts, row, strict=True):
+            # The length in front, or ("ab", "c") and ("a", "bc") would be one problem.
             digest.update(len(part[code]).to_bytes(8, "big") + part[code])
         found.append(digest.hexdigest())
     return pa.array(found, pa.string()).take(pa.array(inverse.reshape(-1)))
@@ -361,6 +372,7 @@ def _canonical(column: Column) -> tuple[NDArray[np.int64], list[bytes]]:
 
     array, field = column
     if is_text(array.type) and not is_encoded(field):
+        # Nulls get a code too: a missing ground truth is a value of its own.
         encoded = array.dictionary_encode(null_encoding="encode")
         values = encoded.dictionary.to_pylist()
         codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
@@ -374,6 +386,7 @@ def _canonical(column: Column) -> tuple[NDArray[np.int64], list[bytes]]:
 def canonical_bytes(value: Any) -> bytes:
     """A JSON value as bytes that are equal for equal values."""
     if isinstance(value, str):
+        # Text and JSON are kept apart by a letter, so the text "1" is not the number 1.
         return b"s" + value.encode()
     return b"j" + orjson.dumps(_canonical_value(value), option=orjson.OPT_SORT_KEYS, default=str)
 
@@ -383,6 +396,7 @@ def _canonical_value(value: Any) -> Any:
         return {str(key): _canonical_value(inner) for key, inner in value.items() if inner is not None}
     if isinstance(value, list | tuple):
         return [_canonical_value(inner) for inner in value]
+    # 1.0 is 1: pandas makes floats of integers as soon as one value is missing.
     if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53:
         return int(value)
     return value
@@ -401,8 +415,11 @@ class Ordinals:
         names = encoded.dictionary.to_pylist()
         before = np.array([self.counts.get(name, 0) for name in names], dtype=np.int64)
         sizes = np.bincount(codes, minlength=len(names))
+        # Stable, so that rollouts of a problem keep the order in which they stand in the file.
         order = np.argsort(codes, kind="stable")
         ordinals = np.empty(len(codes), np.int64)
+        # Positions within the sorted runs, carried back to where the rows stand.
         ordinals[order] = np.arange(len(codes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        # dict.update and not a loop: a batch may touch a hundred thousand problems.
         self.counts.update(zip(names, (before + sizes).tolist(), strict=True))
         return ordinals + before[codes] if len(codes) else ordinals

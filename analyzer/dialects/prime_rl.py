@@ -27,6 +27,7 @@ class PrimeRl(Dialect):
         data = task.get("data") or {}
         known = {"prompt", "system_prompt", "answer"}
         for trace in record["traces"]:
+            # Judges and user simulators are agents as well; their words are no rollouts of the policy.
             if (trace.get("agent") or {}).get("trainable") is False:
                 continue
             sampled = [node["message"] for node in trace["nodes"] if node.get("sampled")]
@@ -68,6 +69,7 @@ def _reward(rewards: Any) -> float | None:
     total = 0.0
     for reward in rewards.values():
         score, weight = (reward.get("score"), reward.get("weight", 1.0)) if isinstance(reward, dict) else (reward, 1.0)
+        # One that is missing makes the sum meaningless: no reward, never a smaller one.
         if score is None:
             return None
         total += float(score) * float(weight)

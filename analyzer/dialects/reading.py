@@ -70,6 +70,8 @@ def settle(request: Request, as_is: bool = True) -> Reading:
             storage.stat(path)  # refuses a pipe, which would be waited for when it is opened
         foreign.refuse(path)
     whole = "response" in said or "samples" in said
+    # With response and the like named by the user, files of unknown layout are fine, and two known ones no
+    # conflict.
     if whole and chosen is None:
         try:
             seen = files.recognise(found, None, request.spec)
@@ -87,11 +89,13 @@ def settle(request: Request, as_is: bool = True) -> Reading:
         unread = tuple(path for path in (*found.paths, *found.others) if path not in ours) if ours else ()
         return Reading(dialect, dialect.layout, ours or found.paths, unread, as_is=True)
     if type(dialect).prepared is not Dialect.prepared:
+        # A generator: most dialects settle on a few records, and only some need them all.
         everything = (record.row for path in seen.paths for record in files.records(path))
         dialect = dialect.prepared(
             everything, dialects.Settings(request.model_path, request.trust_remote_code, request.pool)
         )
     layout = dialect.layout
+    # Without data_idx they are grouped as those of any other program.
     if dialect.name == OURS and "data_idx" not in seen.row:
         layout = dataclasses.replace(layout, group=None)
     asked = tuple(key for key, value in said.items() if value is not None)
@@ -100,6 +104,7 @@ def settle(request: Request, as_is: bool = True) -> Reading:
 
 def _is_whole(row: Mapping[str, Any]) -> bool:
     """Whether a row of ours needs no conversion: all columns are there, training columns with their prefix."""
+    # A training column without the prefix must be renamed, which is a conversion.
     bare = [name for name in mapping.TRAINING_COLUMNS if name in row and ORIGINAL + name not in row]
     return all(name in row for name in REQUIRED_COLUMNS) and not bare and not isinstance(row["data_idx"], float)
 
@@ -153,6 +158,7 @@ def _nearest(key: str, names: Sequence[str]) -> str | None:
             return lowered[likely]
     for likely in _LIKELY[key]:
         for low, name in lowered.items():
+            # Parts of names only for longer words: "id" and "acc" are in half of all names.
             if len(likely) > 3 and likely.rstrip("s") in low and low != "reward_model":
                 return name
     return None
@@ -166,6 +172,7 @@ def code_digest() -> str:
     """sha256 of the code that converts, so that what an earlier version made is never taken for that of this one."""
     digest = hashlib.sha256()
     package = Path(__file__).parents[1]
+    # All the code that a conversion runs. A list of files would miss the next one that is added.
     for file in sorted(
         [*Path(__file__).parent.glob("*.py"), *package.glob("rollouts/*.py"), package / "expression.py"]
     ):
@@ -178,14 +185,17 @@ def key_of(reading: Reading, request: Request, identities: Any) -> str:
     decoded = request.model_path if reading.dialect.name == "open_instruct" else None
     asked = (request.rows, request.pool, request.rescore, request.join_on, request.scored_without_gold, decoded)
     # The paths are part of it where they say something: the step, the number of a sample.
-    paths = [_told_by(reading.layout, path) for path in reading.paths]
+    is_numbered = reading.layout.sample == FILE
+    paths = [
+        (
+            [match[1] for _, regex in reading.layout.file if (match := re.search(regex, os.path.abspath(path)))],
+            os.path.basename(path) if is_numbered else "",
+        )
+        for path in reading.paths
+    ]
+    # repr() of frozen dataclasses is stable across processes, as they hold no sets.
     parts = (code_digest(), identities, reading.dialect.name, repr(reading.layout), asked, paths)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
-
-
-def _told_by(layout: Layout, path: str) -> Any:
-    found = [match[1] for _, regex in layout.file if (match := re.search(regex, os.path.abspath(path)))]
-    return (found, os.path.basename(path) if layout.sample == FILE else "")
 
 
 def check_request(request: Request) -> None:

@@ -25,6 +25,7 @@ class Rllm(Dialect):
         task = record["task"] if isinstance(record["task"], dict) else {}
         said = task.get("metadata")
         metadata = said if isinstance(said, dict) else task
+        # The id is "task:attempt"; a task's own id may hold colons, so the last one counts.
         name, _, number = str(record["id"]).rpartition(":")
         trajectories = record["trajectories"] or [{}]
         steps = trajectories[-1].get("steps") or [{}]

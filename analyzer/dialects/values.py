@@ -36,6 +36,7 @@ def text_of(column: Column) -> pa.Array:
     if is_text(column.array.type) and not is_encoded(column.field):
         return column.array.cast(pa.string())
     values = python_values(column)
+    # 7.0 is 7: a column with a missing value has become floats.
     values = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
     return pa.array([None if value is None else str(value) for value in values], pa.string())
 
@@ -48,6 +49,7 @@ def message_text(value: Any) -> str | None:
         return content_text(value["content"]) if "content" in value else None
     if not isinstance(value, list) or not all(isinstance(message, dict) for message in value):
         return None
+    # The last message of the assistant: tool calls and their results come before it.
     spoken = [message for message in value if message.get("role") == "assistant"]
     return content_text(spoken[-1].get("content")) if spoken else None
 
@@ -88,6 +90,7 @@ def rewards_of(column: Column | None, path: str, row: Place) -> NDArray[np.float
 
 def _reward(value: Any) -> float | None:
     """A reward as a number, NaN for none; None where it is no reward."""
+    # Several trainers write a list with one reward per reward function.
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if value is None:
@@ -97,6 +100,7 @@ def _reward(value: Any) -> float | None:
     if not isinstance(value, str):
         return None
     text = value.strip().lower()
+    # "nan" reads as a float too, but stands for a missing value in every CSV.
     if text in _NO_REWARD:
         return math.nan
     try:
@@ -120,6 +124,7 @@ def finish_reasons(column: Column) -> Column:
         return Column(array.cast(pa.string()), field)
     if not is_text(array.type):
         return column
+    # A handful of reasons: they are translated once each, not once per row.
     encoded = array.cast(pa.string()).dictionary_encode()
     names = [_CUT_OFF.get(name, name) for name in encoded.dictionary.to_pylist()]
     return Column(pa.array(names, pa.string()).take(encoded.indices), field)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import email.utils
 import math
 import os
@@ -27,6 +28,8 @@ from analyzer.generation.settings import GenerationSettings
 
 _ERROR_BYTES = 1 << 20
 _CONNECT_SECONDS = 10.0
+# Below the server's own limit: a request on a connection that is just being closed is lost, and counts as an
+# attempt.
 _IDLE_SECONDS = 4.0  # uvicorn, and so vLLM, closes a connection after 5 idle seconds
 _ERRNO = re.compile(r"\[Errno (\d+)\]|Connect call failed")
 
@@ -71,9 +74,13 @@ class Client:
             for origin, (user, password) in settings.credentials.items()
         }
         self._session = aiohttp.ClientSession(
+            # One connection per request in flight: HTTP/1.1 answers in order, so a shared one would wait for the
+            # longest generation.
             connector=aiohttp.TCPConnector(limit=settings.max_concurrent, keepalive_timeout=_IDLE_SECONDS),
+            # No limit per read: a server is silent for minutes while it generates.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
             headers=_headers(settings),
+            # A load balancer's cookie would pin all requests to one server.
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,  # see _unpacked
             trust_env=False,  # servers are near by: past the proxies of the environment
@@ -92,6 +99,7 @@ class Client:
         await self._session.close()
 
     async def _ask(self, method: Literal["GET", "POST"], url: str, body: bytes | None, most: int) -> bytes:
+        # By origin: credentials of one server's URL are never sent to another.
         header = next((value for origin, value in self._basic.items() if url.startswith(origin + "/")), None)
         headers = {"Authorization": header} if header else None
         try:
@@ -100,10 +108,15 @@ class Client:
                 self._session.request(method, url, data=body, headers=headers) as response,
             ):
                 if response.status >= 400:
-                    raise Rejected(response.status, await _complaint(response), response.headers.get("Retry-After"))
+                    # The status says enough where the text cannot be read.
+                    said = b""
+                    with contextlib.suppress(Oversized, Lost):
+                        said = await _read(response, _ERROR_BYTES)
+                    raise Rejected(response.status, said, response.headers.get("Retry-After"))
                 return await _read(response, most)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise Unreachable(_why(error)) from None
+        # After the two above: aiohttp's timeouts are subclasses of TimeoutError.
         except TimeoutError:
             raise Late(f"no answer within {self._seconds:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
@@ -125,16 +138,9 @@ def _headers(settings: GenerationSettings) -> dict[str, str]:
     return headers
 
 
-async def _complaint(response: aiohttp.ClientResponse) -> bytes:
-    """The body of a refusal; nothing where it cannot be read, since the status says enough."""
-    try:
-        return await _read(response, _ERROR_BYTES)
-    except (Oversized, Lost):
-        return b""
-
-
 async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
     """The whole body, unpacked. Raises Oversized as soon as it is longer than `most` bytes, and Lost."""
+    # The header is believed only when it says "too long"; otherwise bytes are counted as they come.
     chunks, size = list[bytes](), response.content_length or 0
     if size <= most:
         size = 0
@@ -157,6 +163,7 @@ def _unpacked(content: bytes, encoding: str, most: int) -> bytes:
         raise Lost(f"the answer is compressed in a way that was not asked for ({encoding[:20]})")
     unpacker = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)  # gzip or zlib, by its header
     try:
+        # At most one byte over the limit is unfolded, whatever the archive holds.
         plain = unpacker.decompress(content, most + 1)
     except zlib.error as error:
         raise Lost(f"the answer's compression is damaged ({error})") from None
@@ -179,6 +186,7 @@ def _why(error: aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) -
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return f"no address is known for {error.host!r}"
     if isinstance(cause, ssl.SSLError):
+        # What OpenSSL says of a server that answers a TLS greeting in plain HTTP.
         wrong = "wrong_version_number" in str(cause).lower() or "record_layer" in str(cause).lower()
         return "it does not speak TLS: try http://" if wrong else f"TLS failed: {cause.reason or cause}"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):

@@ -29,6 +29,8 @@ class Intake:
         self.kept = 0
         self.tokens = 0
         self.first_failure = ""
+        # Only a run that starts from nothing gives up early: where some prompts were answered before, the rest
+        # may be the hard ones.
         self._empty = not journal.have.any()
         self._began = time.monotonic()
         self._bar = Counter("generating", journal.wanted.rollouts, int(journal.have.sum()))
@@ -41,6 +43,7 @@ class Intake:
     ) -> None:
         self._bar.close()
         self._failures.flush()
+        # What failed is the list that a user acts on; it is small.
         os.fsync(self._failures.fileno())
         self._failures.close()
 

@@ -69,8 +69,10 @@ class Journal:
         import numpy as np
 
         self._path = path
+        # O_APPEND: each write lands at the end, whatever this process believes the end to be.
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
+            # flock goes with the descriptor, so the kernel lets go of it however the process dies.
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(self._fd)
@@ -95,11 +97,14 @@ class Journal:
                     break
                 self._note(*head, self._end)
                 self._end += len(line)
+        # Cut off at once: an append after a torn line would make one bad line of two.
         torn = os.fstat(self._fd).st_size - self._end
         os.truncate(self._fd, self._end)
         return torn
 
     def _note(self, data_idx: int, first: int, count: int, position: int) -> None:
+        # Only what goes on where the last one ended counts: a line that was written twice, by whatever cause, is
+        # passed over.
         if data_idx < len(self.have) and first == self.wanted.first[data_idx] + self.have[data_idx]:
             self.have[data_idx] += count
             self._index.extend((data_idx, position))
@@ -118,10 +123,18 @@ class Journal:
             }
         )
         framed = b"%d %d %d %s\n" % (answer.data_idx, answer.first, len(answer.texts), body)
+        # The checksum in front, of fixed width, so it is found in a line that has lost its end.
         line = b"%08x %s" % (zlib.crc32(framed), framed)
         with storage_errors(self._path):
             self._write(line)
-            self._flush_now_and_then()
+            # fsync in the background and not per line: a power cut loses seconds, a kill loses nothing, as the
+            # page cache is the kernel's.
+            is_syncing = self._sync is not None and not self._sync.done()
+            if time.monotonic() - self._synced >= _SYNC_SECONDS and not is_syncing:
+                if self._sync:
+                    self._sync.result()  # raises what that flush raised
+                self._synced = time.monotonic()
+                self._sync = self._syncing.submit(os.fsync, self._fd)
         self._note(answer.data_idx, answer.first, len(answer.texts), self._end)
         self._end += len(line)
 
@@ -129,21 +142,14 @@ class Journal:
         """One system call as a rule; a disk that is nearly full takes a part and then says so."""
         rest = memoryview(line)
         while rest:
+            # A write to a nearly full disk may be short without an error; the next call then says ENOSPC.
             rest = rest[os.write(self._fd, rest) :]
-
-    def _flush_now_and_then(self) -> None:
-        """Flush to the disk in the background; raises what the flush before raised."""
-        if time.monotonic() - self._synced < _SYNC_SECONDS or (self._sync and not self._sync.done()):
-            return
-        if self._sync:
-            self._sync.result()
-        self._synced = time.monotonic()
-        self._sync = self._syncing.submit(os.fsync, self._fd)
 
     def missing(self) -> list[tuple[int, int]]:
         """Ascending ranges [start, stop) of data_idx that have fewer rollouts than wanted."""
         import numpy as np
 
+        # False at both ends, so that every run has an edge on either side.
         short = np.concatenate(([False], self.have < self.wanted.samples, [False])).astype(np.int8)
         edges = np.flatnonzero(np.diff(short))
         return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
@@ -161,6 +167,7 @@ class Journal:
 
         index: IntArray = np.array(self._index, dtype=np.int64).reshape(-1, 2)  # (answers, 2)
         with open(self._path, "rb") as file:
+            # Stable: answers of one prompt stay in the order of their first sample.
             for row in np.argsort(index[:, 0], kind="stable"):
                 data_idx, position = index[row].tolist()
                 file.seek(position)
@@ -170,6 +177,7 @@ class Journal:
                     raise OutputError(
                         f"{self._path}: damaged at byte {position}; run again to ask anew for what is lost"
                     )
+                # Four blanks in front of the JSON, which holds blanks itself.
                 yield _answer(data_idx, head[1], orjson.loads(line.split(b" ", 4)[4]))
 
     def close(self) -> None:

@@ -56,20 +56,19 @@ class LocalModel:
             model = library.AutoModelForCausalLM.from_pretrained(
                 path,
                 trust_remote_code=settings.trust_remote_code,
+                # bfloat16 is emulated on most CPUs, and slower than float32.
                 dtype="auto" if self._device == "cuda" else torch.float32,
             )
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:300]
             raise ConfigError(f"--model_path {path}: the model cannot be loaded ({reason})") from None
         self._network: Any = model.to(self._device).eval()
-        self._ends = self._end_tokens()
-        self._longest: int | None = getattr(self._network.config, "max_position_embeddings", None)
-
-    def _end_tokens(self) -> list[int]:
-        """Every token that ends a response: of the generation config and of the tokenizer."""
+        # An int, a list or None. The tokenizer's own end may be missing in it: chat models end a turn with
+        # another token.
         configured = self._network.generation_config.eos_token_id
-        found = configured if isinstance(configured, list) else [configured]
-        return sorted({token for token in (*found, self._tokenizer.eos_token_id) if token is not None})
+        ends = configured if isinstance(configured, list) else [configured]
+        self._ends = sorted({token for token in (*ends, self._tokenizer.eos_token_id) if token is not None})
+        self._longest: int | None = getattr(self._network.config, "max_position_embeddings", None)
 
     def generate(self, prompts: Iterator[Prompt], intake: Intake) -> None:
         """Generate what each prompt lacks, `batch_size` rollouts at a time. Raises Interrupted, StorageError."""
@@ -110,6 +109,7 @@ class LocalModel:
         rows = iter(self._sample(batch))
         for data_idx, group in itertools.groupby(batch, key=lambda slot: slot.data_idx):
             slots = list(group)
+            # The rows come back in the order of the slots, so counting is enough to give each prompt its own.
             texts, reasons, counts = zip(*itertools.islice(rows, len(slots)), strict=True)
             yield Answer(
                 data_idx, slots[0].sample_idx, list(texts), list(reasons), list(counts), len(slots[0].input_ids)
@@ -122,7 +122,9 @@ class LocalModel:
 
         settings = self._settings
         if settings.seed is not None:
+            # Per batch and from what it holds, so a resumed run draws for it what an uninterrupted one does.
             torch.manual_seed(derived_seed(settings.seed, batch[0].data_idx, batch[0].sample_idx))
+        # top_k=0 explicitly: the library's default is 50, which is another policy.
         sampling = {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0}
         library: Any = transformers
         config = library.GenerationConfig(
@@ -150,12 +152,14 @@ class LocalModel:
         import torch
 
         longest = max(len(slot.input_ids) for slot in batch)
+        # On the left: a decoder goes on from the last position, which must be a real token in every row.
         ids = [[self._pad] * (longest - len(slot.input_ids)) + list(slot.input_ids) for slot in batch]
         mask = [[0] * (longest - len(slot.input_ids)) + [1] * len(slot.input_ids) for slot in batch]
         return torch.tensor(ids, device=self._device), torch.tensor(mask, device=self._device)
 
     def _decode(self, row: list[int]) -> tuple[str, str, int]:
         stop = next((place for place, token in enumerate(row) if token in self._ends), None)
+        # The end token counts as generated, as servers count it.
         generated = row if stop is None else row[: stop + 1]
         text = self._tokenizer.decode(generated, skip_special_tokens=True)
         return text, "length" if stop is None else "stop", len(generated)

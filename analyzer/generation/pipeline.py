@@ -55,6 +55,7 @@ def run(settings: GenerationSettings) -> Generated:
     writer.check_format(data, settings.format)
     wanted = wanted_of(settings, data)
     identity = identity_of(settings, data, wanted)
+    # Before anything is loaded or asked: repeating a finished command is instant and needs no server.
     if not settings.overwrite and (done := state.complete(identity)):
         check_complete(settings, state, done)
         return Generated(
@@ -66,6 +67,7 @@ def run(settings: GenerationSettings) -> Generated:
         return _generate(settings, data, identity, state, journal)
     except UserError:
         if not journal.have.any():
+            # Nothing was generated, so a folder left behind would only stand in the way of corrected settings.
             state.forget()
         raise
     finally:
@@ -98,6 +100,7 @@ def _weights(folder: str) -> str | None:
     Trainers write one checkpoint after another into one folder. Times do not count: copies are equal.
     """
     files = sorted(path for path in Path(folder).glob("*") if path.is_file())
+    # Heads and tails: weights are gigabytes, and safetensors keeps its index in the head.
     found = [(path.name, size, digest) for path in files for size, _, digest in [identify(str(path))]]
     return hashlib.sha256(repr(found).encode()).hexdigest()[:16] if found else None
 
@@ -124,11 +127,22 @@ def _generate(
     settings: GenerationSettings, data: TrainingData, identity: Identity, state: State, journal: Journal
 ) -> Generated:
     notes = [f"{state.journal}: a torn line of {journal.torn_bytes} bytes cut off"] if journal.torn_bytes else []
-    backend = _backend(settings) if journal.missing() else None
+    backend: _Backend | None = None
+    # Imported here: neither aiohttp nor torch is needed where nothing is missing.
+    if journal.missing() and settings.use_vllm:
+        settings.check_client()
+        from analyzer.generation.server import ServerModel
+
+        backend = ServerModel(settings)
+    elif journal.missing():
+        from analyzer.generation.local import LocalModel
+
+        backend = LocalModel(settings)
     if backend:
         notes += _take_up(settings, state, journal, backend.served)
     for note in (*data.notes, *notes, *(backend.notes if backend else ())):
         print(f"generate_rollouts: {note}", file=sys.stderr)
+    # From the state and not from the backend: without missing rollouts there is none.
     model = state.served.model
     with Intake(journal, state.failures) as intake:
         if backend:
@@ -191,15 +205,3 @@ class _Backend(Protocol):
     notes: tuple[str, ...]
 
     def generate(self, prompts: Iterator[Prompt], intake: Intake) -> None: ...
-
-
-def _backend(settings: GenerationSettings) -> _Backend:
-    """Reach the servers, or load the local model. Raises ConfigError or TokenizerError."""
-    if settings.use_vllm:
-        settings.check_client()
-        from analyzer.generation.server import ServerModel
-
-        return ServerModel(settings)
-    from analyzer.generation.local import LocalModel
-
-    return LocalModel(settings)

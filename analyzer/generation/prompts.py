@@ -73,6 +73,7 @@ def _check_prompt_column(schema: pa.Schema, key: str, spec: str) -> None:
             f"{spec}: there is no column {key!r}; the columns are: {', '.join(schema.names)}; "
             "name the one with the prompts with --prompt_key"
         )
+    # Told by type: a file of a million rows is refused before one is read.
     kind = schema.field(key).type
     if not (dataset.is_text(kind) or _is_chat_type(kind)):
         raise InputError(f"{spec}: the column {key!r} must be text or a list of {{role, content}}, it is {kind}")
@@ -98,6 +99,7 @@ def _notes(schema: pa.Schema) -> Iterator[str]:
 def read_prompts(data: TrainingData, ranges: Sequence[tuple[int, int]]) -> Iterator[Prompt]:
     """The prompts of ascending row ranges [start, stop), a few megabytes in memory at a time."""
     reader = dataset.Reader(data.dataset.files, [data.prompt_key])
+    # The prompt column alone: training data may carry images of megabytes in each row.
     for first, batch in reader.batches(ranges):
         for offset, value in enumerate(batch.column(0).to_pylist()):
             yield _prompt(first + offset, value)
@@ -110,19 +112,16 @@ def _prompt(data_idx: int, value: Any) -> Prompt:
         return Prompt(data_idx, "", "the prompt is null" if value is None else "the prompt is empty")
     if isinstance(value, str):
         return Prompt(data_idx, value)
-    messages = [_without_nulls(message) for message in value]
+    # A struct column gives every message every key; those that are null were not there.
+    messages = [{key: part for key, part in (message or {}).items() if part is not None} for message in value]
     for number, message in enumerate(messages):
         if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str | list):
             return Prompt(data_idx, "", f"message {number} of the prompt lacks a role or content")
     return Prompt(data_idx, messages)
 
 
-def _without_nulls(message: Message | None) -> Message:
-    """A struct column gives every message every key; those that are null were not there."""
-    return {key: value for key, value in (message or {}).items() if value is not None}
-
-
 def _chat_in(text: str) -> list[Message] | None:
+    # Two cheap looks before parsing: most prompts are plain text, and may begin with a bracket.
     if not text.lstrip().startswith("[") or '"role"' not in text:
         return None
     try:

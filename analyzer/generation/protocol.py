@@ -84,10 +84,12 @@ class Recipe(NamedTuple):
             "temperature": settings.temperature,
             "top_p": settings.top_p,
             "max_tokens": settings.max_tokens,
+            # A stream would be an event for each token, and each of them work in Python.
             "stream": False,
         }
         if settings.seed is not None:
             body["seed"] = derived_seed(settings.seed, prompt.data_idx, first)
+        # After the seed, so that the user's own word wins.
         body |= settings.extra_body or {}
         content = prompt.content
         if settings.endpoint == "chat" or (settings.endpoint == "auto" and not isinstance(content, str)):
@@ -115,6 +117,7 @@ def template(messages: list[Message], tokenizer: Any) -> list[int]:
     except ImportError:
         raise ConfigError(f"chat templates need jinja2: {to_install('generate')}") from None
     try:
+        # Token ids and not text: a server would add its own begin-of-text token to a text that holds one already.
         found = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=True)
     except jinja2.TemplateError as error:
         raise UnusablePrompt(f"the chat template refuses it ({error})") from None
@@ -124,6 +127,7 @@ def template(messages: list[Message], tokenizer: Any) -> list[int]:
 def derived_seed(seed: int, data_idx: int, first: int) -> int:
     """A seed of 31 bits for one request: equal seeds would give a server that ignores `n` equal samples."""
     digest = hashlib.blake2b(f"{seed} {data_idx} {first}".encode(), digest_size=4).digest()
+    # 31 bits: vLLM takes a signed 64-bit seed, others a C int.
     return int.from_bytes(digest) >> 1
 
 
@@ -137,16 +141,19 @@ def parse(content: bytes, endpoint: str, count: int) -> Part:
     try:
         answer = orjson.loads(content)
         choices = answer["choices"]
+        # More choices than were asked for are cut: the next request would number its samples twice.
         whole = [choice for choice in choices if reason_of(choice.get("finish_reason")) not in _UNFINISHED][:count]
         texts = [_text(choice, endpoint) for choice in whole]
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise BrokenAnswer(f"the answer is no completion ({type(error).__name__}: {error})") from None
+    # Nothing usable is an attempt that failed, never an empty rollout.
     if not texts:
         raise BrokenAnswer("the answer holds no finished choice")
     usage = answer.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     completion = tokens_of(usage.get("completion_tokens"))
     counts = [_tokens(choice) for choice in whole]
+    # `usage` is of all choices together, so it tells a response's length only where there is one.
     if len(choices) == 1:
         counts = [counts[0] if counts[0] is not None else completion]
     reasons = [reason_of(choice.get("finish_reason")) for choice in whole]
@@ -167,6 +174,7 @@ def _text(choice: dict[str, Any], endpoint: str) -> str:
         raise BrokenAnswer("a choice without text")
     if not text and not choice.get("finish_reason"):
         raise BrokenAnswer("a choice that is empty and not finished")
+    # JSON can escape lone surrogates; UTF-8, and so parquet, cannot hold them.
     return _SURROGATE.sub("\ufffd", text)
 
 

@@ -39,6 +39,7 @@ def find_model(settings: GenerationSettings, seconds: float = _LISTING_SECONDS) 
         raise ConfigError(f"{'; '.join(down)}; start a server there, or name it with --vllm_url")
     notes = tuple(f"{trouble}; it is tried again later" for trouble in down)
     if settings.vllm_model_name:
+        # A name that was given is not looked up in the listing: servers may know aliases that they do not list.
         chosen = dict.fromkeys(offers, settings.vllm_model_name)
     else:
         chosen = {url: _choose(list(offered), url, settings.model_path) for url, offered in offers.items()}
@@ -77,6 +78,7 @@ async def _listings(settings: GenerationSettings, seconds: float) -> tuple[dict[
     """The models of each server that answers, and what is wrong with each of the others."""
     client = Client(settings, seconds)
     try:
+        # return_exceptions: a server that is down must not hide what the others say.
         found = await asyncio.gather(*(listing(client, url) for url in settings.urls), return_exceptions=True)
     finally:
         await client.close()
@@ -105,6 +107,7 @@ async def listing(client: Client, url: str) -> Mapping[str, Served]:
             raise ConfigError(
                 f"{url}: the key was refused ({error.status}); name its variable with --api_key_env"
             ) from None
+        # The commonest mistake has its own words: the address without /v1.
         if error.status == 404:
             raise ConfigError(
                 f"{url}: no OpenAI API there (404 for /models); the address usually ends in /v1"

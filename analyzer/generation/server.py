@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Iterator
-from typing import Any
 
 from tenacity import (
     AsyncRetrying,
@@ -64,13 +63,10 @@ class ServerModel:
         """Find the model. Raises ConfigError when no server answers or the model is not clear."""
         self._settings = settings
         self.served, self.notes = find_model(settings)
-        self._recipe = Recipe(settings, self.served.model, self._load_tokenizer())
-
-    def _load_tokenizer(self) -> Any:
-        """The tokenizer that templates chat lists for /completions, where one is given."""
-        if self._settings.endpoint != "completions" or self._settings.model_path is None:
-            return None
-        return tokens.load(self._settings.model_path, self._settings.trust_remote_code)
+        tokenizer = None
+        if settings.endpoint == "completions" and settings.model_path is not None:
+            tokenizer = tokens.load(settings.model_path, settings.trust_remote_code)
+        self._recipe = Recipe(settings, self.served.model, tokenizer)
 
     def generate(self, prompts: Iterator[Prompt], intake: Intake) -> None:
         """Ask for what each prompt lacks. Raises ConfigError, Interrupted or StorageError."""
@@ -80,6 +76,8 @@ class ServerModel:
         servers = Servers(self._settings, self.served)
 
         async def work() -> None:
+            # One iterator shared by all tasks: next() runs without a switch between them, so no prompt is asked
+            # twice.
             for prompt in prompts:
                 await _complete(prompt, self._recipe, servers, intake)
 
@@ -90,6 +88,7 @@ class ServerModel:
         finally:
             for worker in workers:
                 worker.cancel()
+            # Cancelled tasks must have ended before the session closes, or aiohttp complains of open connections.
             await asyncio.gather(*workers, return_exceptions=True)
             await servers.close()
             gc.unfreeze()
@@ -100,11 +99,14 @@ async def _complete(prompt: Prompt, recipe: Recipe, servers: Servers, intake: In
     if prompt.problem:
         intake.fail(prompt.data_idx, prompt.problem, unusable=True)
         return
+    # Asked anew each time: the journal is what counts, and some servers give fewer choices than they were asked
+    # for.
     while lacking := intake.lacking(prompt.data_idx):
         first, count = lacking.start, len(lacking) if servers.many_at_once else 1
         try:
             part = await _ask(recipe.request(prompt, first, count), recipe.settings, servers)
         except UnusablePrompt as error:
+            # Refused for its number of choices: asked again, one at a time.
             if isinstance(error, Refused) and servers.refused(count):
                 continue
             intake.fail(prompt.data_idx, str(error))
@@ -135,6 +137,8 @@ async def _ask_again(
             raise first
         return await _attempt(request, servers)
 
+    # Two loops in one another: attempts that count are few, waiting for a busy server counts as none and is
+    # bounded by time.
     whole = AsyncRetrying(
         retry=retry_if_exception_type(Broken),
         stop=stop_after_attempt(settings.max_attempts),
@@ -143,6 +147,8 @@ async def _ask_again(
     )
     taken = AsyncRetrying(
         retry=retry_if_exception_type(Busy),
+        # Silence of all servers is the machine's trouble and ends the run; a busy one among answering ones only
+        # this prompt.
         stop=lambda state: servers.silent or (state.seconds_since_start or 0.0) > settings.patience,
         wait=lambda state: min(_as_told(state), max(0.0, settings.patience - (state.seconds_since_start or 0.0)) + 0.1),
         reraise=True,
@@ -168,6 +174,7 @@ def _as_told(state: RetryCallState) -> float:
 async def _attempt(request: Request, servers: Servers) -> Part:
     """One attempt. Raises Busy, Broken, UnusablePrompt, or ConfigError."""
     server = await servers.next()
+    # Counted as in flight while it waits as well, so that the next request goes elsewhere.
     with servers.flight(server):
         try:
             await servers.check(server)
@@ -192,6 +199,7 @@ def _refusal(error: Rejected, server: Server, servers: Servers) -> Exception:
     status, reason = error.status, str(error)
     if status in _AGAINST_ALL:
         return ConfigError(f"the server refuses all requests: {server.url}: {reason}")
+    # Not set aside: a server that says "busy" is well, and takes the next request as soon as it can.
     if status in (429, 503):
         return Busy(servers.trouble(server, reason, aside=False), error.retry_after)
     if status in (408, 409) or status >= 500:

@@ -47,6 +47,7 @@ class Server:
         """Give it a rest after trouble; what was in flight when the trouble came counts once."""
         self.checked = False  # it may come back with another checkpoint
         now = time.monotonic()
+        # A hundred requests fail together when a server dies; only the first of them doubles the wait.
         if now >= self.aside_until:
             self.troubles += 1
             self.aside_until = now + min(_ASIDE_FIRST * 2 ** min(self.troubles - 1, 10), _ASIDE_MOST)
@@ -85,6 +86,7 @@ class Servers:
         """
         if not self._known_by_place:
             return
+        # One task asks, the others wait for its answer: a restarted server would get a hundred listings at once.
         async with server.checking:
             if not server.checked:
                 try:
@@ -120,6 +122,7 @@ class Servers:
         self._last_trouble = f"{server.url}: {what}"
         if not self._told and time.monotonic() - self._trouble_since > _TELL_AFTER_SECONDS:
             self._told = True
+            # Above the progress bar, which a print would cut in two.
             tqdm.write(
                 f"no server has answered for {_TELL_AFTER_SECONDS:g} s (last: {printable(self._last_trouble)}); "
                 f"waiting up to {self._patience:g} s (--patience)",
@@ -145,9 +148,11 @@ class Servers:
             now = time.monotonic()
             ready = [server for server in self.servers if server.ready(now)]
             if ready:
+                # Of equally busy ones the one that was asked less often: idle servers then share the work.
                 return min(ready, key=lambda server: (server.in_flight, server.sent))
             if self.silent:
                 raise self.gone()
+            # Polling and no event: what is waited for is time that passes.
             await asyncio.sleep(_POLL_SECONDS)
 
     def gone(self) -> Interrupted:
@@ -160,6 +165,8 @@ class Servers:
     @contextmanager
     def flight(self, server: Server) -> Iterator[None]:
         """Count a request as in flight."""
+        # Noted before the request: an answer resets the troubles, and this request must still be told from the
+        # others.
         trying = bool(server.troubles)
         server.in_flight += 1
         server.sent += 1

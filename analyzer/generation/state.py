@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +37,7 @@ class Served(NamedTuple):
 
     def differs(self, other: Served) -> bool:
         """Whether these are known to be two models; what a server does not say differs from nothing."""
+        # The name is left out: it is an alias, and is compared on its own where it matters.
         return any(None not in pair and pair[0] != pair[1] for pair in zip(self[1:], other[1:], strict=True))
 
     def __str__(self) -> str:
@@ -74,6 +75,7 @@ class State:
         found = _read(self.manifest)
         if found is None or found["failed"] or _differences(found["identity"], identity):
             return None
+        # The size and no digest: gigabytes are not read only to say that there is nothing to do.
         if not self.output.exists() or self.output.stat().st_size != found["size"]:
             return None
         ended = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.manifest.stat().st_mtime))
@@ -99,6 +101,7 @@ class State:
         with storage.storage_errors(self.folder):
             if self.folder.exists():
                 shutil.rmtree(self.folder)
+            # The manifest goes first: from here on nothing vouches for the old output.
             self.manifest.unlink(missing_ok=True)
             self.folder.mkdir(parents=True)
             storage.write_bytes(self._settings, orjson.dumps(dict(identity), option=orjson.OPT_INDENT_2))
@@ -145,6 +148,7 @@ class State:
         A generation without failures needs its folder no more; with them the same command tries those again.
         """
         if failed:
+            # A copy: the folder's own list is what the next run of the command goes on from.
             shutil.copyfile(self.failures, self.failed)
         begun = _read(self._settings) or {}
         manifest = {
@@ -154,6 +158,8 @@ class State:
             "failed": failed,
             "size": self.output.stat().st_size,
         }
+        # After the output, atomically: a kill in between leaves an output that is generated again, never a false
+        # claim.
         storage.write_bytes(self.manifest, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
         if failed:
             return self.failed
@@ -172,18 +178,16 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _differences(before: Identity, now: Identity) -> str:
     """The settings that differ, as a phrase; empty where none does. An unknown model differs from nothing."""
-    return ", ".join(_named(name, before.get(name), now.get(name)) for name in _differing(before, now))
+    found = []
+    for name in now:
+        unknown = name in _SERVED and None in (before.get(name), now[name])
+        if not unknown and orjson.dumps(before.get(name)) != orjson.dumps(now[name]):
+            found.append(_named(name, before.get(name), now[name]))
+    return ", ".join(found)
 
 
 def _served(known: Identity) -> Served:
     return Served(known.get("model") or "", known.get("root"), known.get("parent"))
-
-
-def _differing(before: Identity, now: Identity) -> Iterator[str]:
-    for name in now:
-        unknown = name in _SERVED and None in (before.get(name), now[name])
-        if not unknown and orjson.dumps(before.get(name)) != orjson.dumps(now[name]):
-            yield name
 
 
 def _named(name: str, before: Any, now: Any) -> str:

@@ -44,6 +44,7 @@ def every(prompts: int, num_samples: int) -> Wanted:
     """The same number for every prompt, numbered from 0."""
     import numpy as np
 
+    # broadcast_to: a view on one number, not 8 bytes for each of a million prompts.
     return Wanted(np.broadcast_to(np.int64(num_samples), prompts), np.broadcast_to(np.int64(0), prompts))
 
 
@@ -72,6 +73,8 @@ def top_up(path: str, prompts: int) -> Wanted:
     all_samples, all_first = np.zeros(prompts, dtype=np.int64), np.zeros(prompts, dtype=np.int64)
     all_samples[data_idx], all_first[data_idx] = samples, first
     order = np.argsort(data_idx)
+    # Sorted by data_idx and little-endian, so that a list in another order, or made on another machine, is the
+    # same top-up.
     digest = hashlib.sha256(np.stack((data_idx, samples, first))[:, order].astype("<i8").tobytes()).hexdigest()[:16]
     return Wanted(all_samples, all_first, digest)
 

@@ -49,6 +49,7 @@ class Variety:
 
     def watch(self, answers: Iterable[Answer]) -> Iterator[Answer]:
         """The answers as they are."""
+        # Answers come in the order of data_idx, so the samples of a prompt are neighbours.
         for _, group in itertools.groupby(answers, key=lambda answer: answer.data_idx):
             seen, count = set[str](), 0
             for answer in group:
@@ -101,6 +102,7 @@ def write_rollouts(
     """
     batches = _joined(data, iter(answers), output_schema(data), sampling)
     write = _write_jsonl if output_format == JSONL else _write_parquet
+    # Renamed when whole: the path is either the old file or the complete new one.
     with storage.atomic_path(path) as temporary:
         return write(temporary, output_schema(data), batches)
 
@@ -110,6 +112,7 @@ def _write_parquet(path: str, schema: pa.Schema, batches: Iterator[pa.RecordBatc
     import pyarrow.parquet as pq
 
     rows, waiting = 0, list[pa.RecordBatch]()
+    # Page checksums: a bit that flips on a disk is then found when it is read, not when a reward looks odd.
     with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
         for batch in batches:
             waiting.append(batch)
@@ -162,6 +165,7 @@ def _joined(
         rows = _Rows()
         while answer is not None and answer.data_idx < first + batch.num_rows:
             rows.add(answer, answer.data_idx - first)
+            # The prompt and all columns of training data are repeated for each sample, so they count as well.
             if rows.bytes + batch.nbytes * len(rows.take) // batch.num_rows >= _GROUP_BYTES:
                 yield _batch(batch, rows, schema, data.prompt_key, sampling)
                 rows = _Rows()
@@ -176,6 +180,7 @@ def _batch(
     import pyarrow as pa
 
     take, count = pa.array(rows.take, pa.int64()), len(rows.take)
+    # take() repeats training rows in Arrow: no Python object is made of them.
     originals = {ORIGINAL + name: batch.column(name).take(take) for name in batch.schema.names}
     columns: dict[str, Any] = {PROMPT: originals[ORIGINAL + prompt_key], **originals, **rows.columns}
     for name, value in sampling._asdict().items():
