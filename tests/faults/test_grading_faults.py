@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from analyzer import proc
 from analyzer.errors import EXIT_USER, RewardError
 from analyzer.grading import Limits, Reply, Target, nursery
 from analyzer.grading.supervisor import Supervisor
@@ -202,6 +203,13 @@ def read_line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
+def wait_until_busy(mark: str) -> None:
+    """Wait until one of these processes has taken CPU time: the call that spins has begun."""
+    before = {pid: proc.cpu_seconds(pid) for pid in marked(mark)}
+    while all(proc.cpu_seconds(pid) - spent < 0.1 for pid, spent in before.items()):
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize("method", ["spin", "spin_in_c", "sleep_long", "fork_and_hang"])
 def test_no_process_is_left_when_a_worker_is_killed(method: str) -> None:
     with start_worker(method, TARGET.path, method) as worker:
@@ -224,7 +232,7 @@ def test_no_process_is_left_when_a_worker_is_killed_while_the_reward_loads() -> 
 def test_an_interrupted_call_ends_its_child_and_the_next_one_has_another() -> None:
     with start_worker("interrupt", TARGET.path, "spin") as worker:
         assert read_line(worker) == "ready"
-        time.sleep(0.2)
+        wait_until_busy("FAULT=interrupt")
         worker.send_signal(signal.SIGINT)
         assert read_line(worker) == "interrupted"
     assert worker.returncode == 0

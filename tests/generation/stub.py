@@ -229,6 +229,25 @@ class Running:
         """Serve again on the same port."""
         self._call(self._start(self.port))
 
+    @contextmanager
+    def after(self, requests: int, act: Callable[[], None]) -> Iterator[None]:
+        """Act as soon as this server has been sent that many requests, however long they take to come."""
+        over = threading.Event()
+
+        def watch() -> None:
+            while len(self.stub.paths) < requests:
+                if over.wait(0.002):
+                    return
+            act()
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
+
     def close(self) -> None:
         self.die()
         self._loop.call_soon_threadsafe(self._loop.stop)

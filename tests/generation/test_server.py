@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -179,11 +178,9 @@ def test_requests_go_to_the_server_with_the_fewest_in_flight(training: Training,
 
 def test_a_server_killed_in_mid_run_loses_nothing(training: Training, settings: Settings) -> None:
     with running(delay=0.05) as one, running(delay=0.05) as other:
-        killer = threading.Timer(0.4, other.die)
-        killer.start()
-        done = run(settings(training(200), f"{one.url},{other.url}", max_concurrent=10))
-        killer.join()
-        assert len(other.stub.bodies) > 0
+        with other.after(5, other.die):
+            done = run(settings(training(200), f"{one.url},{other.url}", max_concurrent=10))
+        assert 5 <= len(other.stub.bodies) < 200
     assert keys(done) == [(row, sample) for row in range(200) for sample in range(4)]
     assert done.failed == 0
 
@@ -191,10 +188,8 @@ def test_a_server_killed_in_mid_run_loses_nothing(training: Training, settings: 
 def test_a_server_that_comes_back_is_used_again(training: Training, settings: Settings) -> None:
     with running(delay=0.05) as one, running(delay=0.05) as other:
         other.die()
-        reviver = threading.Timer(0.3, other.revive)
-        reviver.start()
-        done = run(settings(training(200), f"{one.url},{other.url}", max_concurrent=4))
-        reviver.join()
+        with one.after(20, other.revive):
+            done = run(settings(training(200), f"{one.url},{other.url}", max_concurrent=4))
         assert len(other.stub.bodies) > 0
     assert done.rollouts == 800
 
@@ -205,11 +200,8 @@ def test_waiting_for_servers_that_are_gone_is_said_once(
     monkeypatch.setattr(servers, "_TELL_AFTER_SECONDS", 0.2)
     with running(delay=0.02) as server:
         asked = settings(training(300), server.url, max_concurrent=4, patience=3)
-        killer = threading.Timer(0.5, server.die)
-        killer.start()
-        with pytest.raises(Interrupted):
+        with server.after(20, server.die), pytest.raises(Interrupted):
             run(asked)
-        killer.join()
     said = capsys.readouterr().err
     assert said.count("no server has answered for 0.2 s (last: ") == 1
     assert "waiting up to 3 s (--patience)" in said
@@ -218,13 +210,15 @@ def test_waiting_for_servers_that_are_gone_is_said_once(
 def test_when_all_servers_are_gone_the_run_stops_and_goes_on_later(training: Training, settings: Settings) -> None:
     with running(delay=0.02) as server:
         asked = settings(training(300), server.url, max_concurrent=4, patience=0.5)
-        killer = threading.Timer(0.5, server.die)
-        killer.start()
-        began = time.monotonic()
-        with pytest.raises(Interrupted, match=r"no server has answered for 0\.5 s"):
+        died: list[float] = []
+
+        def die() -> None:
+            server.die()
+            died.append(time.monotonic())
+
+        with server.after(20, die), pytest.raises(Interrupted, match=r"no server has answered for 0\.5 s"):
             run(asked)
-        assert time.monotonic() - began < 10
-        killer.join()
+        assert time.monotonic() - died[0] < 10
         server.revive()
         before = len(server.stub.bodies)
         done = run(asked)
