@@ -69,6 +69,11 @@ def test_a_new_module_or_folder_counts_without_being_listed(package: Path) -> No
     assert scoring_code_digest(package) != before
 
 
+def test_what_the_digest_leaves_out_is_there() -> None:
+    """A module that is renamed or becomes a package would count again, and cost users their scores for nothing."""
+    assert [name for name in AFTER_SCORING if not (PACKAGE / name).exists()] == []
+
+
 def test_what_comes_after_scoring_costs_no_scores(package: Path) -> None:
     before = scoring_code_digest(package)
     (package / "buckets" / "pass_rate.py").write_text("# changed")
