@@ -7,6 +7,7 @@ that is decorated by `register`, and its name to the choices of --backend.
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -34,13 +35,16 @@ class Task(NamedTuple):
 
 def usable_cores() -> int:
     """The cores this process may use, by affinity and cgroup."""
-    with warnings.catch_warnings():
-        # Loky says more clearly what follows where there are no semaphores.
-        warnings.filterwarnings("ignore", message=".*joblib will operate in serial mode")
-        import joblib
-
+    joblib = _joblib()
     # os.cpu_count() would be the machine's: in a container of 2 cores on a node of 128 it starts 128 workers.
     return int(joblib.cpu_count())
+
+
+def _joblib() -> Any:
+    """joblib, without its warning where there are no semaphores: loky.py says more clearly what follows from that."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*joblib will operate in serial mode")
+        return importlib.import_module("joblib")
 
 
 class Cluster(ABC):
@@ -64,8 +68,7 @@ class Cluster(ABC):
 
     def run(self, tasks: Iterable[Task], at_once: int) -> None:
         """Run all tasks, at most `at_once` at a time. Raises what a task raised, or that a worker was lost."""
-        import joblib
-
+        joblib = _joblib()
         with joblib.parallel_config(**self._config):
             # A shard is a batch: joblib would otherwise join quick ones, and a lost worker would cost all of them.
             parallel = joblib.Parallel(batch_size=1, **self.settings(at_once))
