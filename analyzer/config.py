@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from analyzer.workers.backends import Backend
 
 MISSING: Any = dataclasses.MISSING
+# verl's own name for the column; other frameworks' are found by their dialect.
 DEFAULT_REWARD_FN_KEY = "reward_model"
+# int64 is what arrow, numpy and orjson hold: a larger number would fail where it is first used, and not here.
 _LARGEST = (1 << 63) - 1
 
 
@@ -50,6 +52,7 @@ def option(
 
     `unset`: a value that means the same as not giving the flag.
     """
+    # In the metadata of the field, so that flags, YAML keys, help and checks come from one place and cannot differ.
     metadata = {
         "help": text,
         "required": default is MISSING,
@@ -265,6 +268,8 @@ def make_parser(cls: type[Any], prog: str, description: str) -> ArgumentParser:
 
     from analyzer import __version__
 
+    # exit_on_error: errors are ours to word. default_env: a variable of a batch system must not become a setting.
+    # allow_abbrev: what --model means today, another flag would change tomorrow.
     parser = ArgumentParser(
         prog=prog,
         description=description,
@@ -313,6 +318,7 @@ def parse(cls: type[Settings], argv: Sequence[str], prog: str, description: str)
 def from_values(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
     """The settings class with these values, checked as flags are; paths may be Path objects. Raises ConfigError."""
     plain = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in values.items()}
+    # The same parser as for a command line: a value is right or wrong in the same way from Python.
     parser = make_parser(cls, "", "")
     return _settings(cls, lambda: parser.parse_object(plain))
 
@@ -378,10 +384,13 @@ def _keys_of(path: str, known: Sequence[str]) -> list[str]:
     """The keys of a YAML file. Raises ConfigError, with the file and where it can be the line, for one that is none."""
     import yaml
 
+    # jsonargparse reads the file again afterwards. Reading it here gives the line of an error, and each key's file,
+    # which it does not keep.
     class Loader(yaml.SafeLoader):
         """Refuses a key that is there twice, of which YAML would take the last without a word."""
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            # Before the merge of `<<`, whose keys may be given again on purpose.
             keys = [self.construct_object(key, deep=True) for key, _ in node.value]
             for at, key in enumerate(keys):
                 if key in keys[:at] and key != "<<":
@@ -429,6 +438,8 @@ def _configs_and_flags(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _explain(message: str, names: Sequence[str], places: Mapping[str, str]) -> str:
     """A parser's message as one line, with the nearest name where one is not known."""
+    # The messages of argparse and jsonargparse name their internals and run over several lines. One that no pattern
+    # here knows is shown as it is.
     unknown = re.search(r"[Uu]nrecognized arguments: --([^\s=]+)", message) or re.search(
         r"Option '([^']+)' is not accepted", message
     )

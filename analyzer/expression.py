@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # pyarrow stays off the path of --help
 Value = Any  # an Arrow array of the length of the batch, or an Arrow scalar
 Node = Callable[["pa.RecordBatch"], Value]
 
+# In order: a number before a name, <= before <. Each branch is linear; a text ends at its first bare quote.
 _TOKEN = re.compile(
     r"""(?P<number>(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)
       | (?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")
@@ -48,6 +49,7 @@ _COMPARISONS = {
     ">=": "greater_equal",
     ">": "greater",
 }
+# What people write who know pandas, SQL or C: each gets the word to use instead.
 _SLIPS = {"=": "==", "&": "and", "|": "or", "!": "not", "<>": "!=", "&&": "and", "||": "or", "~": "not"}
 _NAMES_SHOWN = 30
 _END = "the end"
@@ -95,6 +97,7 @@ def compile_expression(text: str, names: Sequence[str] | None, flag: str = "expr
     unknown name it adds the nearest one.
     """
     parser = _Parser(text, names, flag)
+    # A few thousand brackets exhaust Python's stack, which is an input error and no bug.
     try:
         return parser.parse()
     except RecursionError:
@@ -123,6 +126,7 @@ class _Parser:
     def _tokens(self) -> list[_Token]:
         found: list[_Token] = []
         at = 0
+        # Compared word by word in lower case, so that AND of SQL works; names keep their case.
         while at < len(self.text):
             if self.text[at].isspace():
                 at += 1
@@ -170,6 +174,7 @@ class _Parser:
     def condition(self, node: Node, at: int) -> Node:
         """A part that must come out true or false, checked when it is evaluated."""
 
+        # Types are known only with the data: the grammar takes `a and 3`, this refuses it at its place.
         def checked(batch: pa.RecordBatch) -> Value:
             import pyarrow as pa
 
@@ -197,6 +202,8 @@ class _Parser:
             parts.append(self.condition(rule(), at))
 
         def join(batch: pa.RecordBatch) -> Value:
+            # Kleene's: false and null is false, where arrow's plain and_ gives null, and so does a `not` in front of
+            # it.
             outcome = parts[0](batch)
             for part in parts[1:]:
                 outcome = _call(function, outcome, part(batch))
@@ -288,6 +295,8 @@ class _Parser:
                 return one.cast(pa.bool_())
             for value in values:
                 self.check_alike(one, value, at)
+            # As doubles when any of them is one: casting 0.5 to the int64 of the column would raise, and 1.0 must be
+            # found in 1.
             if _kind(one) == "number" and any(pa.types.is_floating(value.type) for value in (one, *values)):
                 one = one.cast(pa.float64())
             wanted = pa.array([value.as_py() for value in values]).cast(one.type)
@@ -359,8 +368,10 @@ class _Parser:
         for operand in (one, other):
             if _kind(operand) not in ("number", "null"):
                 raise self.error(f"{sign.text} needs numbers, not {_a(operand)}", sign.at)
+        # A null has no type in arrow, and no kernel adds one.
         one, other = (value.cast(pa.int64()) if _kind(value) == "null" else value for value in (one, other))
         try:
+            # The checked kernels raise on overflow, where the others wrap around without a word.
             return _without_nan(_OPERATIONS[sign.text](one, other))
         except pa.ArrowInvalid:
             raise self.error("the whole numbers grow beyond 64 bits", sign.at) from None
@@ -368,6 +379,7 @@ class _Parser:
     def factor(self) -> Node:
         token = self.here
         if self.take("+", "-"):
+            # As 0 - x, so that the sign goes through the same checks as any other operation.
             inner, zero = self.factor(), _scalar(0)
             return lambda batch: self.operate(token, zero, inner(batch))
         if self.take("("):
@@ -405,6 +417,7 @@ class _Parser:
         parts = [self.part()]
         while self.take("."):
             parts.append(self.part())
+        # The longest first: a column may have dots in its name.
         cut = next((n for n in range(len(parts), 0, -1) if self.known is None or ".".join(parts[:n]) in self.known), 0)
         if not cut:
             raise self.unknown(".".join(parts), at)
@@ -485,6 +498,7 @@ def _plain(value: Value) -> Value:
     if pa.types.is_float32(kind) or pa.types.is_float16(kind):
         # 0.7 of 32 bits is meant as 0.7: by way of its shortest decimal, else `0.7 <= x` would be false of it
         value = value.cast(pa.float32()).cast(pa.string()).cast(pa.float64())
+    # Beyond int64 the nearest double: ids of that size are compared, not counted with.
     elif pa.types.is_uint64(kind) and (pc.max(value).as_py() or 0) >= 1 << 63:
         value = value.cast(pa.float64(), safe=False)
     elif pa.types.is_integer(kind):
@@ -510,6 +524,7 @@ def _kind(value: Value) -> str:
     import pyarrow as pa
 
     kind, is_a = value.type, pa.types
+    # Not decimals: _plain has made doubles of them.
     if is_a.is_integer(kind) or is_a.is_floating(kind):
         return "number"
     if is_a.is_string(kind):
@@ -537,6 +552,7 @@ def _holds(lists: Value, item: Value, check: Callable[[Value], None]) -> Value:
     parents = pc.list_parent_indices(lists)
     check(values)
     wanted = item if isinstance(item, pa.Scalar) else item.take(parents)
+    # Without a loop over rows: the items that match name their rows, and a row is in that set or not.
     rows = parents.filter(pc.equal(values, wanted), null_selection_behavior="drop")
     found = pc.is_in(pa.array(range(len(lists)), parents.type), value_set=rows)
     return pc.if_else(pc.is_valid(lists), found, pa.scalar(None, pa.bool_()))
@@ -563,6 +579,7 @@ def _remainder(one: Value, other: Value) -> Value:
     other = _nonzero(other)
     if pa.types.is_floating(one.type) or pa.types.is_floating(other.type):
         return pc.subtract(one, pc.multiply(other, pc.floor(pc.divide(one.cast(pa.float64()), other))))
+    # arrow has no remainder. Integer division truncates, so the rest has the sign of `one` and is put right below.
     rest = pc.subtract(one, pc.multiply(other, pc.divide(one, other)))
     askew = pc.and_(pc.not_equal(rest, 0), pc.xor(pc.less(rest, 0), pc.less(other, 0)))
     return pc.if_else(askew, pc.add(rest, other), rest)

@@ -9,6 +9,8 @@ from typing import Any
 
 HIDDEN = "***"
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+# Rather too much than too little: what is hidden for nothing is a nuisance, what is shown is in a file that people pass
+# on.
 _SECRET = frozenset(
     {"key", "apikey", "token", "secret", "secrets", "password", "passwd", "pwd", "passphrase", "credential"}
     | {"credentials", "auth", "authorization", "bearer", "cookie", "signature", "sig"}
@@ -21,6 +23,7 @@ _QUERY = re.compile(r"(?<=[?&])([^=&#\s]+)=([^&#\s]*)")
 
 def looks_secret(name: str) -> bool:
     """Whether the value of something called so is nobody's business: api_key, hf_token, X-Amz-Signature, dbPassword."""
+    # By words, so that `monkey` is no key; `token` and `key` count at the end only, or token_count would be a secret.
     words = [word.lower() for word in _WORDS.findall(name)]
     return bool(words) and (words[-1] in _SECRET or not _SECRET.isdisjoint(set(words) - {"key", "token"}))
 
@@ -57,6 +60,7 @@ def _masked(words: Sequence[str]) -> Iterator[str]:
                 flag = ""
             else:
                 yield word
+        # A flag that takes no value is followed by the next flag, not by a secret.
         elif word.startswith("--"):
             yield from _masked([word])
             flag = "" if "=" in word else word
@@ -68,6 +72,7 @@ def _masked(words: Sequence[str]) -> Iterator[str]:
 def _value(flag: str, value: str) -> str:
     name = flag.lstrip("-").replace("-", "_")
     if name.partition(".")[0] in _OF_THE_USER:
+        # Options of the user's own are JSON: names are worth keeping, values are theirs.
         try:
             given = json.loads(value)
         except ValueError:

@@ -88,6 +88,7 @@ def _score(settings: AnalysisSettings, strategy: Strategy, clock: Clock, progres
         with Bar(plan.shard_rows, wanted, missing(), progress, run.again) as bar:
             score_shard = functools.partial(score.score_shard, plan.seal)
             run_shards(Work(score_shard, score.end_worker, run.folder, missing, bar.committed), settings.workers)
+        # Before anything is merged: of an input that was written while workers read it, scores are of both versions.
         opened.still_same()
     return Scored(opened, numbering, plan, outputs, run, bar.scored, bar.reused)
 
@@ -111,6 +112,7 @@ def _measure(settings: AnalysisSettings, strategy: Strategy, clock: Clock, score
     with clock("summary"):
         findings = Findings(numbering, merged, metrics, assignment, stability, audited, measured, collided)
         summed_up = summary.summarise(settings, opened, plan, findings)
+    # All outputs are made aside and replace the old set at the end: until then the folder holds the earlier analysis.
     with clock("write"), outputs.staged() as folder:
         write.write_outputs(folder, opened.dataset, findings, summed_up.to_json(), settings.reward_fn_key)
         (folder / PROVENANCE).write_bytes(provenance.provenance(settings, plan, opened))

@@ -161,6 +161,7 @@ class Plan:
     @functools.cached_property
     def rewards(self) -> Mapping[str, BaseReward]:
         """The reward of each data_source, built once; data sources of equal choice share one."""
+        # Sources of equal choice share one object, by which the scorers in a worker are kept.
         built: dict[bytes, BaseReward] = {}
         for choice in self.choices.values():
             built.setdefault(_key(choice), choice.build())
@@ -195,7 +196,10 @@ class Plan:
         """Write the plan to its run directory. The same run writes the same bytes, whoever writes them."""
         import numpy as np
 
+        # Arrays in files of their own, to be mapped: scattered rows can mean millions of ranges, and each worker would
+        # parse them.
         for name, array in ((OFFSETS, self.cut.offsets), (RANGES, self.cut.ranges)):
+            # Through memory, to compare before writing: the bytes of a cache that is read-only may be there already.
             held = io.BytesIO()
             np.save(held, array)
             storage.write_if_changed(os.path.join(folder, name), held.getvalue())
@@ -220,6 +224,7 @@ class Plan:
         import numpy as np
 
         try:
+            # Read once, then checked, then parsed: a file that is swapped between two readings would pass the check.
             text = (Path(folder) / seal.file).read_bytes()
             offsets, ranges = (np.load(os.path.join(folder, name), mmap_mode="r") for name in (OFFSETS, RANGES))
         except FileNotFoundError:
@@ -252,6 +257,7 @@ class Plan:
 
 def described(folder: str) -> tuple[list[str], list[str]]:
     """The input files and the rewards of a run directory, as the user named them; empty where it holds no plan."""
+    # Several where options of the user's own differ in nothing but values; the latest is what was asked last.
     plans = sorted(Path(folder).glob("plan-*.json"), key=os.path.getmtime)
     if not plans:
         return [], []

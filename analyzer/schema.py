@@ -74,6 +74,7 @@ class Status(StrEnum):
     SANDBOX_UNAVAILABLE = "sandbox_unavailable"  # the sandbox failed, not the program in it
 
 
+# Files name the statuses that their codes stand for, so the order may change between versions, but not within a run.
 STATUSES: tuple[Status, ...] = tuple(Status)
 """All statuses in a fixed order; files of scores hold the position in this tuple."""
 

@@ -25,6 +25,7 @@ DESCRIPTION = (
 def analyze_rollouts(argv: Sequence[str] | None = None) -> int:
     """The command analyze_rollouts; returns its exit code."""
     argv = sys.argv[1:] if argv is None else argv
+    # Before the parser: `cache` has flags of its own, and a list needs none of the flags that are required.
     if argv[:1] == ["cache"]:
         from analyzer.commands import cache
 

@@ -26,6 +26,7 @@ class CacheSettings:
 def main(argv: Sequence[str]) -> int:
     """List or prune; returns the exit code."""
     settings = parse(CacheSettings, argv, "analyze-rollouts cache", "List or remove cached runs.")
+    # Nothing here is believed, only listed or removed, so whose it is does not matter.
     folder = runs.cache_folder(settings.cache_dir, shared=True)
     found = runs.cached(folder)
     if settings.prune:

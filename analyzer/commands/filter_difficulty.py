@@ -35,6 +35,7 @@ from analyzer.selection import formats, recipes
 from analyzer.selection.select import select
 
 ROLLOUTS = "rollouts.parquet"
+# A share of the shards cannot be selected from.
 _OF_ANALYSIS_ONLY = ("part",)
 _OF_GENERATION_ONLY = ("output_path", "top_up")  # the analysis's --top_up, which writes such a list, has its name
 _OF_SELECTION_ONLY = ("analysis", "seed", "overwrite", "dry_run")  # given by the other two
@@ -104,6 +105,7 @@ class FilterSettings:
 
 def _selection(flags: Any) -> SelectionSettings | None:
     """The selection's part of the flags; None where nothing is to be selected."""
+    # What differs from its default was given: naming any rule or format is what asks for a selection.
     given = {name: value for name, f in _SELECTION.items() if (value := getattr(flags, name)) != f.default}
     if not given:
         return None
@@ -133,6 +135,7 @@ def _filter(settings: FilterSettings) -> int:
             return EXIT_OK
         return analyze_rollouts.analyze(analysis)
     if settings.selection is not None:
+        # Whatever can be wrong about the second and third step is found before the first, which takes hours of a GPU.
         check_selection(settings.selection)
     done = None if generation is None else _generate(settings, generation)
     result = pipeline.analyze(analysis)

@@ -90,6 +90,7 @@ async def _rendered(settings: GenerationSettings, messages: Any) -> str | None:
 
     root = settings.urls[0].removesuffix("/v1")
     extra = {key: value for key, value in (settings.extra_body or {}).items() if key == "chat_template_kwargs"}
+    # The server's own template is the only true one: it may have been started with --chat-template.
     client = Client(settings, _RENDER_SECONDS)
     try:
         tokenized = await client.post(f"{root}/tokenize", orjson.dumps({"messages": messages, **extra}))

@@ -23,6 +23,7 @@ def run(command: Callable[[], int]) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a terminal or file that cannot show a character must not end the run
             stream.reconfigure(errors="backslashreplace")
     try:
+        # Everything that may take time is inside, importing too; a signal before this ends Python its own way.
         with interruptible():
             code = command()
             sys.stdout.flush()

@@ -37,6 +37,7 @@ def select_problems(argv: Sequence[str] | None = None) -> int:
 
 def minus_joined(argv: Sequence[str]) -> list[str]:
     """`--sort -pass_rate` as `--sort=-pass_rate`: the parser takes a word with a minus for a flag."""
+    # argparse has no way to say that a value may begin with a minus, unless it looks like a number.
     words: list[str] = []
     for word in argv:
         if words and words[-1] in _MAY_BEGIN_WITH_MINUS and word.startswith("-") and not word.startswith("--"):
