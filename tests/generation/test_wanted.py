@@ -77,6 +77,31 @@ def test_both_files_are_analysed_by_one_command(
     assert counts == {0: 6, 5: 10} | dict.fromkeys((1, 2, 3, 4, 6, 7, 8), 4)
 
 
+def test_the_loop_from_an_analysis_to_more_samples_and_back(
+    training: Training, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Generate, analyse with --top_up, generate what that lists, analyse both files: nothing written by hand."""
+    tokenizer = str(ROOT / "examples" / "sample" / "tokenizer")
+    analysis = ["--model_path", tokenizer, "--backend", "sequential", "--no_report", "--cache_dir", str(tmp_path / "c")]
+    with running() as server:
+        first = run(settings(training(9), server.url))
+        before = tmp_path / "before"
+        given = ["--rollouts", str(first.path), "--output_dir", str(before), "--top_up", "12"]
+        assert analyze_rollouts([*given, *analysis]) == 0
+        listed = pq.read_table(before / "topup.parquet")
+        command = ["--data_path", str(training(9)), "--use_vllm", "--vllm_url", server.url, "--num_samples", "4"]
+        output = str(tmp_path / "rollouts_2.parquet")
+        assert generate_rollouts([*command, "--top_up", str(before / "topup.parquet"), "--output_path", output]) == 0
+    assert "would raise the share in the right bucket" in capsys.readouterr().err
+    wanted = {row["data_idx"]: row["samples"] for row in listed.to_pylist()}
+    assert 0 < sum(wanted.values()) <= 12
+    both = ["--rollouts", str(tmp_path / "rollouts*.parquet"), "--output_dir", str(tmp_path / "after")]
+    assert analyze_rollouts([*both, *analysis]) == 0
+    metrics = pq.read_table(tmp_path / "after" / "problem_metrics.parquet")
+    counts = dict(zip(metrics["data_idx"].to_pylist(), metrics["num_samples"].to_pylist(), strict=True))
+    assert counts == {data_idx: 4 + wanted.get(data_idx, 0) for data_idx in range(9)}
+
+
 def test_a_killed_top_up_goes_on_and_asks_for_what_is_missing_only(training: Training, tmp_path: Path) -> None:
     listed = write(tmp_path / "topup.parquet", range(0, 100, 2), [4] * 50, range(50))
     output = tmp_path / "more.parquet"
