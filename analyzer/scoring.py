@@ -1,7 +1,8 @@
 """Scoring: the rollouts of one problem in, one `Score` for each out, whatever the reward does.
 
     with closing(Scorer(reward, Limits())) as scorer:
-        scorer.score(Problem("openai/gsm8k", "5"), ["#### 5", "#### 6", "#### 5"])   # 1.0, 0.0, 1.0; two answers graded
+        scores = scorer.score(Problem("openai/gsm8k", "5"), ["#### 5", "#### 6", "#### 5"])   # two answers are graded
+        [score.reward for score in scores]      # [1.0, 0.0, 1.0]
 
 A failure of the scorer is a status on its own rollout, never a reward of 0 and never an exception. Only what would
 befall every rollout is raised: a reward that cannot be loaded (RewardError).

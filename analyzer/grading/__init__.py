@@ -1,7 +1,7 @@
 """Grading what may hang or crash: calls into a bounded child process.
 
-    supervisor = Supervisor(Target("analyzer.rewards.math_verify.reward:MathVerify"), Limits())   # in supervisor.py
-    supervisor.call("grade", "1/2", "0.5")      # Reply(OK, [1.0, "ok", True, {}, "", None], "")
+    supervisor = Supervisor(Target("analyzer.rewards.math_prime:MathPrime"), Limits())   # of supervisor.py
+    supervisor.call("grade", "1/2", "0.5")      # Reply(Status.OK, [1.0, "ok", True, {}, "", None, None, {}], "")
     supervisor.close()
 
 Whatever happens in there, the caller gets a `Reply` in bounded time and memory, and no process is left behind.

@@ -1,6 +1,6 @@
 """F1: how many words answer and ground truth share, as SQuAD counts them.
 
-    "the Eiffel Tower in Paris"   with ground truth "Eiffel Tower"   ->   2 * 0.5 * 1 / (0.5 + 1) = 0.667
+    "the Eiffel Tower in Paris"   with ground truth "Eiffel Tower"   ->   0.667   or 2 * 0.5 * 1 / (0.5 + 1)
 
 Rajpurkar et al. 2016, the evaluation script of SQuAD; where a side has no words left, that of SQuAD 2.0: 1.0 when
 both have none. Choose it by name, for short free answers.

@@ -3,9 +3,8 @@ r"""Numeric: the number that a response ends with, equal to the ground truth as 
     "... = $\boxed{1,000.0\text{ kg}}$"   with ground truth "1000"   ->   1.0
 
 The answer is the last box, else the last `<answer>...</answer>`, else a last line "#### number", else what follows the
-last "answer is" or "Answer:", and must be just one number (see _numbers.py); else the last number. All but the box are
-looked for in the last 500 characters. Values are compared
-exactly, never as floats: 0.1 is 1/10.
+last "answer is" or "Answer:", and must be just one number (see _common/numbers.py); else the last number. All but the
+box are looked for in the last 500 characters. Values are compared exactly, never as floats: 0.1 is 1/10.
 """
 
 from __future__ import annotations

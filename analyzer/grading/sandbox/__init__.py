@@ -2,7 +2,7 @@
 
     level = choose_level(None)            # the strictest that works here; SandboxError where none does
     sandbox = sandbox_here(level)         # one for each thread, warm from the second program on
-    sandbox.run_script(["print(input())"], b"5", Budget())
+    sandbox.run_script(["print(input())"], b"5", Budget())  # Outcome(None, b"5\\n")
 
 `levels` names the levels and probes them, `box` is one warm sandbox, `judge` runs a program against its tests, and
 `inside/` is what runs within. Only `judge` and `choose_level` concern a reward.

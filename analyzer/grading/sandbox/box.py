@@ -1,9 +1,12 @@
 """A sandbox from outside: one warm runner at one level, programs run in it one after another.
 
-with Box(Level.STRICT) as box:
-    running = box.start({"mode": "script", "prelude": "none", "sources": ["print(input())"]}, Budget(), b"5")
-    running.wait()         # Ended(code=0, stopped="", ...)
-    running.output()       # b"5\\n"
+    with open_box(Level.STRICT) as box:     # of levels.py
+        running = box.start({"mode": "script", "prelude": "none", "sources": ["print(input())"]}, Budget(), b"5")
+        running.wait()[:2]         # (0, "")
+        running.output(80)         # b"5\\n"
+        running.close()
+
+Each program is a process of its own, forked by the runner, which is what holds the sandbox.
 """
 
 from __future__ import annotations

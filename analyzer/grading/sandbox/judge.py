@@ -1,9 +1,12 @@
 """Running a program and saying how it did, with the answers kept outside of its sandbox.
 
-sandbox = Sandbox(Level.STRICT)
-sandbox.run_script(["print(int(input()) + 1)"], b"1\\n", Budget())          # Outcome("", b"2\\n", "")
-sandbox.call(["def f(x): return x"], "f", [3], Budget())                    # Outcome("", b"3", ""), packed
-sandbox.check(["def f(x): return x"], ["", "assert f(1) == 1"], ["f"], Budget())  # Outcome("accepted", b"", "")
+    sandbox = Sandbox(Level.STRICT)
+    sandbox.run_script(["print(int(input()) + 1)"], b"1\\n", Budget())          # Outcome(None, b"2\\n")
+    sandbox.call(["def f(x): return x"], "f", [3], Budget())                    # Outcome(None, b"3")
+    sandbox.check(["def f(x): return x"], ["", "assert f(1) == 1"], ["f"], Budget())  # Outcome(Verdict.ACCEPTED)
+    sandbox.close()
+
+An outcome without a verdict is what is still to be compared: what was printed, or what was returned, packed.
 """
 
 from __future__ import annotations

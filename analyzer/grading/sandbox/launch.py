@@ -1,7 +1,7 @@
 """What the levels share in starting the warm process of a sandbox.
 
-A level is a module with `start(control) -> Started`, which starts its runner with `control` as an open descriptor or
-raises Unavailable, and a `REMEDY`: what to install or enable where the level is missing.
+A level is a module with `start_runner(control) -> Started`, which starts its runner with `control` as an open
+descriptor or raises Unavailable, and a `REMEDY`: what to install or enable where the level is missing.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 def answer_text(answer: Any) -> str | None:
     """The text of an answer: itself, its `text`, or that of the first of several; None where there is none.
 
-    Prediction(text="5", boxed=True) -> "5"; (Candidate(kind="latex", texts=("x", "y"), ...),) -> "x"
+    answer_text(("5", "7"))  ->  "5"
     """
     if answer is None or isinstance(answer, str):
         return answer

@@ -1,4 +1,8 @@
-r"""Reading one number out of a short text, exactly: "1,000.0 kg" -> 1000, "x = \frac{3}{4}" -> 3/4, "12\pi" -> none.
+r"""Reading one number out of a short text, exactly.
+
+    number_of("1,000.0 kg")         ->  Fraction(1000)
+    number_of("x = \frac{3}{4}")    ->  Fraction(3, 4)
+    number_of("12\pi")              ->  None
 
 A number is 12, -1,234.5, .5, 6.02e23, 3/4 or \frac{3}{4}, with a currency, a percent sign (which is dropped: 50% is 50)
 and a unit behind a space. What does not look like one is none: nan, inf, 1_0, 0x10, 5x, 5kg, 5 million, 1 1/2, digits

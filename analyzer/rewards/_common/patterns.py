@@ -1,6 +1,6 @@
 r"""A user's regular expression as the place of an answer: the last match's first group, within a time limit.
 
-    place: regex, pattern: 'Final answer: (.+)'      "... Final answer: Paris"   ->   "Paris"
+    Pattern("Final answer: (.+)").take("... Final answer: Paris")   ->   "Paris"
 
 Some expressions take a time that doubles with each character of a response, so the module `regex` runs them, which
 stops when its time is over; its syntax is that of `re`, and more.

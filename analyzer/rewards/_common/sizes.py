@@ -1,8 +1,8 @@
 r"""How large the powers and factorials in a text are, without building them: in logarithms, in one pass.
 
-    excess("2^{2^{3}}", bits=100, ...)    ->  None, it is 256
-    excess("9^{9^9}", bits=100, ...)      ->  "a power that is too large"
-    excess("Yes!!!", bits=100, ...)       ->  None, the factorial of a letter
+    excess("2^{2^{3}}", Bounds(bits=100, exponent=10, factorial=10))    ->  None, it is 256
+    excess("9^{9^9}", Bounds(bits=100, exponent=10, factorial=10))      ->  "a power that is too large"
+    excess("Yes!!!", Bounds(bits=100, exponent=10, factorial=10))       ->  None, the factorial of a letter
 
 Numbers, brackets, + - * / ^ ! and \cdot are read; all else is a name of unknown value. A name may be raised to a power
 as such. What several grammars read in two ways (2^3!, 2^3^2) counts as the larger.

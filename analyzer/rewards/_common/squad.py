@@ -14,6 +14,9 @@ ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def normalise(text: str) -> str:
-    """`The  Eiffel-Tower!` -> `eiffeltower`. Linear in the length of the text."""
+    """The text as SQuAD compares it. Linear in its length.
+
+    normalise("The  Eiffel-Tower!")  ->  "eiffeltower"
+    """
     # The order is the script's: punctuation goes without a space ("U.S." is "us"), articles leave one.
     return " ".join(ARTICLES.sub(" ", text.lower().translate(PUNCTUATION)).split())

@@ -1,8 +1,9 @@
 r"""Equality as PRM800K's grader has it: the same string after one of two normalisations, or a difference of zero.
 
-    "\frac{1}{2}" and "1/2"          the same after the normalisation of MATH
-    "3 cm", "3"                      the same after that of the grader: no units, no case, LaTeX as plain text
-    "(1, x+x)", "(1,2x)"             each part is equal: sympy takes the difference for zero
+    equal("\frac{1}{2}", "1/2", PRIME)    ->  True, the same after the normalisation of MATH
+    equal("3 cm", "3", PRIME)             ->  True, after that of the grader: no units, no case, LaTeX as plain text
+    equal("(1, x+x)", "(1,2x)", PRIME)    ->  True, each part is: sympy takes the difference for zero
+    equal("(1, x+x)", "(1,2x)", MATHRULER)  ->  True, in the other dialect too
 
 The rule of OpenAI's prm800k/grading/grader.py in two dialects: that of verl 0.9.1, utils/reward_score/prime_math, and
 that of mathruler 0.1.0, which verl uses for geometry3k. Regular expressions here are linear on any text.

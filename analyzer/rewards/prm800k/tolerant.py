@@ -1,7 +1,7 @@
 r"""Equality with a tolerance: numbers that differ by less than 1 in 10,000, percent or not, and tuples part by part.
 
-    "50%" and "0.5"     equal, since 50 is 0.5 * 100
-    "(0, 3.14159)" and "(0, 3.1416)"    equal, part by part
+    equal("50%", "0.5")                     ->  True, since 50 is 0.5 * 100
+    equal("(0, 3.14159)", "(0, 3.1416)")    ->  True, part by part
 
 The rule of verl 0.9.1, utils/reward_score/prime_math/grader.py (from ToRA). Nothing is symbolic here: verl's own last
 step is meant to be, but it uses a decorator as a context manager, which fails each time and makes nothing equal.

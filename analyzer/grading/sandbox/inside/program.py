@@ -4,7 +4,7 @@
     functions  executes a program, then answers calls of its functions
     check      executes test code in which the entry point stands for the function of another sandbox
 
-A job: {"mode": "functions", "prelude": "typing", "sources": ["def add(a, b): return a + b"], ...}
+A job: {"mode": "functions", "prelude": "modules", "sources": ["def add(a, b): return a + b"], ...}
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """The border between a program and its judge: exact builtin values cross as JSON, nothing else does.
 
-    pack((1, 2.0, {"a"}))         ["t", 1, 2.0, ["s", "a"]]
-    unpack(["t", 1, ["l"]])       (1, [])
-    equals(["l", 2, 3], [2.0, 3]) True: Python's ==, but the packed side is never built
+    pack((1, 2.0, {"a"}))           # ["t", 1, 2.0, ["s", "a"]]
+    unpack(["t", 1, ["l"]])         # (1, [])
+    equals(["l", 2, 3], [2.0, 3])   # True
+
+The last is Python's ==, but the packed side is never built.
 
 An object with an `__eq__` of its own has no packed form, and so can never claim to be equal to an answer.
 """
