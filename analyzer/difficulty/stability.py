@@ -46,6 +46,7 @@ class Stability(NamedTuple):
     by_bucket: dict[str, float]  # of the problems in each bucket, the share that would be in it again
     margin: float | None  # what another set shows is within same_bucket +- margin in about 9 of 10 runs
     reason: str = ""
+    moves: dict[str, dict[str, float]] = {}  # noqa: RUF012  # bucket -> share of its problems by bucket after it
 
 
 class Rollouts(NamedTuple):
@@ -109,6 +110,11 @@ def stability(
         same_or_next_bucket=_share(moved[apart <= 1].sum(), moved.sum()),
         by_bucket={name: _share(stay[at], there[at]) for at, name in enumerate(buckets) if there[at]},
         margin=round(min(MARGIN * _error(shares, again, scored), 1.0), 4),
+        moves={
+            name: {other: _share(moved[at, to], there[at]) for to, other in enumerate(buckets)}
+            for at, name in enumerate(buckets)
+            if there[at]
+        },
     )
 
 

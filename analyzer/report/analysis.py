@@ -125,13 +125,15 @@ class Analysis:
         if rollouts is None:
             return (np.zeros(0, np.int64),) * 3
         ids = self.problems[DATA_IDX].combine_chunks()
-        starts, codes = [], []
+        starts, names = [], []
         for row, batch in Reader(rollouts.files, [DATA_IDX], threads=True).all():
             column = batch.column(0)
             edges = np.flatnonzero(np.append(True, _differ(column)))
             starts.append(edges + row)
-            codes.append(pc.index_in(column.take(pa.array(edges)).cast(ids.type), ids).to_numpy(zero_copy_only=False))
-        first, code = np.concatenate(starts), np.concatenate(codes).astype(np.int64)
+            names.append(column.take(pa.array(edges)).cast(ids.type))
+        # Looked up together: each call of index_in makes a hash table of all ids.
+        code = pc.index_in(pa.chunked_array(names, ids.type), ids).to_numpy().astype(np.int64)
+        first = np.concatenate(starts)
         return first, np.append(first[1:], rollouts.rows), code
 
     def identities(self) -> Iterator[tuple[Any, Any]]:

@@ -24,7 +24,7 @@ import orjson
 from analyzer.difficulty.informative import informative
 from analyzer.difficulty.posterior import posterior, refitted
 from analyzer.files.outputs import REPORT, ROLLOUTS
-from analyzer.report import charts, lengths, texts
+from analyzer.report import charts, lengths, panels, texts
 from analyzer.report.analysis import Analysis
 from analyzer.report.charts import Line, Segment
 from analyzer.report.harmless import visible
@@ -143,6 +143,13 @@ def _view(analysis: Analysis, seed: int, server: bool) -> dict[str, Any]:
         "values_chart": _values_chart(rollouts),
         "stability": summary.get("stability"),
         "flags": _flag_rows(analysis),
+        "flagged": panels.flagged_answers(summary),
+        "audit": panels.audit_lines(summary),
+        "moves": panels.move_rows(summary.get("stability"), [name for name in names if name != "unscored"]),
+        "styles": styles,
+        "cut_by_bucket": panels.cut_by_bucket(analysis, names),
+        "parts": panels.parts(analysis.folder / ROLLOUTS, threshold) if rollouts is not None else [],
+        "decile_chart": _decile_chart(rollouts),
         "difficulty": summary.get("difficulty") or {},
         "texts_shown": len(shown),
         "settings": _settings(summary),
@@ -293,6 +300,26 @@ def _length_chart(rollouts: lengths.Rollouts | None) -> str:
     return f'{chart}<p class="legend"><span class="key right">right</span><span class="key wrong">wrong</span></p>'
 
 
+def _decile_chart(rollouts: lengths.Rollouts | None) -> str:
+    """Pass rate by length, a bar per tenth of the rollouts."""
+    if rollouts is None or not rollouts.tokens_known:
+        return ""
+    tenths = lengths.deciles(rollouts)
+    if len(tenths) < 2:
+        return ""
+    labels = [f"{tenth.shortest:,}–{tenth.longest:,}" for tenth in tenths]
+    bars = [
+        [Segment(100 * tenth.pass_rate, "right", f"{label} tokens: {tenth.pass_rate:.1%} of {tenth.rollouts:,} pass")]
+        for label, tenth in zip(labels, tenths, strict=True)
+    ]
+    return charts.stacked_bars(
+        "Pass rate by length",
+        labels,
+        bars,
+        x_title="tokens of the response (tenths of the rollouts); bars: % that pass",
+    )
+
+
 def _values_chart(rollouts: lengths.Rollouts | None) -> str:
     """Rewards by value, where they are more than 0 and 1."""
     if rollouts is None or set(rollouts.values) <= {0.0, 1.0}:
@@ -330,7 +357,8 @@ def _source_rows(
     by_source = (analysis.summary.get("difficulty") or {}).get("data_sources", {})
     cut = analysis.column("truncated").astype(np.float64)
     samples = analysis.column("num_samples").astype(np.int64)
-    tokens = analysis.column("tokens_mean", np.nan).astype(np.float64)
+    tokens = panels.tokens_by_source(analysis.folder / ROLLOUTS) if analysis.rollouts is not None else {}
+    overall = analysis.summary.get("response_tokens") or {}
     rows = []
     for at, name in enumerate(sources):
         member = (source == at) & (scored > 0)
@@ -339,7 +367,9 @@ def _source_rows(
             continue
         rate = passes[member] / scored[member]
         spread = 1.645 * float(rate.std(ddof=1)) / problems**0.5 if problems > 1 else float("nan")
-        known = tokens[member & ~np.isnan(tokens)]
+        middle, long = tokens.get(
+            name, (overall.get("median"), overall.get("p95")) if len(sources) == 1 else (None, None)
+        )
         interval = by_source.get(name, {})
         rows.append(
             {
@@ -354,8 +384,8 @@ def _source_rows(
                 "found": reports.get(name, {}).get("answer_found"),
                 "cut": float(cut[member].sum() / max(samples[member].sum(), 1)),
                 "unscored": int((samples - scored)[source == at].sum()),
-                "p50": float(np.percentile(known, 50)) if len(known) else None,
-                "p95": float(np.percentile(known, 95)) if len(known) else None,
+                "p50": middle,
+                "p95": long,
             }
         )
     return rows

@@ -191,7 +191,7 @@ def heat_map(title: str, counts: Sequence[Sequence[int]], labels: Sequence[str],
                 style = "count on-dark" if shade > 0.55 else "count"
                 at = f'x="{px + side / 2:.1f}" y="{py + side / 2 + 4:.1f}"'
                 parts.append(f'<text class="{style}" text-anchor="middle" {at}>{number}</text>')
-    every = max(1, math.ceil(size * 26 / (side * size)))
+    every = max(1, math.ceil(max(map(len, labels), default=1) * 7 / side))
     for number, label in list(enumerate(labels))[::every]:
         across, down = left + (number + 0.5) * side, TOP + (size - 0.5 - number) * side
         below, shown = height - BOTTOM + 14, escape(label)

@@ -131,7 +131,7 @@ def test_the_summary_counts_what_is_there(real: Outcome) -> None:
 
 def test_the_summary_says_how_sure_the_buckets_are(real: Outcome) -> None:
     stability = real.json("summary.json")["stability"]
-    assert list(stability) == ["same_bucket", "same_or_next_bucket", "by_bucket", "margin", "reason"]
+    assert list(stability) == ["same_bucket", "same_or_next_bucket", "by_bucket", "margin", "reason", "moves"]
     assert 0 < stability["margin"] < 0.2
     assert 0.4 < stability["same_bucket"] < stability["same_or_next_bucket"] <= 1
     assert list(stability["by_bucket"]) == ["hard", "medium-hard", "medium-easy", "easy"]
