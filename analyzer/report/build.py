@@ -426,12 +426,15 @@ def _settings(summary: dict[str, Any]) -> list[tuple[str, str]]:
 def _packed_columns(
     analysis: Analysis, passes: IntArray, scored: IntArray, names: Sequence[str], source: IntArray
 ) -> str:
-    """The columns of all problems, one after the other as little-endian numbers, then the ids as JSON."""
+    """The columns of all problems, one after the other as little-endian numbers, then the ids.
+
+    Of a number first the low bytes of all problems, then the next, which compresses better. Ids that are integers are
+    their differences, others JSON; mean rewards that are the pass rates are not repeated (`_meta` says which it is).
+    """
     buckets = analysis.problems["bucket"].to_pylist()
     place = {name: at for at, name in enumerate(names)}
     flags = ["", *_FLAGS]
     flag = analysis.problems["flag"].to_pylist() if "flag" in analysis.problems.column_names else []
-    reward = analysis.column("mean_reward", np.nan)
     parts: list[NDArray[Any]] = [
         passes.astype("<u2"),
         scored.astype("<u2"),
@@ -441,10 +444,34 @@ def _packed_columns(
         np.nan_to_num(analysis.column("tokens_mean", 0.0).astype(np.float64)).astype("<u4"),
         np.minimum(analysis.column("truncated").astype(np.float64), 65535).astype("<u2"),
         np.minimum(analysis.column("num_samples"), 65535).astype("<u2"),
-        np.nan_to_num(reward.astype(np.float64), nan=-1e9).astype("<f4"),
     ]
-    ids = orjson.dumps(analysis.problems[DATA_IDX].to_pylist(), default=str)
-    return _packed(b"".join(part.tobytes() for part in parts) + ids)
+    if not _is_pass_rate(analysis):
+        parts.append(np.nan_to_num(analysis.column("mean_reward", np.nan).astype(np.float64), nan=-1e9).astype("<f4"))
+    steps = _id_steps(analysis)
+    if steps is not None:
+        parts.append(steps)
+    planes = b"".join(part.view(np.uint8).reshape(len(part), -1).T.tobytes() for part in parts)
+    ids = b"" if steps is not None else orjson.dumps(analysis.problems[DATA_IDX].to_pylist(), default=str)
+    return _packed(planes + ids)
+
+
+def _is_pass_rate(analysis: Analysis) -> bool:
+    """Whether the mean rewards are the pass rates, as where rewards are 0 and 1."""
+    passes, scored = analysis.passes
+    rate = passes / np.maximum(scored, 1)
+    return bool(np.allclose(analysis.column("mean_reward", 0.0)[scored > 0], rate[scored > 0], atol=1e-6))
+
+
+def _id_steps(analysis: Analysis) -> NDArray[Any] | None:
+    """Integer ids as differences, (problems,), the first from 0; None where they are not integers of 31 bits."""
+    import pyarrow as pa
+
+    column = analysis.problems[DATA_IDX]
+    if not pa.types.is_integer(column.type) or column.null_count:
+        return None
+    ids = column.to_numpy()
+    steps = np.diff(ids.astype(np.int64), prepend=0)
+    return steps.astype("<i4") if ids.astype(np.int64).max(initial=0) < 1 << 31 and (ids >= 0).all() else None
 
 
 def _packed(data: bytes) -> str:
@@ -469,6 +496,8 @@ def _meta(
         ],
         "server": server,
         "threshold": analysis.threshold,
+        "reward_is_rate": _is_pass_rate(analysis),
+        "integer_ids": _id_steps(analysis) is not None,
     }
     return base64.b64encode(orjson.dumps(meta)).decode()
 

@@ -197,7 +197,7 @@ def test_the_real_command_prints_the_block_then_the_audit(tmp_path: Path) -> Non
     outcome = real_command(tmp_path, words, {"PYTHONIOENCODING": "ascii"})
     assert outcome.code == 0
     assert outcome.out == (GOLDEN / "sample_percentile.txt").read_text()
-    assert "1.60k/1.60k" in outcome.err
+    assert "scoring: 1,600 of 1,600 rollouts in " in outcome.err
     assert "openai/gsm8k: reward gsm8k; an answer was found in 94.6% of the responses" in outcome.err
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,10 @@ from typing import Any
 import pytest
 
 from analyzer.report import write_report
+from analyzer.report.analysis import Analysis
+from analyzer.report.viewer import Viewer
+from tests.commands import parquet
+from tests.report.test_page import HOSTILE
 
 pytestmark = pytest.mark.browser
 SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "sample"
@@ -82,6 +87,7 @@ def test_it_sorts_and_filters(page: Any) -> None:
 
 
 def test_a_problem_opens_by_click_and_by_link_and_keys_move_on(page: Any) -> None:
+    expect = pytest.importorskip("playwright.sync_api").expect
     page.locator("#rows [role=row]").first.click()
     viewer = page.locator("#viewer")
     viewer.wait_for(state="visible")
@@ -90,9 +96,9 @@ def test_a_problem_opens_by_click_and_by_link_and_keys_move_on(page: Any) -> Non
     assert viewer.locator("article").count() == 8
     assert page.url.endswith(f"#p={first}")
     page.keyboard.press("j")
-    page.wait_for_function(f"document.querySelector('#viewer-title').textContent !== '{first}'")
+    expect(viewer.locator("h3")).not_to_have_text(first)
     page.keyboard.press("k")
-    page.wait_for_function(f"document.querySelector('#viewer-title').textContent === '{first}'")
+    expect(viewer.locator("h3")).to_have_text(first)
     page.keyboard.press("Escape")
     viewer.wait_for(state="hidden")
     page.keyboard.press("/")
@@ -129,3 +135,130 @@ def test_it_can_be_read_without_javascript(browser: Any, report: Path) -> None:
     assert opened.locator("#explorer").is_hidden()
     assert "need JavaScript" in opened.locator("noscript").inner_text()
     context.close()
+
+
+HOSTILE_TEXT = "\n".join(HOSTILE) + "\u2066\ufeff<svg onload=alert(2)><a href='javascript:alert(3)'>x</a>"
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An analysis whose every text is hostile, with a response of a megabyte; returns its folder."""
+    import analyzer
+
+    rows = [
+        {
+            "prompt": HOSTILE_TEXT,
+            "response": (HOSTILE_TEXT * 6000 if (p, s) == (0, 0) else HOSTILE_TEXT) + f"\n#### {p + s}",
+            "data_idx": f"<b>{p}</b>{HOSTILE[p]}",
+            "sample_idx": s,
+            "finish_reason": HOSTILE[s],
+            "original_data_source": f"openai/gsm8k{HOSTILE[p]}",
+            "original_reward_model": {"style": "rule", "ground_truth": str(p) if p else HOSTILE_TEXT},
+        }
+        for p in range(3)
+        for s in range(3)
+    ]
+    folder = tmp_path_factory.mktemp("hostile")
+    analyzer.analyze(
+        rollouts=parquet(folder / "r.parquet", rows),
+        model_path=SAMPLE / "tokenizer",
+        output_dir=folder / "out",
+        cache_dir=folder / "cache",
+        backend="sequential",
+        reward_fn="exact_match",
+    )
+    return folder / "out"
+
+
+def test_hostile_text_does_nothing_in_the_report(browser: Any, hostile: Path) -> None:
+    look_through(browser, (hostile / "report.html").as_uri(), own="file:")
+
+
+def test_hostile_text_does_nothing_in_the_viewer_and_all_of_a_response_can_be_read(browser: Any, hostile: Path) -> None:
+    with Viewer(Analysis(hostile)) as viewer:
+        thread = threading.Thread(target=viewer.serve_forever)
+        thread.start()
+        try:
+            look_through(browser, viewer.url, own=f"http://127.0.0.1:{viewer.port}/")
+        finally:
+            viewer.shutdown()
+            thread.join()
+
+
+def look_through(browser: Any, address: str, own: str) -> None:
+    """Open every problem of the page; whatever it runs, raises or asks of elsewhere is a failure."""
+    expect = pytest.importorskip("playwright.sync_api").expect
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    trouble: list[str] = []
+    page.on("console", lambda message: trouble.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+    page.on("dialog", lambda dialog: (trouble.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda request: None if request.url.startswith(own) else trouble.append(request.url))
+    page.goto(address)
+    page.wait_for_selector("html[data-ready]")
+    viewer = page.locator("#viewer")
+    for at in range(3):
+        page.locator("#rows [role=row]").nth(at).click()
+        expect(viewer.locator("article")).to_have_count(3)
+        assert viewer.locator("h3").inner_text().startswith("<b>")
+        if own != "file:" and (whole := viewer.get_by_text("show all")).count():
+            whole.first.click()
+            expect(viewer.get_by_text("show all")).to_have_count(0)
+            shown = viewer.locator("article").first.locator("pre").inner_text()
+            assert len(shown) > 900_000
+        page.keyboard.press("Escape")
+    text = page.locator("body").inner_text() + page.title()
+    assert not set(text) & set("\u202e\u200b\u2066\ufeff\x1b\x07\x00")
+    assert page.locator("main img, main svg[onload], main iframe, main a[href^=javascript]").count() == 0
+    assert page.evaluate("document.querySelectorAll('script').length") == 4
+    assert trouble == []
+    context.close()
+
+
+def test_links_to_a_problem_open_it_and_closing_gives_the_focus_back(browser: Any, report: Path) -> None:
+    expect = pytest.importorskip("playwright.sync_api").expect
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{report.as_uri()}#p=17")
+    expect(page.locator("#viewer-title")).to_have_text("17")
+    page.keyboard.press("Escape")
+    expect(page.locator("#viewer")).to_be_hidden()
+    assert "#p=" not in page.url
+    page.locator("a[href^='#p=']").first.click()  # of a flagged problem
+    expect(page.locator("#viewer")).to_be_visible()
+    page.goto(f"{report.as_uri()}#p=%E0%A4%A")
+    expect(page.locator("html[data-ready]")).to_have_count(1)
+    context.close()
+
+
+def test_it_prints_charts_and_tables_without_controls(browser: Any, report: Path, tmp_path: Path) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(report.as_uri())
+    page.emulate_media(media="print")
+    assert page.locator("#explorer").is_hidden()
+    assert page.locator("svg.chart").first.is_visible()
+    page.pdf(path=tmp_path / "report.pdf")
+    assert (tmp_path / "report.pdf").stat().st_size > 20_000
+    context.close()
+
+
+def test_the_viewer_searches_all_prompts(browser: Any, hostile: Path) -> None:
+    expect = pytest.importorskip("playwright.sync_api").expect
+    with Viewer(Analysis(hostile)) as viewer:
+        thread = threading.Thread(target=viewer.serve_forever)
+        thread.start()
+        context = browser.new_context()
+        try:
+            page = context.new_page()
+            page.goto(viewer.url)
+            page.wait_for_selector("html[data-ready]")
+            page.fill("#search", "calc")
+            expect(page.locator("#found")).to_have_text("3 problems")
+            page.fill("#search", "no such prompt")
+            expect(page.locator("#found")).to_have_text("0 problems")
+        finally:
+            context.close()
+            viewer.shutdown()
+            thread.join()

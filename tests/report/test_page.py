@@ -96,11 +96,15 @@ def test_the_columns_in_the_page_are_those_of_the_analysis(sample: Path) -> None
     page, analysis = page_of(sample), Analysis(sample)
     data = gzip.decompress(page.part("columns"))
     problems = analysis.problems.num_rows
-    passes = np.frombuffer(data, "<u2", problems)
-    scored = np.frombuffer(data, "<u2", problems, 2 * problems)
+    passes = np.frombuffer(data, "u1", problems)  # the low bytes come first, and these are below 256
+    scored = np.frombuffer(data, "u1", problems, 2 * problems)
     assert (passes / scored).tolist() == pytest.approx(analysis.problems["pass_rate"].to_pylist())
-    assert json.loads(data[(3 * 2 + 2 * 1 + 4 + 2 * 2 + 4) * problems :]) == analysis.problems["data_idx"].to_pylist()
     meta = json.loads(page.part("meta"))
+    assert meta["integer_ids"]
+    assert meta["reward_is_rate"]
+    planes = np.frombuffer(data, "u1", 4 * problems, (3 * 2 + 2 * 1 + 4 + 2 * 2) * problems)
+    steps = np.ascontiguousarray(planes.reshape(4, problems).T).view("<i4").reshape(-1)
+    assert np.cumsum(steps).tolist() == analysis.problems["data_idx"].to_pylist()
     assert meta["buckets"] == ["hard", "medium-hard", "medium-easy", "easy"]
     assert meta["problems"] == problems
 

@@ -16,21 +16,24 @@
   const count = (n) => Math.round(n).toLocaleString("en-US");
   const percent = (x, d = 1) => (Number.isFinite(x) ? (100 * x).toFixed(d) + " %" : "–");
 
-  // Columns of all problems: little-endian numbers one after the other, then the ids as JSON.
+  // Columns of all problems: little-endian numbers, the low bytes of all, then the next ones; then the ids.
   const bytes = await unpack("columns");
   const total = meta.problems;
   let at = 0;
   const take = (Type) => {
-    const size = total * Type.BYTES_PER_ELEMENT;
-    const column = new Type(bytes.slice(at, at + size).buffer);
-    at += size;
-    return column;
+    const width = Type.BYTES_PER_ELEMENT, mixed = new Uint8Array(total * width);
+    for (let plane = 0; plane < width; plane++)
+      for (let i = 0, from = at + plane * total; i < total; i++) mixed[i * width + plane] = bytes[from + i];
+    at += total * width;
+    return new Type(mixed.buffer);
   };
   const passes = take(Uint16Array), scored = take(Uint16Array), source = take(Uint16Array);
   const bucket = take(Uint8Array), flag = take(Uint8Array), tokens = take(Uint32Array);
-  const cut = take(Uint16Array), samples = take(Uint16Array), reward = take(Float32Array);
-  const ids = JSON.parse(utf8.decode(bytes.subarray(at)));
+  const cut = take(Uint16Array), samples = take(Uint16Array);
   const rate = Float64Array.from(passes, (k, i) => (scored[i] ? k / scored[i] : NaN));
+  const reward = meta.reward_is_rate ? rate : take(Float32Array);
+  const ids = meta.integer_ids ? Array.from(take(Int32Array)) : JSON.parse(utf8.decode(bytes.subarray(at)));
+  if (meta.integer_ids) for (let i = 1; i < total; i++) ids[i] += ids[i - 1];
   const texts = new Map(JSON.parse(utf8.decode(await unpack("texts"))).map((text) => [text.number, text]));
   const search = (location.search.match(/[?&]token=([^&]*)/) || [])[1];
   const fetched = async (path) => (await fetch(`${path}&token=${search}`)).json();
