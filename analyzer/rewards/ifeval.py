@@ -45,10 +45,12 @@ class IFEval(WholeReward):
     def __init__(self) -> None:
         for module in ("if_verifiable", "punkt"):
             if importlib.util.find_spec(module) is None:
-                raise RewardError(f"the reward ifeval needs an extra that is not installed: {to_install('ifeval')}")
+                raise RewardError(
+                    f"the reward {self.name} needs an extra that is not installed: {to_install('ifeval')}"
+                )
 
     def load(self) -> None:
-        _checkers()
+        known_checkers()
 
     def score(self, problem: Problem, responses: Sequence[str]) -> list[Score]:
         instructions = parse(problem.ground_truth)
@@ -58,12 +60,15 @@ class IFEval(WholeReward):
 def parse(ground_truth: Any) -> list[Instruction]:
     """The instructions of a problem. Raises GoldError."""
     struct = struct_gold(ground_truth)
+    for key, other in (("instruction_id", "if_multi_constraints"), ("func_name", "rlvr_ifeval")):
+        if key in struct:
+            raise GoldError(f"the ground truth holds `{key}`: use the reward {other}")
     names = struct.get("instruction_id_list")
     # Files of google/IFEval hold a dict per instruction with null for every argument that it does not take.
     kwargs = struct.get("kwargs") or [{}] * len(names or [])
     if not isinstance(names, list) or not isinstance(kwargs, list) or not names or len(names) != len(kwargs):
         raise GoldError("`instruction_id_list` and `kwargs` must be lists of one length, and not empty")
-    unknown = sorted({str(name) for name in names} - set(_checkers()))
+    unknown = sorted({str(name) for name in names} - set(known_checkers()))
     if unknown:
         raise GoldError(f"no such instruction: {', '.join(unknown)}")
     return [
@@ -74,11 +79,11 @@ def parse(ground_truth: Any) -> list[Instruction]:
 
 def _judged(instructions: Sequence[Instruction], response: str) -> Score:
     # New ones for each response: a checker keeps state from build_description().
-    checkers = [_checker(instruction) for instruction in instructions]
-    strict = [_follows(checker, response) for checker in checkers]
+    checkers = [checker_of(instruction) for instruction in instructions]
+    strict = [follows(checker, response) for checker in checkers]
     variants = loose_variants(response)
     loose = [
-        followed or any(_follows(checker, variant) for variant in variants)
+        followed or any(follows(checker, variant) for variant in variants)
         for followed, checker in zip(strict, checkers, strict=True)
     ]
     extra = {
@@ -96,9 +101,10 @@ def loose_variants(response: str) -> list[str]:
     return list(dict.fromkeys([*cut, *(text.replace("*", "") for text in cut)]))[1:]
 
 
-def _checker(instruction: Instruction) -> Any:
+def checker_of(instruction: Instruction) -> Any:
+    """The check of one instruction. Raises GoldError for arguments that are not its own."""
     random.seed(0)  # a checker draws the arguments it was not given
-    checker = _checkers()[instruction.name](instruction.name)
+    checker = known_checkers()[instruction.name](instruction.name)
     try:
         checker.build_description(**instruction.arguments)
     except (TypeError, ValueError) as error:
@@ -109,7 +115,8 @@ def _checker(instruction: Instruction) -> Any:
     return checker
 
 
-def _follows(checker: Any, text: str) -> bool:
+def follows(checker: Any, text: str) -> bool:
+    """Whether a text follows an instruction; an empty one follows none. Raises Unscored where data is missing."""
     try:
         return bool(text.strip()) and bool(checker.check_following(text))
     except LookupError as error:
@@ -120,7 +127,7 @@ def _follows(checker: Any, text: str) -> bool:
 
 
 @functools.cache
-def _checkers() -> dict[str, Any]:
+def known_checkers() -> dict[str, Any]:
     """Instruction id -> class that checks it. Nothing is downloaded; languages are detected the same way each time."""
     import langdetect
     import nltk

@@ -137,7 +137,7 @@ def test_instructions_that_need_absent_data_leave_the_rollout_unscored(
         def check_following(self, text: str) -> bool:
             raise LookupError("Resource stopwords not found.\n Please use the NLTK Downloader")
 
-    monkeypatch.setattr(ifeval, "_checker", lambda instruction: NeedsData())
+    monkeypatch.setattr(ifeval, "checker_of", lambda instruction: NeedsData())
     with pytest.raises(Unscored, match="data of NLTK is missing"):
         score(reward, gold(NO_COMMA), "text")
 

@@ -1,0 +1,58 @@
+"""allenai's instructions: the table holds what open-instruct's own checkers said of each case."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from analyzer.schema import GoldError, Problem
+
+pytest.importorskip("if_verifiable", reason="the extra ifeval is not installed")
+
+from analyzer.rewards import ifeval
+from analyzer.rewards.if_multi_constraints import RULES, IFMultiConstraints, instructions
+
+
+def earned(gold: Any, response: str) -> float | None:
+    return IFMultiConstraints().score(Problem("a source", gold), [response])[0].reward
+
+
+def test_each_case_earns_what_open_instruct_gives(case: dict[str, Any]) -> None:
+    assert earned(case["ground_truth"], case["response"]) == case["reward"]
+    if not isinstance(case["ground_truth"], str):
+        assert earned(repr(case["ground_truth"]), case["response"]) == case["reward"]
+
+
+def test_every_instruction_of_the_training_set_is_known() -> None:
+    trained = [name for name in ifeval.known_checkers() if name.partition(":")[0] not in ("count", "ratio", "words")]
+    assert len(RULES) == 29
+    assert len(RULES.keys() | set(trained)) >= 54
+
+
+@pytest.mark.parametrize(
+    "gold",
+    [
+        None,
+        3,
+        [],
+        {},
+        "[",
+        "__import__('os').system('true')",
+        "[" * 100_000,
+        {"instruction_id": ["punctuation:no_commas"], "kwargs": [None]},
+        {"instruction_id": ["punctuation:no_comma"], "kwargs": []},
+        {"instruction_id": ["copy:copy"], "kwargs": [None]},
+        {"instruction_id": ["keywords:word_once"], "kwargs": [{"keyword": "("}]},
+        {"instruction_id": ["letters:letter_counting"], "kwargs": [{"N": 3, "relation": "around"}]},
+    ],
+)
+def test_what_is_no_instruction_is_a_gold_error(gold: Any) -> None:
+    with pytest.raises(GoldError):
+        earned(gold, "a text")
+
+
+def test_the_other_reward_is_named_where_a_ground_truth_is_of_another_set() -> None:
+    with pytest.raises(GoldError, match="use the reward if_multi_constraints"):
+        ifeval.parse({"instruction_id": ["a"], "kwargs": [None]})
+    assert [one.name for one in instructions("[{'instruction_id': ['a'], 'kwargs': [None]}]")] == ["a"]
