@@ -26,12 +26,10 @@ DESCRIPTION = (
 
 def view_analysis(argv: Sequence[str] | None = None) -> int:
     """The command view_analysis; returns its exit code."""
-    words = [re.sub(r"^-n(\d*)$", _long, word) for word in (sys.argv[1:] if argv is None else argv)]
+    given = sys.argv[1:] if argv is None else argv
+    # -n 3 and -n3, as head and tail take it: the parser knows long flags only.
+    words = [re.sub(r"^-n(\d*)$", lambda n: f"--n={n[1]}" if n[1] else "--n", word) for word in given]
     return run(lambda: _view(parse(ViewSettings, words, "view_analysis", DESCRIPTION)))
-
-
-def _long(short: re.Match[str]) -> str:
-    return f"--n={short[1]}" if short[1] else "--n"
 
 
 def _view(settings: ViewSettings) -> int:

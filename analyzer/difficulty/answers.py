@@ -54,6 +54,7 @@ def majorities(codes: IntArray, answers: IntArray, passing: NDArray[np.bool_], p
     # Sorting one number that holds problem, answer and outcome is several times faster than a lexsort of three.
     packed = np.sort((codes.astype(np.int64) * span + answers) * 2 + passing)
     keys = packed >> 1
+    # The outcome is the lowest bit, so the last of equal keys has it set where any rollout with that answer passed.
     first = np.flatnonzero(np.diff(keys, prepend=-1))  # (groups,) of equal problem and answer
     problem, answer = np.divmod(keys[first], span)
     last = np.append(first[1:], len(keys))[: len(first)] - 1

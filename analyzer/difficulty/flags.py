@@ -89,6 +89,7 @@ def flags(evidence: Evidence, found: list[Reliability]) -> NDArray[np.int8]:
     never = evidence.passes == 0
     rollouts = np.maximum(evidence.rollouts, 1)
     codes = np.zeros(len(evidence.passes), np.int8)
+    # In reverse order of rank: what is written later is the flag that holds.
     codes[never & (2 * evidence.unanswered >= rollouts)] = FLAGS.index(NO_ANSWER)
     codes[never & (2 * evidence.cut >= rollouts)] = FLAGS.index(CUT_OFF)
     codes[suspicious(evidence) & speaks] = FLAGS.index(SUSPECT_GOLD)

@@ -70,6 +70,7 @@ def problem_metrics(
     common = int(num_scored[num_scored > 0].min()) if num_scored.any() else 0
     unequal = common < num_scored.max(initial=0)
     for block in _blocks(num_scored):
+        # Problems of equal size make a rectangle, and every metric of thousands of problems is one numpy call.
         ranked = _ranked(rewards, starts[block], int(num_scored[block[0]]))
         highest[block], lowest[block] = ranked[0], ranked[-1]
         mean[block] = _exact_mean(ranked)
@@ -173,6 +174,7 @@ def _average(values: FloatArray) -> float:
 
 
 def _count(codes: NDArray[np.integer], problems: int) -> IntArray:
+    # bincount refuses negative codes itself, and grows without a word for one that is too large.
     counts = np.bincount(codes, minlength=problems).astype(np.int64, copy=False)
     if len(counts) > problems:
         raise ValueError(f"a problem is numbered {len(counts) - 1}, but there are {problems}")
@@ -203,6 +205,7 @@ def _share(part: IntArray, whole: IntArray, otherwise: float) -> FloatArray:
 def _blocks(num_scored: IntArray) -> Iterator[IntArray]:
     """Groups of problems with equally many scored rollouts (at least 1), some BLOCK rewards each."""
     scored = np.flatnonzero(num_scored)
+    # stable: within a size the problems keep their order, so that memory is read forwards.
     order = scored[np.argsort(num_scored[scored], kind="stable")]
     sizes, firsts, counts = np.unique(num_scored[order], return_index=True, return_counts=True)
     for size, first, count in zip(sizes.tolist(), firsts.tolist(), counts.tolist(), strict=True):
@@ -231,20 +234,18 @@ def _exact_mean(columns: FloatArray) -> FloatArray:
     high, low = columns, np.zeros_like(columns)
     while len(high) > 1:
         half = len(high) // 2
+        # Knuth's two-sum: `shift` is what of `right` arrived in the sum, and `rest` what rounding took from both.
         left, right = high[:half], high[half : 2 * half]
         total = left + right
         shift = total - left
         rest = (left - (total - shift)) + (right - shift) + (low[:half] + low[half : 2 * half])
-        total, rest = _renormalised(total, rest)
+        # Renormalised: what `rest` has gained beyond the last bit of `total` goes over to it, or it would grow.
+        grown = total + rest
+        total, rest = grown, rest - (grown - total)
         if len(high) % 2:
             total, rest = np.vstack((total, high[-1:])), np.vstack((rest, low[-1:]))
         high, low = total, rest
     return _divided(high[0], low[0], size)
-
-
-def _renormalised(high: FloatArray, low: FloatArray) -> tuple[FloatArray, FloatArray]:
-    total = high + low
-    return total, low - (total - high)
 
 
 def _divided(high: FloatArray, low: FloatArray, size: int) -> FloatArray:

@@ -53,6 +53,8 @@ class Posterior(NamedTuple):
 
     def quantile(self, share: float) -> FloatArray:
         """The smallest rate of the grid with at least this much of the posterior at or below it; shape (classes,)."""
+        # A sum of hundreds of weights may miss by a last bit a share that it should reach, and the quantile would jump
+        # a whole cell.
         below = np.cumsum(self.weights, axis=1) < share * (1 - 1e-12)
         rates: FloatArray = RATES[np.minimum(below.sum(axis=1), POINTS - 1)]
         return rates
@@ -62,6 +64,8 @@ class Posterior(NamedTuple):
         rates = np.empty(len(self.classes.of))
         order = np.argsort(self.classes.of, kind="stable")
         ends = np.cumsum(self.classes.problems)
+        # Drawn in the order of the problems before they are looked at by class: the same problem gets the same number,
+        # however classes are numbered.
         uniform = random.random(len(rates))
         for each, start, stop in zip(np.cumsum(self.weights, axis=1), ends - self.classes.problems, ends, strict=True):
             members = order[start:stop]
@@ -72,6 +76,7 @@ class Posterior(NamedTuple):
 def classes_of(passes: IntArray, samples: IntArray, source: IntArray | None = None) -> Classes:
     """Problems with equal data source, passes and samples together; all of shape (problems,)."""
     source = np.zeros(len(passes), np.int64) if source is None else source.astype(np.int64, copy=False)
+    # Three numbers packed into one: np.unique of a column is many times faster than of rows.
     span = int(samples.max(initial=0)) + 1
     keys, of, problems = np.unique((source * span + samples) * span + passes, return_inverse=True, return_counts=True)
     return Classes(keys % span, keys // span % span, keys // span**2, problems, of.reshape(-1))
@@ -113,6 +118,8 @@ def refitted(classes: Classes, seed: int) -> list[FloatArray]:
         those = (classes.source == number) & (classes.samples > 0)
         total = int(classes.problems[those].sum())
         if total:
+            # Problems of a class are alike, so how many of each are drawn says all: one multinomial instead of drawing
+            # problems.
             drawn[those] = random.multinomial(total, classes.problems[those] / total, REFITS).T
     priors = fit_priors(classes, drawn)
     return [priors[..., fit] for fit in range(REFITS)]

@@ -41,6 +41,7 @@ def likelihoods(passes: IntArray, samples: IntArray) -> FloatArray:
     """
     inner = RATES[1:-1]
     failures = samples - passes
+    # In logarithms: p^1000 is 0 in floating point for every p below 0.47.
     logs = np.multiply.outer(passes, np.log(inner)) + np.multiply.outer(failures, np.log1p(-inner))
     best = np.where(samples > 0, logs.max(axis=1), 0.0)
     # A pass is impossible at a rate of 0, a failure at 1; with none of it those ends are the likeliest of all.
@@ -64,6 +65,7 @@ def fit_prior(passes: IntArray, samples: IntArray, problems: IntArray | FloatArr
     weights = np.stack(starts, axis=1)  # (POINTS, fits)
     table = likelihoods(passes, samples)
     for _ in range(max(1, min(int(total.max()) // 10, MOST_STEPS))):
+        # One step of EM: the posteriors of all problems, averaged. All fits are in one matrix product.
         weights *= table.T @ (several / np.maximum(table @ weights, 1e-300)) / total
     weights /= weights.sum(axis=0)
     fitted: FloatArray = weights if counts.ndim == 2 else weights[:, 0]
@@ -76,6 +78,7 @@ def _beta_cells(a: float, b: float) -> FloatArray:
     In the logit x the density is e^(a x) / (1 + e^x)^(a + b): its tails are exponential, with the mass density / a
     beyond the first point of the grid and density / b beyond the last.
     """
+    # logaddexp(0, x) is log(1 + e^x) without overflow.
     logs = a * _LOGITS - (a + b) * np.logaddexp(0, _LOGITS)
     inner = np.exp(logs - logs.max())
     step = _LOGITS[1] - _LOGITS[0]
@@ -131,6 +134,7 @@ def _rising(start: float, counted: Sequence[tuple[int, float]]) -> float:
 
 def _peak(function: Callable[[float], float], low: float, high: float) -> float:
     """Where a function with one maximum is largest, by golden-section search."""
+    # Each step uses one of the two values of the step before: half of the evaluations of a search by thirds.
     golden = (math.sqrt(5) - 1) / 2
     left, right = high - golden * (high - low), low + golden * (high - low)
     at_left, at_right = function(left), function(right)

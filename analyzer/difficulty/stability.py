@@ -89,6 +89,7 @@ def stability(
     samples = seen.passes + seen.failures
     if np.median(samples) < 2:
         return Stability(None, None, {}, None, ONE_SAMPLE)
+    # Placed anew, not taken from the run: percentiles among the chosen problems differ from those among all.
     before = place(seen.codes, seen.rewards, seen.passing, total)
     classes = classes_of(seen.passes, samples, None if source is None else source[number >= 0])
     found = posterior_of(classes, fit_priors(classes, classes.problems))

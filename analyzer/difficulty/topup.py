@@ -74,11 +74,14 @@ def _plan_within(found: Posterior, budget: int, most: int) -> TopUp:
     value = np.zeros((len(classes.problems), int(levels[-1]) + 1))  # (classes, further samples), at `levels`
     for more in levels.tolist():
         value[:, more] = _settled_with(found, more)
+    # Per sample, and the best of several horizons: where 4 more samples cannot change the likeliest bucket, 4 more gain
+    # nothing and 12 may.
     gains = [(value[:, starts[:-1] + ahead] - value[:, starts[:-1]]) / ahead for ahead in AHEAD]
     # A portion is never taken before the one in front of it.
     score = np.minimum.accumulate(np.maximum.reduce(gains), axis=1)
     score[classes.samples == 0] = -np.inf
     given = np.zeros(len(classes.of), np.int64)
+    # stable: within a class those that come first are served first.
     members = np.split(np.argsort(classes.of, kind="stable"), np.cumsum(classes.problems)[:-1])
     left = budget
     for at in np.argsort(-score, axis=None, kind="stable").tolist():
@@ -97,16 +100,13 @@ def _plan_within(found: Posterior, budget: int, most: int) -> TopUp:
 
 def _settled_with(found: Posterior, more: int) -> FloatArray:
     """The expected `settled` of each class after `more` further samples, over what they may show; shape (classes,)."""
-    best = _masses_after(found.weights, binomial(more)).max(axis=0)  # (more + 1, classes)
-    total: FloatArray = best.sum(axis=0)
-    return total
-
-
-def _masses_after(weights: FloatArray, chances: FloatArray) -> FloatArray:
-    """Joint probability of a bucket and of 0 .. more passes, (buckets, more + 1, classes)."""
+    chances = binomial(more)
     edges = [0, *np.searchsorted(RATES, CUTS).tolist(), len(RATES)]
-    parts = itertools.pairwise(edges)
-    return np.stack([chances[:, low:high] @ weights[:, low:high].T for low, high in parts])
+    # Joint with the number of passes, (buckets, more + 1, classes): the likeliest bucket after each outcome is known
+    # without dividing by the probability of that outcome, which the sum over outcomes would multiply by again.
+    parts = [chances[:, low:high] @ found.weights[:, low:high].T for low, high in itertools.pairwise(edges)]
+    total: FloatArray = np.stack(parts).max(axis=0).sum(axis=0)
+    return total
 
 
 def _masses(weights: FloatArray) -> FloatArray:

@@ -76,6 +76,8 @@ def gather(analysis: Analysis, sources: IntArray, seed: int) -> Evidence:
     samples = _floats(analysis, NUM_SCORED, 0).astype(np.int64)
     rates = _floats(analysis, PASS_RATE, 0)
     passes = np.rint(rates * samples).astype(np.int64)
+    # With partial credit passes do not tell the mean, so what the rule does at other numbers of passes cannot be told
+    # either.
     binary = bool((_floats(analysis, "mean_reward", 0) == rates).all())
     found = posterior(passes, samples, sources)
     return Evidence(passes, samples, binary, found, refitted(found.classes, seed))
@@ -159,7 +161,7 @@ def at_this_n(rule: Rule, evidence: Evidence) -> dict[str, Any] | None:
         if recipe.where
         and recipe != rule.recipe
         and not recipe.sort
-        and np.array_equal(kept, _recipe_passes(recipe.where, n))
+        and np.array_equal(kept, _kept_passes(compile_expression(recipe.where, [*_ALL_DERIVED, "flag"]), n))
     ]
     return {
         "n": n,
@@ -167,10 +169,6 @@ def at_this_n(rule: Rule, evidence: Evidence) -> dict[str, Any] | None:
         "passes_kept": _ranges(kept),
         "same_as": same,
     }
-
-
-def _recipe_passes(text: str, n: int) -> NDArray[np.bool_]:
-    return _kept_passes(compile_expression(text, [*_ALL_DERIVED, "flag"]), n)
 
 
 def _kept_passes(where: Expression, n: int) -> NDArray[np.bool_]:
@@ -187,6 +185,7 @@ def _kept_passes(where: Expression, n: int) -> NDArray[np.bool_]:
 def _ranges(kept: NDArray[np.bool_]) -> str:
     """Numbers as ranges: '1 to 7', '0, 3 to 5', 'none'."""
     found: list[str] = []
+    # Between False at both ends, every range has a rise and a fall, and these alternate.
     edges = np.flatnonzero(np.diff(np.concatenate([[False], kept, [False]]).astype(int))).reshape(-1, 2)
     for start, stop in edges.tolist():
         found.append(f"{start}" if stop - start == 1 else f"{start} to {stop - 1}")
@@ -202,7 +201,9 @@ def another_sampling(analysis: Analysis, rule: Rule, choice: Choice, evidence: E
     if rule.where is None:
         return None
     derived = set(_derived(evidence.passes[:1], evidence.samples[:1], evidence.binary))
-    metrics = {name for name in rule.where.names if name in _metric_names(analysis)}
+    # A column under another name than its own is one of the analysis; those of the training data are `row.NAME` too.
+    known = {name for name, column in analysis.columns.items() if column != name and not name.startswith("row.")}
+    metrics = known & set(rule.where.names)
     fixed = {"flag", TOKENS, SAMPLES, "data_source", "data_idx"}
     if not metrics & derived - {NUM_SCORED} or metrics - derived - fixed:
         return None
@@ -217,11 +218,6 @@ def another_sampling(analysis: Analysis, rule: Rule, choice: Choice, evidence: E
         "would_leave": round(float((1 - chance)[before & scored].sum()), 1),
         "would_enter": round(float(chance[~before & scored].sum()), 1),
     }
-
-
-def _metric_names(analysis: Analysis) -> set[str]:
-    columns = analysis.columns
-    return {name for name, column in columns.items() if column != name and not name.startswith("row.")}
 
 
 def _outcomes(analysis: Analysis, where: Expression, evidence: Evidence) -> Iterator[tuple[int, NDArray[np.bool_]]]:

@@ -59,6 +59,7 @@ class Candidates:
         self._spool.finish()
         code = np.concatenate(codes) if codes else np.zeros(0, np.int64)
         self._order = np.argsort(code, kind="stable")
+        # Sorted by problem, the rows of each are a slice: no dictionary of lists for millions of rollouts.
         self._edges = np.searchsorted(code[self._order], np.arange(analysis.problems.rows + 1))
 
     def __enter__(self) -> Candidates:

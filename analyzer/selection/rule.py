@@ -166,7 +166,12 @@ def choose(rule: Rule, analysis: Analysis) -> Choice:
     scored = _numbers(analysis.column(NUM_SCORED), 0) > 0
     reasons = np.full(len(scored), KEPT, np.int8)
     if rule.where is not None:
-        reasons = _reasons(analysis.evaluate(rule.where), scored)
+        outcomes = analysis.evaluate(rule.where)
+        true = outcomes.fill_null(False).to_numpy(zero_copy_only=False)
+        unknown = outcomes.is_null().to_numpy(zero_copy_only=False)
+        reasons = np.where(true, KEPT, np.where(unknown, UNDECIDED, BY_RULE)).astype(np.int8)
+        # Why a value is missing counts more than that it is: without a reward no metric is known at all.
+        reasons[~true & ~scored] = UNSCORED
     weights = None
     if rule.pools:
         weights, unknown = _weights(rule, analysis, reasons)
@@ -177,15 +182,6 @@ def choose(rule: Rule, analysis: Analysis) -> Choice:
     if rule.take is not None:
         kept = _taken(rule, analysis, kept, reasons, scored)
     return Choice(_ordered(rule, analysis, kept), reasons, weights)
-
-
-def _reasons(outcomes: pa.BooleanArray, scored: NDArray[np.bool_]) -> NDArray[np.int8]:
-    """Kept, or why not, by the outcomes of a condition."""
-    true = outcomes.fill_null(False).to_numpy(zero_copy_only=False)
-    unknown = outcomes.is_null().to_numpy(zero_copy_only=False)
-    reasons = np.where(true, KEPT, np.where(unknown, UNDECIDED, BY_RULE)).astype(np.int8)
-    reasons[~true & ~scored] = UNSCORED
-    return reasons
 
 
 def _weights(rule: Rule, analysis: Analysis, reasons: NDArray[np.int8]) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -208,6 +204,7 @@ def _taken(
     if rule.nearest is not None:
         order = _by_nearness(analysis, rule.nearest)
     elif rule.sort in (None, RANDOM):
+        # Of all problems and not of those kept: a rule that keeps one more moves no other problem in the order.
         order = np.random.default_rng(rule.seed).permutation(len(reasons))
     else:
         order = _by_column(analysis, str(rule.sort))
@@ -220,6 +217,7 @@ def _taken(
     if rule.per is not None:
         encoded = analysis.column(rule.per.strip("`")).dictionary_encode(null_encoding="encode")
         group = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    # stable: within each group the order that was asked for holds, and a problem's place in it is what --take counts.
     by_group = order[np.argsort(group[order], kind="stable")]
     starts = np.flatnonzero(np.diff(group[by_group], prepend=-1))
     place = np.arange(len(by_group)) - np.repeat(starts, np.diff(np.append(starts, len(by_group))))
@@ -282,6 +280,7 @@ def control_group(choice: Choice, sources: IntArray, seed: int) -> IntArray:
 
     sources: (problems,) the number of each problem's data source. What a data source lacks others give.
     """
+    # A stream of its own: with the seed alone the control would be in the order of --sort random.
     random = np.random.default_rng([seed, 1])
     others = random.permutation(np.flatnonzero(choice.reasons != KEPT))
     wanted = np.bincount(sources[choice.kept], minlength=int(sources.max(initial=0)) + 1)

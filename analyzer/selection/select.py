@@ -97,16 +97,13 @@ def select(settings: SelectionSettings) -> Selection:
 def _format(settings: SelectionSettings, analysis: Analysis) -> Format:
     name = settings.format or ("verl" if is_verl(analysis.problems.schema) else "rows")
     given = analysis.summary.get("settings", {}).get("data_source")
-    context = Context(given, _json_chats(analysis), settings.pick, settings.per_problem, settings.seed)
+    # One prompt tells: a column of chats holds them in one form, or the trainer could not read it either.
+    first = next(analysis.read([ROW + PROMPT]), None)
+    json_chats = first is not None and may_be_chat(first.column(0)[0].as_py())
+    context = Context(given, json_chats, settings.pick, settings.per_problem, settings.seed)
     found = formats.build(name, context)
     found.check(analysis.problems.schema)
     return found
-
-
-def _json_chats(analysis: Analysis) -> bool:
-    """Whether the first prompt is a chat list as JSON text."""
-    first = next(analysis.read([ROW + PROMPT]), None)
-    return first is not None and may_be_chat(first.column(0)[0].as_py())
 
 
 def _check_outputs(settings: SelectionSettings, analysis: Analysis, chosen: Format) -> None:
@@ -209,6 +206,7 @@ def _write(work: _Work, manifest: dict[str, Any]) -> dict[str, Any]:
                 folder, name = _split(path)
                 place = destinations.open_destination(folder)
                 place.remove(_manifest_name(name))
+                # Written under a number, since output and control may have one name in two folders.
                 os.replace(staging / told.pop("file"), staging / name)
                 place.move_in(staging / name)
                 about = manifest | {"kept": len(rows)} | told

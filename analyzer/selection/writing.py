@@ -144,7 +144,10 @@ class Target:
         self.sink.close()
 
     def _write(self, table: pa.Table, rows: IntArray) -> None:
-        self.sink.write(_with_schema(self._convert(table, rows)))
+        import pyarrow as pa
+
+        made = self._convert(table, rows)
+        self.sink.write(pa.Table.from_arrays(made.columns, schema=unmarked(made.schema)))
 
 
 def write_rows(analysis: Analysis, targets: Iterable[Target], weights: FloatArray | None) -> None:
@@ -188,12 +191,6 @@ def unmarked(schema: pa.Schema) -> pa.Schema:
         return field.with_metadata(rest or None)
 
     return pa.schema([plain(field) for field in schema], schema.metadata)
-
-
-def _with_schema(table: pa.Table) -> pa.Table:
-    import pyarrow as pa
-
-    return pa.Table.from_arrays(table.columns, schema=unmarked(table.schema))
 
 
 def described(path: str) -> dict[str, Any]:

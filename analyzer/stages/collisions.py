@@ -60,6 +60,7 @@ def check(plan: Plan, numbering: Numbering, merged: Merged) -> tuple[str, ...]:
         if clashes.problems >= TOO_MANY * numbering.problems:
             raise InputError(sentence)
         found.append(f"{sentence}.")
+    # The lowest bit is set where the prompt is null.
     known = merged.identities[merged.identities % 2 == 0]  # not those without a prompt, which nothing tells apart
     _, where, counts = np.unique(known, return_index=True, return_counts=True)
     repeated = len(known) - len(counts)

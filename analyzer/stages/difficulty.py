@@ -237,6 +237,8 @@ def _moved(run: Analysed, rollouts: NDArray[np.bool_], *, both: bool) -> int:
     """The problems with such rollouts that would be in another bucket had all of these passed (or, `both`, failed)."""
     merged, numbering, threshold = run.merged, run.numbering, run.settings.pass_threshold
     scored = merged.rewards[~np.isnan(merged.rewards)]
+    # The most favourable reward that is plausible: any above the threshold passes, but strategies by mean reward look
+    # at its size.
     highest = max(scored.max(initial=-math.inf), threshold, 1.0)
     lowest = min(scored.min(initial=math.inf), 0.0) if threshold > 0 else threshold - 1
     concerned = np.zeros(numbering.problems, bool)
@@ -323,6 +325,8 @@ def _top_up(run: Analysed) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     done = 0
     for _, batch in Reader(dataset.files, [SAMPLE_IDX]).batches(numbering.kept_ranges()):
         values = batch.column(0).to_numpy(zero_copy_only=False).astype(np.int64)
+        # The highest number in use, and not the number of samples: sample_idx may have gaps, and a new one must not
+        # collide.
         np.maximum.at(highest, merged.codes[done : done + len(values)], values)
         done += len(values)
     given = plan.samples > 0

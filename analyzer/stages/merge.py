@@ -68,6 +68,7 @@ def merge_shards(folder: str, total: int, numbering: Numbering, threshold: float
     codes = numbering.row_codes()
     kept = codes >= 0
     codes = codes[kept]
+    # With --limit, row numbers are no places among the analysed rows; without it they are, and the array is saved.
     position = np.cumsum(kept) - 1 if not kept.all() else None
     size = len(codes)
     rewards, statuses, tokens = np.full(size, np.nan), np.zeros(size, np.int8), np.zeros(size, np.int32)
@@ -89,6 +90,7 @@ def merge_shards(folder: str, total: int, numbering: Numbering, threshold: float
         found[at] = scores.found
         answers[at] = _added(texts, scores.answers)
         of = codes[at]
+        # maximum.at, since a problem appears many times in `of`: golds[of] = max(...) would keep the last only.
         np.maximum.at(golds, of, scores.golds)
         known = [names.setdefault(name, len(names)) for name in scores.sources.dictionary.to_pylist()]
         source[of] = np.array(known, np.int64)[scores.sources.indices.to_numpy()]
@@ -102,6 +104,7 @@ def merge_shards(folder: str, total: int, numbering: Numbering, threshold: float
         told.add(of, scores.rows, scores.identities)
         for name, seen in footer.sources.items():
             sources[name] = sources.get(name, NO_ROLLOUTS).plus(seen)
+    # Both counts are needed: a row twice and another one missing give the right sum.
     if not read == size == int(there.sum()):
         raise AnalyzerError(
             f"{folder}: {read} scores for {size} rollouts, {int(there.sum())} of them there; {score_files.DAMAGED}"
@@ -139,6 +142,7 @@ class _Told:
 
     def add(self, codes: NDArray[np.int32], rows: NDArray[np.int64], identities: NDArray[np.uint64]) -> None:
         """The rows of one shard, which holds whole problems: what differs within one differs here."""
+        # Windows of scattered rows mix the problems, so the first row of each is found by sorting.
         order = np.lexsort((rows, codes))
         codes, rows, identities = codes[order], rows[order], identities[order]
         starts = np.flatnonzero(np.append(True, codes[1:] != codes[:-1])[: len(codes)])
@@ -190,6 +194,7 @@ class _Counted:
             return
         codes, answers, passing = (np.concatenate(parts) for parts in zip(*self._held, strict=True))
         self._held, self._rows = [], 0
+        # Codes and answers are counted from 0 within these shards: majorities packs both into one 64-bit number.
         problems, local = np.unique(codes, return_inverse=True)
         first = max(int(answers.min(where=answers >= 0, initial=np.iinfo(np.int32).max)), 0)
         counted = majorities(local, np.where(answers >= 0, answers - first, -1), passing, len(problems))

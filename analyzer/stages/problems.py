@@ -90,6 +90,7 @@ class TrainingRows:
         """Take what is wanted of a batch; `rows` are the places of its rows. Raises StorageError."""
         import pyarrow as pa
 
+        # First rows ascend with the number of the problem, so those in a batch are one slice.
         low, high = np.searchsorted(self._first, [rows.start, rows.stop])
         if low < high:
             chosen = batch.select(self._spool.schema.names)
@@ -132,6 +133,8 @@ def flat_ground_truth(column: pa.ChunkedArray, field: pa.Field) -> pa.Array:
 
     part, inner = problems.ground_truth_part(column.combine_chunks(), field)
     if is_text(inner.type) and not json_columns.is_encoded(inner):
+        # A text may still be the JSON of a record. Looking for the key in all of them at once is a pass in arrow,
+        # parsing each is not.
         texts = part.cast(pa.string())
         if not pc.any(pc.match_substring(texts, '"ground_truth"')).as_py():
             return texts  # as it nearly always is: nothing to read

@@ -76,6 +76,8 @@ def score_shard(seal: Seal, folder: str, shard: int) -> int:
         )
     else:
         scores, footer = _scored_again(worker, parts, *score_files.read(path))
+    # Just before the commit: scores of rows that were written anew meanwhile must not be kept under the old
+    # fingerprint.
     for file in worker.reader.files_of(ranges):
         dataset.still_same(file)
     score_files.write(path, footer, scores)
@@ -93,6 +95,7 @@ def _scored_again(
 
     A failure that comes twice in a row is taken for the rollout's own: the next run leaves it alone.
     """
+    # Rows in a file of scores are in the order of the windows, not of the input, so the places are looked up.
     due = scores.rows[_transient(scores.statuses)]
     if any(isinstance(one, GroupReward) and one.needs_whole_group for one in leaves(worker.plan.rewards.values())):
         due = scores.rows  # what a rollout earns depends on the others of its problem
@@ -100,6 +103,7 @@ def _scored_again(
     order = np.argsort(scores.rows)
     at = order[np.searchsorted(scores.rows[order], new.rows)]
     unsettled = _transient(new.statuses) & (new.statuses != scores.statuses[at])
+    # Empty stands for "none has any", to keep the usual file small.
     extra = scores.extra or [None] * len(scores.rows)
     for place, text in zip(at, new.extra or [None] * len(at), strict=True):
         extra[place] = text
@@ -239,10 +243,6 @@ class _Worker:
             },
         )
 
-    def _null(self, window: Window, at: int, name: str) -> InputError:
-        where = dataset.locate(self.plan.files, int(window.rows[at]))
-        return InputError(f"{where}: {name} is null; fill it in or leave the row out")
-
     def _kept(self, window: Window) -> tuple[list[Score], list[str], list[int]]:
         """The rewards that the input brings along, with the answers and data sources beside them."""
         rows = len(window.rows)
@@ -296,6 +296,7 @@ class _Worker:
 
     def _scorer(self, problem: Problem) -> Scorer:
         reward = self.plan.rewards[problem.data_source]
+        # By identity: data sources of equal choice share the object (Plan.rewards), and so one child process.
         scorer = self._scorers.get(id(reward))
         if scorer is None:
             scorer = self._scorers[id(reward)] = Scorer(reward, self.plan.limits)

@@ -58,6 +58,7 @@ def _write(plan: Plan, source: Dataset, numbering: Numbering, folder: Path) -> N
         for first, batch in reader.batches(numbering.kept_ranges()):
             rows = np.arange(first, first + batch.num_rows)
             part = part_of(rows)
+            # stable: the rollouts of a problem stay in the order of the input, as they are where nothing is spilled.
             order = np.argsort(part, kind="stable")
             arrays = {name: batch.column(name) for name in columns} | {ROW: pa.array(rows)}
             table = pa.table([arrays[name] for name in schema.names], schema=schema).take(pa.array(order))
@@ -70,6 +71,8 @@ class _Lookup:
     """Row number -> part."""
 
     def __init__(self, shards: Shards, parts: int) -> None:
+        # Ranges are disjoint, so a row lies in the last one that starts at or before it: a sorted array and a binary
+        # search, where a table of all rows would take 8 bytes a row.
         shard = np.repeat(np.arange(shards.total), np.diff(shards.offsets))
         order = np.argsort(shards.ranges[:, 0])
         self._starts = shards.ranges[order, 0]
@@ -87,6 +90,7 @@ class _Files:
         import pyarrow.parquet as pq
 
         self._writers: list[pq.ParquetWriter] = [
+            # lz4 and no dictionaries: these files are read once, and soon.
             pq.ParquetWriter(folder / f"part-{part:05d}.parquet", schema, compression="lz4", use_dictionary=False)
             for part in range(parts)
         ]
@@ -113,6 +117,7 @@ class _Files:
 
         for writer, held in zip(self._writers, self._held, strict=True):
             if held:
+                # One row group for each flush, whatever the sizes of the batches were.
                 table = pa.concat_tables(held).combine_chunks()
                 writer.write_table(table, row_group_size=table.num_rows)
                 held.clear()

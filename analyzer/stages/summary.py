@@ -240,6 +240,7 @@ def token_counts(tokens: NDArray[np.int32]) -> dict[str, float]:
     """Mean, median, 95th percentile and maximum of the response lengths, in tokens."""
     if len(tokens) == 0 or tokens[0] == NOT_COUNTED:
         return {}
+    # nearest: a length that occurs, and not the average of two.
     middle, high = np.percentile(tokens, [50, 95], method="nearest")
     return {
         "mean": round(float(tokens.sum(dtype=np.int64) / len(tokens)), 3),

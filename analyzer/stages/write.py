@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from analyzer.stages.findings import Findings
     from analyzer.stages.merge import Merged
 
+# By bytes and not by rows, for responses have 100 to 100,000 characters; the bytes decide alike whatever the batches
+# are.
 GROUP_BYTES = 16 << 20
 GROUP_ROWS = 1 << 17
 _QUEUED = 2
@@ -121,6 +123,7 @@ class _Shape:
         self._extra = {row: json_columns.load_json(text) for row, text in values.extra.items()}
         seen = json_columns.observe(self._extra[row] for row in sorted(self._extra))
         self._kinds = {name: json_columns.kind_of(column) for name, column in seen.items()}
+        # A few names, taken by code: no string is made for each of the rows.
         self._status = pa.array([str(status) for status in STATUSES])
         fields = [pa.field(REWARD, pa.float64()), pa.field(REWARD_STATUS, pa.string())]
         fields.append(pa.field(RESPONSE_TOKENS, pa.int32()))
@@ -140,6 +143,7 @@ class _Shape:
 
         values = self._values
         ours: dict[str, pa.Array] = {
+            # from_pandas: NaN becomes null. Not scored is not a number, and a mean over the column must leave it out.
             REWARD: pa.array(values.rewards[rows], from_pandas=True),
             REWARD_STATUS: self._status.take(pa.array(values.statuses[rows])),
             RESPONSE_TOKENS: pa.array(values.tokens[rows], mask=values.tokens[rows] == NOT_COUNTED),
@@ -178,11 +182,19 @@ class _Sink:
 
     def __exit__(self, *error: object) -> None:
         """End the thread; it closes what a failure has left open, so that nothing is left to the collector."""
-        self._thread.submit(self._abandon)
+
+        def close_all() -> None:
+            for file in self._files:
+                with contextlib.suppress(Exception):  # the error that led here is the one to tell
+                    file.close()
+
+        # In the thread, after all that was handed to it: a writer must not be closed while it writes.
+        self._thread.submit(close_all)
         self._thread.shutdown(wait=True, cancel_futures=False)
 
     def put(self, table: pa.Table, rows: slice) -> None:
         """Hand over a table; waits while _QUEUED are not written. Raises what the writing of earlier ones raised."""
+        # Reading outruns compressing: without a limit all of the input would wait in memory for the writers.
         while len(self._pending) >= _QUEUED:
             self._pending.popleft().result()
         self._submit(lambda: self._write(table, rows))
@@ -203,11 +215,6 @@ class _Sink:
     def _close(self) -> None:
         while self._files:
             self._files.pop(0).close()
-
-    def _abandon(self) -> None:
-        for file in self._files:
-            with contextlib.suppress(Exception):  # the error that led here is the one to tell
-                file.close()
 
 
 def _as_os_error(work: Callable[[], None]) -> None:
@@ -231,6 +238,8 @@ class _Grouped:
         self._held: list[pa.Table] = []
         self._bytes = 0
         self._rows = 0
+        # Hardly a text occurs twice: a dictionary would be built, outgrow its page and be thrown away, for each row
+        # group.
         texts = {PROMPT, RESPONSE}
         self._writer: pq.ParquetWriter = pq.ParquetWriter(
             path,

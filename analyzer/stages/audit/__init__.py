@@ -8,6 +8,7 @@ second grader disagree with the reward on real responses.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,7 +33,6 @@ from analyzer.tokens import TokenCounter
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from analyzer.grading import Limits
     from analyzer.rollouts.numbering import Numbering
 
 GOLD_SAMPLE = 256  # problems drawn in all
@@ -171,25 +171,23 @@ def audit_golds(source: Source) -> dict[str, GoldAudit]:
     """Present a sample of ground truths to the reward of their data_source; only rewards in two steps are asked."""
     rng = np.random.default_rng(source.seed)
     starts = source.numbering.run_starts[source.numbering.run_codes >= 0]
+    # Starts of runs: one row a problem, in the usual case. Sorted, so that each block is read once.
     rows = np.sort(rng.choice(starts, min(GOLD_SAMPLE, len(starts)), replace=False))
     found: dict[str, list[tuple[Any, Problem]]] = {}
     table = rows_of(source, rows.tolist(), [DATA_IDX])
     for ids, problem in problems_of(source, table):
         found.setdefault(problem.data_source, []).append((ids[0], problem))
-    audits = {
-        name: _audit_source(reward, found[name][:GOLDS], source.limits)
-        for name, reward in sorted(source.rewards.items())
-        if name in found and isinstance(reward, Reward) and reward.needs_gold and reward.where is not Where.SANDBOX
-    }
-    return {name: audit for name, audit in audits.items() if audit is not None}
-
-
-def _audit_source(reward: Reward, asked: Sequence[tuple[Any, Problem]], limits: Limits) -> GoldAudit | None:
-    scorer = Scorer(reward, limits)
-    try:
-        return _audit_with(scorer, reward, asked)
-    finally:
-        scorer.close()
+    audits = {}
+    for name, reward in sorted(source.rewards.items()):
+        # The ground truth of a reward for code is a list of tests: no response can be made of it.
+        if name not in found or not isinstance(reward, Reward) or reward.where is Where.SANDBOX:
+            continue
+        if reward.needs_gold:
+            with contextlib.closing(Scorer(reward, source.limits)) as scorer:
+                audit = _audit_with(scorer, reward, found[name][:GOLDS])
+            if audit is not None:
+                audits[name] = audit
+    return audits
 
 
 def _audit_with(scorer: Scorer, reward: Reward, asked: Sequence[tuple[Any, Problem]]) -> GoldAudit | None:
@@ -203,7 +201,9 @@ def _audit_with(scorer: Scorer, reward: Reward, asked: Sequence[tuple[Any, Probl
             failed += 1
             earned = own.status if own.reward is None else own.reward
             example = example or f"data_idx {name!r}, ground truth {short(problem.ground_truth)!r} earns {earned}"
-        foolers = [p for _, p in [*asked[number + 1 :], *asked[:number]] if _differs(reward, p, problem)][:FOOLERS]
+        # Neighbours in the sample, so that each ground truth is tried on others about as often. Equal ones fool nobody.
+        rest = [p for _, p in [*asked[number + 1 :], *asked[:number]]]
+        foolers = [p for p in rest if not same(reward.gold_of(p), reward.gold_of(problem))][:FOOLERS]
         if foolers:
             others += 1
             given = [_earned(scorer, reward, problem, reward.gold_of(other)).reward for other in foolers]
@@ -230,10 +230,6 @@ def _presentable(reward: Reward, gold: Any) -> bool:
     except Exception:  # noqa: BLE001  # a failure to count, see _earned
         return True
     return True
-
-
-def _differs(reward: Reward, one: Problem, other: Problem) -> bool:
-    return not same(reward.gold_of(one), reward.gold_of(other))
 
 
 # ---------------------------------------------------------------- second opinions
@@ -278,21 +274,28 @@ def second_opinions(
     finally:
         for scorer in scorers.values():
             scorer.close()
-    return {name: _opinion(str(seconds[name]), compared[name], differing.get(name, [])) for name in sorted(compared)}
-
-
-def _opinion(grader: str, compared: int, differing: list[Disagreement]) -> SecondOpinion:
     from scipy.stats import binomtest
 
-    interval = binomtest(len(differing), compared).proportion_ci(0.95, method="wilson")
-    return SecondOpinion(
-        grader, compared, len(differing), float(interval.low), float(interval.high), tuple(differing[:EXAMPLES])
-    )
+    opinions = {}
+    for name, number in sorted(compared.items()):
+        found = differing.get(name, [])
+        # Wilson's interval holds near 0 and 1, where most rates of disagreement are; the normal one does not.
+        interval = binomtest(len(found), number).proportion_ci(0.95, method="wilson")
+        opinions[name] = SecondOpinion(
+            str(seconds[name]),
+            number,
+            len(found),
+            float(interval.low),
+            float(interval.high),
+            tuple(found[:EXAMPLES]),
+        )
+    return opinions
 
 
 def _sample_rows(source: Source) -> list[int]:
     ranges = np.array(source.numbering.kept_ranges(), dtype=np.int64)
     sizes = ranges[:, 1] - ranges[:, 0]
+    # A seed of its own for each sample: otherwise all of them would be of the same rows, and share their bad luck.
     rng = np.random.default_rng(source.seed + 1)
     chosen = np.sort(rng.choice(int(sizes.sum()), min(OPINIONS, int(sizes.sum())), replace=False))
     before = np.append(0, np.cumsum(sizes))

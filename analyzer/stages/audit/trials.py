@@ -100,6 +100,7 @@ def _trial(reward: Reward, sample: Sequence[tuple[Any, Problem, str]], source: S
         cls = rewards.find(other)
         if cls.tried_by_audit and other != str(reward):
             fares = _fares(cls(), sample, source)
+            # A reward that fails on half of the responses was not made for them, however it fares on the rest.
             if fares.unscored <= len(sample) / 2 and sum(fares.passed) > sum(best.passed):
                 name, best = other, fares
     if best.pass_rate < own.pass_rate + BETTER:
