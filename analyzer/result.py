@@ -45,6 +45,17 @@ class Result:
         """The rollouts of one bucket."""
         return self._frame(outputs.bucket_file(name))
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the top of report.html, or the summary as text where the outputs are remote."""
+        from html import escape
+
+        from analyzer import report
+        from analyzer.files import storage
+
+        if storage.is_remote(self.output_dir):
+            return f"<pre>{escape(self.summary.to_text())}</pre>"
+        return report.fragment(storage.local(self.output_dir))
+
     def _frame(self, name: str) -> pd.DataFrame:
         import pandas as pd
 

@@ -75,6 +75,31 @@ def render(analysis: Analysis, seed: int = 42, *, server: bool = False) -> str:
     return str(template.render(view, policy=policy, script=script, style=style))
 
 
+def fragment(folder: str | os.PathLike[str]) -> str:
+    """The top of the page as HTML for a notebook: warnings, the numbers that matter, problems by passes."""
+    analysis = Analysis(Path(folder))
+    summary = analysis.summary
+    styles = bucket_styles(list(summary["bucket_distribution"]))
+    passes, scored = analysis.passes
+    return str(
+        templates()
+        .get_template("fragment.html.j2")
+        .render(
+            style=asset("fragment.css"),
+            title=_title(analysis),
+            summary=summary,
+            warnings=[visible(str(warning)) for warning in summary.get("warnings", [])],
+            cards=_cards(analysis, passes, scored),
+            hardness=_hardness_chart(analysis, passes, scored, styles),
+            buckets=[
+                {"name": name, "style": styles[name], "problems": n}
+                for name, n in summary["bucket_distribution"].items()
+            ],
+            outputs=f"Outputs: {analysis.folder}",
+        )
+    )
+
+
 def digest(text: str) -> str:
     """What a content security policy calls a script or a style by."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

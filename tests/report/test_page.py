@@ -199,3 +199,34 @@ def test_bins_of_lengths_hold_every_rollout_once(right: list[int], wrong: list[i
     assert sum(w) == len(wrong)
     assert edges == sorted(set(edges))
     assert len(edges) == len(r) + 1
+
+
+def test_a_notebook_shows_the_top_of_the_page(tmp_path: Path) -> None:
+    import analyzer
+
+    rows = [
+        {
+            "prompt": HOSTILE[1],
+            "response": "x",
+            "data_idx": number,
+            "sample_idx": sample,
+            "reward": float(sample < number),
+            "original_data_source": HOSTILE[0],
+            "original_reward_model": {"style": "rule", "ground_truth": "5"},
+        }
+        for number in range(5)
+        for sample in range(4)
+    ]
+    result = analyzer.analyze(
+        rollouts=parquet(tmp_path / "<i>rollouts.parquet", rows),
+        output_dir=tmp_path / "out",
+        cache_dir=tmp_path / "cache",
+        backend="sequential",
+    )
+    text = result._repr_html_()
+    page = Page(text)
+    assert {tag for tag, _ in page.elements} & {"script", "img", "i", "iframe"} == set()
+    words = " ".join(" ".join(page.text).split())
+    assert "5 problems, 20 rollouts" in words
+    assert f"{result.summary.warnings[0]}" in words
+    assert sum(tag == "rect" for tag, _ in page.elements) == 5  # 0 to 4 of 4, a bar each
