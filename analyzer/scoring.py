@@ -291,7 +291,7 @@ def _score_all(reward: Reward, grades: Grades, responses: Sequence[str]) -> list
     if grades.refusal is not None:
         return [grades.refusal] * len(responses)
     try:
-        # map and not a loop: for rewards that only cut strings the frame of each call would be most of the cost.
+        # map, not a loop: for rewards that only cut strings the frame of each call would be most of the cost.
         return list(map(grades.__getitem__, map(reward.extract, responses)))
     except (GoldError, AnalyzerError):
         raise

@@ -268,7 +268,7 @@ def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
 def _starts_of(specials: Sequence[SpecialToken]) -> dict[int, list[int]]:
     """The bytes that special tokens start with, and those that follow each; none listed: any may follow."""
     starts: dict[int, list[int]] = {}
-    # Two bytes and not one: "<" is common in responses, "<|" is not.
+    # Two bytes, not one: "<" is common in responses, "<|" is not.
     for start in sorted({token.content.encode()[:2] for token in specials}):
         starts.setdefault(start[0], []).extend(start[1:])
     for token in specials:

@@ -231,7 +231,7 @@ class Mapper:
             )
             if not expression.names:
                 break
-            # null is no true, as in SQL.
+            # null is not true, as in SQL.
             kept = expression.evaluate(batch).fill_null(False)
             rows = rows.take(np.flatnonzero(kept.to_numpy(zero_copy_only=False)))
         return rows

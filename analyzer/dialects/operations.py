@@ -126,7 +126,7 @@ def walk(column: Column, steps: Path) -> Column | None:
             name = names[0] if step == ANY else step
             if name not in names:
                 return None
-            # pc.struct_field and not array.field(): the latter ignores nulls of the struct itself, and shows what
+            # pc.struct_field, not array.field(): the latter ignores nulls of the struct itself, and shows what
             # lies beneath them.
             column = Column(pc.struct_field(array, name), array.type.field(name))
         elif is_list(array.type) and isinstance(step, int):
@@ -152,7 +152,7 @@ def _items(array: pa.Array, index: int) -> pa.Array:
 
 def _json_part(text: str | None, steps: Path) -> str | None:
     try:
-        # A text that is no JSON has no members: null, not an error, as for a list that is too short.
+        # A text that is not JSON has no members: null, not an error, as for a list that is too short.
         value = None if text is None else load_json(text)
     except (ValueError, RecursionError):
         return None
@@ -209,7 +209,7 @@ def transpose(rows: Rows, where: Callable[[int], str]) -> Rows:
     if not names:
         return rows
     lengths = np.stack([list_lengths(rows.columns[name].array) for name in names])  # (lists, rows)
-    # The most frequent length is that of the batch; a list of another length is no column of it.
+    # The most frequent length is that of the batch; a list of another length is not a column of it.
     usual = [np.bincount(column[column >= 0]).argmax() if (column >= 0).any() else 0 for column in lengths.T]
     common = np.array(usual, dtype=np.int64)
     parents = np.repeat(np.arange(rows.size), common)
@@ -269,7 +269,7 @@ def list_lengths(array: pa.Array) -> Ints:
     """(rows,) the length of each list, -1 for null."""
     import pyarrow.compute as pc
 
-    # fill_null: numpy has no missing integers, and -1 is no length.
+    # fill_null: numpy has no missing integers, and -1 is not a length.
     return np.asarray(pc.list_value_length(array).fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
@@ -420,6 +420,6 @@ class Ordinals:
         ordinals = np.empty(len(codes), np.int64)
         # Positions within the sorted runs, carried back to where the rows stand.
         ordinals[order] = np.arange(len(codes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        # dict.update and not a loop: a batch may touch a hundred thousand problems.
+        # dict.update, not a loop: a batch may touch a hundred thousand problems.
         self.counts.update(zip(names, (before + sizes).tolist(), strict=True))
         return ordinals + before[codes] if len(codes) else ordinals

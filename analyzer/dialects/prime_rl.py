@@ -27,7 +27,7 @@ class PrimeRl(Dialect):
         data = task.get("data") or {}
         known = {"prompt", "system_prompt", "answer"}
         for trace in record["traces"]:
-            # Judges and user simulators are agents as well; their words are no rollouts of the policy.
+            # Judges and user simulators are agents as well; their words are not rollouts of the policy.
             if (trace.get("agent") or {}).get("trainable") is False:
                 continue
             sampled = [node["message"] for node in trace["nodes"] if node.get("sampled")]

@@ -127,7 +127,7 @@ class Journal:
         line = b"%08x %s" % (zlib.crc32(framed), framed)
         with storage_errors(self._path):
             self._write(line)
-            # fsync in the background and not per line: a power cut loses seconds, a kill loses nothing, as the
+            # fsync in the background, not per line: a power cut loses seconds, a kill loses nothing, as the
             # page cache is the kernel's.
             is_syncing = self._sync is not None and not self._sync.done()
             if time.monotonic() - self._synced >= _SYNC_SECONDS and not is_syncing:

@@ -142,7 +142,7 @@ def _generate(
         notes += _take_up(settings, state, journal, backend.served)
     for note in (*data.notes, *notes, *(backend.notes if backend else ())):
         print(f"generate_rollouts: {note}", file=sys.stderr)
-    # From the state and not from the backend: without missing rollouts there is none.
+    # From the state, not from the backend: without missing rollouts there is none.
     model = state.served.model
     with Intake(journal, state.failures) as intake:
         if backend:

@@ -117,7 +117,7 @@ def template(messages: list[Message], tokenizer: Any) -> list[int]:
     except ImportError:
         raise ConfigError(f"chat templates need jinja2: {to_install('generate')}") from None
     try:
-        # Token ids and not text: a server would add its own begin-of-text token to a text that holds one already.
+        # Token ids, not text: a server would add its own begin-of-text token to a text that holds one already.
         found = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=True)
     except jinja2.TemplateError as error:
         raise UnusablePrompt(f"the chat template refuses it ({error})") from None

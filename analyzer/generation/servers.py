@@ -152,7 +152,7 @@ class Servers:
                 return min(ready, key=lambda server: (server.in_flight, server.sent))
             if self.silent:
                 raise self.gone()
-            # Polling and no event: what is waited for is time that passes.
+            # Polling instead of an event: what is waited for is time that passes.
             await asyncio.sleep(_POLL_SECONDS)
 
     def gone(self) -> Interrupted:

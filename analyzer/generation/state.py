@@ -75,7 +75,7 @@ class State:
         found = _read(self.manifest)
         if found is None or found["failed"] or _differences(found["identity"], identity):
             return None
-        # The size and no digest: gigabytes are not read only to say that there is nothing to do.
+        # The size, not a digest: gigabytes are not read only to say that there is nothing to do.
         if not self.output.exists() or self.output.stat().st_size != found["size"]:
             return None
         ended = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.manifest.stat().st_mtime))

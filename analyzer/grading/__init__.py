@@ -34,7 +34,7 @@ class Limits(NamedTuple):
     # clock alone would make rewards depend on what else the node does.
     cpu_seconds: float = 5.0  # CPU time of one call
     wall_factor: float = 5.0  # what it may run and sleep in all = cpu_seconds x this; not counted: queued, stopped
-    # Address space and not resident memory, since that is what RLIMIT_AS bounds. sympy with math-verify maps some
+    # Address space, not resident memory, since that is what RLIMIT_AS bounds. sympy with math-verify maps some
     # 60 MB, so 2 GB leave room for every honest answer.
     memory_bytes: int = 2 << 30  # address space above what the loaded child maps
 

@@ -80,7 +80,7 @@ def explain(error: BaseException) -> str:
         text = type(error).__name__
     place = ""
     frame = error.__traceback__
-    # The innermost frame that is no part of importlib is the line that its author can do something about.
+    # The innermost frame that is not part of importlib is the line that its author can do something about.
     while frame is not None:
         file = frame.tb_frame.f_code.co_filename
         if not file.startswith("<frozen"):
@@ -106,7 +106,7 @@ def _serve(channel: Channel, reward: Any, memory_bytes: int) -> NoReturn:
         # The id is echoed so that a late or forged answer can never be taken for that of another rollout.
         reply["id"] = request["id"]
         # The child decides by itself whether it is soiled, since only it can look; it answers first and is
-        # replaced afterwards, so that a bad habit of a reward costs time and no results.
+        # replaced afterwards, so that a bad habit of a reward costs time, not results.
         reply["last"] = (
             # The cheapest tests stand first; resident memory is a read of /proc and so is looked at in every
             # 100th call only.
@@ -130,7 +130,7 @@ def _answer(reward: Any, request: dict[str, Any], kept: hygiene.Kept) -> dict[st
         error.__traceback__ = None  # its frames hold what filled the memory
         gc.collect()
         return {"status": Status.MEMORY, "detail": "the memory limit was reached"}
-    # A reward that calls sys.exit() is a broken reward and no crash: the child has lost nothing and goes on.
+    # A reward that calls sys.exit() is a broken reward, not a crash: the child has lost nothing and goes on.
     except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt must not end the child either
         return {"status": Status.ERROR, "detail": explain(error)}
 

@@ -51,8 +51,6 @@ def pack(message: Any) -> bytes:
     body = _encode(message).encode("ascii")
     if len(body) > MAX_FRAME:
         raise OverflowError(f"a message of {len(body):,} bytes is over the cap of {MAX_FRAME:,}")
-    # One bytes object and so one write: with the header apart, a child killed in between leaves a frame without a
-    # body.
     return _length.pack(len(body)) + body
 
 

@@ -149,7 +149,7 @@ SETTINGS = (
     Setting(
         "sympy.core.parameters",
         lambda parameters: dict(parameters.global_parameters.__dict__),
-        # Written to __dict__ and not by attribute: sympy's __setattr__ clears its whole cache with each change.
+        # Written to __dict__, not by attribute: sympy's __setattr__ clears its whole cache with each change.
         lambda parameters, value: parameters.global_parameters.__dict__.update(value),
         {"evaluate": True, "distribute": True, "exp_is_pow": False},
     ),
@@ -202,7 +202,7 @@ class Kept:
 
 def seed() -> None:
     """Put the random generators that are loaded to the same start."""
-    # Seeded before every call and not once, or the reward of a rollout would depend on which were graded before
+    # Seeded before every call, not once, or the reward of a rollout would depend on which were graded before
     # it.
     random.seed(SEED)
     if numpy := sys.modules.get("numpy"):

@@ -59,7 +59,7 @@ def patience(pid: int, seconds: float) -> Callable[[], None]:
 
     Stopped time counts here, since a zygote that stands still is replaced; time queued for a core does not.
     """
-    # The clock starts at the first look and not here: what answers within a tick is never looked at.
+    # The clock starts at the first look, not here: what answers within a tick is never looked at.
     clock = Clock(pid, TICK)
 
     def on_wait() -> None:
@@ -89,7 +89,7 @@ class Zygote:
         """Connect to the zygote that the driver shares for this target, if there is one."""
         shared = os.environ.get(SHARED)
         # The variable is inherited by all that the driver starts, on other hosts too (dask, ray, SLURM): hence
-        # the try to connect and no belief in it.
+        # the attempt to connect.
         if shared is None:
             return False
         self._control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -158,13 +158,13 @@ class Zygote:
             "control": theirs.fileno(),
             "sys_path": sys.path,
         }
-        # Files and not pipes: nobody reads while the reward loads, and 64 kB of warnings would block an import
+        # Files, not pipes: nobody reads while the reward loads, and 64 kB of warnings would block an import
         # for ever.
         with theirs, tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stderr:
             stdin.write(json.dumps(config).encode())
             stdin.seek(0)
             self._process = subprocess.Popen(
-                # exec and not fork: the worker has threads, arrow's and joblib's, whose locks a forked child
+                # exec, not fork: the worker has threads, arrow's and joblib's, whose locks a forked child
                 # would never see released.
                 [sys.executable, "-P", "-c", _BOOT],
                 stdin=stdin,
@@ -175,7 +175,7 @@ class Zygote:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # a Ctrl-C in the terminal is for the driver
             )
-            # At once: while this process holds the other end too, the death of the zygote is no end of the
+            # At once: while this process holds the other end too, the death of the zygote is not an end of the
             # stream.
             theirs.close()
             self._pid = self._process.pid

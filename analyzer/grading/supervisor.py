@@ -46,7 +46,7 @@ class Supervisor:
         """
         reply = self._attempt(method, args, items)
         if reply.status is Status.CRASH and retry:
-            # Once and not more: a text that crashed two fresh children is the cause, and would go on crashing
+            # Once, not more: a text that crashed two fresh children is the cause, and would go on crashing
             # them for ever.
             reply = self._attempt(method, args, items)
         return reply
@@ -64,7 +64,7 @@ class Supervisor:
         child = self._child
         if child is None:
             raise RewardError(f"no child for {nursery.name_of(self._target)}")
-        # A number per attempt and not per call, so that the answer of a first attempt cannot serve the second.
+        # A number per attempt, not per call, so that the answer of a first attempt cannot serve the second.
         number = next(_numbers)
         try:
             # Packed here, before the clock runs: a row that cannot be sent is the input's fault and costs the
@@ -190,7 +190,7 @@ def _start(target: Target, memory_bytes: int) -> _Child:
 
 def _reply(answer: Any, number: int) -> Reply:
     """The answer as a Reply. Raises GarbledFrame when it is not one to this request."""
-    # All that a wrong shape can raise here: a list, a missing key, a status that is none, a number where a dict
+    # All that a wrong shape can raise here: a list, a missing key, an unknown status, a number where a dict
     # belongs.
     with suppress(TypeError, KeyError, ValueError, AttributeError):
         if answer["id"] == number and answer["last"] in (True, False):

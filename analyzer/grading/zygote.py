@@ -92,7 +92,7 @@ def _preload(control: socket.socket, load: Callable[[], Any]) -> Callable[[], An
     except BaseException as error:  # noqa: BLE001 - a reward may raise anything when it is loaded
         _send(control, {"failed": child.explain(error)})
         os._exit(1)
-    # /proc and not threading.active_count(): threads of OpenMP or of a Rust library are unknown to Python.
+    # /proc, not threading.active_count(): threads of OpenMP or of a Rust library are unknown to Python.
     if proc.thread_count() > 1:  # a fork would lose those threads and keep their locks: each child loads for itself
         _send(control, {"threads": True})
         os._exit(1)

@@ -180,7 +180,7 @@ def build(spec: str, options: Mapping[str, Any] = NOTHING) -> BaseReward:
     checked in a child process, never here. Raises ConfigError for a name or option that does not exist, RewardError
     for a function that cannot be loaded.
     """
-    # Here and not above, off the path of --help.
+    # Here, not above, off the path of --help.
     import importlib.metadata
 
     from analyzer.rewards.custom import load_custom
@@ -204,6 +204,6 @@ def default_route(data_source: str) -> str | None:
     patterns = {pattern: cls.name for cls in REWARDS for pattern in cls.data_sources}
     if data_source in patterns:
         return patterns[data_source]
-    # fnmatchcase and not fnmatch: the latter folds case on some systems, and a run must be the same on all.
+    # fnmatchcase, not fnmatch: the latter folds case on some systems, and a run must be the same on all.
     fitting = [pattern for pattern in patterns if fnmatchcase(data_source, pattern)]
     return patterns[max(fitting, key=len)] if fitting else None

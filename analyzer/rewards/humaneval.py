@@ -55,7 +55,7 @@ class FunctionReward(CodeReward):
 
     def extract(self, response: str) -> tuple[str, ...] | None:
         """All fenced blocks, or the whole response where there are none."""
-        # All blocks and not the last: models often show a usage example after the solution.
+        # All blocks, not the last: models often show a usage example after the solution.
         blocks = tuple(block for block in _BLOCK.findall(response) if block.strip())
         return blocks or ((response,) if response.strip() else None)
 

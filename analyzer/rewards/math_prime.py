@@ -52,7 +52,7 @@ class MathPrime(Reward):
     def extract(self, response: str) -> str | None:
         limits.check_response(response)
         answer = find_answer(response)
-        # Without any cue all of the response is the answer: a short one may be just that, a long one is none.
+        # Without any cue all of the response is the answer: a short one may be just that, a long one is not.
         is_found = answer != response or len(answer) <= limits.CANDIDATE  # a long text without any cue answers nothing
         return answer if answer and is_found else None
 

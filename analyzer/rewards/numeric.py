@@ -63,7 +63,7 @@ class Numeric(Reward):
         if CLOSE in tail:
             return last_tagged(text)
         _, mark, after = (last_line(tail) or "").rpartition(MARK)
-        # "####" with nothing behind it is no answer line; the next cue is asked.
+        # "####" with nothing behind it is not an answer line; the next cue is asked.
         if mark and after:
             return after
         phrase = number = None

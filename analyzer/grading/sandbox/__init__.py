@@ -36,7 +36,7 @@ _own = threading.local()
 
 def sandbox_here(level: Level) -> Sandbox:
     """The sandbox of this thread at this level; it ends with the thread."""
-    # thread-local storage and no lock: a warm runner answers one program at a time, and a thread's end frees its
+    # Thread-local storage instead of a lock: a warm runner answers one program at a time, and a thread's end frees its
     # own.
     sandboxes: dict[Level, Sandbox] = _own.__dict__.setdefault("sandboxes", {})
     if level not in sandboxes:

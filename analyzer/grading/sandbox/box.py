@@ -108,7 +108,7 @@ class Box:
     def start(self, job: dict[str, Any], budget: Budget, given: bytes = b"") -> Running:
         """Start a program, with `given` as its input. Raises Broken."""
         mine, dialog = socket.socketpair()
-        # A file in memory and no pipe: a program that prints a gigabyte is stopped by RLIMIT_FSIZE, nobody has to
+        # A file in memory instead of a pipe: a program that prints a gigabyte is stopped by RLIMIT_FSIZE, nobody has to
         # read along, and what it wrote before it was killed is still there.
         output = os.memfd_create("output")
         try:
@@ -306,7 +306,7 @@ def read_told(tag: bytes, body: bytes) -> dict[str, Any]:
         said = None
     told = said if isinstance(said, dict) else {"text": "it failed with a message that cannot be read"}
     texts = {name: told[name] if isinstance(told.get(name), str) else "" for name in ("phase", "type", "text")}
-    # type() and not isinstance: True is an int to isinstance, and JSON has it.
+    # type(), not isinstance: True is an int to isinstance, and JSON has it.
     return {**texts, "errno": told["errno"] if type(told.get("errno")) is int else None}
 
 
@@ -329,7 +329,7 @@ def _runner_pid(started: Started) -> int:
         return started.process.pid
     told = b""
     # The object may come in pieces, and is whole when it parses: what bubblewrap starts may keep the pipe open, so its
-    # end is no sign.
+    # end is not a sign.
     while part := os.read(started.info, 4096):
         told += part
         with contextlib.suppress(ValueError):

@@ -99,7 +99,7 @@ class Sandbox:
         sandbox fails, Held.
         """
         job = {"mode": "functions", "prelude": prelude, "sources": list(sources), "as_json": as_json}
-        # Arguments are packed here and not in the sandbox: tuples, sets and int keys of dicts would not survive
+        # Arguments are packed here, not in the sandbox: tuples, sets and int keys of dicts would not survive
         # plain JSON.
         body = json.dumps({"name": name, "args": [pack(value) for value in args], "kwargs": {}}).encode()
 
@@ -145,7 +145,7 @@ class Sandbox:
                 failure = _load(program)
                 if failure is not None:
                     return failure
-                # The test sleeps while the program works, so its sleep is no sign of a hang. Its own sandbox:
+                # The test sleeps while the program works, so its sleep is not a sign of a hang. Its own sandbox:
                 # whoever broke into the program's finds no expected value there.
                 with self._started("check", test, budget._replace(may_wait=True)) as check:
                     return _relay(program, check, nonce, budget)
@@ -183,7 +183,7 @@ class Sandbox:
             if self._refusals >= MAX_REFUSALS:
                 raise Unavailable(f"the sandbox level {self._level} is not to be had on this node")
             self._refusals += 1
-            # Probed each time and not once per run: a node of a cluster may lack what the driver's has.
+            # Probed each time, not once per run: a node of a cluster may lack what the driver's has.
             self._boxes[role] = open_box(self._level)
             self._refusals = 0
         return self._boxes[role]

@@ -69,7 +69,7 @@ def choose_level(asked: str | None = None) -> Level:
 
 def open_box(level: Level) -> Box:
     """A new sandbox of this level that has withstood the probe. Raises Unavailable."""
-    # Looked up by a probe and not by version: containers, sysctls and LSM lists differ, and a level that starts
+    # Looked up by a probe, not by version: containers, sysctls and LSM lists differ, and a level that starts
     # may leak.
     box = Box(_module(level).start_runner)
     try:
@@ -101,7 +101,7 @@ def _probe(box: Box) -> list[str]:
                 ended, told, output = running.wait(), running.told(), running.output(1 << 16)
             finally:
                 running.close()
-            # No output is a failed probe (ValueError) and not a clean one: silence proves nothing.
+            # No output is a failed probe (ValueError), not a clean one: silence proves nothing.
             return list(json.loads(output))
         except Broken as error:
             raise Unavailable(str(error)) from None

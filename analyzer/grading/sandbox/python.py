@@ -43,7 +43,7 @@ def site_packages() -> list[str]:
 
 def readable() -> list[str]:
     """All that programs may read, absolute and without symbolic links, but for the system's own."""
-    # base_prefix and not prefix: in a venv the standard library is that of the Python it was made from.
+    # base_prefix, not prefix: in a venv the standard library is that of the Python it was made from.
     base = os.path.realpath(sys.base_prefix)
     python = [os.path.join(base, part) for part in ("bin", "lib", "lib64")]
     shared = os.environ.get("LD_LIBRARY_PATH", "").split(":")

@@ -89,7 +89,7 @@ def _container(info: int) -> list[str]:
         # Root has no need of a user namespace, whose creation many containers refuse. The two capabilities are
         # for the runner's step down to 65534, which drops them for good.
         user = ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-    # Not --unshare-all: with -try for the user namespace it would go on where that fails, in silence.
+    # Not --unshare-all: with -try for the user namespace it would go on where that fails, silently.
     namespaces = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
     scratch = ["--size", str(SCRATCH_BYTES), "--perms", "1777", "--tmpfs", SCRATCH]
     # Remounted read-only after all mounts were made: bubblewrap's root and /dev are tmpfs, and would take

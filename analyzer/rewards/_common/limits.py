@@ -95,7 +95,7 @@ def _too_large(text: str) -> str | None:
 
 def _too_deep(text: str) -> str | None:
     depth = 0
-    # Depth below zero is no error here: what is meant is the recursion of a parser, not balance.
+    # Depth below zero is not an error here: what is meant is the recursion of a parser, not balance.
     for bracket in _OPEN_OR_CLOSE.findall(text):
         depth += 1 if bracket in "([{" else -1
         if depth > NESTING:
@@ -105,7 +105,7 @@ def _too_deep(text: str) -> str | None:
 
 def _too_costly(text: str) -> str | None:
     text = _RANGE.sub(" ", text)
-    # Ranges of sums are taken out first: the "^" of \sum_{n=1}^{10} is a bound, and no power.
+    # Ranges of sums are taken out first: the "^" of \sum_{n=1}^{10} is a bound, not a power.
     if reason := sizes.excess(text, _BOUNDS):
         return reason
     # Told by its text: of six-digit numbers, powers or factorials a binomial coefficient is out of reach.

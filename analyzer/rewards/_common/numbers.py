@@ -61,7 +61,7 @@ def number_of(text: str) -> Fraction | None:
     match = NUMBER.fullmatch(" ".join(text.split()))
     if match is None or sum(map(str.isdigit, match[0])) > DIGITS_LIMIT:
         return None
-    # Fraction and not float: 0.1 is 1/10, and a tolerance of 0 means the same number.
+    # Fraction, not float: 0.1 is 1/10, and a tolerance of 0 means the same number.
     value = Fraction(_plain(match["top"]))
     if match["bottom"] is not None:
         bottom = Fraction(_plain(match["bottom"]))

@@ -147,7 +147,7 @@ class _Sizes:
                 continue
             if size.value > self._bounds.factorial:
                 raise _TooLarge("a factorial that is too large")
-            # lgamma and not factorial(): 20000! has 77,000 digits. exp() overflows a float above 709.
+            # lgamma, not factorial(): 20000! has 77,000 digits. exp() overflows a float above 709.
             logarithm = math.lgamma(max(size.value, 0.0) + 1)
             size = _sized(math.exp(logarithm) if logarithm < 700 else math.inf, logarithm / math.log(2))
         return size

@@ -42,7 +42,7 @@ def undefined_names(sources: Sequence[str], known: Sequence[str] = ()) -> tuple[
 
     nodes = [node for source in sources for node in ast.walk(parsed(source))]
     defined = {*dir(builtins), *PRELUDES[PRELUDE], *known, *(name for node in nodes for name in _definitions(node))}
-    # A dict and no set: the first name is the main entry point, so the order counts.
+    # A dict, not a set: the first name is the main entry point, so the order counts.
     used = dict.fromkeys(node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
     return tuple(name for name in used if name not in defined)
 

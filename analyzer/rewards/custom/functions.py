@@ -78,7 +78,7 @@ def _import_file(path: Path) -> ModuleType:
 
     Beside a symbolic link that is, and then beside the real file, where Python looks for the imports of a script.
     """
-    # Last and not first: a file named json.py beside the reward must not hide the library.
+    # Last, not first: a file named json.py beside the reward must not hide the library.
     sys.path += dict.fromkeys([str(path.parent), str(path.resolve().parent)])
     name = path.stem
     # A file called math.py would otherwise replace the module of that name for everybody.

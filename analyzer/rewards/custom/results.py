@@ -44,7 +44,7 @@ def score_of(result: Any) -> Score:
         return Score(None, Status.ABSTAIN, extra=extra, detail="it returned None", answer=answer)
     # Many functions return a scalar of numpy or torch.
     number = _scalar(value)
-    # Larger integers would be rounded in silence by the column's float64.
+    # Larger integers would be rounded silently by the column's float64.
     if isinstance(number, bool | float) or (isinstance(number, int) and abs(number) <= _EXACT):
         number = float(number)
         if math.isfinite(number):

@@ -65,7 +65,7 @@ def read(text: str) -> Value | None:
         # be a list.
         return Value(Fraction(text.replace(",", "").strip()))
     try:
-        # Replaced by a space and not by nothing: 3\left(4 must not become another token.
+        # Replaced by a space, not by nothing: 3\left(4 must not become another token.
         tokens = _tokens(_DROPPED.sub(" ", text).rstrip())
         reader = _Reader(tokens)
         value = reader.side()
@@ -81,7 +81,7 @@ def _tokens(text: str) -> list[tuple[str, str]]:
     tokens, at = [], 0
     while at < len(text):
         found = _TOKEN.match(text, at)
-        # A character that is no token here may be anything to the grammar, so the whole text is given up.
+        # A character that is not a token here may be anything to the grammar, so the whole text is given up.
         if found is None or (found.lastgroup == "letters" and _NOT_LETTERS.match(text, found.start("letters"))):
             raise _Unsure
         tokens.append((str(found.lastgroup), found[str(found.lastgroup)]))
@@ -122,7 +122,7 @@ class _Reader:
 
     def sum(self) -> Number:
         self._depth += 1
-        # Recursion is in the worker, where a RecursionError would be a bug and no status.
+        # Recursion is in the worker, where a RecursionError would be a bug, not a status.
         if self._depth > _DEEPEST:
             raise _Unsure
         total = -self.product() if self.take("-") else self.product()

@@ -85,7 +85,7 @@ def candidates(text: str, search: Search = EVERYTHING) -> Iterator[Candidate]:
         kept = [found for found in rank if search.numbers or not isinstance(found, PlainSpan)]
         if search.numbers_first:
             kept.sort(key=lambda found: not isinstance(found, PlainSpan))
-        # The last end first and, of equal ends, the longest: what Math-Verify's right-to-left search meets first.
+        # The order in which Math-Verify sorts its matches: the last end first and, of equal ends, the longest.
         for found in sorted(kept, key=lambda found: (-found.end, found.start)):
             # Lazily: most responses are settled by the first candidate, and the ranks below would search the
             # whole text.
@@ -113,8 +113,7 @@ def _ranks(text: str, search: Search) -> Iterator[list[Found]]:
         yield hoped_for
     boxes: list[Found] = [] if search.boxed_first else [*latex.boxed_spans(), *_whole_box(text)]
     yield [
-        # Math-Verify joins the pattern of "final answer is" and that of boxes by "|" in one regex, so both share
-        # a rank.
+        # Math-Verify gives both one priority unless it is told otherwise, so they share a rank.
         *_after(finals, lambda end: _latex_after_is(text, end, latex_there)),
         *boxes,
         *_after(finals, lambda end: _number_after_is(text, end, number_there)),

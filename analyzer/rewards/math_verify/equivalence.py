@@ -56,7 +56,7 @@ _SPACE = re.compile(  # beside brackets, and between an operand and an operator,
 )
 _NUMBER_AND_LETTER = re.compile(r"(?<=\d)\s+(?=[A-Za-z])")
 _BRACED_DIGIT = re.compile(r"(?<=[A-Za-z\d)}])\^\{(\d)\}(?=[-+*/=)\]},;a-df-zA-DF-Z\\]|$)")
-# Forms and not answers: each teaches the tables the way through one part of the grammar.
+# Forms, not answers: each teaches the tables the way through one part of the grammar.
 _USUAL = (
     *(r"\frac{1}{2}", r"-\frac{\sqrt{3}}{2} + 1", r"x^2 - 3x + 2 = 0", r"y = 2(x-1)^{2} - 3", r"12\pi", r"a_{10} = 3"),
     *(r"x \geq -2", r"1 < x < \frac{3}{2}", r"(-\infty, 2] \cup (3, \infty)", r"\{1, 2, 3\}", r"(1, -2)", "1, 2"),
@@ -203,7 +203,7 @@ def _tree(text: str, is_complex: bool) -> Any:
     if text.endswith("."):  # no token of the grammar
         return None
     # SLL and LL return the same tree wherever SLL meets no ambiguity (Parr et al. 2014), so a failure in SLL
-    # without one is final; that saves the second parse of every text that is no LaTeX.
+    # without one is final; that saves the second parse of every text that is not LaTeX.
     for mode in (PredictionMode.SLL, PredictionMode.LL):
         reader = _Latex(mode, is_real=not is_complex)
         try:

@@ -200,7 +200,7 @@ class Table:
         key = (state, stacks, at_end)
         if key not in self._closures:
             found: dict[int, int] = {}
-            # A list and no recursion: a closure goes through many states, and Python's calls are dear.
+            # A list instead of recursion: a closure goes through many states, and calls are expensive in Python.
             waiting = [(state, stacks)]
             seen = set(waiting)
             while waiting:

@@ -76,7 +76,7 @@ class MathVerify(Reward):
                 reason = f"an answer of more than {limits.CANDIDATE:,} characters"
                 kind, reason = (GUESSES, "a long list of numbers") if _is_long_list(candidate) else (REFUSED, reason)
                 return (*found, Candidate(kind, (reason, *candidate.texts), (False,)))
-            # Each may be parsed in the child. What a list of 32 things that are no numbers answers is not known,
+            # Each may be parsed in the child. What a list of 32 things that are not numbers answers is not known,
             # and so not 0.
             if len(found) == MOST_CANDIDATES:
                 reason = f"more than {MOST_CANDIDATES} candidates for the answer"
@@ -167,7 +167,7 @@ def _text(ground_truth: Any) -> str:
     """The ground truth as text. Raises GoldError for what is neither a string nor a finite number."""
     if isinstance(ground_truth, str):
         return ground_truth
-    # type() and not isinstance: True would be the number 1.
+    # type(), not isinstance: True would be the number 1.
     if type(ground_truth) in (int, float) and abs(ground_truth) < _LARGEST:
         return str(ground_truth)
     raise GoldError(f"the ground truth must be a string or a number, not {shown(ground_truth)}")

@@ -23,7 +23,7 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER, PR_SE
 SIGKILL = 9
 SIGNALS = 256  # queued signals and timers, of all of the user's processes together
 
-# ctypes and no compiled helper: this file runs with the standard library of whatever Python the user has.
+# ctypes, not a compiled helper: this file runs with the standard library of whatever Python the user has.
 _libc = ctypes.CDLL(None, use_errno=True)
 # syscall(2) returns a long, and ctypes takes everything for an int.
 
@@ -90,7 +90,7 @@ def limit(memory_bytes: int, cpu_seconds: int, file_bytes: int, processes: int |
 _LOAD, _AND, _EQUAL, _GREATER, _RETURN = 0x20, 0x54, 0x15, 0x25, 0x06
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _NR, _ARCH, _ARGS = 0, 4, 16  # offsets in struct seccomp_data
-# EPERM and not a kill: libraries try calls and go on without them, and a program that probes is no crash.
+# EPERM, not a kill: libraries try calls and go on without them, and a program that probes has not crashed.
 _REFUSE = (_RETURN, 0, 0, _ERRNO | errno.EPERM)
 _PASS = (_RETURN, 0, 0, _ALLOW)
 
@@ -174,7 +174,7 @@ def refused_calls() -> bytes:
         (_RETURN, 0, 0, _KILL),
         (_LOAD, 0, 0, _NR),
         (_GREATER, 0, 1, syscalls.NEWEST),  # later calls, and the x32 calls of x86_64
-        # ENOSYS and not EPERM: glibc then falls back to the older call, which the filter knows.
+        # ENOSYS, not EPERM: glibc then falls back to the older call, which the filter knows.
         (_RETURN, 0, 0, _ERRNO | errno.ENOSYS),
     ]
     for names, answer in ((syscalls.REFUSED, errno.EPERM), (syscalls.ABSENT, errno.ENOSYS)):

@@ -42,7 +42,6 @@ def forward(stream: socket.socket, tag: bytes, body: bytes, on_wait: Callable[[]
 
     `on_wait` is called at each timeout of the stream, and raises to give up.
     """
-    # One buffer: a program killed between a header and its body would leave the judge waiting for the rest.
     rest = memoryview(_HEAD.pack(len(body), tag) + body)
     while rest:
         try:

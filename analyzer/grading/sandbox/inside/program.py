@@ -39,7 +39,7 @@ def run(job: Job, dialog: socket.socket) -> NoReturn:
     try:
         _MODES[job["mode"]](job, dialog)
         # os._exit below skips what the end of an interpreter does for its program, so it is done here: wait for
-        # threads that are no daemons, run atexit, flush. The program's output is judged only after that.
+        # threads that are not daemons, run atexit, flush. The program's output is judged only after that.
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
         sys.stdout.flush()
@@ -106,7 +106,7 @@ def _script(job: Job, dialog: socket.socket) -> None:
 
 def _functions(job: Job, dialog: socket.socket) -> None:
     namespace = _execute(job, "solution", dialog)
-    # Compared by identity: a program that defines its own `gcd` has an answer, the prelude's math.gcd is none.
+    # Compared by identity: a program that defines its own `gcd` has an answer, the prelude's math.gcd is not one.
     own = {name: value for name, value in namespace.items() if value is not PRELUDES[job["prelude"]].get(name)}
     frames.send(dialog, frames.LOADED, None)
     while True:
@@ -202,7 +202,7 @@ class RemoteSolution:
 
 def _exception_of(answer: dict[str, Any]) -> BaseException:
     kind = getattr(builtins, str(answer["type"]), None)
-    # Exception and not BaseException: a program that raises SystemExit must not end its test. StopIteration would
+    # Exception, not BaseException: a program that raises SystemExit must not end its test. StopIteration would
     # end a for loop or generator of the test without a trace.
     if isinstance(kind, type) and issubclass(kind, Exception) and kind is not StopIteration:
         try:

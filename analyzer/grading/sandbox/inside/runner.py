@@ -152,7 +152,6 @@ def _become_program(
         # hurt it.
         with open(descriptors[0], encoding="utf-8") as file:
             job = json.load(file)
-        # dup2 before confining, since the filter and RLIMIT_NOFILE would stand in the way.
         for number, descriptor in zip((0, 1, CONTROL), descriptors[1:], strict=True):
             os.dup2(descriptor, number)
         _confine(request, settings, ruleset)
@@ -188,7 +187,7 @@ def _supervise(
     """Wait for the child, and stop it at its limits: (why it was stopped or "", wait status, resource usage)."""
     stopped, pause = "", FIRST_LOOK
     while True:
-        # wait4 and not waitpid: it gives this child's resource usage, RUSAGE_CHILDREN only the sum of all
+        # wait4, not waitpid: it gives this child's resource usage, RUSAGE_CHILDREN only the sum of all
         # programs so far.
         done, status, usage = os.wait4(pid, os.WNOHANG)
         if done:
@@ -272,7 +271,7 @@ def _overflows(scratch: str) -> bool:
     with os.scandir(scratch) as entries:
         for count, entry in enumerate(entries):
             with contextlib.suppress(FileNotFoundError):
-                # Blocks and not sizes: a sparse file of a terabyte uses no disk.
+                # Blocks, not sizes: a sparse file of a terabyte uses no disk.
                 total += entry.stat(follow_symlinks=False).st_blocks * 512
             # Counted while listing, so a directory of a million files costs no more than 256.
             if count >= SCRATCH_FILES or total > SCRATCH_BYTES:

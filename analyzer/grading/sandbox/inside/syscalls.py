@@ -38,7 +38,7 @@ REFUSED: Numbers = {
     "pidfd_open": (434, 434),
     "pidfd_getfd": (438, 438),
     "pidfd_send_signal": (424, 424),
-    # tkill and not tgkill: it names a thread of any process, so there is no argument by which to allow one's own.
+    # tkill, not tgkill: it names a thread of any process, so there is no argument by which to allow one's own.
     "tkill": (200, 130),
     "rt_sigqueueinfo": (129, 138),
     "rt_tgsigqueueinfo": (297, 240),

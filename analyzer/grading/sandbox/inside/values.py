@@ -59,7 +59,7 @@ def pack(value: Any, depth: int = 0) -> Any:
         # limit.
         return value if value.bit_length() <= PLAIN_INT_BITS else ["i", hex(value)]
     if kind is float:
-        # JSON has no inf or nan; what Python's json writes for them would be accepted, but is no JSON to anybody
+        # JSON has no inf or nan; what Python's json writes for them would be accepted, but is not JSON to anybody
         # else.
         return value if math.isfinite(value) else ["n", repr(value)]
     if kind is complex:
@@ -72,7 +72,7 @@ def pack(value: Any, depth: int = 0) -> Any:
     if kind in _TAGS:
         return [_TAGS[kind], *[pack(item, depth + 1) for item in value]]
     if kind is dict:
-        # Pairs and no JSON object: keys may be ints or tuples, and their order is part of what some tests
+        # Pairs instead of a JSON object: keys may be ints or tuples, and their order is part of what some tests
         # compare.
         return ["d", *[pack(part, depth + 1) for item in value.items() for part in item]]
     return pack(_plain(value), depth + 1)
@@ -178,7 +178,7 @@ def _equal_number(packed: list[Any], expected: float) -> bool:
 def _equal_items(parts: list[Any], expected: dict[Any, Any]) -> bool:
     seen = set()
     for key, value in zip(parts[::2], parts[1::2], strict=False):
-        # A packed list is a key that is no JSON scalar (a tuple, say): expected data cannot have it. It is
+        # A packed list is a key that is not a JSON scalar (a tuple, say): expected data cannot have it. It is
         # unhashable besides.
         if isinstance(key, list) or key not in expected or not equals(value, expected[key]):
             return False
