@@ -26,6 +26,7 @@ SIGNALS = 256  # queued signals and timers, of all of the user's processes toget
 # ctypes, not a compiled helper: this file runs with the standard library of whatever Python the user has.
 _libc = ctypes.CDLL(None, use_errno=True)
 # syscall(2) returns a long, and ctypes takes everything for an int.
+_libc.syscall.restype = ctypes.c_long
 
 
 class Unavailable(Exception):

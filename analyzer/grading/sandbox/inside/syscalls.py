@@ -46,6 +46,7 @@ REFUSED: Numbers = {
     "sched_setscheduler": (144, 119),
     "sched_setparam": (142, 118),
     "sched_setattr": (314, 274),
+    "sched_setaffinity": (203, 122),
     "ioprio_set": (251, 30),
     # the network, and sockets of this host
     "socket": (41, 198),
