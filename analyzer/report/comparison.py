@@ -128,8 +128,12 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """Whether anything has changed: the mean, the buckets, or a single problem."""
-        steady = math.isnan(self.total.low) or self.total.low <= 0 <= self.total.high
+        """Whether anything has changed: the mean, the buckets, or a single problem.
+
+        Of the mean the 99 % interval decides, not the 90 % one that is shown: a word must not be wrong of every tenth
+        pair of runs of one policy.
+        """
+        steady = math.isnan(self.total.low) or abs(self.total.change) <= _half_width(self.total)
         return BY_CHANCE if steady and self.moved_by_chance and not len(self.changed) else MORE
 
     def change(self, first: int, last: int, chosen: NDArray[np.bool_] | None = None) -> Change:
@@ -224,6 +228,14 @@ class Comparison:
             f"Changed bucket: {self.changed_bucket:,} of {int(self.both.sum()):,}{chance}\n"
             f"Changed problems at a false discovery rate of {FALSE_DISCOVERIES:.0%}: {single}\n"
         )
+
+
+def _half_width(total: MeanChange) -> float:
+    """Half of the 99 % interval, from the 90 % one: both are Student's."""
+    from scipy.special import stdtrit
+
+    wider = float(stdtrit(total.problems - 1, 0.995) / stdtrit(total.problems - 1, 0.95))
+    return (total.high - total.low) / 2 * wider
 
 
 def rate(passes: IntArray, scored: IntArray) -> FloatArray:

@@ -5,6 +5,7 @@ The sample's report, and a comparison of two halves of the sample's responses.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -17,12 +18,14 @@ from playwright.sync_api import sync_playwright
 import analyzer
 
 HERE = Path(__file__).resolve().parent
-SAMPLE = HERE.parents[1] / "examples" / "sample"
+ROOT = HERE.parents[1]
+SAMPLE = Path("examples") / "sample"  # relative, since the page shows the policy as it was given
 MOST_BYTES = 150_000
 
 
 def main() -> int:
     """Write report.png and comparison.png beside this file; returns 1 where one is too large to be kept in git."""
+    os.chdir(ROOT)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         table = pq.read_table(SAMPLE / "rollouts.parquet")

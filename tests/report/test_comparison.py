@@ -19,6 +19,7 @@ from analyzer import buckets
 from analyzer.difficulty.comparison import Run, changed, mean_change, mid_p, moves_by_chance, q_values
 from analyzer.difficulty.metrics import problem_metrics
 from analyzer.errors import ConfigError, InputError, OutputError
+from analyzer.report.comparison import _half_width
 from tests.commands import ROOT, parquet
 from tests.report.test_page import HOSTILE, Page
 
@@ -249,6 +250,17 @@ def test_a_hundred_splits_of_one_policy_are_called_chance(strategy: str) -> None
     assert named <= 0.1
     assert 0.8 <= ratio <= 1.2
     assert 0.85 <= held <= 0.95
+
+
+def test_the_verdict_is_wrong_of_few_pairs_of_runs_of_one_policy() -> None:
+    random = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(400):
+        rate = random.beta(0.7, 0.7, 200)
+        first, second = (random.binomial(8, rate) / 8 for _ in range(2))
+        total = mean_change(first, second)
+        wrong += abs(total.change) > _half_width(total)
+    assert wrong <= 12  # 4 expected; of the 90 % interval it would be 40
 
 
 def test_q_values_name_the_problems_that_the_procedure_names() -> None:
