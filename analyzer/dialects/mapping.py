@@ -128,7 +128,9 @@ class Mapper:
         if layout.explode:
             # A text beside lists of texts is one response: distilabel writes either.
             asked = "explode" in self.options.asked
-            kept = tuple(path for path in layout.explode if asked or _is_exploded(look_up(rows, path)))
+            named = {path: column for path in layout.explode if (column := look_up(rows, path)) is not None}
+            lists = {path for path, (array, _) in named.items() if is_list(array.type) or pa.types.is_null(array.type)}
+            kept = tuple(path for path in layout.explode if asked or path in lists)
             layout = dataclasses.replace(layout, explode=kept)
             if kept:
                 rows, _ = operations.explode(rows, kept, lambda at: self.spec)
@@ -481,12 +483,6 @@ class Mapper:
             # A foreign column must not take a name that has a meaning here.
             found[f"input_{name}" if name in OURS or name in mapped or name in found else name] = column
         return found
-
-
-def _is_exploded(column: Column | None) -> bool:
-    import pyarrow as pa
-
-    return column is not None and (is_list(column.array.type) or pa.types.is_null(column.array.type))
 
 
 def several(spec: str, kind: str, path: str, values: Sequence[Any]) -> InputError:

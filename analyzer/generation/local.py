@@ -122,7 +122,7 @@ class LocalModel:
 
         settings = self._settings
         if settings.seed is not None:
-            # Per batch and from what it holds, so a resumed run draws for it what an uninterrupted one does.
+            # From the rollout that the batch begins with, so that no two batches draw the same numbers.
             torch.manual_seed(derived_seed(settings.seed, batch[0].data_idx, batch[0].sample_idx))
         # top_k=0 explicitly: the library's default is 50, which is another policy.
         sampling = {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0}

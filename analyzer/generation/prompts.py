@@ -50,6 +50,8 @@ def open_data(spec: str, prompt_key: str, limit: int | None, cache_dir: str) -> 
 
     Raises InputError, one line, when there is nothing to read or no usable prompt column.
     """
+    import pyarrow as pa
+
     from analyzer.stages import read  # imports numpy, which --help does without
 
     opened = read.open_files(spec, cache_dir)
@@ -63,7 +65,12 @@ def open_data(spec: str, prompt_key: str, limit: int | None, cache_dir: str) -> 
     if rows == 0:
         raise InputError(f"{spec}: there are no rows in it")
     rows = rows if limit is None else min(limit, rows)
-    return TrainingData(opened.dataset, prompt_key, rows, opened.identity, (*opened.warnings, *_notes(schema)))
+    notes = [
+        f"the column {name!r} is not sent to the model: prompts are text"
+        for name in _MEDIA_COLUMNS
+        if name in schema.names and not pa.types.is_null(schema.field(name).type)
+    ]
+    return TrainingData(opened.dataset, prompt_key, rows, opened.identity, (*opened.warnings, *notes))
 
 
 def _check_prompt_column(schema: pa.Schema, key: str, spec: str) -> None:
@@ -86,14 +93,6 @@ def _is_chat_type(kind: pa.DataType) -> bool:
     if not listed or not pa.types.is_struct(kind.value_type):
         return False
     return {"role", "content"} <= {field.name for field in kind.value_type}
-
-
-def _notes(schema: pa.Schema) -> Iterator[str]:
-    import pyarrow as pa
-
-    for name in _MEDIA_COLUMNS:
-        if name in schema.names and not pa.types.is_null(schema.field(name).type):
-            yield f"the column {name!r} is not sent to the model: prompts are text"
 
 
 def read_prompts(data: TrainingData, ranges: Sequence[tuple[int, int]]) -> Iterator[Prompt]:

@@ -74,7 +74,12 @@ class KodCode(FunctionReward):
             raise GoldError(f"the test must import its functions from `{MODULE}` by their own names")
         # What the tests import from `solution` is not there to be imported; the names are put in as remote
         # functions.
-        tree.body = [node for node in tree.body if node not in ours and not _imports_pytest(node)]
+        stubbed = [
+            node
+            for node in tree.body
+            if isinstance(node, ast.Import) and [alias.name for alias in node.names] == ["pytest"]
+        ]
+        tree.body = [node for node in tree.body if node not in ours and node not in stubbed]
         functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test")]
         if not functions:
             raise GoldError("the test has no function test_*")
@@ -89,7 +94,3 @@ class KodCode(FunctionReward):
             raise GoldError(f"the test imports nothing from `{MODULE}`")
         calls = [f"{function.name}()" for function in functions]
         return Tests(called, [PYTEST, text, *calls], "", ("", imports_of(text)))
-
-
-def _imports_pytest(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Import) and [alias.name for alias in node.names] == ["pytest"]

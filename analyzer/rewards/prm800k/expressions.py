@@ -132,7 +132,10 @@ def _built(node: ast.expr) -> Any:
         case ast.BinOp(left=left, op=operator, right=right):
             return _combined(_built(left), operator, _built(right))
         case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]):
-            return _called(name, _built(argument))
+            value = _built(argument)
+            if name == "factorial" and value > limits.FACTORIAL:
+                raise _over_limit("a factorial that is too large")
+            return _FUNCTIONS[name](value) if name in _FUNCTIONS else sympy.Function(name)(value)
     raise _NoExpression
 
 
@@ -158,12 +161,6 @@ def _power(base: Any, exponent: Any) -> Any:
     if exponent.is_Number and abs(exponent) * bits > limits.INTEGER_BITS:
         raise _over_limit("a power that is too large")
     return base**exponent
-
-
-def _called(name: str, argument: Any) -> Any:
-    if name == "factorial" and argument > limits.FACTORIAL:
-        raise _over_limit("a factorial that is too large")
-    return _FUNCTIONS[name](argument) if name in _FUNCTIONS else sympy.Function(name)(argument)
 
 
 def _over_limit(reason: str) -> Unscored:
