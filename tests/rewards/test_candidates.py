@@ -140,8 +140,11 @@ def test_eight_times_the_text_takes_about_eight_times_the_time(unit: str, form: 
         hash(answer)
         return time.process_time() - began
 
-    small = min(seconds(15_000) for _ in range(3))
-    assert any(seconds(120_000) < 24 * small + 0.05 for _ in range(3))
+    # What is done at once needs no comparison: the bound is never below 0.05 s.
+    large = seconds(120_000)
+    if large >= 0.05:
+        small = min(seconds(15_000) for _ in range(3))
+        assert large < 24 * small + 0.05 or any(seconds(120_000) < 24 * small + 0.05 for _ in range(2))
 
 
 def test_a_megabyte_of_answers_is_searched() -> None:
