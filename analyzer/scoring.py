@@ -229,7 +229,9 @@ def _score_group(
     if lengths is None:
         raise TypeError(f"{reward} needs the lengths of the responses")
     try:
-        return [checked(score) for score in reward.score(responses, lengths, verdicts)]
+        scores = reward.score(responses, lengths, verdicts)
+        known = {id(score): checked(score) for score in scores}
+        return [known[id(score)] for score in scores]
     except AnalyzerError:
         raise
     except Exception as error:  # noqa: BLE001 - a failing scorer must not end the run
@@ -242,22 +244,25 @@ def _sum_of(parts: Sequence[Part], scores: Sequence[Score], decider: int) -> Sco
     Whether an answer was found, and which, is what the deciding part says.
     """
     first = scores[decider]
-    found = Score(None, Status.OK, first.found, answer=first.answer)
-    extra = {
-        f"{part.name}_{key}": value
-        for part, score in zip(parts, scores, strict=True)
-        for key, value in score.extra.items()
-    }
-    given = {part.name: score.reward for part, score in zip(parts, scores, strict=True) if score.reward is not None}
-    found = found._replace(extra=extra or NOTHING, parts=given)
+    extra: dict[str, Any] = {}
+    given: dict[str, float] = {}
+    terms: list[float] = []
+    failed: tuple[Part, Score] | None = None
     for part, score in zip(parts, scores, strict=True):
         if score.reward is None:
-            return found._replace(status=score.status, detail=one_line(f"{part.name}: {score.detail}"))
-    total = math.fsum(part.weight * given[part.name] for part in parts)
-    return checked(found._replace(reward=total, pass_value=first.reward))
+            failed = failed or (part, score)
+        else:
+            given[part.name] = score.reward
+            terms.append(part.weight * score.reward)
+        if score.extra:
+            extra.update((f"{part.name}_{key}", value) for key, value in score.extra.items())
+    if failed is not None:
+        detail = one_line(f"{failed[0].name}: {failed[1].detail}")
+        return Score(None, failed[1].status, first.found, extra or NOTHING, detail, first.answer, None, given)
+    total = math.fsum(terms)
+    return checked(Score(total, Status.OK, first.found, extra or NOTHING, "", first.answer, first.reward, given))
 
 
-# A dict subclass: a hit is one look-up in C, without a Python frame.
 class Grades(dict[Hashable, Score]):
     """Answer -> Score for one ground truth, filled as answers are looked up, so that a hit costs a dict look-up.
 

@@ -83,7 +83,9 @@ class Length(GroupReward):
         rule: Callable[[Sequence[int], Sequence[bool]], list[float]] | None = self._rule
         if rule is None:
             raise TypeError("a rule without a function")
-        return [Score(value + 0.0) for value in rule(sizes, verdicts or [])]
+        values = rule(sizes, verdicts or [])
+        equal = {value: Score(value + 0.0) for value in values}  # one Score for equal ones: a sum is made once for them
+        return [equal[value] for value in values]
 
     def _soft_overlong(self, sizes: Sequence[int], verdicts: Sequence[bool]) -> list[float]:
         """DAPO (arXiv 2503.14476), equation 13; verl's reward_manager/dapo.py for lengths up to max_len."""
