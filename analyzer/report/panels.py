@@ -10,7 +10,7 @@ import numpy as np
 
 from analyzer.report.analysis import Analysis
 from analyzer.report.harmless import visible
-from analyzer.schema import DATA_SOURCE, ORIGINAL, RESPONSE_TOKENS, REWARD, REWARD_EXTRA, REWARD_PASS_VALUE
+from analyzer.schema import DATA_SOURCE, RESPONSE_TOKENS, REWARD, REWARD_EXTRA, REWARD_PASS_VALUE
 
 if TYPE_CHECKING:
     from analyzer.schema import IntArray
@@ -159,11 +159,10 @@ def tokens_by_source(path: Path) -> dict[str, tuple[int, int]]:
     import pyarrow.parquet as pq
 
     counts: dict[str, IntArray] = {}
-    column = ORIGINAL + DATA_SOURCE
     with pq.ParquetFile(path) as file:
-        if column not in file.schema_arrow.names:
+        if DATA_SOURCE not in file.schema_arrow.names:
             return {}
-        for batch in file.iter_batches(1 << 17, columns=[column, RESPONSE_TOKENS]):
+        for batch in file.iter_batches(1 << 17, columns=[DATA_SOURCE, RESPONSE_TOKENS]):
             tokens = batch.column(1)
             if tokens.null_count == len(tokens):
                 continue

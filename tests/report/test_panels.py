@@ -1,0 +1,62 @@
+"""The tables of the page say what the columns and summary.json say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analyzer.report import panels, write_report
+from analyzer.report.analysis import Analysis
+from tests.commands import parquet
+from tests.report.test_page import Page, sample
+
+__all__ = ["sample"]  # the fixture
+
+
+def words_of(folder: Path) -> str:
+    page = Page(write_report(folder).read_text(encoding="utf-8"))
+    return " ".join(" ".join(page.text).split())
+
+
+def test_the_page_shows_the_audit_both_answers_and_where_problems_would_move(sample: Path) -> None:
+    analysis, words = Analysis(sample), words_of(sample)
+    assert (
+        "the correct answer earns full marks in 24 of 24 sampled problems, another problem's answer in 0 of 24" in words
+    )
+    suspect = analysis.summary["difficulty"]["suspect_gold"][0]
+    assert f"{suspect['ground_truth']} 0 of 8 {suspect['majority_answer']} {suspect['votes']}" in words
+    moves = analysis.summary["stability"]["moves"]
+    assert all(sum(row.values()) == pytest.approx(1, abs=1e-3) for row in moves.values())
+    assert {name: row[name] for name, row in moves.items()} == analysis.summary["stability"]["by_bucket"]
+    assert f"{moves['hard']['medium-hard'] * 100:.0f} %" in words
+
+
+def test_cut_off_shares_by_bucket_are_those_of_the_rollouts(sample: Path) -> None:
+    analysis = Analysis(sample)
+    problems = analysis.problems.to_pandas()
+    for row in panels.cut_by_bucket(analysis, ["hard", "medium-hard", "medium-easy", "easy"]):
+        member = problems[problems["bucket"] == row["name"]]
+        assert row["share"] == pytest.approx(member["truncated"].sum() / member["num_samples"].sum())
+
+
+def test_parts_of_a_reward_are_averaged_over_right_and_wrong(tmp_path: Path) -> None:
+    rows = [
+        {"reward": 1.0, "reward_status": "ok", "reward_format": 1.0, "reward_note": "x"},
+        {"reward": 1.0, "reward_status": "ok", "reward_format": 0.5, "reward_note": "x"},
+        {"reward": 0.0, "reward_status": "ok", "reward_format": 0.25, "reward_note": "x"},
+        {"reward": 0.0, "reward_status": "ok", "reward_format": None, "reward_note": "x"},
+    ]
+    path = parquet(tmp_path / "r.parquet", rows)
+    assert panels.parts(path, 0.5) == [panels.Part("reward_format", 3, 0.25, 1.0, 0.75, 0.25)]
+
+
+def test_lengths_are_told_for_each_data_source(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    lengths = {"a": random.integers(1, 100, 500), "b": random.integers(500, 900, 300)}
+    rows = [{"original_data_source": n, "response_tokens": int(t)} for n, all_of in lengths.items() for t in all_of]
+    found = panels.tokens_by_source(parquet(tmp_path / "r.parquet", rows))
+    for name, all_of in lengths.items():
+        assert found[name][0] == np.percentile(all_of, 50, method="inverted_cdf")
+        assert found[name][1] == np.percentile(all_of, 95, method="inverted_cdf")
