@@ -95,5 +95,6 @@ def open_analysis(folder: str) -> Analysis:
     file, schema = dataset.describe(os.path.join(folder, outputs.PROBLEMS))
     summary = orjson.loads(place.read(outputs.SUMMARY))
     of = orjson.loads(place.read(outputs.MANIFEST)) if outputs.MANIFEST in names else summary
+    # Of what the outputs depend on, not of their bytes: a rerun of the same analysis is the same for a manifest.
     digest = hashlib.sha256(orjson.dumps(of.get("of", of), option=orjson.OPT_SORT_KEYS)).hexdigest()
     return Analysis(folder, Dataset((file,), schema), summary, tuple(of.get("files", names)), digest[:32])

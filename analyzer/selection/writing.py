@@ -43,6 +43,8 @@ class Sink(Protocol):
 
 def open_sink(path: str, schema: pa.Schema) -> Sink:
     """A new local file of the type that its ending says. Raises ConfigError where the type cannot hold the schema."""
+    # Refused here, before the file is made: orjson has no bytes, and default=str would write them as Python spells
+    # them.
     if not path.endswith(JSONL):
         return _Parquet(path, schema)
     for field in schema:
@@ -109,8 +111,10 @@ class Target:
         self._rows = rows
         self._ascending = np.sort(rows)
         self._convert = convert
+        # The columns of the output are those that converting no rows gives: no second list of them that could differ.
         empty = convert(pa.Table.from_batches([], schema), np.zeros(0, np.int64))
         self.sink = open_sink(path, unmarked(empty.schema))
+        # In ascending order rows can be written as they pass; any other order needs all of them first, on disk.
         self._spool = None if (np.diff(rows) > 0).all() else Spool(schema, folder)
 
     def see(self, table: pa.Table, first: int) -> None:
