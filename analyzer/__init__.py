@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -185,4 +186,5 @@ def _show_flags() -> None:
     select.__signature__ = inspect.Signature(keywords(SelectionSettings))  # type: ignore[attr-defined]
 
 
-_show_flags()
+if sys.version_info >= (3, 11):  # noqa: UP036  # an older one gets as far as analyzer.commands, which says so
+    _show_flags()

@@ -1,5 +1,6 @@
-"""The commands. All of them start here, so this is where a Python that is too old is told so, in one line."""
+"""The commands. All of them start here: a Python that is too old or lacks a package ends in one line."""
 
+import importlib.util
 import sys
 
 if sys.version_info < (3, 11):  # noqa: UP036  # those that are older get here all the same
@@ -9,3 +10,11 @@ if sys.version_info < (3, 11):  # noqa: UP036  # those that are older get here a
         "`make setup PYTHON=python3.12` makes an environment, .venv, of another one\n"
     )
     sys.exit(2)
+
+# Modules of the commands import these before `running.run` is there to catch what an import raises.
+for package in ("jsonargparse", "numpy", "orjson", "yaml"):
+    if importlib.util.find_spec(package) is None:
+        from analyzer.commands.running import cannot_import, fail
+
+        fail(cannot_import(package, ModuleNotFoundError(name=package)))
+        sys.exit(2)

@@ -33,11 +33,16 @@ def main(argv: Sequence[str]) -> int:
         return _prune(settings, found)
     count = sum(one.shards is not None for one in found)
     size = sum(one.bytes for one in found) / 1e6
-    print(f"{folder}: {count} runs, {len(found) - count} converted inputs, {size:.1f} MB")
+    inputs = _counted(len(found) - count, "converted input")
+    print(f"{folder}: {_counted(count, 'run')}, {inputs}, {size:.1f} MB")
     for one in found:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.used))
         print(f"  {one.name}  {when}  {one.bytes / 1e6:8.1f} MB  {_what(one)}")
     return EXIT_OK
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _what(one: runs.Cached) -> str:
@@ -46,10 +51,10 @@ def _what(one: runs.Cached) -> str:
     try:
         inputs, rewards = described(one.path)
     except (OSError, ValueError, KeyError, TypeError):  # of another version, or being removed
-        return f"{one.shards} shards"
+        return _counted(one.shards, "shard")
     more = f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""
     of = f", {masking.text(inputs[0])}{more}, reward {', '.join(rewards) or 'of the input'}" if inputs else ""
-    return printable(f"{one.shards} shards{of}")
+    return printable(_counted(one.shards, "shard") + of)
 
 
 def _prune(settings: CacheSettings, found: Sequence[runs.Cached]) -> int:

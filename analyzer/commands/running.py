@@ -48,7 +48,7 @@ def run(command: Callable[[], int]) -> int:
     except ImportError as error:
         if (package := (error.name or "").partition(".")[0]) in ("", "analyzer", *sys.stdlib_module_names):
             return _bug()
-        fail(printable(_cannot_import(package, error)))
+        fail(printable(cannot_import(package, error)))
         return EXIT_USER
     except Exception:  # noqa: BLE001  # the last line of defence: what gets here is a bug of ours
         return _bug()
@@ -83,7 +83,7 @@ def _open_closed_streams() -> None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
-def _cannot_import(package: str, error: ImportError) -> str:
+def cannot_import(package: str, error: ImportError) -> str:
     """What to do where the Python that runs this lacks a package, or has one that does not work."""
     what = "is not installed" if isinstance(error, ModuleNotFoundError) else f"cannot be imported ({error})"
     checkout = Path(__file__).parents[2]

@@ -126,6 +126,12 @@ def unknown(spec: str, seen: Recognised, said: Mapping[str, Any]) -> InputError:
     for key in ("prompt", "response"):
         guess.setdefault(key, "COLUMN")
     guess = {key: guess[key] for key in _LIKELY if key in guess} | dict(said)
+    # Only what nothing but training data has: a bare `prompt` and `answer` may be rollouts of some other program.
+    if guess["response"] == "COLUMN" and "prompt" in names and not {"reward_model", "data_source"}.isdisjoint(names):
+        return InputError(
+            f"{spec}: this is training data, prompts without responses; sample responses first with generate_rollouts "
+            "--data_path, and give its output as --rollouts"
+        )
     return InputError(
         f"{spec}: there is no column {missing!r}, and the columns are of no format that --input_format list knows: "
         f"{', '.join(names[:40])}; say which is which, such as {paste(guess)}"

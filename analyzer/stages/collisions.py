@@ -68,8 +68,9 @@ def check(plan: Plan, numbering: Numbering, merged: Merged) -> tuple[str, ...]:
         most = int(np.lexsort((where, -counts))[0])  # of several the one that comes first
         alike = np.flatnonzero(merged.identities == known[where[most]])[:2]
         names = " and ".join(repr(numbering.ids[int(code)].as_py()) for code in alike)
+        noun = "problem" if len(counts) == 1 else "problems"
         found.append(
-            f"{len(known)} data_idx hold only {len(counts)} distinct problems: the same prompt and ground truth occur "
+            f"{len(known)} data_idx hold only {len(counts)} distinct {noun}: the same prompt and ground truth occur "
             f"up to {int(counts[most])} times, in data_idx {names} for instance. Each is measured by its own rollouts "
             "alone; if they are one problem, give its rollouts one data_idx, each with its own sample_idx."
         )

@@ -358,9 +358,12 @@ def _remarks(settings: AnalysisSettings, report: dict[str, Any], merged: Merged,
         said.append(
             f"{share['share']:.0%} of groups of 8 would hold both outcomes and give a gradient "
             f"({share['low']:.0%} to {share['high']:.0%})"
+            if share["high"] >= 0.005  # less reads as "0% (0% to 0%)"
+            else "no group of 8 would hold both outcomes: none gives a gradient"
         )
     if moved := report["unscored"]["problems_that_could_move"]:
-        said.append(f"{moved} problems could be in another bucket, had their rollouts without a reward been scored")
+        noun = "problem" if moved == 1 else "problems"
+        said.append(f"{moved} {noun} could be in another bucket, had their rollouts without a reward been scored")
     cut = report["truncation"]
     if cut and cut["problems_that_could_move"] > BIASED_BY_CUTS * len(metrics.passes):
         said.append(
@@ -377,7 +380,7 @@ def _remarks(settings: AnalysisSettings, report: dict[str, Any], merged: Merged,
     if top := report["top_up"]:
         before, after = top["settled_before"], top["settled_after"]
         said.append(
-            f"{top['rollouts']:,} more rollouts (+{top['rollouts'] / max(len(merged.codes), 1):.1%}) for "
+            f"{top['rollouts']:,} more rollouts (+{top['rollouts'] / max(len(merged.codes), 1):.0%}) for "
             f"{top['problems']:,} problems would raise the share in the right bucket (solve rate below 25 %, 50 %, "
             f"75 %, or above) from {before:.0%} to {after:.0%}: topup.parquet"
         )
@@ -391,13 +394,13 @@ def _never_solved_line(report: dict[str, Any]) -> list[str]:
     parts = []
     if number := never[flags.GOLD_UNEARNABLE]:
         example = report["gold_unearnable"][0]["ground_truth"] if report["gold_unearnable"] else None
-        parts.append(f"{number} cannot be (their ground truth fails its own reward, e.g. {example!r})")
+        parts.append(f"{number} cannot be: the ground truth fails its own reward, e.g. {example!r}")
     if number := never[flags.SUSPECT_GOLD]:
-        parts.append(f"{number} look mislabelled (see flag in problem_metrics.parquet)")
+        parts.append(f"{number} {'looks' if number == 1 else 'look'} mislabelled (see flag in problem_metrics.parquet)")
     if number := never[flags.CUT_OFF]:
-        parts.append(f"{number} are mostly cut off at the token limit")
+        parts.append(f"{number} {'is' if number == 1 else 'are'} mostly cut off at the token limit")
     if number := never[flags.NO_ANSWER]:
-        parts.append(f"{number} mostly lack an answer")
+        parts.append(f"{number} mostly {'lacks' if number == 1 else 'lack'} an answer")
     if number := never["hard"]:
         parts.append(f"{number} may be hard")
     noun = "problem was" if never["problems"] == 1 else "problems were"

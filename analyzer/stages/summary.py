@@ -260,8 +260,9 @@ def stability_line(stability: Stability) -> str:
     if stability.same_bucket is None or stability.same_or_next_bucket is None or stability.margin is None:
         return f"unknown: {stability.reason}"
     by_bucket = ", ".join(f"{name} {share:.0%}" for name, share in stability.by_bucket.items())
+    low, high = max(stability.same_bucket - stability.margin, 0), min(stability.same_bucket + stability.margin, 1)
     return (
-        f"if you resampled, about {stability.same_bucket:.0%} (+-{stability.margin:.0%}) of the problems would land in "
+        f"if you resampled, about {stability.same_bucket:.0%} ({low:.0%} to {high:.0%}) of the problems would land in "
         f"the same bucket ({by_bucket}), {stability.same_or_next_bucket:.0%} in the same or the next; more samples per "
         "problem raise this"
     )

@@ -36,8 +36,8 @@ def age(folder: Path, days: float) -> None:
 
 def test_it_lists_runs_and_converted_inputs(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = listed(cache, capsys)
-    assert lines[0].startswith(f"{cache}: 2 runs, 1 converted inputs, ")
-    assert sum("1 shards" in line for line in lines[1:]) == 2
+    assert lines[0].startswith(f"{cache}: 2 runs, 1 converted input, ")
+    assert sum("1 shard," in line for line in lines[1:]) == 2
     assert sum("jsonl input as parquet" in line for line in lines[1:]) == 1
 
 
@@ -45,8 +45,8 @@ def test_it_says_of_each_run_which_input_and_reward_it_is_of(
     cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = "\n".join(listed(cache, capsys))
-    assert f"1 shards, {tmp_path}/rollouts.jsonl, reward gsm8k" in said
-    assert f"1 shards, {tmp_path}/rollouts.parquet, reward gsm8k" in said
+    assert f"1 shard, {tmp_path}/rollouts.jsonl, reward gsm8k" in said
+    assert f"1 shard, {tmp_path}/rollouts.parquet, reward gsm8k" in said
 
 
 def test_prune_removes_what_was_not_used_for_long(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:

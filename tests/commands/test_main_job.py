@@ -136,8 +136,9 @@ def test_the_summary_says_how_sure_the_buckets_are(real: Outcome) -> None:
     assert 0.4 < stability["same_bucket"] < stability["same_or_next_bucket"] <= 1
     assert list(stability["by_bucket"]) == ["hard", "medium-hard", "medium-easy", "easy"]
     line = real.err.splitlines()[real.err.splitlines().index("How sure:") + 1]
+    low, high = (stability["same_bucket"] + sign * stability["margin"] for sign in (-1, 1))
     assert line.startswith(
-        f"  if you resampled, about {stability['same_bucket']:.0%} (+-{stability['margin']:.0%}) of the problems would"
+        f"  if you resampled, about {stability['same_bucket']:.0%} ({low:.0%} to {high:.0%}) of the problems would"
     )
 
 

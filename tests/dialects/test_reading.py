@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -54,6 +55,18 @@ def test_unknown_columns_end_in_the_flag_to_paste(tmp_path: Path) -> None:
     assert {row["response"] for row in rows_of(found)} == {r.response for r in ROLLOUTS}
     assert {row["original_ground_truth"] for row in rows_of(found)} == set(GOLDS)
     assert found.notes == ("read as rollouts by --columns: 16 rollouts, 4 problems by (prompt, ground truth)",)
+
+
+@pytest.mark.parametrize("name", ["train.jsonl", "train.parquet"])
+def test_training_data_given_as_rollouts_is_recognised(tmp_path: Path, name: str) -> None:
+    message = [{"role": "user", "content": "What is 2 + 2?"}]
+    row = {"data_source": "openai/gsm8k", "prompt": message, "reward_model": {"style": "rule", "ground_truth": "4"}}
+    if name.endswith(".jsonl"):
+        layouts.lines(tmp_path / name, [row])
+    else:
+        pq.write_table(pa.Table.from_pylist([row]), tmp_path / name)
+    with pytest.raises(InputError, match="this is training data, prompts without responses; sample"):
+        opened(tmp_path, tmp_path / name)
 
 
 def test_a_column_that_is_named_and_not_there_is_an_error_with_the_nearest(tmp_path: Path) -> None:
