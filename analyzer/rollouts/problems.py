@@ -83,12 +83,16 @@ def _problems(values: dict[str, list[Any]], number: int, gold_column: str | None
     ]
 
 
-def identities(table: pa.Table | pa.RecordBatch, columns: Sequence[str], gold_column: str | None) -> NDArray[np.uint64]:
+def identities(
+    table: pa.Table | pa.RecordBatch, columns: Sequence[str], gold_column: str | None, *, strict: bool = False
+) -> NDArray[np.uint64]:
     """(rows,) 64 bits of a digest of what makes a problem: equal where prompt, ground truth and the like are equal.
 
     `columns`: those that make a problem, in their held form; of `gold_column` the ground truth alone counts. Odd where
     the prompt is null, so that nothing tells the problem from others. Neighbours that are the same cost one comparison,
     not a digest each.
+
+    Raises NoGroundTruth for a row without one that can be read where that is `strict`.
     """
     differs = np.zeros(table.num_rows, dtype=bool)
     parts: list[tuple[pa.Array, pa.Field]] = []
@@ -101,7 +105,7 @@ def identities(table: pa.Table | pa.RecordBatch, columns: Sequence[str], gold_co
     values = [_python_values(column.take(first), field) for column, field in parts]
     if gold_column is not None and gold_column in columns:
         at = list(columns).index(gold_column)
-        values[at] = [_ground_truth_or_itself(value) for value in values[at]]
+        values[at] = [_or_itself(value, row, strict) for row, value in zip(first.tolist(), values[at], strict=True)]
     digests = [
         hashlib.blake2b(repr(row).encode(errors="surrogatepass"), digest_size=8).digest()
         for row in zip(*values, strict=True)
@@ -112,12 +116,14 @@ def identities(table: pa.Table | pa.RecordBatch, columns: Sequence[str], gold_co
     return np.repeat(found, np.diff(np.append(first, table.num_rows)))
 
 
-def _ground_truth_or_itself(value: Any) -> Any:
-    """The ground truth, or the value as it is where it holds none: grading is what refuses that, and names the row."""
+def _or_itself(value: Any, row: int, strict: bool) -> Any:
+    """The ground truth in a value; without one NoGroundTruth where that is `strict`, else the value as it is."""
     try:
         return ground_truth(value)
-    except NoGroundTruth:
-        return value
+    except NoGroundTruth as error:
+        if strict:
+            raise NoGroundTruth(str(error), row) from None
+        return value  # rewards that came with the input need no ground truth that can be read
 
 
 def is_record(field: pa.Field) -> bool:

@@ -39,10 +39,15 @@ def look(plan: Plan, numbering: Numbering) -> None:
     codes = np.unique(np.linspace(0, numbering.problems - 1, _LOOKED_AT, dtype=np.int64))
     first, last = numbering.first_rows()[codes], numbering.last_rows()[codes]
     rows = np.unique(np.concatenate([first, last]))
-    digests = np.concatenate([
-        problems.identities(batch, plan.problem_columns, plan.truth_column)
-        for _, batch in _rows(plan, rows.tolist())
-    ])  # fmt: skip
+    # A row without a ground truth is refused as that, by its place, and not as one that differs from its neighbours.
+    strict, parts = not plan.keep_rewards, []
+    for row, batch in _rows(plan, rows.tolist()):
+        try:
+            parts.append(problems.identities(batch, plan.problem_columns, plan.truth_column, strict=strict))
+        except problems.NoGroundTruth as error:
+            where = dataset.locate(plan.files, row + error.at)
+            raise InputError(f"{where}: the ground truth in {plan.truth_column} {error}") from None
+    digests = np.concatenate(parts)
     differ = np.flatnonzero(digests[np.searchsorted(rows, first)] != digests[np.searchsorted(rows, last)])
     enough = TOO_MANY * numbering.problems if numbering.problems <= _LOOKED_AT else _SURELY * _LOOKED_AT
     if differ.size and differ.size >= enough:

@@ -73,8 +73,8 @@ def test_one_problem_under_many_data_idx_is_a_warning(tmp_path: Path, analyze: A
     rows = [{**row, "data_idx": 10 * turn + row["data_idx"]} for turn in range(5) for row in rollouts(3, 1)]
     outcome = analyze(parquet(tmp_path / "r.parquet", rows))
     assert outcome.code == 0, outcome.err
-    (said,) = [one for one in outcome.json("summary.json")["warnings"] if "different problems" in one]
-    assert said.startswith("15 data_idx hold 3 different problems")
+    (said,) = [one for one in outcome.json("summary.json")["warnings"] if "distinct problems" in one]
+    assert said.startswith("15 data_idx hold only 3 distinct problems")
     assert "up to 5 times, data_idx 0 and 10 for instance" in said
 
 
