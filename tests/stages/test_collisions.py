@@ -75,7 +75,7 @@ def test_one_problem_under_many_data_idx_is_a_warning(tmp_path: Path, analyze: A
     assert outcome.code == 0, outcome.err
     (said,) = [one for one in outcome.json("summary.json")["warnings"] if "distinct problems" in one]
     assert said.startswith("15 data_idx hold only 3 distinct problems")
-    assert "up to 5 times, data_idx 0 and 10 for instance" in said
+    assert "up to 5 times, in data_idx 0 and 10 for instance" in said
 
 
 def test_distinct_problems_are_not_a_word(tmp_path: Path, analyze: Analyze) -> None:
