@@ -184,3 +184,15 @@ def _stat(pid: int | str) -> list[str]:
     """The fields of /proc/PID/stat, or PID/task/TID/stat, from the state on; the name before may hold brackets."""
     # From the last bracket: a program can call itself anything, ") R 1" too.
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def give_back_memory() -> None:
+    """Return what pyarrow's and the C library's allocators hold without need; some milliseconds."""
+    import pyarrow as pa
+
+    # arrow's pool (mimalloc or jemalloc) is not the C library's, so each is asked.
+    pa.default_memory_pool().release_unused()
+    # glibc keeps what is free below the top of a heap; musl and others have no such call, and need none.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

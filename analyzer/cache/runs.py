@@ -22,8 +22,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from analyzer import masking
-from analyzer.cache import score_files
+from analyzer.cache import masking, score_files
 from analyzer.errors import ConfigError, OutputError
 from analyzer.files import storage, temporaries
 

@@ -6,8 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analyzer import masking
-from analyzer.cache import runs
+from analyzer.cache import masking, runs
 from analyzer.config import option, parse
 from analyzer.errors import EXIT_OK, ConfigError, printable
 from analyzer.plan import described

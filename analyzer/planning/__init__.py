@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from analyzer import memory
+from analyzer import proc
 from analyzer.cache import known_tokenizers, runs
 from analyzer.cache.code import scoring_code_digest
 from analyzer.config import AnalysisSettings
@@ -90,7 +90,7 @@ def _tokenizer(settings: AnalysisSettings, opened: Input, keep: bool, cache_dir:
             "(it may be left out only where the rollouts bring rewards along)"
         )
     sample = read.sample_texts(opened)
-    memory.give_back()  # what the passes above read; the tokenizer takes its share next
+    proc.give_back_memory()  # what the passes above read; the tokenizer takes its share next
     return known_tokenizers.find(settings.model_path, settings.trust_remote_code, cache_dir, sample)
 
 

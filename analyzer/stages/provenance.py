@@ -15,7 +15,8 @@ import sys
 
 import orjson
 
-from analyzer import __version__, masking
+from analyzer import __version__
+from analyzer.cache import masking
 from analyzer.config import AnalysisSettings
 from analyzer.plan import Plan
 from analyzer.rollouts.dataset import Reader

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer import memory
+from analyzer import proc
 from analyzer.files import storage
 from analyzer.plan import SPILL, Plan
 from analyzer.rollouts import dataset
@@ -42,7 +42,7 @@ def spill(plan: Plan, opened: Input, numbering: Numbering, folder: str) -> None:
         opened.still_same()
 
     storage.build_folder(Path(folder) / SPILL, build)
-    memory.give_back()
+    proc.give_back_memory()
 
 
 def _write(plan: Plan, source: Dataset, numbering: Numbering, folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from analyzer import masking
+from analyzer.cache import masking
 from analyzer.cache.score_files import SourceCount
 from analyzer.difficulty.by_source import Tally
 from analyzer.rewards import BaseReward

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from analyzer import masking
+from analyzer.cache import masking
 from analyzer.errors import EXIT_OK
 from tests.commands import SAMPLE, Outcome
 
