@@ -47,7 +47,7 @@ def test_messages_arrive_one_by_one_as_they_were_sent(messages: list[Any]) -> No
 @pytest.mark.parametrize(
     ("value", "arrives"),
     [
-        (Score(1.0, extra=NOTHING), [1.0, "ok", True, {}, "", None]),
+        (Score(1.0, extra=NOTHING), [1.0, "ok", True, {}, "", None, None, {}]),
         (datetime.date(2024, 5, 1), "2024-05-01"),
         (datetime.datetime(2024, 5, 1, 12), "2024-05-01T12:00:00"),
         (decimal.Decimal("1.10"), "1.10"),

@@ -249,5 +249,7 @@ def metrics_json(folder: Path, rows: Sequence[dict[str, Any]], group_rows: int) 
     measured = metrics.problem_metrics(numbering.row_codes(), values, numbering.problems)
     target = folder / "m.json"
     target.unlink(missing_ok=True)
-    write.write_metrics(str(target), numbering.ids.to_pylist(), measured, numbering.order())
+    columns = write.metric_columns(measured) | {write.BEFORE_IT: np.zeros(numbering.problems, np.int64)}
+    answers = write.Answers(np.full(numbering.problems, -1), pa.array([], pa.large_string()))
+    write.write_metrics(str(target), numbering.ids.to_pylist(), columns, answers, numbering.order())
     return target.read_bytes()

@@ -127,7 +127,8 @@ def test_a_scheduler_without_workers_is_waited_for_and_told_of(
     """None has come yet, or the last one leaves in mid-run."""
     distributed = pytest.importorskip("distributed")
     monkeypatch.setattr(dask, "NOTICE_SECONDS", 0.5)
-    with distributed.LocalCluster(n_workers=at_first, threads_per_worker=1, dashboard_address=None) as cluster:
+    options = {"dashboard_address": None, "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"}}  # not port 8787
+    with distributed.LocalCluster(n_workers=at_first, threads_per_worker=1, **options) as cluster:
         comings = [threading.Timer(1.0, cluster.scale, [0]), threading.Timer(4.0, cluster.scale, [1])]
         for coming in comings:
             coming.start()
