@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 import sys
 import tempfile
@@ -29,29 +30,33 @@ class Settings(NamedTuple):
 
 
 class Bars(NamedTuple):
-    """What to reach."""
+    """What to reach, with the start-up counted as a user waits for it, unless it is said to be taken off."""
 
     first: float
     goal: float
     more_is_better: bool = True
+    without_start: bool = False
 
-    def reached(self, value: float) -> str:
-        """Which of the two is reached."""
+    def reached(self, row: Row) -> str:
+        """Which of the two is reached; a row without a second figure is judged by its first."""
+        judged = row.without_start if self.without_start and row.without_start is not None else row.value
         sign = 1 if self.more_is_better else -1
-        if sign * value >= sign * self.goal:
+        if sign * judged >= sign * self.goal:
             return "goal"
-        return "first bar" if sign * value >= sign * self.first else "missed"
+        return "first bar" if sign * judged >= sign * self.first else "missed"
 
 
 class Row(NamedTuple):
-    """One line of the table."""
+    """One line of the table. A measure that starts no process of its own has a value and nothing beside it."""
 
     measure: str
-    value: float
+    value: float  # of the whole command, start-up counted
     unit: str  # "x": the program against a peer; "s", "GB"
     bars: Bars | None
     detail: str
     by_cpu: float | None = None  # the same ratio by CPU time, which a busy machine leaves alone
+    without_start: float | None = None  # the same with the start-up of both sides taken off
+    spread: tuple[float, float] | None = None  # lowest and highest value of the rounds, of the figure with bars
 
 
 class Side(NamedTuple):
@@ -77,15 +82,26 @@ class Bench:
     # ------------------------------------------------------------ the program
 
     def job(self, rollouts: Path, *flags: str, n_jobs: int | None = None, memory: bool = False) -> Run:
-        """The whole job with a fresh cache and a fresh output folder, both removed after."""
+        """The whole job with a fresh cache that knows the tokenizer, and a fresh output folder, both removed after."""
+        known = self._known_tokenizer(rollouts)
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            shutil.copytree(known, f"{folder}/cache/tokenizers")
             return processes.run(self.command(rollouts, folder, *flags, n_jobs=n_jobs), memory)
 
-    def command(self, rollouts: Path, folder: str, *flags: str, n_jobs: int | None = None) -> list[str]:
+    def _known_tokenizer(self, rollouts: Path) -> Path:
+        """What a cache knows of the tokenizer once rollouts have been planned with it; not part of any figure."""
+        folder = self.folder / "known" / rollouts.stem
+        if not folder.exists():
+            processes.run([*self.command(rollouts, str(folder)), "--reward_fn", "exact_match", "--dry_run"])
+        return folder / "cache" / "tokenizers"
+
+    def command(
+        self, rollouts: Path, folder: str, *flags: str, n_jobs: int | None = None, tokenizer: str | None = None
+    ) -> list[str]:
         """A job whose cache and outputs lie in `folder`."""
         settings = {
             "rollouts": rollouts,
-            "model_path": inputs.tokenizer(),
+            "model_path": tokenizer or inputs.tokenizer(),
             "cache_dir": f"{folder}/cache",
             "output_dir": f"{folder}/output",
             "n_jobs": n_jobs or self.settings.cores,
@@ -146,7 +162,7 @@ class Bench:
         for _ in range(self.settings.repeats):
             for name, side in sides.items():
                 run = side.run()
-                taken[name].append(Taken(run.seconds - starts[name].seconds, run.cpu - starts[name].cpu))
+                taken[name].append(Taken(run.seconds, run.cpu))
                 said[name] = json.loads(run.stdout) if run.stdout.startswith("{") else {}
         return Rounds(taken, starts, said)
 
@@ -172,38 +188,50 @@ def _median(runs: Sequence[Taken | Run]) -> Taken:
     return Taken(statistics.median(run.seconds for run in runs), statistics.median(run.cpu for run in runs))
 
 
-class Ratio(NamedTuple):
-    """How much less one side takes than another, by the clock and by CPU time."""
-
-    clock: float
-    cpu: float
-
-    def scaled(self, by: float) -> Ratio:
-        """Both times a number."""
-        return Ratio(self.clock * by, self.cpu * by)
-
-
 class Rounds(NamedTuple):
-    """What each side took without its start, one for each round."""
+    """What each side took, start-up counted, one for each round."""
 
     taken: dict[str, list[Taken]]
     starts: dict[str, Taken]
     said: dict[str, dict[str, Any]]  # what a peer printed: rollouts, mean_reward, engine
 
-    def ratio(self, one: str, other: str) -> Ratio:
-        """The median over the rounds of what `other` took over what `one` took."""
-        pairs = list(zip(self.taken[one], self.taken[other], strict=True))
-        return Ratio(
-            statistics.median(theirs.seconds / ours.seconds for ours, theirs in pairs),
-            statistics.median(theirs.cpu / ours.cpu for ours, theirs in pairs),
-        )
+    def row(
+        self,
+        measure: str,
+        over: tuple[str, str],
+        bars: Bars | None,
+        detail: str = "",
+        scale: float = 1.0,
+    ) -> Row:
+        """A line whose ratio is what the first of `over` took over what the second took: medians of the rounds.
+
+        scale: how many times what the first has done, but for its start-up, is to be counted: a peer that takes long
+        does a part of the work, and has one process where the program has several.
+        """
+        one, other = over
+        whole = self._ratios(one, other, scale, 1, lambda taken: taken.seconds)
+        without = self._ratios(one, other, scale, 0, lambda taken: taken.seconds)
+        by_cpu = self._ratios(one, other, scale, 1, lambda taken: taken.cpu)
+        judged = without if bars is not None and bars.without_start else whole
+        told = "; ".join(filter(None, (self.told(one, other), detail)))
+        median = statistics.median
+        spread = (min(judged), max(judged))
+        return Row(measure, median(whole), "x", bars, told, median(by_cpu), median(without), spread)
+
+    def _ratios(self, one: str, other: str, scale: float, starts: int, unit: Callable[[Taken], float]) -> list[float]:
+        """One ratio a round; starts: 1 where the start-ups count, 0 where they are taken off."""
+        first, second = unit(self.starts[one]), unit(self.starts[other])
+        pairs = zip(map(unit, self.taken[one]), map(unit, self.taken[other]), strict=True)
+        return [
+            (starts * first + (theirs - first) * scale) / (ours - second + starts * second) for theirs, ours in pairs
+        ]
 
     def median(self, name: str) -> Taken:
-        """The medians of a side."""
+        """The medians of a side, start-up counted."""
         return _median(self.taken[name])
 
     def told(self, *names: str) -> str:
-        """The medians and the starts taken off them."""
+        """The medians, and the starts that are part of them."""
         return ", ".join(
             f"{name} {self.median(name).seconds:.2f} s (CPU {self.median(name).cpu:.2f} s, "
             f"start {self.starts[name].seconds:.2f} s)"

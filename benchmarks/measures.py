@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import tempfile
 from collections.abc import Iterator
 from functools import partial
@@ -26,14 +27,16 @@ def short_rollouts(bench: Bench) -> Iterator[Row]:
     )
     yield _against_loop(found, f"short rollouts ({rows:,})", rows, cores)
     if bench.settings.verl_python:
+        job = found.median("job").seconds
         alone = json.loads(bench.peer("verl_scorer", source, sample, verl=True).run().stdout)
         rate = alone["rollouts"] / alone["seconds"]
         yield Row(
             "the same vs verl's scorer alone x cores (text in memory, no tokens, no files)",
-            rows / found.median("job").seconds / rate / cores,
+            rows / job / rate / cores,
             "x",
             None,
             f"{rate:,.0f} rollouts/s for each core, {alone['engine']}",
+            without_start=rows / (job - found.starts["job"].seconds) / rate / cores,
         )
 
 
@@ -53,11 +56,10 @@ def long_rollouts(bench: Bench) -> Iterator[Row]:
         )
     yield _against_loop(found, f"long rollouts ({rows:,})", rows, cores)
     for name, measure, bars in (
-        ("job", "long rollouts, whole job, vs copy floor", Bars(2.0, 1.25, False)),
+        ("job", "long rollouts, whole job, vs copy floor", Bars(1.8, 1.55, False)),
         ("second strategy", "second strategy on the same rollouts vs copy floor", Bars(1.3, 1.1, False)),
     ):
-        ratio = found.ratio("floor", name)
-        yield Row(measure, ratio.clock, "x", bars, found.told(name, "floor"), ratio.cpu)
+        yield found.row(measure, (name, "floor"), bars)
 
 
 def _second_strategy(bench: Bench, folder: str, rollouts: Path, first: Path) -> Side:
@@ -79,20 +81,19 @@ def _loop(bench: Bench, source: inputs.Source, sample: Path) -> Side:
 def _against_loop(found: Rounds, what: str, rows: int, cores: int) -> Row:
     """The loop is one process and ran on a part of the rollouts: it is given as many as there are cores, and scaled."""
     loop = found.said["loop"]
-    ratio = found.ratio("job", "loop").scaled(rows / loop["rollouts"])
-    told = f"{found.told('job', 'loop')}; the loop ({loop['engine']}) on {loop['rollouts']:,} of them, scaled"
+    detail = f"the loop ({loop['engine']}) on {loop['rollouts']:,} of them, scaled"
     measure = f"{what}, whole job, vs the published loop, repaired, x cores"
-    return Row(measure, ratio.clock / cores, "x", Bars(20, 40), told, ratio.cpu)
+    return found.row(measure, ("loop", "job"), Bars(20, 40), detail, rows / loop["rollouts"] / cores)
 
 
 def numeric_maths(bench: Bench) -> Iterator[Row]:
     """MATH level 5, where many of a problem's answers are the same."""
-    yield _against_pool(bench, inputs.MATH, bench.sized(1, 8), "math_l5_zeroeval", Bars(6, 15))
+    yield _against_pool(bench, inputs.MATH, bench.sized(1, 8), "math_l5_zeroeval", Bars(7, 10))
 
 
 def symbolic_maths(bench: Bench) -> Iterator[Row]:
     """CARP and Gaokao, two samples a problem: nearly no answer is there twice."""
-    yield _against_pool(bench, inputs.SYMBOLIC, bench.sized(1, 2), "carp_en + gaokao", Bars(1.5, 3))
+    yield _against_pool(bench, inputs.SYMBOLIC, bench.sized(1, 2), "carp_en + gaokao", Bars(2.5, 4, without_start=True))
 
 
 def _against_pool(bench: Bench, source: inputs.Source, every: int, what: str, bars: Bars) -> Row:
@@ -103,7 +104,23 @@ def _against_pool(bench: Bench, source: inputs.Source, every: int, what: str, ba
             "pool": bench.peer("math_verify_pool", source, rollouts, bench.settings.cores),
         }
     )
-    pool, ratio = found.said["pool"], found.ratio("job", "pool")
-    told = f"{pool['rollouts']:,} rollouts: {found.told('job', 'pool')}; {pool['engine']}"
+    pool = found.said["pool"]
     measure = f"{what} with math_verify, whole job, vs Math-Verify per rollout in a pool"
-    return Row(measure, ratio.clock, "x", bars, told, ratio.cpu)
+    return found.row(measure, ("pool", "job"), bars, f"{pool['rollouts']:,} rollouts; {pool['engine']}")
+
+
+def first_run(bench: Bench) -> Iterator[Row]:
+    """The embedded sample with a tokenizer that no cache knows, and the same command once more."""
+    rollouts = inputs.SAMPLE / "rollouts.parquet"
+    first, again = list[float](), list[float]()
+    for _ in range(bench.sized(5, 3)):
+        with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
+            command = bench.command(rollouts, folder, tokenizer=str(inputs.SAMPLE / "tokenizer"))
+            first.append(processes.run(command).seconds)
+            again.append(processes.run([*command, "--overwrite"]).seconds)
+    for measure, seconds, bars in (
+        ("the embedded sample, a first run with an unknown tokenizer", first, Bars(1.8, 1.2, False)),
+        ("the same command once more", again, None),
+    ):
+        value, spread = statistics.median(seconds), (min(seconds), max(seconds))
+        yield Row(measure, value, "s", bars, f"median of {len(seconds)}", spread=spread)

@@ -13,6 +13,17 @@ import psutil
 from bench import Row, Settings
 
 LIBRARIES = ("pyarrow", "gigatoken", "transformers", "math-verify", "numpy")
+HEADS = (
+    "measure",
+    "whole command",
+    "start taken off",
+    "first bar",
+    "goal",
+    "reached",
+    "rounds",
+    "by CPU time",
+    "in detail",
+)
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
@@ -34,13 +45,16 @@ def circumstances(settings: Settings, failed: Sequence[str]) -> list[str]:
         found.append("--quick: smaller inputs than the bars are meant for")
     if failed:
         found.append(f"left out because they failed: {', '.join(failed)}")
-    found.append(f"rounds: {settings.repeats}; medians; start-up, measured on one problem, is taken off both sides")
+    found.append(
+        f"rounds: {settings.repeats}; medians; the tokenizer is known to the cache unless a line says otherwise"
+    )
+    found.append("* marks the figure that the bars are for; `rounds` gives its lowest and highest value")
     return found
 
 
 def text(command: str, about: Iterable[str], rows: Sequence[Row], kept: Sequence[str] = ()) -> str:
     """All of it as Markdown; `kept`: lines of an earlier table to put first."""
-    lines = ["| measure | measured | first bar | goal | reached | by CPU time | in detail |", "|" + "---|" * 7]
+    lines = [f"| {' | '.join(HEADS)} |", "|" + "---|" * len(HEADS)]
     lines += kept
     lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
     return "\n".join([f"    {command}", "", *(f"- {line}" for line in about), "", *lines, ""])
@@ -70,14 +84,18 @@ def write(path: Path, results: str) -> None:
 
 
 def _cells(row: Row) -> list[str]:
+    whole, without = (_number(value, row.unit) for value in (row.value, row.without_start))
     bars = ["", "", ""]
     if row.bars is not None:
-        bars = [_number(row.bars.first, row.unit), _number(row.bars.goal, row.unit), row.bars.reached(row.value)]
-    by_cpu = _number(row.by_cpu, row.unit) if row.by_cpu is not None else ""
-    return [row.measure, _number(row.value, row.unit), *bars, by_cpu, row.detail]
+        bars = [_number(row.bars.first, row.unit), _number(row.bars.goal, row.unit), row.bars.reached(row)]
+        whole, without = (whole, f"{without}*") if row.bars.without_start else (f"{whole}*", without)
+    spread = " to ".join(_number(value, row.unit) for value in row.spread or ())
+    return [row.measure, whole, without, *bars, spread, _number(row.by_cpu, row.unit), row.detail]
 
 
-def _number(value: float, unit: str) -> str:
+def _number(value: float | None, unit: str) -> str:
+    if value is None:
+        return ""
     digits = 2 if abs(value) < 10 else 0
     return f"{value:.{digits}f}{'x' if unit == 'x' else ' ' + unit}"
 

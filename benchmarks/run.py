@@ -14,6 +14,7 @@ import os
 import shlex
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import measures
@@ -27,6 +28,7 @@ MEASURES = {
     "long": measures.long_rollouts,
     "math": measures.numeric_maths,
     "symbolic": measures.symbolic_maths,
+    "first": measures.first_run,
     "memory": scaling.memory,
     "workers": scaling.workers,
     "metrics": scaling.metrics,
@@ -46,6 +48,7 @@ def main() -> int:
         bench = Bench(settings, Path(folder))
         for name in given.only or MEASURES:
             processes.say(f"measuring {name}")
+            began = time.monotonic()
             try:
                 for row in MEASURES[name](bench):
                     processes.say(report.line(row))
@@ -53,6 +56,7 @@ def main() -> int:
             except processes.CommandError as error:
                 failed.append(name)
                 processes.say(f"{name} is left out: {error}")
+            processes.say(f"  {name} took {time.monotonic() - began:.0f} s")
     about += report.circumstances(settings, failed)
     kept = report.others(given.write, rows) if given.write and given.only else []
     text = report.text(shlex.join(["python", *sys.argv]), about, rows, kept)

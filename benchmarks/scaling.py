@@ -46,7 +46,7 @@ def workers(bench: Bench) -> Iterator[Row]:
     """Long rollouts on one core with one worker, and on two with two."""
     if bench.settings.cores < 2:
         return
-    rollouts = bench.copies(inputs.LONG, text_bytes=bench.sized(4_000_000_000, 300_000_000))
+    rollouts = bench.copies(inputs.LONG, text_bytes=bench.sized(2_000_000_000, 300_000_000))
     sides = {}
     for number in (1, 2):
         side = bench.program(inputs.LONG, rollouts, n_jobs=number)
@@ -54,8 +54,9 @@ def workers(bench: Bench) -> Iterator[Row]:
             run=_on(number, side.run), start=_on(number, side.start), key=f"{side.key} on {number}"
         )
     found = bench.rounds(sides)
-    ratio = found.ratio("2 workers", "1 worker").clock
-    yield Row("long rollouts, from 1 worker on 1 core to 2 on 2", ratio, "x", Bars(1.7, 1.9), found.told(*sides))
+    bars = Bars(1.85, 1.95, without_start=True)
+    one, two = sides
+    yield found.row("long rollouts, from 1 worker on 1 core to 2 on 2", (one, two), bars)
 
 
 def _on(number: int, run: Callable[[], Run]) -> Callable[[], Run]:
@@ -80,7 +81,7 @@ def metrics(bench: Bench) -> Iterator[Row]:
             f"metrics + bucketing, {rollouts:,} rollouts of {problems:,} problems, {said['shape']}",
             first + took[slowest],
             "s",
-            Bars(10, 3, False),
+            Bars(3, 2, False),
             f"metrics {first:.2f} s, the slowest strategy ({slowest}) {took[slowest]:.2f} s, {said['peak_mb']} MB",
         )
 
@@ -89,4 +90,5 @@ def help_text(bench: Bench) -> Iterator[Row]:
     """How long --help takes."""
     command = [sys.executable, "-m", "analyzer", "--help"]
     seconds = [processes.run(command).seconds for _ in range(bench.sized(11, 5))]
-    yield Row("--help", statistics.median(seconds), "s", Bars(0.4, 0.2, False), f"median of {len(seconds)}")
+    value, spread = statistics.median(seconds), (min(seconds), max(seconds))
+    yield Row("--help", value, "s", Bars(0.4, 0.2, False), f"median of {len(seconds)}", spread=spread)
