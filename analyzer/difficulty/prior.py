@@ -12,8 +12,9 @@ weight on a handful of rates, which with few problems is noise.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +33,8 @@ _LOGIT_BOUNDS = (-16.0, 16.0)  # of the mean of the beta distribution
 _STRENGTH_BOUNDS = (-7.0, 9.0)  # of log(a + b), which has no best value where all problems are alike
 _PRECISION = 1e-4
 _LEAN = 1e-6  # towards a + b = 2, which decides where the rollouts do not
+
+_Counted = tuple[tuple[int, float], ...]  # (value, problems that have it)
 
 
 def likelihoods(passes: IntArray, samples: IntArray) -> FloatArray:
@@ -99,8 +102,13 @@ def fitted_beta(passes: IntArray, failures: IntArray, weights: FloatArray | None
     uniform distribution. scipy.optimize would find the same; to import it takes longer than a small run.
     """
     each = np.ones(len(passes)) if weights is None else weights
-    passed, failed, tried = (_counted(values, each) for values in (passes, failures, passes + failures))
+    return _likeliest(*(_counted(values, each) for values in (passes, failures, passes + failures)))
 
+
+# A report draws charts of priors that the analysis has fitted before it. The key is a few numbers per class, whatever
+# the number of problems.
+@functools.lru_cache(maxsize=1024)
+def _likeliest(passed: _Counted, failed: _Counted, tried: _Counted) -> tuple[float, float]:
     def likelihood(logit: float, strength: float) -> float:
         a, b = _beta(logit, strength)
         return _rising(a, passed) + _rising(b, failed) - _rising(a + b, tried)
@@ -121,15 +129,18 @@ def _beta(logit: float, strength: float) -> tuple[float, float]:
     return both / (1 + math.exp(-logit)), both / (1 + math.exp(logit))
 
 
-def _counted(values: IntArray, weights: FloatArray) -> list[tuple[int, float]]:
-    """Each value, and the number of problems that have it."""
+def _counted(values: IntArray, weights: FloatArray) -> _Counted:
+    """Each value above 0 that problems have, and how many of them."""
     distinct, inverse = np.unique(values, return_inverse=True)
-    return list(zip(distinct.tolist(), np.bincount(inverse.reshape(-1), weights).tolist(), strict=True))
+    pairs = zip(distinct.tolist(), np.bincount(inverse.reshape(-1), weights).tolist(), strict=True)
+    return tuple((value, times) for value, times in pairs if value and times)  # the others add 0 to every likelihood
 
 
-def _rising(start: float, counted: Sequence[tuple[int, float]]) -> float:
+def _rising(start: float, counted: _Counted) -> float:
     """The sum of log(start (start + 1) .. (start + n - 1)) over all n."""
-    return math.fsum(times * (math.lgamma(start + n) - math.lgamma(start)) for n, times in counted)
+    # Called some ten thousand times for one small analysis, hence a list and no generator.
+    log_gamma, base = math.lgamma, math.lgamma(start)
+    return math.fsum([times * (log_gamma(start + n) - base) for n, times in counted])
 
 
 def _peak(function: Callable[[float], float], low: float, high: float) -> float:

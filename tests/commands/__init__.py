@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests import processes
+
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "examples" / "sample" / "rollouts.parquet"
 TOKENIZER = ROOT / "examples" / "sample" / "tokenizer"
@@ -114,14 +116,16 @@ def flags(**values: Any) -> list[str]:
 
 
 def real_command(tmp_path: Path, words: Sequence[str], env: Mapping[str, str] | None = None) -> Outcome:
-    """The script in a process of its own, as a user runs it; outputs in tmp_path/out, cache in tmp_path/cache."""
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), *words],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        cwd=tmp_path,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "XDG_CACHE_HOME": str(tmp_path / "xdg"), **(env or {})},
-    )
+    """The script in a process of its own, as a user runs it; outputs in tmp_path/out, cache in tmp_path/cache.
+
+    Forked from one that has all imported, see tests/processes.py, but where `env` says how Python starts.
+    """
+    given = {**os.environ, "HF_HUB_OFFLINE": "1", "XDG_CACHE_HOME": str(tmp_path / "xdg"), **(env or {})}
+    if any(name.startswith("PYTHON") for name in env or {}):
+        started = [sys.executable, str(SCRIPT), *words]
+        done = subprocess.run(
+            started, capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path, env=given
+        )
+    else:
+        done = processes.run([SCRIPT, *words], cwd=tmp_path, env=given)
     return Outcome(done.returncode, done.stdout, done.stderr, tmp_path / "out")

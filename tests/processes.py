@@ -1,0 +1,307 @@
+"""Commands as processes of their own, without the second or two in which a new interpreter imports everything.
+
+A server, one for each process of pytest and started when it is first needed, has imported what our commands import. For
+each command it forks: a true process, with its own id, exit code, signals, streams, environment, folder and session,
+which runs the script as `__main__` and ends as Python ends.
+
+What it cannot show, as the interpreter is already running: which modules a command imports, and when; options and
+variables that Python reads as it starts (-X, PYTHONPATH, PYTHONHASHSEED, PYTHONIOENCODING); a mark in its own
+/proc/PID/environ (programs that it starts have it); closed streams. Tests of those start sys.executable.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PIPE = subprocess.PIPE
+DEVNULL = subprocess.DEVNULL
+STDOUT = subprocess.STDOUT
+
+Word = str | os.PathLike[str]
+Stream = int | IO[Any] | None
+
+
+def run(
+    words: Sequence[Word], *, timeout: float = 120, check: bool = False, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run `python *words` to its end, as subprocess.run does with capture_output and text; `options` are Process's."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = Process(words, **{"stdin": DEVNULL, "stdout": out, "stderr": err, **options})
+        try:
+            process.wait(timeout)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        said = [_text(stream) for stream in (out, err)]
+    done = subprocess.CompletedProcess(process.args, process.returncode, *said)
+    if check and done.returncode != 0:
+        raise AssertionError(f"{done.args} ended with {done.returncode}: {done.stderr}")
+    return done
+
+
+def _text(stream: IO[bytes]) -> str:
+    stream.seek(0)
+    return stream.read().decode().replace("\r\n", "\n")
+
+
+class Process:
+    """A running `python *words`, used as subprocess.Popen with text=True is.
+
+    `words` begin with a script, with -m and a module, or with -c and code. `env` is the whole environment.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[Word],
+        *,
+        cwd: Word | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: Stream = None,
+        stdout: Stream = None,
+        stderr: Stream = None,
+        start_new_session: bool = False,
+    ) -> None:
+        environment = dict(os.environ if env is None else env)
+        for name in {*environment, *os.environ}:
+            if name.startswith("PYTHON") and environment.get(name) != os.environ.get(name):
+                raise ValueError(f"{name} is read when Python starts: start sys.executable with it")
+        self.args = [sys.executable, *map(os.fspath, words)]
+        self.returncode: int | None = None
+        ours: list[IO[str] | None] = []
+        theirs: list[int] = []
+        to_close: list[int] = []
+        for number, stream in enumerate((stdin, stdout, stderr)):
+            if stream == PIPE:
+                read, write = os.pipe()
+                mine, other = (write, read) if number == 0 else (read, write)
+                ours.append(os.fdopen(mine, "w" if number == 0 else "r"))
+                to_close.append(other)
+            else:
+                ours.append(None)
+                if stream == DEVNULL:
+                    other = os.open(os.devnull, os.O_RDWR)
+                    to_close.append(other)
+                elif stream == STDOUT:
+                    other = theirs[1]
+                else:
+                    other = number if stream is None else stream if isinstance(stream, int) else stream.fileno()
+            theirs.append(other)
+        self.stdin, self.stdout, self.stderr = ours
+        self._readers: list[threading.Thread] = []
+        self._said: list[list[str]] = []
+        self._status, status = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        request = {
+            "words": self.args[1:],
+            "cwd": os.fspath(cwd) if cwd is not None else os.getcwd(),
+            "env": environment,
+            "session": start_new_session,
+        }
+        with status, tempfile.TemporaryFile() as file:  # not in the message: an environment may be long
+            file.write(json.dumps(request).encode())
+            file.seek(0)
+            socket.send_fds(_server(), [b"run"], [*theirs, status.fileno(), file.fileno()])
+            for fd in to_close:
+                os.close(fd)
+        self.pid = int(self._answer(60.0))
+
+    def _answer(self, seconds: float | None) -> str:
+        self._status.settimeout(seconds)
+        try:
+            answer = self._status.recv(64).decode()
+        except (TimeoutError, BlockingIOError):
+            raise subprocess.TimeoutExpired(self.args, seconds or 0.0) from None
+        if not answer:
+            raise AssertionError("the server of forked commands has ended")
+        return answer
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+        try:
+            return self.wait(0.0)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; the exit code, or the negative number of the signal. Raises TimeoutExpired."""
+        if self.returncode is None:
+            self.returncode = int(self._answer(timeout))
+            self._status.close()
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Close its stdin, read its pipes to their ends and wait; what they held. Raises TimeoutExpired."""
+        if self.stdin is not None:
+            self.stdin.close()
+        if not self._readers:
+            for stream in (self.stdout, self.stderr):
+                said: list[str] = []
+                if stream is not None:
+                    reader = threading.Thread(target=_read, args=(stream, said), daemon=True)
+                    reader.start()
+                    self._readers.append(reader)
+                self._said.append(said)
+        until = None if timeout is None else time.monotonic() + timeout
+        for reader in self._readers:
+            reader.join(None if until is None else max(0.0, until - time.monotonic()))
+            if reader.is_alive():
+                raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+        self.wait(None if until is None else max(0.0, until - time.monotonic()))
+        out, err = ("".join(said) for said in self._said)
+        return out, err
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        # The server has not reaped it before it has sent the exit code: until then the id is its own.
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        for stream in (self.stdin, self.stdout, self.stderr):
+            if stream is not None:
+                stream.close()
+        self.wait()
+
+
+def _read(stream: IO[str], said: list[str]) -> None:
+    said.append(stream.read())
+    stream.close()
+
+
+@functools.cache
+def _server() -> socket.socket:
+    """The connection to this process's server. The server ends when it is closed, and so with this process."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        process = subprocess.Popen(
+            # A module of the tests, and not its file: __main__ must be free for what is run.
+            [sys.executable, "-c", f"from tests.processes import serve; serve({theirs.fileno()})()"],
+            cwd=ROOT,
+            # Of one thread, as a process must be that is forked. The hub is told at its import that it is offline.
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+            pass_fds=[theirs.fileno()],
+            stdin=DEVNULL,
+            stdout=DEVNULL,
+        )
+
+    def end() -> None:
+        ours.close()
+        process.wait()
+
+    atexit.register(end)
+    return ours
+
+
+def serve(fd: int) -> Callable[[], None]:
+    """The server: fork a process for each request. Returns in a forked process alone, what that one has to do."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C in the terminal ends it, and says nothing
+    control = socket.socket(fileno=fd)
+    control.set_inheritable(False)
+    _import()
+    poller = select.poll()
+    poller.register(control, select.POLLIN)
+    running: dict[int, tuple[int, socket.socket]] = {}  # pidfd -> pid, where its exit code is awaited
+    while True:
+        for ready, _ in poller.poll():
+            if ready == control.fileno():
+                message, fds, _, _ = socket.recv_fds(control, 16, 5)
+                if not message:
+                    os._exit(0)
+                *streams, status, request = fds
+                with open(request, "rb") as file:
+                    wanted = json.load(file)
+                pid = os.fork()
+                if pid == 0:
+                    for other in (control, *(socket for _, socket in running.values())):
+                        other.close()
+                    for other in (status, *running):
+                        os.close(other)
+                    return functools.partial(_become, wanted, streams)
+                for stream in streams:
+                    os.close(stream)
+                pidfd = os.pidfd_open(pid)
+                running[pidfd] = pid, socket.socket(fileno=status)
+                running[pidfd][1].send(str(pid).encode())
+                poller.register(pidfd, select.POLLIN)
+            else:
+                pid, status = running.pop(ready)
+                poller.unregister(ready)
+                os.close(ready)
+                _, how = os.waitpid(pid, 0)
+                with contextlib.suppress(OSError), status:
+                    status.send(str(os.waitstatus_to_exitcode(how)).encode())
+
+
+_IMPORTED = (
+    *("aiohttp", "fsspec", "gigatoken", "jinja2", "joblib", "jsonargparse", "numpy", "orjson", "pandas", "regex"),
+    *("pyarrow.compute", "pyarrow.dataset", "pyarrow.json", "pyarrow.parquet", "scipy.optimize", "scipy.stats"),
+    *("sklearn.cluster", "tenacity", "tokenizers", "tqdm", "transformers.models.auto", "yaml"),
+    *(f"analyzer.commands.{path.stem}" for path in (ROOT / "analyzer" / "commands").glob("[a-z]*.py")),
+    *("analyzer.pipeline", "analyzer.generation", "analyzer.report.viewer", "analyzer.selection"),
+)
+"""What commands import sooner or later: none of them starts a thread or a process, or connects, when it is imported."""
+
+
+def _import() -> None:
+    os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"
+    for name in _IMPORTED:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # a collection in a fork would write to every object, and so copy what is shared
+
+
+def _become(wanted: Mapping[str, Any], streams: Sequence[int]) -> None:
+    """Be, in a process just forked, the one that runs python with these words; then fall off the end, as it does."""
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    for text in (sys.stdin, sys.stdout):
+        text.reconfigure(line_buffering=text.isatty())
+    if wanted["session"]:
+        os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(wanted["cwd"])
+    os.environ.clear()
+    os.environ.update(wanted["env"])
+    first, *rest = wanted["words"]
+    if first == "-m":
+        sys.path[0] = os.getcwd()
+        sys.argv = rest
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    elif first == "-c":
+        sys.path[0] = ""
+        sys.argv = ["-c", *rest[1:]]
+        exec(rest[0], vars(sys.modules["__main__"]))
+    else:
+        sys.path[0] = os.path.dirname(os.path.abspath(first))
+        sys.argv = [first, *rest]
+        runpy.run_path(first, run_name="__main__")
