@@ -81,11 +81,23 @@ class Bench:
 
     # ------------------------------------------------------------ the program
 
-    def job(self, rollouts: Path, *flags: str, n_jobs: int | None = None, memory: bool = False) -> Run:
-        """The whole job with a fresh cache that knows the tokenizer, and a fresh output folder, both removed after."""
+    def job(
+        self,
+        rollouts: Path,
+        *flags: str,
+        n_jobs: int | None = None,
+        memory: bool = False,
+        cache: Path | None = None,
+    ) -> Run:
+        """The whole job with a fresh cache that knows the tokenizer, and a fresh output folder, both removed after.
+
+        cache: of an earlier run, a copy of which is then used.
+        """
         known = self._known_tokenizer(rollouts)
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
-            shutil.copytree(known, f"{folder}/cache/tokenizers")
+            if cache is not None:
+                shutil.copytree(cache, f"{folder}/cache")
+            shutil.copytree(known, f"{folder}/cache/tokenizers", dirs_exist_ok=True)
             return processes.run(self.command(rollouts, folder, *flags, n_jobs=n_jobs), memory)
 
     def _known_tokenizer(self, rollouts: Path) -> Path:
@@ -110,13 +122,15 @@ class Bench:
         given = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
         return [sys.executable, "-m", "analyzer", *given, *flags]
 
-    def program(self, source: Source, rollouts: Path, *flags: str, n_jobs: int | None = None) -> Side:
+    def program(
+        self, source: Source, rollouts: Path, *flags: str, n_jobs: int | None = None, cache: Path | None = None
+    ) -> Side:
         """The whole job as a side."""
         first = self.part(source, 0)
-        key = " ".join(("job", *flags))
+        key = " ".join(("job", *flags, "known" if cache else ""))
         return Side(
-            lambda: self.job(rollouts, *flags, n_jobs=n_jobs),
-            lambda: self.job(first, "--limit", "1", *flags, n_jobs=n_jobs),
+            lambda: self.job(rollouts, *flags, n_jobs=n_jobs, cache=cache),
+            lambda: self.job(first, "--limit", "1", *flags, n_jobs=n_jobs, cache=cache),
             key,
         )
 
@@ -143,6 +157,13 @@ class Bench:
             processes.say(f"making {path.name}")
             inputs.write(inputs.table_of(source), path, rows, text_bytes)
         return path
+
+    def checkpoints(self, source: Source) -> tuple[Path, Path]:
+        """Inputs of an earlier checkpoint and of a later one, on the same problems."""
+        paths = [self.folder / f"{source.name}-{name}.parquet" for name in ("earlier", "later")]
+        for path, table in zip(paths, inputs.of_checkpoints(inputs.table_of(source)), strict=True):
+            inputs.write(table, path, table.num_rows)
+        return paths[0], paths[1]
 
     def part(self, source: Source, every: int) -> Path:
         """An input of every n-th problem of a source, 0 for the first alone: for what takes long, and for starts."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import stand_ins
 
@@ -53,6 +54,22 @@ def table_of(source: Source) -> pa.Table:
     if not is_real():
         return _renumbered([source.stand_in(pq.read_table(SAMPLE / "rollouts.parquet", columns=COLUMNS))])
     return _renumbered([pq.read_table(SHARED / "data" / f"{name}.parquet", columns=COLUMNS) for name in source.files])
+
+
+def rows_of(path: Path) -> int:
+    """The number of rollouts in an input."""
+    return int(pq.read_metadata(path).num_rows)
+
+
+def of_checkpoints(table: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Rollouts of an earlier and a later checkpoint: all responses of the later one are new, few of its answers are.
+
+    Made of one set of rollouts: the earlier checkpoint has nine in ten of them, the later one all, in other words.
+    """
+    numbers = np.arange(table.num_rows)
+    later = pc.binary_join_element_wise("Let me see.\n", table["response"], "")
+    at = table.schema.get_field_index("response")
+    return table.filter(pa.array(numbers % 10 != 0)), table.set_column(at, "response", later)
 
 
 def every_nth_problem(table: pa.Table, every: int) -> pa.Table:

@@ -13,6 +13,8 @@ import inputs
 import processes
 from bench import FOLDER, Bars, Bench, Rounds, Row, Side
 
+MATH_VERIFY = ("--reward_fn", "math_verify")
+
 
 def short_rollouts(bench: Bench) -> Iterator[Row]:
     """A million short rollouts against the published loop, and against verl's scorer alone."""
@@ -91,6 +93,36 @@ def numeric_maths(bench: Bench) -> Iterator[Row]:
     yield _against_pool(bench, inputs.MATH, bench.sized(1, 8), "math_l5_zeroeval", Bars(7, 10))
 
 
+def many_numeric_maths(bench: Bench) -> Iterator[Row]:
+    """Ten times as many: each copy of a problem is a problem of its own, and nothing is known from an earlier run."""
+    source, copies = inputs.MATH, bench.sized(10, 2)
+    once = bench.part(source, 1)
+    sides = {
+        "job": bench.program(source, bench.copies(source, rows=copies * inputs.rows_of(once)), *MATH_VERIFY),
+        "pool": bench.peer("math_verify_pool", source, once, bench.settings.cores),
+    }
+    found = bench.rounds(sides)
+    detail = f"the pool on {found.said['pool']['rollouts']:,} of them, scaled; {found.said['pool']['engine']}"
+    measure = f"math_l5_zeroeval {copies} times with math_verify, whole job, vs Math-Verify per rollout in a pool"
+    yield found.row(measure, ("pool", "job"), Bars(10, 16), detail, copies)
+
+
+def later_checkpoint(bench: Bench) -> Iterator[Row]:
+    """New responses to the same problems, with the cache of an earlier run that graded most of their answers."""
+    source = inputs.SYMBOLIC
+    earlier, later = bench.checkpoints(source)
+    with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
+        processes.run([*bench.command(earlier, folder), *MATH_VERIFY])
+        found = bench.rounds(
+            {
+                "first": bench.program(source, later, *MATH_VERIFY),
+                "later": bench.program(source, later, *MATH_VERIFY, cache=Path(folder) / "cache"),
+            }
+        )
+    measure = "carp_en + gaokao with math_verify, a later checkpoint's rollouts, vs the same without the earlier run"
+    yield found.row(measure, ("first", "later"), Bars(2, 3), f"{inputs.rows_of(later):,} rollouts")
+
+
 def symbolic_maths(bench: Bench) -> Iterator[Row]:
     """CARP and Gaokao, two samples a problem: nearly no answer is there twice."""
     yield _against_pool(bench, inputs.SYMBOLIC, bench.sized(1, 2), "carp_en + gaokao", Bars(2.5, 4, without_start=True))
@@ -100,7 +132,7 @@ def _against_pool(bench: Bench, source: inputs.Source, every: int, what: str, ba
     rollouts = bench.part(source, every)
     found = bench.rounds(
         {
-            "job": bench.program(source, rollouts, "--reward_fn", "math_verify"),
+            "job": bench.program(source, rollouts, *MATH_VERIFY),
             "pool": bench.peer("math_verify_pool", source, rollouts, bench.settings.cores),
         }
     )
