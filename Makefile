@@ -3,6 +3,7 @@
 # make test-trainers  loads selected files with verl, TRL and datasets, in an environment of their own (some GB)
 # make test-browser  opens the report in Chromium (Debian: apt install chromium)
 # make pictures  makes the pictures of the documentation anew (chromium)
+# make flags  writes docs/flags.md from the settings
 # make test-slurm  submits the examples to the SLURM that is there (ARGS=--basetemp=DIR: a folder all nodes see)
 # make test-server  sets up a real model and its server (torch, on the CPU) and generates with them
 # make bench  ratios against peers and floors (ARGS=--quick: under 3 minutes), see benchmarks/README.md
@@ -32,7 +33,7 @@ ifneq ($(shell $(BIN)/python -c 'import sys; print(sys.version_info >= (3, 11))'
 $(STAMP) $(DEMO): anew
 endif
 
-.PHONY: venv setup demo check format test bench test-server test-trainers test-faults test-slow test-browser pictures test-ray test-slurm
+.PHONY: venv setup demo check format test bench test-server test-trainers test-faults test-slow test-browser pictures flags test-ray test-slurm
 
 anew:
 
@@ -115,6 +116,9 @@ test-browser: $(STAMP)
 pictures: $(STAMP)
 	$(BIN)/python -m pip install --quiet playwright
 	$(BIN)/python docs/pictures/make.py
+
+flags: $(STAMP)
+	$(BIN)/python docs/make_flags.py
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -n auto -m slow

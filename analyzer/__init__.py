@@ -84,7 +84,8 @@ def analyze(settings: AnalysisSettings | None = None, /, *, progress: bool = Fal
     analyzer.errors: UserError for what the caller can put right, StorageError for a full disk.
     """
     from analyzer import pipeline
-    from analyzer.config import AnalysisSettings, from_values
+    from analyzer.commands.parsing import from_values
+    from analyzer.config import AnalysisSettings
     from analyzer.errors import ConfigError
 
     if settings is not None and options:
@@ -104,7 +105,8 @@ def select(settings: SelectionSettings | None = None, /, **options: Any) -> Sele
     Returns a Selection with the `manifest`, the `report` that the command prints, and the written rows as `problems`.
     Raises the errors of analyzer.errors.
     """
-    from analyzer.config import SelectionSettings, from_values
+    from analyzer.commands.parsing import from_values
+    from analyzer.config import SelectionSettings
     from analyzer.errors import ConfigError
     from analyzer.selection.select import select as select_problems
 
@@ -121,7 +123,8 @@ def compare(analyses: ComparisonSettings | Sequence[str | os.PathLike[str] | Res
     Returns a Comparison: `verdict`, `problems` as a DataFrame, `to_text` the lines that the command prints. Raises the
     errors of analyzer.errors.
     """
-    from analyzer.config import ComparisonSettings, from_values
+    from analyzer.commands.parsing import from_values
+    from analyzer.config import ComparisonSettings
     from analyzer.errors import ConfigError
     from analyzer.report.comparison import compare as compare_analyses
 

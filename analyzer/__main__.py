@@ -1,8 +1,8 @@
-"""python -m analyzer: the command analyze_rollouts."""
+"""python -m analyzer: lists the commands; python -m analyzer COMMAND ... runs one."""
 
 import sys
 
-from analyzer.commands.analyze_rollouts import analyze_rollouts
+from analyzer.commands.all import main
 
 if __name__ == "__main__":
-    sys.exit(analyze_rollouts())
+    sys.exit(main())

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from analyzer.commands import format_list, reward_list
-from analyzer.commands.running import fail, run
-from analyzer.config import AnalysisSettings, parse
+from analyzer.commands.command import Command
+from analyzer.commands.running import fail
+from analyzer.config import AnalysisSettings
 from analyzer.errors import EXIT_OK, printable
 from analyzer.files.outputs import BUCKETS, REPORT
 from analyzer.progress import YELLOW, coloured
@@ -16,25 +16,15 @@ from analyzer.progress import YELLOW, coloured
 if TYPE_CHECKING:
     from analyzer.result import Result
 
-DESCRIPTION = (
-    "Score rollouts, measure how hard each problem is for this policy, and put problems into buckets. "
-    "'analyze_rollouts cache' lists what is cached from earlier runs."
-)
-
 
 def analyze_rollouts(argv: Sequence[str] | None = None) -> int:
     """The command analyze_rollouts; returns its exit code."""
-    argv = sys.argv[1:] if argv is None else argv
-    # Before the parser: `cache` has flags of its own, and a list needs none of the flags that are required.
-    if argv[:1] == ["cache"]:
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["cache"]:  # it has flags of its own
         from analyzer.commands import cache
 
-        return run(lambda: cache.main(argv[1:]))
-    if format_list.is_asked(argv):
-        return run(format_list.show)
-    if reward_list.is_asked_for(argv):
-        return run(reward_list.show)
-    return run(lambda: analyze(parse(AnalysisSettings, argv, "analyze_rollouts", DESCRIPTION)))
+        return cache.COMMAND.main(words[1:])
+    return COMMAND.main(words)
 
 
 def analyze(settings: AnalysisSettings) -> int:
@@ -70,3 +60,16 @@ def show(result: Result) -> int:
             f"{result.max_unscored:.2%}; all outputs are written"
         )
     return result.exit_code
+
+
+COMMAND = Command(
+    name="analyze_rollouts",
+    settings=AnalysisSettings,
+    summary="rollouts -> rewards, difficulty, buckets, report",
+    description="Score rollouts, measure how hard each problem is for this policy, and put problems into buckets. "
+    "Scores are cached: another strategy scores nothing again. `analyze_rollouts cache` lists and removes cached runs.",
+    example="--rollouts rollouts.parquet --model_path Qwen/Qwen3-8B --output_dir analysis",
+    call=analyze,
+    unscored="done, but too many rollouts have no reward (--max_unscored)",
+    resumes=True,
+)

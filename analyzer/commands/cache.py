@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analyzer.cache import masking, runs
-from analyzer.config import option, parse
+from analyzer.commands.command import Command
+from analyzer.config import Group, option
 from analyzer.errors import EXIT_OK, ConfigError, printable
 from analyzer.plan import described
 
@@ -16,15 +17,20 @@ from analyzer.plan import described
 class CacheSettings:
     """The flags of analyze-rollouts cache."""
 
-    cache_dir: str | None = option("folder of the run directories; the user's cache directory unless given", None)
-    prune: bool = option("remove runs and converted inputs instead of listing them", False)
-    older_than: float = option("with --prune: only what was not used for this many days", 30.0)
-    run: str | None = option("with --prune: only what has a name that starts so", None)
+    cache_dir: str | None = option(
+        Group.CACHE, "folder of the cached scores; default: in the user's cache folder", None, metavar="DIR"
+    )
+    prune: bool = option(Group.CACHE, "remove runs and converted inputs instead of listing them", False)
+    older_than: float = option(
+        Group.CACHE, "with --prune: remove only what was not used for this many days", 30.0, metavar="DAYS"
+    )
+    run: str | None = option(
+        Group.CACHE, "with --prune: remove only runs with a name that starts with this", None, metavar="NAME"
+    )
 
 
-def main(argv: Sequence[str]) -> int:
+def _manage(settings: CacheSettings) -> int:
     """List or prune; returns the exit code."""
-    settings = parse(CacheSettings, argv, "analyze-rollouts cache", "List or remove cached runs.")
     # Nothing here is believed, only listed or removed, so whose it is does not matter.
     folder = runs.cache_folder(settings.cache_dir, shared=True)
     found = runs.cached(folder)
@@ -69,3 +75,13 @@ def _prune(settings: CacheSettings, found: Sequence[runs.Cached]) -> int:
         print(f"removed {one.name} ({one.bytes / 1e6:.1f} MB)")
     print(f"{len(chosen)} removed, {len(found) - len(chosen)} kept")
     return EXIT_OK
+
+
+COMMAND = Command(
+    name="analyze_rollouts cache",
+    settings=CacheSettings,
+    summary="list or remove cached runs",
+    description="List cached runs and converted inputs, or remove old ones.",
+    example="--prune --older_than 7",
+    call=_manage,
+)

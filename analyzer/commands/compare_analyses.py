@@ -5,20 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from analyzer.commands.running import run
-from analyzer.config import ComparisonSettings, parse
+from analyzer.commands.command import Command
+from analyzer.config import ComparisonSettings
 from analyzer.errors import EXIT_OK
-
-DESCRIPTION = (
-    "Compare analyses of the same problems, two checkpoints for instance: the mean change with its interval, problems "
-    "that moved between buckets beside what chance alone would move, and those that can be told to have changed."
-)
 
 
 def compare_analyses(argv: Sequence[str] | None = None) -> int:
     """The command compare_analyses; returns its exit code."""
-    words = sys.argv[1:] if argv is None else argv
-    return run(lambda: _compare(parse(ComparisonSettings, words, "compare_analyses", DESCRIPTION)))
+    return COMMAND.main(argv)
 
 
 def _compare(settings: ComparisonSettings) -> int:
@@ -33,3 +27,14 @@ def _compare(settings: ComparisonSettings) -> int:
         print(coloured(f"warning: {printable(warning)}", YELLOW, sys.stderr), file=sys.stderr)
     print(f"Written: {settings.output_dir}; open {settings.output_dir.rstrip('/')}/{REPORT}", file=sys.stderr)
     return EXIT_OK
+
+
+COMMAND = Command(
+    name="compare_analyses",
+    settings=ComparisonSettings,
+    summary="two analyses or more -> what changed beyond chance",
+    description="Compare analyses of the same problems, such as two checkpoints: the mean change with its interval, "
+    "moves between buckets beside those that chance alone would make, and the problems that changed beyond chance.",
+    example="--analyses step_100 step_200 --output_dir comparison",
+    call=_compare,
+)

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from analyzer.commands.running import run
-from analyzer.config import parse
+from analyzer.commands.command import Command
 from analyzer.errors import EXIT_OK, EXIT_UNSCORED
-
-if TYPE_CHECKING:
-    from analyzer.generation import GenerationSettings
-
-DESCRIPTION = "Sample rollouts for the prompts of training data. Run it again to go on where it stopped."
+from analyzer.generation.settings import GenerationSettings
 
 
 def generate_rollouts(argv: Sequence[str] | None = None) -> int:
     """The command generate_rollouts; returns its exit code."""
-    from analyzer.generation.settings import GenerationSettings
-
-    argv = sys.argv[1:] if argv is None else argv
-    return run(lambda: _generate(parse(GenerationSettings, argv, "generate_rollouts", DESCRIPTION)))
+    return COMMAND.main(argv)
 
 
 def _generate(settings: GenerationSettings) -> int:
@@ -53,3 +44,16 @@ def again(failed: int, unusable: int) -> str:
     if unusable == failed:
         return f"no model can be asked these prompts: {correct}"
     return f"the same command tries {failed - unusable} of them again; no model can be asked the others: {correct}"
+
+
+COMMAND = Command(
+    name="generate_rollouts",
+    settings=GenerationSettings,
+    summary="prompts -> rollouts, from a server or a local model",
+    description="Sample rollouts for the prompts of training data, from OpenAI-compatible servers (--use_vllm) or from "
+    "a model in this process. The same command resumes where it stopped.",
+    example="--data_path train.parquet --output_path rollouts.parquet --use_vllm --vllm_url http://localhost:8000/v1",
+    call=_generate,
+    unscored="done, but some prompts have no rollouts: run it again",
+    resumes=True,
+)

@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
-from analyzer.commands.running import run
-from analyzer.config import SelectionSettings, parse
+from analyzer.commands.command import Command
+from analyzer.config import SelectionSettings
 from analyzer.errors import EXIT_OK
 
 _MAY_BEGIN_WITH_MINUS = ("--sort", "--where")
-DESCRIPTION = (
-    "Choose problems by what an analysis found of them and write them in the format of a trainer, with a manifest of "
-    "the rule. Nothing is scored again. '--recipe list' shows published rules."
-)
 
 
 def select_problems(argv: Sequence[str] | None = None) -> int:
     """The command select_problems; returns its exit code."""
-    words = minus_joined(sys.argv[1:] if argv is None else argv)
+    return COMMAND.main(argv)
 
-    def parse_and_select() -> int:
-        settings = parse(SelectionSettings, words, "select_problems", DESCRIPTION)
-        if settings.recipe == "list":
-            from analyzer.selection.recipes import listing
 
-            print(listing())
-            return EXIT_OK
-        from analyzer.selection.select import select
+def _select(settings: SelectionSettings) -> int:
+    from analyzer.selection.select import select
 
-        print(select(settings).report, end="", flush=True)
-        return EXIT_OK
-
-    return run(parse_and_select)
+    print(select(settings).report, end="", flush=True)
+    return EXIT_OK
 
 
 def minus_joined(argv: Sequence[str]) -> list[str]:
@@ -45,3 +33,15 @@ def minus_joined(argv: Sequence[str]) -> list[str]:
         else:
             words.append(word)
     return words
+
+
+COMMAND = Command(
+    name="select_problems",
+    settings=SelectionSettings,
+    summary="an analysis -> the file to train on",
+    description="Select problems by their difficulty and write them in the format of a trainer, with a manifest of the "
+    "rule. Nothing is scored again.",
+    example='--analysis analysis --where "0.2 <= pass_rate <= 0.8" --output train.parquet',
+    call=_select,
+    adjust=minus_joined,
+)

@@ -10,26 +10,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analyzer.commands.running import run
-from analyzer.config import ViewSettings, parse
+from analyzer.commands.command import Command
+from analyzer.config import ViewSettings
 from analyzer.errors import EXIT_OK, ConfigError, Interrupted
 from analyzer.files import storage
 
 if TYPE_CHECKING:
     from analyzer.report.analysis import Analysis
 
-DESCRIPTION = (
-    "Look at an analysis in a browser, all problems and all responses: prints the address of a viewer on this machine. "
-    "--show prints problems in the terminal, --report_only writes report.html anew."
-)
-
 
 def view_analysis(argv: Sequence[str] | None = None) -> int:
     """The command view_analysis; returns its exit code."""
-    given = sys.argv[1:] if argv is None else argv
-    # -n 3 and -n3, as head and tail take it: the parser knows long flags only.
-    words = [re.sub(r"^-n(\d*)$", lambda n: f"--n={n[1]}" if n[1] else "--n", word) for word in given]
-    return run(lambda: _view(parse(ViewSettings, words, "view_analysis", DESCRIPTION)))
+    return COMMAND.main(argv)
+
+
+def _with_long_n(words: Sequence[str]) -> list[str]:
+    """-n 3 and -n3, as head and tail take it: the parser knows long flags only."""
+    return [re.sub(r"^-n(\d*)$", lambda n: f"--n={n[1]}" if n[1] else "--n", word) for word in words]
 
 
 def _view(settings: ViewSettings) -> int:
@@ -67,3 +64,15 @@ def _serve(analysis: Analysis, settings: ViewSettings) -> None:
             viewer.serve_forever()
         except Interrupted:
             print("ended", file=sys.stderr)
+
+
+COMMAND = Command(
+    name="view_analysis",
+    settings=ViewSettings,
+    summary="look at an analysis in a browser or in the terminal",
+    description="Look at an analysis in a browser, with all problems and all responses: prints the address of a viewer "
+    "on this machine. --show prints problems in the terminal, --report_only writes report.html again.",
+    example="--analysis analysis --show hard -n 5",
+    call=_view,
+    adjust=_with_long_n,
+)

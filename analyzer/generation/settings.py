@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from analyzer.config import option
+from analyzer.config import Group, option
 from analyzer.errors import ConfigError, to_install
 from analyzer.files import storage
 
@@ -43,47 +43,88 @@ DEFAULT_URL = "http://localhost:8000/v1"
 class GenerationSettings:
     """One generation. `metadata["help"]` of each field is its documentation; `check` says whether they fit."""
 
-    data_path: str = option("training data: parquet or jsonl (.gz, .zst), a file, folder, glob or URL")
-    output_path: str = option("the rollouts file to write; what is unfinished is kept beside it")
-    use_vllm: bool = option("ask an OpenAI-compatible server; without it a local transformers model generates", False)
-    vllm_url: str = option("the server, or several with commas between them", DEFAULT_URL, aliases=("vllm_base_url",))
-    model_path: str | None = option("local model (folder or hub name); with a server, its tokenizer's place", None)
-    vllm_model_name: str | None = option("the model's name on the server; asked from /v1/models when not given", None)
-    same_model: bool = option("take what the servers serve for one model, though they load it from other places", False)
-    num_samples: int = option("rollouts per prompt", 8)
-    top_up: str | None = option(
-        "topup.parquet of analyze_rollouts --top_up: sample what it lists (data_idx, samples, first_sample_idx), "
-        "not --num_samples of every prompt",
-        None,
+    data_path: str = option(
+        Group.INPUT, "training data: parquet or jsonl (.gz, .zst); a file, folder, glob or URL", metavar="PATH"
     )
-    temperature: float = option("sampling temperature; 0 is greedy", 0.7)
-    top_p: float = option("nucleus sampling: share of the probability that is sampled from", 0.9)
-    max_tokens: int = option("longest response in tokens", 512)
-    max_concurrent: int = option("requests in flight, over all servers together", 100, aliases=("vllm_max_concurrent",))
-    prompt_key: str = option("column that holds the prompts, text or chat lists", "prompt")
+    prompt_key: str = option(Group.INPUT, "column of the prompts, text or chat lists", "prompt", metavar="COLUMN")
+    limit: int | None = option(Group.INPUT, "the first N prompts only", None)
+
+    use_vllm: bool = option(
+        Group.SERVER, "ask an OpenAI-compatible server; without it, a model in this process generates", False
+    )
+    vllm_url: str = option(
+        Group.SERVER,
+        "address of the server, or several with commas",
+        DEFAULT_URL,
+        aliases=("vllm_base_url",),
+        metavar="URL",
+    )
+    vllm_model_name: str | None = option(
+        Group.SERVER, "name of the model on the server; default: asked from /v1/models", None, metavar="NAME"
+    )
+    api_key_env: str | None = option(
+        Group.SERVER, "environment variable with the server's key; no other is read", None, metavar="VARIABLE"
+    )
+    max_concurrent: int = option(
+        Group.SERVER, "requests in flight, over all servers together", 100, aliases=("vllm_max_concurrent",)
+    )
     endpoint: str = option(
-        "auto: completions for text, chat for chat lists; or all prompts through one of them",
+        Group.SERVER,
+        "auto sends text to completions and chat lists to chat; the others send all prompts to one",
         "auto",
         ("auto", "chat", "completions"),
     )
+    extra_body: dict[str, Any] | None = option(Group.SERVER, "further fields of each request: '{top_k: 20}'", None)
+    same_model: bool = option(
+        Group.SERVER, "accept servers that load the model from different places as serving the same model", False
+    )
+
+    model_path: str | None = option(
+        Group.LOCAL,
+        "model to run: a folder or hub name; with --use_vllm, the place of its tokenizer",
+        None,
+        metavar="MODEL",
+    )
+    batch_size: int = option(Group.LOCAL, "rollouts generated together", 8)
+    trust_remote_code: bool = option(Group.LOCAL, "run code that comes with the model", False)
+
+    num_samples: int = option(Group.SAMPLING, "rollouts per prompt", 8)
+    temperature: float = option(Group.SAMPLING, "sampling temperature; 0 is greedy", 0.7)
+    top_p: float = option(
+        Group.SAMPLING, "nucleus sampling: share of the probability to sample from", 0.9, metavar="SHARE"
+    )
+    max_tokens: int = option(Group.SAMPLING, "longest response, in tokens", 512)
+    seed: int | None = option(Group.SAMPLING, "makes sampling repeatable, as far as the server or the model is", None)
+    top_up: str | None = option(
+        Group.SAMPLING,
+        "topup.parquet of analyze_rollouts --top_up: sample what it lists, instead of --num_samples for every prompt",
+        None,
+        metavar="FILE",
+    )
+
+    request_timeout: float = option(
+        Group.RETRIES, "seconds for one request, with its time in the server's queue", 1800.0, metavar="SECONDS"
+    )
+    max_attempts: int = option(Group.RETRIES, "attempts at a request that breaks before its prompt counts as failed", 5)
+    patience: float = option(
+        Group.RETRIES, "seconds to wait for servers that are down or busy; then exit with 75", 600.0, metavar="SECONDS"
+    )
+
+    output_path: str = option(Group.OUTPUT, "rollouts file to write; unfinished work is kept beside it", metavar="FILE")
     output_format: str | None = option(
-        "format of the rollouts file; by its ending when not given", None, (PARQUET, JSONL)
+        Group.OUTPUT, "format of the rollouts file; default: by its ending", None, (PARQUET, JSONL)
     )
-    batch_size: int = option("rollouts that the local model generates together", 8)
-    seed: int | None = option("makes sampling repeatable as far as the server or model is", None)
-    limit: int | None = option("only the first N prompts", None)
-    api_key_env: str | None = option("environment variable that holds the server's key; no other is read", None)
-    trust_remote_code: bool = option("run code that comes with the model", False)
-    extra_body: dict[str, Any] | None = option("further fields of each request, such as {top_k: 20}", None)
-    request_timeout: float = option("seconds one request may take, queueing on the server included", 1800.0)
-    max_attempts: int = option("times a request that broke is made before its prompt is reported as failed", 5)
-    patience: float = option("seconds to wait for servers that are down or busy before stopping (exit 75)", 600.0)
-    cache_dir: str | None = option("where jsonl input is kept as parquet; the user's cache folder by default", None)
+    overwrite: bool = option(Group.OUTPUT, "start again where --output_path holds, or began, another generation", False)
+    dry_run: bool = option(
+        Group.OUTPUT, "show counts and the first prompt as the model will see it, and generate nothing", False
+    )
+
+    cache_dir: str | None = option(
+        Group.CACHE, "where jsonl input is kept as parquet; default: in the user's cache folder", None, metavar="DIR"
+    )
     shared_cache: bool = option(
-        "use a cache_dir that other users may write to, and believe the files of its owner in it beside your own", False
+        Group.CACHE, "use a --cache_dir that other users can write to, and trust its owner's files", False
     )
-    overwrite: bool = option("start anew where output_path holds, or began, another generation", False)
-    dry_run: bool = option("show counts and the first prompt as the model will see it; generate nothing", False)
 
     @property
     def urls(self) -> tuple[str, ...]:

@@ -88,15 +88,3 @@ def find(name: str) -> Recipe:
     if name not in known:
         raise unknown("recipe", name, known)
     return known[name]
-
-
-def listing() -> str:
-    """What --recipe list prints: name, rule, n and source of each."""
-    lines = []
-    for recipe in RECIPES:
-        rule = recipe.where or "; ".join(f"{pool.where}: weight {pool.weight:g}" for pool in recipe.pools)
-        sort = f", --sort {recipe.sort}" if recipe.sort else ""
-        n = f", n = {recipe.n}" if recipe.n else ""
-        lines += [f"{recipe.name}: {rule}{sort}", f"    {recipe.source}{n}"]
-        lines += [f"    {recipe.note}"] if recipe.note else []
-    return "\n".join(lines)

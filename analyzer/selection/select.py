@@ -66,8 +66,6 @@ class Selection:
 
 def select(settings: SelectionSettings) -> Selection:
     """Select problems of an analysis and write them. Raises the errors of analyzer.errors."""
-    if settings.analysis is None:
-        raise ConfigError("--analysis is required: output folder of analyze_rollouts or filter_difficulty")
     if settings.output is None and not settings.dry_run:
         raise ConfigError("--output is required: the file to write, .parquet or .jsonl (or --dry_run)")
     analysis = open_analysis(settings.analysis)

@@ -20,7 +20,8 @@ from transformers import AutoTokenizer
 
 import analyzer
 from analyzer.buckets import names as strategies
-from analyzer.config import AnalysisSettings, parse
+from analyzer.commands.parsing import parse
+from analyzer.config import AnalysisSettings
 from analyzer.errors import ConfigError, InputError, OutputError
 from tests.commands import ROOT, SAMPLE, TOKENIZER, Outcome, changed, flags, parquet, real_command, rollouts
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from analyzer import config
+from analyzer.commands import parsing
 from analyzer.commands.generate_rollouts import generate_rollouts
 from analyzer.errors import ConfigError
 from analyzer.generation import GenerationSettings
@@ -17,7 +17,7 @@ NEEDED = ["--data_path", "d.parquet", "--output_path", "o.parquet"]
 
 
 def parse(argv: list[str]) -> GenerationSettings:
-    return config.parse(GenerationSettings, argv, "generate_rollouts", "")
+    return parsing.parse(GenerationSettings, argv, "generate_rollouts", "")
 
 
 def test_flags_take_underscores_and_dashes_and_second_names() -> None:

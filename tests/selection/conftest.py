@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import analyzer
-from analyzer.config import SelectionSettings, from_values
+from analyzer.commands.parsing import from_values
+from analyzer.config import SelectionSettings
 from analyzer.generation import prompts, writer
 from analyzer.generation.journal import Answer
 

@@ -18,7 +18,7 @@ NOTICE_SECONDS = 30.0  # without a worker, after which the user is told
 
 @register
 class Dask(Cluster):
-    """A client of a dask scheduler."""
+    """Workers of a dask cluster: --dask_scheduler, or a cluster on this machine."""
 
     name = "dask"
 

@@ -14,7 +14,7 @@ from analyzer.workers.backends.sequential import Sequential
 
 @register
 class Loky(Cluster):
-    """joblib's reusable pool of processes; a single worker is this process."""
+    """Worker processes on this machine, the default (joblib's reusable pool); a single worker is this process."""
 
     name = "loky"
 

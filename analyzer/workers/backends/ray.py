@@ -11,7 +11,7 @@ from analyzer.workers.backends import Backend, Cluster, register, usable_cores
 
 @register
 class Ray(Cluster):
-    """Actors of ray's pool, through ray.util.joblib."""
+    """Workers of a ray cluster: --ray_address, or a cluster on this machine (actors, through ray.util.joblib)."""
 
     name = "ray"
     # ray's pool hands each task to an actor at random, so a short queue leaves some without work.

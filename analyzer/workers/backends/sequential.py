@@ -11,7 +11,7 @@ from analyzer.workers.backends import Backend, Cluster, Task, register
 
 @register
 class Sequential(Cluster):
-    """This process."""
+    """This process alone, one shard after another."""
 
     name = "sequential"
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from analyzer.config import AnalysisSettings, from_values, parse
+from analyzer.commands.parsing import from_values, parse
+from analyzer.config import AnalysisSettings
 from analyzer.errors import ConfigError
 
 NEEDED = ("--rollouts", "r", "--model_path", "m", "--output_dir", "o")

@@ -1,0 +1,83 @@
+"""A command: its settings, what --help says of it, and what it does; the same shape for all of them.
+
+COMMAND = Command("select_problems", "analyzer.config:SelectionSettings", ..., call=_select)
+COMMAND.main(["--analysis", "analysis", "--output", "train.parquet"])      # the exit code
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analyzer.commands import lists
+from analyzer.commands.parsing import parse
+from analyzer.commands.running import run
+from analyzer.errors import EXIT_OK
+
+_WIDTH = 76  # of the lines of an example
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One command. `call` takes the settings and returns the exit code."""
+
+    name: str  # as the script is named; the console command has dashes
+    settings: type[Any]
+    summary: str  # one line, for the list of commands
+    description: str
+    example: str  # flags, of which all that are required are there
+    call: Callable[[Any], int]
+    unscored: str = ""  # when it exits with 3
+    resumes: bool = False  # the same command goes on after an interruption
+    adjust: Callable[[Sequence[str]], Sequence[str]] = list  # words that the parser would misread
+
+    def main(self, argv: Sequence[str] | None) -> int:
+        """Run the command with these words, or those of the process; returns the exit code."""
+        words = self.adjust(sys.argv[1:] if argv is None else argv)
+        # Before the parser: a list needs none of the flags that are required.
+        if (flag := lists.asked_for(words, self.settings)) is not None:
+            return run(lambda: lists.show(flag))
+        prog = called_as(self.name)
+        return run(lambda: self.call(parse(self.settings, words, prog, self.description, self.epilog(prog))))
+
+    def epilog(self, prog: str) -> str:
+        """What --help ends with: an example and the exit codes."""
+        codes = ["0   done", "1   a bug of this program", "2   wrong flag, setting or input: one line says which"]
+        codes += [f"3   {self.unscored}"] if self.unscored else []
+        codes += ["74  disk full, or another I/O error"]
+        codes += [f"75  interrupted{'; the same command resumes' if self.resumes else ''}"]
+        lines = [f"  {prog}"]
+        for flag in [f"--{part}" for part in self.example.removeprefix("--").split(" --")]:
+            if len(lines[-1]) + len(flag) > _WIDTH:
+                lines[-1] += " \\"
+                lines.append("     ")
+            lines[-1] += f" {flag}"
+        return "\n".join(["example:", *lines, "", "exit codes:", *(f"  {code}" for code in codes)])
+
+
+def called_as(name: str) -> str:
+    """How the command with this name was called: scripts/x.py, x-y, or python -m analyzer x."""
+    called = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path(name)
+    if called.parts[-2:] == ("analyzer", "__main__.py"):
+        return f"python -m analyzer {name}"
+    if called.stem.replace("-", "_") != name:
+        return name.replace("_", "-")  # called from Python
+    if called.suffix != ".py":
+        return called.name
+    near = os.path.relpath(called)
+    return f"python {called if near.startswith(os.pardir) else near}"
+
+
+def listing(commands: Sequence[Command]) -> int:
+    """Print what commands there are; returns the exit code."""
+    width = max(len(command.name) for command in commands)
+    print("usage: python -m analyzer COMMAND [flags]\n\ncommands:")
+    for command in commands:
+        print(f"  {command.name:{width}}  {command.summary}")
+    print(f"  {'completion':{width}}  shell completion for bash, zsh or fish")
+    print("\nEach command has --help. docs/flags.md lists all flags.")
+    return EXIT_OK

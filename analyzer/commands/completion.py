@@ -1,0 +1,55 @@
+"""python -m analyzer completion bash: the completion of all commands, to be evaluated by a shell.
+
+eval "$(python -m analyzer completion bash)"        # in ~/.bashrc; zsh: the same with zsh, in ~/.zshrc
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from analyzer.commands import lists
+from analyzer.commands.all import NAMES, find
+from analyzer.commands.command import Command
+from analyzer.commands.parsing import make_parser
+from analyzer.commands.running import fail, run
+from analyzer.errors import EXIT_OK, EXIT_USER
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+def complete(words: Sequence[str]) -> int:
+    """Print the completion for the shell that the words name; returns the exit code."""
+    if len(words) != 1 or words[0] not in SHELLS:
+        fail(f"name one shell: python -m analyzer completion {{{','.join(SHELLS)}}}")
+        return EXIT_USER
+    return run(lambda: _print(words[0]))
+
+
+def _print(shell: str) -> int:
+    import shtab
+
+    for name in NAMES:
+        print(shtab.complete(_completed(find(name)), shell))
+    return EXIT_OK
+
+
+def _completed(command: Command) -> Any:
+    """The parser of a command, with what each value may be: a name of a list, a file, a folder."""
+    import shtab
+
+    parser: Any = make_parser(command.settings, command.name.replace("_", "-"), command.description)
+    fields = {field.name: field.metadata for field in dataclasses.fields(command.settings)}
+    for action in parser._actions:
+        metadata = fields.get(action.dest)
+        if metadata is not None and metadata["listed"]:
+            names = [entry.name for entry in lists.LISTS[action.dest]()]
+            # Not `file.py:function`, which stands for the user's own: a shell would split it at the colon.
+            action.choices = [name for name in (*names, lists.LIST) if re.fullmatch(r"[\w-]+", name)]
+        elif action.metavar in ("PATH", "FILE", "MODEL"):
+            action.complete = shtab.FILE
+        elif action.metavar == "DIR":
+            action.complete = shtab.DIRECTORY
+    return parser

@@ -1,0 +1,114 @@
+"""What filter_difficulty does: generate, analyse, select; in a module of its own, since --help needs none of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections import Counter
+from pathlib import Path
+
+from analyzer import buckets, generation, pipeline, tokens
+from analyzer.commands import analyze_rollouts
+from analyzer.commands.filter_difficulty import FilterSettings
+from analyzer.commands.generate_rollouts import again
+from analyzer.commands.preview import preview
+from analyzer.config import AnalysisSettings, SelectionSettings
+from analyzer.errors import EXIT_OK, EXIT_UNSCORED, ConfigError, InputError, OutputError
+from analyzer.expression import compile_expression
+from analyzer.generation import Generated, GenerationSettings
+from analyzer.generation.pipeline import open_data
+from analyzer.generation.prompts import TrainingData
+from analyzer.planning import routing
+from analyzer.rollouts.dataset import Reader
+from analyzer.schema import DATA_SOURCE, ORIGINAL
+from analyzer.selection import recipes
+from analyzer.selection.select import select
+
+
+def generate_analyse_select(settings: FilterSettings) -> int:
+    """Generate (or take --rollouts), analyse, and select where a rule or a format is given; returns the exit code.
+
+    Run again, it goes on where it stopped, in any of the three.
+    """
+    generation, analysis = settings.generation, settings.analysis
+    if analysis.dry_run or analysis.explain_cache:
+        if analysis.dry_run and generation is not None:
+            print(preview(generation))
+            return EXIT_OK
+        return analyze_rollouts.analyze(analysis)
+    if settings.selection is not None:
+        # Whatever can be wrong about the second and third step is found before the first, which takes hours of a GPU.
+        check_selection(settings.selection)
+    done = None if generation is None else _generate(settings, generation)
+    result = pipeline.analyze(analysis)
+    if result is None:
+        raise ConfigError("--part has no meaning here")
+    code = analyze_rollouts.show(result)
+    if settings.selection is not None:
+        print(select(settings.selection).report, end="", flush=True)
+    print(analyze_rollouts.where_to_look(analysis), file=sys.stderr)
+    if done is not None and done.failed:
+        print(f"error: {done.failed} prompts lack rollouts; {again(done.failed, done.unusable)}", file=sys.stderr)
+        return EXIT_UNSCORED
+    return code
+
+
+def _generate(settings: FilterSettings, wanted: GenerationSettings) -> Generated:
+    wanted.check()
+    check_analysis(settings.analysis, wanted, open_data(wanted))
+    Path(settings.analysis.output_dir).mkdir(parents=True, exist_ok=True)
+    try:  # --overwrite is for what differs: rollouts of the same settings are kept
+        done = generation.run(dataclasses.replace(wanted, overwrite=False))
+    except OutputError:
+        if not wanted.overwrite:
+            raise
+        done = generation.run(wanted)
+    new = f"{done.complete}; nothing was asked" if done.complete else f"{done.asked} generated now"
+    print(f"{done.path}: {done.rollouts} rollouts, {new}", file=sys.stderr)
+    return done
+
+
+def check_selection(settings: SelectionSettings) -> None:
+    """Find now what would stop the selection after hours of generation; names are known only after the analysis.
+
+    Raises ConfigError.
+    """
+    if settings.recipe is not None:
+        recipes.find(settings.recipe)
+    if settings.where is not None:
+        compile_expression(settings.where, None, "--where")
+
+
+def check_analysis(analysis: AnalysisSettings, wanted: GenerationSettings, data: TrainingData) -> None:
+    """Find now what would stop the analysis after hours of generation.
+
+    Raises ConfigError, InputError, TokenizerError or RewardError as the analysis would.
+    """
+    planned = dataclasses.replace(analysis, rollouts=wanted.data_path)
+    buckets.build(planned.bucketing_strategy, planned.seed)
+    if planned.model_path is not None:
+        tokens.load(planned.model_path, planned.trust_remote_code)
+    built = routing.choose_rewards(planned, _sources(planned, data, wanted.num_samples))
+    if routing.needs_gold(built.values()) and planned.reward_fn_key not in data.dataset.schema.names:
+        raise _missing(planned.reward_fn_key, data, planned, "name the one with the ground truth with --reward_fn_key")
+
+
+def _sources(settings: AnalysisSettings, data: TrainingData, num_samples: int) -> dict[str, int]:
+    """Rollouts to come of each data_source, num_samples for each row."""
+    name = routing.given_source(settings)
+    if name is not None:
+        return {name: data.rows * num_samples}
+    column = DATA_SOURCE.removeprefix(ORIGINAL)
+    if column not in data.dataset.schema.names:
+        raise _missing(
+            column, data, settings, "name the data source of all rows with --data_source, or give --reward_fn"
+        )
+    counts = Counter[str]()
+    for _, batch in Reader(data.dataset.files, [column]).batches([(0, data.rows)]):
+        counts.update(str(source) for source in batch.column(0).to_pylist())
+    return {source: rows * num_samples for source, rows in counts.items()}
+
+
+def _missing(column: str, data: TrainingData, settings: AnalysisSettings, remedy: str) -> InputError:
+    there = ", ".join(data.dataset.schema.names)
+    return InputError(f"{settings.rollouts}: there is no column {column!r}; the columns are: {there}; {remedy}")
