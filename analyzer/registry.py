@@ -1,6 +1,6 @@
 """The registry: one shape for all that varies, and one file to touch for a new variant.
 
-A package of variants (rewards, buckets, dialects, trainer formats) holds a protocol and a registry in its
+A package of variants (rewards, buckets, dialects, trainer formats, backends, sandbox levels) holds a protocol and a registry in its
 `__init__`, and each variant in a module of its own, which registers it::
 
     STRATEGIES: Registry[type[Strategy]] = Registry("bucketing strategy", __name__)

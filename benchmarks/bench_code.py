@@ -33,7 +33,7 @@ from typing import NamedTuple
 
 from analyzer.errors import SandboxError
 from analyzer.grading.sandbox import Unavailable, choose_level, python
-from analyzer.grading.sandbox.strict import bubblewrap
+from analyzer.grading.sandbox.levels.strict import bubblewrap
 from analyzer.rewards.humaneval import HumanEval
 
 REAL = Path(__file__).resolve().parents[1].parent / "shared/data/humaneval_llmdebugger.parquet"

@@ -136,7 +136,7 @@ def truncation_warnings(counts: Tally | None) -> list[str]:
 
 def sandbox_warnings(rewards: Iterable[BaseReward]) -> list[str]:
     """What the user must know of the sandbox that programs ran in."""
-    from analyzer.grading.sandbox import Level
+    from analyzer.grading.sandbox import find_level
 
     levels = {str(reward.options["sandbox"]) for reward in rewards if "sandbox" in reward.options}
-    return [warning for level in sorted(levels) if (warning := Level(level).warning)]
+    return [warning for level in sorted(levels) if (warning := find_level(level).warning)]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from analyzer.errors import SandboxError
-from analyzer.grading.sandbox import Budget, Level, Unavailable
+from analyzer.errors import ConfigError, SandboxError
+from analyzer.grading.sandbox import Budget, Unavailable
 from analyzer.rewards import default_route
 from analyzer.rewards.code import programs
 from analyzer.rewards.code.contest import same_output, same_value, with_int_keys
@@ -58,7 +58,7 @@ def test_nothing_is_run_unless_allowed() -> None:
 
 
 def test_an_unknown_level_is_refused_when_built() -> None:
-    with pytest.raises(SandboxError, match="'docker'"):
+    with pytest.raises(ConfigError, match="'docker'"):
         built(sandbox="docker")
 
 
@@ -196,7 +196,7 @@ def test_a_sandbox_that_fails_leaves_the_rollout_unscored(monkeypatch: pytest.Mo
 def test_options_reach_the_sandbox() -> None:
     reward = built(sandbox="strict", memory_mb=100, output_mb=0.5)
     assert reward.budget == Budget(1.0, 100 << 20, 512 << 10)
-    assert reward.options["sandbox"] == Level.STRICT
+    assert reward.options["sandbox"] == "strict"
 
 
 OUTPUTS = {

@@ -4,8 +4,8 @@
     sandbox = sandbox_here(level)         # one for each thread, warm from the second program on
     sandbox.run_script(["print(input())"], b"5", Budget())  # Outcome(None, b"5\\n")
 
-`levels` names the levels and probes them, `box` is one warm sandbox, `judge` runs a program against its tests, and
-`inside/` is what runs within. Only `judge` and `choose_level` concern a reward.
+`levels/` holds the levels, one file each, and probes them; `box` is one warm sandbox, `judge` runs a program against
+its tests, and `inside/` is what runs within. Only `judge` and `choose_level` concern a reward.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import threading
 from analyzer.grading.sandbox.box import Budget
 from analyzer.grading.sandbox.judge import FaultyTest, Held, Outcome, Sandbox, Verdict
 from analyzer.grading.sandbox.launch import Unavailable
-from analyzer.grading.sandbox.levels import AUTO, Level, choose_level
+from analyzer.grading.sandbox.levels import AUTO, LEVELS, Level, choose_level, find_level
 
 __all__ = [
     "AUTO",
+    "LEVELS",
     "Budget",
     "FaultyTest",
     "Held",
@@ -28,6 +29,7 @@ __all__ = [
     "Unavailable",
     "Verdict",
     "choose_level",
+    "find_level",
     "sandbox_here",
 ]
 

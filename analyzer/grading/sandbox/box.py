@@ -1,6 +1,6 @@
 """A sandbox from outside: one warm runner at one level, programs run in it one after another.
 
-    with open_box(Level.STRICT) as box:     # of levels.py
+    with open_box(find_level("strict")) as box:     # of levels/
         running = box.start({"mode": "script", "prelude": "none", "sources": ["print(input())"]}, Budget(), b"5")
         running.wait()[:2]         # (0, "")
         running.output(80)         # b"5\\n"

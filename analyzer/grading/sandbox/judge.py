@@ -1,6 +1,6 @@
 """Running a program and saying how it did, with the answers kept outside of its sandbox.
 
-    sandbox = Sandbox(Level.STRICT)
+    sandbox = Sandbox(find_level("strict"))
     sandbox.run_script(["print(int(input()) + 1)"], b"1\\n", Budget())          # Outcome(None, b"2\\n")
     sandbox.call(["def f(x): return x"], "f", [3], Budget())                    # Outcome(None, b"3")
     sandbox.check(["def f(x): return x"], ["", "assert f(1) == 1"], ["f"], Budget())  # Outcome(Verdict.ACCEPTED)

@@ -1,8 +1,4 @@
-"""What the levels share in starting the warm process of a sandbox.
-
-A level is a module with `start_runner(control) -> Started`, which starts its runner with `control` as an open
-descriptor or raises Unavailable, and a `REMEDY`: what to install or enable where the level is missing.
-"""
+"""What the levels share in starting the warm process of a sandbox, the runner."""
 
 from __future__ import annotations
 

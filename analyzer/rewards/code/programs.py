@@ -39,16 +39,12 @@ class CodeReward(Reward):
     ) -> None:
         if not allow_code_execution:
             raise SandboxError(HOW_TO_ALLOW)
-        if sandbox not in (boxes.AUTO, *boxes.Level):
-            raise SandboxError(
-                f"no sandbox level is named {sandbox!r} (there are: {', '.join((boxes.AUTO, *boxes.Level))})"
-            )
-        self._level = None if sandbox == boxes.AUTO else boxes.Level(sandbox)
+        self._level = None if sandbox == boxes.AUTO else boxes.find_level(sandbox)
         self.budget = boxes.Budget(code_timeout, memory_mb << 20, int(output_mb * (1 << 20)))
 
     def load(self) -> None:
         """Find the sandbox level and prove it. Raises SandboxError where it is not to be had."""
-        self._level = boxes.choose_level(self._level)
+        self._level = boxes.choose_level(self._level.name if self._level else None)
 
     def in_sandbox(self, act: Callable[[boxes.Sandbox], boxes.Outcome]) -> boxes.Outcome:
         """What `act` makes of this thread's sandbox. Raises Unscored when that fails, GoldError when a test does."""

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from analyzer.errors import SandboxError
-from analyzer.grading.sandbox import Level, Sandbox, choose_level
+from analyzer.grading.sandbox import LEVELS, Level, Sandbox, choose_level
 
 ROOT = Path(__file__).resolve().parents[3]
 NOBODY = 65534
 
 
-@pytest.fixture(params=list(Level), scope="module")
+@pytest.fixture(params=LEVELS.names(), scope="module")
 def level(request: pytest.FixtureRequest) -> Level:
     """Each level that this machine can run as the user of the tests; the others are skipped, with the reason."""
     try:

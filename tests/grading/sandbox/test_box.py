@@ -95,8 +95,8 @@ def test_no_process_and_no_file_outlives_the_one_that_started_it(
 ) -> None:
     code = f"""
         import sys, time
-        from analyzer.grading.sandbox import Budget, Level, Sandbox
-        sandbox = Sandbox(Level({str(level)!r}))
+        from analyzer.grading.sandbox import Budget, Sandbox, find_level
+        sandbox = Sandbox(find_level({level.name!r}))
         sandbox.run_script(["print(1)"], b"", Budget())
         print("ready", flush=True)
         source = "import time; open('left', 'w').write('x'); time.sleep(60)"

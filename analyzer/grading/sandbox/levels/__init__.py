@@ -1,90 +1,98 @@
-"""The levels of isolation, from the strictest down, and which of them this machine has: found by running a probe.
+"""The levels of isolation, and which of them this machine has: found by running a probe.
 
-strict     a bubblewrap container with the system call filter and rlimits inside: strict.py
-landlock   Landlock, the system call filter and rlimits: landlock.py
-rlimits    rlimits alone, no sandbox: rlimits.py
+    choose_level().name           # "strict": the strictest that works here
+    LEVELS.find("landlock")       # one by name
+
+strict     a bubblewrap container with the system call filter and rlimits inside
+landlock   Landlock, the system call filter and rlimits
+rlimits    rlimits alone, no sandbox
+
+To add one, add one file to this folder that registers a `Level`, and its name to the help of --sandbox.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import tempfile
-from enum import StrEnum
-from typing import Any
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from analyzer.errors import SandboxError
 from analyzer.grading.sandbox.box import Box, Broken, Budget
-from analyzer.grading.sandbox.launch import Unavailable
+from analyzer.grading.sandbox.launch import Started, Unavailable
+from analyzer.registry import Registry, unknown
 
 AUTO = "auto"
 
 
-class Level(StrEnum):
-    """How well model-written programs are kept in; the strictest first."""
+class Level(ABC):
+    """How well model-written programs are contained, and how the runner that contains them is started."""
 
-    STRICT = "strict"
-    LANDLOCK = "landlock"
-    RLIMITS = "rlimits"
+    name: ClassVar[str]
+    rank: ClassVar[int]  # 0 is the strictest
+    remedy: ClassVar[str]  # what to install or enable where the level is missing
+    contains: ClassVar[bool] = True  # else it leaks by design, and is used by those alone who ask for it by name
+    warning: ClassVar[str] = ""  # for the summary of a run that used it
 
-    @property
-    def warning(self) -> str:
-        """What the user must be told of this level; "" where there is nothing to say."""
-        if self is Level.RLIMITS:
-            return (
-                "--sandbox rlimits is no sandbox: programs written by a model can read and delete your files and use "
-                "the network"
-            )
-        return ""
+    @abstractmethod
+    def start_runner(self, control: int) -> Started:
+        """Start a runner that has `control` as an open descriptor. Raises Unavailable where this machine cannot."""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+LEVELS: Registry[Level] = Registry("sandbox level", __name__)
+register = LEVELS.register
+
+
+def find_level(name: str) -> Level:
+    """The level of that name. Raises ConfigError that lists the names, "auto" among them, and the nearest."""
+    found = LEVELS.get(name)
+    if found is None:
+        raise unknown("sandbox level", name, [AUTO, *LEVELS.names()])
+    return found
 
 
 def choose_level(asked: str | None = None) -> Level:
-    """The level to use: the one asked for, or the strictest that works here but never rlimits (None or "auto").
+    """The level to use: the one asked for by name, or (None, "auto") the strictest that works here, never rlimits.
 
-    It is not taken on trust: a program tries to get out. Raises SandboxError saying what to install or enable.
+    It is not taken on trust: a program tries to get out. Raises SandboxError saying what to install or enable, and
+    ConfigError for an unknown name.
     """
-    if asked in (None, AUTO):
-        # Never down to rlimits: a machine without a sandbox is to be told of, not to be trusted.
-        reasons = []
-        for level in (Level.STRICT, Level.LANDLOCK):
-            try:
-                open_box(level).close()
-            except Unavailable as error:
-                reasons.append(f"{level}: {error} ({_module(level).REMEDY})")
-            else:
-                return level
-        raise SandboxError("no sandbox works here, so no program is run. " + "; ".join(reasons))
-    if asked not in list(Level):
-        raise SandboxError(f"no sandbox level is named {asked!r} (there are: {', '.join((AUTO, *Level))})")
-    level = Level(asked)
-    try:
-        open_box(level).close()
-    except Unavailable as error:
-        raise SandboxError(
-            f"the sandbox level {level} is not to be had here: {error} ({_module(level).REMEDY})"
-        ) from None
-    return level
+    if asked not in (None, AUTO):
+        level = find_level(asked)
+        try:
+            open_box(level).close()
+        except Unavailable as error:
+            raise SandboxError(f"the sandbox level {level} is not available here: {error} ({level.remedy})") from None
+        return level
+    # Never down to rlimits: a machine without a sandbox is an error to report, not a machine to trust.
+    reasons = []
+    for level in sorted((level for level in LEVELS if level.contains), key=lambda level: level.rank):
+        try:
+            open_box(level).close()
+        except Unavailable as error:
+            reasons.append(f"{level}: {error} ({level.remedy})")
+        else:
+            return level
+    raise SandboxError("no sandbox works here, so no program is run. " + "; ".join(reasons))
 
 
 def open_box(level: Level) -> Box:
     """A new sandbox of this level that has withstood the probe. Raises Unavailable."""
     # Looked up by a probe, not by version: containers, sysctls and LSM lists differ, and a level that starts
     # may leak.
-    box = Box(_module(level).start_runner)
+    box = Box(level.start_runner)
     try:
         leaks = _probe(box)
-        # rlimits leaks by definition and is taken by those who ask for it by name.
-        if leaks and level is not Level.RLIMITS:
+        if leaks and level.contains:
             raise Unavailable(f"a program in it can {' and '.join(leaks)}")
     except BaseException:
         box.close()
         raise
     return box
-
-
-def _module(level: Level) -> Any:
-    return importlib.import_module(f"analyzer.grading.sandbox.{level}")
 
 
 def _probe(box: Box) -> list[str]:

