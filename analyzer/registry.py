@@ -1,7 +1,7 @@
 """The registry: one shape for all that varies, and one file to touch for a new variant.
 
-A package of variants (rewards, buckets, dialects, trainer formats, backends, sandbox levels) holds a protocol and a registry in its
-`__init__`, and each variant in a module of its own, which registers it::
+A package of variants (rewards, buckets, dialects, trainer formats, backends, sandbox levels) holds a protocol and a
+registry in its `__init__`, and each variant in a module of its own, which registers it::
 
     STRATEGIES: Registry[type[Strategy]] = Registry("bucketing strategy", __name__)
     register = STRATEGIES.register         # decorates the class in the variant's module
