@@ -5,8 +5,9 @@ each command it forks: a true process, with its own id, exit code, signals, stre
 which runs the script as `__main__` and ends as Python ends.
 
 What it cannot show, as the interpreter is already running: which modules a command imports, and when; options and
-variables that Python reads as it starts (-X, PYTHONPATH, PYTHONHASHSEED, PYTHONIOENCODING); a mark in its own
-/proc/PID/environ (programs that it starts have it); closed streams. Tests of those start sys.executable.
+variables that Python reads as it starts (-X, PYTHONHASHSEED, PYTHONIOENCODING; PYTHONPATH is followed, but not for what
+has been imported); a mark in its own /proc/PID/environ (programs that it starts have it); closed streams; orphans that
+come to the test. Tests of those start sys.executable.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Process:
         start_new_session: bool = False,
     ) -> None:
         environment = dict(os.environ if env is None else env)
-        for name in {*environment, *os.environ}:
+        for name in {*environment, *os.environ} - {"PYTHONPATH"}:
             if name.startswith("PYTHON") and environment.get(name) != os.environ.get(name):
                 raise ValueError(f"{name} is read when Python starts: start sys.executable with it")
         self.args = [sys.executable, *map(os.fspath, words)]
@@ -284,14 +285,19 @@ def _become(wanted: Mapping[str, Any], streams: Sequence[int]) -> None:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    for text in (sys.stdin, sys.stdout):
-        text.reconfigure(line_buffering=text.isatty())
+    # New objects: those that are there remember of what was open before whether it is a terminal, and can seek.
+    for name, mode, buffering in (("stdin", "r", -1), ("stdout", "w", -1), ("stderr", "w", 1)):
+        old = getattr(sys, name)
+        new = open(old.fileno(), mode, buffering, old.encoding, old.errors, closefd=False)  # noqa: SIM115
+        setattr(sys, name, new)
+        setattr(sys, f"__{name}__", new)
     if wanted["session"]:
         os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(wanted["cwd"])
     os.environ.clear()
     os.environ.update(wanted["env"])
+    sys.path[1:1] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     first, *rest = wanted["words"]
     if first == "-m":
         sys.path[0] = os.getcwd()

@@ -6,8 +6,6 @@ import io
 import os
 import pty
 import re
-import subprocess
-import sys
 import termios
 import time
 from pathlib import Path
@@ -17,6 +15,7 @@ import pytest
 from analyzer import progress
 from analyzer.progress import Clock, Counter, coloured, duration
 from tests.commands import SAMPLE, SCRIPT, TOKENIZER, flags, real_command
+from tests.processes import DEVNULL, Process
 
 
 def words_for(tmp_path: Path) -> list[str]:
@@ -35,9 +34,9 @@ def in_a_terminal(tmp_path: Path, **env: str) -> str:
     """What the command writes to a terminal of 100 columns."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (40, 100))
-    process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), *words_for(tmp_path)],
-        stdout=subprocess.DEVNULL,
+    process = Process(
+        [SCRIPT, *words_for(tmp_path)],
+        stdout=DEVNULL,
         stderr=theirs,
         stdin=theirs,
         env={k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "TERM")} | {"TERM": "xterm", **env},

@@ -115,17 +115,17 @@ def flags(**values: Any) -> list[str]:
     return words
 
 
-def real_command(tmp_path: Path, words: Sequence[str], env: Mapping[str, str] | None = None) -> Outcome:
+def real_command(
+    tmp_path: Path, words: Sequence[str], env: Mapping[str, str] | None = None, started: bool = False
+) -> Outcome:
     """The script in a process of its own, as a user runs it; outputs in tmp_path/out, cache in tmp_path/cache.
 
-    Forked from one that has all imported, see tests/processes.py, but where `env` says how Python starts.
+    Forked from one that has all imported, see tests/processes.py; `started`: by a Python that starts for it.
     """
     given = {**os.environ, "HF_HUB_OFFLINE": "1", "XDG_CACHE_HOME": str(tmp_path / "xdg"), **(env or {})}
-    if any(name.startswith("PYTHON") for name in env or {}):
-        started = [sys.executable, str(SCRIPT), *words]
-        done = subprocess.run(
-            started, capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path, env=given
-        )
+    if started:
+        line = [sys.executable, str(SCRIPT), *words]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path, env=given)
     else:
         done = processes.run([SCRIPT, *words], cwd=tmp_path, env=given)
     return Outcome(done.returncode, done.stdout, done.stderr, tmp_path / "out")

@@ -315,7 +315,7 @@ def test_scikit_learn_that_is_missing_is_said_before_any_work(tmp_path: Path) ->
     (tmp_path / "without" / "sitecustomize.py").write_text("import sys\nsys.modules['sklearn'] = None\n")
     given = parquet(tmp_path / "r.parquet", ROWS)
     words = flags(rollouts=given, model_path=TOKENIZER, output_dir="out", bucketing_strategy="adaptive")
-    outcome = real_command(tmp_path, words, {"PYTHONPATH": str(tmp_path / "without")})
+    outcome = real_command(tmp_path, words, {"PYTHONPATH": str(tmp_path / "without")}, started=True)
     assert outcome.code == 2
     (line,) = outcome.err.splitlines()
     assert "adaptive needs scikit-learn" in line

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +12,9 @@ import pandas as pd
 import pytest
 
 from analyzer.commands.filter_difficulty import filter_difficulty
+from tests import processes
 from tests.generation.stub import always, running
+from tests.processes import DEVNULL, Process
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKENIZER = ROOT / "examples" / "sample" / "tokenizer"
@@ -153,15 +153,15 @@ def test_what_is_wrong_is_said_in_one_line(argv: list[str], message: str, capsys
 
 
 def test_killed_while_it_generates_it_goes_on(command: Command, tmp_path: Path) -> None:
-    script = [sys.executable, str(ROOT / "scripts" / "filter_difficulty.py")]
+    script = ROOT / "scripts" / "filter_difficulty.py"
     with running(delay=0.05) as server:
         arguments = command(server.url, "--max_concurrent", "1")
-        with subprocess.Popen([*script, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        with Process([script, *arguments], stdout=DEVNULL, stderr=DEVNULL) as process:
             while len(server.stub.bodies) < 4:
                 time.sleep(0.01)
             process.send_signal(signal.SIGKILL)
         asked = len(server.stub.bodies)
-        done = subprocess.run([*script, *arguments], capture_output=True, text=True, check=False)
+        done = processes.run([script, *arguments])
         assert done.returncode == 0, done.stderr
         assert len(server.stub.bodies) <= asked + 8
     table = pd.read_parquet(tmp_path / "out" / "rollouts_with_rewards.parquet")

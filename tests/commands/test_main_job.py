@@ -196,7 +196,7 @@ def test_stdout_is_the_block_and_nothing_else(strategy: str, tmp_path: Path, ana
 
 def test_the_real_command_prints_the_block_then_the_audit(tmp_path: Path) -> None:
     words = flags(rollouts=SAMPLE, model_path=TOKENIZER, output_dir="out", n_jobs=1, limit=200)
-    outcome = real_command(tmp_path, words, {"PYTHONIOENCODING": "ascii"})
+    outcome = real_command(tmp_path, words, {"PYTHONIOENCODING": "ascii"}, started=True)
     assert outcome.code == 0
     assert outcome.out == (GOLDEN / "sample_percentile.txt").read_text()
     assert "scoring: 1,600 of 1,600 rollouts in " in outcome.err

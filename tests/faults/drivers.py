@@ -6,7 +6,6 @@ import hashlib
 import os
 import signal
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from tests.grading.processes import gone, marked
+from tests.processes import PIPE, Process
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "examples" / "sample"
@@ -45,13 +45,12 @@ class Driver:
         name, _, value = self.mark.partition("=")
         self.cache = cache
         paths = ["--rollouts", rollouts, "--output_dir", output, "--cache_dir", cache]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "analyzer", *map(str, paths), "--model_path", model or SAMPLE / "tokenizer", *flags],
+        self.process = Process(
+            ["-m", "analyzer", *paths, "--model_path", model or SAMPLE / "tokenizer", *flags],
             cwd=ROOT,
             env={**os.environ, name: value},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+            stdout=PIPE,
+            stderr=PIPE,
             start_new_session=True,
         )
 

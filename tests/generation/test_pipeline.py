@@ -18,8 +18,10 @@ from analyzer.commands.generate_rollouts import generate_rollouts
 from analyzer.errors import OutputError, StorageError
 from analyzer.generation import generate, pipeline, run, writer
 from analyzer.workers.interrupts import SIGNALS
+from tests import processes
 from tests.generation.conftest import Settings
 from tests.generation.stub import always, running
+from tests.processes import PIPE, Process
 
 Training = Callable[[int], Path]
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,10 +57,10 @@ def test_killed_in_the_middle_it_goes_on_and_asks_only_for_what_is_missing(
     output = tmp_path / "rollouts.parquet"
     journal = tmp_path / "rollouts.parquet.unfinished" / "journal"
     with running(delay=0.02) as server:
-        command = [sys.executable, str(ROOT / "scripts" / "generate_rollouts.py"), "--use_vllm"]
+        command = [str(ROOT / "scripts" / "generate_rollouts.py"), "--use_vllm"]
         command += ["--vllm_url", server.url, "--data_path", str(training(100)), "--output_path", str(output)]
         command += ["--num_samples", "4", "--max_concurrent", "5"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with Process(command, stdout=PIPE, stderr=PIPE) as process:
             while not journal.exists() or journal.stat().st_size < 4000:
                 time.sleep(0.01)
                 assert process.poll() is None
@@ -71,7 +73,7 @@ def test_killed_in_the_middle_it_goes_on_and_asks_only_for_what_is_missing(
         assert not output.exists()
         kept = journal.read_bytes().count(b"\n")
         before = len(server.stub.bodies)
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = processes.run(command, check=True)
         assert len(server.stub.bodies) - before == 100 - kept
     assert 0 < kept < 100
     assert f"Rollouts: 400 ({4 * (100 - kept)} generated now)" in done.stdout

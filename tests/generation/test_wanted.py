@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,8 +18,10 @@ from analyzer.commands.generate_rollouts import generate_rollouts
 from analyzer.errors import InputError, OutputError
 from analyzer.generation import run
 from analyzer.generation.wanted import top_up
+from tests import processes
 from tests.generation.conftest import Settings
 from tests.generation.stub import running
+from tests.processes import PIPE, Process
 
 Training = Callable[[int], Path]
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,10 +107,10 @@ def test_a_killed_top_up_goes_on_and_asks_for_what_is_missing_only(training: Tra
     output = tmp_path / "more.parquet"
     journal = tmp_path / "more.parquet.unfinished" / "journal"
     with running(delay=0.02) as server:
-        command = [sys.executable, str(ROOT / "scripts" / "generate_rollouts.py"), "--use_vllm", "--top_up", listed]
+        command = [str(ROOT / "scripts" / "generate_rollouts.py"), "--use_vllm", "--top_up", listed]
         command += ["--vllm_url", server.url, "--data_path", str(training(100)), "--output_path", str(output)]
         command += ["--max_concurrent", "3"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        with Process(command, stdout=PIPE, stderr=PIPE) as process:
             while not journal.exists() or journal.stat().st_size < 2000:
                 time.sleep(0.01)
                 assert process.poll() is None
@@ -118,7 +118,7 @@ def test_a_killed_top_up_goes_on_and_asks_for_what_is_missing_only(training: Tra
             process.communicate(timeout=10)
         kept = journal.read_bytes().count(b"\n")
         before = len(server.stub.bodies)
-        subprocess.run(command, capture_output=True, check=True)
+        processes.run(command, check=True)
         assert len(server.stub.bodies) - before == 50 - kept
     assert 0 < kept < 50
     assert keys(output) == [(2 * at, at + sample) for at in range(50) for sample in range(4)]

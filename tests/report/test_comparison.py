@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from analyzer.difficulty.comparison import Run, changed, mean_change, mid_p, mov
 from analyzer.difficulty.metrics import problem_metrics
 from analyzer.errors import ConfigError, InputError, OutputError
 from analyzer.report.comparison import _half_width
+from tests import processes
 from tests.commands import ROOT, parquet
 from tests.report.test_page import HOSTILE, Page
 
@@ -196,9 +195,7 @@ def test_the_command_says_no_more_than_chance_of_one_policy_sampled_twice(tmp_pa
             backend="sequential",
         )
     words = ["--analyses", tmp_path / "half_0", tmp_path / "half_1", "--output_dir", tmp_path / "out"]
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "compare_analyses.py", *words], capture_output=True, text=True, check=True
-    )
+    done = processes.run([ROOT / "scripts" / "compare_analyses.py", *words], check=True)
     lines = done.stdout.splitlines()
     assert len(lines) == 4
     assert lines[0] == "Problems compared: 70 (0 unmatched)"

@@ -8,8 +8,6 @@ import http.client
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +16,9 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests import processes
 from tests.commands import ROOT, parquet
+from tests.processes import PIPE, Process
 
 SCRIPT = ROOT / "scripts" / "view_analysis.py"
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "How many FOXES are there?"}]
@@ -30,7 +30,7 @@ class Running(NamedTuple):
 
     url: str
     err: str
-    process: subprocess.Popen[str]
+    process: Process
 
     def get(self, path: str, **headers: str) -> tuple[int, bytes]:
         """Ask for a path with the token; headers replace those of a browser."""
@@ -77,11 +77,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def viewer(folder: Path) -> Iterator[Running]:
-    process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), "--analysis", str(folder)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    process = Process(
+        [SCRIPT, "--analysis", folder],
+        stdout=PIPE,
+        stderr=PIPE,
         env={**os.environ, "SSH_CONNECTION": "10.1.2.3 5000 10.4.5.6 22"},
     )
     assert process.stdout is not None
@@ -151,9 +150,7 @@ def test_search_looks_in_all_prompts_and_all_messages(viewer: Running) -> None:
 
 
 def run(*words: str) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), *words], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = processes.run([SCRIPT, *words])
     return done.returncode, done.stdout, done.stderr
 
 

@@ -17,6 +17,7 @@ import yaml
 import analyzer
 from analyzer.commands.select_problems import select_problems
 from analyzer.errors import OutputError
+from tests import processes
 from tests.selection.conftest import ROOT, settings
 
 SCRIPT = ROOT / "scripts" / "select_problems.py"
@@ -85,9 +86,7 @@ def test_a_selection_that_fails_leaves_nothing(sample_analysis: Path, tmp_path: 
 def test_the_script_prints_the_report(sample_analysis: Path, tmp_path: Path) -> None:
     words = ["--analysis", str(sample_analysis), "--output", str(tmp_path / "o.jsonl"), "--recipe", "skywork"]
     words += ["--sort", "-pass_rate", "--control", str(tmp_path / "c.jsonl")]
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), *words], capture_output=True, text=True, timeout=120, check=True
-    )
+    done = processes.run([SCRIPT, *words], check=True)
     assert done.stdout.count("=" * 60) == 3
     for part in (
         "Rule: 1 <= passes <= num_scored - 1",
