@@ -428,7 +428,7 @@ class _Parser:
             value = _column(batch, column)
             for field in fields:
                 value = self.field(value, field, at)
-            return _plain(value)
+            return _of_few_types(value)
 
         return read
 
@@ -487,7 +487,7 @@ def _column(batch: pa.RecordBatch, name: str) -> Value:
     return batch.column(places[0])
 
 
-def _plain(value: Value) -> Value:
+def _of_few_types(value: Value) -> Value:
     """A column in one of few types: int64, float64 without NaN, string, bool; nested ones as they are."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -524,7 +524,7 @@ def _kind(value: Value) -> str:
     import pyarrow as pa
 
     kind, is_a = value.type, pa.types
-    # Not decimals: _plain has made doubles of them.
+    # Not decimals: _of_few_types has made doubles of them.
     if is_a.is_integer(kind) or is_a.is_floating(kind):
         return "number"
     if is_a.is_string(kind):
@@ -548,7 +548,7 @@ def _holds(lists: Value, item: Value, check: Callable[[Value], None]) -> Value:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    values = _plain(pc.list_flatten(lists))
+    values = _of_few_types(pc.list_flatten(lists))
     parents = pc.list_parent_indices(lists)
     check(values)
     wanted = item if isinstance(item, pa.Scalar) else item.take(parents)

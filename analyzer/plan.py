@@ -89,7 +89,7 @@ class Seal(NamedTuple):
         return f"plan-{self.sha256[:16]}.json"
 
 
-class Source(NamedTuple):
+class ScoringInput(NamedTuple):
     """Files, and which of their rows each shard is."""
 
     files: tuple[InputFile, ...]
@@ -247,12 +247,12 @@ class Plan:
             }
         )
 
-    def source(self, folder: str) -> Source:
+    def scoring_input(self, folder: str) -> ScoringInput:
         """What the workers read: the input, or what was spilled from it to the run directory."""
         if not self.spilled:
-            return Source(self.files, self.cut)
+            return ScoringInput(self.files, self.cut)
         files = tuple(dataset.describe(str(path))[0] for path in sorted((Path(folder) / SPILL).glob("part-*.parquet")))
-        return Source(files, whole_files([file.rows for file in files]))
+        return ScoringInput(files, whole_files([file.rows for file in files]))
 
 
 def described(folder: str) -> tuple[list[str], list[str]]:

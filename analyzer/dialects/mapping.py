@@ -19,7 +19,7 @@ import numpy as np
 from analyzer.dialects import operations
 from analyzer.dialects.layout import ANY, FILE, Layout, paste
 from analyzer.dialects.operations import Column, Rows, is_list, is_text, look_up, root
-from analyzer.dialects.values import SHOWN, Place, finish_reasons, message_text, rewards_of, text_of
+from analyzer.dialects.values import SHOWN, RowName, finish_reasons, message_text, rewards_of, text_of
 from analyzer.errors import InputError, printable
 from analyzer.expression import Expression, compile_expression
 from analyzer.rollouts.json_columns import is_encoded
@@ -206,7 +206,7 @@ class Mapper:
 
     # ------------------------------------------------------------ batches
 
-    def tables(self, batch: pa.RecordBatch, place: Place) -> list[pa.Table]:
+    def tables(self, batch: pa.RecordBatch, place: RowName) -> list[pa.Table]:
         """The rows of ours that a batch becomes. Raises InputError, with its place, for what does not fit."""
         rows = self._transposed(operations.rows_of(batch), place)
         self.tally.read += rows.size
@@ -215,7 +215,7 @@ class Mapper:
         tables = [self._table(part, place) for part in self._portions(rows)]
         return [table for table in tables if table.num_rows]
 
-    def _transposed(self, rows: Rows, place: Place) -> Rows:
+    def _transposed(self, rows: Rows, place: RowName) -> Rows:
         return operations.transpose(rows, place) if self.layout.transpose else rows
 
     def _filtered(self, rows: Rows) -> Rows:
@@ -261,7 +261,7 @@ class Mapper:
 
     # ------------------------------------------------------------ rows of ours
 
-    def _table(self, rows: Rows, place: Place) -> pa.Table:
+    def _table(self, rows: Rows, place: RowName) -> pa.Table:
         """The rows of ours that these rows become."""
         import pyarrow as pa
 
@@ -328,7 +328,7 @@ class Mapper:
             return Column(pa.nulls(rows.size, pa.string()), pa.field(PROMPT, pa.string()))
         return found
 
-    def _response(self, rows: Rows, row: Place) -> Column:
+    def _response(self, rows: Rows, row: RowName) -> Column:
         """The responses as text: of a list of messages the last one of the assistant. Null where there is none."""
         import pyarrow as pa
 
@@ -347,7 +347,7 @@ class Mapper:
                 raise InputError(f"{row(at)}: the response in {self.layout.response} must be text or messages: {shown}")
         return Column(pa.array(texts, pa.string()), field)
 
-    def _ids(self, rows: Rows, prompt: Column, gold: Column | None, row: Place) -> pa.Array:
+    def _ids(self, rows: Rows, prompt: Column, gold: Column | None, row: RowName) -> pa.Array:
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -363,7 +363,7 @@ class Mapper:
             ids = pc.binary_join_element_wise(*texts, ids.cast(pa.string()), "/")
         return ids
 
-    def _samples(self, rows: Rows, ids: pa.Array, row: Place) -> Column:
+    def _samples(self, rows: Rows, ids: pa.Array, row: RowName) -> Column:
         import pyarrow as pa
 
         field = pa.field(SAMPLE_IDX, pa.int64())
@@ -382,7 +382,7 @@ class Mapper:
             )
         return Column(found.array.cast(pa.int64()), field)
 
-    def _counts(self, rows: Rows, row: Place) -> tuple[Ints, NDArray[np.float64]]:
+    def _counts(self, rows: Rows, row: RowName) -> tuple[Ints, NDArray[np.float64]]:
         """Of each rollout that counts tell of, the row that it comes from and its reward: those that passed first."""
         samples = self._samples_of(rows)
         layout = self.layout

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-Place = Callable[[int], str]
+RowName = Callable[[int], str]
 """A row of a batch as a person finds it."""
 
 _CUT_OFF = {"truncated": "length", "max_tokens": "length", "model_length": "length", "max_tokens_reached": "length"}
@@ -61,7 +61,7 @@ def content_text(content: Any) -> str:
     return "" if content is None else str(content)
 
 
-def rewards_of(column: Column | None, path: str, row: Place) -> NDArray[np.float64]:
+def rewards_of(column: Column | None, path: str, row: RowName) -> NDArray[np.float64]:
     """(rows,) rewards as numbers, NaN for none: numbers, truth values, texts of them, C/I/P/N, a list of one.
 
     Raises InputError, with its place, for anything else.

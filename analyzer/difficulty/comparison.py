@@ -20,7 +20,7 @@ from analyzer.difficulty.stability import ENOUGH_PROBLEMS, drawn, of_chosen
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from analyzer.difficulty.stability import Place
+    from analyzer.difficulty.stability import Bucketing
     from analyzer.schema import FloatArray, IntArray
 
 FALSE_DISCOVERIES = 0.1
@@ -125,7 +125,7 @@ class Run(NamedTuple):
 
 
 def moves_by_chance(
-    place: Place,
+    place: Bucketing,
     buckets: int,
     runs: tuple[Run, Run],
     source: IntArray,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from analyzer.schema import FloatArray, IntArray
 
-    Place = Callable[[IntArray, FloatArray, NDArray[np.bool_], int], NDArray[np.int8]]
+    Bucketing = Callable[[IntArray, FloatArray, NDArray[np.bool_], int], NDArray[np.int8]]
 
 ENOUGH_PROBLEMS = 20_000  # placed again in all draws together: the error of a share is below half a per cent
 MOST_DRAWS = 20
@@ -61,7 +61,7 @@ class Rollouts(NamedTuple):
 
 
 def stability(
-    place: Place,
+    place: Bucketing,
     buckets: Sequence[str],
     *,
     codes: IntArray,

@@ -29,7 +29,7 @@ class GarbledFrame(Exception):
     """Raised for bytes that are no frame, or a frame over the size cap."""
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     """Values of a parquet file that JSON does not know: dates go as ISO text, bytes as base64, decimals as text."""
     if isinstance(value, Mapping):  # a MappingProxyType, for instance
         return dict(value)
@@ -42,7 +42,7 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
-_encode = json.JSONEncoder(default=_plain, separators=(",", ":")).encode
+_encode = json.JSONEncoder(default=_as_json, separators=(",", ":")).encode
 _decode = json.JSONDecoder().decode
 
 

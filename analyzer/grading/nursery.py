@@ -74,7 +74,7 @@ class ZygoteGone(Exception):
     """Raised when the zygote has died, or did not answer and was killed."""
 
 
-class Zygote:
+class ZygoteClient:
     """A running zygote, of this process or of its driver. Its methods may be called from any thread of this process."""
 
     def __init__(self, target: Target) -> None:
@@ -238,18 +238,18 @@ class Zygote:
         proc.kill_marked(f"{MARK}={self._mark}")
 
 
-_zygotes: dict[str, Zygote] = {}
+_zygotes: dict[str, ZygoteClient] = {}
 _zygotes_lock = threading.Lock()
-_inherited: list[Zygote] = []  # those of the parent of a forked process, which must not touch them
+_inherited: list[ZygoteClient] = []  # those of the parent of a forked process, which must not touch them
 
 
-def zygote_for(target: Target) -> Zygote:
+def zygote_for(target: Target) -> ZygoteClient:
     """The zygote of this process for that target, started where there is none. Raises RewardError."""
     # The key holds the options, too: the same reward with another tolerance is another loaded object.
     key = _key(target)
     with _zygotes_lock:
         if key not in _zygotes or _zygotes[key].gone:
-            _zygotes[key] = Zygote(target)
+            _zygotes[key] = ZygoteClient(target)
         return _zygotes[key]
 
 

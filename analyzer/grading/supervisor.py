@@ -132,7 +132,7 @@ class _Budget:
 class _Child:
     """A child process and the way to talk to it."""
 
-    def __init__(self, zygote: nursery.Zygote, memory_bytes: int) -> None:
+    def __init__(self, zygote: nursery.ZygoteClient, memory_bytes: int) -> None:
         ours, theirs = socket.socketpair()
         # The zygote has its own copy of the descriptor once spawn() returns; ours must go, or EOF would never
         # come.

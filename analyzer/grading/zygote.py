@@ -40,7 +40,7 @@ _WAITING = 128  # processes that may wait to be accepted
 
 
 def main(config: Mapping[str, Any]) -> None:
-    """Run the zygote as `config` says, which is what nursery.Zygote sends. Never returns."""
+    """Run the zygote as `config` says, which is what nursery.ZygoteClient sends. Never returns."""
     try:
         # While the reward is loaded nobody here can watch the worker, so the kernel does.
         proc.die_with(config["worker"])

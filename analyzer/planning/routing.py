@@ -128,8 +128,8 @@ def sandbox_options(settings: AnalysisSettings) -> dict[str, Any]:
 
 def choice_of(settings: AnalysisSettings, reward: BaseReward) -> RewardChoice:
     """What a worker builds the reward from."""
-    source = getattr(reward, "source", None)
-    identity = source() if source else {"options": dict(reward.options)}
+    own = getattr(reward, "identity", None)
+    identity = own() if own else {"options": dict(reward.options)}
     return RewardChoice(settings.reward_fn or reward.name, scoring.target_of(reward).path, reward.options, identity)
 
 

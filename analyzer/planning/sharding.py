@@ -45,43 +45,43 @@ SHARD_SIZES = {
 """The more a rollout costs, the smaller the shards; one is seconds to a minute of work."""
 
 
-def shard_bytes(source: Dataset, where: Iterable[Where]) -> int:
+def shard_bytes(rollouts: Dataset, where: Iterable[Where]) -> int:
     """Bytes of a shard of this input, whose rewards run at these places: the dearest decides."""
     # A shard holds rows of any data source, so the dearest of their rewards decides.
     size = min((SHARD_SIZES[place] for place in where), key=lambda size: size.most)
-    aimed = min(max(source.bytes // size.aimed_at, size.least), size.most)
-    largest = max((file.largest_group for file in source.files), default=0)
+    aimed = min(max(rollouts.bytes // size.aimed_at, size.least), size.most)
+    largest = max((file.largest_group for file in rollouts.files), default=0)
     return max(aimed, largest) if size.whole_groups and largest <= LARGEST_GROUP_AS_SHARD else aimed
 
 
-def number_problems(source: Dataset, limit: int | None = None) -> Numbering:
+def number_problems(rollouts: Dataset, limit: int | None = None) -> Numbering:
     """Number the problems and check that (data_idx, sample_idx) is unique.
 
     `limit` keeps the first N problems seen. Raises InputError for a null or a duplicate, with its place.
     """
-    starts, values, samples = _scan(source)
+    starts, values, samples = _scan(rollouts)
     # dictionary_encode numbers values in order of first appearance, which is the numbering that is promised.
     encoded = values.dictionary_encode()
     codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     ids = encoded.dictionary
-    _check_unique(source, starts, codes, samples, ids)
+    _check_unique(rollouts, starts, codes, samples, ids)
     # After the check for duplicates: what --limit leaves out is still an input that is wrong.
     if limit is not None and limit < len(ids):
         codes[codes >= limit] = -1
         ids = ids.slice(0, limit)
-    return Numbering(ids, starts, codes, source.rows)
+    return Numbering(ids, starts, codes, rollouts.rows)
 
 
 # ---------------------------------------------------------------- runs
 
 
-def _scan(source: Dataset) -> tuple[Ints, pa.Array, Ints]:
+def _scan(rollouts: Dataset) -> tuple[Ints, pa.Array, Ints]:
     """Starts of runs, the data_idx of each run, and the sample_idx of each row."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     # Files may differ in width: the widest type is what their data_idx are compared in. uint64 has no wider one.
-    stored = source.schema.field(DATA_IDX).type
+    stored = rollouts.schema.field(DATA_IDX).type
     kind = pa.string()
     if pa.types.is_integer(stored):
         kind = pa.uint64() if pa.types.is_uint64(stored) else pa.int64()
@@ -89,10 +89,10 @@ def _scan(source: Dataset) -> tuple[Ints, pa.Array, Ints]:
     values: list[pa.Array] = []
     samples: list[Ints] = []
     last, last_sample = pa.array([], type=kind), -1
-    for row, batch in Reader(source.files, [DATA_IDX, SAMPLE_IDX], threads=True).all():
+    for row, batch in Reader(rollouts.files, [DATA_IDX, SAMPLE_IDX], threads=True).all():
         column = batch.column(batch.schema.get_field_index(DATA_IDX)).cast(kind)
-        _no_nulls(source, row, column, DATA_IDX)
-        _no_nulls(source, row, batch.column(batch.schema.get_field_index(SAMPLE_IDX)), SAMPLE_IDX)
+        _no_nulls(rollouts, row, column, DATA_IDX)
+        _no_nulls(rollouts, row, batch.column(batch.schema.get_field_index(SAMPLE_IDX)), SAMPLE_IDX)
         sample = batch.column(batch.schema.get_field_index(SAMPLE_IDX)).to_numpy().astype(np.int64)
         different = pc.not_equal(column.slice(1), column.slice(0, len(column) - 1))
         changed = np.append(column.slice(0, 1) != last, different.to_numpy(zero_copy_only=False).astype(bool))
@@ -100,7 +100,7 @@ def _scan(source: Dataset) -> tuple[Ints, pa.Array, Ints]:
         # all rows would hold them in memory.
         if (again := np.flatnonzero(~changed & (sample == np.append(last_sample, sample[:-1])))).size:
             at = int(again[0])
-            raise _twice(source, row + at - 1, row + at, column[at].as_py(), int(sample[at]))
+            raise _twice(rollouts, row + at - 1, row + at, column[at].as_py(), int(sample[at]))
         where = np.flatnonzero(changed)
         starts.append(where + row)
         values.append(column.take(pa.array(where)))
@@ -109,13 +109,13 @@ def _scan(source: Dataset) -> tuple[Ints, pa.Array, Ints]:
     return np.concatenate(starts), pa.concat_arrays(values), np.concatenate(samples)
 
 
-def _no_nulls(source: Dataset, row: int, column: pa.Array, name: str) -> None:
+def _no_nulls(rollouts: Dataset, row: int, column: pa.Array, name: str) -> None:
     if column.null_count:
         at = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-        raise InputError(f"{dataset.locate(source.files, row + at)}: {name} is null; fill it in or leave the row out")
+        raise InputError(f"{dataset.locate(rollouts.files, row + at)}: {name} is null; fill it in or leave the row out")
 
 
-def _check_unique(source: Dataset, starts: Ints, codes: Ints, samples: Ints, ids: pa.Array) -> None:
+def _check_unique(rollouts: Dataset, starts: Ints, codes: Ints, samples: Ints, ids: pa.Array) -> None:
     """Raise InputError for the first (data_idx, sample_idx) that is there twice."""
     ends = np.append(starts[1:], len(samples))
     rising = np.diff(samples) > 0
@@ -131,21 +131,21 @@ def _check_unique(source: Dataset, starts: Ints, codes: Ints, samples: Ints, ids
         return
     at = int(np.flatnonzero(same)[0])
     first, second = sorted((int(order[at]), int(order[at + 1])))
-    raise _twice(source, first, second, ids[int(row_codes[first])].as_py(), int(samples[first]))
+    raise _twice(rollouts, first, second, ids[int(row_codes[first])].as_py(), int(samples[first]))
 
 
-def _twice(source: Dataset, first: int, second: int, data_idx: Any, sample_idx: int) -> InputError:
+def _twice(rollouts: Dataset, first: int, second: int, data_idx: Any, sample_idx: int) -> InputError:
     """The error for two rows of one name; what to do depends on whether they are rollouts of one problem."""
-    names = [name for name in (PROMPT, f"{ORIGINAL}reward_model", DATA_SOURCE) if name in source.schema.names]
-    rows = Reader(source.files, names).batches([(first, first + 1), (second, second + 1)])
+    names = [name for name in (PROMPT, f"{ORIGINAL}reward_model", DATA_SOURCE) if name in rollouts.schema.names]
+    rows = Reader(rollouts.files, names).batches([(first, first + 1), (second, second + 1)])
     one, other = (row for _, batch in rows for row in batch.to_pylist())
     differing = [name for name in names if one[name] != other[name]]
     advice = "give each sample of a problem its own sample_idx"
     if differing:
         advice = f"they differ in {differing[0]!r}, so they are two problems under one data_idx: {RENUMBER}"
     return InputError(
-        f"{dataset.locate(source.files, second)}: data_idx {data_idx!r} with sample_idx {sample_idx} is there twice, "
-        f"first in {dataset.locate(source.files, first)}; {advice}"
+        f"{dataset.locate(rollouts.files, second)}: data_idx {data_idx!r} with sample_idx {sample_idx} is there twice, "
+        f"first in {dataset.locate(rollouts.files, first)}; {advice}"
     )
 
 
@@ -159,14 +159,14 @@ class Cut(NamedTuple):
     amplification: float  # bytes that the shards decode over bytes that they want
 
 
-def cut_shards(source: Dataset, numbering: Numbering, target_bytes: int) -> Cut:
+def cut_shards(rollouts: Dataset, numbering: Numbering, target_bytes: int) -> Cut:
     """Cut the analysed rows into shards of whole problems, some `target_bytes` each, in order of first appearance."""
     kept = numbering.run_codes >= 0
     starts, stops, codes = numbering.run_starts[kept], numbering.run_stops()[kept], numbering.run_codes[kept]
     # Bytes of a row are known as the average of its block: interpolation between the edges of blocks gives those of a
     # run.
-    edges = dataset.edges(source.files).astype(np.float64)
-    sizes = np.array([block.bytes for file in source.files for block in file.blocks], dtype=np.float64)
+    edges = dataset.edges(rollouts.files).astype(np.float64)
+    sizes = np.array([block.bytes for file in rollouts.files for block in file.blocks], dtype=np.float64)
     position = np.append(0.0, np.cumsum(sizes))
     run_bytes = np.interp(stops, edges, position) - np.interp(starts, edges, position)
     problem_bytes = np.bincount(codes, weights=run_bytes)
@@ -207,19 +207,19 @@ def _amplification(shards: Ints, ranges: Ints, edges: NDArray[np.float64], sizes
 # ---------------------------------------------------------------- nulls
 
 
-def check_nulls(source: Dataset, numbering: Numbering, gold_column: str | None) -> None:
+def check_nulls(rollouts: Dataset, numbering: Numbering, gold_column: str | None) -> None:
     """Raise InputError for a null ground truth that the statistics of the files tell of.
 
     They cost nothing, and it is said before hours of work; in files without statistics a null is met while scoring.
     """
     if gold_column is None:
         return
-    leaf = f"{gold_column}.ground_truth" if problems.is_record(source.schema.field(gold_column)) else gold_column
-    suspects = dataset.ranges_with_nulls(source.files, leaf)
+    leaf = f"{gold_column}.ground_truth" if problems.is_record(rollouts.schema.field(gold_column)) else gold_column
+    suspects = dataset.ranges_with_nulls(rollouts.files, leaf)
     ranges = common_ranges(numbering.kept_ranges(), suspects) if suspects else []
-    for row, batch in Reader(source.files, [gold_column]).batches(ranges):
+    for row, batch in Reader(rollouts.files, [gold_column]).batches(ranges):
         golds, _ = problems.ground_truth_part(batch.column(0), batch.schema.field(0))
-        _no_nulls(source, row, golds, f"the ground truth in {gold_column}")
+        _no_nulls(rollouts, row, golds, f"the ground truth in {gold_column}")
 
 
 def common_ranges(one: Sequence[tuple[int, int]], other: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -241,12 +241,12 @@ def common_ranges(one: Sequence[tuple[int, int]], other: Sequence[tuple[int, int
 # ---------------------------------------------------------------- data sources
 
 
-def count_sources(source: Dataset, numbering: Numbering, column: str = DATA_SOURCE) -> dict[str, int]:
+def count_sources(rollouts: Dataset, numbering: Numbering, column: str = DATA_SOURCE) -> dict[str, int]:
     """Rows of each data_source among the analysed rows, most first. Raises InputError for a null, with its place."""
     counts: dict[Any, int] = {}
-    for row, batch in Reader(source.files, [column], threads=True).batches(numbering.kept_ranges()):
+    for row, batch in Reader(rollouts.files, [column], threads=True).batches(numbering.kept_ranges()):
         values = batch.column(0)
-        _no_nulls(source, row, values, column)
+        _no_nulls(rollouts, row, values, column)
         # Counted in arrow: of a batch of thousands of rows a handful of names become Python objects.
         for item in values.value_counts():
             name = item["values"].as_py()

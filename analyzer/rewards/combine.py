@@ -82,11 +82,11 @@ class Combine(BaseReward):
     def __str__(self) -> str:
         return " + ".join(part.name if part.weight == 1 else f"{part.weight:g} {part.name}" for part in self.parts)
 
-    def source(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """What the rewards depend on, for the fingerprint of a run."""
         parts, values = [], {}
         for part in self.parts:
-            own = getattr(part.reward, "source", None)
+            own = getattr(part.reward, "identity", None)
             identity = own() if own else {"options": dict(part.reward.options)}
             if "kwargs" in part.reward.options:
                 values[part.name] = identity.get("kwargs")

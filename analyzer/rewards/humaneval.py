@@ -29,7 +29,7 @@ from analyzer.rewards.code.tests import (
     imports_of,
     names_called,
     names_defined,
-    plain,
+    only_functions,
     undefined_names,
 )
 from analyzer.schema import GoldError, Score
@@ -158,4 +158,4 @@ def _entry_points(sources: list[str], entry_point: str | None, stub: str) -> tup
     # cross.
     if unknown := sorted({*missing} - names_called(sources)):
         raise GoldError(f"the test uses {', '.join(unknown)}, defined neither by it nor by the prompt")
-    return (entry_point, *plain(missing))
+    return (entry_point, *only_functions(missing))

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from analyzer.rewards import register
-from analyzer.rewards.code.tests import imports_of, names_called, parsed, plain, undefined_names
+from analyzer.rewards.code.tests import imports_of, names_called, only_functions, parsed, undefined_names
 from analyzer.rewards.humaneval import FunctionReward, Tests
 from analyzer.schema import GoldError
 
@@ -89,7 +89,9 @@ class KodCode(FunctionReward):
                 raise GoldError(f"{function.name} takes a fixture, and there are none")
         text = ast.unparse(tree)
         missing = undefined_names([text], [*names, "pytest"])
-        called = plain(tuple(dict.fromkeys([*names, *(name for name in missing if name in names_called([text]))])))
+        called = only_functions(
+            tuple(dict.fromkeys([*names, *(name for name in missing if name in names_called([text]))]))
+        )
         if not called:
             raise GoldError(f"the test imports nothing from `{MODULE}`")
         calls = [f"{function.name}()" for function in functions]

@@ -32,19 +32,19 @@ class LastNumber(Reward):
         # The last match is not the match from the end: "1.2.3" read backwards would be another one.
         for number in NUMBER.finditer(response):  # noqa: B007 - the last one
             pass
-        return None if number is None else _plain(number[0])
+        return None if number is None else _comparable(number[0])
 
     def grade(self, answer: str | None, ground_truth: Any) -> Score:
-        return Score(1.0 if answer == _plain(text_gold(ground_truth)) else 0.0)
+        return Score(1.0 if answer == _comparable(text_gold(ground_truth)) else 0.0)
 
     def check_gold(self, ground_truth: Any) -> None:
         text_gold(ground_truth)
 
     def present(self, ground_truth: Any) -> str:
-        return _plain(text_gold(ground_truth))
+        return _comparable(text_gold(ground_truth))
 
 
-def _plain(text: str) -> str:
+def _comparable(text: str) -> str:
     """A number as both sides are compared: of "about 5\\n#### 1,000." it is "1000"."""
     text = text.replace(",", "").replace("$", "").rpartition(MARK)[2]
     return text.removesuffix(".").lower()

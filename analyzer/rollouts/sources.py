@@ -46,7 +46,7 @@ def sources_of_problems(files: Sequence[InputFile], numbering: Numbering, data_s
     return SourceOfProblems(tuple(names), rank[codes])
 
 
-def cut_off(source: Dataset, kept: Sequence[tuple[int, int]], tokens: NDArray[np.int32]) -> NDArray[np.bool_] | None:
+def cut_off(rollouts: Dataset, kept: Sequence[tuple[int, int]], tokens: NDArray[np.int32]) -> NDArray[np.bool_] | None:
     """Which responses were cut off: finish_reason is length, or else as many tokens as max_tokens allows.
 
     `tokens`: the length of each response of the row ranges `kept`, (rollouts,); so is what is returned. None where the
@@ -57,13 +57,13 @@ def cut_off(source: Dataset, kept: Sequence[tuple[int, int]], tokens: NDArray[np
     fits = {FINISH_REASON: is_text}
     if not len(tokens) or tokens[0] != NOT_COUNTED:
         fits[MAX_TOKENS] = pa.types.is_integer
-    there = [name for name in fits if name in source.schema.names and fits[name](source.schema.field(name).type)]
+    there = [name for name in fits if name in rollouts.schema.names and fits[name](rollouts.schema.field(name).type)]
     if not there:
         return None
     column = there[0]
     found = np.zeros(len(tokens), dtype=bool)
     done = 0
-    for _, batch in Reader(source.files, [column], threads=True).batches(kept):
+    for _, batch in Reader(rollouts.files, [column], threads=True).batches(kept):
         stop = done + batch.num_rows
         found[done:stop] = _full(column, batch.column(0), tokens[done:stop])
         done = stop

@@ -50,12 +50,12 @@ class Candidates:
         """`kept`: rows of problems.parquet. Raises ConfigError for an analysis without text."""
         self.unscored = self.cut = 0  # rollouts of the kept problems that were left out
         self.threshold = float(analysis.summary.get("settings", {}).get("pass_threshold") or PASS_THRESHOLD)
-        source = _rollouts(analysis)
+        rollouts = _rollouts(analysis)
         import pyarrow as pa
 
-        kept_fields = [source.schema.field(name) for name in _KEPT]
+        kept_fields = [rollouts.schema.field(name) for name in _KEPT]
         self._spool = Spool(pa.schema([*kept_fields, pa.field(_PASSING, pa.bool_())]), folder)
-        codes = list(self._gather(analysis, source, kept))
+        codes = list(self._gather(analysis, rollouts, kept))
         self._spool.finish()
         code = np.concatenate(codes) if codes else np.zeros(0, np.int64)
         self._order = np.argsort(code, kind="stable")
@@ -90,7 +90,7 @@ class Candidates:
             failing.append([response for response, passed in zip(those, right, strict=True) if not passed])
         return passing, failing
 
-    def _gather(self, analysis: Analysis, source: Dataset, kept: IntArray) -> Iterator[NDArray[np.int64]]:
+    def _gather(self, analysis: Analysis, rollouts: Dataset, kept: IntArray) -> Iterator[NDArray[np.int64]]:
         """Put the candidates of each batch away; the problems (rows of problems.parquet) they are of."""
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -100,8 +100,8 @@ class Candidates:
         wanted = np.zeros(len(ids) + 1, bool)  # the last is of problems that the analysis has not (--limit)
         wanted[kept] = True
         needed = (DATA_IDX, *_KEPT, REWARD_STATUS, REWARD_PASS_VALUE, FINISH_REASON, MAX_TOKENS)
-        columns = [name for name in needed if name in source.schema.names]
-        for _, batch in Reader(source.files, columns).batches([(0, source.rows)]):
+        columns = [name for name in needed if name in rollouts.schema.names]
+        for _, batch in Reader(rollouts.files, columns).batches([(0, rollouts.rows)]):
             table = pa.Table.from_batches([batch])
             names = table.column(DATA_IDX).combine_chunks().cast(ids.type).dictionary_encode()
             rows = np.array([row_of.get(name, -1) for name in names.dictionary.to_pylist()], np.int64)

@@ -190,11 +190,11 @@ def unmarked(schema: pa.Schema) -> pa.Schema:
     """The schema without this program's marks on its fields: they mean nothing outside of an analysis."""
     import pyarrow as pa
 
-    def plain(field: pa.Field) -> pa.Field:
+    def unmarked_field(field: pa.Field) -> pa.Field:
         rest = {key: value for key, value in (field.metadata or {}).items() if key != MADE}
         return field.with_metadata(rest or None)
 
-    return pa.schema([plain(field) for field in schema], schema.metadata)
+    return pa.schema([unmarked_field(field) for field in schema], schema.metadata)
 
 
 def described(path: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from analyzer.cache import runs, score_files
 from analyzer.errors import InputError
-from analyzer.plan import Plan, Seal, Source
+from analyzer.plan import Plan, ScoringInput, Seal
 from analyzer.rewards import GroupReward, leaves
 from analyzer.rollouts import dataset, problems
 from analyzer.rollouts.dataset import Reader
@@ -66,7 +66,7 @@ def score_shard(seal: Seal, folder: str, shard: int) -> int:
     before = score_files.committed(path, plan.fingerprint, shard)
     if before is not None and not before.unsettled:  # another driver has been here
         return 0
-    ranges = worker.source.shards.of(shard)
+    ranges = worker.inputs.shards.of(shard)
     parts = windows(worker.reader, ranges, plan.together)
     if before is None:
         scores = _joined([worker.score(window) for window in parts])
@@ -185,10 +185,10 @@ def _joined(parts: Sequence[score_files.Scores]) -> score_files.Scores:
 class _Worker:
     """What one thread holds for one plan: the tokenizer and the scorers, built once."""
 
-    def __init__(self, plan: Plan, source: Source) -> None:
+    def __init__(self, plan: Plan, inputs: ScoringInput) -> None:
         self.plan = plan
-        self.source = source
-        self.reader = Reader(source.files, [*plan.all_columns, *([ROW] if plan.spilled else [])], held=True)
+        self.inputs = inputs
+        self.reader = Reader(inputs.files, [*plan.all_columns, *([ROW] if plan.spilled else [])], held=True)
         of_rollouts = (DATA_IDX, RESPONSE, FINISH_REASON, MAX_TOKENS)
         self._common = [name for name in plan.columns if name not in of_rollouts]
         self._counter = TokenCounter(plan.tokenizer)
@@ -345,7 +345,7 @@ class _ThisThread(threading.local):
         if self._worker is None or self._key != key:
             self.end()
             plan = Plan.load(folder, seal)  # each thread its own: a reward may hold state
-            self._key, self._worker = key, _Worker(plan, plan.source(folder))
+            self._key, self._worker = key, _Worker(plan, plan.scoring_input(folder))
         self._worker.take_counts()  # of a shard that failed half-way
         return self._worker
 

@@ -45,15 +45,15 @@ def spill(plan: Plan, opened: Input, numbering: Numbering, folder: str) -> None:
     proc.give_back_memory()
 
 
-def _write(plan: Plan, source: Dataset, numbering: Numbering, folder: Path) -> None:
+def _write(plan: Plan, rollouts: Dataset, numbering: Numbering, folder: Path) -> None:
     import pyarrow as pa
 
     columns = list(plan.all_columns)
-    held = dataset.schema_of(source.files[0])
+    held = dataset.schema_of(rollouts.files[0])
     schema = pa.schema([pa.field(ROW, pa.int64()), *(held.field(name) for name in columns)])
     files = _Files(folder, plan.total, schema)
     part_of = _Lookup(plan.cut, plan.total)
-    reader = Reader(source.files, columns, threads=True, held=True)
+    reader = Reader(rollouts.files, columns, threads=True, held=True)
     try:
         for first, batch in reader.batches(numbering.kept_ranges()):
             rows = np.arange(first, first + batch.num_rows)

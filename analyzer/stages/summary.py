@@ -82,7 +82,7 @@ class Summary:
             "second_grader": audited.opinions,
             "other_rewards": audited.trials,
         }
-        return orjson.dumps(_plain(fields), option=orjson.OPT_INDENT_2) + b"\n"
+        return orjson.dumps(_as_json(fields), option=orjson.OPT_INDENT_2) + b"\n"
 
     def to_text(self) -> str:
         """The block printed on stdout."""
@@ -221,13 +221,13 @@ def _pass_rate(audited: Audit, name: str) -> float | None:
     return None if rate is None else round(rate, 6)
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     """Records as JSON objects, whatever they are nested in."""
     if hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: _as_json(inner) for key, inner in value.items()}
+    return [_as_json(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def status_counts(statuses: NDArray[np.int8]) -> dict[str, int]:

@@ -74,7 +74,7 @@ class RowValues(NamedTuple):
 
 
 def write_rollouts(
-    source: Dataset,
+    rollouts: Dataset,
     kept: Sequence[tuple[int, int]],
     values: RowValues,
     all_path: str,
@@ -87,7 +87,7 @@ def write_rollouts(
     The paths are local names of files that are not there yet. Columns of the input keep their order and types; a
     column of ours that the input already has is replaced in place. `training` sees the rows as they pass.
     """
-    shape = _Shape(source.schema, values)
+    shape = _Shape(rollouts.schema, values)
     with (
         _Sink(shape.schema, [all_path], lambda table, rows: [table]) as everything,
         _Sink(
@@ -95,7 +95,7 @@ def write_rollouts(
         ) as parts,
     ):
         done = 0
-        for _, batch in Reader(source.files, None, threads=True).batches(kept):
+        for _, batch in Reader(rollouts.files, None, threads=True).batches(kept):
             rows = slice(done, done + batch.num_rows)
             done = rows.stop
             if training is not None:
@@ -378,7 +378,7 @@ def write_metrics_table(
 # ---------------------------------------------------------------- all files of a run
 
 
-def write_outputs(folder: Path, source: Dataset, findings: Findings, summary: bytes, reward_fn_key: str) -> None:
+def write_outputs(folder: Path, rollouts: Dataset, findings: Findings, summary: bytes, reward_fn_key: str) -> None:
     """Write every output file of a run to an empty folder; `summary` is summary.json."""
     numbering, merged, metrics, assignment, *_, measured, _ = findings
     names, positions = _named(assignment)
@@ -397,8 +397,10 @@ def write_outputs(folder: Path, source: Dataset, findings: Findings, summary: by
     kept, everything = numbering.kept_ranges(), str(folder / outputs.ROLLOUTS)
     ids = numbering.ids.to_pylist()
     bucket_of = [names[at] for at in positions]
-    with TrainingRows(source.schema, numbering, problems.gold_column(source.schema, reward_fn_key), folder) as training:
-        write_rollouts(source, kept, values, everything, bucket_paths, training=training)
+    with TrainingRows(
+        rollouts.schema, numbering, problems.gold_column(rollouts.schema, reward_fn_key), folder
+    ) as training:
+        write_rollouts(rollouts, kept, values, everything, bucket_paths, training=training)
         columns = metric_columns(metrics) | measured.columns
         answers = Answers(measured.majority, merged.texts)
         write_metrics(str(folder / outputs.METRICS), ids, columns, answers, order)

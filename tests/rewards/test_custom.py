@@ -285,7 +285,7 @@ def test_the_function_is_loaded_once_for_the_check_and_the_work(tmp_path: Path) 
     assert (tmp_path / "loads").read_text() == "x"
     again = type(reward)(**json.loads(json.dumps(dict(reward.options))))
     assert isinstance(again, Custom)
-    assert (again.form, again.needs_columns, again.source()) == ("trl", True, reward.source())  # type: ignore[attr-defined]
+    assert (again.form, again.needs_columns, again.identity()) == ("trl", True, reward.identity())  # type: ignore[attr-defined]
 
 
 def test_a_relative_path_is_kept_as_an_absolute_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,7 +307,7 @@ def source_of(tmp_path: Path) -> Callable[..., dict[str, Any]]:
         reward = rewards.build(f"{folder}/mine.py:f", kwargs)
         if not isinstance(reward, Custom):
             raise TypeError(reward)
-        return reward.source()
+        return reward.identity()
 
     return build
 

@@ -38,7 +38,7 @@ def source(file: Path | str, **kwargs: Any) -> dict[str, Any]:
     nursery.close_all()
     reward = rewards.build(f"{file}:compute_score", kwargs)
     assert isinstance(reward, Custom)
-    return reward.source()
+    return reward.identity()
 
 
 def score(file: Path, responses: int = 1, **kwargs: Any) -> list[Score]:

@@ -62,9 +62,9 @@ def number_of(text: str) -> Fraction | None:
     if match is None or sum(map(str.isdigit, match[0])) > DIGITS_LIMIT:
         return None
     # Fraction, not float: 0.1 is 1/10, and a tolerance of 0 means the same number.
-    value = Fraction(_plain(match["top"]))
+    value = Fraction(match["top"].replace(",", ""))
     if match["bottom"] is not None:
-        bottom = Fraction(_plain(match["bottom"]))
+        bottom = Fraction(match["bottom"].replace(",", ""))
         if bottom == 0:
             return None
         value /= bottom
@@ -75,7 +75,3 @@ def number_of(text: str) -> Fraction | None:
 
 
 _LARGEST = Fraction(sys.float_info.max)
-
-
-def _plain(decimal: str) -> str:
-    return decimal.replace(",", "")

@@ -19,7 +19,7 @@ def called_names(sources: Sequence[str]) -> tuple[str, ...]:
     a `sum` of its own. Raises GoldError where the code is no Python, calls nothing, or uses a class of the program.
     """
     # A test may call helpers of its own; what it does not define must be the program's.
-    if names := plain(undefined_names(sources)):
+    if names := only_functions(undefined_names(sources)):
         return names
     for source in sources:
         for node in ast.walk(parsed(source)):
@@ -28,7 +28,7 @@ def called_names(sources: Sequence[str]) -> tuple[str, ...]:
     raise GoldError("the test calls no function of the program")
 
 
-def plain(names: tuple[str, ...]) -> tuple[str, ...]:
+def only_functions(names: tuple[str, ...]) -> tuple[str, ...]:
     """The names, all of functions. Raises GoldError for one that is a class, whose objects cannot cross."""
     for name in names:
         if name[0].isupper() and name != "Solution":

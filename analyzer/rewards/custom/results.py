@@ -29,7 +29,7 @@ def score_of(result: Any) -> Score:
         if "score" not in result:
             return _invalid(f'a dict without "score" (its keys: {", ".join(map(str, list(result)[:5]))})')
         value = result["score"]
-        kept = {str(key): _plain(item) for key, item in result.items() if key != "score"}
+        kept = {str(key): _as_json(item) for key, item in result.items() if key != "score"}
         extra = {_RENAMED.get(key, key): item for key, item in kept.items() if item is not _DROP}
         answer = _answer(extra.pop("answer", None))
         if extra and len(json.dumps(extra)) > MAX_EXTRA:
@@ -74,15 +74,15 @@ def _scalar(value: Any) -> Any:
         return value
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     """A value as JSON holds it, _DROP for what JSON does not know."""
     value = _scalar(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
-        return [item for item in map(_plain, value) if item is not _DROP]
+        return [item for item in map(_as_json, value) if item is not _DROP]
     if isinstance(value, dict):
         return {
-            str(key): item for key, item in ((key, _plain(item)) for key, item in value.items()) if item is not _DROP
+            str(key): item for key, item in ((key, _as_json(item)) for key, item in value.items()) if item is not _DROP
         }
     return value.tolist() if hasattr(value, "tolist") else _DROP

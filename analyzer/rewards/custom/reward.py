@@ -93,7 +93,7 @@ class Custom(WholeReward):
             "distribution": loaded.distribution,
         }
 
-    def source(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """What the rewards depend on, for the fingerprint of a run: not where the file lies, nor any value given."""
         return {
             "function": self.function.rpartition(":")[2],

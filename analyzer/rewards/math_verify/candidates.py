@@ -139,15 +139,17 @@ def _anywhere(latex: LatexText, numbers: PlainText) -> Iterator[list[Found]]:
             # What ends after the last environment, and so comes first, opens at the white space and signs at its end.
             last = spans[-1].end
             # Numbers that end after the last environment outrank it; the rest is only worked out when asked for.
-            after = [span for span in _plain(numbers, max(start, last - LONGEST_OPENING), limit) if span.end > last]
+            after = [
+                span for span in _plain_spans(numbers, max(start, last - LONGEST_OPENING), limit) if span.end > last
+            ]
             yield [*after, spans.pop()]
-            yield [*spans, *(span for span in _plain(numbers, start, limit) if span not in after)]
+            yield [*spans, *(span for span in _plain_spans(numbers, start, limit) if span not in after)]
         else:
-            yield list(_plain(numbers, start, limit))
+            yield list(_plain_spans(numbers, start, limit))
         limit = start
 
 
-def _plain(numbers: PlainText, start: int, limit: int) -> Iterator[PlainSpan]:
+def _plain_spans(numbers: PlainText, start: int, limit: int) -> Iterator[PlainSpan]:
     """The last number in text[start:limit], and the expressions that may end after it."""
     number, since = numbers.last_number(start, limit)
     yield from numbers.expressions(since, limit)

@@ -27,8 +27,8 @@ from antlr4.PredictionContext import PredictionContext
 EMPTY = 0  # the number of the set that holds the empty stack alone; without a context it stands for all stacks
 BOTTOM = PredictionContext.EMPTY_RETURN_STATE  # stands for the empty stack among the tops of a set
 
-Place = tuple[int, int]  # a network state, and an alternative or a set of stacks
-Configs = dict[Place, int]  # a network state and an alternative -> the set of stacks that they are there with
+StatePair = tuple[int, int]  # a network state, and an alternative or a set of stacks
+Configs = dict[StatePair, int]  # a network state and an alternative -> the set of stacks that they are there with
 
 
 class NoParse(Exception):
@@ -66,10 +66,10 @@ class Table:
         self.stacks = Stacks(in_context)
         self._atn = atn
         self._in_context = in_context
-        self._nodes: dict[tuple[frozenset[tuple[Place, int]], int], Node] = {}
+        self._nodes: dict[tuple[frozenset[tuple[StatePair, int]], int], Node] = {}
         self._reaches: dict[tuple[int, bool, bool], Reach] = {}
-        self._closures: dict[tuple[int, int, bool], tuple[Place, ...]] = {}
-        self._targets: dict[Place, tuple[int, ...]] = {}
+        self._closures: dict[tuple[int, int, bool], tuple[StatePair, ...]] = {}
+        self._targets: dict[StatePair, tuple[int, ...]] = {}
         self._stops = frozenset(state.stateNumber for state in atn.states if isinstance(state, RuleStopState))
         # A left-recursive rule has one such loop. ANTLR rewrote the recursion into it, and marks it so.
         entries = (state for state in atn.states if isinstance(state, StarLoopEntryState))
@@ -178,7 +178,7 @@ class Table:
 
     def _viable(self, configs: Configs) -> int:
         """The runtime's resolvesToJustOneViableAlt: the first of each place, where that is the same; 0 where not."""
-        first: dict[Place, int] = {}
+        first: dict[StatePair, int] = {}
         for (state, alternative), stacks in configs.items():
             place = (state, stacks)
             # The smallest alternative wins an ambiguity: that is the order in which the grammar lists them.
@@ -195,7 +195,7 @@ class Table:
                 self._add(reached, target, alternative, onto)
         return reached
 
-    def _closure(self, state: int, stacks: int, at_end: bool) -> tuple[Place, ...]:
+    def _closure(self, state: int, stacks: int, at_end: bool) -> tuple[StatePair, ...]:
         """Where a state and its stacks lead without a token; `at_end`: the end of the text may be read again."""
         key = (state, stacks, at_end)
         if key not in self._closures:
@@ -220,7 +220,7 @@ class Table:
     def _find(self, found: dict[int, int], state: int, stacks: int) -> None:
         found[state] = self.stacks.merged(found[state], stacks) if state in found else stacks
 
-    def _after(self, state: int, stacks: int, found: dict[int, int]) -> list[Place]:
+    def _after(self, state: int, stacks: int, found: dict[int, int]) -> list[StatePair]:
         """Where the end of the state's rule leads: to the callers on the stacks, or to all there are; if to none,
         the end itself is found."""
         stop = self._atn.ruleToStopState[self._atn.states[state].ruleIndex]
@@ -300,13 +300,13 @@ class Stacks:
         self._in_context = in_context
         # Sets of stacks as a list, index -> tops, and a dict for the way back: an int is compared and hashed at once,
         # while hash and equality of the runtime's PredictionContext are Python code.
-        self._tops: list[tuple[Place, ...]] = [((BOTTOM, EMPTY),)]
-        self._numbers: dict[tuple[Place, ...], int] = {((BOTTOM, EMPTY),): EMPTY}
+        self._tops: list[tuple[StatePair, ...]] = [((BOTTOM, EMPTY),)]
+        self._numbers: dict[tuple[StatePair, ...], int] = {((BOTTOM, EMPTY),): EMPTY}
         self._known: dict[PredictionContext, int] = {PredictionContext.EMPTY: EMPTY}
         self._pushed: dict[tuple[int, tuple[int, ...]], int] = {}
-        self._merged: dict[Place, int] = {}
+        self._merged: dict[StatePair, int] = {}
 
-    def tops(self, stacks: int) -> tuple[Place, ...]:
+    def tops(self, stacks: int) -> tuple[StatePair, ...]:
         """The states on top, each with the set of what is below it; BOTTOM for the empty stack."""
         return self._tops[stacks]
 

@@ -25,7 +25,7 @@ from analyzer.rollouts import sources
 from analyzer.rollouts.dataset import Dataset, Reader
 from analyzer.schema import DATA_IDX, RESPONSE, SAMPLE_IDX, NotPresentable, Problem, Score
 from analyzer.scoring import Scorer, failure
-from analyzer.stages.audit.reading import SHOWN, Source, problems_of, rows_of, short
+from analyzer.stages.audit.reading import SHOWN, AuditInput, problems_of, rows_of, short
 from analyzer.stages.audit.trials import Trial, extracted, sentence, try_rewards
 from analyzer.stages.merge import Merged
 from analyzer.tokens import TokenCounter
@@ -118,7 +118,7 @@ def audit_rewards(
     if plan.gold_column is None:
         return Audit({}, {}, tallies, {}, missing, whole)
     deciders = {name: reward.decider for name, reward in plan.rewards.items()}
-    source = Source(
+    given = AuditInput(
         dataset.files,
         numbering,
         plan.gold_column,
@@ -129,12 +129,12 @@ def audit_rewards(
         settings.pass_threshold,
     )
     strip = TokenCounter(plan.tokenizer).strip
-    golds = audit_golds(source)
-    trials = try_rewards(source, of_problems, [*missing, *(n for n, c in tallies.items() if is_low(c))], strip)
+    golds = audit_golds(given)
+    trials = try_rewards(given, of_problems, [*missing, *(n for n, c in tallies.items() if is_low(c))], strip)
     opinions = {}
     if settings.audit:
         opinions = second_opinions(
-            source,
+            given,
             lambda rows: merged.deciding[numbering.positions(rows)],
             strip,
             lambda reward: rewards.build(reward.second_grader) if reward.second_grader else None,
@@ -167,23 +167,23 @@ def _endings(dataset: Dataset, numbering: Numbering, positions: NDArray[np.int64
 # ---------------------------------------------------------------- ground truths
 
 
-def audit_golds(source: Source) -> dict[str, GoldAudit]:
+def audit_golds(given: AuditInput) -> dict[str, GoldAudit]:
     """Present a sample of ground truths to the reward of their data_source; only rewards in two steps are asked."""
-    rng = np.random.default_rng(source.seed)
-    starts = source.numbering.run_starts[source.numbering.run_codes >= 0]
+    rng = np.random.default_rng(given.seed)
+    starts = given.numbering.run_starts[given.numbering.run_codes >= 0]
     # Starts of runs: one row a problem, in the usual case. Sorted, so that each block is read once.
     rows = np.sort(rng.choice(starts, min(GOLD_SAMPLE, len(starts)), replace=False))
     found: dict[str, list[tuple[Any, Problem]]] = {}
-    table = rows_of(source, rows.tolist(), [DATA_IDX])
-    for ids, problem in problems_of(source, table):
+    table = rows_of(given, rows.tolist(), [DATA_IDX])
+    for ids, problem in problems_of(given, table):
         found.setdefault(problem.data_source, []).append((ids[0], problem))
     audits = {}
-    for name, reward in sorted(source.rewards.items()):
+    for name, reward in sorted(given.rewards.items()):
         # The ground truth of a reward for code is a list of tests: no response can be made of it.
         if name not in found or not isinstance(reward, Reward) or reward.where is Where.SANDBOX:
             continue
         if reward.needs_gold:
-            with contextlib.closing(Scorer(reward, source.limits)) as scorer:
+            with contextlib.closing(Scorer(reward, given.limits)) as scorer:
                 audit = _audit_with(scorer, reward, found[name][:GOLDS])
             if audit is not None:
                 audits[name] = audit
@@ -236,7 +236,7 @@ def _presentable(reward: Reward, gold: Any) -> bool:
 
 
 def second_opinions(
-    source: Source,
+    given: AuditInput,
     rewards_of: Callable[[NDArray[np.int64]], NDArray[np.float64]],
     strip: Callable[[str], str],
     second_of: Callable[[BaseReward], BaseReward | None],
@@ -247,16 +247,16 @@ def second_opinions(
     `rewards_of`: the rewards of global rows, NaN where not scored. `strip`: takes special tokens out of a response.
     `second_of`: the second grader for a reward, None where there is none. `cut_of`: which global rows were cut off.
     """
-    seconds = {name: second for name, reward in source.rewards.items() if (second := second_of(reward)) is not None}
-    rows = _sample_rows(source)
-    table = rows_of(source, rows, [DATA_IDX, SAMPLE_IDX, RESPONSE])
+    seconds = {name: second for name, reward in given.rewards.items() if (second := second_of(reward)) is not None}
+    rows = _sample_rows(given)
+    table = rows_of(given, rows, [DATA_IDX, SAMPLE_IDX, RESPONSE])
     first = rewards_of(np.array(rows, dtype=np.int64)).tolist()
     cut = cut_of(np.array(rows, dtype=np.int64)).tolist()
     compared: dict[str, int] = {}
     differing: dict[str, list[Disagreement]] = {}
-    scorers = {name: Scorer(second, source.limits) for name, second in seconds.items()}
+    scorers = {name: Scorer(second, given.limits) for name, second in seconds.items()}
     try:
-        for at, (ids, problem) in enumerate(problems_of(source, table)):
+        for at, (ids, problem) in enumerate(problems_of(given, table)):
             name = problem.data_source
             if name not in scorers or np.isnan(first[at]):
                 continue
@@ -265,8 +265,8 @@ def second_opinions(
             if score.reward is None:
                 continue
             compared[name] = compared.get(name, 0) + 1
-            if (score.reward >= source.threshold) != (first[at] >= source.threshold):
-                read = [answer_text(extracted(grader, text)) for grader in (source.rewards[name], seconds[name])]
+            if (score.reward >= given.threshold) != (first[at] >= given.threshold):
+                read = [answer_text(extracted(grader, text)) for grader in (given.rewards[name], seconds[name])]
                 shown = [None if one is None else short(one) for one in read]
                 ending = " ".join(ids[2].split())[-SHOWN:]
                 example = (float(first[at]), score.reward, short(problem.ground_truth), ending, *shown, cut[at])
@@ -292,11 +292,11 @@ def second_opinions(
     return opinions
 
 
-def _sample_rows(source: Source) -> list[int]:
-    ranges = np.array(source.numbering.kept_ranges(), dtype=np.int64)
+def _sample_rows(given: AuditInput) -> list[int]:
+    ranges = np.array(given.numbering.kept_ranges(), dtype=np.int64)
     sizes = ranges[:, 1] - ranges[:, 0]
     # A seed of its own for each sample: otherwise all of them would be of the same rows, and share their bad luck.
-    rng = np.random.default_rng(source.seed + 1)
+    rng = np.random.default_rng(given.seed + 1)
     chosen = np.sort(rng.choice(int(sizes.sum()), min(OPINIONS, int(sizes.sum())), replace=False))
     before = np.append(0, np.cumsum(sizes))
     at = np.searchsorted(before, chosen, side="right") - 1

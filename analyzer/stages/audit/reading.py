@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SHOWN = 160  # characters of a text in an example
 
 
-class Source(NamedTuple):
+class AuditInput(NamedTuple):
     """Where the audit reads, and what it asks."""
 
     files: tuple[InputFile, ...]
@@ -32,29 +32,29 @@ class Source(NamedTuple):
     threshold: float  # the reward from which on a rollout passes
 
 
-def rows_of(source: Source, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
+def rows_of(given: AuditInput, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
     """Single rows, in order: these columns, the ground truth and, where there is one, the data_source."""
     import pyarrow as pa
 
-    wanted = dict.fromkeys([*columns, source.gold_column])
-    if not source.data_source:
+    wanted = dict.fromkeys([*columns, given.gold_column])
+    if not given.data_source:
         wanted[DATA_SOURCE] = None
-    beside = any(isinstance(reward, Reward) and reward.needs_extra_info for reward in source.rewards.values())
-    if beside and source.files and EXTRA_INFO in schema_of(source.files[0]).names:
+    beside = any(isinstance(reward, Reward) and reward.needs_extra_info for reward in given.rewards.values())
+    if beside and given.files and EXTRA_INFO in schema_of(given.files[0]).names:
         wanted[EXTRA_INFO] = None
-    reader = Reader(source.files, list(wanted), held=True)
+    reader = Reader(given.files, list(wanted), held=True)
     batches = [batch for _, batch in reader.batches([(row, row + 1) for row in rows])]
     return pa.Table.from_batches(batches).combine_chunks().select(list(wanted))
 
 
-def problems_of(source: Source, table: pa.Table) -> list[tuple[tuple[Any, ...], Problem]]:
+def problems_of(given: AuditInput, table: pa.Table) -> list[tuple[tuple[Any, ...], Problem]]:
     """For each row the values of the first columns and the problem; rows are looked at one by one."""
-    common = [name for name in (source.gold_column, DATA_SOURCE, EXTRA_INFO) if name in table.column_names]
+    common = [name for name in (given.gold_column, DATA_SOURCE, EXTRA_INFO) if name in table.column_names]
     names = [name for name in table.column_names if name not in common]
     found = []
     for row in range(table.num_rows):
         one = table.slice(row, 1)
-        groups = problems.group(one, common, source.gold_column, source.data_source)
+        groups = problems.group(one, common, given.gold_column, given.data_source)
         found.append((tuple(one[name][0].as_py() for name in names), groups.problems[0]))
     return found
 

@@ -19,7 +19,7 @@ from analyzer.rewards._common.spelling import unwrapped
 from analyzer.rollouts.sources import SourceOfProblems
 from analyzer.schema import DATA_IDX, RESPONSE, Problem
 from analyzer.scoring import Scorer
-from analyzer.stages.audit.reading import Source, problems_of, rows_of, short
+from analyzer.stages.audit.reading import AuditInput, problems_of, rows_of, short
 
 PROBLEMS = 40  # problems of a data source that are looked at
 EACH = 8  # responses of a problem
@@ -60,25 +60,25 @@ class _Fares(NamedTuple):
 
 
 def try_rewards(
-    source: Source, of_problems: SourceOfProblems, names: Collection[str], strip: Callable[[str], str]
+    given: AuditInput, of_problems: SourceOfProblems, names: Collection[str], strip: Callable[[str], str]
 ) -> dict[str, Trial]:
     """A trial of each of these data sources. `strip` takes special tokens out of a response."""
-    rng = np.random.default_rng(source.seed + 2)
+    rng = np.random.default_rng(given.seed + 2)
     trials = {}
     for name in sorted(names):
-        reward = source.rewards[name]
+        reward = given.rewards[name]
         if isinstance(reward, Reward) and reward.needs_gold and reward.where is not Where.SANDBOX:
-            rows = _sample(source, of_problems.codes == of_problems.names.index(name), rng)
-            table = rows_of(source, rows, [DATA_IDX, RESPONSE])
-            asked = [(ids, problem) for ids, problem in problems_of(source, table) if ids[1] is not None]
+            rows = _sample(given, of_problems.codes == of_problems.names.index(name), rng)
+            table = rows_of(given, rows, [DATA_IDX, RESPONSE])
+            asked = [(ids, problem) for ids, problem in problems_of(given, table) if ids[1] is not None]
             if asked:  # responses that are null have a status, and nothing to try
-                trials[name] = _trial(reward, [(ids[0], p, strip(ids[1])) for ids, p in asked], source)
+                trials[name] = _trial(reward, [(ids[0], p, strip(ids[1])) for ids, p in asked], given)
     return trials
 
 
-def _sample(source: Source, wanted: Any, rng: np.random.Generator) -> list[int]:
+def _sample(given: AuditInput, wanted: Any, rng: np.random.Generator) -> list[int]:
     """The first rows of some runs of rows of the `wanted` problems, (problems,) bool: neighbours are read together."""
-    numbering = source.numbering
+    numbering = given.numbering
     runs = np.flatnonzero((numbering.run_codes >= 0) & wanted[numbering.run_codes])
     chosen = np.sort(rng.choice(runs, min(PROBLEMS, len(runs)), replace=False))
     stops = numbering.run_stops()
@@ -89,17 +89,17 @@ def _sample(source: Source, wanted: Any, rng: np.random.Generator) -> list[int]:
     ]
 
 
-def _trial(reward: Reward, sample: Sequence[tuple[Any, Problem, str]], source: Source) -> Trial:
-    own = _fares(reward, sample, source)
+def _trial(reward: Reward, sample: Sequence[tuple[Any, Problem, str]], given: AuditInput) -> Trial:
+    own = _fares(reward, sample, given)
     failing = [at for at, passed in enumerate(own.passed) if not passed and own.answers[at] is not None]
-    inner = _without_wrapping(reward, [sample[at] for at in failing], source)
+    inner = _without_wrapping(reward, [sample[at] for at in failing], given)
     bare = next((text for text in inner if text), "")
     example = failing[inner.index(bare)] if failing else 0
     name, best = "", own
     for other in rewards.names():
         cls = rewards.find(other)
         if cls.tried_by_audit and other != str(reward):
-            fares = _fares(cls(), sample, source)
+            fares = _fares(cls(), sample, given)
             # A reward that fails on half of the responses was not made for them, however it fares on the rest.
             if fares.unscored <= len(sample) / 2 and sum(fares.passed) > sum(best.passed):
                 name, best = other, fares
@@ -121,18 +121,18 @@ def _trial(reward: Reward, sample: Sequence[tuple[Any, Problem, str]], source: S
     )
 
 
-def _fares(reward: BaseReward, sample: Sequence[tuple[Any, Problem, str]], source: Source) -> _Fares:
+def _fares(reward: BaseReward, sample: Sequence[tuple[Any, Problem, str]], given: AuditInput) -> _Fares:
     """Score the sample; what a reward refuses does not pass."""
     if not isinstance(reward, Reward):
         raise TypeError(f"{reward} does not extract answers")
-    scorer = Scorer(reward, source.limits)
+    scorer = Scorer(reward, given.limits)
     fares = _Fares([], [], 0)
     unscored = 0
     try:
         for _, problem, response in sample:
             score = scorer.score(problem, [response])[0]
             unscored += score.reward is None
-            fares.passed.append(score.reward is not None and score.reward >= source.threshold)
+            fares.passed.append(score.reward is not None and score.reward >= given.threshold)
             fares.answers.append(extracted(reward, response) if score.found else None)
     finally:
         scorer.close()
@@ -151,16 +151,16 @@ def extracted(reward: BaseReward, response: str) -> Any:
         return None
 
 
-def _without_wrapping(reward: Reward, failing: Sequence[tuple[Any, Problem, str]], source: Source) -> list[str]:
+def _without_wrapping(reward: Reward, failing: Sequence[tuple[Any, Problem, str]], given: AuditInput) -> list[str]:
     """For each failing response its ground truth unwrapped, where the response would pass with that; else ""."""
     found = []
-    scorer = Scorer(reward, source.limits)
+    scorer = Scorer(reward, given.limits)
     try:
         for _, problem, response in failing:
             passing = ""
             for inner in unwrapped(problem.ground_truth):
                 score = scorer.score(problem._replace(ground_truth=inner), [response])[0]
-                if score.reward is not None and score.reward >= source.threshold:
+                if score.reward is not None and score.reward >= given.threshold:
                     passing = inner
                     break
             found.append(passing)

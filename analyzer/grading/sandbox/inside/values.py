@@ -75,10 +75,10 @@ def pack(value: Any, depth: int = 0) -> Any:
         # Pairs instead of a JSON object: keys may be ints or tuples, and their order is part of what some tests
         # compare.
         return ["d", *[pack(part, depth + 1) for item in value.items() for part in item]]
-    return pack(_plain(value), depth + 1)
+    return pack(_as_builtin(value), depth + 1)
 
 
-def _plain(value: Any) -> Any:
+def _as_builtin(value: Any) -> Any:
     for base, copy in _PLAIN_COPY.items():
         if isinstance(value, base):
             return copy(value)
