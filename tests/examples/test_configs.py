@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
+import shlex
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -72,6 +75,31 @@ def test_a_reward_recipe_routes_what_it_names_and_works_with_a_dry_run(
         (line,) = [line for line in outcome.out.splitlines() if f"  {source}: " in line]
         assert line.endswith(route)
     assert not outcome.folder.exists()
+
+
+def command_of(recipe: Path) -> list[str]:
+    """The words of the command in the header of a recipe, without the name of the command."""
+    header = re.search(r"^#     analyze-rollouts (.*(?:(?<=\\)\n.*)*)", recipe.read_text(encoding="utf-8"), re.MULTILINE)
+    assert header is not None
+    return shlex.split(header[1].replace("\\\n#", " "))
+
+
+def test_every_recipe_runs_as_its_header_says_one_after_the_other(tmp_path: Path) -> None:
+    """In one folder, as a user goes through them: no command may find the outputs of another in its way."""
+    for name in ("configs", "examples"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    folders = set()
+    for recipe in [*STRATEGY_RECIPES, *REWARD_RECIPES]:
+        before = set(tmp_path.glob("demo_output/*"))
+        outcome = real_command(tmp_path, [*command_of(recipe), "--cache_dir", "cache", "--no_report"])
+        assert outcome.code == 0, (recipe.name, outcome.err)
+        (made,) = set(tmp_path.glob("demo_output/*")) - before
+        folders.add(made.name)
+        summary = json.loads((made / "summary.json").read_bytes())
+        assert summary["total_problems"] == 200
+        reward = read(recipe).get("reward_routes", {}).get("openai/gsm8k", "gsm8k")
+        assert summary["settings"]["rewards"]["openai/gsm8k"]["path"].split(":")[0].split(".")[2] == reward
+    assert folders == {recipe.stem for recipe in [*STRATEGY_RECIPES, *REWARD_RECIPES]}
 
 
 @pytest.mark.parametrize("recipe", REWARD_RECIPES, ids=lambda recipe: recipe.stem)
