@@ -1,13 +1,18 @@
-# make demo   creates .venv and analyses the bundled sample (PYTHON=python3.12: with another Python than python3)
-# make test   creates .venv and runs the test suite; make test-faults, make test-ray: those that take minutes
-# make test-trainers  loads selected files with verl, TRL and datasets, in an environment of their own (some GB)
-# make test-browser  opens the report in Chromium (Debian: apt install chromium)
-# make pictures  makes the pictures of the documentation anew (chromium)
-# make flags  writes docs/flags.md from the settings
-# make test-slurm  submits the examples to the SLURM that is there (ARGS=--basetemp=DIR: a folder all nodes see)
-# make test-server  sets up a real model and its server (torch, on the CPU) and generates with them
-# make bench  ratios against peers and floors (ARGS=--quick: under 3 minutes), see benchmarks/README.md
-# make check  format, lint, types, import rules
+# make demo           create .venv and analyse the bundled sample (PYTHON=python3.12: with another Python than python3)
+# make setup          create .venv with the tools for development
+# make test           run the test suite; test-faults, test-ray, test-slow: tests that take minutes
+# make check          format, lint, types, import rules
+# make format         let ruff correct what it can
+# make test-pythons   run the tests with every Python from 3.11 to 3.14 that is installed (ARGS=tests/difficulty)
+# make test-trainers  load selected files with verl, TRL and datasets, in an environment of their own (several GB)
+# make test-browser   open the report in Chromium (Debian: apt install chromium)
+# make test-slurm     submit the examples to the local SLURM (ARGS=--basetemp=DIR: a folder that all nodes see)
+# make test-server    generate with a real model and its server (torch, on the CPU)
+# make bench          ratios against peers and floors (ARGS=--quick: under 3 minutes), see benchmarks/README.md
+# make dist           build the sdist and the wheel, install each in a fresh environment and run the sample
+# make flags          write docs/flags.md from the settings
+# make pictures       make the pictures of the documentation (Chromium)
+.DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,23 +22,37 @@ SERVER := .venv-server
 TRAINERS := .venv-trainers
 MODEL := build/smollm2
 
-# An environment of another or an old Python, or one whose making was broken off, is made anew; then all is installed.
+# The version of a Python, nothing where it does not work or is older than 3.11; the second also wants pip, which an
+# environment lacks whose creation was interrupted.
+VERSION := import sys; sys.version_info < (3, 11) or print("%d.%d" % sys.version_info[:2])
+WHOLE := import pip; $(VERSION)
+
+# A good environment is kept, unless PYTHON names another version than its own; any other is created again.
 define make_environment
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	@wanted=$$($(PYTHON) -c '$(VERSION)' 2>/dev/null); there=$$($(1)/bin/python -c '$(WHOLE)' 2>/dev/null); \
+	if [ -n "$$there" ] && { [ "$(origin PYTHON)" = file ] || [ "$$there" = "$$wanted" ]; }; then exit 0; fi; \
+	if [ -z "$$wanted" ]; then \
 	    echo "error: rollout-analyzer needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1 | head -n 1);" \
-	        "name another one: make $(or $(firstword $(MAKECMDGOALS)),setup) PYTHON=python3.12" >&2; exit 2; }
-	@version='import sys, pip; print(sys.version_info[:2])'; \
-	if [ -e $(1) ] && [ "$$($(1)/bin/python -c "$$version" 2>/dev/null)" != "$$($(PYTHON) -c "$$version" 2>/dev/null)" ]; \
-	then echo "$(1) is of another Python, or not whole: it is made anew"; $(PYTHON) -m venv --clear $(1); \
-	else $(PYTHON) -m venv $(1); fi
+	        "name another one: make $(or $(firstword $(MAKECMDGOALS)),setup) PYTHON=python3.12" >&2; exit 2; fi; \
+	if [ -e $(1) ]; then echo "$(1) has another Python, or is incomplete: creating it again"; fi; \
+	$(PYTHON) -m venv --clear $(1)
 endef
 
-# Of a Python that is gone or too old the stamp says nothing.
-ifneq ($(shell $(BIN)/python -c 'import sys; print(sys.version_info >= (3, 11))' 2>/dev/null),True)
+# A stamp counts for nothing where the environment is broken, or has another Python than the one that PYTHON names.
+ENVIRONMENT := $(shell $(BIN)/python -c '$(VERSION)' 2>/dev/null)
+ifeq ($(origin PYTHON),file)
+WANTED := $(ENVIRONMENT)
+else
+WANTED := $(shell $(PYTHON) -c '$(VERSION)' 2>/dev/null)
+endif
+ifneq ($(ENVIRONMENT),$(or $(WANTED),none))
 $(STAMP) $(DEMO): anew
 endif
 
-.PHONY: venv setup demo check format test bench test-server test-trainers test-faults test-slow test-browser pictures flags test-ray test-slurm
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+.PHONY: help venv setup demo check format test test-pythons dist bench test-server test-trainers test-faults test-slow test-browser pictures flags test-ray test-slurm
 
 anew:
 
@@ -44,15 +63,17 @@ setup: $(STAMP)
 
 $(STAMP): setup.cfg constraints.txt pyproject.toml
 	$(call make_environment,$(VENV))
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
-	touch $(DEMO) $@
+	@echo "Installing the package and the tools for its tests into $(VENV): about 1.3 GB, two to five minutes"
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	@touch $(DEMO) $@
 
-# What the demo needs, without the tools of developers.
+# What the demo needs, without the tools of developers. Compiling all modules of all libraries would take half of the time
+# and 240 MB; Python compiles those that are used at their first import.
 $(DEMO): setup.cfg constraints.txt pyproject.toml
 	$(call make_environment,$(VENV))
-	@echo "Installing what the demo needs into $(VENV): about 900 MB, one to three minutes"
-	$(BIN)/python -m pip install -c constraints.txt -e .
-	touch $@
+	@echo "Installing what the demo needs into $(VENV): about 640 MB, one to three minutes"
+	$(BIN)/python -m pip install --no-compile -c constraints.txt -e .
+	@touch $@
 
 demo: $(DEMO)
 	$(BIN)/python scripts/analyze_rollouts.py --rollouts examples/sample/rollouts.parquet \
@@ -84,6 +105,12 @@ format: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto
+
+test-pythons:
+	.ci/pythons $(ARGS)
+
+dist: $(STAMP)
+	.ci/dist $(BIN)/python
 
 $(SERVER)/.installed: setup.cfg constraints.txt pyproject.toml
 	$(call make_environment,$(SERVER))

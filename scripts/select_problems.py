@@ -1,6 +1,15 @@
 """Choose problems of an analysis and write them for a trainer. See --help or docs/select_problems.md."""
 
 import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036  # before any import: an old Python cannot even read the package
+    sys.stderr.write(
+        "error: rollout-analyzer needs Python 3.11 or newer, and this is %s (%s); "  # noqa: UP031  # Python 2 reads it
+        "`make demo PYTHON=python3.12` creates an environment with one, .venv/bin/python\n"
+        % (".".join(map(str, sys.version_info[:3])), sys.executable)
+    )
+    sys.exit(2)
+
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,15 +26,22 @@ COMMANDS = (
 
 
 @pytest.fixture(scope="module")
-def old_python() -> str:
-    """A Python older than 3.11."""
+def old_pythons() -> list[str]:
+    """Pythons older than 3.11, as different as there are: python3 of RHEL 8 is 3.6, python of many clusters is 2.7."""
     places = [*os.environ["PATH"].split(os.pathsep), *map(str, Path.home().glob(".pyenv/versions/*/bin"))]
-    for name in ("python3.10", "python3.9", "python3.8"):
-        for place in places:
-            path = shutil.which(name, path=place)
-            if path and subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0:
-                return path
-    pytest.skip("there is no Python older than 3.11 here")
+    found = []
+    for name in ("python3.10", "python3.9", "python3.8", "python3.6", "python2.7"):
+        paths = [path for place in places if (path := shutil.which(name, path=place))]
+        found += [path for path in paths if run(path, "-c", "")[0] == 0][:1]
+    if not found:
+        pytest.skip("there is no Python older than 3.11 here")
+    return found
+
+
+@pytest.fixture(scope="module")
+def old_python(old_pythons: list[str]) -> str:
+    """The newest of them."""
+    return old_pythons[0]
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +59,18 @@ def run(*words: str | Path, cwd: Path | None = None) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_an_old_python_is_told_so_in_one_line(old_python: str, command: str) -> None:
-    code, out, err = run(old_python, ROOT / "scripts" / f"{command}.py", "--help")
-    assert (code, out, len(err.splitlines())) == (2, "", 1)
+def test_an_old_python_is_told_so_in_one_line(old_pythons: list[str], command: str) -> None:
+    for python in old_pythons:
+        code, out, err = run(python, ROOT / "scripts" / f"{command}.py", "--help")
+        assert (code, out, len(err.splitlines())) == (2, "", 1), err
+        version = re.search(r"and this is ([23])\.\d+\.\d+ \((.*)\); `make demo PYTHON=", err)
+        assert version is not None
+        assert err.startswith("error: rollout-analyzer needs Python 3.11 or newer, ")
+
+
+def test_an_old_python_is_told_so_by_the_module_too(old_python: str) -> None:
+    code, out, err = run(old_python, "-m", "analyzer", "analyze_rollouts", "--help", cwd=ROOT)
+    assert (code, out, len(err.splitlines())) == (2, "", 1), err
     assert err.startswith("error: rollout-analyzer needs Python 3.11 or newer, and this is 3.")
 
 
@@ -64,8 +81,9 @@ def test_a_python_without_the_packages_is_told_what_is_missing_in_one_line(
 ) -> None:
     code, out, err = run(bare_python, ROOT / "scripts" / f"{command}.py", *words)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
-    assert err.startswith("error: the Python package ")
-    assert f"`make setup` in {ROOT} creates one" in err
+    assert err.startswith(f"error: {bare_python} cannot import ")
+    # What to run: the environment of the checkout where there is one, else how to get it.
+    assert (f"use {ROOT}/.venv/bin/python" in err) or (f"`make demo` in {ROOT} creates" in err)
 
 
 @pytest.fixture
@@ -101,11 +119,32 @@ def test_make_with_a_python_that_is_not_there_says_that_too(checkout: Path) -> N
 def test_an_environment_of_an_old_python_is_made_anew(old_python: str, checkout: Path) -> None:
     assert run(old_python, "-m", "venv", "--without-pip", checkout / ".venv")[0] == 0
     code, out, err = run("make", "venv", f"PYTHON={sys.executable}", cwd=checkout)
-    assert (code, "is of another Python, or not whole: it is made anew" in out) == (0, True), err
+    assert (code, "has another Python, or is incomplete: creating it again" in out) == (0, True), err
     assert python_of(checkout) == HERE
     (checkout / ".venv" / "of_the_user").touch()
     assert run("make", "venv", f"PYTHON={sys.executable}", cwd=checkout)[0] == 0
     assert (checkout / ".venv" / "of_the_user").exists()  # a good one is kept
+
+
+def test_an_environment_of_another_supported_python_is_kept_unless_python_names_one(checkout: Path) -> None:
+    other = another_python()
+    assert run(other, "-m", "venv", checkout / ".venv")[0] == 0
+    (checkout / ".venv" / ".demo").touch()
+    wanted = run("make", "-n", "demo", cwd=checkout)[1]
+    assert "-m venv" not in wanted  # the user chose it
+    assert "-m venv" in run("make", "-n", "demo", f"PYTHON={sys.executable}", cwd=checkout)[1]
+    code, out, err = run("make", "venv", f"PYTHON={sys.executable}", cwd=checkout)
+    assert (code, "has another Python" in out) == (0, True), err
+    assert python_of(checkout) == HERE
+
+
+def another_python() -> str:
+    """A Python of 3.11 or newer, but not this version."""
+    for minor in (11, 12, 13, 14):
+        for path in [shutil.which(f"python3.{minor}"), *Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python")]:
+            if path and (3, minor) != sys.version_info[:2] and run(str(path), "-c", "import venv, ensurepip")[0] == 0:
+                return str(path)
+    pytest.skip("there is no other Python of 3.11 or newer here")
 
 
 def test_an_environment_whose_making_was_broken_off_is_made_anew(checkout: Path) -> None:
@@ -118,6 +157,21 @@ def test_a_stamp_of_an_environment_that_is_gone_is_not_believed(checkout: Path) 
     (checkout / ".venv").mkdir()
     (checkout / ".venv" / ".installed").touch()
     assert "-m venv" in run("make", "-n", "setup", f"PYTHON={sys.executable}", cwd=checkout)[1]
+
+
+def test_the_demo_says_how_much_it_installs_before_it_does(checkout: Path) -> None:
+    planned = run("make", "-n", "demo", f"PYTHON={sys.executable}", cwd=checkout)[1].splitlines()
+    (said,) = [at for at, line in enumerate(planned) if re.search(r"echo .* about \d+ MB, .* minutes", line)]
+    (installs,) = [at for at, line in enumerate(planned) if "pip install" in line]
+    assert said < installs
+    assert "[" not in planned[installs]  # no extras: not the tools of developers
+    assert "--quiet" not in planned[installs]  # pip shows its progress
+
+
+def test_make_alone_lists_its_targets(checkout: Path) -> None:
+    code, out, _ = run("make", cwd=checkout)
+    assert code == 0
+    assert {"make demo", "make test", "make check"} <= {" ".join(line.split()[:2]) for line in out.splitlines()}
 
 
 def test_an_extra_is_installed_from_the_checkout_that_runs() -> None:

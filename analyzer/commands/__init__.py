@@ -7,7 +7,7 @@ if sys.version_info < (3, 11):  # noqa: UP036  # those that are older get here a
     version = ".".join(map(str, sys.version_info[:3]))
     sys.stderr.write(
         f"error: rollout-analyzer needs Python 3.11 or newer, and this is {version} ({sys.executable}); "
-        "`make setup PYTHON=python3.12` makes an environment, .venv, of another one\n"
+        "`make demo PYTHON=python3.12` creates an environment with one, .venv/bin/python\n"
     )
     sys.exit(2)
 

@@ -85,12 +85,16 @@ def _open_closed_streams() -> None:
 
 def cannot_import(package: str, error: ImportError) -> str:
     """What to do where the Python that runs this lacks a package, or has one that does not work."""
-    what = "is not installed" if isinstance(error, ModuleNotFoundError) else f"cannot be imported ({error})"
+    broken = "" if isinstance(error, ModuleNotFoundError) else f" ({error})"
+    what = f"{sys.executable} cannot import {package}{broken}, which rollout-analyzer needs"
     checkout = Path(__file__).parents[2]
-    remedy = f"install {package} there, or what it lacks"
-    if (checkout / "Makefile").is_file():
-        remedy = f"`make setup` in {checkout} creates one that does, .venv/bin/python"
-    return f"the Python package {package} {what} for {sys.executable}, which lacks what this program needs; {remedy}"
+    own = checkout / ".venv" / "bin" / "python"
+    if not (checkout / "Makefile").is_file():
+        name = {"yaml": "PyYAML", "sklearn": "scikit-learn"}.get(package, package)
+        return f"{what}; install it there: {sys.executable} -m pip install {name}"
+    if own.exists() and Path(sys.prefix) != checkout / ".venv":
+        return f"{what}; use {own}, or activate it: `. {checkout}/.venv/bin/activate`"
+    return f"{what}; `make demo` in {checkout} creates a Python that has it, .venv/bin/python"
 
 
 def _bug() -> int:

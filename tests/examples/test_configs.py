@@ -79,7 +79,9 @@ def test_a_reward_recipe_routes_what_it_names_and_works_with_a_dry_run(
 
 def command_of(recipe: Path) -> list[str]:
     """The words of the command in the header of a recipe, without the name of the command."""
-    header = re.search(r"^#     analyze-rollouts (.*(?:(?<=\\)\n.*)*)", recipe.read_text(encoding="utf-8"), re.MULTILINE)
+    header = re.search(
+        r"^#     analyze-rollouts (.*(?:(?<=\\)\n.*)*)", recipe.read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert header is not None
     return shlex.split(header[1].replace("\\\n#", " "))
 
