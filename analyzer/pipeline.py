@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from analyzer import buckets, planning, report, scoring
 from analyzer.buckets import Strategy
-from analyzer.cache import runs
+from analyzer.cache import runs, verdicts
 from analyzer.cache.runs import Run
 from analyzer.config import AnalysisSettings
 from analyzer.difficulty.metrics import problem_metrics
@@ -79,6 +79,7 @@ def _score(settings: AnalysisSettings, strategy: Strategy, clock: Clock, progres
         run = runs.open_run(cache_dir, plan.parts)
         wanted = range(plan.total)[part]
         if run.missing(wanted):
+            verdicts.tidy(cache_dir)
             collisions.look(plan, numbering)
             scoring.start_rewards(plan.rewards.values(), plan.limits)
             spill.spill(plan, opened, numbering, run.folder)

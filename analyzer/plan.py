@@ -143,6 +143,11 @@ class Plan:
             "shard_bytes": self.shard_bytes,
         }
 
+    @property
+    def verdict_parts(self) -> dict[str, Any]:
+        """What can change the verdict on an answer beside its reward and the libraries of that."""
+        return {"scoring_code": self.scoring_code, "limits": self.limits._asdict()}
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """The name of the run: equal plans share their scores."""

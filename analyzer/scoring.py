@@ -15,16 +15,18 @@ import hashlib
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, Protocol
 
 from analyzer.errors import AnalyzerError
-from analyzer.grading import Limits, Target, nursery
+from analyzer.grading import Limits, Reply, Target, nursery
+from analyzer.grading.frames import as_text
 from analyzer.grading.supervisor import Supervisor
 from analyzer.rewards import BaseReward, GroupReward, Part, Reward, Where, WholeReward
 from analyzer.schema import (
     ANSWER_LENGTH,
     NOTHING,
     PASS_THRESHOLD,
+    TRANSIENT,
     GoldError,
     Lengths,
     NotPresentable,
@@ -36,19 +38,39 @@ from analyzer.schema import (
 
 DETAIL_LENGTH = 300  # characters of an explanation that are kept
 BATCH_CHARS = 4 << 20  # characters of responses in one call of a WholeReward
+RECENT_BYTES = 16 << 20  # of answers with dear grades that are remembered, about
+_FINAL = frozenset({Status.OK, Status.GOLD_ERROR, Status.LIMIT, Status.ABSTAIN})
+
+
+class Verdicts(Protocol):
+    """What graders have said before, kept somewhere: the methods of a reward are pure, so they would say it again."""
+
+    def find(self, question: str) -> Reply | None:
+        """The reply to a method's name and arguments (as JSON), None where it is not known."""
+
+    def keep(self, question: str, reply: Reply) -> None:
+        """Note a reply that is final."""
 
 
 class Scorer:
-    """Scores the rollouts of one reward. One for each thread: it has a child process and remembers its last problem."""
+    """Scores the rollouts of one reward. One for each thread: it has a child process and remembers recent problems."""
 
-    def __init__(self, reward: BaseReward, limits: Limits) -> None:
-        """Cheap: a child process is started when the first rollout needs it, or by `start`."""
+    def __init__(
+        self, reward: BaseReward, limits: Limits, verdicts: Callable[[Reward], Verdicts | None] = lambda _: None
+    ) -> None:
+        """Cheap: a child process is started when the first rollout needs it, or by `start`.
+
+        verdicts: where the replies of a reward that is graded in the child are kept, if they are.
+        """
         self._reward = reward
-        self._parts = [Scorer(part.reward, limits) for part in reward.parts]
+        self._parts = [Scorer(part.reward, limits, verdicts) for part in reward.parts]
         self._child = Supervisor(target_of(reward), limits) if reward.where is Where.CHILD else None
-        # Rollouts of a problem come one after another, so one problem's grades are all that is worth keeping.
+        self._verdicts = verdicts(reward) if self._child is not None and isinstance(reward, Reward) else None
+        # Rollouts of a problem come one after another, so where grading is cheap, one problem's grades are enough.
         self._gold: Any = None
         self._grades: Grades | None = None
+        self._recent: dict[str, Grades] = {}  # by ground truth, the one used last at the end
+        self._recent_bytes = 0
 
     def start(self) -> None:
         """Load the reward as scoring will. Raises RewardError where that fails; for the driver, before any work."""
@@ -164,21 +186,32 @@ class Scorer:
         return summed
 
     def _grades_of(self, reward: Reward, gold: Any) -> Grades:
-        """The grades for this ground truth: those of the last call where it is the same one, else new ones."""
+        """The grades for this ground truth: those of a recent call where it is the same one, else new ones."""
         if self._grades is None or not _same(gold, self._gold):
             if self._child is None:
                 grades = Grades(
                     lambda: reward.check_gold(gold), lambda answer: reward.grade(answer, gold), reward.answer_text
                 )
             else:
-                child = self._child
-                grades = Grades(
-                    lambda: _check(reward, child, gold),
-                    lambda answer: _grade(reward, child, answer, gold),
-                    reward.answer_text,
-                )
+                if isinstance(self._gold, str) and self._grades is not None:
+                    self._remember(self._gold, self._grades)
+                grader = _Grader(reward, self._child, self._verdicts, gold)
+                # A problem may be there under several data_idx, and many problems have the same number as an answer.
+                known = self._recent.pop(gold, None) if isinstance(gold, str) else None
+                if known is not None:
+                    self._recent_bytes -= known.size
+                grades = known if known is not None else Grades(grader.check, grader.grade, reward.answer_text)
             self._gold, self._grades = gold, grades
         return self._grades
+
+    def _remember(self, gold: str, grades: Grades) -> None:
+        # What a busy node did to one problem is not to be the fate of another.
+        if grades.has_transient():
+            return
+        self._recent[gold] = grades
+        self._recent_bytes += grades.size
+        while self._recent_bytes > RECENT_BYTES:
+            self._recent_bytes -= self._recent.pop(next(iter(self._recent))).size
 
     def _score_together_or_alone(self, reward: WholeReward, problem: Problem, batch: Sequence[str]) -> list[Score]:
         try:
@@ -198,8 +231,8 @@ class Scorer:
         else:
             # A batch that crashes is not tried again as it is, but each of its rollouts is.
             # The budget grows with the number of rollouts, so a batch is no stricter than single calls.
-            value = _ask(self._child, "score_json", problem, batch, items=len(batch), retry=len(batch) == 1)
-            scores = list(map(_score_from, value))
+            reply = self._child.call("score_json", problem, batch, items=len(batch), retry=len(batch) == 1)
+            scores = list(map(_score_from, _value_of(reply)))
         # Too few or too many: nobody knows which score belongs to which response.
         if len(scores) != len(batch):
             raise Unscored(Status.INVALID_RESULT, f"{len(scores)} scores for {len(batch)} responses")
@@ -275,7 +308,13 @@ class Grades(dict[Hashable, Score]):
         super().__init__()
         self._grade = grade
         self._text = text
+        self.size = 1000  # bytes, about
         self.refusal = _failure_of(check)
+
+    def has_transient(self) -> bool:
+        """Whether any answer, or the ground truth, failed in a way that another try may not."""
+        refused = self.refusal is not None and self.refusal.status in TRANSIENT
+        return refused or any(score.status in TRANSIENT for score in self.values())
 
     def __missing__(self, answer: Hashable) -> Score:
         """Grade an answer not seen before. Raises GoldError where only grading finds that the gold cannot be graded."""
@@ -289,6 +328,7 @@ class Grades(dict[Hashable, Score]):
         except Exception as error:  # noqa: BLE001 - a failing scorer must not end the run, nor count as a wrong answer
             score = failure(error)
         score = self[answer] = score._replace(answer=shortened(self._text(answer)))
+        self.size += 500 + len(repr(answer))
         return score
 
 
@@ -323,27 +363,48 @@ def _failure_of(check: Callable[[], None]) -> Score | None:
     return None
 
 
-def _check(reward: Reward, child: Supervisor, gold: Any) -> None:
-    # Known in the worker: saves a round trip to the child for every problem.
-    if reward.settle_gold(gold):
-        return
-    try:
-        _ask(child, "check_gold", gold)
-    except GoldError:
-        raise
-    except Unscored as error:
-        raise Unscored(error.status, f"in checking the ground truth: {error.detail}") from None
+class _Grader:
+    """Grades by one ground truth: what neither the worker knows nor an earlier run has asked goes to the child."""
+
+    def __init__(self, reward: Reward, child: Supervisor, verdicts: Verdicts | None, gold: Any) -> None:
+        self._reward = reward
+        self._child = child
+        self._verdicts = verdicts
+        self._gold = gold
+
+    def check(self) -> None:
+        # Known in the worker: saves a round trip to the child for every problem.
+        if self._reward.settle_gold(self._gold):
+            return
+        try:
+            self._ask("check_gold", self._gold)
+        except GoldError:
+            raise
+        except Unscored as error:
+            raise Unscored(error.status, f"in checking the ground truth: {error.detail}") from None
+
+    def grade(self, answer: Any) -> Score:
+        # The same for answers: of the 9,706 pairs of problem and answer of math_l5_zeroeval, 796 reach the child.
+        settled = self._reward.settle(answer, self._gold)
+        return settled if settled is not None else _score_from(self._ask("grade", answer, self._gold))
+
+    def _ask(self, method: str, *args: Any) -> Any:
+        if self._verdicts is None:
+            return _value_of(self._child.call(method, *args))
+        try:
+            question = as_text([method, *args])
+        except (TypeError, ValueError, RecursionError):  # the call says what is wrong with it
+            return _value_of(self._child.call(method, *args))
+        reply = self._verdicts.find(question)
+        if reply is None:
+            reply = self._child.call(method, *args)
+            if reply.status in _FINAL:
+                self._verdicts.keep(question, reply)
+        return _value_of(reply)
 
 
-def _grade(reward: Reward, child: Supervisor, answer: Any, gold: Any) -> Score:
-    # The same for answers: of the 9,706 pairs of problem and answer of math_l5_zeroeval, 796 reach the child.
-    settled = reward.settle(answer, gold)
-    return settled if settled is not None else _score_from(_ask(child, "grade", answer, gold))
-
-
-def _ask(child: Supervisor, method: str, *args: Any, items: int = 1, retry: bool = True) -> Any:
-    """What the reward's method returns in the child. Raises Unscored, or GoldError, where it returns nothing."""
-    reply = child.call(method, *args, items=items, retry=retry)
+def _value_of(reply: Reply) -> Any:
+    """The value of a reply. Raises Unscored, or GoldError, where it has none."""
     # A GoldError travels as a status and becomes the exception again on this side.
     if reply.status is Status.GOLD_ERROR:
         raise GoldError(reply.detail)

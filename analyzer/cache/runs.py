@@ -4,6 +4,7 @@
                                   /plan-<digest>.json     what the workers read, with offsets.npy and ranges.npy
                                   /shards/shard-000017.parquet   one committed file of scores per shard
     <cache_dir>/inputs/<identity>/                        jsonl input as parquet
+               /verdicts/<fingerprint>/                   what graders have said, for all runs (verdicts.py)
 
 The same command finds the same directory and scores only what is not committed: that is how a killed run goes on,
 how another strategy costs no scoring, and how several nodes share one run.
@@ -29,7 +30,7 @@ from analyzer.files import storage, temporaries
 FORMAT = 1  # of the run directory; a new one never reads an old one's shards
 
 
-PARTS = ("runs", "inputs", "tokenizers")
+PARTS = ("runs", "inputs", "tokenizers", "verdicts")
 """The folders in a cache directory."""
 
 
@@ -119,6 +120,11 @@ def _canonical(value: Any) -> bytes:
 def shards_folder(folder: str) -> str:
     """Where the files of scores lie in a run directory."""
     return os.path.join(folder, "shards")
+
+
+def cache_of(folder: str) -> str:
+    """The cache directory that a run directory is in."""
+    return os.path.dirname(os.path.dirname(folder))
 
 
 @dataclass(frozen=True)
@@ -216,31 +222,35 @@ def _flat(value: Any, name: str = "") -> dict[str, Any]:
 
 
 class Cached(NamedTuple):
-    """One line of `analyze-rollouts cache`: a run directory, or an input converted to parquet."""
+    """One line of `analyze-rollouts cache`: a run directory, an input converted to parquet, or verdicts of a reward."""
 
     name: str
     path: str
     bytes: int
     used: float  # seconds since the epoch
-    shards: int | None  # committed; None for an input
+    kind: str  # the one of PARTS that it is in
+    shards: int | None = None  # of a run: how many are committed
 
 
 def cached(cache_dir: str) -> list[Cached]:
-    """All run directories and converted inputs, the least recently used first."""
+    """All run directories, converted inputs and verdicts, the least recently used first."""
     found = []
-    # What is touched at every use: the run.json of a run, the folder of an input.
-    for path in (*Path(cache_dir).glob("runs/*/run.json"), *Path(cache_dir).glob("inputs/*/")):
+    # What is touched at every use: the run.json of a run, the folder of an input, the logs of verdicts.
+    for path in (
+        p for pattern in ("runs/*/run.json", "inputs/*/", "verdicts/*/") for p in Path(cache_dir).glob(pattern)
+    ):
         folder = path.parent if path.name == "run.json" else path
         files = [file for file in folder.rglob("*") if file.is_file()]
         used = max(file.stat().st_mtime for file in [path, *files])
-        shards_there = len(list(folder.glob("shards/shard-*.parquet"))) if folder != path else None
+        kind = folder.parent.name
+        shards_there = len(list(folder.glob("shards/shard-*.parquet"))) if kind == "runs" else None
         size = sum(file.stat().st_size for file in files)
-        found.append(Cached(folder.name, str(folder), size, used, shards_there))
+        found.append(Cached(folder.name, str(folder), size, used, kind, shards_there))
     return sorted(found, key=lambda one: one.used)
 
 
 def remove(one: Cached) -> None:
-    """Remove a run directory or an input; of a run its run.json last, so that one half removed is still listed."""
+    """Remove what is cached; of a run its run.json last, so that one half removed is still listed."""
     # A prune that is killed half-way must leave something that the next one lists.
     for part in Path(one.path).iterdir():
         if part.name != "run.json":

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analyzer.cache import masking, runs
+from analyzer.cache import masking, runs, verdicts
 from analyzer.commands.command import Command
 from analyzer.config import Group, option
 from analyzer.errors import EXIT_OK, ConfigError, printable
@@ -20,7 +20,7 @@ class CacheSettings:
     cache_dir: str | None = option(
         Group.CACHE, "folder of the cached scores; default: in the user's cache folder", None, metavar="DIR"
     )
-    prune: bool = option(Group.CACHE, "remove runs and converted inputs instead of listing them", False)
+    prune: bool = option(Group.CACHE, "remove runs, converted inputs and verdicts instead of listing them", False)
     older_than: float = option(
         Group.CACHE, "with --prune: remove only what was not used for this many days", 30.0, metavar="DAYS"
     )
@@ -36,10 +36,10 @@ def _manage(settings: CacheSettings) -> int:
     found = runs.cached(folder)
     if settings.prune:
         return _prune(settings, found)
-    count = sum(one.shards is not None for one in found)
     size = sum(one.bytes for one in found) / 1e6
-    inputs = _counted(len(found) - count, "converted input")
-    print(f"{folder}: {_counted(count, 'run')}, {inputs}, {size:.1f} MB")
+    nouns = {"runs": "run", "inputs": "converted input", "verdicts": "verdict log"}
+    counts = [_counted(sum(one.kind == kind for one in found), noun) for kind, noun in nouns.items()]
+    print(f"{folder}: {', '.join(counts)}, {size:.1f} MB")
     for one in found:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.used))
         print(f"  {one.name}  {when}  {one.bytes / 1e6:8.1f} MB  {_what(one)}")
@@ -51,6 +51,8 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _what(one: runs.Cached) -> str:
+    if one.kind == "verdicts":
+        return f"verdicts of {verdicts.reward_of(one.path)}, for all runs"
     if one.shards is None:
         return "jsonl input as parquet"
     try:

@@ -42,13 +42,14 @@ def _as_json(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
-_encode = json.JSONEncoder(default=_as_json, separators=(",", ":")).encode
+as_text = json.JSONEncoder(default=_as_json, separators=(",", ":")).encode
+"""A message as ASCII text. Raises TypeError, ValueError or RecursionError for what JSON cannot hold."""
 _decode = json.JSONDecoder().decode
 
 
 def pack(message: Any) -> bytes:
     """A message as a frame. Raises TypeError or ValueError for what JSON cannot hold, OverflowError over the cap."""
-    body = _encode(message).encode("ascii")
+    body = as_text(message).encode("ascii")
     if len(body) > MAX_FRAME:
         raise OverflowError(f"a message of {len(body):,} bytes is over the cap of {MAX_FRAME:,}")
     return _length.pack(len(body)) + body

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from analyzer.cache import runs, score_files
+from analyzer.cache.verdicts import Verdicts
 from analyzer.errors import InputError
 from analyzer.plan import Plan, ScoringInput, Seal
 from analyzer.rewards import GroupReward, leaves
@@ -81,6 +82,7 @@ def score_shard(seal: Seal, folder: str, shard: int) -> int:
     for file in worker.reader.files_of(ranges):
         dataset.still_same(file)
     score_files.write(path, footer, scores)
+    worker.verdicts.sync()
     return len(scores.rows)
 
 
@@ -185,8 +187,9 @@ def _joined(parts: Sequence[score_files.Scores]) -> score_files.Scores:
 class _Worker:
     """What one thread holds for one plan: the tokenizer and the scorers, built once."""
 
-    def __init__(self, plan: Plan, inputs: ScoringInput) -> None:
+    def __init__(self, plan: Plan, inputs: ScoringInput, cache_dir: str) -> None:
         self.plan = plan
+        self.verdicts = Verdicts(cache_dir, plan.verdict_parts, plan.versions)
         self.inputs = inputs
         self.reader = Reader(inputs.files, [*plan.all_columns, *([ROW] if plan.spilled else [])], held=True)
         of_rollouts = (DATA_IDX, RESPONSE, FINISH_REASON, MAX_TOKENS)
@@ -299,7 +302,7 @@ class _Worker:
         # By identity: data sources of equal choice share the object (Plan.rewards), and so one child process.
         scorer = self._scorers.get(id(reward))
         if scorer is None:
-            scorer = self._scorers[id(reward)] = Scorer(reward, self.plan.limits)
+            scorer = self._scorers[id(reward)] = Scorer(reward, self.plan.limits, self.verdicts.of)
         return scorer
 
 
@@ -345,7 +348,7 @@ class _ThisThread(threading.local):
         if self._worker is None or self._key != key:
             self.end()
             plan = Plan.load(folder, seal)  # each thread its own: a reward may hold state
-            self._key, self._worker = key, _Worker(plan, plan.scoring_input(folder))
+            self._key, self._worker = key, _Worker(plan, plan.scoring_input(folder), runs.cache_of(folder))
         self._worker.take_counts()  # of a shard that failed half-way
         return self._worker
 

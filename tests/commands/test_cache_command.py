@@ -49,6 +49,20 @@ def test_it_says_of_each_run_which_input_and_reward_it_is_of(
     assert f"1 shard, {tmp_path}/rollouts.parquet, reward gsm8k" in said
 
 
+def test_it_lists_the_verdicts_of_a_reward_and_removes_them(
+    analyze: Analyze, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = rollouts(1, 1)[0] | {"response": r"$\sqrt{12}$", "original_reward_model": {"ground_truth": r"2\sqrt{3}"}}
+    analyze(parquet(tmp_path / "rollouts.parquet", [row]), reward_fn="math_verify")
+    lines = listed(tmp_path / "cache", capsys)
+    assert ", 1 verdict log, " in lines[0]
+    assert sum("verdicts of math_verify, for all runs" in line for line in lines) == 1
+    (folder,) = (tmp_path / "cache" / "verdicts").iterdir()
+    age(folder, 31)
+    assert listed(tmp_path / "cache", capsys, "--prune")[-1] == "1 removed, 1 kept"
+    assert not folder.exists()
+
+
 def test_prune_removes_what_was_not_used_for_long(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old, young = sorted((cache / "runs").iterdir())
     age(old, 31)
