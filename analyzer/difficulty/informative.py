@@ -12,7 +12,7 @@ reward. Where it has fewer, it is predicted: the posterior mean of 1 - p^G - (1 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -64,15 +64,39 @@ def unequal(group: int, ranked: FloatArray) -> FloatArray:
     return share
 
 
+def shares(
+    groups: Sequence[int],
+    found: Posterior,
+    refits: Sequence[FloatArray],
+    graded: Mapping[int, FloatArray] | None = None,
+) -> dict[int, Estimate]:
+    """`informative` of several group sizes, ascending. graded: size -> (problems,), where rewards are more than two.
+
+    Beyond the samples only pass and fail are predicted, while graded rewards may differ among passing responses too.
+    A larger group differs at least as often, so what was counted in smaller ones is the least that is predicted.
+    """
+    estimates = {}
+    floor = np.zeros(len(found.classes.problems))
+    for group in groups:
+        exact_share = None if graded is None else by_class(found.classes, graded[group])
+        estimates[group] = informative(group, found, refits, exact_share, floor)
+        floor = floor if exact_share is None else np.fmax(floor, exact_share)
+    return estimates
+
+
 def informative(
-    group: int, found: Posterior, refits: Sequence[FloatArray], graded: FloatArray | None = None
+    group: int,
+    found: Posterior,
+    refits: Sequence[FloatArray],
+    graded: FloatArray | None = None,
+    floor: FloatArray | float = 0.0,
 ) -> Estimate:
     """The share of groups of that size with unequal rewards, over all scored problems, with its 90 % interval.
 
     refits: priors fitted to resampled problems (posterior.refitted). The posterior alone covers too little: what is
     not known of the prior is common to all problems and does not average out.
     graded: for rewards that are more than pass or fail, the exact share of each class's problems with `group` samples
-    or more (NaN elsewhere), averaged within the class; shape (classes,).
+    or more (NaN elsewhere), averaged within the class; shape (classes,). floor: the least that is predicted.
     """
     classes = found.classes
     scored = classes.samples > 0
@@ -82,7 +106,7 @@ def informative(
     counted = np.where(scored, classes.problems, 0)
     enough = classes.samples >= group
     sampled = exact(group, classes.passes, classes.samples) if graded is None else graded
-    values = np.where(enough, sampled, found.mean(mixed(group)))
+    values = np.where(enough, sampled, np.maximum(found.mean(mixed(group)), floor))
     spread = np.where(enough, _sampling_variance(group, found), found.variance(mixed(group)))
     predicted = counted * ~enough
     if predicted.any():

@@ -15,7 +15,7 @@ from analyzer.errors import InputError
 from analyzer.files import outputs
 from analyzer.rollouts import dataset
 from analyzer.rollouts.dataset import Reader
-from analyzer.schema import DATA_IDX, PASS_THRESHOLD, PROMPT, REWARD, REWARD_PASS_VALUE
+from analyzer.schema import DATA_IDX, PASS_THRESHOLD, PROMPT, REWARD, REWARD_PASS_VALUE, REWARD_STATUS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -135,6 +135,25 @@ class Analysis:
         code = pc.index_in(pa.chunked_array(names, ids.type), ids).to_numpy().astype(np.int64)
         first = np.concatenate(starts)
         return first, np.append(first[1:], rollouts.rows), code
+
+    @functools.cached_property
+    def statuses(self) -> tuple[list[str], IntArray]:
+        """The statuses other than ok that occur, and which of them each problem has: (problems,) a bit per status."""
+        import pyarrow.compute as pc
+
+        names = [name for name in self.summary.get("reward_status", {}) if name != "ok"]
+        bits = np.zeros(self.problems.num_rows, np.int64)
+        rollouts = self.rollouts
+        if not names or rollouts is None:
+            return [], bits
+        first, stop, code = self.rows
+        owners = np.repeat(code, stop - first)
+        for row, batch in Reader(rollouts.files, [REWARD_STATUS], threads=True).all():
+            column = batch.column(0).cast("string")
+            for bit, name in enumerate(names):
+                where = np.flatnonzero(pc.equal(column, name).to_numpy(zero_copy_only=False))
+                bits[owners[row + where]] |= 1 << bit
+        return names, bits
 
     def identities(self) -> Iterator[tuple[Any, Any]]:
         """The prompt and the reward information of each problem, in the order of `problems`; None: not there."""

@@ -13,6 +13,7 @@ import hashlib
 import os
 import shlex
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -21,13 +22,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import orjson
 
-from analyzer.difficulty.informative import informative
+from analyzer.difficulty import informative
+from analyzer.difficulty.metrics import informative_groups
 from analyzer.difficulty.posterior import posterior, refitted
 from analyzer.files.outputs import REPORT, ROLLOUTS
 from analyzer.report import charts, lengths, panels, texts
 from analyzer.report.analysis import Analysis
 from analyzer.report.charts import Line, Segment
 from analyzer.report.harmless import visible
+from analyzer.report.texts import ProblemText
 from analyzer.schema import DATA_IDX
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     from analyzer.schema import IntArray
 
 GROUP_SIZES = (2, 4, 8, 16, 32, 64)
-_MOST_LEVELS = 40  # passes of n are shown one by one up to this n
+_MOST_LEVELS = 64  # passes of n are shown one by one up to this n
 _COLOURS = {2: (0, 4), 3: (0, 2, 4), 4: (0, 1, 3, 4), 5: (0, 1, 2, 3, 4)}
 _MOST_SOURCES = 6  # data sources with a curve of their own
 
@@ -119,7 +122,7 @@ def templates() -> Any:
     templates = jinja2.Environment(
         loader=jinja2.FunctionLoader(asset), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    templates.filters.update(percent=percent, count=count, visible=visible)
+    templates.filters.update(percent=percent, count=count, visible=visible, date=date, plural=plural)
     return templates
 
 
@@ -131,6 +134,19 @@ def percent(share: float | None, digits: int = 1) -> str:
 def count(number: float | None) -> str:
     """A count for a person, thousands apart."""
     return "–" if number is None else f"{number:,.0f}"
+
+
+def date(iso: object) -> str:
+    """A time for a person: '2026-11-30T04:29:26+00:00' -> '2026-11-30 04:29 UTC'; other text as it is."""
+    try:
+        return datetime.fromisoformat(str(iso)).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        return str(iso)
+
+
+def plural(number: float, noun: str) -> str:
+    """A count with its noun: (1, 'problem') -> '1 problem', (1200, 'problem') -> '1,200 problems'."""
+    return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
 
 
 # ---------------------------------------------------------------- the view
@@ -147,8 +163,11 @@ def _view(analysis: Analysis, seed: int, server: bool) -> dict[str, Any]:
     rollouts = None
     if analysis.rollouts is not None:
         rollouts = lengths.count_rollouts(analysis.folder / ROLLOUTS, threshold)
+    parts = (
+        panels.weighted(panels.parts(analysis.folder / ROLLOUTS, threshold), summary) if rollouts is not None else []
+    )
     numbers = np.zeros(0, np.int64) if server else texts.choose_problems(analysis, seed)
-    shown = texts.read_texts(analysis, numbers)
+    shown, packed = _packed_texts(texts.read_texts(analysis, numbers))
     return {
         "title": _title(analysis),
         "server": server,
@@ -161,7 +180,8 @@ def _view(analysis: Analysis, seed: int, server: bool) -> dict[str, Any]:
         "cards": _cards(analysis, passes, scored),
         "hardness": _hardness_chart(analysis, passes, scored, styles),
         "dead": _dead(passes, scored),
-        "informative": _informative_chart(passes, scored, sources, source, seed),
+        "remarks": [visible(str(remark)) for remark in (summary.get("difficulty") or {}).get("remarks", [])],
+        "informative": _informative_chart(analysis, sources, source, seed),
         "sources": _source_rows(analysis, sources, source, passes, scored),
         "length_chart": _length_chart(rollouts),
         "deciles": lengths.deciles(rollouts) if rollouts else [],
@@ -173,16 +193,16 @@ def _view(analysis: Analysis, seed: int, server: bool) -> dict[str, Any]:
         "moves": panels.move_rows(summary.get("stability"), [name for name in names if name != "unscored"]),
         "styles": styles,
         "cut_by_bucket": panels.cut_by_bucket(analysis, names),
-        "parts": panels.parts(analysis.folder / ROLLOUTS, threshold) if rollouts is not None else [],
+        "parts": parts,
+        "parts_chart": panels.parts_chart(parts),
         "decile_chart": _decile_chart(rollouts),
         "difficulty": summary.get("difficulty") or {},
         "texts_shown": len(shown),
+        "texts_per_problem": texts.PER_PROBLEM,
         "settings": _settings(summary),
         "columns": _packed_columns(analysis, passes, scored, names, source),
         "meta": _meta(analysis, names, styles, sources, server),
-        "texts": _packed(
-            orjson.dumps([text._asdict() | {"samples": [s._asdict() for s in text.samples]} for text in shown])
-        ),
+        "texts": packed,
     }
 
 
@@ -252,25 +272,41 @@ def _cards(analysis: Analysis, passes: IntArray, scored: IntArray) -> list[Card]
 
 
 def _hardness_chart(analysis: Analysis, passes: IntArray, scored: IntArray, styles: dict[str, str]) -> str:
-    """Problems by passes of n, coloured by bucket: exact levels where n is common and small, else bins of the rate."""
+    """Problems by passes of n, coloured by bucket: exact levels where n is common and small, else bins of the rate.
+
+    Whiskers: the fewest and the most problems that a bar could have, had rollouts without a reward been scored.
+    """
     buckets = np.asarray(analysis.problems["bucket"].to_pylist(), dtype=object)
     there = scored > 0
-    sizes = np.unique(scored[there])
-    if len(sizes) == 1 and sizes[0] <= _MOST_LEVELS:
-        level, levels = passes, int(sizes[0]) + 1
-        labels = [str(value) for value in range(levels)]
+    samples = analysis.column("num_samples").astype(np.int64)
+    sizes = np.unique(samples[there])
+    exact = len(sizes) == 1 and sizes[0] <= _MOST_LEVELS
+    if exact:
+        labels = [str(value) for value in range(int(sizes[0]) + 1)]
         x_title = f"passes of {sizes[0]} samples"
     else:
-        rate = np.divide(passes, scored, out=np.zeros(len(passes)), where=there)
         # 0 and 1 have bars of their own: never and always are another kind of thing than rarely and mostly.
-        level = np.where(
-            passes == 0, 0, np.where(passes == scored, 21, 1 + np.minimum((rate * 20).astype(np.int64), 19))
-        )
-        levels = 22
         labels = ["never", *(f"{5 * at}–{5 * at + 5}" for at in range(20)), "always"]
-        x_title = "pass rate, % (never and always solved apart)"
+        x_title = "pass rate in % (never and always solved apart)"
+
+    def levels(passing: IntArray, of: IntArray) -> IntArray:
+        if exact:
+            return passing
+        rate = np.divide(passing, of, out=np.zeros(len(of)), where=of > 0)
+        inner = 1 + np.minimum((rate * 20).astype(np.int64), 19)
+        return np.where(passing == 0, 0, np.where(passing == of, 21, inner))
+
+    level = levels(passes, samples if exact else scored)
+    whiskers = []
+    if (scored[there] < samples[there]).any():
+        # Had they failed, and had they passed: a problem may be at any level between.
+        lowest, highest = levels(passes, samples)[there], levels(passes + samples - scored, samples)[there]
+        sure = np.bincount(lowest[lowest == highest], minlength=len(labels))
+        edges = np.bincount(lowest, minlength=len(labels) + 1) - np.bincount(highest + 1, minlength=len(labels) + 1)
+        whiskers = list(zip(sure.tolist(), np.cumsum(edges[:-1]).tolist(), strict=True))
+        x_title += "; lines: what each bar could be, had all rollouts been scored"
     bars = []
-    for at in range(levels):
+    for at in range(len(labels)):
         members = buckets[there & (level == at)]
         bars.append(
             [
@@ -279,11 +315,14 @@ def _hardness_chart(analysis: Analysis, passes: IntArray, scored: IntArray, styl
                 if (n := int((members == name).sum()))
             ]
         )
-    return charts.stacked_bars("Problems by how often they were solved", labels, bars, x_title=x_title)
+    return charts.stacked_bars(
+        "Problems by how often they were solved", labels, bars, x_title=x_title, whiskers=whiskers
+    )
 
 
-def _informative_chart(passes: IntArray, scored: IntArray, sources: list[str], source: IntArray, seed: int) -> str:
+def _informative_chart(analysis: Analysis, sources: list[str], source: IntArray, seed: int) -> str:
     """The share of informative groups against the group size, of all problems and of each larger data source."""
+    passes, scored = analysis.passes
     there = scored > 0
     if there.sum() < 2:
         return ""
@@ -291,18 +330,22 @@ def _informative_chart(passes: IntArray, scored: IntArray, sources: list[str], s
     if len(sources) > 1:
         largest = np.argsort(-np.bincount(source[there], minlength=len(sources)), kind="stable")[:_MOST_SOURCES]
         kinds += [(sources[at], there & (source == at), f"s{n + 1}") for n, at in enumerate(largest.tolist())]
+    graded = None
+    if not _is_pass_rate(analysis):  # groups may differ in more than pass and fail, as the summary counts them
+        codes, rewards, _ = analysis.rewards()
+        graded = informative_groups(codes, rewards, len(passes), GROUP_SIZES)
     curves = []
     for name, chosen, style in kinds:
         if chosen.sum() < 2:
             continue
         found = posterior(passes[chosen], scored[chosen])
-        refits = refitted(found.classes, seed)
-        shares = [informative(group, found, refits) for group in GROUP_SIZES]
+        of_chosen = None if graded is None else {group: values[chosen] for group, values in graded.items()}
+        shares = informative.shares(GROUP_SIZES, found, refitted(found.classes, seed), of_chosen).values()
         y, low, high = zip(*shares, strict=True)
         curves.append(Line(name, GROUP_SIZES, y, low, high, style))
     legend = "".join(f'<span class="key {curve.style}">{escape(visible(curve.name))}</span>' for curve in curves)
     chart = charts.lines("Informative groups by group size", curves, x_title="group size G", x_ticks=GROUP_SIZES)
-    return f'{chart}<p class="legend">{legend}</p>'
+    return chart if len(curves) == 1 else f'{chart}<p class="legend">{legend}</p>'
 
 
 def _length_chart(rollouts: lengths.Rollouts | None) -> str:
@@ -341,7 +384,8 @@ def _decile_chart(rollouts: lengths.Rollouts | None) -> str:
         "Pass rate by length",
         labels,
         bars,
-        x_title="tokens of the response (tenths of the rollouts); bars: % that pass",
+        x_title="tokens of the response, a bar for each tenth of the rollouts",
+        unit=" %",
     )
 
 
@@ -472,6 +516,8 @@ def _packed_columns(
     ]
     if not _is_pass_rate(analysis):
         parts.append(np.nan_to_num(analysis.column("mean_reward", np.nan).astype(np.float64), nan=-1e9).astype("<f4"))
+    if analysis.statuses[0]:
+        parts.append(analysis.statuses[1].astype("<u2"))
     steps = _id_steps(analysis)
     if steps is not None:
         parts.append(steps)
@@ -499,6 +545,20 @@ def _id_steps(analysis: Analysis) -> NDArray[Any] | None:
     return steps.astype("<i4") if ids.astype(np.int64).max(initial=0) < 1 << 31 and (ids >= 0).all() else None
 
 
+def _packed_texts(shown: list[ProblemText]) -> tuple[list[ProblemText], str]:
+    """The texts, shortened until they fit the budget packed: text that does not compress takes more than was read."""
+    while True:
+        packed = _packed(
+            orjson.dumps([text._asdict() | {"samples": [s._asdict() for s in text.samples]} for text in shown])
+        )
+        if len(packed) <= texts.BUDGET:
+            return shown, packed
+        less = [texts.shorter(text, 0.9 * texts.BUDGET / len(packed)) for text in shown]
+        if less == shown:  # nothing is left to shorten: fewer problems
+            less = shown[: len(shown) // 2]
+        shown = less
+
+
 def _packed(data: bytes) -> str:
     return base64.b64encode(gzip.compress(data, 6, mtime=0)).decode()
 
@@ -515,12 +575,13 @@ def _meta(
         "styles": [styles[name] for name in names],
         "flags": ["", *_FLAGS],
         "sources": [visible(name) for name in sources],
+        "statuses": analysis.statuses[0],
         "command": f"python scripts/select_problems.py --analysis {shlex.quote(_shown_folder(analysis))}",
+        "viewer": f"python scripts/view_analysis.py --analysis {shlex.quote(_shown_folder(analysis))}",
         "recipes": [
             {"name": recipe.name, "where": recipe.where, "source": recipe.source} for recipe in RECIPES if recipe.where
         ],
         "server": server,
-        "threshold": analysis.threshold,
         "reward_is_rate": _is_pass_rate(analysis),
         "integer_ids": _id_steps(analysis) is not None,
     }

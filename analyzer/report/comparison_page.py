@@ -8,7 +8,7 @@ import numpy as np
 
 from analyzer.report import charts
 from analyzer.report.build import asset, bucket_styles, count, digest, templates
-from analyzer.report.charts import Interval
+from analyzer.report.charts import Interval, points
 from analyzer.report.harmless import visible
 from analyzer.report.texts import PER_PROBLEM, ProblemText, Sample, read_texts
 from analyzer.schema import DATA_IDX
@@ -49,11 +49,6 @@ def render(found: Comparison) -> str:
         "points": points,
     }
     return str(templates().get_template("comparison.html.j2").render(view))
-
-
-def points(share: float | None) -> str:
-    """A change for a person, in points: 0.0123 -> '+1.2'."""
-    return "–" if share is None else f"{100 * share:+.1f}"
 
 
 def _source_rows(found: Comparison) -> list[dict[str, Any]]:
@@ -151,11 +146,7 @@ def _side_by_side(found: Comparison) -> list[dict[str, Any]]:
         if None in texts:
             continue
         up = bool(row["up"])
-        pair = [
-            _response(text, right, found.analyses[end].threshold)
-            for text, right, end in zip(texts, (not up, up), (0, -1), strict=True)
-            if text is not None
-        ]
+        pair = [_response(text, right) for text, right in zip(texts, (not up, up), strict=True) if text is not None]
         known = texts[0]
         assert known is not None
         rows.append(row | {"prompt": visible(known.prompt), "ground_truth": visible(known.ground_truth), "pair": pair})
@@ -167,13 +158,13 @@ def _texts(analysis: Analysis, numbers: IntArray) -> dict[int, ProblemText]:
     return {text.number: text for text in read_texts(analysis, order, most=4 * PER_PROBLEM, chars=_TEXT_CHARS // 2)}
 
 
-def _response(text: ProblemText, right: bool, threshold: float) -> dict[str, Any]:
+def _response(text: ProblemText, right: bool) -> dict[str, Any]:
     """A right or a wrong response where there is one, else any."""
-    fitting = [s for s in text.samples if s.reward is not None and (s.reward >= threshold) == right]
+    fitting = [s for s in text.samples if s.reward is not None and s.right == right]
     sample: Sample = (fitting or text.samples)[0]
     gap = sample.length - len(sample.head) - len(sample.tail)
     return {
-        "right": sample.reward is not None and sample.reward >= threshold,
+        "right": sample.right,
         "reward": "none" if sample.reward is None else f"{sample.reward:g}",
         "answer": visible(sample.answer or "none found"),
         "finish": visible(sample.finish or ""),

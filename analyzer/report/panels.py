@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from analyzer.report import charts
 from analyzer.report.analysis import Analysis
 from analyzer.report.harmless import visible
 from analyzer.schema import DATA_SOURCE, RESPONSE_TOKENS, REWARD, REWARD_EXTRA, REWARD_PASS_VALUE
@@ -28,6 +29,7 @@ class Part(NamedTuple):
     high: float
     right: float  # mean over the rollouts that pass; NaN where there are none
     wrong: float
+    weight: float | None = None  # in a sum of rewards
 
 
 def audit_lines(summary: Mapping[str, Any]) -> list[tuple[str, bool]]:
@@ -151,6 +153,28 @@ def parts(path: Path, threshold: float) -> list[Part]:
             wrong, right = np.where(counts > 0, totals / np.maximum(counts, 1), np.nan).tolist()
             found.append(Part(name, int(counts.sum()), low[name], high[name], right, wrong))
     return found
+
+
+def weighted(parts: Sequence[Part], summary: Mapping[str, Any]) -> list[Part]:
+    """The parts with their weights in the sum; those whose weights differ between data sources have none."""
+    weights: dict[str, set[float]] = {}
+    for reward in summary.get("settings", {}).get("rewards", {}).values():
+        for part in reward.get("parts", []):
+            weights.setdefault(f"{REWARD_EXTRA}{part['as']}", set()).add(float(part["weight"]))
+    return [
+        part._replace(weight=min(weights[part.name])) if len(weights.get(part.name, ())) == 1 else part
+        for part in parts
+    ]
+
+
+def parts_chart(parts: Sequence[Part]) -> str:
+    """What each part of a sum adds on average, where it passes and where it does not; "" where nothing is a sum."""
+    rows = [
+        charts.Pair(f"{part.name} × {part.weight:g}", part.weight * part.right, part.weight * part.wrong)
+        for part in parts
+        if part.weight is not None
+    ]
+    return charts.pairs("What the parts of the reward add", rows, x_title="weight × mean of the part") if rows else ""
 
 
 def tokens_by_source(path: Path) -> dict[str, tuple[int, int]]:

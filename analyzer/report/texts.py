@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from analyzer.report.analysis import Analysis
-from analyzer.schema import DATA_IDX, FINISH_REASON, PROMPT, RESPONSE, RESPONSE_TOKENS, REWARD, REWARD_STATUS
+from analyzer.schema import (
+    DATA_IDX,
+    FINISH_REASON,
+    PROMPT,
+    RESPONSE,
+    RESPONSE_TOKENS,
+    REWARD,
+    REWARD_PASS_VALUE,
+    REWARD_STATUS,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,11 +30,22 @@ if TYPE_CHECKING:
 
 PER_BUCKET = 200  # problems
 PER_PROBLEM = 8  # rollouts
-BUDGET = 10 << 20  # characters of all texts together
+BUDGET = 10_000_000  # characters that are read of all responses together, and bytes of all texts in the page
 _MOST_ROWS = 60_000  # rows of the row groups that are read
 _PROMPT_CHARS = 6000
+_SHORT = 240  # texts up to this length are never shortened further
 _REWARD_ANSWER = "reward_answer"
-_COLUMNS = (PROMPT, RESPONSE, DATA_IDX, REWARD, REWARD_STATUS, RESPONSE_TOKENS, FINISH_REASON, _REWARD_ANSWER)
+_COLUMNS = (
+    PROMPT,
+    RESPONSE,
+    DATA_IDX,
+    REWARD,
+    REWARD_PASS_VALUE,
+    REWARD_STATUS,
+    RESPONSE_TOKENS,
+    FINISH_REASON,
+    _REWARD_ANSWER,
+)
 _GOLD = "original_reward_model"
 
 
@@ -34,6 +54,7 @@ class Sample(NamedTuple):
 
     reward: float | None
     status: str
+    right: bool  # it passes: of a sum of rewards, one part decides
     tokens: int | None
     finish: str | None
     answer: str | None
@@ -113,7 +134,25 @@ def read_texts(
     gold = gold_column(analysis)
     chars = chars or max(120, BUDGET // (len(numbers) * most) // 2)
     found = analysis.samples(numbers.tolist(), [*_COLUMNS, *filter(None, [gold])])
-    return [_problem(number, records, gold, most, chars) for number, records in found.items() if records]
+    return [
+        _problem(number, records, gold, most=most, chars=chars, threshold=analysis.threshold)
+        for number, records in found.items()
+        if records
+    ]
+
+
+def shorter(text: ProblemText, share: float) -> ProblemText:
+    """The problem with that share of its prompt and of its longer responses."""
+    samples = [_shorter(sample, share) for sample in text.samples]
+    prompt = text.prompt if len(text.prompt) <= _SHORT else _cut(text.prompt, int(len(text.prompt) * share))
+    return text._replace(prompt=prompt, samples=samples)
+
+
+def _shorter(sample: Sample, share: float) -> Sample:
+    if len(sample.head) + len(sample.tail) <= _SHORT:
+        return sample
+    chars = max(int((len(sample.head) + len(sample.tail)) * share / 2), 1)
+    return sample._replace(head=sample.head[:chars], tail=(sample.tail or sample.head)[-chars:])
 
 
 def read_problem(
@@ -126,7 +165,7 @@ def read_problem(
     gold = gold_column(analysis)
     records = analysis.samples([number], [*_COLUMNS, *filter(None, [gold])])[number]
     prompt, truth = _prompt_and_truth(records, gold)
-    samples = [_sample(record, chars) for record in records[first : first + most]]
+    samples = [_sample(record, chars, analysis.threshold) for record in records[first : first + most]]
     return ProblemText(number, prompt, truth, samples), len(records)
 
 
@@ -140,12 +179,15 @@ def _has(analysis: Analysis, name: str) -> bool:
     return analysis.rollouts is not None and name in analysis.rollouts.schema.names
 
 
-def _problem(number: int, records: list[dict[str, Any]], gold: str | None, most: int, chars: int) -> ProblemText:
+def _problem(
+    number: int, records: list[dict[str, Any]], gold: str | None, *, most: int, chars: int, threshold: float
+) -> ProblemText:
     shown = sorted(records, key=lambda record: -(record[REWARD] if record[REWARD] is not None else -1.0))
     if len(shown) > most:  # the best half and the worst half
         shown = [*shown[: most // 2], *shown[-most // 2 :]]
     prompt, truth = _prompt_and_truth(records, gold)
-    return ProblemText(number, _cut(prompt, _PROMPT_CHARS), _cut(truth, 600), [_sample(one, chars) for one in shown])
+    samples = [_sample(one, chars, threshold) for one in shown]
+    return ProblemText(number, _cut(prompt, _PROMPT_CHARS), _cut(truth, 600), samples)
 
 
 def _prompt_and_truth(records: list[dict[str, Any]], gold: str | None) -> tuple[str, str]:
@@ -154,12 +196,15 @@ def _prompt_and_truth(records: list[dict[str, Any]], gold: str | None) -> tuple[
     return as_text(records[0].get(PROMPT)), ground_truth_text(records[0].get(gold)) if gold else ""
 
 
-def _sample(record: dict[str, Any], chars: int) -> Sample:
+def _sample(record: dict[str, Any], chars: int, threshold: float) -> Sample:
+    deciding = record.get(REWARD_PASS_VALUE)
+    deciding = record[REWARD] if deciding is None else deciding
     text = record.get(RESPONSE) or ""
     whole = len(text) <= 2 * chars
     return Sample(
         record[REWARD],
         record[REWARD_STATUS],
+        record[REWARD] is not None and deciding >= threshold,
         record.get(RESPONSE_TOKENS),
         as_text(record.get(FINISH_REASON)) or None,
         record.get(_REWARD_ANSWER),

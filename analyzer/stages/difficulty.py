@@ -161,12 +161,11 @@ def _informative(
     graded = None
     if not ((scored == low) | (scored == high)).all():
         graded = informative_groups(merged.codes, merged.rewards, len(metrics.passes), informative.GROUPS)
-    shares = {}
-    for group in informative.GROUPS:
-        exact = None if graded is None else informative.by_class(found.classes, graded[group])
-        estimate = informative.informative(group, found, refits, exact)
-        shares[str(group)] = {name: _number(value) for name, value in estimate._asdict().items()}
-    return shares
+    estimates = informative.shares(informative.GROUPS, found, refits, graded)
+    return {
+        str(group): {name: _number(value) for name, value in estimate._asdict().items()}
+        for group, estimate in estimates.items()
+    }
 
 
 def _passing(found: Posterior, metrics: Metrics, merged: Merged) -> dict[str, Any]:
@@ -356,10 +355,10 @@ def _remarks(settings: AnalysisSettings, report: dict[str, Any], merged: Merged,
     share = report["informative"]["8"]
     if share["share"] is not None:
         said.append(
-            f"{share['share']:.0%} of groups of 8 would hold both outcomes and give a gradient "
+            f"{share['share']:.0%} of groups of 8 would hold different rewards, and so give a gradient "
             f"({share['low']:.0%} to {share['high']:.0%})"
             if share["high"] >= 0.005  # less reads as "0% (0% to 0%)"
-            else "no group of 8 would hold both outcomes: none gives a gradient"
+            else "no group of 8 would hold different rewards: none gives a gradient"
         )
     if moved := report["unscored"]["problems_that_could_move"]:
         noun = "problem" if moved == 1 else "problems"

@@ -12,7 +12,7 @@ from scipy.stats import binom, binomtest, false_discovery_control, fisher_exact,
 
 from analyzer.difficulty import informative
 from analyzer.difficulty.comparison import changed, mean_change, mid_p
-from analyzer.difficulty.metrics import problem_metrics
+from analyzer.difficulty.metrics import informative_groups, problem_metrics
 from analyzer.difficulty.passing import all_pass, pass_at, powers_of_two, subset_passes
 from analyzer.difficulty.posterior import posterior, refitted
 from analyzer.difficulty.prior import RATES
@@ -41,6 +41,19 @@ def test_groups_of_graded_rewards_are_counted_out(rewards: list[float], group: i
     if subsets:
         found = informative.unequal(group, np.sort(np.array(rewards))[:, None])
         assert found[0] == pytest.approx(np.mean([len(set(one)) > 1 for one in subsets]))
+
+
+@given(st.lists(st.lists(st.sampled_from([0.0, 0.1, 0.7, 1.0]), min_size=2, max_size=8), min_size=2, max_size=6))
+@settings(deadline=None)
+def test_more_groups_are_informative_the_larger_they_are(problems: list[list[float]]) -> None:
+    codes = np.repeat(np.arange(len(problems)), [len(one) for one in problems])
+    rewards = np.concatenate(problems)
+    passes = np.bincount(codes, rewards >= 0.5).astype(np.int64)
+    groups = (2, 4, 8, 16, 32)
+    graded = informative_groups(codes, rewards, len(problems), groups)
+    found = posterior(passes, np.bincount(codes))
+    shares = [one.share for one in informative.shares(groups, found, refitted(found.classes, 0), graded).values()]
+    assert all(later >= earlier - 1e-9 for earlier, later in itertools.pairwise(shares))
 
 
 def test_subsets_are_hypergeometric_and_thousands_do_not_overflow() -> None:

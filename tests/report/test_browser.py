@@ -17,6 +17,7 @@ from tests.commands import parquet
 from tests.report.test_page import HOSTILE
 
 pytestmark = pytest.mark.browser
+HOSTILE_TEXT = "\n".join(HOSTILE) + "\u2066\ufeff<svg onload=alert(2)><a href='javascript:alert(3)'>x</a>"
 SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "sample"
 
 
@@ -127,6 +128,118 @@ def test_it_fits_its_window_in_both_themes(browser: Any, report: Path, width: in
     context.close()
 
 
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A comparison of three hostile analyses, of which the last solves more; returns its folder."""
+    import analyzer
+
+    folder = tmp_path_factory.mktemp("comparison")
+    for name, solved in (("a", 2), ("<i>b", 2), ("c" * 80, 14)):
+        rows = [
+            {
+                "prompt": f"{p} {HOSTILE_TEXT}",
+                "response": f"{HOSTILE_TEXT * (2000 if (p, s) == (0, 0) else 1)}\n#### {p if s < solved else 'no'}",
+                "data_idx": f"<b>{p}</b>{HOSTILE[p % len(HOSTILE)]}",
+                "sample_idx": s,
+                "finish_reason": HOSTILE[s % len(HOSTILE)],
+                "original_data_source": f"openai/gsm8k{HOSTILE[p % 2]}",
+                "original_reward_model": {"style": "rule", "ground_truth": str(p)},
+            }
+            for p in range(12)
+            for s in range(16)
+        ]
+        analyzer.analyze(
+            rollouts=parquet(folder / f"{solved}.parquet", rows),
+            model_path=SAMPLE / "tokenizer",
+            output_dir=folder / name,
+            cache_dir=folder / "cache",
+            backend="sequential",
+            reward_fn="last_number",
+            no_report=True,
+            overwrite=True,
+        )
+    analyzer.compare([folder / name for name in ("a", "<i>b", "c" * 80)], output_dir=folder / "out")
+    return folder / "out"
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")])
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_comparison_fits_its_window_and_hostile_text_does_nothing_in_it(
+    browser: Any, comparison: Path, width: int, scheme: str, scripts: bool
+) -> None:
+    context = browser.new_context(
+        viewport={"width": width, "height": 800}, color_scheme=scheme, java_script_enabled=scripts
+    )
+    page = context.new_page()
+    trouble: list[str] = []
+    page.on("console", lambda message: trouble.append(message.text))
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+    page.on("dialog", lambda dialog: (trouble.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda request: None if request.url.startswith("file:") else trouble.append(request.url))
+    page.goto((comparison / "report.html").as_uri())
+    assert "More than chance" in page.locator("#verdict").inner_text()
+    if scripts:  # the page has none itself: only the test needs them to measure
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (background == "rgb(255, 255, 255)") == (scheme == "light")
+    details = page.locator("section[aria-labelledby=changed] details")
+    assert details.count() >= 10
+    details.nth(1).locator("summary").click()
+    details.nth(1).locator("article").first.wait_for(state="visible")
+    assert details.nth(1).locator("article").count() == 2
+    assert "reward 1" in " ".join(details.nth(1).locator("article").nth(1).inner_text().split())
+    text = page.locator("body").inner_text() + page.title()
+    assert not set(text) & set("\u202e\u200b\u2066\ufeff\x1b\x07\x00")
+    assert (
+        page.locator("script, main img, main i, main svg[onload], main iframe, main a[href^=javascript]").count() == 0
+    )
+    assert trouble == []
+    context.close()
+
+
+def test_problems_can_be_filtered_by_one_status(browser: Any, tmp_path: Path) -> None:
+    import analyzer
+
+    rows = [
+        {
+            "prompt": f"What is {p}?",
+            "response": None if (p, s) == (1, 0) else f"\\boxed{{{p}}}",
+            "data_idx": p,
+            "sample_idx": s,
+            "original_data_source": "math",
+            "original_reward_model": {"style": "rule", "ground_truth": "" if p == 2 else str(p)},
+        }
+        for p in range(6)
+        for s in range(4)
+    ]
+    analyzer.analyze(
+        rollouts=parquet(tmp_path / "r.parquet", rows),
+        output_dir=tmp_path / "out",
+        cache_dir=tmp_path / "cache",
+        backend="sequential",
+        model_path=SAMPLE / "tokenizer",
+        reward_fn="math_verify",
+        max_unscored=1.0,
+    )
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto((tmp_path / "out" / "report.html").as_uri())
+    page.wait_for_selector("html[data-ready]")
+    found = {}
+    for option in page.locator("#f-status option").all_inner_texts():
+        page.select_option("#f-status", label=option)
+        found[option] = sorted(ids(page))
+    assert found == {
+        "any": ["0", "1", "2", "3", "4", "5"],
+        "all scored": ["0", "3", "4", "5"],
+        "some unscored": ["1", "2"],
+        "none scored": ["2"],
+        "some gold_error": ["2"],
+        "some input_error": ["1"],
+    }
+    context.close()
+
+
 def test_it_can_be_read_without_javascript(browser: Any, report: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
     opened = context.new_page()
@@ -135,9 +248,6 @@ def test_it_can_be_read_without_javascript(browser: Any, report: Path) -> None:
     assert opened.locator("#explorer").is_hidden()
     assert "need JavaScript" in opened.locator("noscript").inner_text()
     context.close()
-
-
-HOSTILE_TEXT = "\n".join(HOSTILE) + "\u2066\ufeff<svg onload=alert(2)><a href='javascript:alert(3)'>x</a>"
 
 
 @pytest.fixture(scope="module")

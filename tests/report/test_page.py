@@ -115,6 +115,69 @@ def test_every_problem_of_a_small_set_has_its_texts(sample: Path) -> None:
     assert all(len(text["samples"]) == 8 and text["prompt"] and text["ground_truth"] for text in shown)
 
 
+def test_texts_that_do_not_compress_stay_within_ten_megabytes(tmp_path: Path) -> None:
+    import analyzer
+
+    random = np.random.default_rng(0)
+    noise = "".join(map(chr, random.integers(0x4E00, 0x9FFF, 400_000)))  # Chinese characters at random: 3 bytes each
+    rows = [
+        {
+            "prompt": noise[p * 400 : p * 400 + 9000],
+            "response": noise[p * 300 + s : p * 300 + s + 200_000] if p % 50 == 0 else noise[p * 300 + s :][:4000],
+            "data_idx": p,
+            "sample_idx": s,
+            "reward": float(s < p % 5),
+            "original_data_source": "noise",
+            "original_reward_model": {"style": "rule", "ground_truth": str(p)},
+        }
+        for p in range(600)
+        for s in range(4)
+    ]
+    analyzer.analyze(
+        rollouts=parquet(tmp_path / "r.parquet", rows),
+        output_dir=tmp_path / "out",
+        cache_dir=tmp_path / "cache",
+        backend="sequential",
+    )
+    page = page_of(tmp_path / "out")
+    at = [attrs.get("id") for tag, attrs in page.elements if tag == "script"].index("texts")
+    assert 5_000_000 < len(page.scripts[at]) <= 10_000_000
+    shown = json.loads(gzip.decompress(page.part("texts")))
+    assert len(shown) == 560  # 200 of each bucket
+    assert all(sample["head"] and sample["tail"] for text in shown for sample in text["samples"])
+    assert (tmp_path / "out" / "report.html").stat().st_size < 11_000_000
+
+
+def test_whiskers_reach_from_the_fewest_to_the_most_problems_a_bar_could_have(tmp_path: Path) -> None:
+    rows = [
+        {
+            "prompt": f"What is {p}?",
+            "response": "x",
+            "data_idx": p,
+            "sample_idx": s,
+            "reward": None if (p, s) in ((0, 3), (1, 3)) else float(s < (0, 3, 2, 2)[p]),
+            "original_data_source": "sums",
+            "original_reward_model": {"style": "rule", "ground_truth": str(p)},
+        }
+        for p in range(4)
+        for s in range(4)
+    ]
+    import analyzer
+
+    analyzer.analyze(
+        rollouts=parquet(tmp_path / "r.parquet", rows),
+        output_dir=tmp_path / "out",
+        cache_dir=tmp_path / "cache",
+        backend="sequential",
+        max_unscored=1.0,
+    )
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    reach = re.findall(r'class="reach"[^>]*><title>([^<]*)<', text)
+    # Problem 0 may have 0 or 1 passes of 4, problem 1 may have 3 or 4; the other two have 2.
+    assert reach == ["0: 0 to 1", "1: 0 to 1", "3: 0 to 1", "4: 0 to 1"]
+    assert "had all rollouts been scored" in text
+
+
 def test_without_javascript_charts_and_tables_are_there(sample: Path) -> None:
     page = page_of(sample)
     assert sum(tag == "svg" for tag, _ in page.elements) >= 3

@@ -9,7 +9,7 @@ import pytest
 
 from analyzer.report import panels, write_report
 from analyzer.report.analysis import Analysis
-from tests.commands import parquet
+from tests.commands import ROOT, parquet
 from tests.report.test_page import Page, sample
 
 __all__ = ["sample"]  # the fixture
@@ -60,3 +60,49 @@ def test_lengths_are_told_for_each_data_source(tmp_path: Path) -> None:
     for name, all_of in lengths.items():
         assert found[name][0] == np.percentile(all_of, 50, method="inverted_cdf")
         assert found[name][1] == np.percentile(all_of, 95, method="inverted_cdf")
+
+
+def test_a_sum_of_rewards_is_shown_by_its_weighted_parts_and_passes_by_the_deciding_one(tmp_path: Path) -> None:
+    import gzip
+    import json
+
+    import analyzer
+
+    rows = [
+        {
+            "prompt": "What is 5?",
+            "response": "Let me see. #### 5" if s < p else "#### 6",
+            "data_idx": p,
+            "sample_idx": s,
+            "original_data_source": "openai/gsm8k",
+            "original_reward_model": {"style": "rule", "ground_truth": "5"},
+        }
+        for p in range(5)
+        for s in range(4)
+    ]
+    analyzer.analyze(
+        rollouts=parquet(tmp_path / "r.parquet", rows),
+        output_dir=tmp_path / "out",
+        cache_dir=tmp_path / "cache",
+        backend="sequential",
+        model_path=ROOT / "examples" / "sample" / "tokenizer",
+        reward_fn="combine",
+        reward_kwargs={
+            "parts": [{"name": "gsm8k"}, {"name": "format", "weight": 0.75, "options": {"pattern": "#### .*"}}],
+            "pass_on": "gsm8k",
+        },
+    )
+    page = Page(write_report(tmp_path / "out").read_text(encoding="utf-8"))
+    text = " ".join(" ".join(page.text).split())
+    assert "What each part adds to the sum on average" in text
+    assert "reward_format: 0.75" not in text
+    titles = [line for line in page.text if " × " in line]
+    assert "reward_format × 0.75: 0.75" in titles  # in the wrong responses: all of them have the format
+    assert "reward_format × 0.75: 0" in titles
+    assert "reward_gsm8k × 1: 1" in titles
+    shown = json.loads(gzip.decompress(page.part("texts")))
+    # A wrong response earns 0.75, above the threshold, and does not pass: the part gsm8k decides.
+    assert {(one["reward"], one["right"]) for problem in shown for one in problem["samples"]} == {
+        (1.0, True),
+        (0.75, False),
+    }

@@ -32,6 +32,7 @@
   const cut = take(Uint16Array), samples = take(Uint16Array);
   const rate = Float64Array.from(passes, (k, i) => (scored[i] ? k / scored[i] : NaN));
   const reward = meta.reward_is_rate ? rate : take(Float32Array);
+  const statuses = meta.statuses.length ? take(Uint16Array) : null; // of the rollouts of a problem, a bit each
   const ids = meta.integer_ids ? Array.from(take(Int32Array)) : JSON.parse(utf8.decode(bytes.subarray(at)));
   if (meta.integer_ids) for (let i = 1; i < total; i++) ids[i] += ids[i - 1];
   const texts = new Map(JSON.parse(utf8.decode(await unpack("texts"))).map((text) => [text.number, text]));
@@ -65,7 +66,7 @@
     for (const i of all) every += tokens[i] * scored[i];
     $("kept-note").textContent =
       `of ${count(all.length)} problems kept (${percent(chosen.length / Math.max(all.length, 1))}); ` +
-      `informative groups of 8: ${percent(informative(all, 8), 0)} before, ${percent(informative(chosen, 8), 0)} after` +
+      `groups of 8 with passes and failures: ${percent(informative(all, 8), 0)} before, ${percent(informative(chosen, 8), 0)} after` +
       (every ? `; ${percent(sum / every, 0)} of the tokens` : "");
     $("kept-bar").firstChild.style.width = `${(100 * chosen.length) / Math.max(all.length, 1)}%`;
     if (meta.sources.length > 1) {
@@ -153,10 +154,11 @@
   });
   const options = (id, names) => names.forEach((name, value) => name && $(id).append(el("option", { value: String(value), textContent: name })));
   options("f-bucket", meta.buckets); options("f-flag", meta.flags); options("f-source", meta.sources);
+  meta.statuses.forEach((name, bit) => $("f-status").append(el("option", { value: `#${bit}`, textContent: `some ${name}` })));
   const filter = () => {
     const word = $("search").value.trim().toLowerCase(), b = $("f-bucket").value, f = $("f-flag").value, s = $("f-source").value;
     const only = $("f-texts").checked, st = $("f-status").value;
-    const status = (i) => st === "" || (st === "all" ? scored[i] === samples[i] : st === "some" ? scored[i] < samples[i] : scored[i] === 0);
+    const status = (i) => st === "" || (st === "all" ? scored[i] === samples[i] : st === "some" ? scored[i] < samples[i] : st === "none" ? scored[i] === 0 : (statuses[i] >> +st.slice(1)) & 1);
     shown = order.filter((i) =>
       (b === "" || bucket[i] === +b) && (f === "" || (f === "-" ? flag[i] === 0 : flag[i] === +f)) && (s === "" || source[i] === +s) &&
       (!only || texts.has(i)) && status(i) &&
@@ -226,7 +228,7 @@
     return node;
   };
   const sampleCard = (s, i, place) => {
-    const right = s.status === "ok" && s.reward >= meta.threshold;
+    const right = s.right;
     const facts = el("div", { className: "facts" });
     const fact = (k, v) => v !== null && v !== undefined && v !== "" && facts.append(el("span", {}, `${k} `, el("b", { textContent: visible(String(v)) })));
     fact("reward", s.reward === null ? "none" : +s.reward.toPrecision(6));
@@ -275,7 +277,7 @@
     view.focus({ preventScroll: true });
     const text = meta.server ? await fetched(`problem?number=${i}`) : texts.get(i);
     if (current !== i) return;
-    if (!text) view.append(el("p", { textContent: "The texts of this problem are not in this page: open all of them with view_analysis." }));
+    if (!text) view.append(el("p", {}, "The texts of this problem are not in this page. This command shows those of all: "), el("p", { className: "command" }, el("code", { textContent: meta.viewer })));
     else {
       view.append(el("h4", { textContent: "Prompt" }), fill(el("pre"), text.prompt), el("h4", { textContent: "Ground truth" }), fill(el("pre"), text.ground_truth || "(none)"),
         el("h4", { textContent: `${count(text.total || text.samples.length)} responses` }), ...text.samples.map((s, place) => sampleCard(s, i, place)));
