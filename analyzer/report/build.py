@@ -576,6 +576,7 @@ def _meta(
         "flags": ["", *_FLAGS],
         "sources": [visible(name) for name in sources],
         "statuses": analysis.statuses[0],
+        "predicted": _predicted(analysis),
         "command": f"python scripts/select_problems.py --analysis {shlex.quote(_shown_folder(analysis))}",
         "viewer": f"python scripts/view_analysis.py --analysis {shlex.quote(_shown_folder(analysis))}",
         "recipes": [
@@ -586,6 +587,17 @@ def _meta(
         "integer_ids": _id_steps(analysis) is not None,
     }
     return base64.b64encode(orjson.dumps(meta)).decode()
+
+
+def _predicted(analysis: Analysis) -> dict[str, float]:
+    """The chance that a group of 8 both passes and fails, by "passes,scored", of problems with fewer samples."""
+    passes, scored = analysis.passes
+    few = (scored > 0) & (scored < 8)
+    chances = analysis.column("informative@8", np.nan).astype(np.float64)
+    return {
+        f"{k},{n}": round(float(np.nan_to_num(chances[few & (passes == k) & (scored == n)].mean())), 4)
+        for k, n in sorted(set(zip(passes[few].tolist(), scored[few].tolist(), strict=True)))
+    }
 
 
 def _shown_folder(analysis: Analysis) -> str:

@@ -114,6 +114,9 @@ def test_the_explorer_keeps_what_its_command_says(page: Any) -> None:
         "document.getElementById('low').value = 50; document.getElementById('low').dispatchEvent(new Event('input'))"
     )
     assert "0.5 <= pass_rate" in page.locator("#command").inner_text()
+    # Before selecting, the groups of 8 with passes and failures are those that the summary counts.
+    card = page.locator(".card", has_text="informative groups").locator(".value").inner_text()
+    assert f"failures: {float(card.removesuffix(' %')):.0f} % before" in page.locator("#kept-note").inner_text()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")])

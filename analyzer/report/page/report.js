@@ -49,9 +49,14 @@
       if (scored[i] && rate[i] >= a - 1e-9 && rate[i] <= b + 1e-9 && !(clean && flag[i])) found.push(i);
     return found;
   };
-  const informative = (chosen, g) => {
+  // Groups of 8 with passes and failures: counted where there are 8 samples or more, else what the analysis predicts.
+  const alike = (k, n) => { let share = 1; for (let t = 0; t < 8; t++) share *= Math.max(k - t, 0) / (n - t); return share; };
+  const informative = (chosen) => {
     let sum = 0;
-    for (const i of chosen) { const p = (passes[i] + 0.5) / (scored[i] + 1); sum += 1 - p ** g - (1 - p) ** g; }
+    for (const i of chosen) {
+      const k = passes[i], n = scored[i];
+      sum += n >= 8 ? 1 - alike(k, n) - alike(n - k, n) : meta.predicted[`${k},${n}`] ?? 0;
+    }
     return chosen.length ? sum / chosen.length : NaN;
   };
   const explore = () => {
@@ -66,7 +71,7 @@
     for (const i of all) every += tokens[i] * scored[i];
     $("kept-note").textContent =
       `of ${count(all.length)} problems kept (${percent(chosen.length / Math.max(all.length, 1))}); ` +
-      `groups of 8 with passes and failures: ${percent(informative(all, 8), 0)} before, ${percent(informative(chosen, 8), 0)} after` +
+      `groups of 8 with passes and failures: ${percent(informative(all), 0)} before, ${percent(informative(chosen), 0)} after` +
       (every ? `; ${percent(sum / every, 0)} of the tokens` : "");
     $("kept-bar").firstChild.style.width = `${(100 * chosen.length) / Math.max(all.length, 1)}%`;
     if (meta.sources.length > 1) {
