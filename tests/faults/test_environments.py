@@ -14,23 +14,36 @@ from pathlib import Path
 import pytest
 
 from analyzer.errors import EXIT_OK, EXIT_USER
+from tests import processes
 from tests.commands import SAMPLE, SCRIPT, TOKENIZER, Outcome, flags
 
+OFFLINE = {**os.environ, "HF_HUB_OFFLINE": "1"}
 SHM = "/dev/shm cannot be used ({}), which workers beside each other need: one process scores all shards"
 
 
-def in_shell(tmp_path: Path, before: str = "", after: str = "", mounts: bool = False, **values: object) -> Outcome:
-    """The command in a shell that has run `before`; `after` is put behind it. In a mount namespace where it mounts."""
+def words_for(tmp_path: Path, **values: object) -> list[str]:
     given = {"rollouts": SAMPLE, "model_path": TOKENIZER, "output_dir": tmp_path / "out", "n_jobs": 2}
-    words = [sys.executable, str(SCRIPT), *flags(**{**given, "cache_dir": tmp_path / "cache", **values})]
-    shell = ["bash", "-c", f"{before or ':'} && exec {shlex.join(words)} {after}"]
-    if mounts:
-        if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0:
-            pytest.skip("no mount namespace can be made here")
-        shell = ["unshare", "--mount", *shell]
-    env = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(shell, capture_output=True, text=True, check=False, timeout=120, env=env)
+    return [str(SCRIPT), *flags(**{**given, "cache_dir": tmp_path / "cache", **values})]
+
+
+def after(first: str, tmp_path: Path, **values: object) -> Outcome:
+    """The command in a process that does something `first`, in Python."""
+    code = f"import runpy, sys\n{first}\nsys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')\n"
+    done = processes.run(["-c", code, *words_for(tmp_path, **values)], env=OFFLINE)
     return Outcome(done.returncode, done.stdout, done.stderr, tmp_path / "out")
+
+
+def with_mounts(mounts: str, tmp_path: Path, **values: object) -> Outcome:
+    """The command where a shell has mounted something, in a mount namespace of its own."""
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no mount namespace can be made here")
+    # What unshare(1) does: a namespace, and no mount in it is seen outside. A shell finds it at /proc/PID/ns/mnt.
+    first = f"""
+import ctypes, subprocess
+assert ctypes.CDLL(None, use_errno=True).unshare(0x20000) == 0, ctypes.get_errno()
+subprocess.run(["sh", "-c", "mount --make-rprivate / && " + {mounts!r}], check=True)
+"""
+    return after(first, tmp_path, **values)
 
 
 SHARED_MEMORY = {
@@ -51,7 +64,7 @@ def test_without_shared_memory_one_process_scores_all_and_says_so(tmp_path: Path
     for name in ("null", "zero", "urandom", "random"):
         (devices / name).touch()
         before = before if kind != "missing" else f"mount --bind /dev/{name} {devices}/{name} && {before}"
-    outcome = in_shell(tmp_path, before.replace("{devices}", str(devices)), mounts=True, reward_fn="math_verify")
+    outcome = with_mounts(before.replace("{devices}", str(devices)), tmp_path, reward_fn="math_verify")
     assert outcome.code == EXIT_OK, outcome.err
     assert SHM.format(why) in outcome.err
     assert "serial mode" not in outcome.err
@@ -60,25 +73,28 @@ def test_without_shared_memory_one_process_scores_all_and_says_so(tmp_path: Path
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_end_no_run_and_spoil_no_file(tmp_path: Path, closed: str) -> None:
-    outcome = in_shell(tmp_path, after=closed, n_jobs=1)
+    line = f"exec {shlex.join([sys.executable, *words_for(tmp_path, n_jobs=1, limit=20)])} {closed}"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, timeout=120, env=OFFLINE)
+    outcome = Outcome(done.returncode, done.stdout, done.stderr, tmp_path / "out")
     assert (outcome.code, outcome.errors) == (EXIT_OK, [])
-    assert outcome.json("summary.json")["total_problems"] == 200
+    assert outcome.json("summary.json")["total_problems"] == 20
 
 
 def test_256_open_files_are_enough(tmp_path: Path) -> None:
-    outcome = in_shell(tmp_path, "ulimit -n 256", reward_fn="math_verify")
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))"
+    outcome = after(limit, tmp_path, reward_fn="math_verify")
     assert (outcome.code, outcome.errors) == (EXIT_OK, [])
 
 
 def test_a_read_only_cache_that_holds_the_whole_run_is_enough(tmp_path: Path) -> None:
-    first = in_shell(tmp_path)
+    first = after("", tmp_path)
     cache = tmp_path / "cache"
     read_only = f"mount --bind {cache} {cache} && mount -o remount,bind,ro {cache}"
-    again = in_shell(tmp_path, read_only, mounts=True, output_dir=tmp_path / "second")
+    again = with_mounts(read_only, tmp_path, output_dir=tmp_path / "second")
     assert again.code == EXIT_OK, again.err
     assert "nothing is scored again" in again.err
     assert Outcome(0, "", "", tmp_path / "second").files() == first.files()
-    other = in_shell(tmp_path, read_only, mounts=True, reward_fn="exact_match", output_dir=tmp_path / "third")
+    other = with_mounts(read_only, tmp_path, reward_fn="exact_match", output_dir=tmp_path / "third")
     assert (other.code, len(other.errors)) == (EXIT_USER, 1)
     assert "read-only file system" in other.errors[0]
     assert "make room" not in other.errors[0]
@@ -87,6 +103,6 @@ def test_a_read_only_cache_that_holds_the_whole_run_is_enough(tmp_path: Path) ->
 def test_a_read_only_output_folder_is_named_as_that(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    outcome = in_shell(tmp_path, f"mount -t tmpfs -o ro none {out}", mounts=True)
+    outcome = with_mounts(f"mount -t tmpfs -o ro none {out}", tmp_path)
     assert (outcome.code, len(outcome.errors)) == (EXIT_USER, 1)
     assert f"{out} cannot be written to (read-only file system)" in outcome.errors[0]
