@@ -1,7 +1,7 @@
 """What all tests share: where real rollouts lie when they are there, and the main job in this process.
 
-Properties are tried with the same examples in every run, so that a test that passed passes again;
-`make test-slow` tries them with fresh ones, and more.
+Properties are tried with the same examples in every run, so that a test that passed passes again, and with few of them;
+`make test-slow` tries them with fresh ones, and 25 times as many.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from tests.commands import TOKENIZER, Outcome, flags
 
 ROOT = Path(__file__).resolve().parent.parent
 
-settings.register_profile("same", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("fresh", max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+USUAL: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("same", max_examples=40, derandomize=True, **USUAL)
+settings.register_profile("fresh", max_examples=1000, **USUAL)
 settings.load_profile("same")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer.buckets import Assignment, assign, build, names
@@ -20,8 +20,7 @@ Place = Callable[[str, list[list[float | None]]], Assignment]
 some_reward = st.sampled_from([0.0, 1.0, 0.0, 1.0, 0.1, 0.9, -1.0, None]) | st.floats(-2, 2, width=16)
 some_problems = st.lists(st.lists(some_reward, min_size=1, max_size=8), min_size=1, max_size=40)
 every_strategy = pytest.mark.parametrize("name", names())
-few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-many = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=settings.default.max_examples // 2)
 
 
 def evidence(problems: list[list[float | None]]) -> list[tuple[float, float] | None]:
@@ -79,7 +78,6 @@ def test_equal_evidence_is_in_an_equal_bucket(name: str, place: Place, problems:
 
 
 @pytest.mark.parametrize(("name", "ranked_by"), [("percentile", (0, 1)), ("mean_reward", (1,))])
-@many
 @given(problems=some_problems)
 def test_the_hardest_group_takes_the_first_bucket_and_the_easiest_the_last(
     name: str, ranked_by: tuple[int, ...], place: Place, problems: Any
@@ -100,7 +98,6 @@ def test_the_hardest_group_takes_the_first_bucket_and_the_easiest_the_last(
 
 
 @pytest.mark.parametrize(("name", "ranked_by"), [("percentile", (0, 1)), ("mean_reward", (1,))])
-@many
 @given(problems=some_problems)
 def test_between_the_ends_the_average_rank_of_the_tie_group_decides(
     name: str, ranked_by: tuple[int, ...], place: Place, problems: Any

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer import dialects
@@ -142,7 +142,6 @@ def of_one_type(rows: list[dict[str, Any]]) -> bool:
     return all(len({type(row[name]) for row in rows} - {type(None)}) < 2 for name in rows[0])
 
 
-@settings(max_examples=40)
 @given(st.lists(verl_rows, min_size=1, max_size=6).filter(of_one_type))
 def test_jsonl_and_parquet_give_equal_rows(rows: list[dict[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.errors import OutputError, StorageError
@@ -60,7 +60,6 @@ def test_a_journal_cut_anywhere_keeps_all_whole_lines_and_goes_on(tmp_path: Path
         assert path.read_bytes() == whole
 
 
-@settings(max_examples=40)
 @given(place=st.integers(0, 10_000), byte=st.integers(0, 255))
 def test_a_changed_byte_never_gives_a_changed_text(
     tmp_path_factory: pytest.TempPathFactory, place: int, byte: int

@@ -222,7 +222,7 @@ def _bare(value: Any) -> Any:
 # ---------------------------------------------------------------- row order
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(
         st.tuples(st.sampled_from("abcdé"), st.integers(0, 30)), st.sampled_from([0.0, 1.0, 0.1, 0.7]), min_size=1

@@ -9,10 +9,6 @@ from typing import NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import settings
-
-settings.register_profile("rewards", deadline=None)  # a busy machine is no failure
-settings.load_profile("rewards")
 
 CASES = Path(__file__).parent / "cases"
 

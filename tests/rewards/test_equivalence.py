@@ -17,6 +17,7 @@ from analyzer.rewards.math_verify.evaluation import surely_differ
 from analyzer.rewards.math_verify.reward import MathVerify
 from analyzer.schema import Unscored
 
+EXAMPLES = settings.default.max_examples  # of the profile, see tests/conftest.py
 x, y = sympy.Symbol("x", real=True), sympy.Symbol("y", real=True)
 
 latex = st.lists(
@@ -110,7 +111,7 @@ def its_own(text: str) -> tuple[str | None, str]:
     return next(iter(expressions), None), next((one for one in found if isinstance(one, str)), "")
 
 
-@settings(max_examples=400)
+@settings(max_examples=4 * EXAMPLES)
 @given(latex | short)
 @example("5, 120")
 @example("- 5, 120")
@@ -129,7 +130,7 @@ def test_what_is_parsed_after_every_shortening_is_what_math_verify_parses(text: 
     assert ours(text) == its_own(text)
 
 
-@settings(max_examples=150)
+@settings(max_examples=2 * EXAMPLES)
 @given(short, short)
 @example("5^{T}", "5")
 @example("5^\\circ^{3}", "5^ \\circ^{3}")
@@ -172,6 +173,7 @@ def test_only_what_is_safe_is_left_out(text: str, compact: str) -> None:
     assert equivalence._compact(text) == compact
 
 
+@settings(max_examples=EXAMPLES // 2)  # some take Math-Verify a second
 @given(expressions | sets, expressions | sets)
 def test_what_surely_differs_is_not_equal_to_math_verify(gold: str, answer: str) -> None:
     first, second = (parse(f"${text}$", fallback_mode="no_fallback", parsing_timeout=None) for text in (gold, answer))

@@ -27,6 +27,7 @@ from analyzer.schema import Status, Unscored
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)
 logging.getLogger("latex2sympy2_extended").setLevel(logging.CRITICAL)
 
+EXAMPLES = settings.default.max_examples  # of the profile, see tests/conftest.py
 SKIPPED = None
 FILES = ["math_qwen", "carp_en_qwen3b", "gaokao2023en_qwen3b", "aime_amc_50", "gsm8k_zeroeval", "math_l5_zeroeval"]
 SAMPLED = 25  # rows of each file
@@ -178,7 +179,7 @@ pieces = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=150)
+@settings(max_examples=2 * EXAMPLES)
 @given(st.sampled_from([name for name in CALLS if name != "default"]), st.sampled_from(["7", "1/2", "x", "-3"]), pieces)
 @example("verl", "5", "final answer is [ 5 ] ")
 def test_each_recipe_is_its_framework_s_call_on_made_up_responses(recipe: str, gold: str, response: str) -> None:

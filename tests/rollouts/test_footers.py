@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.rollouts import footers
@@ -39,7 +39,6 @@ def footer_of(file: bytes) -> bytes:
     return file[stop - footers.length(file[stop:], len(file)) : stop]
 
 
-@settings(max_examples=40)
 @given(
     st.integers(1, 250),
     st.sampled_from([{"version": "1.0"}, {"compression": "none"}, {"version": "2.6", "compression": "zstd"}]),
