@@ -42,6 +42,8 @@ class Analysis(NamedTuple):
         schema = self.problems.schema
         metrics = {name_of(field): field.name for field in schema if is_metric(field)}
         training = [field.name for field in schema if not is_metric(field)]
+        # Later entries win: a metric hides a column of the training row of the same name, which is still there as
+        # row.NAME.
         return {**{name: name for name in training}, **metrics, **{ROW + name: name for name in training}}
 
     def read(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -49,6 +51,7 @@ class Analysis(NamedTuple):
         import pyarrow as pa
 
         columns = self.columns
+        # num_scored comes along always: a batch needs a column to have a number of rows.
         wanted = sorted({columns[name] for name in (*names, NUM_SCORED)})
         for _, batch in Reader(self.problems.files, wanted).batches([(0, self.problems.rows)]):
             arrays = [batch.column(batch.schema.get_field_index(columns[name])) for name in names]
@@ -59,6 +62,7 @@ class Analysis(NamedTuple):
         import pyarrow as pa
 
         parts = [batch.column(0) for batch in self.read([name])]
+        # With its type, since an analysis of no problems has no chunk to take it from.
         return pa.chunked_array(parts, self.problems.schema.field(self.columns[name]).type).combine_chunks()
 
     def evaluate(self, expression: Expression) -> pa.BooleanArray:

@@ -103,6 +103,8 @@ def informative_share(evidence: Evidence, chosen: NDArray[np.bool_], group: int)
     values = mixed(group)
     share = float(counts @ evidence.found.mean(values)) / total
     refits = [float(counts @ posterior_of(classes, priors).mean(values)) / total for priors in evidence.refits]
+    # Two independent errors, so their variances add: of the problems given the prior, and of the prior, which was
+    # fitted to these samples (the spread over refits to resampled problems).
     variance = float(counts @ evidence.found.variance(values)) / total**2 + float(np.var(refits, ddof=1))
     error = CONFIDENCE * math.sqrt(variance)
     return {
@@ -135,6 +137,7 @@ def _derived(passes: IntArray, samples: IntArray, binary: bool) -> dict[str, NDA
     rate = np.divide(passes, samples, out=np.zeros(len(passes)), where=samples > 0)
     columns: dict[str, NDArray[Any]] = {PASSES: passes, NUM_SCORED: samples, PASS_RATE: rate}
     if binary:
+        # p(1 - p) is the variance of rewards of 0 and 1; rounding may take it below 0.
         columns |= {"mean_reward": rate, "std_reward": np.sqrt(np.maximum(rate * (1 - rate), 0))}
         columns |= {"max_reward": (passes > 0) * 1.0, "min_reward": (passes == samples) * 1.0}
     return columns
@@ -151,6 +154,7 @@ def at_this_n(rule: Rule, evidence: Evidence) -> dict[str, Any] | None:
     scored = evidence.samples[evidence.samples > 0]
     if rule.where is None or not len(scored):
         return None
+    # Of two that are equally common the smaller.
     n = int(np.bincount(scored).argmax())
     kept = _kept_passes(rule.where, n)
     if kept.all() or not set(rule.where.names) & set(_ALL_DERIVED):
@@ -177,6 +181,8 @@ def _kept_passes(where: Expression, n: int) -> NDArray[np.bool_]:
 
     passes = np.arange(n + 1)
     columns = {name: pa.array(values) for name, values in _derived(passes, np.full(n + 1, n), True).items()}
+    # Null is "unknown" to a condition: `pass_rate > 0 and level == 3` is false of 0 passes and open otherwise, so what
+    # is not false may be kept. A condition without names still needs rows to be evaluated on.
     table = pa.table({name: columns.get(name, pa.nulls(n + 1)) for name in where.names} or columns)
     outcomes = where.evaluate(table)
     return np.asarray(outcomes.fill_null(True).to_numpy(zero_copy_only=False), bool)
@@ -212,6 +218,7 @@ def another_sampling(analysis: Analysis, rule: Rule, choice: Choice, evidence: E
     chance = np.zeros(len(evidence.passes))  # of being kept
     for passes, kept in _outcomes(analysis, rule.where, evidence):
         chance += _predictive(evidence, passes) * kept
+    # Of the condition alone: what --take leaves out fits the rule as well.
     before = (choice.reasons == KEPT) | (choice.reasons == REASONS.index("not taken"))
     scored = evidence.samples > 0
     return {
@@ -226,6 +233,7 @@ def _outcomes(analysis: Analysis, where: Expression, evidence: Evidence) -> Iter
 
     others = [name for name in where.names if name not in _ALL_DERIVED]
     table = pa.Table.from_batches(list(analysis.read(others))) if others else None
+    # One evaluation over all problems for each number of passes, and not one for each problem: at most _MOST_SAMPLES.
     for passes in range(int(evidence.samples.max(initial=0)) + 1):
         columns = _derived(np.full(len(evidence.passes), passes), evidence.samples, evidence.binary)
         arrays = {name: table.column(name) if table and name in others else columns[name] for name in where.names}
@@ -237,6 +245,7 @@ def _predictive(evidence: Evidence, passes: int) -> FloatArray:
     """(problems,) the probability of that many passes in as many new samples; 0 where there are fewer samples."""
     classes, weights = evidence.found.classes, evidence.found.weights
     chance = np.zeros(len(classes.problems))
+    # Classes with the same n share the matrix of binomial probabilities; there are few distinct n.
     for n in np.unique(classes.samples).tolist():
         if n >= max(passes, 1):
             those = classes.samples == n
@@ -250,6 +259,7 @@ def _floats(analysis: Analysis, name: str, missing: float) -> FloatArray:
 
     if name not in analysis.columns:
         return np.full(analysis.problems.rows, float(missing))
+    # Missing metrics are those of unscored problems, which have no samples and so count for nothing.
     return np.asarray(analysis.column(name).cast(pa.float64()).fill_null(missing).to_numpy(zero_copy_only=False))
 
 
@@ -287,6 +297,7 @@ def block(manifest: Mapping[str, Any]) -> str:
 def _table(by_source: Mapping[str, Mapping[str, int]]) -> list[str]:
     shown = [reason for reason in REASONS if any(reason in counts for counts in by_source.values())]
     heads = ["problems", *shown]
+    # A data source is text of the input, and could hold terminal escapes.
     rows = [(printable(name), [counts.get(head, 0) for head in heads]) for name, counts in by_source.items()]
     if len(rows) > 1:
         rows.append(("all", [sum(column) for column in zip(*(values for _, values in rows), strict=True)]))

@@ -58,6 +58,7 @@ class Candidates:
         codes = list(self._gather(analysis, rollouts, kept))
         self._spool.finish()
         code = np.concatenate(codes) if codes else np.zeros(0, np.int64)
+        # Stable: within a problem the rollouts stay in input order, so the result does not depend on the sort.
         self._order = np.argsort(code, kind="stable")
         # Sorted by problem, the rows of each are a slice: no dictionary of lists for millions of rollouts.
         self._edges = np.searchsorted(code[self._order], np.arange(analysis.problems.rows + 1))
@@ -79,6 +80,7 @@ class Candidates:
         sizes = [len(place) for place in places]
         if not sum(sizes):
             return [[] for _ in sizes], [[] for _ in sizes]
+        # One read for all problems asked for; then the rows are dealt out again by the sizes.
         rows = self._spool.take(np.concatenate(places))
         responses = map(Response, *(rows.column(name).to_pylist() for name in _KEPT))
         passes = iter(rows.column(_PASSING).to_pylist())
@@ -103,12 +105,14 @@ class Candidates:
         columns = [name for name in needed if name in rollouts.schema.names]
         for _, batch in Reader(rollouts.files, columns).batches([(0, rollouts.rows)]):
             table = pa.Table.from_batches([batch])
+            # By code, the Python dict is asked once for each problem of the batch and not for each rollout.
             names = table.column(DATA_IDX).combine_chunks().cast(ids.type).dictionary_encode()
             rows = np.array([row_of.get(name, -1) for name in names.dictionary.to_pylist()], np.int64)
             code = rows[names.indices.to_numpy()]
             mine = wanted[code]
             scored = pc.equal(table.column(REWARD_STATUS), str(Status.OK)).to_numpy()
             cut = _cut_off(table)
+            # Each rollout is counted for one reason: one without a reward is not counted as cut off, too.
             self.unscored += int((mine & ~scored).sum())
             self.cut += int((mine & scored & cut).sum())
             chosen = mine & scored & ~cut
@@ -118,6 +122,7 @@ class Candidates:
                     deciding = pc.coalesce(table.column(REWARD_PASS_VALUE), deciding)
                 taken = table.select(list(_KEPT)).append_column(_PASSING, pc.greater_equal(deciding, self.threshold))
                 taken = taken.filter(pa.array(chosen)).combine_chunks()
+                # The text goes to disk at once; in memory stays one number for each candidate.
                 for piece in taken.to_batches():
                     self._spool.add(piece)
                 yield code[chosen]

@@ -86,6 +86,7 @@ def make_rule(settings: SelectionSettings, analysis: Analysis) -> Rule:
     for text, flag in ((recipe.where if recipe else None, f"--recipe {settings.recipe}"), (settings.where, "--where")):
         if text:
             compile_expression(text, names, flag)  # each alone, so that an error names its flag
+    # In parentheses, or an `or` in one of them would reach into the other.
     joined = " and ".join(f"({text})" for text in conditions) if len(conditions) > 1 else "".join(conditions)
     pools = _pools(settings, recipe)
     sort = settings.sort
@@ -126,8 +127,10 @@ def _check_column(name: str, analysis: Analysis, flag: str) -> None:
     plain = name.strip("`")
     names = analysis.columns
     if plain not in names and flag == "--sort" and _INFORMATIVE.fullmatch(plain):
+        # Not a column, and yet an order: it is computed from passes and samples when it is asked for.
         return  # of another group size than the analysis has
     if plain not in names:
+        # Compiled for its error alone, which names the nearest column.
         compile_expression(f"`{plain}` is null", list(names), flag)
     kind = analysis.problems.schema.field(names[plain]).type
     if pa.types.is_nested(kind) or pa.types.is_null(kind):
@@ -153,6 +156,7 @@ def _pools(settings: SelectionSettings, recipe: Recipe | None) -> tuple[Pool, ..
         )
     for entry in entries:
         weight = entry["weight"]
+        # True is an int to Python. The comparison also refuses NaN, of which every comparison is false.
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
             raise ConfigError(f"--weights {settings.weights}: weight {weight!r} must be a number, 0 or more")
     return tuple(Pool(str(entry["where"]), float(entry["weight"])) for entry in entries)
@@ -175,6 +179,8 @@ def choose(rule: Rule, analysis: Analysis) -> Choice:
     weights = None
     if rule.pools:
         weights, unknown = _weights(rule, analysis, reasons)
+        # The order counts, each line overrules the one before: in no pool; perhaps in one, had its condition been
+        # known; and no reward at all, which says why nothing is known.
         reasons[(reasons == KEPT) & np.isnan(weights)] = BY_RULE
         reasons[(reasons == BY_RULE) & unknown] = UNDECIDED
         reasons[(reasons == UNDECIDED) & ~scored] = UNSCORED
@@ -192,6 +198,8 @@ def _weights(rule: Rule, analysis: Analysis, reasons: NDArray[np.int8]) -> tuple
         outcomes = analysis.evaluate(expression)
         unknown |= outcomes.is_null().to_numpy(zero_copy_only=False)
         inside = outcomes.fill_null(False).to_numpy(zero_copy_only=False)
+        # The first pool wins. Where it could not be evaluated, a later one must not take the problem: it may belong to
+        # the first.
         weights[inside & np.isnan(weights) & ~unknown] = weight
     return weights, unknown
 
@@ -215,14 +223,17 @@ def _taken(
     order = order[candidate[order]]
     group = np.zeros(len(reasons), np.int64)
     if rule.per is not None:
+        # Problems without a value are a group of their own, as a missing level is still one kind of problem.
         encoded = analysis.column(rule.per.strip("`")).dictionary_encode(null_encoding="encode")
         group = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     # stable: within each group the order that was asked for holds, and a problem's place in it is what --take counts.
     by_group = order[np.argsort(group[order], kind="stable")]
+    # Codes begin at 0, so prepend=-1 makes the first row a start.
     starts = np.flatnonzero(np.diff(group[by_group], prepend=-1))
     place = np.arange(len(by_group)) - np.repeat(starts, np.diff(np.append(starts, len(by_group))))
     taken = by_group[place < rule.take]
     reasons[by_group[place >= rule.take]] = NOT_TAKEN
+    # In the order that was asked for, not group by group.
     return order[np.isin(order, taken)]
 
 
@@ -231,6 +242,7 @@ def _by_nearness(analysis: Analysis, target: float) -> IntArray:
     rates = _numbers(analysis.column(PASS_RATE), np.nan)
     samples = _numbers(analysis.column(NUM_SCORED), 0)
     distance = np.round(np.abs(rates - target), 12)  # 0.3 and 0.7 are equally far from 0.5 only when rounded
+    # lexsort compares by its last key first.
     order = np.lexsort((np.arange(len(rates)), -samples, distance))
     return order[~np.isnan(rates[order])]
 
@@ -244,6 +256,7 @@ def _by_column(analysis: Analysis, sort: str) -> IntArray:
     values = analysis.column(name) if name in analysis.columns else _informative(analysis, name)
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
+    # NaN is a missing value too: as null it is left out below.
     if pa.types.is_floating(values.type):
         values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
     table = pa.table({"value": values, "row": np.arange(len(values))})
@@ -258,6 +271,7 @@ def _informative(analysis: Analysis, name: str) -> pa.Array:
     import pyarrow as pa
 
     samples = _numbers(analysis.column(NUM_SCORED), 0).astype(np.int64)
+    # rint: a share times its denominator is whole but for the last bit, and astype would cut 2.9999 to 2.
     passes = np.rint(_numbers(analysis.column(PASS_RATE), 0) * samples).astype(np.int64)
     found = posterior(passes, samples, source_numbers(analysis)[0])
     values = gathered(found.classes, found.mean(mixed(int(name.partition("@")[2]))))
@@ -267,6 +281,7 @@ def _informative(analysis: Analysis, name: str) -> pa.Array:
 def _ordered(rule: Rule, analysis: Analysis, kept: IntArray) -> IntArray:
     """The order of the output: by --sort, what has no value last; else nearest first; else by data_idx."""
     if rule.sort == RANDOM:
+        # Sorted first, the order depends on which problems are kept and not on how they were taken.
         return np.random.default_rng(rule.seed).permutation(np.sort(kept))
     if rule.sort is not None:
         order = _by_column(analysis, rule.sort)
@@ -285,6 +300,7 @@ def control_group(choice: Choice, sources: IntArray, seed: int) -> IntArray:
     others = random.permutation(np.flatnonzero(choice.reasons != KEPT))
     wanted = np.bincount(sources[choice.kept], minlength=int(sources.max(initial=0)) + 1)
     by_source = others[np.argsort(sources[others], kind="stable")]
+    # by_source is sorted by data source: the first place of its own one tells how many of it come before a problem.
     starts = np.searchsorted(sources[by_source], sources[by_source])
     first = np.arange(len(by_source)) - starts < wanted[sources[by_source]]
     rest = random.permutation(by_source[~first])

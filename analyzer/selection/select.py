@@ -71,6 +71,7 @@ def select(settings: SelectionSettings) -> Selection:
     analysis = open_analysis(settings.analysis)
     chosen_rule = rule.make_rule(settings, analysis)
     chosen_format = _format(settings, analysis)
+    # Before the choice, which reads all of problems.parquet: an output that cannot be written is reported at once.
     _check_outputs(settings, analysis, chosen_format)
     choice = rule.choose(chosen_rule, analysis)
     rule.check_empty(choice, chosen_rule)
@@ -120,6 +121,7 @@ def _check_outputs(settings: SelectionSettings, analysis: Analysis, chosen: Form
         if settings.dry_run or settings.overwrite:
             continue
         place = destinations.open_destination(folder)
+        # The same settings are a rerun, which replaces its own file; any other file may be somebody's training data.
         if name in place.names() and _settings_in(place, _manifest_name(name)) != rule.settings_of(settings):
             raise OutputError(f"{path} is there and is not of these settings; give another name, or --overwrite")
     if settings.output is not None and settings.output == settings.control:
@@ -134,6 +136,7 @@ def _settings_in(place: destinations.Destination, name: str) -> Any:
         return None
     try:
         return yaml.safe_load(place.read(name))["settings"]
+    # A manifest that cannot be read vouches for nothing, so the file beside it is not replaced.
     except (yaml.YAMLError, TypeError, KeyError):
         return None
 
@@ -152,6 +155,7 @@ def _manifest_name(name: str) -> str:
 def _same(one: str, other: str) -> bool:
     if storage.is_remote(one) or storage.is_remote(other):
         return one.rstrip("/") == other.rstrip("/")
+    # Through symbolic links: an output must not replace a file of the analysis under another name.
     return os.path.realpath(one) == os.path.realpath(storage.local(other))
 
 
@@ -203,6 +207,7 @@ def _write(work: _Work, manifest: dict[str, Any]) -> dict[str, Any]:
                     raise InputError(f"{path}: nothing to write, no response of the kept problems fits {told}")
                 folder, name = _split(path)
                 place = destinations.open_destination(folder)
+                # In this order a kill leaves a file without a manifest at worst, never with that of another selection.
                 place.remove(_manifest_name(name))
                 # Written under a number, since output and control may have one name in two folders.
                 os.replace(staging / told.pop("file"), staging / name)
@@ -235,6 +240,7 @@ def _fill(staging: Path, work: _Work) -> list[dict[str, Any]]:
 
     responses: dict[str, Any] = {}
     if isinstance(chosen, ResponseFormat):
+        # One pass over the rollouts for the output and its control group, which is the costly part.
         every = np.unique(np.concatenate([rows for _, rows in files]))
         with Candidates(analysis, every, str(staging)) as candidates:
             responses = {"responses": candidates.told()}
@@ -252,4 +258,5 @@ def _fill(staging: Path, work: _Work) -> list[dict[str, Any]]:
 def _yaml(manifest: dict[str, Any]) -> bytes:
     import yaml
 
+    # Wide lines: a folded condition could not be copied back into a command.
     return yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True, width=1000).encode()

@@ -121,6 +121,7 @@ class Target:
         """Take what is wanted of some rows of problems.parquet, the first of which has this number."""
         import pyarrow as pa
 
+        # Both are ascending, so what this batch holds of the wanted rows is one slice.
         low, high = np.searchsorted(self._ascending, [first, first + table.num_rows])
         if low == high:
             return
@@ -136,6 +137,7 @@ class Target:
         """Write what waited for its turn."""
         if self._spool is not None:
             self._spool.finish()
+            # The spool is in ascending order of rows: a row's place there is its rank among the wanted.
             places = np.searchsorted(self._ascending, self._rows)
             for start in range(0, len(places), _TAKEN_AT_ONCE):
                 part = slice(start, start + _TAKEN_AT_ONCE)
@@ -151,6 +153,7 @@ class Target:
         import pyarrow as pa
 
         made = self._convert(table, rows)
+        # The same schema for each part, without our marks: the file was opened with it.
         self.sink.write(pa.Table.from_arrays(made.columns, schema=unmarked(made.schema)))
 
 

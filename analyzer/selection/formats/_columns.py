@@ -42,6 +42,7 @@ def chat(table: pa.Table) -> pa.Array:
     if is_chat(column.type):
         return column
     values = column.to_pylist()
+    # Only where a text may be a chat is each one parsed; else arrow wraps them all at once.
     if any(may_be_chat(value) for value in values):
         return pa.array([chat_of(value) for value in values], pa.list_(message_type()))
     return one_message("user", column)
@@ -53,6 +54,7 @@ def one_message(role: str, texts: pa.Array) -> pa.Array:
 
     texts = texts.cast(pa.string())
     messages = pa.StructArray.from_arrays([pa.repeat(role, len(texts)), texts], fields=list(message_type()))
+    # Offsets 0, 1, 2, ...: each list holds one message, and no Python object is made for any.
     return pa.ListArray.from_arrays(pa.array(np.arange(len(texts) + 1), pa.int32()), messages)
 
 
@@ -68,6 +70,7 @@ def chat_of(text: str | None) -> list[dict[str, Any]]:
             value = orjson.loads(text)
         except orjson.JSONDecodeError:
             value = None
+        # A text that merely begins like a chat, code for instance, stays what the user says.
         if isinstance(value, list) and all(isinstance(m, dict) and isinstance(m.get("content"), str) for m in value):
             return [{"role": str(message.get("role", "user")), "content": message["content"]} for message in value]
     return [{"role": "user", "content": text}]
@@ -109,6 +112,7 @@ def sources(table: pa.Table, given: str | None) -> pa.Array:
 
     if SOURCE in table.column_names and is_text(table.schema.field(SOURCE).type):
         return table.column(SOURCE).combine_chunks().cast(pa.string())
+    # As text also where there is none: the type of a column must not depend on its values.
     return pa.repeat(pa.scalar(given, pa.string()), table.num_rows)
 
 

@@ -96,11 +96,15 @@ class ResponseFormat(Format):
         for response in responses:
             text = without_end_tokens(response.text)
             known = distinct.get(text)
+            # Texts that are equal once stripped differ in length by their end tokens; the order is by the shortest.
             if known is None or response.tokens < known.tokens:
                 distinct[text] = response._replace(text=text)
         ordered = sorted(distinct.values(), key=lambda response: (response.tokens, response.text))
         if self.context.pick == "best":
+            # sort is stable: equal rewards keep the order by length.
             ordered.sort(key=lambda response: response.reward if failing else -response.reward)
         if self.context.pick == "random":
+            # A generator for each problem: one problem more or less changes the draw of no other. A text
+            # as seed is hashed with SHA-512, not with the salted hash().
             random.Random(f"{self.context.seed} {problem} {failing}").shuffle(ordered)
         return ordered if self.context.pick == "all" else ordered[: self.context.per_problem]
