@@ -52,6 +52,7 @@ def where_to_look(settings: AnalysisSettings) -> str:
 def show(result: Result) -> int:
     """Print the summary; returns the exit code."""
     print(result.summary.to_text(), end="", flush=True)
+    # The last section alone is coloured: a page of yellow would be read as a failure.
     remarks, heading, warnings = result.summary.remarks().partition("\nWarnings:\n")
     print(remarks + coloured(heading + warnings, YELLOW, sys.stderr), end="", file=sys.stderr)
     if result.exit_code != EXIT_OK:

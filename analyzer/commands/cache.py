@@ -57,6 +57,7 @@ def _what(one: runs.Cached) -> str:
         return "jsonl input as parquet"
     try:
         inputs, rewards = described(one.path)
+    # A listing must not fail for one bad entry: removing it is what the listing is for.
     except (OSError, ValueError, KeyError, TypeError):  # of another version, or being removed
         return _counted(one.shards, "shard")
     more = f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""
@@ -70,6 +71,7 @@ def _prune(settings: CacheSettings, found: Sequence[runs.Cached]) -> int:
         if not chosen:
             raise ConfigError(f"nothing in the cache has a name that starts with {settings.run!r}")
     else:
+        # By last use and not by age: a run that is resumed or bucketed again each week stays.
         before = time.time() - settings.older_than * 86400
         chosen = [one for one in found if one.used < before]
     for one in chosen:

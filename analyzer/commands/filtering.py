@@ -39,6 +39,7 @@ def generate_analyse_select(settings: FilterSettings) -> int:
     if settings.selection is not None:
         # Whatever can be wrong about the second and third step is found before the first, which takes hours of a GPU.
         check_selection(settings.selection)
+    # Then the three steps as the three commands do them; each finds what it has done before.
     done = None if generation is None else _generate(settings, generation)
     result = pipeline.analyze(analysis)
     if result is None:
@@ -55,6 +56,7 @@ def generate_analyse_select(settings: FilterSettings) -> int:
 
 def _generate(settings: FilterSettings, wanted: GenerationSettings) -> Generated:
     wanted.check()
+    # Before the first prompt is asked: a misspelt column must not cost a night of sampling.
     check_analysis(settings.analysis, wanted, open_data(wanted))
     Path(settings.analysis.output_dir).mkdir(parents=True, exist_ok=True)
     try:  # --overwrite is for what differs: rollouts of the same settings are kept
@@ -84,10 +86,12 @@ def check_analysis(analysis: AnalysisSettings, wanted: GenerationSettings, data:
 
     Raises ConfigError, InputError, TokenizerError or RewardError as the analysis would.
     """
+    # The rollouts are not there yet; messages name the training data, where their columns come from.
     planned = dataclasses.replace(analysis, rollouts=wanted.data_path)
     buckets.build(planned.bucketing_strategy, planned.seed)
     if planned.model_path is not None:
         tokens.load(planned.model_path, planned.trust_remote_code)
+    # The rewards are built, and thrown away: a custom function is imported, a route looked up.
     built = routing.choose_rewards(planned, _sources(planned, data, wanted.num_samples))
     if routing.needs_gold(built.values()) and planned.reward_fn_key not in data.dataset.schema.names:
         raise _missing(planned.reward_fn_key, data, planned, "name the one with the ground truth with --reward_fn_key")

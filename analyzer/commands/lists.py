@@ -32,6 +32,7 @@ def asked_for(words: Sequence[str], settings: type[Any]) -> str | None:
     listed = [field.name for field in dataclasses.fields(settings) if field.metadata["listed"]]
     flags = [word[2:].replace("-", "_") if word.startswith("--") else None for word in words]
     for name in listed:
+        # Without the parser, which would insist on the required flags first.
         if f"{name}={LIST}" in flags or (name, LIST) in zip(flags, words[1:], strict=False):
             return name
     return None
@@ -62,6 +63,7 @@ def _rewards() -> Iterable[Entry]:
         reward = rewards.find(name)
         served = [f"data sources: {', '.join(reward.data_sources)}"] if reward.data_sources else []
         yield Entry(name, [_sentence(reward), *served])
+    # By name only: a list must not import what other packages bring, which may be slow or broken.
     points = importlib.metadata.entry_points(group=rewards.ENTRY_POINTS)
     for point in sorted(points, key=lambda point: point.name):
         yield Entry(point.name, [f"{point.value}, of an installed package"])

@@ -34,6 +34,7 @@ def preview(settings: GenerationSettings) -> str:
 def _counts(settings: GenerationSettings, data: TrainingData) -> list[str]:
     state = State(Path(settings.output_path))
     wanted = pipeline.wanted_of(settings, data)
+    # The same identity that a generation computes, so that what is said here is what it will do.
     if done := state.complete(pipeline.identity_of(settings, data, wanted)):
         there = f"{done}, nothing would be asked"
     elif state.folder.exists():
@@ -59,6 +60,7 @@ def _model(settings: GenerationSettings) -> str:
     from analyzer.generation.served import find_model
 
     try:
+        # Asked and not required: a preview is often made before the server is up.
         served, notes = find_model(settings)
     except ConfigError as error:
         return f"not known, {error}"
@@ -71,6 +73,7 @@ def _seen(settings: GenerationSettings, prompt: Prompt) -> tuple[str, str]:
     tokenizer = tokens.load(settings.model_path, settings.trust_remote_code) if settings.model_path else None
     request = Recipe(settings, "", tokenizer).request(prompt, 0, settings.num_samples)
     where = f"through {request.endpoint}" if settings.use_vllm else "in this process"
+    # A text for /completions is sent as it is; only chats go through a template.
     if isinstance(prompt.content, str) and request.endpoint != CHAT:
         return prompt.content, f"{where}, as it is"
     if tokenizer is not None:

@@ -32,6 +32,7 @@ def run(command: Callable[[], int]) -> int:
         fail(printable(str(error)))
         return error.exit_code
     except BrokenPipeError:  # the reader of our output has gone, `| head` for instance
+        # Python flushes stdout once more when it ends, and would fail again with a message of its own.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except OSError as error:
@@ -41,11 +42,13 @@ def run(command: Callable[[], int]) -> int:
         if error.errno in (errno.EMFILE, errno.ENFILE):
             fail(_TOO_FEW_FILES)
             return EXIT_USER
+        # `cache --prune` in another terminal removes a run directory in use; nothing of the output was touched.
         if isinstance(error, FileNotFoundError) and "/runs/" in str(error.filename):
             fail(f"{error.filename}: the cache was removed meanwhile; run the command again")
             return EXIT_USER
         return _bug()
     except ImportError as error:
+        # A missing package is for the user to install; a missing module of ours or of Python is a bug.
         if (package := (error.name or "").partition(".")[0]) in ("", "analyzer", *sys.stdlib_module_names):
             return _bug()
         fail(printable(cannot_import(package, error)))
@@ -87,6 +90,7 @@ def cannot_import(package: str, error: ImportError) -> str:
     """What to do where the Python that runs this lacks a package, or has one that does not work."""
     broken = "" if isinstance(error, ModuleNotFoundError) else f" ({error})"
     what = f"{sys.executable} cannot import {package}{broken}, which rollout-analyzer needs"
+    # In a checkout the usual cause is the system's Python in place of .venv/bin/python.
     checkout = Path(__file__).parents[2]
     own = checkout / ".venv" / "bin" / "python"
     if not (checkout / "Makefile").is_file():

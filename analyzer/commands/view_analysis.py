@@ -55,6 +55,7 @@ def _serve(analysis: Analysis, settings: ViewSettings) -> None:
 
     with Viewer(analysis, settings.port, settings.seed) as viewer:
         print(viewer.url, flush=True)
+        # The viewer listens on this host alone; over SSH the user's browser needs a tunnel to it.
         if connection := os.environ.get("SSH_CONNECTION", "").split():
             host = connection[2] if len(connection) == 4 else "THIS_HOST"
             tunnel = f"ssh -N -L {viewer.port}:127.0.0.1:{viewer.port} {getpass.getuser()}@{host}"

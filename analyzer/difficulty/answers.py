@@ -50,6 +50,7 @@ def majorities(codes: IntArray, answers: IntArray, passing: NDArray[np.bool_], p
     """
     given = answers >= 0
     codes, answers, passing = codes[given], answers[given], passing[given]
+    # Room for all answers of one problem between the codes of two problems.
     span = int(answers.max(initial=0)) + 1
     # Sorting one number that holds problem, answer and outcome is several times faster than a lexsort of three.
     packed = np.sort((codes.astype(np.int64) * span + answers) * 2 + passing)
@@ -62,6 +63,7 @@ def majorities(codes: IntArray, answers: IntArray, passing: NDArray[np.bool_], p
 
     majority, most = _most_frequent(problem, answer, count, problems)
     tied = count == most[problem]
+    # Which of the equally frequent answers is the majority is chance: the share of them that pass stands for it.
     ties = np.bincount(problem[tied], minlength=problems)
     right = np.bincount(problem[tied & passes], minlength=problems) / np.maximum(ties, 1)
     wrong, wrong_votes = _most_frequent(problem[~passes], answer[~passes], count[~passes], problems)
@@ -81,6 +83,7 @@ def _most_frequent(problem: IntArray, answer: IntArray, count: IntArray, problem
     The arguments describe groups of equal problem and answer, in ascending order.
     """
     most = np.zeros(problems, np.int64)
+    # maximum.at, since a problem appears once for each of its answers.
     np.maximum.at(most, problem, count)
     tied = count == most[problem]
     problem, answer = problem[tied], answer[tied]

@@ -55,6 +55,7 @@ def mean_interval(values: FloatArray) -> MeanChange:
         return MeanChange(float(change.mean()) if count else math.nan, math.nan, math.nan, count)
     from scipy.special import stdtrit
 
+    # fsum: the same mean whatever the order of the problems.
     mean = math.fsum(change.tolist()) / count
     width = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * float(change.std(ddof=1)) / math.sqrt(count)
     return MeanChange(mean, mean - width, mean + width, count)
@@ -67,6 +68,7 @@ def mid_p(first_passes: IntArray, first_samples: IntArray, passes: IntArray, sam
     likely than what was seen, and half of those equally likely: without the half, a test of 8 against 8 samples
     names next to nothing (Lancaster 1961). 1 where a run has no samples.
     """
+    # Many problems, few distinct outcomes: each is tested once.
     rows, of = np.unique(np.stack([first_passes, first_samples, passes, samples], axis=1), axis=0, return_inverse=True)
     a, n, b, m = rows.T
     total = a + b
@@ -76,6 +78,7 @@ def mid_p(first_passes: IntArray, first_samples: IntArray, passes: IntArray, sam
     possible = (outcome <= n[:, None]) & (rest >= 0) & (rest <= m[:, None])
     rest = np.where(possible, rest, 0)
     first_failed = np.where(possible, n[:, None] - outcome, 0)
+    # Up to a constant, by which all outcomes are divided below; largest first, so that exp cannot overflow.
     log_chance = -(logs[outcome] + logs[first_failed] + logs[rest] + logs[np.where(possible, m[:, None] - rest, 0)])
     log_chance = np.where(possible, log_chance, -np.inf)
     chance = np.exp(log_chance - log_chance.max(axis=1, keepdims=True))
@@ -93,6 +96,7 @@ def q_values(p_values: FloatArray) -> FloatArray:
     order = np.argsort(p_values, kind="stable")
     scaled = p_values[order] * count / np.arange(1, count + 1)
     found = np.empty(count)
+    # The smallest of all larger ranks: a smaller p-value must not get a larger q-value.
     found[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
     return found
 

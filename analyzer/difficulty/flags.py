@@ -69,6 +69,8 @@ class Reliability(NamedTuple):
 def reliabilities(evidence: Evidence, sources: int) -> list[Reliability]:
     """The reliability of each data source. Problems that cannot be passed say nothing and are left out."""
     agreed = (2 * evidence.majorities.votes >= evidence.samples) & (evidence.majorities.votes > 0)
+    # Where the ground truth cannot be earned a right majority counts as wrong, and would make the policy look
+    # unreliable.
     agreed &= (evidence.samples > 0) & ~evidence.unearnable
     count = np.bincount(evidence.source[agreed], minlength=sources)
     right = np.bincount(evidence.source[agreed], evidence.majorities.right[agreed], sources)
@@ -78,6 +80,7 @@ def reliabilities(evidence: Evidence, sources: int) -> list[Reliability]:
 def suspicious(evidence: Evidence) -> Bools:
     """Half or more of the samples agree on one answer that does not pass, and at most one in eight passes."""
     scored = evidence.samples > 0
+    # Two votes at least: one sample of two is no agreement.
     agree = (2 * evidence.majorities.wrong_votes >= evidence.samples) & (evidence.majorities.wrong_votes > 1)
     found: Bools = scored & agree & (8 * evidence.passes <= evidence.samples)
     return found
@@ -87,6 +90,7 @@ def flags(evidence: Evidence, found: list[Reliability]) -> NDArray[np.int8]:
     """The flag of each problem as its position in FLAGS; shape (problems,). `found`: by data source."""
     speaks = np.array([one.speaks for one in found], bool)[evidence.source]
     never = evidence.passes == 0
+    # All rollouts and not the scored ones: one that was cut off may be the one that could not be scored.
     rollouts = np.maximum(evidence.rollouts, 1)
     codes = np.zeros(len(evidence.passes), np.int8)
     # In reverse order of rank: what is written later is the flag that holds.
@@ -115,6 +119,7 @@ def truncation_bias(tokens: NDArray[np.integer], passing: Bools, finished: Bools
     """
     if not finished.any():
         return None
+    # Of finished ones alone: those cut off are the ones whose pass rate is in question.
     lengths, passed = tokens[finished], passing[finished]
     longest = lengths >= np.quantile(lengths, 0.9, method="higher")
     return float(passed[longest].mean()), float(passed.mean())

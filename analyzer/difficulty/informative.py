@@ -58,6 +58,7 @@ def unequal(group: int, ranked: FloatArray) -> FloatArray:
     place = np.zeros(ranked.shape, np.int64)
     for row in range(1, samples):
         place[row] = np.where(ranked[row] == ranked[row - 1], place[row - 1] + 1, 0)
+    # Exact in Python's integers; only the quotient is rounded.
     whole = math.comb(samples, group)
     table = np.array([math.comb(at, group - 1) / whole for at in range(samples)])
     share: FloatArray = 1 - table[place].sum(axis=0)
@@ -106,8 +107,11 @@ def informative(
     counted = np.where(scored, classes.problems, 0)
     enough = classes.samples >= group
     sampled = exact(group, classes.passes, classes.samples) if graded is None else graded
+    # Exact where there are enough samples. The posterior would pull a problem towards the others although its own
+    # samples say it without bias.
     values = np.where(enough, sampled, np.maximum(found.mean(mixed(group)), floor))
     spread = np.where(enough, _sampling_variance(group, found), found.variance(mixed(group)))
+    # Exact shares do not depend on the prior, so only predicted ones share its error.
     predicted = counted * ~enough
     if predicted.any():
         shares = [float(predicted @ posterior_of(classes, priors).mean(mixed(group))) / total for priors in refits]
@@ -126,6 +130,7 @@ def _sampling_variance(group: int, found: Posterior) -> FloatArray:
         passes = np.arange(samples + 1)
         chances = binomial(samples)  # (samples + 1, POINTS)
         values = exact(group, passes, np.full(samples + 1, samples))
+        # E[X^2] - E[X]^2 over the passes that a rate may give, for all rates of the grid at once.
         at_rate = values**2 @ chances - (values @ chances) ** 2
         those = found.classes.samples == samples
         variance[those] = found.weights[those] @ np.maximum(at_rate, 0.0)
@@ -138,6 +143,7 @@ def binomial(samples: int) -> FloatArray:
     factorials = log_factorials(samples)
     ways = factorials[samples] - factorials - factorials[::-1]
     table = np.zeros((samples + 1, len(RATES)))
+    # Without the ends of the grid, whose logarithms are infinite: at rate 0 no sample passes, at 1 all do.
     inner = RATES[1:-1]
     logs = np.multiply.outer(passes, np.log(inner)) + np.multiply.outer(samples - passes, np.log1p(-inner))
     table[:, 1:-1] = np.exp(logs + ways[:, None])

@@ -53,6 +53,7 @@ def subset_passes(subset: int, passes: IntArray, samples: IntArray, most: int) -
     logs = log_factorials(int(samples.max(initial=0)))
     failures = samples - passes
     total = np.zeros(np.shape(passes))
+    # A loop over few numbers of passes, each over all problems at once.
     for passing in range(min(most, subset) + 1):
         possible = (passes >= passing) & (failures >= subset - passing) & (samples >= subset)
         ways = _log_ways(logs, passes, passing, possible) + _log_ways(logs, failures, subset - passing, possible)
@@ -67,6 +68,7 @@ def log_factorials(most: int) -> FloatArray:
 
 def _log_ways(logs: FloatArray, of: IntArray, chosen: int, possible: NDArray[np.bool_]) -> FloatArray:
     """log C(of, chosen) where possible."""
+    # Impossible draws would index before the start of the table; the caller replaces what comes of them.
     of = np.where(possible, of, chosen)
     ways: FloatArray = logs[of] - logs[chosen] - logs[of - chosen]
     return ways
@@ -76,5 +78,7 @@ def _subset_share(k: int, of: IntArray, samples: IntArray) -> FloatArray:
     """C(of, k) / C(samples, k) as a product of k ratios, none of which overflows; NaN where samples < k."""
     share = np.ones(np.shape(of))
     for taken in range(k):
+        # Below 0 there is nothing to choose from, so the product is 0 from there on; below 1 the result becomes NaN
+        # anyway.
         share *= np.maximum(of - taken, 0) / np.maximum(samples - taken, 1)
     return np.where(samples >= k, share, np.nan)

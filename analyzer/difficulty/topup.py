@@ -68,6 +68,7 @@ def plan_top_up(found: Posterior, budget: int, most: int = MOST) -> TopUp:
 def _plan_within(found: Posterior, budget: int, most: int) -> TopUp:
     """The plan in which no problem gets more than `most` further samples."""
     classes = found.classes
+    # Rounded up: the last portion may be a part of one.
     portions = -(-most // STEP)
     starts = np.arange(portions + 1) * STEP
     levels = np.unique(np.add.outer(starts, (0, *AHEAD)))
@@ -79,14 +80,18 @@ def _plan_within(found: Posterior, budget: int, most: int) -> TopUp:
     gains = [(value[:, starts[:-1] + ahead] - value[:, starts[:-1]]) / ahead for ahead in AHEAD]
     # A portion is never taken before the one in front of it.
     score = np.minimum.accumulate(np.maximum.reduce(gains), axis=1)
+    # No scored rollout means a scorer that fails, and not a problem that nobody tried.
     score[classes.samples == 0] = -np.inf
     given = np.zeros(len(classes.of), np.int64)
     # stable: within a class those that come first are served first.
     members = np.split(np.argsort(classes.of, kind="stable"), np.cumsum(classes.problems)[:-1])
     left = budget
+    # One sorted list of (class, portion) in place of a queue: gains of a class never rise, so its portions come in
+    # order.
     for at in np.argsort(-score, axis=None, kind="stable").tolist():
         if left <= 0 or not np.isfinite(score.flat[at]):
             break
+        # All problems of a class at once, as they gain the same; as many of them as the budget has portions left.
         taken = members[at // portions][: -(-left // STEP)]
         given[taken] += STEP
         left -= STEP * len(taken)

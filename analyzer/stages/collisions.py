@@ -37,6 +37,8 @@ def look(plan: Plan, numbering: Numbering) -> None:
     Before hours of scoring; `check` counts all of them afterwards.
     """
     codes = np.unique(np.linspace(0, numbering.problems - 1, _LOOKED_AT, dtype=np.int64))
+    # Files that number their problems alike are read one after the other, so the ends of a data_idx lie in different
+    # files.
     first, last = numbering.first_rows()[codes], numbering.last_rows()[codes]
     rows = np.unique(np.concatenate([first, last]))
     # A row without a ground truth is refused as that, by its place, and not as one that differs from its neighbours.
@@ -49,6 +51,7 @@ def look(plan: Plan, numbering: Numbering) -> None:
             raise InputError(f"{where}: the ground truth in {plan.truth_column} {error}") from None
     digests = np.concatenate(parts)
     differ = np.flatnonzero(digests[np.searchsorted(rows, first)] != digests[np.searchsorted(rows, last)])
+    # All were looked at: counted as `check` does. Else a sample: an error only where it cannot be chance.
     enough = TOO_MANY * numbering.problems if numbering.problems <= _LOOKED_AT else _SURELY * _LOOKED_AT
     if differ.size and differ.size >= enough:
         share = f"{differ.size} of {len(codes)} problems looked at"
@@ -89,6 +92,7 @@ def _sentence(plan: Plan, numbering: Numbering, share: str, row: int, other: int
         for _, batch in _rows(plan, sorted([row, other]))
         for batch in [batch.slice(at, 1) for at in range(batch.num_rows)]
     ]
+    # Values are compared as shown, cut short: where they differ further on none does, and the prompt is named.
     names = [name for name in plan.problem_columns if values[0][name] != values[1][name]]
     name = PROMPT if PROMPT in names or not names else names[0]
     what = {PROMPT: "prompts", plan.truth_column: "ground truths"}.get(name, "data sources")

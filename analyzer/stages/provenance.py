@@ -32,6 +32,7 @@ def provenance(settings: AnalysisSettings, plan: Plan, opened: Input) -> bytes:
     given = {
         field.name: value
         for field in dataclasses.fields(settings)
+        # What was given alone: defaults of another version would be taken for the user's choice.
         if (value := getattr(settings, field.name)) != field.default and value is not None
     }
     said = {
@@ -56,6 +57,7 @@ def _policies(opened: Input) -> list[str]:
     if MODEL not in opened.dataset.schema.names:
         return []
     found: set[str] = set()
+    # Mixed policies show within thousands of rows; reading the column of all would be another pass.
     rows = min(_ROWS, opened.dataset.rows)
     for _, batch in Reader(opened.dataset.files, [MODEL]).batches([(0, rows)]):
         found.update(str(value) for value in batch.column(0).unique().to_pylist() if value is not None)

@@ -46,6 +46,7 @@ def open_rollouts(request: Request, cache_dir: str) -> Input:
     settled = reading.settle(request)
     if settled.as_is:
         opened = open_files(request.spec, cache_dir, settled.paths)
+        # The usual case by far, our own parquet: read where it lies, nothing is copied.
         if not _needs_conversion(opened.dataset.schema, request.rescore):
             notes = (f"not read: {files.named(settled.unread)}",) if settled.unread else ()
             return _checked(opened, request.spec)._replace(notes=notes)
@@ -53,6 +54,7 @@ def open_rollouts(request: Request, cache_dir: str) -> Input:
     joined = joining.paths_of(request.join)
     paths = (*settled.paths, *joined)
     identity = tuple(identify(path) for path in paths)
+    # By what was asked and by which files: another --columns is another conversion, the same one is found again.
     key = reading.key_of(settled, request, identity)
     folder = Path(cache_dir) / "inputs" / key
 
@@ -102,12 +104,14 @@ def open_files(spec: str, cache_dir: str, paths: Sequence[str] = ()) -> Input:
         if path.lower().endswith(".json"):
             raise foreign.refuse_json(path)
     identity = tuple(identify(path) for path in paths)
+    # Mixed kinds would need one schema for both, and jsonl has the types of its values.
     kinds = {path.endswith(storage.JSONL_SUFFIXES) for path in paths}
     if len(kinds) > 1:
         raise InputError(f"{spec}: holds both parquet and jsonl files; give a glob that matches one kind")
     parquet = list(paths) if kinds == {False} else _converted(paths, identity, cache_dir)
     dataset.close_files()
     opened = _open_parquet(parquet, paths)
+    # Arrow finds neither by name: it has no index for a name that is there twice.
     twice = sorted({name for name in opened.schema.names if opened.schema.names.count(name) > 1})
     if twice:
         raise InputError(f"{spec}: the column {twice[0]!r} is there twice")
@@ -136,6 +140,7 @@ def _open_parquet(parquet: Sequence[str], shown: Sequence[str]) -> Dataset:
     described = [dataset.describe(path, name) for path, name in zip(parquet, shown, strict=True)]
     schema: pa.Schema = described[0][1]
     for (_, other), path in zip(described, shown, strict=True):
+        # Order too: the output has the columns of the input, and one order for all of its rows.
         if not other.equals(schema):
             raise InputError(
                 f"{path}: its columns differ from those of {shown[0]}: {_difference(schema, other)}; "
@@ -161,6 +166,7 @@ def _check_columns(opened: Input, spec: str) -> None:
     for name in REQUIRED_COLUMNS:
         if name not in schema.names:
             raise missing_column(name, schema, spec)
+    # jsonl first, by line: once converted, a column of mixed kinds is text, and its type tells nothing.
     _check_lines(opened, RESPONSE, {STRING, BRACKETED}, "text")
     _check_lines(opened, DATA_IDX, {STRING, BRACKETED, INT, WIDE, BIG}, "an integer or text")
     _check_lines(opened, SAMPLE_IDX, {INT, WIDE}, "an integer")
@@ -215,6 +221,7 @@ def missing_column(name: str, schema: pa.Schema, spec: str) -> InputError:
 
 def sample_texts(opened: Input, texts: int = 64) -> list[str]:
     """The first responses, or their beginnings, to prove token counts on. Shape (<= texts,)."""
+    # Responses of this very input: counts must be equal on what will be counted, and beginnings show its kind of text.
     reader = dataset.Reader(opened.dataset.files, [RESPONSE])
     found: list[str] = []
     for _, batch in reader.batches([(0, min(texts, opened.dataset.rows))]):

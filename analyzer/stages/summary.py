@@ -196,6 +196,7 @@ def summarise(settings: AnalysisSettings, opened: Input, plan: Plan, findings: F
 
 def _name_of(reward: BaseReward) -> str:
     """As the user gave it, without the folder of a file: where it lies is no part of the results."""
+    # summary.json has to be the same wherever the file lies.
     return os.path.basename(str(reward))
 
 
@@ -210,6 +211,7 @@ def _part_means(reward: BaseReward, name: str, merged: Merged) -> dict[str, floa
     if not reward.parts or name not in merged.source_names:
         return {}
     those = (merged.source[merged.codes] == merged.source_names.index(name)) & ~np.isnan(merged.rewards)
+    # Over scored rollouts, as the mean of the sum is: of an unscored one some part failed.
     means = {part.name: merged.parts[part.name][those] for part in reward.parts if part.name in merged.parts}
     return {
         part: round(math.fsum(given.tolist()) / len(given), 6) if len(given) else None for part, given in means.items()
@@ -223,6 +225,7 @@ def _pass_rate(audited: Audit, name: str) -> float | None:
 
 def _as_json(value: Any) -> Any:
     """Records as JSON objects, whatever they are nested in."""
+    # Records inside of records: orjson takes no NamedTuple, and json would write them as lists.
     if hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, Mapping):
@@ -238,6 +241,7 @@ def status_counts(statuses: NDArray[np.int8]) -> dict[str, int]:
 
 def token_counts(tokens: NDArray[np.int32]) -> dict[str, float]:
     """Mean, median, 95th percentile and maximum of the response lengths, in tokens."""
+    # Tokens are counted for all rollouts or for none, so the first one tells.
     if len(tokens) == 0 or tokens[0] == NOT_COUNTED:
         return {}
     # nearest: a length that occurs, and not the average of two.
@@ -260,6 +264,7 @@ def stability_line(stability: Stability) -> str:
     if stability.same_bucket is None or stability.same_or_next_bucket is None or stability.margin is None:
         return f"unknown: {stability.reason}"
     by_bucket = ", ".join(f"{name} {share:.0%}" for name, share in stability.by_bucket.items())
+    # The margin is symmetric, a share is not: it ends at 0 and 1.
     low, high = max(stability.same_bucket - stability.margin, 0), min(stability.same_bucket + stability.margin, 1)
     return (
         f"if you resampled, about {stability.same_bucket:.0%} ({low:.0%} to {high:.0%}) of the problems would land in "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from analyzer.cache import masking
 from analyzer.cache.score_files import SourceCount
@@ -12,9 +12,6 @@ from analyzer.rewards import BaseReward
 from analyzer.rollouts.dataset import Dataset, is_text
 from analyzer.rollouts.problems import is_record
 from analyzer.schema import Status
-
-if TYPE_CHECKING:
-    pass
 
 TRUNCATED_SHARE = 0.1  # warn where more responses than this are cut off
 
@@ -56,6 +53,7 @@ def struct_remedy(dataset: Dataset, gold_column: str | None) -> str | None:
         return None
     members = [part.type.field(at) for at in range(part.type.num_fields)]
     texts = {member.name for member in members if is_text(member.type)}
+    # A guess, by the names that data sets use; the message shows the flag, and the user decides.
     likely = next((name for name in LIKELY_TEXTS if name in texts), None)
     if likely is None:
         return None
@@ -78,8 +76,10 @@ def unscored_warnings(
     for status, number in counts.items():
         if status == Status.OK:
             continue
+        # The first row of any data source: which one is shown must not depend on the order of the shards.
         examples = sorted(source.seen.failed[status] for source in sources.values() if status in source.seen.failed)
         example = f" (row {examples[0][0]}: {examples[0][1]})" if examples and examples[0][1] else ""
+        # Rewards of the input were not made by a reward of ours, whose remedy would be the wrong one.
         known = of_structs if status == Status.GOLD_ERROR and of_structs else REMEDIES[Status(status)]
         remedy = known if sources else "so the input has it; --rescore scores all anew"
         found.append(
@@ -126,6 +126,7 @@ def truncation_warnings(counts: Tally | None) -> list[str]:
     """One sentence where many responses were cut off, with what they earned. counts: of all rollouts."""
     if counts is None or counts.cut_share <= TRUNCATED_SHARE:
         return []
+    # Beside those cut off, so that the reader sees whether the limit costs passes or such problems fail anyway.
     whole, whole_passed = counts.scored - counts.cut_scored, counts.passed - counts.cut_passed
     others = f", {whole_passed / whole:.0%} of the others do" if whole else ""
     return [

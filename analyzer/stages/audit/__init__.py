@@ -102,6 +102,8 @@ def audit_rewards(
     cut = sources.cut_off(dataset, numbering.kept_ranges(), merged.tokens)
     of_rollouts: Any = {"rewards": merged.rewards, "passing": merged.passing, "found": merged.found, "cut": cut}
     everything = np.zeros(len(merged.codes), dtype=np.int32)
+    # All rollouts as one data source, for the warning of truncation, which also holds for rewards that came with the
+    # input.
     whole = None if cut is None else tally(everything, 1, **of_rollouts)[0]
     if plan.keep_rewards:
         return Audit({}, {}, {}, {}, {}, whole)
@@ -109,6 +111,7 @@ def audit_rewards(
     source_of_rows = of_problems.codes[merged.codes]
     counts = tally(source_of_rows, len(of_problems.names), **of_rollouts)
     tallies = dict(zip(of_problems.names, counts, strict=True))
+    # Not those cut off, which had no room for an answer: the question is whether the reward looks in the right place.
     unfound = ~merged.found & ~np.isnan(merged.rewards) & (True if cut is None else ~cut)
     missing = {
         name: _endings(dataset, numbering, _of_several_problems(unfound & (source_of_rows == code), merged.codes))
@@ -117,6 +120,7 @@ def audit_rewards(
     }
     if plan.gold_column is None:
         return Audit({}, {}, tallies, {}, missing, whole)
+    # Of a sum of rewards the part that decides about pass or fail; format or length have no ground truth to present.
     deciders = {name: reward.decider for name, reward in plan.rewards.items()}
     given = AuditInput(
         dataset.files,
@@ -196,6 +200,8 @@ def _audit_with(scorer: Scorer, reward: Reward, asked: Sequence[tuple[Any, Probl
     for number, (name, problem) in enumerate(asked):
         if not _presentable(reward, reward.gold_of(problem)):
             return None
+        # Through the scorer and not by `grade`: the limits and the child process are part of what a correct response
+        # meets.
         own = _earned(scorer, reward, problem, reward.gold_of(problem))
         if own.reward is None or own.reward < reward.maximum:
             failed += 1

@@ -98,11 +98,14 @@ def _trial(reward: Reward, sample: Sequence[tuple[Any, Problem, str]], given: Au
     name, best = "", own
     for other in rewards.names():
         cls = rewards.find(other)
+        # Only rewards that read a ground truth as text: the others would need options, a sandbox or another kind of
+        # gold.
         if cls.tried_by_audit and other != str(reward):
             fares = _fares(cls(), sample, given)
             # A reward that fails on half of the responses was not made for them, however it fares on the rest.
             if fares.unscored <= len(sample) / 2 and sum(fares.passed) > sum(best.passed):
                 name, best = other, fares
+    # The best of a dozen rewards beats the chosen one by chance; less than that is not worth a sentence.
     if best.pass_rate < own.pass_rate + BETTER:
         name, best = "", own
     data_idx, problem, _ = sample[example]
