@@ -105,7 +105,7 @@ def _trial(reward: Reward, sample: Sequence[tuple[Any, Problem, str]], given: Au
             # A reward that fails on half of the responses was not made for them, however it fares on the rest.
             if fares.unscored <= len(sample) / 2 and sum(fares.passed) > sum(best.passed):
                 name, best = other, fares
-    # The best of a dozen rewards beats the chosen one by chance; less than that is not worth a sentence.
+    # The best of several rewards beats the chosen one by chance now and then; so little is not worth a sentence.
     if best.pass_rate < own.pass_rate + BETTER:
         name, best = "", own
     data_idx, problem, _ = sample[example]
