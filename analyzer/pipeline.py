@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 from analyzer import buckets, planning, report, scoring
 from analyzer.buckets import Strategy
-from analyzer.cache import runs, verdicts
+from analyzer.cache import known_tokenizers, runs, verdicts
+from analyzer.cache.known_tokenizers import Search, TokenizerDiffers
 from analyzer.cache.runs import Run
 from analyzer.config import AnalysisSettings
 from analyzer.difficulty.metrics import problem_metrics
+from analyzer.errors import TokenizerError
 from analyzer.files.outputs import PROVENANCE, TIMINGS, OutputFolder
 from analyzer.plan import Plan
 from analyzer.progress import Bar, Clock
@@ -42,11 +44,40 @@ def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
     """
     clock = Clock(progress)
     strategy = buckets.build(settings.bucketing_strategy, settings.seed)
+    cache_dir = runs.cache_folder(settings.cache_dir, settings.shared_cache)
+    # A tokenizer that is new is proven in a process of its own while all else goes on; see cache/tokenizer_proof.py.
+    with known_tokenizers.searching(settings.model_path, settings.trust_remote_code, cache_dir) as search:
+        try:
+            return _analyze(settings, strategy, clock, progress, search)
+        except TokenizerDiffers:
+            if progress:
+                print(_COUNTED_AGAIN.format(settings.model_path), file=sys.stderr, flush=True)
+            return _analyze(settings, strategy, clock, progress, search)
+        finally:
+            scoring.end_rewards()
+
+
+_COUNTED_AGAIN = (
+    "{}: transformers counts tokens otherwise than tokenizer.json by itself; what was counted is counted again, as "
+    "transformers does"
+)
+
+
+def _analyze(
+    settings: AnalysisSettings, strategy: Strategy, clock: Clock, progress: bool, search: Search | None
+) -> Result | None:
+    """Both halves. Raises TokenizerDiffers where the second call will count tokens with what is right."""
     try:
-        scored = _score(settings, strategy, clock, progress)
-        return _measure(settings, strategy, clock, scored) if settings.part is None else None
-    finally:
-        scoring.end_rewards()
+        scored = _score(settings, strategy, clock, progress, search)
+    except TokenizerError:
+        if search is not None:
+            search.settle()
+        raise
+    if settings.part is not None:
+        if search is not None:
+            search.settle()
+        return None
+    return _measure(settings, strategy, clock, scored, search)
 
 
 class Scored(NamedTuple):
@@ -61,7 +92,9 @@ class Scored(NamedTuple):
     reused: int  # rollouts whose scores an earlier run had committed
 
 
-def _score(settings: AnalysisSettings, strategy: Strategy, clock: Clock, progress: bool) -> Scored:
+def _score(
+    settings: AnalysisSettings, strategy: Strategy, clock: Clock, progress: bool, search: Search | None
+) -> Scored:
     """Read, plan, score: the half that takes hours, and that a killed run resumes."""
     part = settings.shards_of_part
     cache_dir = runs.cache_folder(settings.cache_dir, settings.shared_cache)
@@ -71,7 +104,7 @@ def _score(settings: AnalysisSettings, strategy: Strategy, clock: Clock, progres
             opened.tell()
     with clock("plan"):
         numbering = planning.number_problems(opened.dataset, settings.limit)
-        plan = planning.make_plan(settings, opened, numbering, cache_dir)
+        plan = planning.make_plan(settings, opened, numbering, search)
         if progress and (kept := plan.kept_note()):
             print(kept, file=sys.stderr, flush=True)
         outputs = planning.output_folder(settings, plan)
@@ -88,13 +121,16 @@ def _score(settings: AnalysisSettings, strategy: Strategy, clock: Clock, progres
         missing = functools.partial(run.missing, wanted)
         with Bar(plan.shard_rows, wanted, missing(), progress, run.again) as bar:
             score_shard = functools.partial(score.score_shard, plan.seal)
-            run_shards(Work(score_shard, score.end_worker, run.folder, missing, bar.committed), settings.workers)
+            work = Work(score_shard, score.end_worker, run.folder, missing, bar.committed)
+            run_shards(work if search is None else work._replace(check=search.check), settings.workers)
         # Before anything is merged: of an input that was written while workers read it, scores are of both versions.
         opened.still_same()
     return Scored(opened, numbering, plan, outputs, run, bar.scored, bar.reused)
 
 
-def _measure(settings: AnalysisSettings, strategy: Strategy, clock: Clock, scored: Scored) -> Result:
+def _measure(
+    settings: AnalysisSettings, strategy: Strategy, clock: Clock, scored: Scored, search: Search | None
+) -> Result:
     """Merge, metrics, buckets, what is known of them, and the files: seconds, in this process."""
     opened, numbering, plan, outputs, run, *_ = scored
     with clock("merge"):
@@ -121,6 +157,8 @@ def _measure(settings: AnalysisSettings, strategy: Strategy, clock: Clock, score
             report.write_report(folder, seed=settings.seed)
         clock.write(folder / TIMINGS)
         opened.still_same()
+        if search is not None:
+            search.settle()
     return Result(settings.output_dir, summed_up, settings.max_unscored, scored.now, scored.reused)
 
 
@@ -131,7 +169,13 @@ def explain(settings: AnalysisSettings) -> list[str]:
     opened = read.open_rollouts(settings.reading, cache_dir)
     opened.tell()
     numbering = planning.number_problems(opened.dataset, settings.limit)
-    plan = planning.make_plan(settings, opened, numbering, cache_dir)
+    with known_tokenizers.searching(settings.model_path, settings.trust_remote_code, cache_dir) as search:
+        plan = planning.make_plan(settings, opened, numbering, search)
+        try:
+            if search is not None:
+                search.settle()
+        except TokenizerDiffers:
+            plan = planning.make_plan(settings, opened, numbering, search)
     if settings.explain_cache:
         return runs.explain(cache_dir, plan.parts)
     try:

@@ -1,9 +1,9 @@
 """The tokenizer: special tokens taken out of a response, and its tokens counted.
 
-The driver loads it once with transformers, writes down what counting needs (`TokenizerSpec`), and proves on a
-sample that gigatoken counts as transformers does; workers build a `TokenCounter` from the spec without importing
-transformers. Where gigatoken does not hold, the `tokenizers` library counts; a tokenizer that exists in Python
-only is loaded with transformers in each worker.
+The driver writes down what counting needs (`TokenizerSpec`) and proves that it counts as transformers does
+(cache/tokenizer_proof.py); workers build a `TokenCounter` from the spec without importing transformers. gigatoken
+counts; where it does not hold, the `tokenizers` library does; a tokenizer that exists in Python only is loaded with
+transformers in each worker.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -31,22 +31,6 @@ GIGATOKEN, TOKENIZERS, TRANSFORMERS, NO_ENGINE = "gigatoken", "tokenizers", "tra
 _RENEW_AFTER_CHARS = 64 << 20
 _PART_CHARS = 4 << 20  # counted between two looks at the memory
 _RENEW_GROWTH = 160 << 20
-
-# Text that tokenizers disagree about when they disagree at all; counted beside the sample of real responses.
-_TRICKY = (
-    "",
-    " ",
-    "\n\n\n  \t x",
-    "don't DON'T we'll I'VE",
-    "1234567890 3.14159 1,000,000 ½ ² Ⅷ",
-    "naïve café e\u0301 \u00e9 ﬁ Å",
-    "日本語のテキスト。漢字、かな 한국어 العربية עברית",
-    "👩‍👩‍👧‍👦 🇨🇭 1️⃣ \u200b\u200d\ufeff x\u00a0y",
-    "def f(x):\r\n\treturn x**2  # €\r\n",
-    "\\boxed{\\frac{1}{2}} $$\\sum_{i=1}^{n} i^2$$ <think>hm</think>",
-    "a" * 300 + " " * 200 + "=" * 100,
-    "\x00\x01\x7f",
-)
 
 
 class SpecialToken(NamedTuple):
@@ -132,32 +116,6 @@ def _hub_answers() -> bool:
     return True
 
 
-def prepare(model_path: str, trust_remote_code: bool, folder: str, sample: Sequence[str]) -> TokenizerSpec:
-    """Load the tokenizer, choose the fastest engine that counts as it does on `sample`, write its json to `folder`.
-
-    `folder` must exist; the file is named by its digest, so writing it twice is harmless.
-    """
-    from analyzer.files import storage
-
-    tokenizer = load(model_path, trust_remote_code)
-    specials = special_tokens(tokenizer)
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        source = os.path.abspath(model_path) if os.path.isdir(model_path) else model_path
-        digest = _digest(TRANSFORMERS, model_path, repr(sorted(tokenizer.get_vocab().items())), repr(specials))
-        return TokenizerSpec(TRANSFORMERS, source, specials, digest, trust_remote_code)
-    backend.no_truncation()  # a count is that of the whole response, whatever the file says
-    backend.no_padding()
-    text: str = backend.to_str()
-    # Proved on this tokenizer and this data, not believed: the three libraries are separate programs.
-    engine = GIGATOKEN if _gigatoken_agrees(text, tokenizer, sample) else TOKENIZERS
-    spec = TokenizerSpec(engine, "", specials, _digest(text, repr(specials)))
-    spec = spec._replace(source=json_path(folder, spec))
-    # Named by its digest, so runs of other tokenizers in one cache do not meet.
-    storage.write_if_changed(spec.source, text.encode())
-    return spec
-
-
 def json_path(folder: str | os.PathLike[str], spec: TokenizerSpec) -> str:
     """Where the tokenizer.json that a tokenizer is counted with lies in a folder."""
     return os.path.join(folder, f"{spec.digest[:16]}.tokenizer.json")
@@ -166,10 +124,11 @@ def json_path(folder: str | os.PathLike[str], spec: TokenizerSpec) -> str:
 def is_whole(spec: TokenizerSpec) -> bool:
     """Whether the tokenizer.json of a spec is what its digest says. Raises OSError where there is none."""
     # Read whole and hashed anew: a file of the right name may have been cut off by a full disk.
-    return _digest(Path(spec.source).read_text("utf-8"), repr(spec.specials)) == spec.digest
+    return digest(spec.engine, Path(spec.source).read_text("utf-8"), repr(spec.specials)) == spec.digest
 
 
-def _digest(*parts: str) -> str:
+def digest(*parts: str) -> str:
+    """sha256 of what decides counts."""
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -178,22 +137,13 @@ def special_tokens(tokenizer: Any) -> tuple[SpecialToken, ...]:
     added = tokenizer.added_tokens_decoder.values()
     # A set: a tokenizer may list the same content under two ids.
     found = {SpecialToken(t.content, t.lstrip, t.rstrip) for t in added if t.special and t.content}
-    # Longest first, as an alternation takes the first that fits: "<|im_start|>" before "<|im".
-    return tuple(sorted(found, key=lambda token: (-len(token.content), token.content)))
+    return longest_first(found)
 
 
-def _gigatoken_agrees(tokenizer_json: str, tokenizer: Any, sample: Sequence[str]) -> bool:
-    """Whether gigatoken loads this tokenizer and counts every sample text as transformers does."""
-    texts = [*_TRICKY, *sample]
-    try:
-        import gigatoken
-
-        counts = _gigatoken_counts(gigatoken.Tokenizer.from_json(tokenizer_json), texts)
-    except Exception:  # noqa: BLE001  # whatever it cannot load or encode, the slower engine can
-        return False
-    # add_special_tokens=False: the count is that of the text, not of a prompt made from it.
-    expected = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-    return expected == list(counts)
+def longest_first(specials: Iterable[SpecialToken]) -> tuple[SpecialToken, ...]:
+    """Special tokens in the order in which they are looked for."""
+    # An alternation takes the first that fits: "<|im_start|>" before "<|im".
+    return tuple(sorted(specials, key=lambda token: (-len(token.content), token.content)))
 
 
 def _gigatoken_counts(tokenizer: Any, texts: Sequence[str]) -> NDArray[np.int32]:
@@ -328,10 +278,17 @@ def _encoder(spec: TokenizerSpec) -> Callable[[Sequence[str]], NDArray[np.int32]
     if spec.engine == GIGATOKEN:
         import gigatoken
 
-        return functools.partial(_gigatoken_counts, gigatoken.Tokenizer.from_json(text))
+        try:
+            return functools.partial(_gigatoken_counts, gigatoken.Tokenizer.from_json(text))
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  # Rust's panics are no Exception
+            raise TokenizerError(f"{spec.source}: gigatoken cannot load this tokenizer ({error})") from None
     from tokenizers import Tokenizer
 
     fast = Tokenizer.from_str(text)
+    fast.no_truncation()  # a count is that of the whole response, whatever the file says
+    fast.no_padding()
     return lambda texts: np.array(
         [len(e.ids) for e in fast.encode_batch_fast(list(texts), add_special_tokens=False)], dtype=np.int32
     )
@@ -345,7 +302,7 @@ def _read_json(spec: TokenizerSpec) -> str:
             f"{spec.source}: the tokenizer of this run is gone ({error.strerror}); run again"
         ) from None
     # Workers may start on another host long after the driver, with another file under the same name.
-    if _digest(text, repr(spec.specials)) != spec.digest:
+    if digest(spec.engine, text, repr(spec.specials)) != spec.digest:
         raise TokenizerError(f"{spec.source}: is not the tokenizer that this run was started with; run again")
     return text
 

@@ -1,7 +1,8 @@
 """What is known of a tokenizer is kept in the cache, so that a rerun, and each part of many, need not load it again.
 
 <cache_dir>/tokenizers/51952fffeb3e7cd3.tokenizer.json     what workers count with
-                      /8c0f....spec.json                   which of them a folder of a model stands for
+                      /8c0f....spec.json                   which of them a folder of a model stands for, for any text
+                      /8c0f...-77ab....spec.json           the same, proven on some rollouts
 """
 
 from __future__ import annotations
@@ -10,48 +11,152 @@ import contextlib
 import hashlib
 import importlib.metadata
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import orjson
 
 from analyzer import tokens
+from analyzer.cache import tokenizer_proof
+from analyzer.cache.tokenizer_proof import Proof
 from analyzer.files import storage
 from analyzer.tokens import TokenizerSpec
-from analyzer.workers.processes import call_apart
+from analyzer.workers.processes import CallApart
 
 LIBRARIES = ("gigatoken", "tokenizers", "transformers")
 
 
-def find(model_path: str, trust_remote_code: bool, cache_dir: str, sample: Sequence[str]) -> TokenizerSpec:
-    """The tokenizer of a folder or hub name, its counts proven on `sample`; loaded in a process apart where it is new.
+class TokenizerDiffers(Exception):
+    """Raised when a tokenizer counts otherwise than was begun with; the same search now gives what is right."""
 
-    What may run comes from these arguments alone, whatever a cached file says. Raises TokenizerError; StorageError and
-    OutputError where the cache cannot be written.
+
+class Search:
+    """The search for what counts as the tokenizer of a folder or hub name does.
+
+    A new tokenizer is loaded with transformers in a process apart, which starts at once. Meanwhile `begin` gives what
+    the file says; `check` raises TokenizerDiffers as soon as that is known to be wrong.
     """
-    folder = Path(cache_dir) / "tokenizers"
-    with storage.storage_errors(folder):
-        storage.make_below(folder)
-    key = _key(model_path, trust_remote_code, sample)
-    known = folder / f"{key}.spec.json"
-    if key is not None and storage.is_trusted(known, cache_dir):
-        with contextlib.suppress(OSError, ValueError, TypeError):  # a damaged one is made anew
-            spec = tokens.spec_from(orjson.loads(known.read_bytes()))
+
+    def __init__(self, model_path: str, trust_remote_code: bool, cache_dir: str) -> None:
+        """What may run comes from these arguments alone, whatever a cached file says.
+
+        Raises StorageError and OutputError where the cache cannot be written.
+        """
+        self._model_path, self._trust, self._cache_dir = model_path, trust_remote_code, cache_dir
+        self._folder = Path(cache_dir) / "tokenizers"
+        with storage.storage_errors(self._folder):
+            storage.make_below(self._folder)
+        self._key = _key(model_path, trust_remote_code)
+        self._of_sample = ""
+        self._begun_with: TokenizerSpec | None = None
+        self._proven: TokenizerSpec | None = None
+        self._apart: CallApart[Proof] | None = None
+        if self._key is None or not self._path("").exists():
+            self._load()
+
+    def end(self) -> None:
+        """End the process, if there is one."""
+        if self._apart is not None:
+            self._apart.end()
+            self._apart = None
+
+    def begin(self, sample: Sequence[str]) -> TokenizerSpec:
+        """What to count with, proven on `sample` or not yet. Raises TokenizerError where it cannot be loaded."""
+        self._of_sample = "-" + hashlib.sha256(orjson.dumps(list(sample))).hexdigest()[:16]
+        self._proven = self._proven or self._read(self._of_sample)
+        if self._proven is not None:
+            return self._proven
+        known = self._read("") if self._apart is None else None
+        if known is not None and known.engine != tokens.GIGATOKEN:
+            self._proven = known
+            return known
+        if known is not None:
+            self._begun_with = known
+            self._apart = CallApart(tokenizer_proof.again, known, str(self._folder))
+            self._apart.go_on(list(sample))
+            return known
+        if os.path.isdir(self._model_path):
+            self._begun_with = tokenizer_proof.as_the_file_says(self._model_path, self._folder)
+        self._load().go_on(str(self._folder), list(sample), self._begun_with)
+        return self._begun_with or self.proven()
+
+    def _load(self) -> CallApart[Proof]:
+        if self._apart is None:
+            self._apart = CallApart(tokenizer_proof.load, self._model_path, self._trust)
+        return self._apart
+
+    def check(self) -> None:
+        """Settle it where that takes no waiting."""
+        if self._apart is not None and self._apart.done():
+            self.settle()
+
+    def settle(self) -> None:
+        """Wait for the proof of what was begun with, if anything was.
+
+        Raises TokenizerDiffers, once, where it was wrong, and TokenizerError where the tokenizer cannot be loaded.
+        """
+        if self._of_sample:
+            self.proven()
+
+    def proven(self) -> TokenizerSpec:
+        """What counts as transformers does, waited for. Raises as `settle` does."""
+        if self._proven is None:
+            assert self._apart is not None
+            proof, self._apart = self._apart.result(), None
+            self._proven = proof.spec
+            if self._key is not None:
+                self._write("", proof.any_text)
+                self._write(self._of_sample, proof.spec)
+            if self._begun_with is not None and self._begun_with != proof.spec:
+                raise TokenizerDiffers
+        return self._proven
+
+    def _path(self, of_sample: str) -> Path:
+        return self._folder / f"{self._key}{of_sample}.spec.json"
+
+    def _read(self, of_sample: str) -> TokenizerSpec | None:
+        path = self._path(of_sample)
+        if self._key is None or not storage.is_trusted(path, self._cache_dir):
+            return None
+        try:
+            spec = tokens.spec_from(orjson.loads(path.read_bytes()))
             # What is loaded comes from the arguments, never from a file in a cache that others may write to: with
             # trust_remote_code it is code.
-            source = (
-                os.path.abspath(model_path) if spec.engine == tokens.TRANSFORMERS else tokens.json_path(folder, spec)
-            )
-            spec = spec._replace(source=source, trust_remote_code=trust_remote_code)
-            if spec.engine == tokens.TRANSFORMERS or tokens.is_whole(spec):
-                return spec
-    spec = call_apart(tokens.prepare, model_path, trust_remote_code, str(folder), list(sample))
-    if key is not None:
-        storage.write_bytes(known, orjson.dumps(spec, default=list))
-    return spec
+            if spec.engine == tokens.TRANSFORMERS:
+                return spec._replace(source=os.path.abspath(self._model_path), trust_remote_code=self._trust)
+            spec = spec._replace(source=tokens.json_path(self._folder, spec), trust_remote_code=False)
+            return spec if tokens.is_whole(spec) else None
+        except (OSError, ValueError, TypeError):  # a damaged one is made anew
+            return None
+
+    def _write(self, of_sample: str, spec: TokenizerSpec) -> None:
+        storage.write_bytes(self._path(of_sample), orjson.dumps(spec, default=list))
 
 
-def _key(model_path: str, trust_remote_code: bool, sample: Sequence[str]) -> str | None:
+@contextlib.contextmanager
+def searching(model_path: str | None, trust_remote_code: bool, cache_dir: str) -> Iterator[Search | None]:
+    """A search that ends with the context; None where no model is named."""
+    if model_path is None:
+        yield None
+        return
+    search = Search(model_path, trust_remote_code, cache_dir)
+    try:
+        yield search
+    finally:
+        search.end()
+
+
+def find(model_path: str, trust_remote_code: bool, cache_dir: str, sample: Sequence[str]) -> TokenizerSpec:
+    """The tokenizer of a folder or hub name, its counts proven on `sample`. Raises as `Search` does."""
+    with searching(model_path, trust_remote_code, cache_dir) as search:
+        assert search is not None
+        search.begin(sample)
+        with contextlib.suppress(TokenizerDiffers):
+            search.settle()
+        return search.proven()
+
+
+def _key(model_path: str, trust_remote_code: bool) -> str | None:
     """All that the answer depends on; None for a hub name, which may stand for something else tomorrow."""
     if not os.path.isdir(model_path):
         return None
@@ -59,5 +164,5 @@ def _key(model_path: str, trust_remote_code: bool, sample: Sequence[str]) -> str
     found = [(entry.name, entry.stat()) for entry in os.scandir(model_path) if entry.is_file()]
     files = sorted((name, status.st_size, status.st_mtime_ns, status.st_ctime_ns) for name, status in found)
     versions = [importlib.metadata.version(name) for name in LIBRARIES]
-    told = [os.path.abspath(model_path), trust_remote_code, files, versions, list(sample)]
+    told = [os.path.abspath(model_path), trust_remote_code, files, versions]
     return hashlib.sha256(orjson.dumps(told)).hexdigest()[:32]

@@ -1,7 +1,7 @@
 """Planning: everything that is settled before the first rollout is scored.
 
     numbering = number_problems(opened.dataset, settings.limit)    # from the column data_idx alone
-    plan = make_plan(settings, opened, numbering, cache_dir)       # rewards, tokenizer, shards: one frozen record
+    plan = make_plan(settings, opened, numbering, search)       # rewards, tokenizer, shards: one frozen record
     output_folder(settings, plan).check(...)                       # before hours of work, not after them
 
 Nothing here scores or writes outputs. Proven by tests/planning and by the laws in tests/properties.
@@ -12,8 +12,9 @@ from __future__ import annotations
 from typing import Any
 
 from analyzer import proc
-from analyzer.cache import known_tokenizers, runs
+from analyzer.cache import runs
 from analyzer.cache.code import scoring_code_digest
+from analyzer.cache.known_tokenizers import Search
 from analyzer.config import AnalysisSettings
 from analyzer.errors import ConfigError, InputError
 from analyzer.files import storage
@@ -33,8 +34,11 @@ __all__ = ["make_plan", "number_problems", "output_folder"]
 SPILL_ABOVE = 2.0  # read amplification from which on gathering scattered rows pays
 
 
-def make_plan(settings: AnalysisSettings, opened: Input, numbering: Numbering, cache_dir: str) -> Plan:
-    """Settle everything; no reward is started yet. Raises ConfigError, InputError, TokenizerError or RewardError."""
+def make_plan(settings: AnalysisSettings, opened: Input, numbering: Numbering, search: Search | None) -> Plan:
+    """Settle everything; no reward is started yet. Raises ConfigError, InputError, TokenizerError or RewardError.
+
+    search: for the tokenizer of --model_path; the plan holds what it begins with. None where no model is named.
+    """
     dataset = opened.dataset
     names = dataset.schema.names
     keep = REWARD in names and not settings.rescore
@@ -50,7 +54,7 @@ def make_plan(settings: AnalysisSettings, opened: Input, numbering: Numbering, c
     routing.check_columns(rewards, names)
     shard_bytes = sharding.shard_bytes(dataset, {Where.WORKER, *(reward.where for reward in leaves(rewards.values()))})
     cut = sharding.cut_shards(dataset, numbering, shard_bytes)
-    tokenizer = _tokenizer(settings, opened, keep, cache_dir)
+    tokenizer = _tokenizer(opened, keep, search)
     keys = (ORIGINAL + settings.reward_fn_key, settings.reward_fn_key)
     truth_column = next((name for name in keys if name in names), None)
     return Plan(
@@ -77,21 +81,21 @@ def make_plan(settings: AnalysisSettings, opened: Input, numbering: Numbering, c
     )
 
 
-def _tokenizer(settings: AnalysisSettings, opened: Input, keep: bool, cache_dir: str) -> TokenizerSpec:
+def _tokenizer(opened: Input, keep: bool, search: Search | None) -> TokenizerSpec:
     """What counts tokens: nothing, where the rewards come with the input and no model is named, or no text.
 
     Raises ConfigError where responses are to be scored without it.
     """
-    if not opened.texts or (keep and settings.model_path is None):
+    if not opened.texts or (keep and search is None):
         return NO_TOKENIZER
-    if settings.model_path is None:
+    if search is None:
         raise ConfigError(
             "--model_path is required: the folder or cached hub name of the policy's tokenizer "
             "(it may be left out only where the rollouts bring rewards along)"
         )
     sample = read.sample_texts(opened)
     proc.give_back_memory()  # what the passes above read; the tokenizer takes its share next
-    return known_tokenizers.find(settings.model_path, settings.trust_remote_code, cache_dir, sample)
+    return search.begin(sample)
 
 
 def output_folder(settings: AnalysisSettings, plan: Plan) -> OutputFolder:

@@ -38,6 +38,7 @@ class Work(NamedTuple):
     folder: str  # the run directory
     missing: Callable[[], list[int]]  # the shards that are not committed
     committed: Callable[[int], None]  # is told each shard once
+    check: Callable[[], None] = lambda: None  # called again and again meanwhile; what it raises ends the work
 
 
 def run_shards(work: Work, backend: Backend) -> None:
@@ -89,6 +90,7 @@ def _round(work: Work, todo: Sequence[int], cluster: Cluster, at_once: int, atte
         took = 0.0
         while call.is_alive() and (error := cluster.trouble()) is None:
             call.join(max(_POLL_SECONDS, _POLL_SHARE * took))
+            work.check()
             started = time.perf_counter()
             # A name is enough here, and a listing is one call where reading the footers would be one a shard. They
             # are read at the end of the round, by `missing`.

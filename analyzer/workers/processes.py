@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
+import queue
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from analyzer.errors import AnalyzerError
 
@@ -31,10 +33,15 @@ def follow(driver: int) -> None:
         os._exit(1)
 
     threading.Thread(target=end_with_driver, daemon=True).start()
-    _tell_arrow_of_no_pandas()
 
 
-def _tell_arrow_of_no_pandas() -> None:
+def start_worker(driver: int) -> None:
+    """Make this process one that scores shards for a driver on the same host."""
+    follow(driver)
+    tell_arrow_of_no_pandas()
+
+
+def tell_arrow_of_no_pandas() -> None:
     """Arrow imports pandas when it first looks at a value; a second and 50 MB, for which a worker has no use.
 
     It tries once, so the import is made to fail that once. Code of the user runs in processes of its own.
@@ -63,29 +70,74 @@ _APART = (
 )
 
 
-def call_apart(function: Callable[..., Value], *args: Any) -> Value:
-    """Call a function in a process that then ends, so that the memory it took is given back.
+class CallApart(threading.Thread, Generic[Value]):
+    """A call in a process of its own, so that others go on meanwhile and the memory it took is given back.
 
-    Raises what it raises, and AnalyzerError where the process ended without a word.
+    call = CallApart(load, "model")     # starts now
+    call.go_on("sample")                # load("model")("sample"): what it returned is called with the rest
+    call.result()                       # waits
     """
-    # Not with loky: for one call it would make semaphores, and so need a /dev/shm that can be written to.
-    # sys.path goes first, as JSON: the pickle cannot be read before the modules that it names can be imported.
-    call = json.dumps(sys.path).encode() + b"\n" + pickle.dumps((os.getpid(), function, args))
-    # -P: a file in the working directory must not stand in for a module of the standard library.
-    done = subprocess.run([sys.executable, "-P", "-c", _APART], input=call, stdout=subprocess.PIPE, check=False)
-    if done.returncode != 0 or not done.stdout:
-        how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
-        raise AnalyzerError(f"a process that calls {function.__name__} ended too soon ({how}); out of memory?")
-    # A pickle is safe here alone: both ends are this program, and only trusted code (never a model's) ran in between.
-    value, error = pickle.loads(done.stdout)
-    if error is not None:
-        raise error
-    result: Value = value
-    return result
+
+    def __init__(self, function: Callable[..., Callable[..., Value]], *args: Any) -> None:
+        super().__init__(daemon=True)
+        self._name = getattr(function, "__name__", str(function))
+        self._rest: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._answer = b""
+        # Not with loky: for one call it would make semaphores, and so need a /dev/shm that can be written to.
+        # sys.path goes first, as JSON: the pickle cannot be read before the modules that it names can be imported.
+        self._call = json.dumps(sys.path).encode() + b"\n" + pickle.dumps((os.getpid(), function, args))
+        # -P: a file in the working directory must not stand in for a module of the standard library. A process group
+        # of its own: Ctrl-C is for the driver, also while Python starts and cannot ignore it yet.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _APART], stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
+        )
+        self.start()
+
+    def go_on(self, *args: Any) -> None:
+        """Tell the process what its call lacks."""
+        self._rest.put(pickle.dumps(args))
+
+    def run(self) -> None:
+        """Feed the process and read what it answers: in a thread, as a pipe holds 64 KB and its reader may be busy."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        with contextlib.suppress(BrokenPipeError), stdin:  # it has ended; its exit code says how
+            stdin.write(self._call)
+            stdin.flush()
+            stdin.write(self._rest.get())
+        with stdout:
+            self._answer = stdout.read()
+        self._process.wait()
+
+    def done(self) -> bool:
+        """Whether `result` returns at once."""
+        return not self.is_alive()
+
+    def result(self) -> Value:
+        """What the call returned. Raises what it raised, and AnalyzerError where the process ended without a word."""
+        self.join()
+        code = self._process.returncode
+        if code != 0 or not self._answer:
+            how = f"signal {-code}" if code < 0 else f"exit status {code}"
+            raise AnalyzerError(f"a process that calls {self._name} ended too soon ({how}); out of memory?")
+        # A pickle is safe here alone: both ends are this program, and only trusted code (never a model's) ran in
+        # between.
+        value, error = pickle.loads(self._answer)
+        if error is not None:
+            raise error
+        result: Value = value
+        return result
+
+    def end(self) -> None:
+        """End the process where it still runs."""
+        self._process.kill()
+        self._rest.put(b"")
+        self.join()
 
 
 def answer() -> None:
-    """The other side of `call_apart`: make the call that stands on stdin, and write its value or error to stdout."""
+    """The other side of `CallApart`: make the call that stands on stdin, and write its value or error to stdout."""
     # Libraries print while they load. Their words go to stderr, so that stdout holds the answer and nothing else.
     out = os.dup(1)
     os.dup2(2, 1)
@@ -93,7 +145,10 @@ def answer() -> None:
     follow(driver)
     result: tuple[Any, BaseException | None]
     try:
-        result = (function(*args), None)
+        rest = function(*args)
+        result = (rest(*pickle.load(sys.stdin.buffer)), None)
+    except EOFError:  # the driver has no use for it any more
+        os._exit(1)
     except Exception as error:  # noqa: BLE001  # raised again by the driver
         result = (None, error)
     with open(out, "wb") as file:

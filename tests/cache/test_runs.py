@@ -126,7 +126,7 @@ def test_a_shard_file_with_a_damaged_byte_is_scored_again(
 
 @pytest.mark.parametrize(
     "name",
-    ["runs/*/offsets.npy", "runs/*/ranges.npy", "runs/*/run.json", "runs/*/plan*.json", "tokenizers/*.spec.json",
+    ["runs/*/offsets.npy", "runs/*/ranges.npy", "runs/*/run.json", "runs/*/plan*.json", "tokenizers/*-*.spec.json",
      "tokenizers/*.tokenizer.json"],
 )  # fmt: skip
 @pytest.mark.parametrize("damage", ["cut", "emptied", "a byte"])

@@ -144,10 +144,10 @@ def test_a_cached_file_never_turns_trust_remote_code_on_nor_names_what_is_loaded
 ) -> None:
     """Even where the file is this user's own: what may run comes from the call alone."""
     analyze(data)
-    (known,) = (tmp_path / "cache" / "tokenizers").glob("*.spec.json")
-    spec = tokens.spec_from(orjson.loads(known.read_bytes()))
-    planted = spec._replace(engine=tokens.TRANSFORMERS, source="/somewhere/evil", trust_remote_code=True)
-    known.write_bytes(orjson.dumps(planted, default=list))
+    for known in (tmp_path / "cache" / "tokenizers").glob("*.spec.json"):
+        spec = tokens.spec_from(orjson.loads(known.read_bytes()))
+        planted = spec._replace(engine=tokens.TRANSFORMERS, source="/somewhere/evil", trust_remote_code=True)
+        known.write_bytes(orjson.dumps(planted, default=list))
     found = find_again(data, tmp_path)
     assert (found.trust_remote_code, found.source) == (False, str(TOKENIZER))
 
@@ -159,12 +159,12 @@ def test_a_damaged_file_of_a_tokenizer_is_made_anew(
     analyze: Analyze, data: Path, tmp_path: Path, damage: bytes
 ) -> None:
     expected = analyze(data).files()
-    (known,) = (tmp_path / "cache" / "tokenizers").glob("*.spec.json")
-    before = known.read_bytes()
-    known.write_bytes(damage)
+    known = {path: path.read_bytes() for path in (tmp_path / "cache" / "tokenizers").glob("*.spec.json")}
+    for path in known:
+        path.write_bytes(damage)
     again = analyze(data)
     assert (again.code, again.files()) == (EXIT_OK, expected)
-    assert known.read_bytes() == before
+    assert {path: path.read_bytes() for path in known} == known
 
 
 def test_another_tokenizer_json_in_its_place_is_not_counted_with(analyze: Analyze, data: Path, tmp_path: Path) -> None:

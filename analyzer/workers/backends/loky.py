@@ -34,7 +34,7 @@ class Loky(Cluster):
             yield Sequential(end)
             return
         # A worker is one core's worth of work: threads of BLAS inside it would only compete with its neighbours.
-        cluster = cls(wanted, inner_max_num_threads=1, initializer=processes.follow, initargs=(os.getpid(),))
+        cluster = cls(wanted, inner_max_num_threads=1, initializer=processes.start_worker, initargs=(os.getpid(),))
         try:
             yield cluster
         finally:

@@ -1,0 +1,224 @@
+"""Scoring begins with what tokenizer.json says; in the end tokens are counted as transformers' AutoTokenizer counts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import AutoTokenizer
+
+from analyzer import tokens
+from analyzer.cache import known_tokenizers, tokenizer_proof
+from analyzer.cache.known_tokenizers import Search, TokenizerDiffers
+from analyzer.errors import EXIT_OK, EXIT_USER
+from tests.commands import SAMPLE, TOKENIZER, flags
+
+NOTE = "transformers counts tokens otherwise than tokenizer.json by itself"
+TEXTS = ["one two  three", "I'm <new> and <|end|> here, 12345", "", "Ünïcode ﬁ½ 日本語\r\n\t", "a" * 500]
+
+
+def bytewise() -> Tokenizer:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={letter: at for at, letter in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_tokens([AddedToken("<|end|>", special=True)])
+    return tokenizer
+
+
+def saved(folder: Path, tokenizer: Tokenizer | None = None, **config: Any) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "tokenizer.json").write_text((tokenizer or bytewise()).to_str(), encoding="utf-8")
+    said = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **config}
+    (folder / "tokenizer_config.json").write_text(json.dumps(said))
+    return folder
+
+
+def of_words(folder: Path) -> Path:
+    """gigatoken cannot load it."""
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "the": 1}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return saved(folder, tokenizer)
+
+
+def with_a_token_of_the_config(folder: Path) -> Path:
+    return saved(folder, extra_special_tokens=["12"], eos_token="of")
+
+
+def with_a_special_token_of_the_config(folder: Path) -> Path:
+    tokenizer = bytewise()
+    tokenizer.add_tokens([AddedToken("the", special=False)])
+    return saved(folder, tokenizer, eos_token="the")
+
+
+def that_splits_special_tokens(folder: Path) -> Path:
+    return saved(folder, split_special_tokens=True)
+
+
+def that_truncates(folder: Path) -> Path:
+    tokenizer = bytewise()
+    tokenizer.enable_truncation(5)
+    return saved(folder, tokenizer)
+
+
+def rebuilt_by_its_class(folder: Path) -> Path:
+    """transformers builds the tokenizer of this class itself, whatever splits words in the file."""
+    return saved(folder, tokenizer_class="Qwen2Tokenizer")
+
+
+def with_code_of_its_own(folder: Path) -> Path:
+    saved(folder, tokenizer_class="Doubling", auto_map={"AutoTokenizer": [None, "doubling.Doubling"]})
+    (folder / "doubling.py").write_text(
+        "from transformers import PreTrainedTokenizerFast\n\n\n"
+        "class Doubling(PreTrainedTokenizerFast):\n"
+        "    def _encode_plus(self, *args, **kwargs):\n"
+        "        found = super()._encode_plus(*args, **kwargs)\n"
+        "        ids = found['input_ids']\n"
+        "        found['input_ids'] = [i + i for i in ids] if ids and isinstance(ids[0], list) else ids + ids\n"
+        "        return found\n"
+    )
+    return folder
+
+
+KINDS = [
+    of_words,
+    with_a_token_of_the_config,
+    with_a_special_token_of_the_config,
+    that_splits_special_tokens,
+    that_truncates,
+    rebuilt_by_its_class,
+    with_code_of_its_own,
+]
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def expected(model: Path, texts: list[str]) -> list[int]:
+    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=True)
+    return list(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"]))
+
+
+# ---------------------------------------------------------------- what counts in the end
+
+
+@pytest.mark.parametrize("make", KINDS)
+def test_whatever_transformers_makes_of_a_folder_its_counts_are_counted(
+    make: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    model, texts = make(tmp_path / "model"), [*TEXTS, "of the 12 <|end|>", "the" * 9]
+    folder = tmp_path / "tokenizers"
+    folder.mkdir()
+    spec = tokenizer_proof.prepare(str(model), True, str(folder), TEXTS).spec
+    assert tokens.TokenCounter(spec).count(texts).tolist() == expected(model, texts)
+
+
+def test_what_the_file_says_is_enough_for_tokenizers_as_they_are_published(
+    shared: Callable[[str], Path], tmp_path: Path
+) -> None:
+    for model in (TOKENIZER, shared("tokenizers/qwen3")):
+        begun = tokenizer_proof.as_the_file_says(str(model), tmp_path)
+        assert begun is not None
+        proof = tokenizer_proof.prepare(str(model), False, str(tmp_path), TEXTS)
+        assert proof == (begun, begun)
+
+
+def changed(**parts: Any) -> str:
+    tokenizer = bytewise()
+    for name, part in parts.items():
+        setattr(tokenizer, name, part)
+    return tokenizer.to_str()
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        (changed(), True),
+        (changed(decoder=decoders.WordPiece()), True),
+        (changed(post_processor=processors.ByteLevel(trim_offsets=False)), True),
+        (changed(pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=False)), True),
+        (changed(pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=True)), False),
+        (changed(pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)), False),
+        (changed(normalizer=normalizers.Lowercase()), False),
+        (changed().replace('"special":true', '"special":false'), False),
+        (changed().replace("<|end|>", "<|END|>"), False),
+        (changed().replace('"byte_fallback":false', '"byte_fallback":true'), False),
+    ],
+)
+def test_two_tokenizers_count_alike_if_nothing_differs_that_decides_a_count(text: str, same: bool) -> None:
+    assert (tokenizer_proof._counting_part(text) == tokenizer_proof._counting_part(changed())) == same
+
+
+# ---------------------------------------------------------------- the command
+
+
+def run(model: Path, tmp_path: Path, **values: Any) -> subprocess.CompletedProcess[str]:
+    usual = {"rollouts": SAMPLE, "model_path": model, "output_dir": tmp_path / "out", "cache_dir": tmp_path / "cache"}
+    words = flags(**{**usual, "n_jobs": 2, "overwrite": True, **values})
+    return subprocess.run([sys.executable, "-m", "analyzer", *words], capture_output=True, text=True, check=False)
+
+
+def counted(tmp_path: Path) -> list[int]:
+    found: list[int] = pq.read_table(tmp_path / "out" / "rollouts_with_rewards.parquet")["response_tokens"].to_pylist()
+    return found
+
+
+@pytest.mark.parametrize("make", [of_words, with_a_token_of_the_config])
+def test_counts_begun_with_what_turns_out_wrong_are_made_again_and_that_is_said(
+    make: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    model = make(tmp_path / "model")
+    first = run(model, tmp_path)
+    assert (first.returncode, NOTE in first.stderr) == (EXIT_OK, True), first.stderr
+    assert counted(tmp_path) == expected(model, pq.read_table(SAMPLE)["response"].to_pylist())
+    again = run(model, tmp_path)
+    assert (again.returncode, NOTE in again.stderr, again.stdout) == (EXIT_OK, False, first.stdout)
+
+
+def test_a_tokenizer_that_transformers_refuses_ends_the_run_though_its_file_is_fine(tmp_path: Path) -> None:
+    assert run(TOKENIZER, tmp_path).returncode == EXIT_OK
+    before = counted(tmp_path)
+    model = with_code_of_its_own(tmp_path / "model")
+    done = run(model, tmp_path)
+    assert (done.returncode, "--trust_remote_code" in done.stderr) == (EXIT_USER, True), done.stderr
+    assert counted(tmp_path) == before
+
+
+# ---------------------------------------------------------------- the search
+
+
+def test_other_rollouts_of_a_known_tokenizer_need_no_transformers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = known_tokenizers.find(str(TOKENIZER), False, str(tmp_path), TEXTS)
+    monkeypatch.setattr(tokenizer_proof, "load", None)  # it cannot be sent to a process
+    assert known_tokenizers.find(str(TOKENIZER), False, str(tmp_path), ["others"]) == first
+
+
+def test_gigatoken_is_left_for_rollouts_that_it_counts_otherwise_and_taken_for_the_next(tmp_path: Path) -> None:
+    class Answer:
+        def __init__(self, proof: tokenizer_proof.Proof) -> None:
+            self.result = lambda: proof
+            self.done = lambda: True
+            self.end = lambda: None
+
+    right = known_tokenizers.find(str(TOKENIZER), False, str(tmp_path), TEXTS)
+    slower = right._replace(engine=tokens.TOKENIZERS)
+    search = Search(str(TOKENIZER), False, str(tmp_path))
+    assert search.begin(["others"]) == right
+    search.end()
+    search._apart = Answer(tokenizer_proof.Proof(slower, right))  # type: ignore[assignment]
+    with pytest.raises(TokenizerDiffers):
+        search.check()
+    assert (search.begin(["others"]), search.proven()) == (slower, slower)
+    search.check()
+    assert known_tokenizers.find(str(TOKENIZER), False, str(tmp_path), TEXTS) == right
