@@ -13,7 +13,7 @@ from analyzer.cache.known_tokenizers import Search, TokenizerDiffers
 from analyzer.cache.runs import Run
 from analyzer.config import AnalysisSettings
 from analyzer.difficulty.metrics import problem_metrics
-from analyzer.errors import TokenizerError
+from analyzer.errors import OutputError, TokenizerError
 from analyzer.files.outputs import PROVENANCE, TIMINGS, OutputFolder
 from analyzer.plan import Plan
 from analyzer.progress import Bar, Clock
@@ -42,17 +42,18 @@ def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
 
     Raises the errors of analyzer.errors; `exit_code` of each says how the command ends.
     """
-    clock = Clock(progress)
     strategy = buckets.build(settings.bucketing_strategy, settings.seed)
+    part = settings.shards_of_part
     cache_dir = runs.cache_folder(settings.cache_dir, settings.shared_cache)
     # A tokenizer that is new is proven in a process of its own while all else goes on; see cache/tokenizer_proof.py.
     with known_tokenizers.searching(settings.model_path, settings.trust_remote_code, cache_dir) as search:
+        call = Call(settings, strategy, part, cache_dir, search, Clock(progress), progress)
         try:
-            return _analyze(settings, strategy, clock, progress, search)
+            return _analyze(call)
         except TokenizerDiffers:
             if progress:
                 print(_COUNTED_AGAIN.format(settings.model_path), file=sys.stderr, flush=True)
-            return _analyze(settings, strategy, clock, progress, search)
+            return _analyze(call)
         finally:
             scoring.end_rewards()
 
@@ -63,21 +64,29 @@ _COUNTED_AGAIN = (
 )
 
 
-def _analyze(
-    settings: AnalysisSettings, strategy: Strategy, clock: Clock, progress: bool, search: Search | None
-) -> Result | None:
-    """Both halves. Raises TokenizerDiffers where the second call will count tokens with what is right."""
+class Call(NamedTuple):
+    """One call of `analyze`."""
+
+    settings: AnalysisSettings
+    strategy: Strategy
+    part: slice  # of the shards
+    cache_dir: str
+    search: Search  # for what counts tokens
+    clock: Clock
+    progress: bool
+
+
+def _analyze(call: Call) -> Result | None:
+    """Both halves. Raises TokenizerDiffers where tokens were counted wrongly; the next call then counts them right."""
     try:
-        scored = _score(settings, strategy, clock, progress, search)
-    except TokenizerError:
-        if search is not None:
-            search.settle()
+        scored = _score(call)
+    except (TokenizerError, OutputError):  # may be wrong where the tokenizer is
+        call.search.settle()
         raise
-    if settings.part is not None:
-        if search is not None:
-            search.settle()
+    if call.settings.part is not None:
+        call.search.settle()
         return None
-    return _measure(settings, strategy, clock, scored, search)
+    return _measure(call, scored)
 
 
 class Scored(NamedTuple):
@@ -92,12 +101,9 @@ class Scored(NamedTuple):
     reused: int  # rollouts whose scores an earlier run had committed
 
 
-def _score(
-    settings: AnalysisSettings, strategy: Strategy, clock: Clock, progress: bool, search: Search | None
-) -> Scored:
+def _score(call: Call) -> Scored:
     """Read, plan, score: the half that takes hours, and that a killed run resumes."""
-    part = settings.shards_of_part
-    cache_dir = runs.cache_folder(settings.cache_dir, settings.shared_cache)
+    settings, strategy, part, cache_dir, search, clock, progress = call
     with clock("read"):
         opened = read.open_rollouts(settings.reading, cache_dir)
         if progress:
@@ -121,17 +127,16 @@ def _score(
         missing = functools.partial(run.missing, wanted)
         with Bar(plan.shard_rows, wanted, missing(), progress, run.again) as bar:
             score_shard = functools.partial(score.score_shard, plan.seal)
-            work = Work(score_shard, score.end_worker, run.folder, missing, bar.committed)
-            run_shards(work if search is None else work._replace(check=search.check), settings.workers)
+            work = Work(score_shard, score.end_worker, run.folder, missing, bar.committed, search.check)
+            run_shards(work, settings.workers)
         # Before anything is merged: of an input that was written while workers read it, scores are of both versions.
         opened.still_same()
     return Scored(opened, numbering, plan, outputs, run, bar.scored, bar.reused)
 
 
-def _measure(
-    settings: AnalysisSettings, strategy: Strategy, clock: Clock, scored: Scored, search: Search | None
-) -> Result:
+def _measure(call: Call, scored: Scored) -> Result:
     """Merge, metrics, buckets, what is known of them, and the files: seconds, in this process."""
+    settings, strategy, clock = call.settings, call.strategy, call.clock
     opened, numbering, plan, outputs, run, *_ = scored
     with clock("merge"):
         merged = merge.merge_shards(run.shards_folder, plan.total, numbering, settings.pass_threshold)
@@ -157,8 +162,7 @@ def _measure(
             report.write_report(folder, seed=settings.seed)
         clock.write(folder / TIMINGS)
         opened.still_same()
-        if search is not None:
-            search.settle()
+        call.search.settle()
     return Result(settings.output_dir, summed_up, settings.max_unscored, scored.now, scored.reused)
 
 
@@ -172,8 +176,7 @@ def explain(settings: AnalysisSettings) -> list[str]:
     with known_tokenizers.searching(settings.model_path, settings.trust_remote_code, cache_dir) as search:
         plan = planning.make_plan(settings, opened, numbering, search)
         try:
-            if search is not None:
-                search.settle()
+            search.settle()
         except TokenizerDiffers:
             plan = planning.make_plan(settings, opened, numbering, search)
     if settings.explain_cache:

@@ -37,21 +37,22 @@ class Search:
     the file says; `check` raises TokenizerDiffers as soon as that is known to be wrong.
     """
 
-    def __init__(self, model_path: str, trust_remote_code: bool, cache_dir: str) -> None:
-        """What may run comes from these arguments alone, whatever a cached file says.
+    def __init__(self, model_path: str | None, trust_remote_code: bool, cache_dir: str) -> None:
+        """What may run comes from these arguments alone, whatever a cached file says. Without a model_path it is idle.
 
         Raises StorageError and OutputError where the cache cannot be written.
         """
-        self._model_path, self._trust, self._cache_dir = model_path, trust_remote_code, cache_dir
+        self.model_path = model_path
+        self._trust, self._cache_dir = trust_remote_code, cache_dir
         self._folder = Path(cache_dir) / "tokenizers"
         with storage.storage_errors(self._folder):
             storage.make_below(self._folder)
-        self._key = _key(model_path, trust_remote_code)
+        self._key = None if model_path is None else _key(model_path, trust_remote_code)
         self._of_sample = ""
         self._begun_with: TokenizerSpec | None = None
         self._proven: TokenizerSpec | None = None
         self._apart: CallApart[Proof] | None = None
-        if self._key is None or not self._path("").exists():
+        if model_path is not None and (self._key is None or not self._path("").exists()):
             self._load()
 
     def end(self) -> None:
@@ -75,15 +76,20 @@ class Search:
             self._apart = CallApart(tokenizer_proof.again, known, str(self._folder))
             self._apart.go_on(list(sample))
             return known
-        if os.path.isdir(self._model_path):
-            self._begun_with = tokenizer_proof.as_the_file_says(self._model_path, self._folder)
+        if self._key is not None:
+            self._begun_with = tokenizer_proof.as_the_file_says(self._named(), self._folder)
         self._load().go_on(str(self._folder), list(sample), self._begun_with)
         return self._begun_with or self.proven()
 
     def _load(self) -> CallApart[Proof]:
         if self._apart is None:
-            self._apart = CallApart(tokenizer_proof.load, self._model_path, self._trust)
+            self._apart = CallApart(tokenizer_proof.load, self._named(), self._trust)
         return self._apart
+
+    def _named(self) -> str:
+        if self.model_path is None:
+            raise ValueError("a search without a model_path finds nothing")
+        return self.model_path
 
     def check(self) -> None:
         """Settle it where that takes no waiting."""
@@ -123,7 +129,7 @@ class Search:
             # What is loaded comes from the arguments, never from a file in a cache that others may write to: with
             # trust_remote_code it is code.
             if spec.engine == tokens.TRANSFORMERS:
-                return spec._replace(source=os.path.abspath(self._model_path), trust_remote_code=self._trust)
+                return spec._replace(source=os.path.abspath(self._named()), trust_remote_code=self._trust)
             spec = spec._replace(source=tokens.json_path(self._folder, spec), trust_remote_code=False)
             return spec if tokens.is_whole(spec) else None
         except (OSError, ValueError, TypeError):  # a damaged one is made anew
@@ -134,11 +140,8 @@ class Search:
 
 
 @contextlib.contextmanager
-def searching(model_path: str | None, trust_remote_code: bool, cache_dir: str) -> Iterator[Search | None]:
-    """A search that ends with the context; None where no model is named."""
-    if model_path is None:
-        yield None
-        return
+def searching(model_path: str | None, trust_remote_code: bool, cache_dir: str) -> Iterator[Search]:
+    """A search that ends with the context."""
     search = Search(model_path, trust_remote_code, cache_dir)
     try:
         yield search
@@ -149,7 +152,6 @@ def searching(model_path: str | None, trust_remote_code: bool, cache_dir: str) -
 def find(model_path: str, trust_remote_code: bool, cache_dir: str, sample: Sequence[str]) -> TokenizerSpec:
     """The tokenizer of a folder or hub name, its counts proven on `sample`. Raises as `Search` does."""
     with searching(model_path, trust_remote_code, cache_dir) as search:
-        assert search is not None
         search.begin(sample)
         with contextlib.suppress(TokenizerDiffers):
             search.settle()

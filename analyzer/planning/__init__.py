@@ -1,7 +1,7 @@
 """Planning: everything that is settled before the first rollout is scored.
 
     numbering = number_problems(opened.dataset, settings.limit)    # from the column data_idx alone
-    plan = make_plan(settings, opened, numbering, search)       # rewards, tokenizer, shards: one frozen record
+    plan = make_plan(settings, opened, numbering, search)          # rewards, tokenizer, shards: one frozen record
     output_folder(settings, plan).check(...)                       # before hours of work, not after them
 
 Nothing here scores or writes outputs. Proven by tests/planning and by the laws in tests/properties.
@@ -34,10 +34,10 @@ __all__ = ["make_plan", "number_problems", "output_folder"]
 SPILL_ABOVE = 2.0  # read amplification from which on gathering scattered rows pays
 
 
-def make_plan(settings: AnalysisSettings, opened: Input, numbering: Numbering, search: Search | None) -> Plan:
+def make_plan(settings: AnalysisSettings, opened: Input, numbering: Numbering, search: Search) -> Plan:
     """Settle everything; no reward is started yet. Raises ConfigError, InputError, TokenizerError or RewardError.
 
-    search: for the tokenizer of --model_path; the plan holds what it begins with. None where no model is named.
+    search: for the tokenizer of --model_path; the plan holds what it begins with.
     """
     dataset = opened.dataset
     names = dataset.schema.names
@@ -81,14 +81,14 @@ def make_plan(settings: AnalysisSettings, opened: Input, numbering: Numbering, s
     )
 
 
-def _tokenizer(opened: Input, keep: bool, search: Search | None) -> TokenizerSpec:
+def _tokenizer(opened: Input, keep: bool, search: Search) -> TokenizerSpec:
     """What counts tokens: nothing, where the rewards come with the input and no model is named, or no text.
 
     Raises ConfigError where responses are to be scored without it.
     """
-    if not opened.texts or (keep and search is None):
+    if not opened.texts or (keep and search.model_path is None):
         return NO_TOKENIZER
-    if search is None:
+    if search.model_path is None:
         raise ConfigError(
             "--model_path is required: the folder or cached hub name of the policy's tokenizer "
             "(it may be left out only where the rollouts bring rewards along)"

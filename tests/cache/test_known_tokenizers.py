@@ -222,3 +222,10 @@ def test_gigatoken_is_left_for_rollouts_that_it_counts_otherwise_and_taken_for_t
     assert (search.begin(["others"]), search.proven()) == (slower, slower)
     search.check()
     assert known_tokenizers.find(str(TOKENIZER), False, str(tmp_path), TEXTS) == right
+
+
+def test_a_folder_of_an_earlier_analysis_is_recognised_though_the_tokenizer_is_new_to_the_cache(tmp_path: Path) -> None:
+    model = with_a_token_of_the_config(tmp_path / "model")
+    assert run(model, tmp_path).returncode == EXIT_OK
+    again = run(model, tmp_path, cache_dir=tmp_path / "another", overwrite=False)
+    assert (again.returncode, NOTE in again.stderr) == (EXIT_OK, True), again.stderr
