@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if first == "completion":
         from analyzer.commands.completion import complete
 
-        return complete(words[1:])
+        return complete(words[1:], map(find, NAMES))
     if first in ("_h", "__help", "help"):
         return run(lambda: listing([find(name) for name in NAMES]))
     if first == "__version":

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from analyzer.commands import lists
-from analyzer.commands.all import NAMES, find
 from analyzer.commands.command import Command
 from analyzer.commands.parsing import make_parser
 from analyzer.commands.running import fail, run
@@ -20,20 +19,20 @@ from analyzer.errors import EXIT_OK, EXIT_USER
 SHELLS = ("bash", "zsh", "fish")
 
 
-def complete(words: Sequence[str]) -> int:
-    """Print the completion for the shell that the words name; returns the exit code."""
+def complete(words: Sequence[str], commands: Iterable[Command]) -> int:
+    """Print the completion of the commands for the shell that the words name; returns the exit code."""
     if len(words) != 1 or words[0] not in SHELLS:
         fail(f"name one shell: python -m analyzer completion {{{','.join(SHELLS)}}}")
         return EXIT_USER
-    return run(lambda: _print(words[0]))
 
+    def show() -> int:
+        import shtab
 
-def _print(shell: str) -> int:
-    import shtab
+        for command in commands:
+            print(shtab.complete(_completed(command), words[0]))
+        return EXIT_OK
 
-    for name in NAMES:
-        print(shtab.complete(_completed(find(name)), shell))
-    return EXIT_OK
+    return run(show)
 
 
 def _completed(command: Command) -> Any:

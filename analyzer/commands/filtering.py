@@ -6,10 +6,10 @@ import dataclasses
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from analyzer import buckets, generation, pipeline, tokens
 from analyzer.commands import analyze_rollouts
-from analyzer.commands.filter_difficulty import FilterSettings
 from analyzer.commands.generate_rollouts import again
 from analyzer.commands.preview import preview
 from analyzer.config import AnalysisSettings, SelectionSettings
@@ -23,6 +23,9 @@ from analyzer.rollouts.dataset import Reader
 from analyzer.schema import DATA_SOURCE, ORIGINAL
 from analyzer.selection import recipes
 from analyzer.selection.select import select
+
+if TYPE_CHECKING:
+    from analyzer.commands.filter_difficulty import FilterSettings
 
 
 def generate_analyse_select(settings: FilterSettings) -> int:
