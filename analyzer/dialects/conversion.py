@@ -18,8 +18,9 @@ import orjson
 
 from analyzer.dialects import files, joining, mapping
 from analyzer.dialects.files import Record
+from analyzer.dialects.fitting import Options
 from analyzer.dialects.layout import FILE, Layout
-from analyzer.dialects.mapping import Mapper, Options
+from analyzer.dialects.mapping import Mapper
 from analyzer.dialects.operations import root
 from analyzer.dialects.reading import Reading, Request
 from analyzer.errors import InputError

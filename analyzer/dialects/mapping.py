@@ -5,19 +5,18 @@ transpose -> rows -> explode -> our columns (prompt, response, data_idx, sample_
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import itertools
 import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analyzer.dialects import operations
-from analyzer.dialects.layout import ANY, FILE, Layout, paste
+from analyzer.dialects.fitting import Options, fit
+from analyzer.dialects.layout import Layout, paste
 from analyzer.dialects.operations import Column, Rows, is_list, is_text, look_up, root
 from analyzer.dialects.values import SHOWN, RowName, finish_reasons, message_text, rewards_of, text_of
 from analyzer.errors import InputError, printable
@@ -63,16 +62,6 @@ _OFF_GRID = (
 _OUT_BYTES = 32 << 20  # of rows made of one batch at a time
 
 
-class Options(NamedTuple):
-    """What the user asks for beside the layout."""
-
-    rows: str | None = None  # --rows
-    pool: bool = False
-    rescore: bool = False  # rewards will not be used
-    join_on: str | None = None  # path of the key that tells which training row a rollout is of
-    asked: tuple[str, ...] = ()  # keys of the layout whose columns must be there
-
-
 class Tally:
     """What was seen of all rows, for the lines that say so."""
 
@@ -112,97 +101,9 @@ class Mapper:
         self._expressions: list[Expression] | None = None
         # The mapping of no rows gives the schema of all: what an operation returns never depends on values.
         rows = self._transposed(operations.rows_of(_empty(schema)), lambda at: spec)
-        self.layout = self._fitted(layout, rows)
+        self.layout = fit(layout, rows, options, spec)
         self.names = list(rows.columns)
         self.schema = self._table(self._filtered(rows), lambda at: spec).schema
-
-    # ------------------------------------------------------------ the layout and the columns
-
-    def _fitted(self, layout: Layout, rows: Rows) -> Layout:
-        """The layout without what the columns lack, its one reward chosen."""
-        import pyarrow as pa
-
-        self._check_asked(layout, rows)
-        missing: dict[str, Any] = {"reward": None} if self.options.rescore else {}
-        layout = dataclasses.replace(layout, **missing)
-        if layout.explode:
-            # A text beside lists of texts is one response: distilabel writes either.
-            asked = "explode" in self.options.asked
-            named = {path: column for path in layout.explode if (column := look_up(rows, path)) is not None}
-            lists = {path for path, (array, _) in named.items() if is_list(array.type) or pa.types.is_null(array.type)}
-            kept = tuple(path for path in layout.explode if asked or path in lists)
-            layout = dataclasses.replace(layout, explode=kept)
-            if kept:
-                rows, _ = operations.explode(rows, kept, lambda at: self.spec)
-        for key, path in layout.paths():
-            if key not in ("explode", "steps", "tasks", "group") and path != ANY:
-                self._check_star(rows, key, path)
-                # A column of nothing but nulls holds no rewards: the rollouts are to be scored.
-                found_at = look_up(rows, path)
-                unscored = key == "reward" and found_at is not None and pa.types.is_null(found_at.array.type)
-                missing[key] = None if found_at is None or unscored else _taken(rows, path)
-        if layout.reward == ANY:
-            found = self._other_rewards(layout, rows)
-            missing |= {"reward": found[0] if found else None}
-        layout = dataclasses.replace(layout, **missing)
-        group = layout.group
-        if group is not None and any(look_up(rows, path) is None for path in group.columns):
-            there = tuple(path for path in group.columns if look_up(rows, path) is not None)
-            # A hash may do with fewer columns; a single one that is missing leaves the default.
-            group = group._replace(columns=there) if there and group.hashed else None
-        if group is not None:
-            group = group._replace(columns=tuple(_taken(rows, path) for path in group.columns))
-        layout = dataclasses.replace(layout, group=group)
-        steps = tuple(path for path in layout.steps if look_up(rows, path) is not None)
-        tasks = tuple(path for path in layout.tasks if look_up(rows, path) is not None)
-        return dataclasses.replace(layout, steps=steps, tasks=tasks)
-
-    def _check_asked(self, layout: Layout, rows: Rows) -> None:
-        """Raise InputError for what --columns names and the input lacks, with the nearest name."""
-        if layout.explode and "explode" in self.options.asked:
-            rows, _ = operations.explode(rows, layout.explode, lambda at: self.spec)
-        for key, path in layout.paths():
-            if key not in self.options.asked or path in (ANY, FILE):
-                continue
-            self._check_star(rows, key, path)
-            if look_up(rows, path) is None:
-                near = difflib.get_close_matches(root(path), rows.columns, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise InputError(
-                    f"{self.spec}: --columns: {key}: there is no {path!r}{hint} "
-                    f"(the columns are: {', '.join(rows.columns)})"
-                )
-
-    def _check_star(self, rows: Rows, key: str, path: str) -> None:
-        try:
-            look_up(rows, path)
-        except InputError as error:
-            names = str(error).removeprefix("one of ").removesuffix(" must be chosen").split(", ")
-            chosen = f'{path.removesuffix("." + ANY)}["{names[0]}"]'
-            raise InputError(
-                f"{self.spec}: {path.removesuffix('.' + ANY)} holds {', '.join(names)}: choose one, with "
-                f"{paste({key: chosen})}"
-            ) from None
-
-    def _other_rewards(self, layout: Layout, rows: Rows) -> list[str]:
-        """The numeric columns that the dialect does not know, of which one is the reward. Raises InputError for two."""
-        import pyarrow as pa
-
-        known = {root(one.strip()) for _, path in layout.paths() if path != ANY for one in path.split("|")}
-        known |= {*layout.drop, *(name for name, _ in layout.file)}
-        # A trainer's reward column has the name of the user's own function, so it is told by its type.
-        number = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean)
-        found = [
-            name
-            for name, column in rows.columns.items()
-            if name not in known and any(fits(column.array.type) for fits in number)
-        ]
-        if len(found) > 1:
-            raise InputError(
-                f"{self.spec}: holds several rewards ({', '.join(found)}); choose one, such as "
-                f"{paste({'reward': found[0]})}, or score anew with --rescore"
-            )
-        return found if len(found) == 1 else []
 
     # ------------------------------------------------------------ batches
 
@@ -495,11 +396,6 @@ def several(spec: str, kind: str, path: str, values: Sequence[Any]) -> InputErro
         f"{spec}: holds several values of {path} ({shown}, ...): {why}; pick one with {chosen}, "
         "or say with --pool that they belong together"
     )
-
-
-def _taken(rows: Rows, path: str) -> str:
-    """Of `a|b` the one that is there."""
-    return operations.spelt(rows, path) or path
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatch:
