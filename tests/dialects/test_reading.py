@@ -310,7 +310,9 @@ def test_a_flag_given_twice_is_an_error(tmp_path: Path, capsys: pytest.CaptureFi
 def test_the_list_of_formats_needs_no_other_flag(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.analyze_rollouts(["--input_format", "list"]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"\nverl_rollouts +verl rollouts\n +reads: trainer.rollout_data_dir/\{step\}.jsonl\n +lacks: ", out)
+    assert re.search(
+        r"\nverl_rollouts +verl rollouts\n +reads: trainer.rollout_data_dir/\{step\}.jsonl\n +lacks: ", out
+    )
 
 
 def test_a_bare_answer_column_is_the_ground_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
