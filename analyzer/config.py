@@ -196,6 +196,13 @@ class AnalysisSettings:
     overwrite: bool = option(
         Group.OUTPUT, "replace the outputs of another input or other settings in --output_dir", False
     )
+    outputs: str = option(
+        Group.OUTPUT,
+        "what is written; problems leaves out rollouts_*.parquet, the two copies of the text",
+        "all",
+        ("all", "problems"),
+        listed=True,
+    )
     no_report: bool = option(Group.OUTPUT, "do not write report.html", False)
     dry_run: bool = option(Group.OUTPUT, "show what would be done, and score nothing", False)
 

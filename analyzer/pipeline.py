@@ -14,10 +14,11 @@ from analyzer.cache.runs import Run
 from analyzer.config import AnalysisSettings
 from analyzer.difficulty.metrics import problem_metrics
 from analyzer.errors import OutputError, TokenizerError
-from analyzer.files.outputs import PROVENANCE, TIMINGS, OutputFolder
+from analyzer.files.outputs import PROVENANCE, ROLLOUTS, TIMINGS, OutputFolder
 from analyzer.plan import Plan
 from analyzer.progress import Bar, Clock
 from analyzer.result import Result
+from analyzer.rollouts import sources
 from analyzer.rollouts.input import Input
 from analyzer.rollouts.numbering import Numbering
 from analyzer.stages import (
@@ -115,6 +116,8 @@ def _score(call: Call) -> Scored:
             print(kept, file=sys.stderr, flush=True)
         outputs = planning.output_folder(settings, plan)
         outputs.check(settings.overwrite, [*strategy.buckets, buckets.UNSCORED], settings.rollouts, opened.paths)
+        if settings.outputs != "all" and not settings.overwrite:
+            outputs.check_kept(ROLLOUTS, "--outputs problems")
         run = runs.open_run(cache_dir, plan.parts)
         wanted = range(plan.total)[part]
         if run.missing(wanted):
@@ -147,23 +150,31 @@ def _measure(call: Call, scored: Scored) -> Result:
         assignment = buckets.assign(strategy, metrics)
     with clock("estimate"):
         stability = estimate.bucket_stability(strategy, numbering, merged, settings.seed)
-        analysed = difficulty.Analysed(settings, plan, opened.dataset, numbering, merged, metrics, strategy, assignment)
+        cut = sources.cut_off(opened.dataset, numbering.kept_ranges(), merged.tokens)
+        analysed = difficulty.Analysed(
+            settings, plan, opened.dataset, numbering, merged, metrics, strategy, assignment, cut
+        )
         measured = difficulty.measure(analysed)
     with clock("audit"):
-        audited = audit.audit_rewards(settings, plan, opened.dataset, numbering, merged)
+        audited = audit.audit_rewards(settings, plan, opened.dataset, numbering, merged, cut=cut)
     with clock("summary"):
         findings = Findings(numbering, merged, metrics, assignment, stability, audited, measured, collided)
         summed_up = summary.summarise(settings, opened, plan, findings)
     # All outputs are made aside and replace the old set at the end: until then the folder holds the earlier analysis.
     with clock("write"), outputs.staged() as folder:
-        write.write_outputs(folder, opened.dataset, findings, summed_up.to_json(), settings.reward_fn_key)
+        texts = settings.outputs == "all"
+        rewarded = write.write_outputs(
+            folder, opened.dataset, findings, summed_up.to_json(), settings.reward_fn_key, texts=texts
+        )
         (folder / PROVENANCE).write_bytes(provenance.provenance(settings, plan, opened))
         if not settings.no_report:
-            report.write_report(folder, seed=settings.seed)
+            # Without rollouts in the folder the page is drawn from those that were read.
+            seen = None if texts else report.Seen(rewarded, numbering)
+            report.write_report(folder, seed=settings.seed, seen=seen)
         clock.write(folder / TIMINGS)
         opened.still_same()
         call.search.settle()
-    return Result(settings.output_dir, summed_up, settings.max_unscored, scored.now, scored.reused)
+    return Result(settings.output_dir, summed_up, settings.max_unscored, scored.now, scored.reused, settings.outputs)
 
 
 def explain(settings: AnalysisSettings) -> list[str]:

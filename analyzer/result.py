@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analyzer.errors import EXIT_OK, EXIT_UNSCORED
+from analyzer.errors import EXIT_OK, EXIT_UNSCORED, ConfigError
 from analyzer.files import outputs
 from analyzer.stages.summary import Summary
 
@@ -24,6 +24,7 @@ class Result:
     max_unscored: float
     scored: int  # rollouts scored by this call
     reused: int  # rollouts whose scores an earlier run had committed
+    outputs: str = "all"  # which files were written
 
     @property
     def exit_code(self) -> int:
@@ -38,7 +39,10 @@ class Result:
 
     @functools.cached_property
     def rollouts(self) -> pd.DataFrame:
-        """One row per rollout in input order: the input's columns with reward, reward_status, response_tokens."""
+        """One row per rollout in input order: the input's columns with reward, reward_status, response_tokens.
+
+        Raises ConfigError where they were not written (outputs="problems").
+        """
         return self._frame(outputs.ROLLOUTS)
 
     def bucket(self, name: str) -> pd.DataFrame:
@@ -59,4 +63,9 @@ class Result:
     def _frame(self, name: str) -> pd.DataFrame:
         import pandas as pd
 
+        if name != outputs.TABLE and self.outputs != "all":
+            raise ConfigError(
+                f"{self.output_dir} holds no rollouts: it was written with outputs='problems'; analyse with "
+                "outputs='all', nothing is scored again"
+            )
         return pd.read_parquet(os.path.join(self.output_dir, name))

@@ -44,7 +44,9 @@ class Scores(NamedTuple):
     statuses: NDArray[np.int8]  # position in schema.STATUSES; in the file, position in the footer's own table
     tokens: NDArray[np.int32]
     found: NDArray[np.bool_]  # whether an answer was found
-    extra: list[str | None]  # further columns as a JSON object, None for none; empty when no rollout has any
+    extra: (
+        Any  # further columns as a JSON object: a list of str or None, or an empty one; as read, a pa.DictionaryArray
+    )
     answers: Any  # the answer found in each response: a list of str or None; as read, a pa.DictionaryArray
     sources: Any  # data_source of each rollout, "" where it is not known: a list of str; as read, a pa.DictionaryArray
     golds: NDArray[np.int8]  # whether the problem's ground truth can earn the maximum: a code of GOLDS
@@ -210,14 +212,13 @@ def read(path: str) -> tuple[Scores, ShardFooter]:
         raise AnalyzerError(f"{path}: {DAMAGED}")
     # From a code in the file to the code of the same status here.
     here = np.array([STATUSES.index(Status(name)) for name in footer.statuses], dtype=np.int8)
-    extra = table["extra"]
     scores = Scores(
         table["row"].to_numpy(),
         table["reward"].to_numpy(),
         here[table["status"].to_numpy()],
         table["tokens"].to_numpy(),
         np.asarray(table["found"].to_numpy(), dtype=bool),
-        extra.to_pylist() if extra.null_count < len(extra) else [],
+        table["extra"].combine_chunks().dictionary_encode(),
         table["answer"].combine_chunks().dictionary_encode(),
         table["source"].combine_chunks().dictionary_encode(),
         table["gold"].to_numpy(),

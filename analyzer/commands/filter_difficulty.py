@@ -83,7 +83,14 @@ class FilterSettings:
         names = [name for name in _ANALYSIS if name not in (*_OF_ANALYSIS_ONLY, "rollouts")]
         given = {name: value for name in names if (value := getattr(flags, name)) is not None}
         analysis = AnalysisSettings(**given, rollouts=flags.rollouts or path, part=None)
-        return cls(generation, analysis, _selection(flags))
+        selection = _selection(flags)
+        if selection is not None and analysis.outputs != "all" and selection.format is not None:
+            if issubclass(formats.find(selection.format), ResponseFormat):
+                raise ConfigError(
+                    f"--format {selection.format} takes responses from the rollouts, which --outputs problems leaves "
+                    "out: leave out --outputs, or choose another format"
+                )
+        return cls(generation, analysis, selection)
 
 
 def _selection(flags: Any) -> SelectionSettings | None:

@@ -31,11 +31,13 @@ def _with_long_n(words: Sequence[str]) -> list[str]:
 
 def _view(settings: ViewSettings) -> int:
     from analyzer.report import write_report
-    from analyzer.report.analysis import Analysis
+    from analyzer.report.analysis import WITHOUT_ROLLOUTS, Analysis
 
     if storage.is_remote(settings.analysis):
         raise ConfigError(f"--analysis {settings.analysis}: copy the folder to this machine first")
     analysis = Analysis(Path(storage.local(settings.analysis)))
+    if settings.show is None and analysis.rollouts is None:
+        print(f"no responses to show: {WITHOUT_ROLLOUTS}", file=sys.stderr)
     if settings.show is not None:
         from analyzer.report.terminal import show
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from analyzer.difficulty.counting import BLOCK
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -38,23 +40,29 @@ class Tally(NamedTuple):
 
 
 def tally(
-    source: NDArray[np.int32],
+    source: NDArray[np.integer],
     sources: int,
     *,
-    rewards: NDArray[np.float64],
+    rewards: NDArray[np.floating],
+    codes: NDArray[np.integer] | None = None,
     passing: NDArray[np.bool_],
     found: NDArray[np.bool_],
     cut: NDArray[np.bool_] | None,
 ) -> list[Tally]:
     """The counts of each data source.
 
-    source: the data source of each rollout, 0 .. sources-1; rewards: NaN where not scored; passing: whether it passes;
-    found: whether there was an answer; cut: whether it was cut off (None: not known, none is taken to be). All of
-    shape (rollouts,).
+    source: the data source of each rollout, 0 .. sources-1, or with `codes`, which name its problem, of each problem;
+    rewards: NaN where not scored; passing: whether it passes; found: whether there was an answer; cut: whether it was
+    cut off (None: not known, none is taken to be). All else of shape (rollouts,).
     """
-    scored = ~np.isnan(rewards)
-    passed = scored & passing
-    cut = np.zeros(len(rewards), dtype=bool) if cut is None else cut
-    masks = (None, scored, passed, scored & ~found & ~cut, ~cut, cut & scored, cut & passed)
-    counts = [np.bincount(source if mask is None else source[mask], minlength=sources).tolist() for mask in masks]
-    return [Tally(*each) for each in zip(*counts, strict=True)]
+    total = np.zeros((len(Tally._fields), sources), np.int64)
+    for start in range(0, len(rewards), BLOCK):
+        rows = slice(start, start + BLOCK)
+        of = source[rows] if codes is None else source[codes[rows]]
+        scored = ~np.isnan(rewards[rows])
+        passed = scored & passing[rows]
+        was_cut = np.zeros(len(of), dtype=bool) if cut is None else cut[rows]
+        unfound = scored & ~found[rows] & ~was_cut
+        masks = (scored, passed, unfound, ~was_cut, was_cut & scored, was_cut & passed)
+        total += [np.bincount(each, minlength=sources) for each in (of, *(of[mask] for mask in masks))]
+    return [Tally(*each) for each in total.T.tolist()]

@@ -46,7 +46,7 @@ class Evidence(NamedTuple):
     majorities: Majorities
     cut: IntArray  # rollouts that were cut off at their token limit
     unanswered: IntArray  # rollouts in which no answer was found
-    source: IntArray  # the number of its data source
+    source: NDArray[np.integer]  # the number of its data source
 
 
 class Reliability(NamedTuple):

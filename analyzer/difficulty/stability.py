@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from analyzer.difficulty.counting import BLOCK, count
 from analyzer.difficulty.posterior import REFITS, classes_of, fit_priors, posterior_of, refitted
 from analyzer.schema import PASS_THRESHOLD
 
@@ -64,12 +65,12 @@ def stability(
     place: Bucketing,
     buckets: Sequence[str],
     *,
-    codes: IntArray,
-    rewards: FloatArray,
+    codes: NDArray[np.integer],
+    rewards: NDArray[np.floating],
     problems: int,
     seed: int,
     passing: NDArray[np.bool_] | None = None,
-    source: IntArray | None = None,
+    source: NDArray[np.integer] | None = None,
 ) -> Stability | None:
     """How many problems stay in their bucket when all are sampled again; None with fewer than two scored problems.
 
@@ -81,7 +82,8 @@ def stability(
     source: the data source of each problem, numbered from 0, (problems,): each has a prior of its own.
     """
     random = np.random.default_rng(seed)
-    number = _numbered(codes[~np.isnan(rewards)], problems, random)
+    scored = count(codes, problems, ~np.isnan(rewards))
+    number = _numbered(scored, random)
     seen = of_chosen(codes, rewards, number, rewards >= PASS_THRESHOLD if passing is None else passing)
     total = len(seen.starts)
     if total < 2:
@@ -105,12 +107,11 @@ def stability(
     again = [
         float((place(seen.codes, *drawn(seen, fit.draw(random), random), total) == before).mean()) for fit in refits
     ]
-    scored = int((np.bincount(codes[~np.isnan(rewards)], minlength=problems) > 0).sum())
     return Stability(
         same_bucket=_share(stay.sum(), moved.sum()),
         same_or_next_bucket=_share(moved[apart <= 1].sum(), moved.sum()),
         by_bucket={name: _share(stay[at], there[at]) for at, name in enumerate(buckets) if there[at]},
-        margin=round(min(MARGIN * _error(shares, again, scored), 1.0), 4),
+        margin=round(min(MARGIN * _error(shares, again, int((scored > 0).sum())), 1.0), 4),
         moves={
             name: {other: _share(moved[at, to], there[at]) for to, other in enumerate(buckets)}
             for at, name in enumerate(buckets)
@@ -132,25 +133,29 @@ def _error(shares: Sequence[float], refits: Sequence[float], problems: int) -> f
     return math.sqrt(max(of_draws, of_problems / 2) + of_prior)
 
 
-def _numbered(codes: IntArray, problems: int, random: np.random.Generator) -> IntArray:
-    """The numbers 0, 1, ... of the problems that are looked at, -1 for the others; codes: of the scored rollouts."""
-    counts = np.bincount(codes, minlength=problems)
+def _numbered(counts: IntArray, random: np.random.Generator) -> IntArray:
+    """The numbers 0, 1, ... of the problems that are looked at, -1 for the others; counts: scored rollouts of each."""
     candidates = random.permutation(np.flatnonzero(counts))
     fitting = np.searchsorted(np.cumsum(counts[candidates]), MOST_ROLLOUTS, side="right")
     chosen = np.sort(candidates[: min(ENOUGH_PROBLEMS, max(int(fitting), 2))])
-    number = np.full(problems, -1)
+    number = np.full(len(counts), -1)
     number[chosen] = np.arange(len(chosen))
     return number
 
 
-def of_chosen(codes: IntArray, rewards: FloatArray, number: IntArray, passing: NDArray[np.bool_]) -> Rollouts:
+def of_chosen(
+    codes: NDArray[np.integer], rewards: NDArray[np.floating], number: IntArray, passing: NDArray[np.bool_]
+) -> Rollouts:
     """The scored rollouts of some problems, numbered anew. number: (problems,) the new number, -1 for the others."""
-    rows = np.flatnonzero(~np.isnan(rewards) & (number[codes] >= 0))
+    chosen = number >= 0
+    blocks = (slice(start, start + BLOCK) for start in range(0, len(codes), BLOCK))
+    found = [np.flatnonzero(chosen[codes[block]] & ~np.isnan(rewards[block])) + block.start for block in blocks]
+    rows = np.concatenate([np.zeros(0, np.int64), *found])
     rows = rows[np.lexsort((rewards[rows], passing[rows], number[codes[rows]]))]
-    codes, rewards, passing = number[codes[rows]], rewards[rows], passing[rows]
-    counts = np.bincount(codes, minlength=int(number.max(initial=-1)) + 1)
-    passes = np.bincount(codes[passing], minlength=len(counts))
-    return Rollouts(rewards, codes, np.cumsum(counts) - counts, counts - passes, passes, passing)
+    of, drawn_from, passing = number[codes[rows]], rewards[rows].astype(np.float64), passing[rows]
+    counts = np.bincount(of, minlength=int(number.max(initial=-1)) + 1)
+    passes = np.bincount(of[passing], minlength=len(counts))
+    return Rollouts(drawn_from, of, np.cumsum(counts) - counts, counts - passes, passes, passing)
 
 
 def drawn(seen: Rollouts, rates: FloatArray, random: np.random.Generator) -> tuple[FloatArray, NDArray[np.bool_]]:

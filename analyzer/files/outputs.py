@@ -81,6 +81,11 @@ class OutputFolder(NamedTuple):
         if manifest.files and (differing := self._differences(manifest)):
             raise OutputError(f"{self.path} holds outputs of {differing}; {_ADVICE}")
 
+    def check_kept(self, name: str, flag: str) -> None:
+        """Raise OutputError where an output of that name is there, which a run with this flag would remove."""
+        if name in _manifest(destinations.open_destination(self.path)).files:
+            raise OutputError(f"{self.path} holds {name}, which {flag} would remove; {_ANOTHER}, or --overwrite")
+
     def _differences(self, manifest: Manifest) -> str:
         """What the outputs that are there are of, where that differs: 'another input', 'seed 1 instead of 42'."""
         # By way of JSON, as the manifest was: a tuple would differ from the list that it was written as.

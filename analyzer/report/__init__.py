@@ -6,6 +6,7 @@ The page is drawn from problem_metrics.parquet, summary.json and row ranges of r
 analysis made earlier can have its report made again.
 """
 
+from analyzer.report.analysis import Seen
 from analyzer.report.build import fragment, write_report
 
-__all__ = ["fragment", "write_report"]
+__all__ = ["Seen", "fragment", "write_report"]

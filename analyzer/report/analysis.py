@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import orjson
@@ -15,6 +15,7 @@ from analyzer.errors import InputError
 from analyzer.files import outputs
 from analyzer.rollouts import dataset
 from analyzer.rollouts.dataset import Reader
+from analyzer.rollouts.numbering import Numbering
 from analyzer.schema import DATA_IDX, PASS_THRESHOLD, PROMPT, REWARD, REWARD_PASS_VALUE, REWARD_STATUS
 
 if TYPE_CHECKING:
@@ -24,11 +25,83 @@ if TYPE_CHECKING:
     from analyzer.schema import IntArray
 
 
+WITHOUT_ROLLOUTS = (
+    "the analysis was written without its rollouts (--outputs problems); analyse them again with --outputs all for "
+    "their texts, lengths and rewards, nothing is scored again"
+)
+
+
+class Rollouts(Protocol):
+    """The rollouts of an analysis with their rewards, numbered from 0: those of a file, or as the analysis saw them."""
+
+    rows: int
+    schema: pa.Schema
+
+    def read(
+        self, columns: Sequence[str], ranges: Sequence[tuple[int, int]] | None = None
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """(first row, batch) of some columns; of all rows, or of ascending and disjoint ranges of them."""
+
+    def pieces(self) -> IntArray:
+        """(pieces,) the rows of each part that is decoded as one."""
+
+
+class Written:
+    """rollouts_with_rewards.parquet."""
+
+    def __init__(self, path: Path) -> None:
+        file, self.schema = dataset.describe(str(path))
+        self._files = (file,)
+        self.rows = file.rows
+
+    def read(
+        self, columns: Sequence[str], ranges: Sequence[tuple[int, int]] | None = None
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """As Rollouts says."""
+        reader = Reader(self._files, columns, threads=ranges is None, narrow=ranges is None)
+        return reader.all() if ranges is None else reader.batches(ranges)
+
+    def pieces(self) -> IntArray:
+        """As Rollouts says."""
+        return np.array([block.rows for block in self._files[0].blocks], dtype=np.int64)
+
+
+class Seen(NamedTuple):
+    """The rollouts of an analysis that is being written, where no file will hold them."""
+
+    rollouts: Rollouts
+    numbering: Numbering
+
+
+class Problems:
+    """problem_metrics.parquet by its columns, each read when it is first asked for.
+
+    Of millions of problems all columns together would be gigabytes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow.parquet as pq
+
+        self._path = path
+        with pq.ParquetFile(path) as file:
+            self.column_names: list[str] = file.schema_arrow.names
+            self.num_rows: int = file.metadata.num_rows
+        self._read: dict[str, pa.ChunkedArray] = {}
+
+    def __getitem__(self, name: str) -> pa.ChunkedArray:
+        import pyarrow.parquet as pq
+
+        if name not in self._read:
+            self._read[name] = pq.read_table(self._path, columns=[name])[name]
+        return self._read[name]
+
+
 @dataclass(frozen=True)
 class Analysis:
     """An output folder of analyze_rollouts. Raises InputError where it is none."""
 
     folder: Path
+    seen: Seen | None = None
 
     @functools.cached_property
     def summary(self) -> dict[str, Any]:
@@ -54,17 +127,25 @@ class Analysis:
             raise InputError(f"{self.folder / name}: not valid JSON; analyse the rollouts again") from None
 
     @functools.cached_property
-    def problems(self) -> pa.Table:
+    def problems(self) -> Problems:
         """problem_metrics.parquet: one row per problem, ascending by data_idx."""
-        import pyarrow.parquet as pq
-
         path = self.folder / outputs.TABLE
         if not path.exists():
             raise InputError(
                 f"{self.folder}: there is no {outputs.TABLE}; name an output folder of analyze_rollouts or "
                 "filter_difficulty"
             )
-        return pq.read_table(path)
+        return Problems(path)
+
+    def coded(self, name: str) -> tuple[list[str], IntArray]:
+        """A column of few names, bucket or flag: the names in the order in which they appear, and the (problems,) code
+        of each problem's. Null is the name ""; no names where there is no such column."""
+        import pyarrow.compute as pc
+
+        if name not in self.problems.column_names:
+            return [], np.zeros(self.problems.num_rows, np.int64)
+        column = pc.fill_null(self.problems[name], "").combine_chunks().dictionary_encode()
+        return column.dictionary.to_pylist(), column.indices.to_numpy().astype(np.int64)
 
     def column(self, name: str, otherwise: Any = 0) -> NDArray[Any]:
         """(problems,) a metric, with `otherwise` for null and where there is no such column."""
@@ -89,6 +170,13 @@ class Analysis:
         return np.rint(self.column("pass_rate", 0.0) * scored).astype(np.int64), scored
 
     @functools.cached_property
+    def reward_is_pass_rate(self) -> bool:
+        """Whether the mean rewards are the pass rates, as where rewards are 0 and 1."""
+        passes, scored = self.passes
+        rate = passes / np.maximum(scored, 1)
+        return bool(np.allclose(self.column("mean_reward", 0.0)[scored > 0], rate[scored > 0], atol=1e-6))
+
+    @functools.cached_property
     def sources(self) -> tuple[list[str], IntArray]:
         """The data sources, and the (problems,) number of each problem's."""
         import pyarrow as pa
@@ -104,13 +192,12 @@ class Analysis:
         return names, code.to_numpy().astype(np.int64)
 
     @functools.cached_property
-    def rollouts(self) -> dataset.Dataset | None:
-        """rollouts_with_rewards.parquet; None where the analysis was written without text."""
+    def rollouts(self) -> Rollouts | None:
+        """The rollouts with their rewards; None where the analysis was written without them (--outputs problems)."""
+        if self.seen is not None:
+            return self.seen.rollouts
         path = self.folder / outputs.ROLLOUTS
-        if not path.exists():
-            return None
-        file, schema = dataset.describe(str(path))
-        return dataset.Dataset((file,), schema)
+        return Written(path) if path.exists() else None
 
     @functools.cached_property
     def rows(self) -> tuple[IntArray, IntArray, IntArray]:
@@ -124,9 +211,11 @@ class Analysis:
         rollouts = self.rollouts
         if rollouts is None:
             return (np.zeros(0, np.int64),) * 3
+        if self.seen is not None:
+            return _runs(self.seen.numbering)
         ids = self.problems[DATA_IDX].combine_chunks()
         starts, names = [], []
-        for row, batch in Reader(rollouts.files, [DATA_IDX], threads=True).all():
+        for row, batch in rollouts.read([DATA_IDX]):
             column = batch.column(0)
             edges = np.flatnonzero(np.append(True, _differ(column)))
             starts.append(edges + row)
@@ -146,14 +235,30 @@ class Analysis:
         rollouts = self.rollouts
         if not names or rollouts is None:
             return [], bits
-        first, stop, code = self.rows
-        owners = np.repeat(code, stop - first)
-        for row, batch in Reader(rollouts.files, [REWARD_STATUS], threads=True).all():
+        first, _, code = self.rows
+        for row, batch in rollouts.read([REWARD_STATUS]):
             column = batch.column(0).cast("string")
             for bit, name in enumerate(names):
                 where = np.flatnonzero(pc.equal(column, name).to_numpy(zero_copy_only=False))
-                bits[owners[row + where]] |= 1 << bit
+                owners = code[np.searchsorted(first, row + where, side="right") - 1]
+                bits[owners] |= 1 << bit
         return names, bits
+
+    def training_row(self, number: int) -> dict[str, Any]:
+        """The row of a problem in problems.parquet; empty where there is no such file."""
+        import pyarrow.parquet as pq
+
+        path = self.folder / outputs.PROBLEMS
+        if not path.exists():
+            return {}
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                if number < rows:
+                    found: dict[str, Any] = file.read_row_group(group).slice(number, 1).to_pylist()[0]
+                    return found
+                number -= rows
+        return {}
 
     def identities(self) -> Iterator[tuple[Any, Any]]:
         """The prompt and the reward information of each problem, in the order of `problems`; None: not there."""
@@ -191,7 +296,7 @@ class Analysis:
         names = [name for name in (REWARD, REWARD_PASS_VALUE) if name in rollouts.schema.names]
         parts = [
             np.stack([column.to_numpy(zero_copy_only=False).astype(np.float64) for column in batch.columns])
-            for _, batch in Reader(rollouts.files, names, threads=True).all()
+            for _, batch in rollouts.read(names)
         ]
         found = np.concatenate(parts, axis=1) if parts else np.zeros((len(names), 0))
         # The last is the value of the part that decides, where there is one.
@@ -234,11 +339,21 @@ class Analysis:
         ranges = [(int(first[run]), int(stop[run])) for run in wanted]
         owners = np.repeat(code[wanted], stop[wanted] - first[wanted])
         done = 0
-        for _, batch in Reader(rollouts.files, names).batches(ranges):
+        for _, batch in rollouts.read(names, ranges):
             for record in batch.to_pylist():
                 found[int(owners[done])].append(record)
                 done += 1
         return found
+
+
+def _runs(numbering: Numbering) -> tuple[IntArray, IntArray, IntArray]:
+    """`Analysis.rows` of an analysis that is being written."""
+    kept = numbering.run_codes >= 0
+    sizes = (numbering.run_stops() - numbering.run_starts)[kept]
+    stops = np.cumsum(sizes)
+    rank = np.empty(numbering.problems, np.int64)
+    rank[numbering.order()] = np.arange(numbering.problems)
+    return stops - sizes, stops, rank[numbering.run_codes[kept]]
 
 
 def _differ(column: pa.Array) -> NDArray[np.bool_]:

@@ -25,9 +25,9 @@ import orjson
 from analyzer.difficulty import informative
 from analyzer.difficulty.metrics import informative_groups
 from analyzer.difficulty.posterior import posterior, refitted
-from analyzer.files.outputs import REPORT, ROLLOUTS
+from analyzer.files.outputs import REPORT
 from analyzer.report import charts, lengths, panels, texts
-from analyzer.report.analysis import Analysis
+from analyzer.report.analysis import WITHOUT_ROLLOUTS, Analysis, Seen
 from analyzer.report.charts import Line, Segment
 from analyzer.report.harmless import visible
 from analyzer.report.texts import ProblemText
@@ -53,13 +53,18 @@ class Card(NamedTuple):
 
 
 def write_report(
-    folder: str | os.PathLike[str], *, target: str | os.PathLike[str] | None = None, seed: int = 42
+    folder: str | os.PathLike[str],
+    *,
+    target: str | os.PathLike[str] | None = None,
+    seed: int = 42,
+    seen: Seen | None = None,
 ) -> Path:
     """Write the report of an output folder; returns its path, report.html in the folder unless `target` is given.
 
-    Raises InputError where the folder holds no analysis.
+    seen: the rollouts of the analysis, where its folder does not hold them. Raises InputError where the folder holds no
+    analysis.
     """
-    analysis = Analysis(Path(folder))
+    analysis = Analysis(Path(folder), seen)
     path = Path(target) if target is not None else analysis.folder / REPORT
     path.write_text(render(analysis, seed), encoding="utf-8", errors="replace")
     return path
@@ -162,10 +167,10 @@ def _view(analysis: Analysis, seed: int, server: bool) -> dict[str, Any]:
     threshold = analysis.threshold
     rollouts = None
     if analysis.rollouts is not None:
-        rollouts = lengths.count_rollouts(analysis.folder / ROLLOUTS, threshold)
-    parts = (
-        panels.weighted(panels.parts(analysis.folder / ROLLOUTS, threshold), summary) if rollouts is not None else []
-    )
+        rollouts = lengths.count_rollouts(analysis.rollouts, threshold)
+    parts = []
+    if analysis.rollouts is not None:
+        parts = panels.weighted(panels.parts(analysis.rollouts, threshold), summary)
     numbers = np.zeros(0, np.int64) if server else texts.choose_problems(analysis, seed)
     shown, packed = _packed_texts(texts.read_texts(analysis, numbers))
     return {
@@ -199,6 +204,7 @@ def _view(analysis: Analysis, seed: int, server: bool) -> dict[str, Any]:
         "difficulty": summary.get("difficulty") or {},
         "texts_shown": len(shown),
         "texts_per_problem": texts.PER_PROBLEM,
+        "absent": WITHOUT_ROLLOUTS if analysis.rollouts is None else "",
         "settings": _settings(summary),
         "columns": _packed_columns(analysis, passes, scored, names, source),
         "meta": _meta(analysis, names, styles, sources, server),
@@ -276,7 +282,7 @@ def _hardness_chart(analysis: Analysis, passes: IntArray, scored: IntArray, styl
 
     Whiskers: the fewest and the most problems that a bar could have, had rollouts without a reward been scored.
     """
-    buckets = np.asarray(analysis.problems["bucket"].to_pylist(), dtype=object)
+    names, bucket = analysis.coded("bucket")
     there = scored > 0
     samples = analysis.column("num_samples").astype(np.int64)
     sizes = np.unique(samples[there])
@@ -305,16 +311,16 @@ def _hardness_chart(analysis: Analysis, passes: IntArray, scored: IntArray, styl
         edges = np.bincount(lowest, minlength=len(labels) + 1) - np.bincount(highest + 1, minlength=len(labels) + 1)
         whiskers = list(zip(sure.tolist(), np.cumsum(edges[:-1]).tolist(), strict=True))
         x_title += "; lines: what each bar could be, had all rollouts been scored"
-    bars = []
-    for at in range(len(labels)):
-        members = buckets[there & (level == at)]
-        bars.append(
-            [
-                Segment(n, styles[name], f"{labels[at]}: {n:,} problems in {name}")
-                for name in styles
-                if (n := int((members == name).sum()))
-            ]
-        )
+    both = np.bincount((level * len(names) + bucket)[there], minlength=len(labels) * len(names))
+    of_levels = both.reshape(len(labels), -1)
+    bars = [
+        [
+            Segment(n, styles[name], f"{labels[at]}: {n:,} problems in {name}")
+            for name in styles
+            if name in names and (n := int(of_levels[at, names.index(name)]))
+        ]
+        for at in range(len(labels))
+    ]
     return charts.stacked_bars(
         "Problems by how often they were solved", labels, bars, x_title=x_title, whiskers=whiskers
     )
@@ -331,7 +337,7 @@ def _informative_chart(analysis: Analysis, sources: list[str], source: IntArray,
         largest = np.argsort(-np.bincount(source[there], minlength=len(sources)), kind="stable")[:_MOST_SOURCES]
         kinds += [(sources[at], there & (source == at), f"s{n + 1}") for n, at in enumerate(largest.tolist())]
     graded = None
-    if not _is_pass_rate(analysis):  # groups may differ in more than pass and fail, as the summary counts them
+    if not analysis.reward_is_pass_rate:  # groups may differ in more than pass and fail, as the summary counts them
         codes, rewards, _ = analysis.rewards()
         graded = informative_groups(codes, rewards, len(passes), GROUP_SIZES)
     curves = []
@@ -426,7 +432,7 @@ def _source_rows(
     by_source = (analysis.summary.get("difficulty") or {}).get("data_sources", {})
     cut = analysis.column("truncated").astype(np.float64)
     samples = analysis.column("num_samples").astype(np.int64)
-    tokens = panels.tokens_by_source(analysis.folder / ROLLOUTS) if analysis.rollouts is not None else {}
+    tokens = panels.tokens_by_source(analysis.rollouts) if analysis.rollouts is not None else {}
     overall = analysis.summary.get("response_tokens") or {}
     rows = []
     for at, name in enumerate(sources):
@@ -462,13 +468,11 @@ def _source_rows(
 
 def _flag_rows(analysis: Analysis) -> list[dict[str, Any]]:
     """How many problems have each flag, with the ids of the first few."""
-    if "flag" not in analysis.problems.column_names:
-        return []
-    flags = np.asarray(analysis.problems["flag"].to_pylist(), dtype=object)
+    names, flag = analysis.coded("flag")
     ids = analysis.problems[DATA_IDX]
     rows = []
-    for name in dict.fromkeys(flag for flag in flags.tolist() if flag):
-        where = np.flatnonzero(flags == name)
+    for name in filter(None, names):
+        where = np.flatnonzero(flag == names.index(name))
         first = [str(ids[int(at)].as_py()) for at in where[:20]]
         rows.append(
             {"name": name, "problems": len(where), "ids": [visible(one) for one in first], "what": _FLAGS.get(name, "")}
@@ -500,21 +504,22 @@ def _packed_columns(
     Of a number first the low bytes of all problems, then the next, which compresses better. Ids that are integers are
     their differences, others JSON; mean rewards that are the pass rates are not repeated (`_meta` says which it is).
     """
-    buckets = analysis.problems["bucket"].to_pylist()
-    place = {name: at for at, name in enumerate(names)}
-    flags = ["", *_FLAGS]
-    flag = analysis.problems["flag"].to_pylist() if "flag" in analysis.problems.column_names else []
+    in_buckets, bucket = analysis.coded("bucket")
+    known = ["", *_FLAGS]
+    flags, flag = analysis.coded("flag")
+    place = np.array([list(names).index(name) for name in in_buckets], dtype="<u1")
+    shown = np.array([known.index(name) if name in known else 0 for name in flags] or [0], dtype="<u1")
     parts: list[NDArray[Any]] = [
         passes.astype("<u2"),
         scored.astype("<u2"),
         source.astype("<u2"),
-        np.array([place[name] for name in buckets], dtype="<u1"),
-        np.array([flags.index(name) if name in flags else 0 for name in flag] or [0] * len(buckets), dtype="<u1"),
+        place[bucket],
+        shown[flag],
         np.nan_to_num(analysis.column("tokens_mean", 0.0).astype(np.float64)).astype("<u4"),
         np.minimum(analysis.column("truncated").astype(np.float64), 65535).astype("<u2"),
         np.minimum(analysis.column("num_samples"), 65535).astype("<u2"),
     ]
-    if not _is_pass_rate(analysis):
+    if not analysis.reward_is_pass_rate:
         parts.append(np.nan_to_num(analysis.column("mean_reward", np.nan).astype(np.float64), nan=-1e9).astype("<f4"))
     if analysis.statuses[0]:
         parts.append(analysis.statuses[1].astype("<u2"))
@@ -524,13 +529,6 @@ def _packed_columns(
     planes = b"".join(part.view(np.uint8).reshape(len(part), -1).T.tobytes() for part in parts)
     ids = b"" if steps is not None else orjson.dumps(analysis.problems[DATA_IDX].to_pylist(), default=str)
     return _packed(planes + ids)
-
-
-def _is_pass_rate(analysis: Analysis) -> bool:
-    """Whether the mean rewards are the pass rates, as where rewards are 0 and 1."""
-    passes, scored = analysis.passes
-    rate = passes / np.maximum(scored, 1)
-    return bool(np.allclose(analysis.column("mean_reward", 0.0)[scored > 0], rate[scored > 0], atol=1e-6))
 
 
 def _id_steps(analysis: Analysis) -> NDArray[Any] | None:
@@ -583,7 +581,7 @@ def _meta(
             {"name": recipe.name, "where": recipe.where, "source": recipe.source} for recipe in RECIPES if recipe.where
         ],
         "server": server,
-        "reward_is_rate": _is_pass_rate(analysis),
+        "reward_is_rate": analysis.reward_is_pass_rate,
         "integer_ids": _id_steps(analysis) is not None,
     }
     return base64.b64encode(orjson.dumps(meta)).decode()

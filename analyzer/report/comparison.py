@@ -364,6 +364,12 @@ def _warnings(analyses: Sequence[Analysis]) -> list[str]:
     if max(cut) - min(cut) > 0.05:
         shares = " and ".join(f"{share:.0%}" for share in cut)
         found.append(f"{shares} of the responses were cut off at the token limit: a change may be the limit's")
+    bare = [analysis for analysis in (analyses[0], analyses[-1]) if analysis.rollouts is None]
+    if without := [str(analysis.folder) for analysis in bare if not analysis.reward_is_pass_rate]:
+        found.append(
+            f"what chance alone would move is estimated from passes and not from rewards, since {' and '.join(without)} "
+            "hold no rollouts (--outputs problems)"
+        )
     return found
 
 

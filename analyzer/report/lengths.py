@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from analyzer.report import analysis
 from analyzer.schema import FINISH_REASON, NOTHING, RESPONSE_TOKENS, REWARD, REWARD_PASS_VALUE
 
 if TYPE_CHECKING:
@@ -40,47 +40,42 @@ class Decile(NamedTuple):
     pass_rate: float
 
 
-def count_rollouts(path: Path, threshold: float) -> Rollouts:
-    """Count the rollouts of rollouts_with_rewards.parquet; memory does not grow with them.
+def count_rollouts(rollouts: analysis.Rollouts, threshold: float) -> Rollouts:
+    """Count the rollouts of an analysis; memory does not grow with them.
 
     threshold: the reward from which a rollout passes.
     """
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     right, wrong = np.zeros(1, np.int64), np.zeros(1, np.int64)
     values: Counter[float] | None = Counter()
     passed: Counter[float] = Counter()
     low, high, cut, known = np.inf, -np.inf, 0, False
-    with pq.ParquetFile(path) as file:
-        names = [
-            name
-            for name in (REWARD, REWARD_PASS_VALUE, RESPONSE_TOKENS, FINISH_REASON)
-            if name in file.schema_arrow.names
-        ]
-        for batch in file.iter_batches(1 << 17, columns=names):
-            rewards = batch.column(REWARD).to_numpy(zero_copy_only=False).astype(np.float64)
-            scored = ~np.isnan(rewards)
-            tokens = batch.column(RESPONSE_TOKENS)
-            known = known or tokens.null_count < len(tokens)
-            lengths = np.minimum(pc.fill_null(tokens, 0).to_numpy().astype(np.int64), _LONGEST)
-            deciding = rewards
-            if REWARD_PASS_VALUE in names:  # of a sum, one part says what passes
-                values_of_part = batch.column(REWARD_PASS_VALUE).to_numpy(zero_copy_only=False).astype(np.float64)
-                deciding = np.where(np.isnan(values_of_part), rewards, values_of_part)
-            passing = deciding >= threshold
-            right = _added(right, np.bincount(lengths[scored & passing]))
-            wrong = _added(wrong, np.bincount(lengths[scored & ~passing]))
-            if FINISH_REASON in names:
-                cut += int(pc.sum(pc.equal(batch.column(FINISH_REASON).cast("string"), "length")).as_py() or 0)
-            if scored.any():
-                low, high = min(low, rewards[scored].min()), max(high, rewards[scored].max())
-                if values is not None:
-                    levels, counts = np.unique(rewards[scored], return_counts=True)
-                    values.update(dict(zip(levels.tolist(), counts.tolist(), strict=True)))
-                    levels, counts = np.unique(rewards[scored & passing], return_counts=True)
-                    passed.update(dict(zip(levels.tolist(), counts.tolist(), strict=True)))
-                    values = values if len(values) <= _MOST_VALUES else None
+    there = rollouts.schema.names
+    names = [name for name in (REWARD, REWARD_PASS_VALUE, RESPONSE_TOKENS, FINISH_REASON) if name in there]
+    for _, batch in rollouts.read(names):
+        rewards = batch.column(REWARD).to_numpy(zero_copy_only=False).astype(np.float64)
+        scored = ~np.isnan(rewards)
+        tokens = batch.column(RESPONSE_TOKENS)
+        known = known or tokens.null_count < len(tokens)
+        lengths = np.minimum(pc.fill_null(tokens, 0).to_numpy().astype(np.int64), _LONGEST)
+        deciding = rewards
+        if REWARD_PASS_VALUE in names:  # of a sum, one part says what passes
+            values_of_part = batch.column(REWARD_PASS_VALUE).to_numpy(zero_copy_only=False).astype(np.float64)
+            deciding = np.where(np.isnan(values_of_part), rewards, values_of_part)
+        passing = deciding >= threshold
+        right = _added(right, np.bincount(lengths[scored & passing]))
+        wrong = _added(wrong, np.bincount(lengths[scored & ~passing]))
+        if FINISH_REASON in names:
+            cut += int(pc.sum(pc.equal(batch.column(FINISH_REASON).cast("string"), "length")).as_py() or 0)
+        if scored.any():
+            low, high = min(low, rewards[scored].min()), max(high, rewards[scored].max())
+            if values is not None:
+                levels, counts = np.unique(rewards[scored], return_counts=True)
+                values.update(dict(zip(levels.tolist(), counts.tolist(), strict=True)))
+                levels, counts = np.unique(rewards[scored & passing], return_counts=True)
+                passed.update(dict(zip(levels.tolist(), counts.tolist(), strict=True)))
+                values = values if len(values) <= _MOST_VALUES else None
     longest = max(len(right), len(wrong))
     right, wrong = (np.pad(part, (0, longest - len(part))) for part in (right, wrong))
     lowest, highest = (float(low), float(high)) if np.isfinite(low) else (np.nan, np.nan)

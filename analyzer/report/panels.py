@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from analyzer.report import charts
-from analyzer.report.analysis import Analysis
+from analyzer.report.analysis import Analysis, Rollouts
 from analyzer.report.harmless import visible
 from analyzer.schema import DATA_SOURCE, RESPONSE_TOKENS, REWARD, REWARD_EXTRA, REWARD_PASS_VALUE
 
@@ -102,50 +101,47 @@ def cut_by_bucket(analysis: Analysis, names: Sequence[str]) -> list[dict[str, An
     if not analysis.summary.get("truncated") or not cut.any():
         return []
     samples = analysis.column("num_samples").astype(np.float64)
-    buckets = np.asarray(analysis.problems["bucket"].to_pylist(), dtype=object)
+    there, bucket = analysis.coded("bucket")
     rows = []
     for name in names:
-        member = buckets == name
+        member = bucket == there.index(name) if name in there else np.zeros(len(bucket), bool)
         if total := samples[member].sum():
             mostly = float((cut[member] >= samples[member] / 2).mean())
             rows.append({"name": name, "share": float(cut[member].sum() / total), "mostly": mostly})
     return rows
 
 
-def parts(path: Path, threshold: float) -> list[Part]:
+def parts(rollouts: Rollouts, threshold: float) -> list[Part]:
     """The numbers that rewards gave beside the reward, read in one pass; memory does not grow with the rollouts."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
-        schema = file.schema_arrow
-        names = [
-            field.name
-            for field in schema
-            if field.name.startswith(REWARD_EXTRA)
-            and field.name != REWARD_PASS_VALUE
-            and (pa.types.is_floating(field.type) or pa.types.is_integer(field.type))
-        ]
-        if not names:
-            return []
-        sums = {name: np.zeros((2, 2)) for name in names}  # (wrong, right) x (count, sum)
-        low, high = dict.fromkeys(names, np.inf), dict.fromkeys(names, -np.inf)
-        deciding = [name for name in (REWARD, REWARD_PASS_VALUE) if name in schema.names]
-        for batch in file.iter_batches(1 << 17, columns=[*deciding, *names]):
-            columns = {
-                name: batch.column(name).to_numpy(zero_copy_only=False).astype(np.float64)
-                for name in batch.schema.names
-            }
-            decides = columns[deciding[-1]]
-            passing = np.where(np.isnan(decides), columns[REWARD], decides) >= threshold
-            for name in names:
-                there = np.isfinite(columns[name])
-                for right in (0, 1):
-                    chosen = columns[name][there & (passing == bool(right))]
-                    sums[name][right] += (len(chosen), chosen.sum())
-                if there.any():
-                    low[name] = min(low[name], float(columns[name][there].min()))
-                    high[name] = max(high[name], float(columns[name][there].max()))
+    schema = rollouts.schema
+    names = [
+        field.name
+        for field in schema
+        if field.name.startswith(REWARD_EXTRA)
+        and field.name != REWARD_PASS_VALUE
+        and (pa.types.is_floating(field.type) or pa.types.is_integer(field.type))
+    ]
+    if not names:
+        return []
+    sums = {name: np.zeros((2, 2)) for name in names}  # (wrong, right) x (count, sum)
+    low, high = dict.fromkeys(names, np.inf), dict.fromkeys(names, -np.inf)
+    deciding = [name for name in (REWARD, REWARD_PASS_VALUE) if name in schema.names]
+    for _, batch in rollouts.read([*deciding, *names]):
+        columns = {
+            name: batch.column(name).to_numpy(zero_copy_only=False).astype(np.float64) for name in batch.schema.names
+        }
+        decides = columns[deciding[-1]]
+        passing = np.where(np.isnan(decides), columns[REWARD], decides) >= threshold
+        for name in names:
+            there = np.isfinite(columns[name])
+            for right in (0, 1):
+                chosen = columns[name][there & (passing == bool(right))]
+                sums[name][right] += (len(chosen), chosen.sum())
+            if there.any():
+                low[name] = min(low[name], float(columns[name][there].min()))
+                high[name] = max(high[name], float(columns[name][there].max()))
     found = []
     for name in names:
         counts, totals = sums[name].T
@@ -177,27 +173,25 @@ def parts_chart(parts: Sequence[Part]) -> str:
     return charts.pairs("What the parts of the reward add", rows, x_title="weight × mean of the part") if rows else ""
 
 
-def tokens_by_source(path: Path) -> dict[str, tuple[int, int]]:
+def tokens_by_source(rollouts: Rollouts) -> dict[str, tuple[int, int]]:
     """Median and 95th percentile of the response lengths of each data source that the rollouts name."""
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     counts: dict[str, IntArray] = {}
-    with pq.ParquetFile(path) as file:
-        if DATA_SOURCE not in file.schema_arrow.names:
-            return {}
-        for batch in file.iter_batches(1 << 17, columns=[DATA_SOURCE, RESPONSE_TOKENS]):
-            tokens = batch.column(1)
-            if tokens.null_count == len(tokens):
-                continue
-            lengths = np.minimum(pc.fill_null(tokens, 0).to_numpy().astype(np.int64), _LONGEST)
-            encoded = pc.dictionary_encode(batch.column(0).cast("string"))
-            codes = pc.fill_null(encoded.indices, -1).to_numpy()
-            for code, name in enumerate(encoded.dictionary.to_pylist()):
-                new = np.bincount(lengths[codes == code])
-                old = counts.get(str(name), np.zeros(0, np.int64))
-                size = max(len(new), len(old))
-                counts[str(name)] = np.pad(new, (0, size - len(new))) + np.pad(old, (0, size - len(old)))
+    if DATA_SOURCE not in rollouts.schema.names:
+        return {}
+    for _, batch in rollouts.read([DATA_SOURCE, RESPONSE_TOKENS]):
+        tokens = batch.column(RESPONSE_TOKENS)
+        if tokens.null_count == len(tokens):
+            continue
+        lengths = np.minimum(pc.fill_null(tokens, 0).to_numpy().astype(np.int64), _LONGEST)
+        encoded = pc.dictionary_encode(batch.column(DATA_SOURCE).cast("string"))
+        codes = pc.fill_null(encoded.indices, -1).to_numpy()
+        for code, name in enumerate(encoded.dictionary.to_pylist()):
+            new = np.bincount(lengths[codes == code])
+            old = counts.get(str(name), np.zeros(0, np.int64))
+            size = max(len(new), len(old))
+            counts[str(name)] = np.pad(new, (0, size - len(new))) + np.pad(old, (0, size - len(old)))
     return {name: (_percentile(count, 0.5), _percentile(count, 0.95)) for name, count in counts.items()}
 
 

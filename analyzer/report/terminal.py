@@ -9,7 +9,7 @@ import numpy as np
 
 from analyzer.errors import ConfigError
 from analyzer.registry import did_you_mean
-from analyzer.report.analysis import Analysis
+from analyzer.report.analysis import WITHOUT_ROLLOUTS, Analysis
 from analyzer.report.harmless import visible
 from analyzer.report.texts import Sample, read_problem
 from analyzer.schema import DATA_IDX
@@ -25,20 +25,22 @@ def show(analysis: Analysis, name: str, problems: int, seed: int) -> Iterator[st
 
     Raises ConfigError for a name that is none of these.
     """
-    buckets = np.asarray(analysis.problems["bucket"].to_pylist(), dtype=object)
-    flags = np.full(len(buckets), None, dtype=object)
-    if "flag" in analysis.problems.column_names:
-        flags = np.asarray(analysis.problems["flag"].to_pylist(), dtype=object)
-    known = [*analysis.summary["bucket_distribution"], *sorted({str(flag) for flag in flags if flag}), "all"]
+    buckets, bucket = analysis.coded("bucket")
+    flags, flag = analysis.coded("flag")
+    known = [*analysis.summary["bucket_distribution"], *sorted(filter(None, flags)), "all"]
     if name not in known:
         raise ConfigError(
             f"--show {name}: must be a bucket or flag of this analysis, {', '.join(known)}{did_you_mean(name, known)}"
         )
-    members = np.flatnonzero((buckets == name) | (flags == name) | (name == "all"))
+    members = np.arange(len(bucket))
+    if name in buckets:
+        members = np.flatnonzero(bucket == buckets.index(name))
+    elif name != "all":
+        members = np.flatnonzero(flag == flags.index(name)) if name in flags else members[:0]
     chosen = np.sort(np.random.default_rng(seed).permutation(members)[:problems])
     yield f"{len(chosen)} of {len(members):,} problems: {name}"
     for number in chosen.tolist():
-        yield from _problem(analysis, number, str(buckets[number]), str(flags[number] or ""))
+        yield from _problem(analysis, number, buckets[bucket[number]], flags[flag[number]] if flags else "")
 
 
 def _problem(analysis: Analysis, number: int, bucket: str, flag: str) -> Iterator[str]:
@@ -51,6 +53,8 @@ def _problem(analysis: Analysis, number: int, bucket: str, flag: str) -> Iterato
     yield "=" * WIDTH
     yield from _wrapped(text.prompt if len(text.prompt) <= _PROMPT_CHARS else text.prompt[:_PROMPT_CHARS] + " [...]")
     yield "ground truth: " + _line(text.ground_truth or "(none)", 400)
+    if analysis.rollouts is None:
+        yield f"no responses here: {WITHOUT_ROLLOUTS}"
     for place, sample in enumerate(text.samples):
         yield ""
         yield f"--- {place + 1} of {total}: {_facts(sample)}"

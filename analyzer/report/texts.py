@@ -78,11 +78,11 @@ def choose_problems(analysis: Analysis, seed: int) -> IntArray:
         return np.zeros(0, np.int64)
     random = np.random.default_rng(seed)
     near = _near(analysis, random)
-    buckets = np.asarray(analysis.problems["bucket"].to_pylist(), dtype=object)
+    names, bucket = analysis.coded("bucket")
     interest = _interest(analysis)
     chosen: list[NDArray[np.int64]] = []
-    for bucket in dict.fromkeys(buckets.tolist()):
-        members = near[buckets[near] == bucket]
+    for code in range(len(names)):
+        members = near[bucket[near] == code]
         if len(members) > PER_BUCKET:
             by_interest = members[np.argsort(-interest[members], kind="stable")][: PER_BUCKET // 2]
             rest = np.setdiff1d(members, by_interest)
@@ -98,7 +98,7 @@ def _near(analysis: Analysis, random: np.random.Generator) -> IntArray:
     assert rollouts is not None
     if rollouts.rows <= _MOST_ROWS:
         return np.unique(code)
-    sizes = np.array([block.rows for file in rollouts.files for block in file.blocks], dtype=np.int64)
+    sizes = rollouts.pieces()
     order = random.permutation(len(sizes))
     taken = order[: max(1, int(np.searchsorted(np.cumsum(sizes[order]), _MOST_ROWS, side="right")))]
     edges = np.append(0, np.cumsum(sizes))
@@ -117,8 +117,8 @@ def _interest(analysis: Analysis) -> NDArray[np.float64]:
     rate = analysis.column("pass_rate", 0.0).astype(np.float64)
     tokens = analysis.column("tokens_mean", 0.0).astype(np.float64)
     longest = tokens.max() if len(tokens) and tokens.max() > 0 else 1.0
-    names = analysis.problems.column_names
-    flagged = np.array([bool(flag) for flag in analysis.problems["flag"].to_pylist()]) if "flag" in names else 0.0
+    names, flag = analysis.coded("flag")
+    flagged = np.array([bool(name) for name in names], bool)[flag] if names else 0.0
     return 2.0 * flagged + (1 - np.abs(2 * rate - 1)) + tokens / longest
 
 
@@ -162,6 +162,11 @@ def read_problem(
 
     Responses longer than twice `chars` are shown by head and tail. Returns the text and how many rollouts there are.
     """
+    if analysis.rollouts is None:  # of a problem without its rollouts the training row is known
+        row = analysis.training_row(number)
+        key = analysis.summary.get("settings", {}).get("reward_fn_key") or _GOLD.removeprefix("original_")
+        truth = ground_truth_text(row[key]) if row.get(key) is not None else as_text(row.get("solution"))
+        return ProblemText(number, as_text(row.get(PROMPT)), truth, []), 0
     gold = gold_column(analysis)
     records = analysis.samples([number], [*_COLUMNS, *filter(None, [gold])])[number]
     prompt, truth = _prompt_and_truth(records, gold)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # Several batches are alive in a worker at once: one that is decoded, those that wait for a window to fill.
 BATCH_BYTES = 4 << 20
 BATCH_ROWS = 8192
+NARROW_ROWS = 1 << 17
 # Pre-buffering fetches all of a row group before its first row comes out. Writers that never flush make one row group
 # of a whole file, which would be all of a worker's memory.
 STREAMED_GROUP = 64 << 20
@@ -268,13 +269,24 @@ class Reader:
     """Reads row ranges of parquet files, some columns of them; `threads`: with arrow's threads.
 
     `held`: columns whose lines disagreed come in their held form, which `json_columns.decode` reads, for those who must
-    have each value as its line had it. All others get the shown form, that of Dataset.schema.
+    have each value as its line had it. All others get the shown form, that of Dataset.schema. `checked`: texts are
+    proven to be UTF-8, which what is only copied need not be. `narrow`: columns of a few bytes a row come in batches of
+    up to NARROW_ROWS, since what is done for each batch takes longer than its rows.
     """
 
     def __init__(
-        self, files: Sequence[InputFile], columns: Sequence[str] | None, *, threads: bool = False, held: bool = False
+        self,
+        files: Sequence[InputFile],
+        columns: Sequence[str] | None,
+        *,
+        threads: bool = False,
+        held: bool = False,
+        checked: bool = True,
+        narrow: bool = False,
     ) -> None:
         self.columns = list(columns) if columns is not None else None
+        self._checked = checked and columns is not None
+        self._narrow = narrow
         self.threads = threads
         self._held = held
         self._files = tuple(files)
@@ -343,12 +355,12 @@ class Reader:
             low, high = np.searchsorted(ends, [start, stop - 1], side="right")
             row = int(ends[low]) - sizes[low]
             for batch in file.iter_batches(
-                batch_size=batch_rows(block),
+                batch_size=NARROW_ROWS if self._narrow else batch_rows(block),
                 row_groups=list(range(low, high + 1)),
                 columns=self.columns,
                 use_threads=self.threads,
             ):
-                if self.columns is not None:  # their text will be looked at; what is only copied need not be UTF-8
+                if self._checked:
                     batch.validate(full=True)
                 usual = types.usual_batch(batch)
                 yield row, usual if self._held else json_columns.shown_batch(usual)

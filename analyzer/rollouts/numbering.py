@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -21,7 +23,8 @@ RENUMBER = (
 """What to do where two problems have one data_idx."""
 
 
-class Numbering(NamedTuple):
+@dataclass(frozen=True)
+class Numbering:
     """The problems of an input, numbered in order of first appearance, and where their rows are."""
 
     ids: pa.Array  # data_idx of each analysed problem, (problems,), int64 or string
@@ -51,10 +54,9 @@ class Numbering(NamedTuple):
 
     def first_rows(self) -> Ints:
         """(problems,) the first global row of each problem, by number."""
-        kept = self.run_codes >= 0
-        # Runs ascend by row, and return_index names the first of equal codes.
-        _, first = np.unique(self.run_codes[kept], return_index=True)
-        return self.run_starts[kept][first]
+        # Numbered in order of first appearance: a run is the first of its problem where no number so far is as high.
+        before = np.append(-1, np.maximum.accumulate(self.run_codes)[:-1])
+        return self.run_starts[self.run_codes > before]
 
     def last_rows(self) -> Ints:
         """(problems,) the last global row of each problem, by number."""
@@ -83,6 +85,10 @@ class Numbering(NamedTuple):
 
     def order(self) -> Ints:
         """(problems,) the problems by ascending data_idx: numbers by value, text by code point."""
+        return self._order
+
+    @functools.cached_property
+    def _order(self) -> Ints:
         import pyarrow.compute as pc
 
         return np.asarray(pc.sort_indices(self.ids).to_numpy(), dtype=np.int64)

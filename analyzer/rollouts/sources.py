@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from analyzer.rollouts.dataset import Dataset, InputFile, Reader, is_text
-from analyzer.rollouts.numbering import Numbering
-from analyzer.schema import DATA_SOURCE, FINISH_REASON, MAX_TOKENS, NOT_COUNTED
+from analyzer.rollouts.dataset import Dataset, Reader, is_text
+from analyzer.schema import FINISH_REASON, MAX_TOKENS, NOT_COUNTED
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,30 +19,7 @@ class SourceOfProblems(NamedTuple):
     """Which data source each problem is from."""
 
     names: tuple[str, ...]  # sorted
-    codes: NDArray[np.int32]  # (problems,) position in `names`
-
-
-def sources_of_problems(files: Sequence[InputFile], numbering: Numbering, data_source: str) -> SourceOfProblems:
-    """The data source of every analysed problem, by the last of its rows; `data_source`, unless empty, is that of all.
-
-    One pass over one column, which parquet keeps as a dictionary: seconds for 100 million rows.
-    """
-    if data_source:
-        return SourceOfProblems((data_source,), np.zeros(numbering.problems, dtype=np.int32))
-    codes_of_rows = numbering.row_codes()
-    codes = np.zeros(numbering.problems, dtype=np.int32)
-    seen: dict[str, int] = {}
-    for first, batch in Reader(files, [DATA_SOURCE], threads=True).batches(numbering.kept_ranges()):
-        column = batch.column(0).dictionary_encode()
-        # Each batch brings a dictionary of its own: its codes are put into those that were given out so far.
-        known = [seen.setdefault(str(name), len(seen)) for name in column.dictionary.to_pylist()]
-        known.append(seen.setdefault("None", len(seen)) if column.null_count else 0)
-        at = column.indices.fill_null(len(known) - 1).to_numpy(zero_copy_only=False)
-        codes[codes_of_rows[first : first + batch.num_rows]] = np.array(known, dtype=np.int32)[at]
-    names = sorted(seen)
-    # Codes so far are in order of appearance. By name, they do not depend on the order of the rows.
-    rank = np.array([names.index(name) for name in seen], dtype=np.int32)
-    return SourceOfProblems(tuple(names), rank[codes])
+    codes: NDArray[np.integer]  # (problems,) position in `names`
 
 
 def cut_off(rollouts: Dataset, kept: Sequence[tuple[int, int]], tokens: NDArray[np.int32]) -> NDArray[np.bool_] | None:
@@ -63,7 +39,7 @@ def cut_off(rollouts: Dataset, kept: Sequence[tuple[int, int]], tokens: NDArray[
     column = there[0]
     found = np.zeros(len(tokens), dtype=bool)
     done = 0
-    for _, batch in Reader(rollouts.files, [column], threads=True).batches(kept):
+    for _, batch in Reader(rollouts.files, [column], threads=True, narrow=True).batches(kept):
         stop = done + batch.num_rows
         found[done:stop] = _full(column, batch.column(0), tokens[done:stop])
         done = stop

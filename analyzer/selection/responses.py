@@ -140,7 +140,7 @@ def _rollouts(analysis: Analysis) -> Dataset:
 def _without_text(analysis: Analysis) -> ConfigError:
     return ConfigError(
         f"--format sft, dpo and kto take responses from {outputs.ROLLOUTS}, and {analysis.folder} was written without "
-        "it: run analyze_rollouts again with its text outputs, nothing is scored again"
+        "it (--outputs problems): run analyze_rollouts again with --outputs all, nothing is scored again"
     )
 
 

@@ -17,10 +17,13 @@ _FILES = (
 )
 
 
-def dataset_card(problems: int, rollouts: int, buckets: Sequence[str]) -> str:
-    """The text of README.md. `buckets` names the buckets whose rollouts have files of their own."""
-    configs = [("problems", outputs.PROBLEMS), ("rollouts", outputs.ROLLOUTS)]
-    configs += [(f"rollouts_{bucket}", outputs.bucket_file(bucket)) for bucket in buckets]
+def dataset_card(problems: int, rollouts: int, buckets: Sequence[str] | None) -> str:
+    """The text of README.md. `buckets` names the buckets whose rollouts have files of their own; None: no rollouts."""
+    configs = [("problems", outputs.PROBLEMS)]
+    if buckets is not None:
+        configs += [("rollouts", outputs.ROLLOUTS)]
+        configs += [(f"rollouts_{bucket}", outputs.bucket_file(bucket)) for bucket in buckets]
+    files = [(name, what) for name, what in _FILES if buckets is not None or name != outputs.ROLLOUTS]
     lines = ["---", "configs:"]
     for name, file in configs:
         lines += [f"- config_name: {name}", f"  data_files: {file}"]
@@ -38,12 +41,12 @@ def dataset_card(problems: int, rollouts: int, buckets: Sequence[str]) -> str:
             "",
             "| file | what |",
             "|---|---|",
-            *(f"| `{name}` | {what} |" for name, what in _FILES),
+            *(f"| `{name}` | {what} |" for name, what in files),
             "",
             "    from datasets import load_dataset",
             "",
             '    problems = load_dataset("PATH", split="train")',
-            '    rollouts = load_dataset("PATH", "rollouts", split="train")',
+            *(['    rollouts = load_dataset("PATH", "rollouts", split="train")'] if buckets is not None else []),
             "",
         ]
     )

@@ -19,11 +19,12 @@ from analyzer.cache.score_files import UNEARNABLE
 from analyzer.config import AnalysisSettings
 from analyzer.difficulty import flags, informative, passing
 from analyzer.difficulty.comparison import mean_interval
-from analyzer.difficulty.metrics import informative_groups, problem_metrics
-from analyzer.difficulty.posterior import Posterior, gathered, posterior, refitted
+from analyzer.difficulty.counting import code_blocks, count
+from analyzer.difficulty.metrics import informative_groups, problem_metrics, two_values
+from analyzer.difficulty.posterior import Gathered, Posterior, column_of, posterior, refitted
 from analyzer.difficulty.topup import TopUp, plan_top_up
 from analyzer.plan import Plan
-from analyzer.rollouts import problems, sources
+from analyzer.rollouts import problems
 from analyzer.rollouts.dataset import Dataset, Reader
 from analyzer.rollouts.numbering import Numbering
 from analyzer.schema import ANSWER_LENGTH, DATA_IDX, NOT_COUNTED, ORIGINAL, SAMPLE_IDX, Metrics
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from analyzer.schema import FloatArray, IntArray
+    from analyzer.schema import FloatArray
 
 INFORMATIVE_AT = 8  # the group size of the column informative@8
 LISTED = 100  # problems named in summary.json at most, of each kind
@@ -44,8 +45,8 @@ BIASED_BY_CUTS = 0.05  # ... and where cut responses could move more of the prob
 class Difficulty(NamedTuple):
     """What this stage found; arrays are of shape (problems,), in the order of the numbering."""
 
-    columns: dict[str, NDArray[Any]]  # further columns of problem_metrics; NaN and None: null
-    majority: IntArray  # position of the majority answer in Merged.texts, -1: none
+    columns: dict[str, NDArray[Any] | Gathered]  # further columns of problem_metrics; NaN: null
+    majority: NDArray[np.integer]  # position of the majority answer in Merged.texts, -1: none
     report: dict[str, Any]  # `difficulty` of summary.json; `remarks` in it are printed on stderr, one sentence each
     top_up: dict[str, NDArray[Any]] | None  # columns of topup.parquet, problems by ascending data_idx
 
@@ -61,14 +62,14 @@ class Analysed(NamedTuple):
     metrics: Metrics
     strategy: Strategy
     assignment: Assignment
+    cut: NDArray[np.bool_] | None  # (rollouts,) which responses were cut off; None: nobody knows
 
 
 def measure(run: Analysed) -> Difficulty:
     """Everything about difficulty that is not a metric or a bucket."""
-    settings, _, dataset, numbering, merged, metrics, *_ = run
+    settings, _, _, numbering, merged, metrics, *_, cut = run
     found = posterior(metrics.passes, metrics.num_scored, merged.source)
     refits = refitted(found.classes, settings.seed)
-    cut = sources.cut_off(dataset, numbering.kept_ranges(), merged.tokens)
     evidence = _evidence(numbering, merged, metrics, cut)
     reliable = flags.reliabilities(evidence, max(len(merged.source_names), 1))
     codes = flags.flags(evidence, reliable)
@@ -83,7 +84,7 @@ def measure(run: Analysed) -> Difficulty:
         "suspect_gold": _listed(run, codes == flags.FLAGS.index(flags.SUSPECT_GOLD)),
         "samples": {"fewest": metrics.common_samples, "most": int(metrics.num_scored.max(initial=0))},
         "unscored": _unscored(run),
-        "truncation": _truncation(run, cut),
+        "truncation": _truncation(run),
         "data_sources": _by_source(merged, metrics),
         "top_up": None if topped is None else topped[1],
     }
@@ -97,17 +98,15 @@ def measure(run: Analysed) -> Difficulty:
 
 
 def _evidence(numbering: Numbering, merged: Merged, metrics: Metrics, cut: NDArray[np.bool_] | None) -> flags.Evidence:
-    def count(rollouts: NDArray[np.bool_]) -> IntArray:
-        return np.bincount(merged.codes[rollouts], minlength=numbering.problems).astype(np.int64)
-
+    problems = numbering.problems
     return flags.Evidence(
         passes=metrics.passes,
         samples=metrics.num_scored,
         rollouts=metrics.num_samples,
         unearnable=merged.golds == UNEARNABLE,
         majorities=merged.majorities,
-        cut=np.zeros(numbering.problems, np.int64) if cut is None else count(cut),
-        unanswered=count(~merged.found),
+        cut=np.zeros(problems, np.int64) if cut is None else count(merged.codes, problems, cut),
+        unanswered=count(merged.codes, problems, ~merged.found),
         source=merged.source,
     )
 
@@ -117,36 +116,46 @@ def _evidence(numbering: Numbering, merged: Merged, metrics: Metrics, cut: NDArr
 
 def _columns(
     found: Posterior, evidence: flags.Evidence, codes: NDArray[np.int8], merged: Merged, metrics: Metrics
-) -> dict[str, NDArray[Any]]:
+) -> dict[str, NDArray[Any] | Gathered]:
     """The columns after the metrics, (problems,) each."""
     classes, samples = found.classes, metrics.num_scored
-    columns: dict[str, NDArray[Any]] = {"passes": metrics.passes}
+    columns: dict[str, NDArray[Any] | Gathered] = {"passes": metrics.passes}
     for name, values in (
         ("solve_rate", found.mean()),
         # A thin tail can lift the mean above the 95 % quantile: 0 of 8 where nearly all problems are never solved.
         ("solve_rate_low", np.minimum(found.quantile(0.05), found.mean())),
         ("solve_rate_high", np.maximum(found.quantile(0.95), found.mean())),
     ):
-        columns[name] = np.round(gathered(classes, values), 6)
+        columns[name] = column_of(classes, np.round(values, 6))
     powers = passing.powers_of_two(int(samples.max(initial=0)))
-    columns |= {f"pass@{k}": gathered(classes, passing.pass_at(k, classes.passes, classes.samples)) for k in powers}
-    columns |= {f"pass^{k}": gathered(classes, passing.all_pass(k, classes.passes, classes.samples)) for k in powers}
-    columns[f"informative@{INFORMATIVE_AT}"] = np.round(
-        gathered(classes, found.mean(informative.mixed(INFORMATIVE_AT))), 6
-    )
+    columns |= {f"pass@{k}": column_of(classes, passing.pass_at(k, classes.passes, classes.samples)) for k in powers}
+    columns |= {f"pass^{k}": column_of(classes, passing.all_pass(k, classes.passes, classes.samples)) for k in powers}
+    mixed = found.mean(informative.mixed(INFORMATIVE_AT))
+    columns[f"informative@{INFORMATIVE_AT}"] = column_of(classes, np.round(mixed, 6))
     columns["distinct_answers"] = merged.majorities.distinct
     share = np.full(len(codes), np.nan)
     given = merged.majorities.votes > 0
     np.divide(merged.majorities.votes, metrics.num_samples, out=share, where=given)
     columns["majority_share"] = share
-    columns["flag"] = np.array(flags.FLAGS, dtype=object)[codes]
+    columns["flag"] = Gathered(np.array(flags.FLAGS, dtype=object), codes)
     columns["truncated"] = evidence.cut
-    counted = merged.tokens != NOT_COUNTED
-    lengths = np.bincount(merged.codes[counted], merged.tokens[counted], len(codes))
+    lengths, counted = _total_tokens(merged, len(codes))
     mean = np.full(len(codes), np.nan)
-    np.divide(lengths, metrics.num_samples, out=mean, where=(metrics.num_samples > 0) & bool(counted.any()))
+    np.divide(lengths, metrics.num_samples, out=mean, where=(metrics.num_samples > 0) & counted)
     columns["tokens_mean"] = np.round(mean, 3)
     return columns
+
+
+def _total_tokens(merged: Merged, problems: int) -> tuple[FloatArray, bool]:
+    """The tokens of all responses of each problem, (problems,), and whether any were counted."""
+    total, any_counted = np.zeros(problems), False
+    for low, rows in code_blocks(merged.codes, problems):
+        tokens = merged.tokens[rows]
+        counted = tokens != NOT_COUNTED
+        any_counted = any_counted or bool(counted.any())
+        of_block = np.bincount(merged.codes[rows] - low, np.where(counted, tokens, 0))
+        total[low : low + len(of_block)] += of_block  # whole numbers, so that the order of adding changes nothing
+    return total, any_counted
 
 
 # ---------------------------------------------------------------- of all problems
@@ -156,10 +165,8 @@ def _informative(
     found: Posterior, refits: Sequence[FloatArray], merged: Merged, metrics: Metrics
 ) -> dict[str, dict[str, float | None]]:
     """{G: {share, low, high}}."""
-    scored = merged.rewards[~np.isnan(merged.rewards)]
-    low, high = scored.min(initial=math.inf), scored.max(initial=-math.inf)
     graded = None
-    if not ((scored == low) | (scored == high)).all():
+    if two_values(merged.rewards) is None:
         graded = informative_groups(merged.codes, merged.rewards, len(metrics.passes), informative.GROUPS)
     estimates = informative.shares(informative.GROUPS, found, refits, graded)
     return {
@@ -214,11 +221,11 @@ def _unscored(run: Analysed) -> dict[str, Any]:
     }
 
 
-def _truncation(run: Analysed, cut: NDArray[np.bool_] | None) -> dict[str, Any] | None:
+def _truncation(run: Analysed) -> dict[str, Any] | None:
     """Pass rates of the longest finished tenth and of all finished, and problems that cut responses could move."""
+    merged, cut = run.merged, run.cut
     if cut is None:
         return None
-    merged = run.merged
     scored = ~np.isnan(merged.rewards)
     passes = merged.passing
     rates = flags.truncation_bias(merged.tokens[scored], passes[scored], ~cut[scored])
@@ -235,16 +242,17 @@ def _truncation(run: Analysed, cut: NDArray[np.bool_] | None) -> dict[str, Any] 
 def _moved(run: Analysed, rollouts: NDArray[np.bool_], *, both: bool) -> int:
     """The problems with such rollouts that would be in another bucket had all of these passed (or, `both`, failed)."""
     merged, numbering, threshold = run.merged, run.numbering, run.settings.pass_threshold
-    scored = merged.rewards[~np.isnan(merged.rewards)]
     # The most favourable reward that is plausible: any above the threshold passes, but strategies by mean reward look
     # at its size.
-    highest = max(scored.max(initial=-math.inf), threshold, 1.0)
-    lowest = min(scored.min(initial=math.inf), 0.0) if threshold > 0 else threshold - 1
+    highest = max(float(np.fmax.reduce(merged.rewards, initial=-np.inf)), threshold, 1.0)
+    lowest = min(float(np.fmin.reduce(merged.rewards, initial=np.inf)), 0.0) if threshold > 0 else threshold - 1
     concerned = np.zeros(numbering.problems, bool)
     concerned[merged.codes[rollouts]] = True
     moved = np.zeros(numbering.problems, bool)
     for reward in (highest, lowest) if both else (highest,):
-        changed = np.where(rollouts, reward, merged.rewards)
+        exact = merged.rewards.dtype.type(reward) == reward  # 32 bits may not hold it, though they hold all others
+        changed = merged.rewards.astype(merged.rewards.dtype if exact else np.float64)
+        changed[rollouts] = reward
         passing = np.where(rollouts, reward == highest, merged.passing)
         again = problem_metrics(merged.codes, changed, numbering.problems, passing)
         moved |= buckets.assign(run.strategy, again).positions != run.assignment.positions
@@ -274,7 +282,8 @@ def _by_source(merged: Merged, metrics: Metrics) -> dict[str, dict[str, Any]]:
 def _listed(run: Analysed, chosen: NDArray[np.bool_]) -> list[dict[str, Any]]:
     """Of the chosen problems the first LISTED by data_idx: ground truth, majority answer, counts."""
     numbering, merged, metrics = run.numbering, run.merged, run.metrics
-    numbers = [number for number in numbering.order().tolist() if chosen[number]][:LISTED]
+    order = numbering.order()
+    numbers = order[chosen[order]][:LISTED].tolist()
     if not numbers:
         return []
     rows = numbering.first_rows()[numbers]
@@ -415,12 +424,12 @@ def _guard_line(suspects: dict[str, Any]) -> list[str]:
     ]
 
 
-def _threshold_line(threshold: float, rewards: FloatArray) -> list[str]:
+def _threshold_line(threshold: float, rewards: NDArray[np.floating]) -> list[str]:
     """Where rewards vary and all lie on one side of the threshold."""
-    scored = rewards[~np.isnan(rewards)]
-    if not len(scored) or scored.min() == scored.max() or scored.min() < threshold <= scored.max():
+    low, high = float(np.fmin.reduce(rewards, initial=np.inf)), float(np.fmax.reduce(rewards, initial=-np.inf))
+    if low >= high or low < threshold <= high:  # infinite the other way round where nothing is scored
         return []
-    values = np.unique(scored)
+    values = np.unique(rewards[~np.isnan(rewards)].astype(np.float64))
     shown = " and ".join(f"{value:g}" for value in values) if len(values) == 2 else f"{values[0]:g} to {values[-1]:g}"
     side, outcome = ("reach", "passes") if values[0] >= threshold else ("stay below", "fails")
     between = (values[-2] + values[-1]) / 2 if len(values) == 2 else values[-1]

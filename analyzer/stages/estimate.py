@@ -25,14 +25,19 @@ def bucket_stability(strategy: Strategy, numbering: Numbering, merged: Merged, s
     def place(codes: IntArray, values: FloatArray, passing: NDArray[np.bool_], problems: int) -> NDArray[np.int8]:
         return buckets.assign(strategy, metrics.problem_metrics(codes, values, problems, passing)).positions
 
-    rank = np.argsort(numbering.order())  # (problems,) so that the order of the rows changes nothing
+    # By data_idx, so that the order of the rows changes nothing; mostly they are numbered in that order already.
+    order, codes = numbering.order(), merged.codes
+    if (np.diff(order) != 1).any():
+        rank = np.empty(len(order), np.int32)
+        rank[order] = np.arange(len(order))
+        codes = rank[codes]
     return stability(
         place,
         strategy.buckets,
-        codes=rank[merged.codes],
+        codes=codes,
         rewards=merged.rewards,
         problems=numbering.problems,
         seed=seed,
-        source=merged.source[numbering.order()],
+        source=merged.source[order],
         passing=merged.passing,
     )

@@ -1,13 +1,20 @@
-"""merge: the reducer. Files of scores in, one value per row out, each row exactly once."""
+"""merge: the reducer. Files of scores in, one value per row out, each row exactly once.
+
+What is held of each rollout decides how many one driver can take: 20 bytes, of which the reward takes 4 wherever that
+is exact, and columns that no rollout has take none.
+"""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from analyzer.cache import score_files
-from analyzer.cache.score_files import NO_ROLLOUTS, SourceCount
+from analyzer.cache.score_files import NO_ROLLOUTS, Scores, ShardFooter, SourceCount
 from analyzer.cache.texts import Texts
 from analyzer.difficulty.answers import NO_MAJORITIES, Majorities, majorities
 from analyzer.errors import AnalyzerError
@@ -18,9 +25,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from analyzer.schema import IntArray
+    # The places of the rollouts of a shard: a slice where they stand together, as they nearly always do.
+    Places = slice | NDArray[np.int64]
 
 _ENOUGH_ROWS = 1 << 20  # rollouts whose answers are counted at a time: few enough for memory, many for numpy
+_AHEAD = 2  # shards that are read while another one is put in its place
 
 
 class Clashes(NamedTuple):
@@ -35,28 +44,32 @@ class Merged(NamedTuple):
     """The scores of the analysed rows, in input order; arrays of shape (rollouts,) unless said."""
 
     codes: NDArray[np.int32]  # the problem of each rollout
-    rewards: NDArray[np.float64]  # NaN: not scored
+    rewards: NDArray[np.floating]  # NaN: not scored; float32 where that holds every reward exactly, else float64
     statuses: NDArray[np.int8]  # position in schema.STATUSES
     tokens: NDArray[np.int32]
     found: NDArray[np.bool_]  # whether an answer was found
     answers: NDArray[np.int32]  # position in `texts`; -1: none
     texts: pa.LargeStringArray  # distinct answers of each shard
-    extra: dict[int, str]  # position -> further columns as a JSON object
+    extra: NDArray[np.int32] | None  # position in `extra_texts`, -1: none; None: no rollout has any
+    extra_texts: pa.LargeStringArray  # further columns as JSON objects, the distinct ones of each shard
     sources: dict[str, SourceCount]  # by data_source, sorted
     golds: NDArray[np.int8]  # (problems,) whether the ground truth can earn the maximum: a code of score_files.GOLDS
-    source: IntArray  # (problems,) position in source_names
+    source: NDArray[np.int32]  # (problems,) position in source_names
     source_names: tuple[str, ...]  # sorted
     majorities: Majorities  # (problems,) with codes that are positions in `texts`
     identities: NDArray[np.uint64]  # (problems,) of the first row of each: equal where prompt and ground truth are
     clashes: Clashes
     passing: NDArray[np.bool_]  # whether each is scored and passes
-    pass_values: NDArray[np.float64]  # what was compared with the threshold where that is not the reward; else NaN
+    pass_values: NDArray[np.float64] | None  # compared with the threshold where not NaN, else the reward is; None: it
     parts: dict[str, NDArray[np.float64]]  # of sums of rewards: what each part gave, by name; NaN: nothing
 
     @property
-    def deciding(self) -> NDArray[np.float64]:
+    def deciding(self) -> NDArray[np.floating]:
         """What is compared with the threshold: the reward, or the part of it that decides."""
-        return np.where(np.isnan(self.pass_values), self.rewards, self.pass_values)
+        if self.pass_values is None:
+            return self.rewards
+        deciding: NDArray[np.floating] = np.where(np.isnan(self.pass_values), self.rewards, self.pass_values)
+        return deciding
 
 
 def merge_shards(folder: str, total: int, numbering: Numbering, threshold: float = PASS_THRESHOLD) -> Merged:
@@ -66,26 +79,30 @@ def merge_shards(folder: str, total: int, numbering: Numbering, threshold: float
     where a row is missing or there twice.
     """
     codes = numbering.row_codes()
-    kept = codes >= 0
-    codes = codes[kept]
-    # With --limit, row numbers are no places among the analysed rows; without it they are, and the array is saved.
-    position = np.cumsum(kept) - 1 if not kept.all() else None
+    # With --limit, row numbers are no places among the analysed rows; without it they are, and an array is saved.
+    position = None
+    if (numbering.run_codes < 0).any():
+        kept = codes >= 0
+        codes, position = codes[kept], np.cumsum(kept) - 1
     size = len(codes)
-    rewards, statuses, tokens = np.full(size, np.nan), np.zeros(size, np.int8), np.zeros(size, np.int32)
+    rewards: NDArray[np.floating] = np.full(size, np.nan, np.float32)
+    statuses, tokens = np.zeros(size, np.int8), np.zeros(size, np.int32)
     found, answers = np.zeros(size, dtype=bool), np.full(size, -1, np.int32)
-    there, passing, pass_values = np.zeros(size, dtype=bool), np.zeros(size, dtype=bool), np.full(size, np.nan)
+    there, passing = np.zeros(size, dtype=bool), np.zeros(size, dtype=bool)
+    pass_values: NDArray[np.float64] | None = None
+    extra: NDArray[np.int32] | None = None
     parts: dict[str, NDArray[np.float64]] = {}
-    golds, source = np.zeros(numbering.problems, np.int8), np.zeros(numbering.problems, np.int64)
-    extra: dict[int, str] = {}
+    golds, source = np.zeros(numbering.problems, np.int8), np.zeros(numbering.problems, np.int32)
     sources: dict[str, SourceCount] = {}
     names: dict[str, int] = {}  # in the order in which they are seen
-    texts = Texts()
+    texts, extra_texts = Texts(), Texts()
     counted = _Counted(numbering.problems)
     told = _Told(numbering.problems)
     read = 0
-    for shard in range(total):
-        scores, footer = score_files.read(score_files.shard_path(folder, shard))
-        at = scores.rows if position is None else position[scores.rows]
+    for scores, footer in _read_ahead(folder, total):
+        at = _places(scores.rows if position is None else position[scores.rows])
+        if rewards.dtype == np.float32 and not _is_exact(scores.rewards):
+            rewards = rewards.astype(np.float64)
         rewards[at], statuses[at], tokens[at], there[at] = scores.rewards, scores.statuses, scores.tokens, True
         found[at] = scores.found
         answers[at] = _added(texts, scores.answers)
@@ -93,14 +110,20 @@ def merge_shards(folder: str, total: int, numbering: Numbering, threshold: float
         # maximum.at, since a problem appears many times in `of`: golds[of] = max(...) would keep the last only.
         np.maximum.at(golds, of, scores.golds)
         known = [names.setdefault(name, len(names)) for name in scores.sources.dictionary.to_pylist()]
-        source[of] = np.array(known, np.int64)[scores.sources.indices.to_numpy()]
-        pass_values[at] = scores.pass_values
-        passing[at] = np.where(np.isnan(scores.pass_values), scores.rewards, scores.pass_values) >= threshold
+        source[of] = np.array(known, np.int32)[scores.sources.indices.to_numpy()]
+        deciding = scores.rewards
+        if not (no_value := np.isnan(scores.pass_values)).all():
+            pass_values = np.full(size, np.nan) if pass_values is None else pass_values
+            pass_values[at] = scores.pass_values
+            deciding = np.where(no_value, scores.rewards, scores.pass_values)
+        passing[at] = deciding >= threshold
         for name, values in scores.parts.items():
             parts.setdefault(name, np.full(size, np.nan))[at] = values
         counted.add(of, answers[at], passing[at])
-        extra.update((int(row), text) for row, text in zip(at, scores.extra, strict=False) if text is not None)
-        read += len(at)
+        if len(scores.extra.dictionary):
+            extra = np.full(size, -1, np.int32) if extra is None else extra
+            extra[at] = _added(extra_texts, scores.extra)
+        read += len(of)
         told.add(of, scores.rows, scores.identities)
         for name, seen in footer.sources.items():
             sources[name] = sources.get(name, NO_ROLLOUTS).plus(seen)
@@ -110,7 +133,7 @@ def merge_shards(folder: str, total: int, numbering: Numbering, threshold: float
             f"{folder}: {read} scores for {size} rollouts, {int(there.sum())} of them there; {score_files.DAMAGED}"
         )
     ordered = tuple(sorted(names))
-    rank = np.array([ordered.index(name) for name in names], np.int64)
+    rank = np.array([ordered.index(name) for name in names], np.int32)
     return Merged(
         codes=codes,
         rewards=rewards,
@@ -120,6 +143,7 @@ def merge_shards(folder: str, total: int, numbering: Numbering, threshold: float
         answers=answers,
         texts=texts.array(),
         extra=extra,
+        extra_texts=extra_texts.array(),
         sources=dict(sorted(sources.items())),
         golds=golds,
         source=rank[source] if len(rank) else source,
@@ -133,6 +157,31 @@ def merge_shards(folder: str, total: int, numbering: Numbering, threshold: float
     )
 
 
+def _read_ahead(folder: str, total: int) -> Iterator[tuple[Scores, ShardFooter]]:
+    """The files of scores in their order; hashing and decoding, in a thread, take as long as what is done here."""
+    paths = (score_files.shard_path(folder, shard) for shard in range(total))
+    with ThreadPoolExecutor(1) as thread:
+        waiting = [thread.submit(score_files.read, path) for path in itertools.islice(paths, _AHEAD)]
+        while waiting:
+            done = waiting.pop(0).result()
+            waiting += [thread.submit(score_files.read, path) for path in itertools.islice(paths, 1)]
+            yield done
+
+
+def _places(rows: NDArray[np.int64]) -> Places:
+    """Ascending neighbours as a slice: copying them is several times faster than looking each up."""
+    size = len(rows)
+    if size and rows[-1] - rows[0] == size - 1 and bool((np.diff(rows) == 1).all()):
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
+
+
+def _is_exact(rewards: NDArray[np.float64]) -> bool:
+    """Whether 32 bits hold each of the rewards."""
+    with np.errstate(over="ignore"):
+        return np.array_equal(rewards.astype(np.float32).astype(np.float64), rewards, equal_nan=True)
+
+
 class _Told:
     """What the rows of each problem say that it is."""
 
@@ -143,8 +192,9 @@ class _Told:
     def add(self, codes: NDArray[np.int32], rows: NDArray[np.int64], identities: NDArray[np.uint64]) -> None:
         """The rows of one shard, which holds whole problems: what differs within one differs here."""
         # Windows of scattered rows mix the problems, so the first row of each is found by sorting.
-        order = np.lexsort((rows, codes))
-        codes, rows, identities = codes[order], rows[order], identities[order]
+        if (codes[1:] < codes[:-1]).any() or (rows[1:] < rows[:-1]).any():
+            order = np.lexsort((rows, codes))
+            codes, rows, identities = codes[order], rows[order], identities[order]
         starts = np.flatnonzero(np.append(True, codes[1:] != codes[:-1])[: len(codes)])
         self.identities[codes[starts]] = identities[starts]
         differing = np.flatnonzero(identities != self.identities[codes])

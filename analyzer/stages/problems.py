@@ -18,7 +18,7 @@ import numpy as np
 
 from analyzer.files.spool import Spool
 from analyzer.rollouts import json_columns, problems
-from analyzer.rollouts.dataset import is_text
+from analyzer.rollouts.dataset import Dataset, Reader, is_text
 from analyzer.rollouts.numbering import Numbering
 from analyzer.schema import DIFFICULTY, GROUND_TRUTH, MADE, METRIC, ORIGINAL, PROMPT
 
@@ -96,6 +96,14 @@ class TrainingRows:
             chosen = batch.select(self._spool.schema.names)
             self._spool.add(chosen.take(pa.array(self._first[low:high] - rows.start)))
 
+    def read(self, rollouts: Dataset, kept: Sequence[tuple[int, int]]) -> None:
+        """Take all that is wanted where no other pass reads the rollouts. Raises InputError, StorageError."""
+        done = 0
+        reader = Reader(rollouts.files, self._spool.schema.names, threads=True, checked=False)
+        for _, batch in reader.batches(kept):
+            self.see(batch, slice(done, done + batch.num_rows))
+            done += batch.num_rows
+
     def write(self, path: Path, table: Path) -> None:
         """Write problems.parquet at `path`; `table` is problem_metrics.parquet, whose rows ascend by data_idx.
 
@@ -104,21 +112,23 @@ class TrainingRows:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        metrics = pq.read_table(table)
-        training = training_schema(self._schema, metrics.column_names)
+        metrics = pq.ParquetFile(table)
+        training = training_schema(self._schema, metrics.schema_arrow.names)
         flat = [] if self._gold_column is None else [name for name in FLAT_COLUMNS if name not in training.names]
         fields = [pa.field(name, pa.string(), metadata={MADE: GROUND_TRUTH}) for name in flat]
-        fields += [field.with_name(DIFFICULTY + field.name).with_metadata({MADE: METRIC}) for field in metrics.schema]
+        fields += [
+            field.with_name(DIFFICULTY + field.name).with_metadata({MADE: METRIC}) for field in metrics.schema_arrow
+        ]
         schema = pa.schema([*training, *fields], training.metadata)
         self._spool.finish()
-        with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
-            for start in range(0, len(self._order), _ROWS):
+        with metrics, pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+            for start, measured in zip(range(0, len(self._order), _ROWS), metrics.iter_batches(_ROWS), strict=True):
                 rows = self._spool.take(self._order[start : start + _ROWS])
                 columns = [self._column(rows, name) for name in training.names]
                 if flat:
                     gold = rows.schema.field(self._gold_column)
                     columns += [flat_ground_truth(rows.column(gold.name), gold)] * len(flat)
-                columns += metrics.slice(start, _ROWS).columns
+                columns += measured.columns
                 writer.write_table(pa.Table.from_arrays(columns, schema=schema))
 
     @staticmethod

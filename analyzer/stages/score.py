@@ -106,7 +106,7 @@ def _scored_again(
     at = order[np.searchsorted(scores.rows[order], new.rows)]
     unsettled = _transient(new.statuses) & (new.statuses != scores.statuses[at])
     # Empty stands for "none has any", to keep the usual file small.
-    extra = scores.extra or [None] * len(scores.rows)
+    extra = _listed(scores.extra)
     for place, text in zip(at, new.extra or [None] * len(at), strict=True):
         extra[place] = text
     merged = scores._replace(

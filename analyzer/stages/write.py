@@ -1,45 +1,31 @@
 """write: one pass over the text feeds rollouts_with_rewards.parquet, every bucket file and problems.parquet.
 
 The pass reads record batches once and hands them to two writer threads (arrow releases the GIL while it encodes):
-one writes all rows, the other the rows of each bucket. Row groups depend on the input alone, so the bytes do too.
+one writes all rows, the other the rows of each bucket. Row groups depend on the input alone, so the bytes do too. With
+`--outputs problems` the rollouts are not copied, and the pass reads the columns of the training rows alone.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import orjson
 
 from analyzer.buckets import UNSCORED, Assignment
+from analyzer.difficulty.posterior import Gathered
 from analyzer.files import outputs
-from analyzer.rollouts import json_columns
-from analyzer.rollouts.dataset import Dataset, Reader
-from analyzer.schema import (
-    MEAN_AT,
-    NOT_COUNTED,
-    NOTHING,
-    PROMPT,
-    RESPONSE,
-    RESPONSE_TOKENS,
-    REWARD,
-    REWARD_ANSWER,
-    REWARD_EXTRA,
-    REWARD_PASS_VALUE,
-    REWARD_STATUS,
-    STATUSES,
-    Metrics,
-)
-from analyzer.stages import problems
+from analyzer.rollouts.dataset import Dataset
+from analyzer.schema import PROMPT, RESPONSE, REWARD_EXTRA, REWARD_PASS_VALUE
+from analyzer.stages import problems, tables
 from analyzer.stages.card import dataset_card
 from analyzer.stages.problems import TrainingRows
+from analyzer.stages.rewarded import Rewarded, RowValues
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,53 +40,32 @@ if TYPE_CHECKING:
 GROUP_BYTES = 16 << 20
 GROUP_ROWS = 1 << 17
 _QUEUED = 2
-_KNOWN_RECORDS = 1 << 14
-
-
-class RowValues(NamedTuple):
-    """What is written beside the input columns; arrays of shape (rollouts,), in input order."""
-
-    rewards: NDArray[np.float64]  # NaN: null
-    statuses: NDArray[np.int8]
-    tokens: NDArray[np.int32]  # NOT_COUNTED: null
-    answers: NDArray[np.int32]  # position in `texts`; -1: none
-    texts: pa.LargeStringArray
-    extra: dict[int, str]  # position -> further columns as a JSON object
-    buckets: NDArray[np.int8]  # bucket number of the row's problem
-    parts: Mapping[str, NDArray[np.float64]] = NOTHING  # further columns of numbers, by name; NaN: null
 
 
 # ---------------------------------------------------------------- rollouts
 
 
 def write_rollouts(
-    rollouts: Dataset,
-    kept: Sequence[tuple[int, int]],
-    values: RowValues,
+    rewarded: Rewarded,
+    buckets: NDArray[np.int8],
     all_path: str,
     bucket_paths: Sequence[str],
     *,
     training: TrainingRows | None = None,
 ) -> None:
-    """Write the rollouts of `kept` with their rewards to `all_path`, and those of bucket i to bucket_paths[i].
+    """Write rollouts with their rewards to `all_path`, and those of bucket i to bucket_paths[i].
 
-    The paths are local names of files that are not there yet. Columns of the input keep their order and types; a
-    column of ours that the input already has is replaced in place. `training` sees the rows as they pass.
+    buckets: the number of each rollout's bucket, (rollouts,). The paths are local names of files that are not there
+    yet. `training` sees the rows as they pass.
     """
-    shape = _Shape(rollouts.schema, values)
+    schema = rewarded.schema
     with (
-        _Sink(shape.schema, [all_path], lambda table, rows: [table]) as everything,
-        _Sink(
-            shape.schema, bucket_paths, lambda table, rows: _split(table, values.buckets[rows], bucket_paths)
-        ) as parts,
+        _Sink(schema, [all_path], lambda table, rows: [table]) as everything,
+        _Sink(schema, bucket_paths, lambda table, rows: _split(table, buckets[rows], bucket_paths)) as parts,
     ):
-        done = 0
-        for _, batch in Reader(rollouts.files, None, threads=True).batches(kept):
-            rows = slice(done, done + batch.num_rows)
-            done = rows.stop
+        for rows, batch, table in rewarded.all():
             if training is not None:
                 training.see(batch, rows)
-            table = shape.table(batch, rows)
             for sink in (everything, parts):
                 sink.put(table, rows)
         everything.finish()
@@ -111,53 +76,6 @@ def _split(table: pa.Table, buckets: NDArray[np.int8], paths: Sequence[str]) -> 
     import pyarrow as pa
 
     return [table.filter(pa.array(buckets == number)) for number in range(len(paths))]
-
-
-class _Shape:
-    """Input columns and ours, put together."""
-
-    def __init__(self, schema: pa.Schema, values: RowValues) -> None:
-        import pyarrow as pa
-
-        self._values = values
-        self._extra = {row: json_columns.load_json(text) for row, text in values.extra.items()}
-        seen = json_columns.observe(self._extra[row] for row in sorted(self._extra))
-        self._kinds = {name: json_columns.kind_of(column) for name, column in seen.items()}
-        # A few names, taken by code: no string is made for each of the rows.
-        self._status = pa.array([str(status) for status in STATUSES])
-        fields = [pa.field(REWARD, pa.float64()), pa.field(REWARD_STATUS, pa.string())]
-        fields.append(pa.field(RESPONSE_TOKENS, pa.int32()))
-        if len(values.texts):
-            fields.append(pa.field(REWARD_ANSWER, pa.string()))
-        fields += [pa.field(name, pa.float64()) for name in values.parts]
-        held = (json_columns.arrow_field(REWARD_EXTRA + name, kind) for name, kind in self._kinds.items())
-        fields += map(json_columns.shown_field, held)
-        for field in fields:
-            at = schema.get_field_index(field.name)
-            schema = schema.append(field) if at < 0 else schema.set(at, field)
-        self.schema = schema
-
-    def table(self, batch: pa.RecordBatch, rows: slice) -> pa.Table:
-        """The rows of one batch with all columns of `schema`."""
-        import pyarrow as pa
-
-        values = self._values
-        ours: dict[str, pa.Array] = {
-            # from_pandas: NaN becomes null. Not scored is not a number, and a mean over the column must leave it out.
-            REWARD: pa.array(values.rewards[rows], from_pandas=True),
-            REWARD_STATUS: self._status.take(pa.array(values.statuses[rows])),
-            RESPONSE_TOKENS: pa.array(values.tokens[rows], mask=values.tokens[rows] == NOT_COUNTED),
-        }
-        ours |= {name: pa.array(part[rows], from_pandas=True) for name, part in values.parts.items()}
-        if len(values.texts):
-            answers = values.answers[rows]
-            ours[REWARD_ANSWER] = values.texts.take(pa.array(answers, mask=answers < 0)).cast(pa.string())
-        if self._kinds:
-            records = [self._extra.get(row, {}) for row in range(rows.start, rows.stop)]
-            extra = json_columns.shown_batch(json_columns.columns_to_arrow(records, self._kinds))
-            ours |= {REWARD_EXTRA + name: extra.column(i) for i, name in enumerate(self._kinds)}
-        columns = [ours[name] if name in ours else batch.column(i) for i, name in enumerate(self.schema.names)]
-        return pa.Table.from_arrays(columns, schema=self.schema)
 
 
 class _Sink:
@@ -275,150 +193,61 @@ class _Grouped:
             self._writer.write_table(table, row_group_size=table.num_rows)
 
 
-# ---------------------------------------------------------------- metrics and buckets
-
-
-def metric_columns(metrics: Metrics) -> dict[str, NDArray[Any]]:
-    """Metric name -> (problems,) array, in the order of problem_metrics.json."""
-    columns: dict[str, NDArray[Any]] = {f"mean@{k}": metrics.mean_at[k] for k in MEAN_AT}
-    for name in ("pass_rate", "mean_reward", "max_reward", "min_reward", "std_reward", "num_samples"):
-        columns[name] = getattr(metrics, name)
-    for name in ("num_scored", "pass_rate_low", "pass_rate_high"):
-        columns[name] = getattr(metrics, name)
-    return columns | {f"mean_reward_{name}": means for name, means in metrics.parts.items()}
-
-
-class Answers(NamedTuple):
-    """The majority answer of each problem: the column majority_answer, which stands before majority_share."""
-
-    majority: NDArray[np.int64]  # (problems,) position in `texts`, -1: none
-    texts: pa.LargeStringArray
-
-    def of(self, problems: NDArray[np.int64]) -> pa.Array:
-        import pyarrow as pa
-
-        chosen = self.majority[problems]
-        return self.texts.take(pa.array(chosen, mask=chosen < 0)).cast(pa.string())
-
-
-MAJORITY_ANSWER, BEFORE_IT = "majority_answer", "distinct_answers"
-
-
-def write_metrics(
-    path: str, ids: Sequence[Any], columns: Mapping[str, NDArray[Any]], answers: Answers, order: NDArray[np.int64]
-) -> None:
-    """Write problem_metrics.json: {"<data_idx>": {metric: value or null}}, problems in `order`.
-
-    columns: (problems,) arrays by name; NaN is null. Many problems have the same numbers but few the same answer, so
-    a record is the text of its numbers, looked up, with the answer put in.
-    """
-    names = list(columns)
-    middle = names.index(BEFORE_IT) + 1
-    known: dict[tuple[Any, ...], tuple[bytes, bytes]] = {}
-
-    def halves(row: tuple[Any, ...]) -> tuple[bytes, bytes]:
-        if (text := known.get(row)) is None:
-            first = orjson.dumps(dict(zip(names[:middle], row[:middle], strict=True)))
-            second = orjson.dumps(dict(zip(names[middle:], row[middle:], strict=True)))
-            text = first[:-1] + b',"' + MAJORITY_ANSWER.encode() + b'":', b"," + second[1:]
-            if len(known) < _KNOWN_RECORDS:
-                known[row] = text
-        return text
-
-    def records() -> Iterator[tuple[str, bytes]]:
-        for start in range(0, len(order), 1 << 14):
-            part = order[start : start + (1 << 14)]
-            rows = zip(*(columns[name][part].tolist() for name in names), strict=True)
-            given = answers.of(part).to_pylist()
-            for problem, row, answer in zip(part.tolist(), rows, given, strict=True):
-                first, second = halves(row)
-                yield str(ids[problem]), first + orjson.dumps(answer) + second
-
-    _write_object(path, records())
-
-
-def write_buckets(path: str, ids: Sequence[Any], buckets: Sequence[str], order: NDArray[np.int64]) -> None:
-    """Write problem_buckets.json: {"<data_idx>": "<bucket>"}, problems in `order`; `buckets`: of each problem."""
-    texts = {name: orjson.dumps(name) for name in set(buckets)}
-    _write_object(path, ((str(ids[problem]), texts[buckets[problem]]) for problem in order.tolist()))
-
-
-def _write_object(path: str, items: Iterable[tuple[str, bytes]]) -> None:
-    """Stream a JSON object, one member a line. NaN becomes null (orjson)."""
-    with open(path, "xb") as file:
-        file.write(b"{\n")
-        members = (b"%b: %b" % (orjson.dumps(name), value) for name, value in items)
-        separator = b""
-        while part := b",\n".join(itertools.islice(members, 1 << 12)):  # a write for each member takes twice as long
-            file.write(separator + part)
-            separator = b",\n"
-        file.write(b"\n}\n")
-
-
-def write_metrics_table(
-    path: str,
-    ids: pa.Array,
-    columns: Mapping[str, NDArray[Any]],
-    answers: Answers,
-    order: NDArray[np.int64],
-) -> None:
-    """Write problem_metrics.parquet: data_idx and the columns, those of `answers` among them, problems in `order`."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    take = pa.array(order)
-    table: dict[str, pa.Array] = {"data_idx": ids.take(take)}
-    for name, values in columns.items():
-        table[name] = pa.array(values[order], from_pandas=values.dtype.kind == "f")
-        if name == BEFORE_IT:
-            table[MAJORITY_ANSWER] = answers.of(order)
-    pq.write_table(pa.table(table), path, compression="zstd", write_page_checksum=True)
-
-
 # ---------------------------------------------------------------- all files of a run
 
 
-def write_outputs(folder: Path, rollouts: Dataset, findings: Findings, summary: bytes, reward_fn_key: str) -> None:
-    """Write every output file of a run to an empty folder; `summary` is summary.json."""
+def write_outputs(
+    folder: Path, rollouts: Dataset, findings: Findings, summary: bytes, reward_fn_key: str, *, texts: bool = True
+) -> Rewarded:
+    """Write every output file of a run to an empty folder; returns the rollouts with their rewards.
+
+    summary: summary.json. texts: also write the files of rollouts, the copies of the text.
+    """
     numbering, merged, metrics, assignment, *_, measured, _ = findings
     names, positions = _named(assignment)
     order = numbering.order()
-    values = RowValues(
+    kept = numbering.kept_ranges()
+    rewarded = Rewarded(rollouts, kept, _row_values(merged))
+    gold_column = problems.gold_column(rollouts.schema, reward_fn_key)
+    with TrainingRows(rollouts.schema, numbering, gold_column, folder) as training:
+        if texts:
+            paths = [str(folder / outputs.bucket_file(name)) for name in names]
+            of_rows = positions[merged.codes]
+            write_rollouts(rewarded, of_rows, str(folder / outputs.ROLLOUTS), paths, training=training)
+        else:
+            training.read(rollouts, kept)
+        columns = tables.metric_columns(metrics) | measured.columns
+        answers = tables.Answers(measured.majority, merged.texts)
+        tables.write_metrics(str(folder / outputs.METRICS), numbering.ids, columns, answers, order)
+        table = {"bucket": Gathered(np.array(names, dtype=object), positions), **columns}
+        tables.write_metrics_table(str(folder / outputs.TABLE), numbering.ids, table, answers, order)
+        training.write(folder / outputs.PROBLEMS, folder / outputs.TABLE)
+    tables.write_buckets(str(folder / outputs.BUCKETS), numbering.ids, names, positions, order)
+    card = dataset_card(numbering.problems, len(merged.codes), names if texts else None)
+    (folder / outputs.CARD).write_text(card, encoding="utf-8")
+    if measured.top_up is not None:
+        _write_top_up(str(folder / outputs.TOP_UP), numbering.ids, measured.top_up)
+    (folder / outputs.SUMMARY).write_bytes(summary)
+    return rewarded
+
+
+def _row_values(merged: Merged) -> RowValues:
+    return RowValues(
         merged.rewards,
         merged.statuses,
         merged.tokens,
         merged.answers,
         merged.texts,
         merged.extra,
-        positions[merged.codes].astype(np.int8),
+        merged.extra_texts,
         _part_columns(merged),
     )
-    bucket_paths = [str(folder / outputs.bucket_file(name)) for name in names]
-    kept, everything = numbering.kept_ranges(), str(folder / outputs.ROLLOUTS)
-    ids = numbering.ids.to_pylist()
-    bucket_of = [names[at] for at in positions]
-    with TrainingRows(
-        rollouts.schema, numbering, problems.gold_column(rollouts.schema, reward_fn_key), folder
-    ) as training:
-        write_rollouts(rollouts, kept, values, everything, bucket_paths, training=training)
-        columns = metric_columns(metrics) | measured.columns
-        answers = Answers(measured.majority, merged.texts)
-        write_metrics(str(folder / outputs.METRICS), ids, columns, answers, order)
-        table = {"bucket": np.array(bucket_of, dtype=object), **columns}
-        write_metrics_table(str(folder / outputs.TABLE), numbering.ids, table, answers, order)
-        training.write(folder / outputs.PROBLEMS, folder / outputs.TABLE)
-    write_buckets(str(folder / outputs.BUCKETS), ids, bucket_of, order)
-    card = dataset_card(numbering.problems, len(merged.codes), names)
-    (folder / outputs.CARD).write_text(card, encoding="utf-8")
-    if measured.top_up is not None:
-        _write_top_up(str(folder / outputs.TOP_UP), numbering.ids, measured.top_up)
-    (folder / outputs.SUMMARY).write_bytes(summary)
 
 
 def _part_columns(merged: Merged) -> dict[str, NDArray[np.float64]]:
     """The columns of sums of rewards: reward_<part>, and what was compared with the pass threshold."""
     columns = {REWARD_EXTRA + name: values for name, values in merged.parts.items()}
-    if not np.isnan(merged.pass_values).all():
+    if merged.pass_values is not None:
         columns[REWARD_PASS_VALUE] = merged.pass_values
     return columns
 

@@ -20,7 +20,7 @@ from analyzer.rollouts.dataset import Dataset, Footer, InputFile
 from analyzer.rollouts.footers import RowGroup
 from analyzer.rollouts.numbering import Numbering
 from analyzer.rollouts.problems import group
-from analyzer.stages import write
+from analyzer.stages import tables
 from tests.commands import parquet
 
 # ---------------------------------------------------------------- shards
@@ -249,7 +249,7 @@ def metrics_json(folder: Path, rows: Sequence[dict[str, Any]], group_rows: int) 
     measured = metrics.problem_metrics(numbering.row_codes(), values, numbering.problems)
     target = folder / "m.json"
     target.unlink(missing_ok=True)
-    columns = write.metric_columns(measured) | {write.BEFORE_IT: np.zeros(numbering.problems, np.int64)}
-    answers = write.Answers(np.full(numbering.problems, -1), pa.array([], pa.large_string()))
-    write.write_metrics(str(target), numbering.ids.to_pylist(), columns, answers, numbering.order())
+    columns = tables.metric_columns(measured) | {tables.BEFORE_IT: np.zeros(numbering.problems, np.int64)}
+    answers = tables.Answers(np.full(numbering.problems, -1), pa.array([], pa.large_string()))
+    tables.write_metrics(str(target), numbering.ids, columns, answers, numbering.order())
     return target.read_bytes()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analyzer.report import panels, write_report
-from analyzer.report.analysis import Analysis
+from analyzer.report.analysis import Analysis, Written
 from tests.commands import ROOT, parquet
 from tests.report.test_page import Page, sample
 
@@ -35,7 +36,7 @@ def test_the_page_shows_the_audit_both_answers_and_where_problems_would_move(sam
 
 def test_cut_off_shares_by_bucket_are_those_of_the_rollouts(sample: Path) -> None:
     analysis = Analysis(sample)
-    problems = analysis.problems.to_pandas()
+    problems = pd.read_parquet(sample / "problem_metrics.parquet")
     for row in panels.cut_by_bucket(analysis, ["hard", "medium-hard", "medium-easy", "easy"]):
         member = problems[problems["bucket"] == row["name"]]
         assert row["share"] == pytest.approx(member["truncated"].sum() / member["num_samples"].sum())
@@ -49,14 +50,14 @@ def test_parts_of_a_reward_are_averaged_over_right_and_wrong(tmp_path: Path) -> 
         {"reward": 0.0, "reward_status": "ok", "reward_format": None, "reward_note": "x"},
     ]
     path = parquet(tmp_path / "r.parquet", rows)
-    assert panels.parts(path, 0.5) == [panels.Part("reward_format", 3, 0.25, 1.0, 0.75, 0.25)]
+    assert panels.parts(Written(path), 0.5) == [panels.Part("reward_format", 3, 0.25, 1.0, 0.75, 0.25)]
 
 
 def test_lengths_are_told_for_each_data_source(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     lengths = {"a": random.integers(1, 100, 500), "b": random.integers(500, 900, 300)}
     rows = [{"original_data_source": n, "response_tokens": int(t)} for n, all_of in lengths.items() for t in all_of]
-    found = panels.tokens_by_source(parquet(tmp_path / "r.parquet", rows))
+    found = panels.tokens_by_source(Written(parquet(tmp_path / "r.parquet", rows)))
     for name, all_of in lengths.items():
         assert found[name][0] == np.percentile(all_of, 50, method="inverted_cdf")
         assert found[name][1] == np.percentile(all_of, 95, method="inverted_cdf")

@@ -1,4 +1,4 @@
-"""The data source of each problem and the responses that were cut off, against a plain reading of the rows."""
+"""The responses that were cut off, and what the rollouts of each data source earned, against plain loops."""
 
 from __future__ import annotations
 
@@ -12,27 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.difficulty.by_source import tally
-from analyzer.planning import number_problems
-from analyzer.rollouts.sources import cut_off, sources_of_problems
+from analyzer.rollouts.sources import cut_off
 from analyzer.stages import read
 from tests.commands import parquet, rollouts
 
 
 def opened(tmp_path: Path, rows: Any, **options: Any) -> Any:
     return read.open_input(str(parquet(tmp_path / "r.parquet", rows, **options)), str(tmp_path / "c")).dataset
-
-
-@pytest.mark.parametrize("limit", [None, 4])
-def test_each_problem_has_the_data_source_of_its_rows(tmp_path: Path, limit: int | None) -> None:
-    rows = [{**row, "original_data_source": "zab"[row["data_idx"] % 3]} for row in rollouts(7, 3)]
-    rows = rows[::2] + rows[1::2]
-    dataset = opened(tmp_path, rows, row_group_size=4)
-    numbering = number_problems(dataset, limit)
-    found = sources_of_problems(dataset.files, numbering, "")
-    assert found.names == tuple(sorted({"zab"[name % 3] for name in numbering.ids.to_pylist()}))
-    for name, code in zip(numbering.ids.to_pylist(), found.codes.tolist(), strict=True):
-        assert found.names[code] == "zab"[name % 3]
-    assert sources_of_problems(dataset.files, numbering, "mine").names == ("mine",)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from analyzer.errors import EXIT_OK, EXIT_STORAGE, StorageError
 from analyzer.files import storage
 from analyzer.rollouts import dataset
 from analyzer.stages import write
+from analyzer.stages.rewarded import Rewarded, RowValues
 from tests.commands import SAMPLE, SCRIPT, TOKENIZER, flags, parquet, rollouts
 
 
@@ -29,11 +30,13 @@ def write_to(tmp_path: Path) -> Callable[[str, str], None]:
     file, schema = dataset.describe(str(parquet(tmp_path / "in.parquet", rollouts())))
     n = file.rows
     bytes_, counts = np.zeros(n, np.int8), np.zeros(n, np.int32)
-    values = write.RowValues(np.zeros(n), bytes_, counts, counts - 1, pa.array([], pa.large_string()), {}, bytes_)
+    texts = pa.array([], pa.large_string())
+    values = RowValues(np.zeros(n), bytes_, counts, counts - 1, texts, None, texts)
+    rewarded = Rewarded(dataset.Dataset((file,), schema), [(0, n)], values)
 
     def run(all_path: str, bucket_path: str) -> None:
         with storage.storage_errors(tmp_path / "out"):
-            write.write_rollouts(dataset.Dataset((file,), schema), [(0, n)], values, all_path, [bucket_path])
+            write.write_rollouts(rewarded, bytes_, all_path, [bucket_path])
 
     return run
 

@@ -21,8 +21,8 @@ from analyzer.plan import Plan
 from analyzer.rewards import BaseReward, Reward, Where
 from analyzer.rewards._common.answers import answer_text
 from analyzer.rewards._common.spelling import same
-from analyzer.rollouts import sources
 from analyzer.rollouts.dataset import Dataset, Reader
+from analyzer.rollouts.sources import SourceOfProblems
 from analyzer.schema import DATA_IDX, RESPONSE, SAMPLE_IDX, NotPresentable, Problem, Score
 from analyzer.scoring import Scorer, failure
 from analyzer.stages.audit.reading import SHOWN, AuditInput, problems_of, rows_of, short
@@ -96,25 +96,31 @@ class Audit(NamedTuple):
 
 
 def audit_rewards(
-    settings: AnalysisSettings, plan: Plan, dataset: Dataset, numbering: Numbering, merged: Merged
+    settings: AnalysisSettings,
+    plan: Plan,
+    dataset: Dataset,
+    numbering: Numbering,
+    merged: Merged,
+    *,
+    cut: NDArray[np.bool_] | None,
 ) -> Audit:
-    """Ask whether each reward is right for its data; only counts where the rewards came with the input."""
-    cut = sources.cut_off(dataset, numbering.kept_ranges(), merged.tokens)
+    """Ask whether each reward is right for its data; only counts where the rewards came with the input.
+
+    cut: which responses were cut off, (rollouts,); None: nobody knows.
+    """
     of_rollouts: Any = {"rewards": merged.rewards, "passing": merged.passing, "found": merged.found, "cut": cut}
-    everything = np.zeros(len(merged.codes), dtype=np.int32)
     # All rollouts as one data source, for the warning of truncation, which also holds for rewards that came with the
     # input.
-    whole = None if cut is None else tally(everything, 1, **of_rollouts)[0]
+    one_source = np.zeros(numbering.problems, np.int8)
+    whole = None if cut is None else tally(one_source, 1, codes=merged.codes, **of_rollouts)[0]
     if plan.keep_rewards:
         return Audit({}, {}, {}, {}, {}, whole)
-    of_problems = sources.sources_of_problems(dataset.files, numbering, plan.data_source or "")
-    source_of_rows = of_problems.codes[merged.codes]
-    counts = tally(source_of_rows, len(of_problems.names), **of_rollouts)
+    of_problems = SourceOfProblems(merged.source_names, merged.source)
+    counts = tally(merged.source, len(of_problems.names), codes=merged.codes, **of_rollouts)
     tallies = dict(zip(of_problems.names, counts, strict=True))
     # Not those cut off, which had no room for an answer: the question is whether the reward looks in the right place.
-    unfound = ~merged.found & ~np.isnan(merged.rewards) & (True if cut is None else ~cut)
     missing = {
-        name: _endings(dataset, numbering, _of_several_problems(unfound & (source_of_rows == code), merged.codes))
+        name: _endings(dataset, numbering, _of_several_problems(_unfound(merged, cut, code), merged.codes))
         for code, (name, count) in enumerate(tallies.items())
         if count.unfound_share > UNFOUND_SHARE
     }
@@ -150,6 +156,12 @@ def audit_rewards(
 def is_low(count: Tally) -> bool:
     """Whether so few rollouts of a data source pass that its reward may not fit."""
     return count.pass_rate is not None and count.pass_rate < LOW_PASS_RATE
+
+
+def _unfound(merged: Merged, cut: NDArray[np.bool_] | None, source: int) -> NDArray[np.bool_]:
+    """(rollouts,) those of a data source that are scored, not cut off, and without an answer."""
+    unfound: NDArray[np.bool_] = ~merged.found & ~np.isnan(merged.rewards) & (merged.source == source)[merged.codes]
+    return unfound if cut is None else unfound & ~cut
 
 
 def _of_several_problems(rollouts: NDArray[np.bool_], codes: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -243,7 +255,7 @@ def _presentable(reward: Reward, gold: Any) -> bool:
 
 def second_opinions(
     given: AuditInput,
-    rewards_of: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+    rewards_of: Callable[[NDArray[np.int64]], NDArray[np.floating]],
     strip: Callable[[str], str],
     second_of: Callable[[BaseReward], BaseReward | None],
     cut_of: Callable[[NDArray[np.int64]], NDArray[np.bool_]],

@@ -1,0 +1,202 @@
+"""tables: what is known of each problem, as problem_metrics.json and .parquet and problem_buckets.json.
+
+Both forms are written some thousand problems at a time, and no problem becomes a Python object: of millions, a dict
+each would take minutes and gigabytes. The JSON is what orjson makes of a dict a problem, to the byte.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from analyzer.difficulty.posterior import Gathered
+from analyzer.schema import MEAN_AT, Metrics
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from analyzer.schema import IntArray
+
+_ROWS = 1 << 15  # problems whose JSON is put together at a time
+_GROUP_ROWS = 1 << 20  # of a row group of the parquet file, as pyarrow makes them
+
+
+def metric_columns(metrics: Metrics) -> dict[str, NDArray[Any]]:
+    """Metric name -> (problems,) array, in the order of problem_metrics.json."""
+    columns: dict[str, NDArray[Any]] = {f"mean@{k}": metrics.mean_at[k] for k in MEAN_AT}
+    for name in ("pass_rate", "mean_reward", "max_reward", "min_reward", "std_reward", "num_samples"):
+        columns[name] = getattr(metrics, name)
+    for name in ("num_scored", "pass_rate_low", "pass_rate_high"):
+        columns[name] = getattr(metrics, name)
+    return columns | {f"mean_reward_{name}": means for name, means in metrics.parts.items()}
+
+
+class Answers(NamedTuple):
+    """The majority answer of each problem: the column majority_answer, which stands before majority_share."""
+
+    majority: NDArray[np.integer]  # (problems,) position in `texts`, -1: none
+    texts: pa.LargeStringArray
+
+    def of(self, problems: IntArray) -> pa.StringArray:
+        """The answers of some problems, null for none."""
+        import pyarrow as pa
+
+        chosen = self.majority[problems]
+        return self.texts.take(pa.array(chosen, mask=chosen < 0)).cast(pa.string())
+
+
+MAJORITY_ANSWER, BEFORE_IT = "majority_answer", "distinct_answers"
+
+
+# ---------------------------------------------------------------- parquet
+
+
+def write_metrics_table(
+    path: str, ids: pa.Array, columns: Mapping[str, NDArray[Any] | Gathered], answers: Answers, order: IntArray
+) -> None:
+    """Write problem_metrics.parquet: data_idx and the columns, those of `answers` among them, problems in `order`."""
+    import pyarrow.parquet as pq
+
+    writer: pq.ParquetWriter | None = None
+    try:
+        for start in range(0, max(len(order), 1), _GROUP_ROWS):
+            table = _table(ids, columns, answers, order[start : start + _GROUP_ROWS])
+            if writer is None:
+                writer = pq.ParquetWriter(path, table.schema, compression="zstd", write_page_checksum=True)
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _table(ids: pa.Array, columns: Mapping[str, NDArray[Any] | Gathered], answers: Answers, part: IntArray) -> pa.Table:
+    import pyarrow as pa
+
+    table: dict[str, pa.Array] = {"data_idx": ids.take(pa.array(part))}
+    for name, values in columns.items():
+        if isinstance(values, Gathered) and values.values.dtype == object:
+            table[name] = pa.array(values.values.tolist(), pa.string()).take(pa.array(values.of[part]))
+        else:
+            table[name] = _numbers(values[part])
+        if name == BEFORE_IT:
+            table[MAJORITY_ANSWER] = answers.of(part)
+    return pa.table(table)
+
+
+def _numbers(values: NDArray[Any]) -> pa.Array:
+    import pyarrow as pa
+
+    # However few bits hold them here: the types in the file are the same in every run.
+    wide = np.float64 if values.dtype.kind == "f" else np.int64
+    return pa.array(values.astype(wide, copy=False), from_pandas=values.dtype.kind == "f")
+
+
+# ---------------------------------------------------------------- JSON
+
+
+def write_metrics(
+    path: str, ids: pa.Array, columns: Mapping[str, NDArray[Any] | Gathered], answers: Answers, order: IntArray
+) -> None:
+    """Write problem_metrics.json: {"<data_idx>": {metric: value or null}}, problems in `order`.
+
+    columns: (problems,) arrays by name; NaN is null.
+    """
+    makers: dict[str, Callable[[IntArray], pa.Array]] = {}
+    for name, values in columns.items():
+        makers[name] = (
+            functools.partial(_taken, _texts(values.values), values.of)
+            if isinstance(values, Gathered)
+            else (functools.partial(_some_texts, values))
+        )
+        if name == BEFORE_IT:
+            makers[MAJORITY_ANSWER] = lambda part: _json_texts(answers.of(part))
+
+    def pieces(part: IntArray) -> Iterator[pa.Array | str]:
+        opening = ": {"
+        for name, texts in makers.items():
+            yield f"{opening}{orjson.dumps(name).decode()}:"
+            yield texts(part)
+            opening = ","
+        yield "}"
+
+    with open(path, "xb") as file:
+        _write_members(file, ids, order, pieces)
+
+
+def write_buckets(path: str, ids: pa.Array, buckets: Sequence[str], of: NDArray[np.integer], order: IntArray) -> None:
+    """Write problem_buckets.json: {"<data_idx>": "<bucket>"}, problems in `order`.
+
+    of: (problems,) the number of each problem's bucket.
+    """
+    texts = _texts(np.array(buckets, dtype=object))
+    with open(path, "xb") as file:
+        _write_members(file, ids, order, lambda part: iter([": ", _taken(texts, of, part)]))
+
+
+def _write_members(
+    file: IO[bytes], ids: pa.Array, order: IntArray, pieces: Callable[[IntArray], Iterator[pa.Array | str]]
+) -> None:
+    """Stream a JSON object, one member a line: of each problem its id, then `pieces`, which are arrays of texts."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    file.write(b"{\n")
+    end = b",\n"
+    for start in range(0, len(order), _ROWS):
+        part = order[start : start + _ROWS]
+        names = _json_texts(ids.take(pa.array(part)).cast(pa.string()))
+        members = pc.binary_join_element_wise(names, *pieces(part), end.decode(), "")
+        # One after the other in memory already: the buffer is what is to be written.
+        text = memoryview(members.buffers()[2])[: _length(members)]
+        file.write(text if start + _ROWS < len(order) else text[: -len(end)])
+    file.write(b"\n}\n")
+
+
+def _length(texts: pa.StringArray) -> int:
+    """Bytes of all texts together."""
+    offsets = np.frombuffer(texts.buffers()[1], np.int32)
+    return int(offsets[len(texts)])
+
+
+def _taken(texts: pa.StringArray, of: NDArray[np.integer], part: IntArray) -> pa.StringArray:
+    import pyarrow as pa
+
+    return texts.take(pa.array(of[part]))
+
+
+def _some_texts(values: NDArray[Any], part: IntArray) -> pa.StringArray:
+    return _texts(values[part])
+
+
+def _texts(values: NDArray[Any]) -> pa.StringArray:
+    """Each value as JSON; NaN is null."""
+    import pyarrow as pa
+
+    if values.dtype == object:
+        return pa.array([orjson.dumps(value).decode() for value in values.tolist()], pa.string())
+    if not len(values):
+        return pa.array([], pa.string())
+    wide = values.astype(np.float64 if values.dtype.kind == "f" else np.int64, copy=False)
+    # All numbers in one call, as "[0.5,null,1.0]": what stands between the commas are the texts, and their lengths are
+    # all that is missing.
+    text = np.frombuffer(orjson.dumps(np.ascontiguousarray(wide), option=orjson.OPT_SERIALIZE_NUMPY), np.uint8)[1:-1]
+    commas = text == ord(",")
+    ends = np.append(np.flatnonzero(commas) - np.arange(len(values) - 1), len(text) - (len(values) - 1))
+    offsets = np.append(0, ends).astype(np.int32)
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(text[~commas]))
+
+
+def _json_texts(texts: pa.StringArray) -> pa.StringArray:
+    """Texts as JSON strings, null as null."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pc.any(pc.match_substring_regex(texts, r"[\x00-\x1f]")).as_py():  # rare, and each has an escape of its own
+        return pa.array([orjson.dumps(text).decode() for text in texts.to_pylist()], pa.string())
+    escaped = pc.replace_substring(pc.replace_substring(texts, "\\", "\\\\"), '"', '\\"')
+    return pc.fill_null(pc.binary_join_element_wise('"', escaped, '"', ""), "null")
