@@ -84,12 +84,12 @@ class FilterSettings:
         given = {name: value for name in names if (value := getattr(flags, name)) is not None}
         analysis = AnalysisSettings(**given, rollouts=flags.rollouts or path, part=None)
         selection = _selection(flags)
-        if selection is not None and analysis.outputs != "all" and selection.format is not None:
-            if issubclass(formats.find(selection.format), ResponseFormat):
-                raise ConfigError(
-                    f"--format {selection.format} takes responses from the rollouts, which --outputs problems leaves "
-                    "out: leave out --outputs, or choose another format"
-                )
+        wanted = selection.format if selection is not None else None
+        if wanted is not None and analysis.outputs != "all" and issubclass(formats.find(wanted), ResponseFormat):
+            raise ConfigError(
+                f"--format {wanted} takes responses from the rollouts, which --outputs problems leaves out: leave out "
+                "--outputs, or choose another format"
+            )
         return cls(generation, analysis, selection)
 
 
