@@ -84,6 +84,8 @@ class FilterSettings:
         given = {name: value for name in names if (value := getattr(flags, name)) is not None}
         analysis = AnalysisSettings(**given, rollouts=flags.rollouts or path, part=None)
         selection = _selection(flags)
+        from analyzer.selection.formats._responses import ResponseFormat
+
         wanted = selection.format if selection is not None else None
         if wanted is not None and analysis.outputs != "all" and issubclass(formats.find(wanted), ResponseFormat):
             raise ConfigError(

@@ -367,8 +367,8 @@ def _warnings(analyses: Sequence[Analysis]) -> list[str]:
     bare = [analysis for analysis in (analyses[0], analyses[-1]) if analysis.rollouts is None]
     if without := [str(analysis.folder) for analysis in bare if not analysis.reward_is_pass_rate]:
         found.append(
-            f"what chance alone would move is estimated from passes and not from rewards, since {' and '.join(without)} "
-            "hold no rollouts (--outputs problems)"
+            "what chance alone would move is estimated from passes and not from rewards, since "
+            f"{' and '.join(without)} hold no rollouts (--outputs problems)"
         )
     return found
 
