@@ -1,0 +1,99 @@
+"""Tables of problems: the JSON is what orjson makes of a dict a problem, the parquet file what one write makes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from analyzer.difficulty.posterior import Gathered
+from analyzer.stages import tables
+
+texts = st.text(st.characters(codec="utf-8"), max_size=6) | st.sampled_from(['"', "\\frac{1}{2}", "a,b\n", "\x7f\x00"])
+numbers = st.floats(allow_infinity=False) | st.sampled_from([0.1, 1 / 3, 1e-7, 1e22, 5e-324, -0.0, 123456789.125])
+
+
+@st.composite
+def columns(draw: Any) -> tuple[pa.Array, dict[str, Any], list[str | None], np.ndarray]:
+    size = draw(st.integers(0, 12))
+    ids = draw(
+        st.lists(st.integers(-(1 << 63), (1 << 63) - 1), min_size=size, max_size=size, unique=True)
+        | st.lists(texts, min_size=size, max_size=size, unique=True)
+    )
+    held = {
+        "mean@1": np.array(draw(st.lists(numbers, min_size=size, max_size=size)), float),
+        "passes": np.array(draw(st.lists(st.integers(0, 1 << 40), min_size=size, max_size=size)), np.int64),
+        tables.BEFORE_IT: np.array(draw(st.lists(st.integers(0, 99), min_size=size, max_size=size)), np.int32),
+        "pass@1": Gathered(
+            np.array([0.1, np.nan, 2.0]), np.array(draw(st.lists(st.integers(0, 2), min_size=size, max_size=size)), int)
+        ),
+        "flag": Gathered(
+            np.array(["", 'cut"off'], object),
+            np.array(draw(st.lists(st.integers(0, 1), min_size=size, max_size=size)), np.int8),
+        ),
+    }
+    answers = draw(st.lists(st.none() | texts, min_size=size, max_size=size))
+    order = np.array(draw(st.permutations(range(size))), np.int64)
+    return pa.array(ids, pa.string() if ids and isinstance(ids[0], str) else pa.int64()), held, answers, order
+
+
+def plain(values: Any, at: int) -> Any:
+    value = np.asarray(values[np.array([at])])[0]
+    return value if isinstance(value, str) else value.item()
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(columns(), st.sampled_from([1, 3, 100]))
+def test_json_and_parquet_are_those_of_a_dict_a_problem(
+    tmp_path: Path, made: tuple[pa.Array, dict[str, Any], list[str | None], np.ndarray], rows: int
+) -> None:
+    ids, held, answers, order = made
+    given_answers = [text for text in answers if text is not None]
+    place = np.full(len(answers), -1)
+    place[[at for at, text in enumerate(answers) if text is not None]] = np.arange(len(given_answers))
+    known = tables.Answers(place, pa.array(given_answers, pa.large_string()))
+    for path in tmp_path.iterdir():
+        path.unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "_ROWS", rows)
+        patch.setattr(tables, "_GROUP_ROWS", rows)
+        tables.write_metrics(str(tmp_path / "m.json"), ids, held, known, order)
+        tables.write_metrics_table(str(tmp_path / "m.parquet"), ids, held, known, order)
+        of = np.arange(len(ids)) % 2
+        tables.write_buckets(str(tmp_path / "b.json"), ids, ["hard", "easy"], of, order)
+    lines, records = [], []
+    for at in order.tolist():
+        record: dict[str, Any] = {}
+        for name, values in held.items():
+            record[name] = plain(values, at)
+            if name == tables.BEFORE_IT:
+                record[tables.MAJORITY_ANSWER] = answers[at]
+        lines.append(orjson.dumps(str(ids[at].as_py())) + b": " + orjson.dumps(record))
+        records.append({"data_idx": ids[at].as_py(), **record})
+    assert (tmp_path / "m.json").read_bytes() == b"{\n" + b",\n".join(lines) + b"\n}\n"
+    buckets = [orjson.dumps(str(ids[at].as_py())) + b": " + orjson.dumps(["hard", "easy"][at % 2]) for at in order]
+    assert (tmp_path / "b.json").read_bytes() == b"{\n" + b",\n".join(buckets) + b"\n}\n"
+    table = pq.read_table(tmp_path / "m.parquet")
+    assert repr(table.to_pylist()).replace("None", "nan") == repr(records).replace("None", "nan")
+    assert str(table.schema.field(tables.BEFORE_IT).type) == "int64"
+
+
+def test_row_groups_are_those_of_one_write(tmp_path: Path) -> None:
+    ids, values = pa.array(range(50)), np.linspace(0, 1, 50)
+    held = {
+        "mean@1": values,
+        tables.BEFORE_IT: np.arange(50),
+        "flag": Gathered(np.array(["a", ""], object), np.arange(50) % 2),
+    }
+    answers = tables.Answers(np.full(50, -1), pa.array([], pa.large_string()))
+    tables.write_metrics_table(str(tmp_path / "ours"), ids, held, answers, np.arange(50))
+    table = pq.read_table(tmp_path / "ours")
+    pq.write_table(table, tmp_path / "whole", compression="zstd", write_page_checksum=True)
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "whole").read_bytes()
