@@ -37,9 +37,9 @@ AFTER_SCORING = (
 
 @functools.cache
 def scoring_code_digest(package: Path = PACKAGE) -> str:
-    """sha256 over the paths and contents of the modules of a copy of this package that can change a score."""
+    """sha256 over paths and contents of the modules and tables of a copy of this package that can change a score."""
     digest = hashlib.sha256()
-    for file in sorted(package.rglob("*.py")):
+    for file in sorted([*package.rglob("*.py"), *package.rglob("*.json")]):
         name = file.relative_to(package).as_posix()
         if not name.startswith(AFTER_SCORING):
             content = file.read_bytes()

@@ -19,7 +19,7 @@ from analyzer.rewards.math_verify.prediction import Predictor, Tables
 from analyzer.rewards.math_verify.reward import MathVerify
 from analyzer.schema import Unscored
 
-TABLES = Tables.of(PSParser.atn)
+TABLES = Tables.of(PSParser, empty=True)
 
 TOKENS = [
     *("x", "y", "e", "i", "d", "2", "13", "0.5", "1,000", "+", "-", "*", "/", "=", "^", "_", "!", "'", ":", "%", "|"),
@@ -104,7 +104,7 @@ def test_so_it_is_for_anything_made_of_the_grammar_s_tokens(text: str) -> None:
 
 
 def test_the_order_in_which_texts_come_makes_no_difference() -> None:
-    forwards, backwards = Tables.of(PSParser.atn), Tables.of(PSParser.atn)
+    forwards, backwards = Tables.of(PSParser, empty=True), Tables.of(PSParser, empty=True)
     found = [tree(text, tables=forwards) for text in USUAL]
     assert [tree(text, tables=backwards) for text in reversed(USUAL)] == found[::-1]
     assert sum(text is not None for text in found) > len(USUAL) // 2

@@ -49,6 +49,10 @@ class Node:
         self.edges: dict[int, Node] = {}
 
 
+DEAD = Node({}, 0)
+"""Where a token leads that no alternative goes on with."""
+
+
 class Reach(NamedTuple):
     """Where a state leads without a token, within its own rule and those that it calls."""
 
@@ -93,10 +97,12 @@ class Table:
         found = node.edges.get(token)
         if found is None:
             found = node.edges[token] = self._learn(node, token)
+        if found is DEAD:
+            raise NoParse
         return found
 
     def _learn(self, node: Node, token: int) -> Node:
-        """The runtime's computeReachSet, and what it makes of it."""
+        """The runtime's computeReachSet, and what it makes of it; DEAD where nothing is reached."""
         at_end = token == Token.EOF
         moved: Configs = {}
         ended: Configs = {}
@@ -123,7 +129,7 @@ class Table:
             for (state, alternative), stacks in ended.items():
                 self._add(reached, state, alternative, stacks)
         if not reached:
-            raise NoParse
+            return DEAD
         if only := _only(reached):
             return self._node(reached, only)
         if self._in_context:

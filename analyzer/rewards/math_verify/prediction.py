@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from antlr4 import PredictionMode, Token
-from antlr4.atn.ATN import ATN
 from antlr4.atn.ParserATNSimulator import ParserATNSimulator
 from antlr4.error.ErrorStrategy import BailErrorStrategy
 
-from analyzer.rewards.math_verify.lookahead import Node, Table
+from analyzer.rewards.math_verify import foreseen
+from analyzer.rewards.math_verify.lookahead import DEAD, Node, NoParse, Table
 
 
 class Tables(NamedTuple):
@@ -18,11 +19,16 @@ class Tables(NamedTuple):
 
     at_large: Table  # SLL: for a choice in any context
     in_context: Table  # LL
+    foreseen_at_large: foreseen.Starts
+    foreseen_in_context: foreseen.Starts
 
     @classmethod
-    def of(cls, atn: ATN) -> Tables:
-        """Empty tables for a grammar."""
-        return cls(Table(atn, False), Table(atn, True))
+    def of(cls, parser: Any, *, empty: bool = False) -> Tables:
+        """Tables for the grammar of a parser's class, with what is foreseen, or `empty`."""
+        known: tuple[foreseen.Starts, foreseen.Starts] = ({}, {})
+        if not empty:
+            known = foreseen.read(foreseen.grammar_of(sys.modules[parser.__module__]))
+        return cls(Table(parser.atn, False), Table(parser.atn, True), *known)
 
 
 class Predictor(ParserATNSimulator):  # type: ignore[misc]
@@ -51,43 +57,69 @@ class Predictor(ParserATNSimulator):  # type: ignore[misc]
         # The lexer is pure Python and needed to the end in any case; with all tokens there, looking ahead is
         # reading a list.
         input.fill()
-        table, start = self._tables.at_large, self._start_at_large(decision)
-        node = start and _followed(table, start, _ahead(input))
+        node = self._at_large(input, decision)
         # Remembered for the caller: without an ambiguity full mode would fail on the same token, and is not
         # tried.
         if node is None or node.is_ambiguous:
             self.met_ambiguity = True
         if node and node.is_ambiguous and self.predictionMode != PredictionMode.SLL:
-            table, start = self._tables.in_context, self._start_in_context(input, decision, outerContext)
-            node = start and _followed(table, start, _ahead(input))
+            node = self._in_context(input, decision, outerContext)
         if node is None:  # predicates are left to be tried: the runtime does that
             return int(super().adaptivePredict(input, decision, outerContext))
         return node.alternative
 
-    def _start_at_large(self, decision: int) -> Node | None:
+    def _at_large(self, tokens: Any, decision: int) -> Node | None:
+        """The node where the choice is made in any context; None where predicates are left to be tried."""
         dfa = self.decisionToDFA[decision]
         key = (decision, self.parser.getPrecedence() if dfa.precedenceDfa else 0)
-        starts = self._tables.at_large.starts
-        if key not in starts:
+        known = self._tables.foreseen_at_large
+        if key in known and (node := _foreseen(known[key], tokens)) is not _UNFORESEEN:
+            return node
+        table = self._tables.at_large
+        if key not in table.starts:
             # computeStartState reads these attributes of the simulator where the runtime has set them just
             # before.
             self._dfa = dfa
             configs = self.computeStartState(dfa.atnStartState, None, False)
             if dfa.precedenceDfa:
                 configs = self.applyPrecedenceFilter(configs)
-            starts[key] = self._tables.at_large.start(configs)
-        return starts[key]
+            table.starts[key] = table.start(configs)
+        start = table.starts[key]
+        return start and _followed(table, start, _ahead(tokens))
 
-    def _start_in_context(self, tokens: Any, decision: int, context: Any) -> Node | None:
-        table = self._tables.in_context
+    def _in_context(self, tokens: Any, decision: int, context: Any) -> Node | None:
+        """The same in the context of the choice."""
         # The stack of callers is part of the key: in full context it decides. Precedence alone would mix up
         # nested calls.
         key = (decision, self.parser.getPrecedence(), *_calls(context))
+        known = self._tables.foreseen_in_context
+        if key in known and (node := _foreseen(known[key], tokens)) is not _UNFORESEEN:
+            return node
+        table = self._tables.in_context
         if key not in table.starts:
             self._dfa = self.decisionToDFA[decision]
             self._input, self._startIndex, self._outerContext = tokens, tokens.index, context  # to try predicates
             table.starts[key] = table.start(self.computeStartState(self._dfa.atnStartState, context, True))
-        return table.starts[key]
+        start = table.starts[key]
+        return start and _followed(table, start, _ahead(tokens))
+
+
+_UNFORESEEN = Node({}, 0)
+
+
+def _foreseen(start: Node | None, tokens: Any) -> Node | None:
+    """As `_followed`, in what is foreseen; _UNFORESEEN where the tokens leave it. Raises NoParse."""
+    if start is None:
+        return None
+    node, ahead = start, _ahead(tokens)
+    while not node.alternative:
+        after = node.edges.get(next(ahead))
+        if after is None:
+            return _UNFORESEEN
+        if after is DEAD:
+            raise NoParse
+        node = after
+    return node
 
 
 def _followed(table: Table, node: Node, ahead: Iterator[int]) -> Node:
