@@ -93,6 +93,8 @@ class Mapper:
 
     def __init__(self, layout: Layout, schema: pa.Schema, options: Options, spec: str) -> None:
         """Raises InputError, or ConfigError for --rows, where the layout does not fit the columns."""
+        import pyarrow as pa
+
         self.spec = spec
         self.options = options
         self.tally = Tally()
@@ -100,7 +102,8 @@ class Mapper:
         self.layout = layout
         self._expressions: list[Expression] | None = None
         # The mapping of no rows gives the schema of all: what an operation returns never depends on values.
-        rows = self._transposed(operations.rows_of(_empty(schema)), lambda at: spec)
+        empty = pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+        rows = self._transposed(operations.rows_of(empty), lambda at: spec)
         self.layout = fit(layout, rows, options, spec)
         self.names = list(rows.columns)
         self.schema = self._table(self._filtered(rows), lambda at: spec).schema
@@ -396,9 +399,3 @@ def several(spec: str, kind: str, path: str, values: Sequence[Any]) -> InputErro
         f"{spec}: holds several values of {path} ({shown}, ...): {why}; pick one with {chosen}, "
         "or say with --pool that they belong together"
     )
-
-
-def _empty(schema: pa.Schema) -> pa.RecordBatch:
-    import pyarrow as pa
-
-    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)

@@ -24,9 +24,10 @@ class NemoGym(Dialect):
         """One row: the text of all messages of the answer, the fields of the verifier as they are."""
         response = record["response"]
         agent = record.get("agent_ref")
+        spoken = [item for item in response["output"] if item.get("type", "message") == "message"]
         yield {
             "prompt": _messages(record["responses_create_params"]["input"]),
-            "response": _text(response["output"]),
+            "response": content_text(spoken[-1].get("content")) if spoken else "",
             "finish_reason": _finish_reason(response),
             "model": response.get("model"),
             "agent": agent.get("name") if isinstance(agent, dict) else agent,
@@ -39,11 +40,6 @@ def _messages(said: Any) -> Any:
     if isinstance(said, str):
         return [{"role": "user", "content": said}]
     return [{"role": item["role"], "content": content_text(item["content"])} for item in said if "role" in item]
-
-
-def _text(output: list[dict[str, Any]]) -> str:
-    spoken = [item for item in output if item.get("type", "message") == "message"]
-    return content_text(spoken[-1].get("content")) if spoken else ""
 
 
 def _finish_reason(response: dict[str, Any]) -> str | None:

@@ -36,13 +36,17 @@ class Rllm(Dialect):
         if not isinstance(response, str):
             spoken = [message for message in chat if message.get("role") == "assistant"]
             response = content_text(spoken[-1].get("content")) if spoken else ""
+        nested = metadata.get("reward_model")
+        places = (metadata, nested if isinstance(nested, dict) else {})
         # A breakdown of the model's server, the sandbox or the grading is no wrong answer.
         failed = "error" in str(record.get("termination_reason") or "").lower()
         yield {
             "prompt": prompt
             or [{"role": "user", "content": str(task.get("instruction") or task.get("question") or "")}],
             "response": response,
-            "ground_truth": _gold(metadata),
+            "ground_truth": next(
+                (place[key] for place in places for key in _GOLDS if place.get(key) is not None), None
+            ),
             "reward": None if failed else record.get("is_correct"),
             "reward_status": str(Status.ERROR if failed else Status.OK),
             "task_id": str(task.get("id") or name),
@@ -50,12 +54,6 @@ class Rllm(Dialect):
             "termination_reason": record.get("termination_reason"),
             "data_source": metadata.get("data_source"),
         }
-
-
-def _gold(metadata: dict[str, Any]) -> Any:
-    nested = metadata.get("reward_model")
-    places = (metadata, nested if isinstance(nested, dict) else {})
-    return next((place[key] for place in places for key in _GOLDS if place.get(key) is not None), None)
 
 
 class RllmResults(Dialect):

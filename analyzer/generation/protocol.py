@@ -152,7 +152,9 @@ def parse(content: bytes, endpoint: str, count: int) -> Part:
     usage = answer.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     completion = tokens_of(usage.get("completion_tokens"))
-    counts = [_tokens(choice) for choice in whole]
+    # vLLM tells the token ids of a choice where `extra_body` asks for them with return_token_ids.
+    told = [choice.get("token_ids") for choice in whole]
+    counts = [len(ids) if isinstance(ids, list) else None for ids in told]
     # `usage` is of all choices together, so it tells a response's length only where there is one.
     if len(choices) == 1:
         counts = [counts[0] if counts[0] is not None else completion]
@@ -176,9 +178,3 @@ def _text(choice: dict[str, Any], endpoint: str) -> str:
         raise BrokenAnswer("a choice that is empty and not finished")
     # JSON can escape lone surrogates; UTF-8, and so parquet, cannot hold them.
     return _SURROGATE.sub("\ufffd", text)
-
-
-def _tokens(choice: dict[str, Any]) -> int | None:
-    """vLLM tells the token ids of a choice where `extra_body` asks for them with return_token_ids."""
-    ids = choice.get("token_ids")
-    return len(ids) if isinstance(ids, list) else None

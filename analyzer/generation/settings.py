@@ -205,7 +205,7 @@ class GenerationSettings:
         if not given:
             raise ConfigError("--vllm_url: no address in it")
         for url in given:
-            shown = _masked(url)
+            shown = re.sub(r"[^/@]*@", "***@", url)  # an address may hold a password, whatever is wrong with it
             if not url.startswith(("http://", "https://")):
                 raise ConfigError(f"--vllm_url {shown}: must begin with http:// or https://")
             try:
@@ -249,8 +249,3 @@ def _without_user(url: str) -> str:
     scheme, _, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
-
-
-def _masked(url: str) -> str:
-    """An address as it may be shown, whatever is wrong with it."""
-    return re.sub(r"[^/@]*@", "***@", url)

@@ -50,7 +50,10 @@ def choose_rewards(settings: AnalysisSettings, sources: Mapping[str, int]) -> di
         key = orjson.dumps(route, option=orjson.OPT_SORT_KEYS, default=str)
         if key not in built:
             spec, options = route
-            if any(_needs_sandbox(name) for name in _names(spec, options)):
+            # The reward and, of a sum, its parts: a name, or a mapping that holds one.
+            parts = options.get("parts")
+            of_sum = [p.get("name") if isinstance(p, Mapping) else p for p in parts] if isinstance(parts, list) else []
+            if any(_needs_sandbox(name) for name in (spec, *of_sum) if isinstance(name, str)):
                 sandbox = sandbox or sandbox_options(settings)
                 options = _with_sandbox(spec, options, sandbox)
             reward = built[key] = rewards.build(spec, options)
@@ -81,15 +84,6 @@ def _said(pattern: str, route: Any) -> Route:
     raise ConfigError(
         f"reward_routes: {pattern}: {route!r} is neither a reward's name nor {{name: ..., options: {{...}}}}"
     )
-
-
-def _names(spec: str, options: Mapping[str, Any]) -> list[str]:
-    """The reward and, of a sum, its parts."""
-    parts = options.get("parts")
-    inner = (
-        [part.get("name") if isinstance(part, Mapping) else part for part in parts] if isinstance(parts, list) else []
-    )
-    return [name for name in (spec, *inner) if isinstance(name, str)]
 
 
 def _with_sandbox(spec: str, options: dict[str, Any], sandbox: Mapping[str, Any]) -> dict[str, Any]:

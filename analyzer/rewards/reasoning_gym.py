@@ -104,7 +104,8 @@ def entry_of(problem: Problem) -> tuple[str, dict[str, Any]]:
         entry = {**beside, "answer": problem.ground_truth}
     metadata = entry.get("metadata")
     metadata = metadata if isinstance(metadata, Mapping) else {}
-    name = metadata.get("source_dataset") or extra.get("source_dataset") or _after_prefix(problem.data_source)
+    of_source = next((problem.data_source.removeprefix(p) for p in PREFIXES if problem.data_source.startswith(p)), "")
+    name = metadata.get("source_dataset") or extra.get("source_dataset") or of_source
     if not isinstance(name, str) or name not in _package().factory.DATASETS:
         raise GoldError(f"no such task of reasoning_gym: {name!r}; it is taken from metadata.source_dataset")
     return name, {**entry, "metadata": {**metadata, "source_dataset": name}}
@@ -117,10 +118,6 @@ def _object(value: Any) -> Mapping[str, Any] | None:
         except (ValueError, RecursionError):
             return None
     return value if isinstance(value, Mapping) else None
-
-
-def _after_prefix(data_source: str) -> str:
-    return next((data_source.removeprefix(prefix) for prefix in PREFIXES if data_source.startswith(prefix)), "")
 
 
 def last_tagged(response: str, tag: str) -> str | None:

@@ -129,8 +129,9 @@ def summarise(settings: AnalysisSettings, opened: Input, plan: Plan, findings: F
     numbering, merged, metrics, assignment, stability, audited, measured, collided = findings
     overall = overall_metrics(metrics)
     statuses = status_counts(merged.statuses)
+    # The reward as the user gave it, without the folder of a file: summary.json is the same wherever that lies.
     reports = {
-        name: SourceReport(_name_of(plan.rewards[name]), plan.rewards[name].expects, seen)
+        name: SourceReport(os.path.basename(str(plan.rewards[name])), plan.rewards[name].expects, seen)
         for name, seen in merged.sources.items()
     }
     unused = f"--reward_fn {settings.reward_fn}" if plan.keep_rewards and settings.reward_fn else None
@@ -192,12 +193,6 @@ def summarise(settings: AnalysisSettings, opened: Input, plan: Plan, findings: F
             *assignment.warnings,
         ),
     )
-
-
-def _name_of(reward: BaseReward) -> str:
-    """As the user gave it, without the folder of a file: where it lies is no part of the results."""
-    # summary.json has to be the same wherever the file lies.
-    return os.path.basename(str(reward))
 
 
 def _answer_found(reward: BaseReward, seen: SourceCount) -> float | None:
