@@ -50,6 +50,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if first.startswith("_"):  # flags: those of the main command, which needs no name
         from analyzer.commands.analyze_rollouts import analyze_rollouts
 
-        return analyze_rollouts(words)
+        return analyze_rollouts(argv)
     fail(f"there is no command {words[0]!r}{did_you_mean(first, NAMES)}; `python -m analyzer` lists them")
     return EXIT_USER

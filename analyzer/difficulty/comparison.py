@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from analyzer.difficulty.intervals import student_quantile
 from analyzer.difficulty.passing import log_factorials
 from analyzer.difficulty.posterior import classes_of, fit_priors, posterior_of
 from analyzer.difficulty.stability import ENOUGH_PROBLEMS, drawn, of_chosen
@@ -53,11 +54,9 @@ def mean_interval(values: FloatArray) -> MeanChange:
     count = len(change)
     if count < 2:
         return MeanChange(float(change.mean()) if count else math.nan, math.nan, math.nan, count)
-    from scipy.special import stdtrit
-
     # fsum: the same mean whatever the order of the problems.
     mean = math.fsum(change.tolist()) / count
-    width = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * float(change.std(ddof=1)) / math.sqrt(count)
+    width = student_quantile((1 + CONFIDENCE) / 2, count - 1) * float(change.std(ddof=1)) / math.sqrt(count)
     return MeanChange(mean, mean - width, mean + width, count)
 
 

@@ -36,6 +36,7 @@ from analyzer.difficulty.comparison import (
     moves_by_chance,
     q_values,
 )
+from analyzer.difficulty.intervals import student_quantile
 from analyzer.errors import ConfigError, InputError
 from analyzer.files import outputs, storage
 from analyzer.report.analysis import Analysis
@@ -232,9 +233,7 @@ class Comparison:
 
 def _half_width(total: MeanChange) -> float:
     """Half of the 99 % interval, from the 90 % one: both are Student's."""
-    from scipy.special import stdtrit
-
-    wider = float(stdtrit(total.problems - 1, 0.995) / stdtrit(total.problems - 1, 0.95))
+    wider = student_quantile(0.995, total.problems - 1) / student_quantile(0.95, total.problems - 1)
     return (total.high - total.low) / 2 * wider
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from analyzer import rewards
 from analyzer.config import AnalysisSettings
 from analyzer.difficulty.by_source import Tally, tally
+from analyzer.difficulty.intervals import wilson
 from analyzer.plan import Plan
 from analyzer.rewards import BaseReward, Reward, Where
 from analyzer.rewards._common.answers import answer_text
@@ -292,19 +293,17 @@ def second_opinions(
     finally:
         for scorer in scorers.values():
             scorer.close()
-    from scipy.stats import binomtest
-
     opinions = {}
     for name, number in sorted(compared.items()):
         found = differing.get(name, [])
         # Wilson's interval holds near 0 and 1, where most rates of disagreement are; the normal one does not.
-        interval = binomtest(len(found), number).proportion_ci(0.95, method="wilson")
+        low, high = wilson(len(found), number)
         opinions[name] = SecondOpinion(
             str(seconds[name]),
             number,
             len(found),
-            float(interval.low),
-            float(interval.high),
+            low,
+            high,
             tuple(found[:EXAMPLES]),
         )
     return opinions
