@@ -7,7 +7,7 @@ Properties are tried with the same examples in every run, so that a test that pa
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,19 +57,26 @@ class CallHere:
         pass
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _tokenizers_are_loaded_here() -> Iterator[None]:
+    """In this process, where transformers is imported once for all tests. Commands of their own start their process."""
+    from analyzer.cache import known_tokenizers
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(known_tokenizers, "CallApart", CallHere)
+        yield
+
+
 @pytest.fixture
 def analyze(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Outcome]:
     """The command analyze_rollouts in this process: rollouts and flags by name -> Outcome.
 
-    Outputs go to tmp_path/out unless output_dir says otherwise, scores to tmp_path/cache; one worker. The tokenizer is
-    loaded in this process, where transformers is imported once for all tests.
+    Outputs go to tmp_path/out unless output_dir says otherwise, scores to tmp_path/cache; one worker.
     """
-    from analyzer.cache import known_tokenizers
     from analyzer.commands.analyze_rollouts import analyze_rollouts
 
-    monkeypatch.setattr(known_tokenizers, "CallApart", CallHere)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     usual = {"model_path": TOKENIZER, "output_dir": tmp_path / "out", "n_jobs": 1, "cache_dir": tmp_path / "cache"}
 

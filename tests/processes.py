@@ -61,6 +61,12 @@ def run(
     return done
 
 
+def after(first: str, words: Sequence[Word]) -> list[Word]:
+    """The words of a script in a process that does something `first`, in Python: sets a limit, mounts."""
+    code = f"import runpy, sys\n{first}\nsys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')\n"
+    return ["-c", code, *words]
+
+
 def _text(stream: IO[bytes]) -> str:
     stream.seek(0)
     return stream.read().decode().replace("\r\n", "\n")

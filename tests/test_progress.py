@@ -14,11 +14,12 @@ import pytest
 
 from analyzer import progress
 from analyzer.progress import Clock, Counter, coloured, duration
-from tests.commands import SAMPLE, SCRIPT, TOKENIZER, flags, real_command
+from tests.commands import SAMPLE, SCRIPT, TOKENIZER, flags, known_tokenizer, real_command
 from tests.processes import DEVNULL, Process
 
 
 def words_for(tmp_path: Path) -> list[str]:
+    known_tokenizer(tmp_path / "cache")
     return flags(
         rollouts=SAMPLE,
         model_path=TOKENIZER,

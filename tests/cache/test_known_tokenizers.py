@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ from analyzer import tokens
 from analyzer.cache import known_tokenizers, tokenizer_proof
 from analyzer.cache.known_tokenizers import Search, TokenizerDiffers
 from analyzer.errors import EXIT_OK, EXIT_USER
-from tests.commands import SAMPLE, TOKENIZER, flags
+from tests import processes
+from tests.commands import ROOT, SAMPLE, TOKENIZER, flags
 
 NOTE = "transformers counts tokens otherwise than tokenizer.json by itself"
 TEXTS = ["one two  three", "I'm <new> and <|end|> here, 12345", "", "Ünïcode ﬁ½ 日本語\r\n\t", "a" * 500]
@@ -162,9 +162,10 @@ def test_two_tokenizers_count_alike_if_nothing_differs_that_decides_a_count(text
 
 
 def run(model: Path, tmp_path: Path, **values: Any) -> subprocess.CompletedProcess[str]:
+    """The command, in a process that starts another one for the proof."""
     usual = {"rollouts": SAMPLE, "model_path": model, "output_dir": tmp_path / "out", "cache_dir": tmp_path / "cache"}
     words = flags(**{**usual, "n_jobs": 2, "overwrite": True, **values})
-    return subprocess.run([sys.executable, "-m", "analyzer", *words], capture_output=True, text=True, check=False)
+    return processes.run(["-m", "analyzer", *words], cwd=ROOT)
 
 
 def counted(tmp_path: Path) -> list[int]:

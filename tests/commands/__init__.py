@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -115,13 +117,39 @@ def flags(**values: Any) -> list[str]:
     return words
 
 
+@functools.cache
+def _known_tokenizer() -> dict[str, bytes]:
+    from analyzer.cache import known_tokenizers
+    from analyzer.stages import read
+
+    with tempfile.TemporaryDirectory() as cache:
+        sample = read.sample_texts(read.open_input(str(SAMPLE), cache))
+        known_tokenizers.find(str(TOKENIZER), False, cache, sample)
+        return {path.name: path.read_bytes() for path in Path(cache, "tokenizers").iterdir()}
+
+
+def known_tokenizer(cache: Path) -> Path:
+    """Put into a new cache what an earlier run would have left there of the sample's tokenizer; returns the cache.
+
+    A command need not start a process then that loads it with transformers, which takes over a second.
+    """
+    folder = cache / "tokenizers"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name, content in _known_tokenizer().items():
+        (folder / name).write_bytes(content)
+    return cache
+
+
 def real_command(
     tmp_path: Path, words: Sequence[str], env: Mapping[str, str] | None = None, started: bool = False
 ) -> Outcome:
     """The script in a process of its own, as a user runs it; outputs in tmp_path/out, cache in tmp_path/cache.
 
-    Forked from one that has all imported, see tests/processes.py; `started`: by a Python that starts for it.
+    Forked from one that has all imported, see tests/processes.py, with a cache that knows the sample's tokenizer;
+    `started`: by a Python that starts for it, with an empty cache.
     """
+    if not started and "--cache_dir" in words:
+        known_tokenizer(tmp_path / words[words.index("--cache_dir") + 1])
     given = {**os.environ, "HF_HUB_OFFLINE": "1", "XDG_CACHE_HOME": str(tmp_path / "xdg"), **(env or {})}
     if started:
         line = [sys.executable, str(SCRIPT), *words]

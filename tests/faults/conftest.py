@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.commands import known_tokenizer
 from tests.faults.drivers import SAMPLE, Driver, outputs, slow_reward
 
 
@@ -17,7 +17,6 @@ class Story(NamedTuple):
     """A run of some seconds on two workers and 58 shards, and how it ends when nothing happens."""
 
     start: Callable[..., Driver]  # (folder, *flags): the command, with its output and cache in `folder`
-    known: Path  # what its cache knows of the tokenizer: copied, it makes others start faster
     expected: dict[str, str]  # file name -> sha256
     seconds: float
 
@@ -31,14 +30,15 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
         return Driver("--n_jobs", "2", "--reward_fn", reward, *flags, **places)
 
     folder = tmp_path_factory.mktemp("clean")
+    known_tokenizer(folder / "cache")
     began = time.monotonic()
     driver = start(folder)
     assert driver.end()[0] == 0
-    return Story(start, folder / "cache" / "tokenizers", outputs(folder / "output"), time.monotonic() - began)
+    return Story(start, outputs(folder / "output"), time.monotonic() - began)
 
 
 @pytest.fixture
-def folder(story: Story, tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> Path:
     """A folder for a run that need not load the tokenizer anew."""
-    shutil.copytree(story.known, tmp_path / "cache" / "tokenizers")
+    known_tokenizer(tmp_path / "cache")
     return tmp_path

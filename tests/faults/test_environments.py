@@ -15,7 +15,7 @@ import pytest
 
 from analyzer.errors import EXIT_OK, EXIT_USER
 from tests import processes
-from tests.commands import SAMPLE, SCRIPT, TOKENIZER, Outcome, flags
+from tests.commands import SAMPLE, SCRIPT, TOKENIZER, Outcome, flags, known_tokenizer
 
 OFFLINE = {**os.environ, "HF_HUB_OFFLINE": "1"}
 SHM = "/dev/shm cannot be used ({}), which workers beside each other need: one process scores all shards"
@@ -28,8 +28,8 @@ def words_for(tmp_path: Path, **values: object) -> list[str]:
 
 def after(first: str, tmp_path: Path, **values: object) -> Outcome:
     """The command in a process that does something `first`, in Python."""
-    code = f"import runpy, sys\n{first}\nsys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')\n"
-    done = processes.run(["-c", code, *words_for(tmp_path, **values)], env=OFFLINE)
+    known_tokenizer(tmp_path / "cache")
+    done = processes.run(processes.after(first, words_for(tmp_path, **values)), env=OFFLINE)
     return Outcome(done.returncode, done.stdout, done.stderr, tmp_path / "out")
 
 
@@ -73,6 +73,7 @@ def test_without_shared_memory_one_process_scores_all_and_says_so(tmp_path: Path
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_end_no_run_and_spoil_no_file(tmp_path: Path, closed: str) -> None:
+    known_tokenizer(tmp_path / "cache")
     line = f"exec {shlex.join([sys.executable, *words_for(tmp_path, n_jobs=1, limit=20)])} {closed}"
     done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, timeout=120, env=OFFLINE)
     outcome = Outcome(done.returncode, done.stdout, done.stderr, tmp_path / "out")

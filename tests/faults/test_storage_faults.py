@@ -14,6 +14,7 @@ import pytest
 
 from analyzer.errors import EXIT_STORAGE, EXIT_USER, StorageError
 from analyzer.files import storage
+from tests.commands import known_tokenizer
 from tests.faults.conftest import Story
 from tests.faults.drivers import ROOT, SAMPLE, Driver, outputs, slow_reward
 
@@ -47,7 +48,7 @@ def fill(folder: Path) -> Path:
 def test_f8_a_cache_that_runs_full_ends_with_74_and_the_run_goes_on_when_there_is_room(
     story: Story, small_disk: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(story.known, small_disk / "tokenizers")
+    known_tokenizer(small_disk)
     (tmp_path / "cache").symlink_to(small_disk)
     driver = story.start(tmp_path)
     driver.wait_for(lambda: driver.committed() >= 5)

@@ -6,7 +6,6 @@ import errno
 import os
 import resource
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,8 @@ from analyzer.files import storage
 from analyzer.rollouts import dataset
 from analyzer.stages import write
 from analyzer.stages.rewarded import Rewarded, RowValues
-from tests.commands import SAMPLE, SCRIPT, TOKENIZER, flags, parquet, rollouts
+from tests import processes
+from tests.commands import SAMPLE, SCRIPT, TOKENIZER, flags, known_tokenizer, parquet, rollouts
 
 
 @pytest.fixture
@@ -83,18 +83,12 @@ def test_whatever_a_write_raises_and_when_is_a_storage_error(
 @pytest.fixture(scope="module")
 def limited(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, int], subprocess.CompletedProcess[str]]:
     """The command on the sample, scored before, with a limit on the bytes of a file (`ulimit -f`)."""
-    cache = tmp_path_factory.mktemp("limited") / "cache"
+    cache = known_tokenizer(tmp_path_factory.mktemp("limited") / "cache")
 
     def run(folder: Path, size: int) -> subprocess.CompletedProcess[str]:
         words = flags(rollouts=SAMPLE, model_path=TOKENIZER, output_dir=folder, n_jobs=1, cache_dir=cache)
-        return subprocess.run(
-            [sys.executable, str(SCRIPT), *words],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
-        )
+        limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))"
+        return processes.run(processes.after(limit, [SCRIPT, *words]))
 
     assert run(cache.parent / "whole", resource.RLIM_INFINITY).returncode == EXIT_OK
     return run
