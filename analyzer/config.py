@@ -20,7 +20,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from analyzer.errors import ConfigError
-from analyzer.schema import PASS_THRESHOLD
+from analyzer.schema import DEFAULT_REWARD_FN_KEY, PASS_THRESHOLD
 
 if TYPE_CHECKING:
     from analyzer.dialects.reading import Request
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 MISSING: Any = dataclasses.MISSING
 # verl's own name for the column; other frameworks' are found by their dialect.
-DEFAULT_REWARD_FN_KEY = "reward_model"
 
 
 class Group(Enum):

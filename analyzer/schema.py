@@ -29,6 +29,7 @@ SAMPLE_IDX = "sample_idx"
 REQUIRED_COLUMNS = (PROMPT, RESPONSE, DATA_IDX, SAMPLE_IDX)
 
 ORIGINAL = "original_"
+DEFAULT_REWARD_FN_KEY = "reward_model"
 """Prefix that generate_rollouts gives to the columns of the training data."""
 DATA_SOURCE = ORIGINAL + "data_source"
 EXTRA_INFO = ORIGINAL + "extra_info"

@@ -56,17 +56,17 @@ def _serve(analysis: Analysis, settings: ViewSettings) -> None:
     from analyzer.report.viewer import Viewer
 
     with Viewer(analysis, settings.port, settings.seed) as viewer:
-        print(viewer.url, flush=True)
-        # The viewer listens on this host alone; over SSH the user's browser needs a tunnel to it.
-        if connection := os.environ.get("SSH_CONNECTION", "").split():
-            host = connection[2] if len(connection) == 4 else "THIS_HOST"
-            tunnel = f"ssh -N -L {viewer.port}:127.0.0.1:{viewer.port} {getpass.getuser()}@{host}"
-            print(f"On your own machine run `{tunnel}`, then open the address there.", file=sys.stderr)
-        print("Ctrl-C ends the viewer.", file=sys.stderr, flush=True)
         try:
+            print(viewer.url, flush=True)  # from here on somebody may press Ctrl-C
+            # The viewer listens on this host alone; over SSH the user's browser needs a tunnel to it.
+            if connection := os.environ.get("SSH_CONNECTION", "").split():
+                host = connection[2] if len(connection) == 4 else "THIS_HOST"
+                tunnel = f"ssh -N -L {viewer.port}:127.0.0.1:{viewer.port} {getpass.getuser()}@{host}"
+                print(f"On your own machine run `{tunnel}`, then open the address there.", file=sys.stderr)
+            print("Press Ctrl-C to stop.", file=sys.stderr, flush=True)
             viewer.serve_forever()
         except Interrupted:
-            print("ended", file=sys.stderr)
+            print("stopped", file=sys.stderr)
 
 
 COMMAND = Command(

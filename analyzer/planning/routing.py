@@ -9,12 +9,12 @@ from typing import Any
 import orjson
 
 from analyzer import rewards, scoring
-from analyzer.config import DEFAULT_REWARD_FN_KEY, AnalysisSettings
-from analyzer.dialects.mapping import GROUND_TRUTH
+from analyzer.config import AnalysisSettings
 from analyzer.errors import ConfigError, InputError
 from analyzer.plan import RewardChoice
 from analyzer.planning import sharding
 from analyzer.rewards import BaseReward, GroupReward, Where, WholeReward
+from analyzer.rollouts import problems
 from analyzer.rollouts.dataset import Dataset
 from analyzer.rollouts.input import Input
 from analyzer.rollouts.numbering import Numbering
@@ -161,22 +161,12 @@ def needs_gold(chosen: Iterable[BaseReward]) -> bool:
     )
 
 
-BARE_GOLDS = ("ground_truth", "answer", "solution")
-"""Columns of ground truths in data that has no reward_model, with and without the prefix, in this order."""
-
-
 def find_gold_column(settings: AnalysisSettings, opened: Input, chosen: Mapping[str, BaseReward]) -> str | None:
     """The column of the reward information; None where no reward needs one. Raises InputError for a missing one."""
     names = opened.dataset.schema.names
-    key = settings.reward_fn_key
-    wanted = [ORIGINAL + key, key]
-    if key == DEFAULT_REWARD_FN_KEY:
-        # A conversion puts there what was found or named as the ground truth, whatever else the rows hold.
-        wanted = [*([GROUND_TRUTH] if opened.reading else []), *wanted]
-        wanted += [name for bare in BARE_GOLDS for name in (ORIGINAL + bare, bare)]
-    found = next((name for name in wanted if name in names), None)
+    found = problems.gold_column_of(names, settings.reward_fn_key, converted=bool(opened.reading))
     if found is None and needs_gold(chosen.values()):
-        raise read.missing_column(ORIGINAL + key, opened.dataset.schema, settings.rollouts)
+        raise read.missing_column(ORIGINAL + settings.reward_fn_key, opened.dataset.schema, settings.rollouts)
     return found
 
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from analyzer.report.analysis import Analysis
+from analyzer.rollouts.problems import gold_column_of
 from analyzer.schema import (
     DATA_IDX,
+    DEFAULT_REWARD_FN_KEY,
     FINISH_REASON,
     PROMPT,
     RESPONSE,
@@ -46,7 +48,6 @@ _COLUMNS = (
     FINISH_REASON,
     _REWARD_ANSWER,
 )
-_GOLD = "original_reward_model"
 
 
 class Sample(NamedTuple):
@@ -176,8 +177,10 @@ def read_problem(
 
 def gold_column(analysis: Analysis) -> str | None:
     """The column of the rollouts that holds the reward information; None where there is none."""
-    key = analysis.summary.get("settings", {}).get("reward_fn_key") or _GOLD.removeprefix("original_")
-    return next((name for name in (f"original_{key}", key) if _has(analysis, name)), None)
+    if analysis.rollouts is None:
+        return None
+    key = analysis.summary.get("settings", {}).get("reward_fn_key") or DEFAULT_REWARD_FN_KEY
+    return gold_column_of(analysis.rollouts.schema.names, key)
 
 
 def _has(analysis: Analysis, name: str) -> bool:

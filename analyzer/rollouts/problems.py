@@ -16,11 +16,28 @@ import numpy as np
 
 from analyzer.rollouts.json_columns import decode, is_encoded, load_json
 from analyzer.rollouts.neighbours import changed
-from analyzer.schema import DATA_IDX, DATA_SOURCE, EXTRA_INFO, ORIGINAL, PROMPT, Problem
+from analyzer.schema import DATA_IDX, DATA_SOURCE, DEFAULT_REWARD_FN_KEY, EXTRA_INFO, ORIGINAL, PROMPT, Problem
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
+
+
+BARE_GOLDS = ("ground_truth", "answer", "solution")
+"""Columns of ground truths in data that has no reward_model, with and without the prefix, in this order."""
+
+
+def gold_column_of(names: Sequence[str], reward_fn_key: str, converted: bool = False) -> str | None:
+    """The column of the reward information among the `names` of a file of rollouts; None if there is none.
+
+    converted: the rollouts were read from another program's layout; the column that the conversion made then comes
+    first, whatever else the rows hold.
+    """
+    wanted = [ORIGINAL + reward_fn_key, reward_fn_key]
+    if reward_fn_key == DEFAULT_REWARD_FN_KEY:
+        bare = [name for bare in BARE_GOLDS for name in (ORIGINAL + bare, bare)]
+        wanted = [bare[0], *wanted, *bare] if converted else [*wanted, *bare]
+    return next((name for name in wanted if name in names), None)
 
 
 class Groups(NamedTuple):

@@ -318,7 +318,7 @@ def _sampling_lines(found: Mapping[str, float] | None) -> list[str]:
     if found is None:
         return []
     return [
-        f"If all were sampled again, about {found['would_leave']:.0f} of the problems that fit the rule would no "
+        f"If you resampled, about {found['would_leave']:.0f} of the problems that fit the rule would no "
         f"longer fit, and {found['would_enter']:.0f} others would"
     ]
 

@@ -57,11 +57,6 @@ def replaced_warnings(schema: pa.Schema) -> list[str]:
     ]
 
 
-def gold_column(schema: pa.Schema, reward_fn_key: str) -> str | None:
-    """The column of the rollouts with the reward information; None where there is none."""
-    return next((name for name in (ORIGINAL + reward_fn_key, reward_fn_key) if name in schema.names), None)
-
-
 class TrainingRows:
     """The first row of each problem, taken from the rollouts as they pass by in input order."""
 

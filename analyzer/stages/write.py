@@ -21,8 +21,9 @@ from analyzer.buckets import UNSCORED, Assignment
 from analyzer.difficulty.posterior import Gathered
 from analyzer.files import outputs
 from analyzer.rollouts.dataset import Dataset
+from analyzer.rollouts.problems import gold_column_of
 from analyzer.schema import PROMPT, RESPONSE, REWARD_EXTRA, REWARD_PASS_VALUE
-from analyzer.stages import problems, tables
+from analyzer.stages import tables
 from analyzer.stages.card import dataset_card
 from analyzer.stages.problems import TrainingRows
 from analyzer.stages.rewarded import Rewarded, RowValues
@@ -208,7 +209,7 @@ def write_outputs(
     order = numbering.order()
     kept = numbering.kept_ranges()
     rewarded = Rewarded(rollouts, kept, _row_values(merged))
-    gold_column = problems.gold_column(rollouts.schema, reward_fn_key)
+    gold_column = gold_column_of(rollouts.schema.names, reward_fn_key)
     with TrainingRows(rollouts.schema, numbering, gold_column, folder) as training:
         if texts:
             paths = [str(folder / outputs.bucket_file(name)) for name in names]

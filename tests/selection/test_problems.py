@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import analyzer
+from analyzer.report.analysis import Analysis
+from analyzer.report.texts import read_problem
+from tests.dialects import layouts
 from tests.selection.conftest import ROOT, TOKENIZER, Make, analysed, made_rollouts
 
 SHARED = ROOT.parent / "shared" / "data"
@@ -139,3 +143,16 @@ def test_the_card_names_problems_as_the_default_and_leaves_a_readme_of_the_user_
     (other / "out" / "README.md").write_text("mine")
     analyse(other, [rollout(0, 0)])
     assert (other / "out" / "README.md").read_text() == "mine"
+
+
+@pytest.mark.parametrize("write", [layouts.trl, layouts.verl_rollouts], ids=["trl", "verl"])
+def test_the_ground_truth_of_another_programs_rollouts_reaches_the_trainer_and_the_report(
+    tmp_path: Path, write: Callable[[Path], Path]
+) -> None:
+    """Their column of it has many names, and with rewards that are kept nothing is graded by it."""
+    folder = tmp_path / "analysis"
+    analyzer.analyze(rollouts=write(tmp_path / "rollouts"), output_dir=folder, cache_dir=tmp_path / "cache", n_jobs=1)
+    analyzer.select(analysis=folder, output=tmp_path / "grpo.parquet", format="trl", where="num_scored > 0")
+    assert set(pq.read_table(tmp_path / "grpo.parquet")["solution"].to_pylist()) == set(layouts.GOLDS)
+    analysis = Analysis(folder)
+    assert {read_problem(analysis, number)[0].ground_truth for number in range(4)} == set(layouts.GOLDS)
