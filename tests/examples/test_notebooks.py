@@ -1,0 +1,46 @@
+"""The notebooks run from their first cell to the training file they promise, and the outputs they show are small."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
+MADE = {"verl_users": "verl_demo/train_selected.parquet", "trl_users": "trl_demo/grpo.parquet"}
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
+def test_a_notebook_runs_and_writes_its_training_file(notebook: Path, tmp_path: Path) -> None:
+    pytest.importorskip("nbclient", reason="needs nbclient and ipykernel (the extra dev)")
+    (tmp_path / "sample").symlink_to(EXAMPLES / "sample")
+    (tmp_path / notebook.name).write_bytes(notebook.read_bytes())
+    command = [sys.executable, "-m", "jupyter", "execute", "--kernel_name=python3", notebook.name]
+    environment = os.environ | {
+        "PYTHONPATH": str(EXAMPLES.parent),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "HF_HUB_OFFLINE": "1",
+    }
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    table = pq.read_table(tmp_path / MADE[notebook.stem])
+    assert 100 < table.num_rows < 200
+    assert set(table["difficulty_pass_rate"].to_pylist()) == {k / 8 for k in range(1, 8)}
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
+def test_a_committed_notebook_shows_outputs_without_errors_and_is_small(notebook: Path) -> None:
+    assert notebook.stat().st_size < 30_000
+    cells = [cell for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert len(outputs) >= 5
+    assert {output["output_type"] for output in outputs} <= {"stream", "execute_result", "display_data"}
+    assert str(Path.home()) not in notebook.read_text(encoding="utf-8")
