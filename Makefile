@@ -10,6 +10,8 @@
 # make test-server    generate with a real model and its server (torch, on the CPU)
 # make bench          ratios against peers and floors (ARGS=--quick: under 3 minutes), see benchmarks/README.md
 # make dist           build the sdist and the wheel, install each in a fresh environment and run the sample
+# make site           build the documentation as a site: build/docs/site/index.html
+# make test-docs      run every command of README and docs in a fresh clone (ARGS=--fresh: and a fresh .venv)
 # make flags          write docs/flags.md from the settings
 # make pictures       make the pictures of the documentation (Chromium)
 .DEFAULT_GOAL := help
@@ -52,7 +54,7 @@ endif
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
-.PHONY: help venv setup demo check format test test-pythons dist bench test-server test-trainers test-faults test-slow test-browser pictures flags test-ray test-slurm
+.PHONY: help venv setup demo check format test test-pythons dist bench test-server test-trainers test-faults test-slow test-browser pictures flags site test-docs test-ray test-slurm
 
 anew:
 
@@ -143,6 +145,12 @@ test-browser: $(STAMP)
 pictures: $(STAMP)
 	$(BIN)/python -m pip install --quiet playwright
 	$(BIN)/python docs/pictures/make.py
+
+site: $(STAMP)
+	$(BIN)/python docs/make_site.py
+
+test-docs: $(STAMP)
+	$(BIN)/python -m tests.documentation.commands $(ARGS)
 
 flags: $(STAMP)
 	$(BIN)/python docs/make_flags.py

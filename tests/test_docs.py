@@ -1,4 +1,4 @@
-"""The documentation keeps up with the code: every flag is on its page, every link leads somewhere."""
+"""The documentation keeps up with the code: every link leads somewhere, every name exists."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from analyzer import buckets
 
 ROOT = Path(__file__).resolve().parent.parent
 MAKEFILE = ROOT / "Makefile"
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
+FOLDERS = ("", "docs/", "docs/decisions/", "benchmarks/", "examples/", "analyzer/*/")
+PAGES = sorted(page for folder in FOLDERS for page in ROOT.glob(f"{folder}*.md"))
 
 
 def test_the_page_of_all_flags_is_that_of_the_settings() -> None:
@@ -28,10 +29,23 @@ def test_the_page_of_all_flags_is_that_of_the_settings() -> None:
     assert written == make_flags.page(), "docs/flags.md is out of date: run `make flags`"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
-    assert [link for link in links if not (page.parent / link).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_leads_to_a_file_and_to_a_heading_in_it(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]*))?\)", _without_code(page))
+    for file, anchor in links:
+        target = page.parent / file if file else page
+        assert target.exists(), file
+        assert not anchor or anchor in _anchors(target), f"{file}#{anchor}"
+
+
+def _without_code(page: Path) -> str:
+    return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def _anchors(page: Path) -> set[str]:
+    """The names under which GitHub and the site know the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", _without_code(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_every_page_is_linked_from_the_index() -> None:

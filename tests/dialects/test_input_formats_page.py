@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,71 +16,10 @@ from analyzer.commands import analyze_rollouts as cli
 from tests.commands import ROOT, TOKENIZER
 from tests.dialects import layouts
 from tests.dialects.layouts import CASES, RATES
+from tests.documentation.files import FILES
 
 PAGE = ROOT / "docs" / "input_formats.md"
 COMMAND = "python scripts/analyze_rollouts.py "
-
-
-def own_layout(folder: Path) -> None:
-    rows = [
-        {"question": r.prompt, "sample": {"text": r.response}, "meta": {"gold": r.gold}, "verdict": r.reward > 0}
-        for r in layouts.ROLLOUTS
-    ]
-    layouts.lines(folder / "rollouts.jsonl", rows)
-
-
-def steps(folder: Path) -> None:
-    for step in (1, 2):
-        layouts.lines(folder / f"{step}.jsonl", [layouts._verl(r, step) for r in layouts.ROLLOUTS])
-
-
-def rates(folder: Path) -> None:
-    rows = [{"question": q, "rate": rate} for q, rate in zip(layouts.QUESTIONS, RATES, strict=True)]
-    layouts.table(folder / "rates.parquet", rows)
-
-
-FILES: dict[str, Callable[[Path], object]] = {
-    "rollout_data": layouts.verl_rollouts,
-    "rollout_data_v1": layouts.verl_rollouts_v1,
-    "validation": layouts.verl_validation,
-    "validation_v1": layouts.verl_validation_v1,
-    "generation": layouts.verl_generation,
-    "trl": layouts.trl,
-    "swift": layouts.ms_swift,
-    "roll": layouts.roll,
-    "nemo_rl": layouts.nemo_rl,
-    "gym": layouts.nemo_gym,
-    "skills": layouts.nemo_skills,
-    "vf": layouts.verifiers,
-    "prime": layouts.prime_rl,
-    "rllm": layouts.rllm,
-    "rllm_eval": layouts.rllm_results,
-    "traces": layouts.open_instruct,
-    "filtering": layouts.open_instruct_filtering,
-    "open_r1": layouts.open_r1_pass_rate,
-    "reasoning": layouts.open_r1_generations,
-    "openr1_math": layouts.openr1_math,
-    "omr": layouts.open_math_reasoning,
-    "distilabel": layouts.distilabel,
-    "slime": layouts.slime,
-    "areal": layouts.areal,
-    "skyrl": layouts.skyrl,
-    "openrlhf": layouts.openrlhf,
-    "tinker": layouts.tinker,
-    "lm_eval": layouts.lm_eval,
-    "lighteval": layouts.lighteval,
-    "inspect": layouts.inspect_eval,
-    "batch": layouts.openai_batch,
-    "run_batch": layouts.vllm_batch,
-    "skywork": layouts.skywork_or1,
-    "big_math": layouts.big_math,
-    "deepscaler": layouts.deepscaler_difficulty,
-    "nemotron": layouts.nemotron_blend,
-    "own": layouts.ours_without_numbers,
-    "own_layout": own_layout,
-    "steps": steps,
-    "rates": rates,
-}
 
 
 def commands() -> list[str]:

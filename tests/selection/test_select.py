@@ -93,7 +93,7 @@ def test_the_script_prints_the_report(sample_analysis: Path, tmp_path: Path) -> 
         "Skywork-OR1",
         "Problems kept: 158 of 200",
         "At n = 8 the rule keeps 1 to 7 passes of 8: the same set as",
-        "If all were sampled again, about",
+        "If you resampled, about",
         "  of 16: 0.",
         "o.jsonl, 158 rows, format rows",
         "c.jsonl, 42 rows, format rows",

@@ -3,61 +3,29 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import re
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from tests.documentation.adder import Adder
 from tests.selection.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "select_problems.md").read_text(encoding="utf-8")
 STORY = PAGE.partition("## The whole story")[2].partition("\n## ")[0]
 
 
-class Answers(BaseHTTPRequestHandler):
-    """An OpenAI-compatible server that adds n + n, the more often rightly the smaller n is."""
-
-    def do_GET(self) -> None:
-        self.answer({"object": "list", "data": [{"id": "adder", "object": "model"}]})
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        n = int(re.findall(r"\d+", body["messages"][-1]["content"])[0])
-        choices = [
-            {
-                "index": sample,
-                "finish_reason": "stop",
-                "message": {"role": "assistant", "content": f"Sum {sample}.\n#### {2 * n + (sample < n // 4)}"},
-            }
-            for sample in range(body.get("n") or 1)
-        ]
-        usage = {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18}
-        self.answer({"id": "x", "object": "chat.completion", "model": "adder", "choices": choices, "usage": usage})
-
-    def answer(self, value: object) -> None:
-        data = json.dumps(value).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        """Nothing on stderr."""
-
-
 @pytest.fixture
 def url() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Adder) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/v1"
