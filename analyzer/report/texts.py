@@ -165,8 +165,8 @@ def read_problem(
     """
     if analysis.rollouts is None:  # of a problem without its rollouts the training row is known
         row = analysis.training_row(number)
-        key = analysis.summary.get("settings", {}).get("reward_fn_key") or _GOLD.removeprefix("original_")
-        truth = ground_truth_text(row[key]) if row.get(key) is not None else as_text(row.get("solution"))
+        gold = gold_column_of([name for name, value in row.items() if value is not None], _key(analysis))
+        truth = "" if gold is None else ground_truth_text(row[gold])
         return ProblemText(number, as_text(row.get(PROMPT)), truth, []), 0
     gold = gold_column(analysis)
     records = analysis.samples([number], [*_COLUMNS, *filter(None, [gold])])[number]
@@ -179,8 +179,11 @@ def gold_column(analysis: Analysis) -> str | None:
     """The column of the rollouts that holds the reward information; None where there is none."""
     if analysis.rollouts is None:
         return None
-    key = analysis.summary.get("settings", {}).get("reward_fn_key") or DEFAULT_REWARD_FN_KEY
-    return gold_column_of(analysis.rollouts.schema.names, key)
+    return gold_column_of(analysis.rollouts.schema.names, _key(analysis))
+
+
+def _key(analysis: Analysis) -> str:
+    return analysis.summary.get("settings", {}).get("reward_fn_key") or DEFAULT_REWARD_FN_KEY
 
 
 def _has(analysis: Analysis, name: str) -> bool:
