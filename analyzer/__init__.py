@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from analyzer.schema import Problem, Score, Status
     from analyzer.selection.select import Selection
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AnalysisSettings",

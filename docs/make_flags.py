@@ -23,8 +23,9 @@ Flags are keys of `--config FILE` (YAML) too, and keywords of `analyzer.analyze`
 `analyzer.compare`. A flag wins over a file, a later file over an earlier one. Dashes may replace underscores.
 Every command also has `--help`, `--version`, and `--print_config`, which prints the settings as YAML.
 
-`python -m analyzer` lists the commands. Completion for bash, zsh and fish:
-`eval "$(python -m analyzer completion bash)"`.
+`python -m analyzer` lists the commands and runs one: `python -m analyzer select_problems --help`.
+`python -m analyzer sample .` copies the bundled sample and the recipes of `configs/` into this folder.
+Completion for bash, zsh or fish: `eval "$(python -m analyzer completion bash)"`.
 """
 
 

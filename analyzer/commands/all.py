@@ -40,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from analyzer.commands.completion import complete
 
         return complete(words[1:], map(find, NAMES))
+    if first == "sample":
+        from analyzer.commands.sample import copy
+
+        return copy(words[1:])
     if first in ("_h", "__help", "help"):
         return run(lambda: listing([find(name) for name in NAMES]))
     if first == "__version":

@@ -78,6 +78,7 @@ def listing(commands: Sequence[Command]) -> int:
     print("usage: python -m analyzer COMMAND [flags]\n\ncommands:")
     for command in commands:
         print(f"  {command.name:{width}}  {command.summary}")
+    print(f"  {'sample':{width}}  copy the bundled sample and its recipes into a folder")
     print(f"  {'completion':{width}}  shell completion for bash, zsh or fish")
     print("\nEach command has --help. docs/flags.md lists all flags.")
     return EXIT_OK

@@ -126,7 +126,7 @@ def test_the_package_alone_lists_the_commands(capsys: pytest.CaptureFixture[str]
     for words in ([], ["--help"], ["-h"], ["help"]):
         assert main(words) == 0
         shown = capsys.readouterr().out
-        assert re.findall(r"^  (\w+) ", shown, re.MULTILINE) == [*NAMES, "completion"]
+        assert re.findall(r"^  (\w+) ", shown, re.MULTILINE) == [*NAMES, "sample", "completion"]
         assert max(map(len, shown.splitlines())) <= 80
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"{analyzer.__version__}\n"
