@@ -73,7 +73,7 @@ $(STAMP): setup.cfg constraints.txt pyproject.toml
 # and 240 MB; Python compiles those that are used at their first import.
 $(DEMO): setup.cfg constraints.txt pyproject.toml
 	$(call make_environment,$(VENV))
-	@echo "Installing what the demo needs into $(VENV): about 640 MB, one to three minutes"
+	@echo "Installing what the demo needs into $(VENV): about 620 MB, one to three minutes"
 	$(BIN)/python -m pip install --no-compile -c constraints.txt -e .
 	@touch $@
 

@@ -61,6 +61,10 @@ def spec_from(fields: Sequence[Any]) -> TokenizerSpec:
     return TokenizerSpec(engine, source, tuple(SpecialToken(*token) for token in specials), digest, trust_remote_code)
 
 
+_TOKENIZER_FILES = ("token", "vocab", "spiece", "sentencepiece", "merges", ".model")
+"""Parts of the names of files that tokenizers are made of."""
+
+
 def load(model_path: str, trust_remote_code: bool) -> Any:
     """The transformers tokenizer of a folder or a hub name. Raises TokenizerError with what to do.
 
@@ -86,6 +90,12 @@ def load(model_path: str, trust_remote_code: bool) -> Any:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(" :")
     if is_folder:
         advice = "the folder must hold tokenizer.json, or what its tokenizer class needs"
+        files = [entry.name for entry in os.scandir(model_path) if entry.is_file()]
+        if not any(part in name for name in files for part in _TOKENIZER_FILES):
+            raise TokenizerError(
+                f"--model_path {model_path}: the tokenizer cannot be loaded: there is no tokenizer.json in "
+                "this folder, nor another file of a tokenizer; give the folder of the policy, or its name on the hub"
+            )
         if needs_trust:
             advice = "it is code of its own: pass --trust_remote_code if you trust it"
         raise TokenizerError(f"--model_path {model_path}: the tokenizer cannot be loaded; {advice} ({reason})")

@@ -291,11 +291,16 @@ def _explain(message: str, names: Sequence[str], places: Mapping[str, str]) -> s
     if unknown:
         return f"there is no flag or key {unknown[1]!r}{did_you_mean(unknown[1], names)}; see --help"
     if stray := re.search(r"[Uu]nrecognized arguments: (.+)", message):
+        first = stray[1].split()[0].partition("=")[0]
+        if first.startswith("-") and (near := did_you_mean(first.lstrip("-"), names)):
+            return f"there is no flag {first!r}{near}; flags begin with two dashes"
         return f"{stray[1]!r} belongs to no flag; see --help"
     if wrong := re.search(r'Parser key "([^"]+)":', message):
         expected = re.findall(r"Expected (?:a |an )?(?:<class ')?([\w\[\], ]+)'?", message)
         kinds = " or ".join(dict.fromkeys(kind for kind in expected if kind != "NoneType"))
         given = re.search(r"(?:Given|Got) value: (.*)", message)
+        if given and kinds.startswith("dict"):
+            return f"{_flag(wrong[1], places)}: {given[1].strip()!r} is no YAML mapping; write '{{name: value, ...}}'"
         if given and kinds:
             return f"{_flag(wrong[1], places)}: {given[1].strip()!r} is not of the type {kinds}"
         message = f"{_flag(wrong[1], places)}: {message[wrong.end() :].strip()}"

@@ -46,6 +46,9 @@ def run(command: Callable[[], int]) -> int:
         if isinstance(error, FileNotFoundError) and "/runs/" in str(error.filename):
             fail(f"{error.filename}: the cache was removed meanwhile; run the command again")
             return EXIT_USER
+        if error.filename is not None and error.errno in _OF_THE_PATH:
+            fail(printable(f"{error.filename}: {error.strerror}; check this path and its permissions"))
+            return EXIT_USER
         return _bug()
     except ImportError as error:
         # A missing package is for the user to install; a missing module of ours or of Python is a bug.
@@ -62,6 +65,8 @@ def fail(reason: str) -> None:
     print(coloured("error:", RED, sys.stderr), reason, file=sys.stderr)
 
 
+# What a path of the user's may be wrong by; who opens it says more where there is more to say.
+_OF_THE_PATH = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 _TOO_FEW_FILES = "too many open files: allow 256 or more, `ulimit -n 1024`, and run the same command again"
 
 

@@ -95,6 +95,9 @@ def settle(request: Request, as_is: bool = True) -> Reading:
             everything, dialects.Settings(request.model_path, request.trust_remote_code, request.pool)
         )
     layout = dialect.layout
+    if dialect.name == OWN:
+        # Columns with our names are what they say: rollouts of ours with one column renamed need that one named.
+        layout = layout.with_columns({"prompt": "prompt", "group": "data_idx", "sample": "sample_idx"})
     # Without data_idx they are grouped as those of any other program.
     if dialect.name == OURS and "data_idx" not in seen.row:
         layout = dataclasses.replace(layout, group=None)
@@ -122,7 +125,11 @@ def unknown(spec: str, seen: Recognised, said: Mapping[str, Any]) -> InputError:
     if missing is None and seen.paths and all(path.endswith(".json") for path in seen.paths):
         return foreign.refuse_json(seen.paths[0])
     missing = missing or "response"
-    guess = {key: near for key in _LIKELY if (near := _nearest(key, names)) is not None}
+    guess: dict[str, str] = {}
+    for key in _LIKELY:
+        # A column is one thing: `original_reward_model` is near the reward, too, but holds the ground truth.
+        if (near := _nearest(key, [name for name in names if name not in guess.values()])) is not None:
+            guess[key] = near
     for key in ("prompt", "response"):
         guess.setdefault(key, "COLUMN")
     guess = {key: guess[key] for key in _LIKELY if key in guess} | dict(said)

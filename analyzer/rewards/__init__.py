@@ -12,6 +12,8 @@ Heavy libraries are imported inside the methods that need them, so that looking 
 
 from __future__ import annotations
 
+import inspect
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
@@ -19,7 +21,7 @@ from fnmatch import fnmatchcase
 from typing import Any, ClassVar, NamedTuple, Self
 
 from analyzer.errors import ConfigError
-from analyzer.registry import Registry, unknown
+from analyzer.registry import Registry, did_you_mean, unknown
 from analyzer.schema import NOTHING, Lengths, Problem, Score
 
 ENTRY_POINTS = "analyzer.rewards"
@@ -172,6 +174,22 @@ names = REWARDS.names
 find = REWARDS.find
 
 
+def _why(cls: type[BaseReward], error: TypeError) -> str:
+    """What a constructor said of an option, in a user's words: its own name the class and its method."""
+    wrong = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    if wrong is None:
+        return str(error)
+    constructors = [vars(base)["__init__"] for base in cls.__mro__[:-1] if "__init__" in vars(base)]
+    taken = {
+        name
+        for constructor in constructors
+        for name, parameter in inspect.signature(constructor).parameters.items()
+        if name != "self" and parameter.kind is not parameter.VAR_KEYWORD
+    }
+    known = f"its options are: {', '.join(sorted(taken))}" if taken else "it has none"
+    return f"there is no {wrong[1]!r}{did_you_mean(wrong[1], taken)}; {known}"
+
+
 def build(spec: str, options: Mapping[str, Any] = NOTHING) -> BaseReward:
     """The reward that `spec` names, with its options (of a custom function: --reward_kwargs).
 
@@ -186,11 +204,10 @@ def build(spec: str, options: Mapping[str, Any] = NOTHING) -> BaseReward:
     from analyzer.rewards.custom import load_custom
 
     if (cls := REWARDS.get(spec)) is not None:
-        # The constructor's own TypeError names the option that it does not know; building is cheap by contract.
         try:
             return cls(**options)
         except TypeError as error:
-            raise ConfigError(f"the reward {spec!r} does not take these options: {error}") from None
+            raise ConfigError(f"the reward {spec!r} does not take these options: {_why(cls, error)}") from None
     if ":" in spec or spec.endswith(".py"):
         return load_custom(spec, options)
     points = {point.name: point.value for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +16,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.commands import SAMPLE, TOKENIZER, Outcome, Row, changed, flags, jsonl, parquet, real_command, rollouts
+from tests.commands import (
+    SAMPLE,
+    SCRIPT,
+    TOKENIZER,
+    Outcome,
+    Row,
+    changed,
+    flags,
+    jsonl,
+    parquet,
+    real_command,
+    rollouts,
+)
 
 ROWS = rollouts()
 GOLD = "original_reward_model"
@@ -217,6 +232,10 @@ SETTING_CASES = {
     "options without a reward": Case(of(ROWS), ("--reward_kwargs", "--reward_fn"), {"reward_kwargs": {"a": 1}}),
     "a route that is none": Case(of(ROWS), ("reward_routes", "openai/*"),
                                  {"reward_routes": {"openai/*": {"nam": "x"}}}),
+    "a misspelt option": Case(
+        of(ROWS), ("there is no 'recipee'; did you mean 'recipe'?", "its options are: recipe"),
+        {"reward_fn": "math_verify", "reward_kwargs": {"recipee": "trl"}},
+    ),
     "no workers": Case(of(ROWS), ("--n_jobs 0", "1 or more"), {"n_jobs": 0}),
     "a number that is none": Case(of(ROWS), ("--n_jobs", "'many'", "int"), {"n_jobs": "many"}),
     "a limit of no problems": Case(of(ROWS), ("--limit 0", "1 or more"), {"limit": 0}),
@@ -229,7 +248,7 @@ SETTING_CASES = {
     "a model folder that is not there": Case(of(ROWS), ("/none", "no such folder"), {"model_path": "/none"}),
     "a model that is a file": Case(of(ROWS), ("tokenizer.json", "is a file"),
                                    {"model_path": str(TOKENIZER / "tokenizer.json")}),
-    "a folder without a tokenizer": Case(of(ROWS), ("the tokenizer cannot be loaded", "tokenizer.json"),
+    "a folder without a tokenizer": Case(of(ROWS), ("the tokenizer cannot be loaded: there is no tokenizer.json",),
                                          {"model_path": str(SAMPLE.parent)}),
 }  # fmt: skip
 
@@ -462,3 +481,25 @@ def test_outputs_are_not_put_among_the_rollouts_of_a_folder(tmp_path: Path, anal
     assert "all files in it are read as rollouts" in outcome.errors[0]
     assert os.listdir(tmp_path / "in") == ["r.parquet"]
     assert analyze(tmp_path / "in" / "r.parquet", output_dir=tmp_path / "in").code == 0
+
+
+def test_a_path_without_permission_is_one_line_and_not_a_bug(tmp_path: Path) -> None:
+    setpriv = shutil.which("setpriv")
+    if os.getuid() == 0 and setpriv is None:
+        pytest.skip("root may read everything, and there is no setpriv to take that away")
+    words = [setpriv, "--bounding-set=-dac_override,-dac_read_search"] if os.getuid() == 0 else []
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o000)
+    try:
+        for given in (
+            {"rollouts": closed, "output_dir": tmp_path / "out"},
+            {"rollouts": SAMPLE, "output_dir": closed / "out"},
+            {"rollouts": SAMPLE, "output_dir": tmp_path / ("x" * 300)},
+        ):
+            command = [sys.executable, SCRIPT, *flags(**given, model_path=TOKENIZER, cache_dir=tmp_path / "cache")]
+            done = subprocess.run([*words, *command], capture_output=True, text=True, check=False, timeout=120)
+            (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+            assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+            assert "ermission" in line or "too long" in line
+    finally:
+        closed.chmod(0o700)

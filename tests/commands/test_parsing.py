@@ -73,6 +73,8 @@ def test_of_two_yaml_files_the_later_one_wins_and_a_flag_over_both(tmp_path: Pat
         (["--limit", "99999999999999999999"], "--limit: 99999999999999999999 is larger than 9223372036854775807"),
         (["--reward_kwargs", '{"a": {"b": -9223372036854775809}}'], "--reward_kwargs: -9223372036854775809 is larger"),
         (["--n_jobs", "-2"], "--n_jobs -2: must be 1 or more"),
+        (["-limit", "3"], "there is no flag '-limit'; did you mean 'limit'?; flags begin with two dashes"),
+        (["--reward_kwargs", "{a: 1"], "--reward_kwargs: '{a: 1' is no YAML mapping; write '{name: value, ...}'"),
     ],
 )
 def test_a_flag_that_cannot_be_is_one_line(words: list[str], says: str) -> None:

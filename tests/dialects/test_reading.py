@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from analyzer.commands import analyze_rollouts as cli
 from analyzer.commands.select_problems import select_problems
@@ -18,7 +19,7 @@ from analyzer.dialects.reading import Request
 from analyzer.errors import ConfigError, InputError
 from analyzer.stages import read
 from analyzer.stages.read import Input
-from tests.commands import TOKENIZER
+from tests.commands import TOKENIZER, parquet, rollouts
 from tests.dialects import layouts
 from tests.dialects.layouts import GOLDS, QUESTIONS, RATES, ROLLOUTS
 from tests.dialects.test_dialects import rows_of
@@ -307,12 +308,10 @@ def test_a_flag_given_twice_is_an_error(tmp_path: Path, capsys: pytest.CaptureFi
     assert "--seed is given 2 times; give it once" in done.err
 
 
-def test_the_list_of_formats_needs_no_other_flag(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_of_formats_says_what_each_reads_and_lacks(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.analyze_rollouts(["--input_format", "list"]) == 0
-    out = capsys.readouterr().out
-    assert re.search(
-        r"\nverl_rollouts +verl rollouts\n +reads: trainer.rollout_data_dir/\{step\}.jsonl\n +lacks: ", out
-    )
+    out = " ".join(capsys.readouterr().out.split())
+    assert " verl_rollouts verl rollouts reads: trainer.rollout_data_dir/{step}.jsonl lacks: " in out
 
 
 def test_a_bare_answer_column_is_the_ground_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -395,6 +394,25 @@ def test_rewards_alone_cannot_be_scored_anew(tmp_path: Path, capsys: pytest.Capt
     done = Run(tmp_path, capsys, path, "--rescore", "--reward_fn", "gsm8k", "--model_path", str(TOKENIZER))
     assert done.code == 2
     assert "there are no responses to score, only rewards: leave out --rescore" in done.err
+
+
+def test_columns_of_ours_need_not_be_named_beside_the_one_that_is_renamed(tmp_path: Path) -> None:
+    rows = [{**row, "answer": row["response"], "reward": 0.25} for row in rollouts()]
+    for row in rows:
+        del row["response"]
+    path = parquet(tmp_path / "r.parquet", rows)
+    with pytest.raises(InputError, match="there is no column 'response'") as raised:
+        opened(tmp_path, path)
+    pasted = re.search(r"--columns ('.*')", str(raised.value))
+    assert pasted is not None
+    [columns] = shlex.split(pasted[1])
+    said = yaml.safe_load(columns)
+    assert len(set(said.values())) == len(said)  # a column is one thing
+    found = rows_of(opened(tmp_path, path, columns={"response": "answer"}))
+    assert [(row["data_idx"], row["sample_idx"], row["prompt"]) for row in found] == [
+        (row["data_idx"], row["sample_idx"], row["prompt"]) for row in rows
+    ]
+    assert all("reward" not in row or row["reward"] != 0.25 for row in found)  # a reward only where it is named
 
 
 def test_columns_may_stand_in_a_yaml_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
