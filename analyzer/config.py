@@ -200,7 +200,6 @@ class AnalysisSettings:
         "what is written; problems leaves out rollouts_*.parquet, the two copies of the text",
         "all",
         ("all", "problems"),
-        listed=True,
     )
     no_report: bool = option(Group.OUTPUT, "do not write report.html", False)
     dry_run: bool = option(Group.OUTPUT, "show what would be done, and score nothing", False)
