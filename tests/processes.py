@@ -204,6 +204,42 @@ def _read(stream: IO[str], said: list[str]) -> None:
     stream.close()
 
 
+_PYTHON = """#!{python} -SE
+import json, os, signal, socket, sys
+control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+control.connect({address!r})
+status, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+request = os.memfd_create("request")
+wanted = dict(words=sys.argv[1:], cwd=os.getcwd(), env=dict(os.environ), session=False)
+os.write(request, json.dumps(wanted).encode())
+os.lseek(request, 0, 0)
+socket.send_fds(control, [b"run"], [0, 1, 2, theirs.fileno(), request])
+theirs.close()
+pid = int(status.recv(64))
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    signal.signal(number, lambda number, frame: os.kill(pid, number))
+code = int(status.recv(64))
+if code < 0:
+    if code != -signal.SIGKILL:
+        signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+sys.exit(code)
+"""
+
+
+def python(folder: Path) -> Path:
+    """A program `python` in a folder, for scripts of a shell: it forks what it is to run, and hands it signals."""
+    _server()
+    path = folder / "python"
+    path.write_text(_PYTHON.format(python=sys.executable, address=_address(os.getpid())))
+    path.chmod(0o755)
+    return path
+
+
+def _address(pid: int) -> str:
+    return f"\0rollout-analyzer-tests/{pid}"
+
+
 @functools.cache
 def _server() -> socket.socket:
     """The connection to this process's server. The server ends when it is closed, and so with this process."""
@@ -234,22 +270,35 @@ def serve(fd: int) -> Callable[[], None]:
     control = socket.socket(fileno=fd)
     control.set_inheritable(False)
     _import()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(_address(os.getppid()))
+    listener.listen()
     poller = select.poll()
+    clients = {control.fileno(): control}
     poller.register(control, select.POLLIN)
+    poller.register(listener, select.POLLIN)
     running: dict[int, tuple[int, socket.socket]] = {}  # pidfd -> pid, where its exit code is awaited
     while True:
         for ready, _ in poller.poll():
-            if ready == control.fileno():
-                message, fds, _, _ = socket.recv_fds(control, 16, 5)
+            if ready == listener.fileno():
+                client, _ = listener.accept()
+                clients[client.fileno()] = client
+                poller.register(client, select.POLLIN)
+            elif ready in clients:
+                message, fds, _, _ = socket.recv_fds(clients[ready], 16, 5)
                 if not message:
-                    os._exit(0)
+                    if ready == control.fileno():
+                        os._exit(0)
+                    poller.unregister(ready)
+                    clients.pop(ready).close()
+                    continue
                 *streams, status, request = fds
                 with open(request, "rb") as file:
                     wanted = json.load(file)
                 pid = os.fork()
                 if pid == 0:
-                    for other in (control, *(socket for _, socket in running.values())):
-                        other.close()
+                    for each in (listener, *clients.values(), *(status for _, status in running.values())):
+                        each.close()
                     for other in (status, *running):
                         os.close(other)
                     return functools.partial(_become, wanted, streams)

@@ -72,6 +72,21 @@ def test_it_can_be_talked_to_and_killed() -> None:
         assert process.returncode == -signal.SIGKILL
 
 
+def test_a_shell_finds_it_by_the_name_of_python(tmp_path: Path) -> None:
+    python = processes.python(tmp_path)
+    code = "import signal as s, sys; s.signal(s.SIGUSR1, lambda *_: sys.exit(75)); print('on', flush=True); s.pause()"
+    with subprocess.Popen(
+        ["sh", "-c", f'exec {python} -c "$0"', code],
+        stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "on\n"
+        process.send_signal(signal.SIGUSR1)
+    assert process.returncode == 75
+    killed = subprocess.run([python, "-c", ENDS["killed"]], check=False)
+    assert killed.returncode == -signal.SIGKILL
+
+
 def test_what_python_reads_as_it_starts_cannot_be_given() -> None:
     with pytest.raises(ValueError, match="PYTHONHASHSEED is read when Python starts"):
         Process(["-c", ""], env={**os.environ, "PYTHONHASHSEED": "7"})

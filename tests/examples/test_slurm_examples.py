@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+
+from tests import processes
+from tests.commands import known_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 SLURM = ROOT / "examples" / "slurm"
@@ -19,10 +21,11 @@ def environment(tmp_path: Path) -> dict[str, str]:
     """What the scripts are given: names of files, SLURM's variables, and `scontrol` and `analyze-rollouts` on PATH."""
     tools = tmp_path / "bin"
     tools.mkdir()
-    command = f'#!/bin/sh\nexec {sys.executable} {ROOT / "scripts" / "analyze_rollouts.py"} "$@"\n'
+    command = f'#!/bin/sh\nexec {processes.python(tools)} {ROOT / "scripts" / "analyze_rollouts.py"} "$@"\n'
     for name, text in {"analyze-rollouts": command, "scontrol": f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n'}.items():
         (tools / name).write_text(text)
         (tools / name).chmod(0o755)
+    known_tokenizer(tmp_path / "cache")
     return {
         **os.environ,
         "PATH": f"{tools}:{os.environ['PATH']}",
@@ -112,13 +115,9 @@ echo Submitted batch job $!
         (tmp_path / "bin" / name).chmod(0o755)
     flags = [f"--rollouts={given['ROLLOUTS']}", f"--model_path={given['MODEL']}"]
     flags += [f"--output_dir={given['OUTPUT']}", f"--cache_dir={given['CACHE']}"]
-    done = subprocess.run(
-        [sys.executable, SLURM / "dask_cluster.py", *flags],
+    done = processes.run(
+        [SLURM / "dask_cluster.py", *flags],
         env=given | {"DASK_JOBQUEUE__SLURM__WORKER_EXTRA_ARGS": "['--nworkers', '1']"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "summary.json").exists()

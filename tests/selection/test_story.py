@@ -6,7 +6,6 @@ import importlib.util
 import os
 import re
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
@@ -16,6 +15,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from tests import processes
 from tests.documentation.adder import Adder
 from tests.selection.conftest import ROOT
 
@@ -37,18 +37,18 @@ def test_the_story_of_the_page_runs_as_it_is_written(tmp_path: Path, url: str) -
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "HF_HOME": str(tmp_path / "hf")}
-    python = "export PATH=" + str(Path(sys.executable).parent) + ":$PATH\nset -e\n"
+    (tmp_path / "bin").mkdir()
+    python = f"export PATH={processes.python(tmp_path / 'bin').parent}:$PATH\nset -e\n"
     blocks = re.findall(r"```(python|sh)\n(.*?)```", STORY, re.DOTALL)
     assert [kind for kind, _ in blocks] == ["python", "sh", "python"]
     for kind, text in blocks:
         if "from datasets import" in text and importlib.util.find_spec("datasets") is None:
             continue  # make test-trainers has it
-        words = [sys.executable, "-c", text]
         if kind == "sh":
-            words = ["bash", "-c", python + text.replace("http://localhost:8000/v1", url)]
-        done = subprocess.run(
-            words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
-        )
+            shell = ["bash", "-c", python + text.replace("http://localhost:8000/v1", url)]
+            done = subprocess.run(shell, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        else:
+            done = processes.run(["-c", text], cwd=tmp_path, env=environment)
         assert done.returncode == 0, done.stderr
     training, selected = pq.read_table(tmp_path / "data.parquet"), pq.read_table(tmp_path / "train.parquet")
     assert selected.schema.names[: training.num_columns] == training.schema.names
