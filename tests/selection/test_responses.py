@@ -114,6 +114,22 @@ def test_unscored_and_cut_off_responses_are_in_no_file(analysis: Path, tmp_path:
     assert "<|im_end|>" not in "".join(texts)
 
 
+def test_of_a_sum_of_rewards_the_deciding_part_says_which_responses_pass(tmp_path: Path) -> None:
+    sums = [
+        rollout(0, "right, badly formatted", 0.3, reward_pass_value=1.0),
+        rollout(1, "wrong, well formatted", 0.7, reward_pass_value=0.0),
+        rollout(2, "right, without parts", 0.8, reward_pass_value=None),
+    ]
+    pq.write_table(pa.Table.from_pylist(sums), tmp_path / "rollouts.parquet")
+    flags: dict[str, Any] = {"model_path": TOKENIZER, "cache_dir": tmp_path / "cache", "n_jobs": 1}
+    analyzer.analyze(rollouts=tmp_path / "rollouts.parquet", output_dir=tmp_path / "out", **flags)
+    assert sorted(made(tmp_path / "out", tmp_path, "sft", pick="all").completion) == [
+        "right, badly formatted",
+        "right, without parts",
+    ]
+    assert made(tmp_path / "out", tmp_path, "dpo", pick="all").rejected.unique().tolist() == ["wrong, well formatted"]
+
+
 @pytest.mark.parametrize(
     ("text", "left"),
     [
@@ -148,6 +164,6 @@ def test_an_analysis_without_text_and_one_without_responses_are_said(analysis: P
     bare.mkdir()
     for name in ("problems.parquet", "summary.json"):
         (bare / name).write_bytes((analysis / name).read_bytes())
-    with pytest.raises(ConfigError, match="was written without it: run analyze_rollouts again"):
+    with pytest.raises(ConfigError, match="was written without it .*: run analyze_rollouts again"):
         made(bare, tmp_path, "sft", recipe="dapo")
     assert made(bare, tmp_path, "rows", recipe="dapo").difficulty_data_idx.tolist() == [0]
