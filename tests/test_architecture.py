@@ -38,3 +38,14 @@ def test_the_picture_of_the_rooms_names_what_lies_flat() -> None:
     unnamed = {name for name in flat if name not in PAGE and name.removesuffix(".py") not in PAGE}
     assert unnamed <= {"progress.py", "result.py"}
     assert len(flat) + 2 <= 14
+
+
+def test_the_tests_have_the_folders_of_the_package() -> None:
+    """As CONTRIBUTING.md says; what is in no folder there concerns all of the program."""
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    across = set(re.findall(r"`(\w+)/`", page[page.index("has a folder of its own") :].partition(").")[0]))
+    here = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert here - across == {
+        folder.name for folder in FOLDERS if list((ROOT / "tests" / folder.name).glob("test_*.py"))
+    }
+    assert {folder.name for folder in FOLDERS} - here <= {"planning"}

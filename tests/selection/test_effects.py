@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analyzer.schema import DIFFICULTY, MADE, METRIC
+from analyzer.selection import effects
 from analyzer.selection.select import select
 from tests.selection.conftest import settings
 
@@ -92,3 +93,40 @@ def test_graded_rewards_are_not_taken_for_passes(tmp_path: Path) -> None:
     manifest = select(settings(analysis=tmp_path, dry_run=True, where="mean_reward <= 0.5")).manifest
     assert manifest["another_sampling"] is None
     assert select(settings(analysis=tmp_path, dry_run=True, where="pass_rate <= 0.5")).manifest["another_sampling"]
+
+
+def test_the_block_counts_each_reason_of_each_data_source(tmp_path: Path) -> None:
+    analysis_folder(tmp_path, np.linspace(0, 1, 40), np.random.default_rng(1))
+    table = pq.read_table(tmp_path / "problems.parquet")
+    passes = table["difficulty_passes"].to_numpy()
+    sources = pa.array(np.where(passes == 0, "never", np.where(passes < 4, "seldom", "often")))
+    scored = table.set_column(
+        table.schema.get_field_index("difficulty_num_scored"),
+        table.schema.field("difficulty_num_scored"),
+        pa.array(np.where(passes == 0, 0, SAMPLES)),
+    )
+    rates = pa.array(np.where(passes == 0, np.nan, passes / SAMPLES), from_pandas=True)
+    at = scored.schema.get_field_index("difficulty_pass_rate")
+    scored = scored.set_column(at, scored.schema.field(at), rates).append_column("data_source", sources)
+    pq.write_table(scored, tmp_path / "problems.parquet")
+    found = select(settings(analysis=tmp_path, dry_run=True, where="pass_rate > 0.5"))
+    lines = [line.split() for line in found.report.splitlines()]
+    heads = lines[next(at for at, line in enumerate(lines) if line[:2] == ["data", "source"])]
+    assert heads == ["data", "source", "problems", "kept", "rule", "unscored"]
+    kept, seldom = int((passes > 4).sum()), int(((passes > 0) & (passes < 4)).sum())
+    expected = {
+        "never": [int((passes == 0).sum()), 0, 0, int((passes == 0).sum())],
+        "often": [int((passes >= 4).sum()), kept, int((passes == 4).sum()), 0],
+        "seldom": [seldom, 0, seldom, 0],
+    }
+    expected["all"] = [sum(column) for column in zip(*expected.values(), strict=True)]
+    assert {line[0]: [*map(int, line[1:])] for line in lines if line and line[0] in expected} == expected
+    assert f"Problems kept: {kept} of 40" in found.report
+
+
+@pytest.mark.parametrize(
+    ("kept", "shown"),
+    [([0, 1, 1, 0], "1 to 2"), ([1, 0, 1, 1], "0, 2 to 3"), ([1, 0, 0, 1], "0, 3"), ([0, 0, 0, 0], "none")],
+)
+def test_numbers_of_passes_are_shown_as_ranges(kept: list[int], shown: str) -> None:
+    assert effects._ranges(np.array(kept, bool)) == shown

@@ -164,6 +164,6 @@ def test_an_analysis_without_text_and_one_without_responses_are_said(analysis: P
     bare.mkdir()
     for name in ("problems.parquet", "summary.json"):
         (bare / name).write_bytes((analysis / name).read_bytes())
-    with pytest.raises(ConfigError, match="was written without it .*: run analyze_rollouts again"):
+    with pytest.raises(ConfigError, match=r"was written without it .*: run analyze_rollouts again"):
         made(bare, tmp_path, "sft", recipe="dapo")
     assert made(bare, tmp_path, "rows", recipe="dapo").difficulty_data_idx.tolist() == [0]

@@ -198,3 +198,16 @@ def test_what_does_not_fit_is_one_line(analysis: Path, tmp_path: Path, flags: di
         made(analysis, tmp_path / "o.parquet", **flags)
     assert message in str(caught.value)
     assert not list(tmp_path.glob("o*"))
+
+
+def test_a_control_of_a_single_other_problem_is_written(sample_analysis: Path, tmp_path: Path) -> None:
+    problems = pd.read_parquet(sample_analysis / "problems.parquet")
+    one = problems.difficulty_data_idx.tolist()[7]
+    output, control = tmp_path / "o.parquet", tmp_path / "c.parquet"
+    select(settings(analysis=sample_analysis, output=output, where=f"data_idx != {one!r}", control=control))
+    assert pd.read_parquet(control).difficulty_data_idx.tolist() == [one]
+    everything = settings(
+        analysis=sample_analysis, output=tmp_path / "p.parquet", where="num_samples > 0", control=tmp_path / "d.parquet"
+    )
+    with pytest.raises(ConfigError, match="every problem is kept, there are no others"):
+        select(everything)

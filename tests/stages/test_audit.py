@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,3 +124,19 @@ def test_a_reward_that_two_graders_see_alike_gets_no_warning(tmp_path: Path, ana
     assert (second["compared"], second["disagreed"], second["examples"]) == (40, 0, [])
     assert "math_verify disagrees on 0 of 40 rollouts (95 % interval 0.0% to 8.8%)" in outcome.err
     assert "disagrees with reward" not in outcome.err
+
+
+def test_the_warning_of_missing_answers_shows_the_ends_of_two_problems_responses(
+    tmp_path: Path, analyze: Analyze
+) -> None:
+    rows = rollouts(problems=10, samples=6)
+    for at, problem in ((14, "two"), (15, "two"), (16, "two"), (31, "five"), (32, "five")):
+        rows[at]["response"] = f"a long way\nto stop at {problem}, without a mark"
+    outcome = analyze(parquet(tmp_path / "r.parquet", rows))
+    assert "no answer was found in 8% of the responses of openai/gsm8k" in outcome.err
+    shown = re.search(r'e\.g\. not there in "\.\.\.([^"]*)"; "\.\.\.([^"]*)"', outcome.err)
+    assert shown is not None
+    assert shown.groups() == (
+        "a long way to stop at two, without a mark",
+        "a long way to stop at five, without a mark",
+    )
