@@ -65,7 +65,7 @@ setup: $(STAMP)
 
 $(STAMP): setup.cfg constraints.txt pyproject.toml
 	$(call make_environment,$(VENV))
-	@echo "Installing the package and the tools for its tests into $(VENV): about 1.3 GB, two to five minutes"
+	@echo "Installing the package and the tools for its tests into $(VENV): about 1.2 GB, two to five minutes"
 	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
 	@touch $(DEMO) $@
 
