@@ -1,6 +1,6 @@
 """Analyses as large as one likes without scoring: an input next to no text is in, and the files of scores of its run.
 
-    {"prompt": "Problem 17: what is 17 + 24?", "response": "(as long as one likes, and always the same)",
+    {"prompt": "Problem 17: how much is it and 24?", "response": "(as long as one likes, and always the same)",
      "data_idx": 17, "sample_idx": 3, "original_data_source": "made/0", "original_reward_model": {"ground_truth": "41"}}
 
 The text compresses to nothing, so 100 million rollouts are some gigabytes on the disk, while the plan cuts them as it
@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 import inputs
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analyzer import planning
-from analyzer.cache import runs, score_files
+from analyzer.cache import known_tokenizers, runs, score_files
 from analyzer.cache.runs import Run
 from analyzer.cache.score_files import EARNED, ShardFooter, SourceCount
 from analyzer.config import AnalysisSettings
@@ -86,17 +87,21 @@ def write_input(path: Path, shape: Shape) -> None:
         rows = np.arange(start, min(start + GROUP_ROWS, shape.rollouts))
         problem = problem_of(shape, rows)
         distinct, code = np.unique(problem, return_inverse=True)
-        code = pa.array(code)
-        prompts = pa.array([f"Problem {n}: what is {n} + 24? Say the number alone." for n in distinct.tolist()])
-        golds = pa.array([{"style": "rule", "ground_truth": str(n + 24)} for n in distinct.tolist()])
+        codes = pa.array(code)
+        prompts = pc.binary_join_element_wise(
+            "Problem ", pa.array(distinct).cast(pa.string()), ": how much is it and 24?", ""
+        )
+        truths = pa.array(distinct + 24).cast(pa.string())
+        styles = pa.array(["rule"]).take(pa.array(np.zeros(len(distinct), np.int8)))
+        golds = pa.StructArray.from_arrays([styles, truths], ["style", "ground_truth"])
         table = pa.table(
             {
-                "prompt": prompts.take(code),
+                "prompt": prompts.take(codes),
                 "response": text.take(pa.array(np.zeros(len(rows), np.int8))),
                 "data_idx": problem,
                 "sample_idx": sample_of(shape, rows),
                 "original_data_source": sources.take(pa.array(problem % SOURCES)),
-                "original_reward_model": golds.take(code),
+                "original_reward_model": golds.take(codes),
             }
         )
         if writer is None:
@@ -113,7 +118,9 @@ def write_scores(folder: Path, shape: Shape, processes: int = 2) -> int:
     cache = runs.cache_folder(given.cache_dir)
     opened = read.open_rollouts(given.reading, cache)
     numbering = planning.number_problems(opened.dataset)
-    plan = planning.make_plan(given, opened, numbering, cache)
+    with known_tokenizers.searching(given.model_path, given.trust_remote_code, cache) as search:
+        plan = planning.make_plan(given, opened, numbering, search)
+        search.settle()
     run = runs.open_run(cache, plan.parts)
     plan.save(run.folder)
     parts = [range(plan.total)[at::processes] for at in range(processes)]
@@ -133,8 +140,10 @@ def _write_some(run: Run, shape: Shape, cut: Shards, total: int, shards: Sequenc
         sizes = ranges[:, 1] - ranges[:, 0]
         rows = np.sort(np.repeat(ranges[:, 0] - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum()))
         scores = _scores(shape, rows, rates, np.random.default_rng((1, shard)))
-        names, counts = np.unique(scores.sources, return_counts=True)
-        seen = {str(name): SourceCount(int(n), int(n), (), {}) for name, n in zip(names, counts, strict=True)}
+        seen = {
+            one["values"].as_py(): SourceCount(one["counts"].as_py(), one["counts"].as_py(), (), {})
+            for one in scores.sources.value_counts()
+        }
         footer = ShardFooter(run.fingerprint, shard, len(rows), seen)
         score_files.write(score_files.shard_path(run.shards_folder, shard), footer, scores)
 
@@ -159,8 +168,8 @@ def _scores(shape: Shape, rows: np.ndarray, rates: np.ndarray, random: np.random
         (random.gamma(4, 120, size) + 5).astype(np.int32),
         found,
         [],
-        np.where(found, answer.astype("U").astype(object), None),
-        [f"made/{number}" for number in (problem % SOURCES).tolist()],
+        pa.array(answer, mask=~found).cast(pa.string()),
+        pa.array([f"made/{number}" for number in range(SOURCES)]).take(pa.array(problem % SOURCES)),
         np.full(size, EARNED, np.int8),
         identities,
         np.full(size, np.nan),

@@ -7,7 +7,7 @@ each would take minutes and gigabytes. The JSON is what orjson makes of a dict a
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -106,26 +106,28 @@ def write_metrics(
 
     columns: (problems,) arrays by name; NaN is null.
     """
-    makers: dict[str, Callable[[IntArray], pa.Array]] = {}
+    makers: list[str | Callable[[IntArray], pa.Array]] = []
+    shared: tuple[Any, pa.Array] | None = None  # columns of the same classes, side by side, are one text for each class
+    opening = ": {"
     for name, values in columns.items():
-        makers[name] = (
-            functools.partial(_taken, _texts(values.values), values.of)
-            if isinstance(values, Gathered)
-            else (functools.partial(_some_texts, values))
-        )
+        key = f"{opening}{orjson.dumps(name).decode()}:"
+        opening = ","
+        if isinstance(values, Gathered):
+            texts = _joined(key, _texts(values.values))
+            if shared is not None and shared[0] is values.of:
+                makers.pop()
+                texts = _joined(shared[1], texts)
+            shared = values.of, texts
+            makers.append(functools.partial(_taken, texts, values.of))
+        else:
+            shared = None
+            makers += [key, functools.partial(_some_texts, values)]
         if name == BEFORE_IT:
-            makers[MAJORITY_ANSWER] = lambda part: _json_texts(answers.of(part))
-
-    def pieces(part: IntArray) -> Iterator[pa.Array | str]:
-        opening = ": {"
-        for name, texts in makers.items():
-            yield f"{opening}{orjson.dumps(name).decode()}:"
-            yield texts(part)
-            opening = ","
-        yield "}"
-
+            shared = None
+            makers += [f',"{MAJORITY_ANSWER}":', lambda part: _json_texts(answers.of(part))]
+    makers.append("}")
     with open(path, "xb") as file:
-        _write_members(file, ids, order, pieces)
+        _write_members(file, ids, order, lambda part: [one if isinstance(one, str) else one(part) for one in makers])
 
 
 def write_buckets(path: str, ids: pa.Array, buckets: Sequence[str], of: NDArray[np.integer], order: IntArray) -> None:
@@ -135,11 +137,11 @@ def write_buckets(path: str, ids: pa.Array, buckets: Sequence[str], of: NDArray[
     """
     texts = _texts(np.array(buckets, dtype=object))
     with open(path, "xb") as file:
-        _write_members(file, ids, order, lambda part: iter([": ", _taken(texts, of, part)]))
+        _write_members(file, ids, order, lambda part: [": ", _taken(texts, of, part)])
 
 
 def _write_members(
-    file: IO[bytes], ids: pa.Array, order: IntArray, pieces: Callable[[IntArray], Iterator[pa.Array | str]]
+    file: IO[bytes], ids: pa.Array, order: IntArray, pieces: Callable[[IntArray], Sequence[pa.Array | str]]
 ) -> None:
     """Stream a JSON object, one member a line: of each problem its id, then `pieces`, which are arrays of texts."""
     import pyarrow as pa
@@ -171,6 +173,12 @@ def _taken(texts: pa.StringArray, of: NDArray[np.integer], part: IntArray) -> pa
 
 def _some_texts(values: NDArray[Any], part: IntArray) -> pa.StringArray:
     return _texts(values[part])
+
+
+def _joined(*pieces: pa.Array | str) -> pa.StringArray:
+    import pyarrow.compute as pc
+
+    return pc.binary_join_element_wise(*pieces, "")
 
 
 def _texts(values: NDArray[Any]) -> pa.StringArray:
