@@ -31,7 +31,13 @@ _HEARTBEAT = 10.0
 
 def name_for(name: str) -> str:
     """A new temporary name for what will be called `name`."""
-    return f".{name}.{time.time_ns():016x}.{_node()}.{process(os.getpid())}.tmp"
+    return f".{name}.{time.time_ns():016x}.{_node()}.{_this_process(os.getpid())}.tmp"
+
+
+@functools.lru_cache(1)
+def _this_process(pid: int) -> str | None:
+    # Asked for each file that is written. By its id, which a fork changes: /proc takes half a millisecond to tell.
+    return process(pid)
 
 
 def process(pid: int) -> str | None:
