@@ -36,6 +36,7 @@ def _view(settings: ViewSettings) -> int:
     if storage.is_remote(settings.analysis):
         raise ConfigError(f"--analysis {settings.analysis}: copy the folder to this machine first")
     analysis = Analysis(Path(storage.local(settings.analysis)))
+    _ = analysis.summary  # raises InputError where the folder holds no analysis: that is to be said first
     if settings.show is None and analysis.rollouts is None:
         print(f"no responses to show: {WITHOUT_ROLLOUTS}", file=sys.stderr)
     if settings.show is not None:
