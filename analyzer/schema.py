@@ -113,6 +113,7 @@ class Problem(NamedTuple):
     extra_info: Any = None
     prompt: Any = None  # a string or a chat list, as the data holds it
     columns: Mapping[str, Any] = NOTHING  # original_* columns without their prefix, where a reward asks for them
+    gold_text: str | None = None  # of a number in a column of texts: the text that the outputs have it as
 
 
 class Unscored(Exception):

@@ -131,7 +131,7 @@ class Scorer:
         if reward.where is Where.CHILD and 8 * sum(value >= PASS_THRESHOLD for value in best) > len(best) > 0:
             return None
         try:
-            own = self.present(problem, problem.ground_truth)
+            own = self.present(problem, reward.gold_of(problem))
         except NotPresentable:
             return None
         if own.reward is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from analyzer.stages.difficulty import _threshold_line
 from tests.commands import Outcome, parquet
 
 
@@ -132,6 +134,30 @@ def test_rewards_on_another_scale_are_said_and_the_threshold_is_a_flag(tmp_path:
     assert [one["pass_rate"] for one in right.json("problem_metrics.json").values()] == [1.0, 0.0]
     assert "pass threshold" not in right.err
     assert right.json("summary.json")["settings"]["pass_threshold"] == 1.5
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([float(value) for value in range(1, 101)], "rewards are 1 to 100, and all reach the pass threshold 0.5"),
+        ([float(value) for value in range(11)], "rewards are 0 to 10, and all from 1 on pass (91%)"),
+        ([0.0, 0.5, 1.0, 1.5], "rewards are 0 to 1.5, and all from 0.5 on pass (75%)"),
+        ([0.0, 0.1, 0.3], "rewards are 0 to 0.3, and all stay below the pass threshold 0.5, so every rollout fails"),
+        ([0.0, 1.0], ""),
+        ([-1.0, 1.0], ""),
+        ([0.0, 0.25, 0.5, 1.0], ""),
+        ([0.0, 1.0, 1.1], ""),  # accuracy and a small bonus: what passes is what is right
+        ([0.0, 100.0], ""),
+    ],
+)
+def test_a_threshold_of_another_scale_is_said_and_the_one_suggested_divides(values: list[float], said: str) -> None:
+    lines = _threshold_line(0.5, np.array([*values, np.nan]))
+    assert len(lines) == bool(said)
+    if lines:
+        assert lines[0].startswith(said)
+        suggested = float(re.findall(r"--pass_threshold, ([0-9.]+) for instance", lines[0])[0])
+        assert min(values) < suggested <= max(values)
+        assert suggested not in (min(values), max(values))
 
 
 def test_problems_mostly_unscored_end_with_3_though_few_rollouts_are(tmp_path: Path, analyze: Any) -> None:

@@ -61,6 +61,10 @@ def test_a_file_gets_plain_lines_and_the_last_says_what_to_open(tmp_path: Path) 
     assert "scoring: 1,600 of 1,600 rollouts in " in done.err
     assert done.err.splitlines()[-1] == f"Outputs: {tmp_path}/out; open {tmp_path}/out/report.html"
     assert "Outputs:" not in done.out
+    without = real_command(tmp_path, [*words_for(tmp_path), "--no_report", "--overwrite"])
+    named = f"{tmp_path}/out/README.md"
+    assert without.err.splitlines()[-1] == f"Outputs: {tmp_path}/out; open {named}, which says what each file holds"
+    assert Path(named).exists()
 
 
 def test_a_terminal_gets_a_bar_with_full_numbers_and_coloured_warnings(tmp_path: Path) -> None:

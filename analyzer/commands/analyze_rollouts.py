@@ -11,7 +11,7 @@ from analyzer.commands.command import Command
 from analyzer.commands.running import fail
 from analyzer.config import AnalysisSettings
 from analyzer.errors import EXIT_OK, printable
-from analyzer.files.outputs import BUCKETS, REPORT
+from analyzer.files.outputs import CARD, REPORT
 from analyzer.progress import YELLOW, coloured
 from analyzer.workers import processes
 
@@ -55,7 +55,8 @@ def analyze(settings: AnalysisSettings) -> int:
 def where_to_look(settings: AnalysisSettings) -> str:
     """The last line: where the outputs are, and what to open first."""
     folder = settings.output_dir.rstrip("/") or "/"
-    return printable(f"Outputs: {folder}; open {folder}/{BUCKETS if settings.no_report else REPORT}")
+    first = f"{folder}/{CARD}, which says what each file holds" if settings.no_report else f"{folder}/{REPORT}"
+    return printable(f"Outputs: {folder}; open {first}")
 
 
 def show(result: Result) -> int:

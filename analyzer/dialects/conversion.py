@@ -361,5 +361,5 @@ def _reward_warnings(tally: mapping.Tally) -> list[str]:
     shown = ", ".join(f"{level:g}" for level in levels) if len(levels) <= 8 else "many levels"
     return [
         f"rewards range from {tally.least:g} to {tally.most:g} ({shown}): "
-        f"a rollout passes at {PASS_THRESHOLD:g} or more."
+        f"--pass_threshold says from which a rollout passes, {PASS_THRESHOLD:g} unless given."
     ]

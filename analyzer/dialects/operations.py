@@ -298,7 +298,9 @@ def group_ids(rows: Rows, group: Group, columns: Sequence[Column], where: Callab
     (array, field), *others = columns
     whole = pa.types.is_integer(array.type) or pa.types.is_floating(array.type)
     # A lone whole number or text is its own data_idx, which keeps it readable; all else becomes a digest.
-    if group.hashed or others or not (whole or is_text(array.type)) or is_encoded(field):
+    # Numbers of which some lines have 5 and others 5.0 are marked as encoded, and are numbers all the same.
+    encoded = is_encoded(field) and not pa.types.is_floating(array.type)
+    if group.hashed or others or not (whole or is_text(array.type)) or encoded:
         return digests(columns, rows.size)
     if array.null_count:
         at = int(np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))[0])

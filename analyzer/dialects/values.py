@@ -10,6 +10,7 @@ import numpy as np
 
 from analyzer.dialects.operations import Column, is_text, python_values
 from analyzer.errors import InputError, printable
+from analyzer.rollouts.finish import CUT_OFF, says_finish
 from analyzer.rollouts.json_columns import is_encoded
 from analyzer.schema import FINISH_REASON
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 RowName = Callable[[int], str]
 """A row of a batch as a person finds it."""
 
-_CUT_OFF = {"truncated": "length", "max_tokens": "length", "model_length": "length", "max_tokens_reached": "length"}
 _REWARD_WORDS = {
     **{"c": 1.0, "i": 0.0, "p": 0.5, "n": 0.0},  # inspect's letters: correct, incorrect, partial, no answer
     **{"true": 1.0, "false": 0.0, "correct": 1.0, "incorrect": 0.0, "yes": 1.0, "no": 0.0},
@@ -112,6 +112,7 @@ def _reward(value: Any) -> float | None:
 def finish_reasons(column: Column) -> Column:
     """finish_reason with `length` for a response that was cut off, whatever the program calls it."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     array, field = column
     field = pa.field(FINISH_REASON, pa.string())
@@ -122,9 +123,11 @@ def finish_reasons(column: Column) -> Column:
         )
     if pa.types.is_null(array.type):
         return Column(array.cast(pa.string()), field)
+    if pa.types.is_struct(array.type) and says_finish(array.type):  # SGLang: {"type": "length", "length": 512}
+        array = pc.struct_field(array, "type")
     if not is_text(array.type):
         return column
     # A handful of reasons: they are translated once each, not once per row.
     encoded = array.cast(pa.string()).dictionary_encode()
-    names = [_CUT_OFF.get(name, name) for name in encoded.dictionary.to_pylist()]
+    names = ["length" if name.strip().lower() in CUT_OFF else name for name in encoded.dictionary.to_pylist()]
     return Column(pa.array(names, pa.string()).take(encoded.indices), field)

@@ -34,7 +34,7 @@ def choose_rewards(settings: AnalysisSettings, sources: Mapping[str, int]) -> di
     if settings.reward_kwargs and not settings.reward_fn:
         raise ConfigError("--reward_kwargs are the options of --reward_fn, which is not given")
     routes = {name: _route(settings, name) for name in sources}
-    if unknown := [f"{name!r} ({sources[name]} rollouts)" for name, route in routes.items() if route is None]:
+    if unknown := [_unknown(name, sources[name]) for name, route in routes.items() if route is None]:
         raise ConfigError(
             f"no reward is known for data source {', '.join(unknown)}; choose one with --reward_fn NAME "
             f"(there are: {', '.join(rewards.names())}; or your own as file.py:function), "
@@ -63,6 +63,14 @@ def choose_rewards(settings: AnalysisSettings, sources: Mapping[str, int]) -> di
                 )
         chosen[name] = built[key]
     return chosen
+
+
+def _unknown(name: str, rollouts: int) -> str:
+    """A data source without a reward, with the one that may be meant: gsm8k for openai/gsm8k."""
+    noun = "rollout" if rollouts == 1 else "rollouts"
+    near = rewards.similar_data_source(name)
+    hint = f"; did you mean {near!r}, for which it is --reward_fn {rewards.default_route(near)}?" if near else ""
+    return f"{name!r} ({rollouts} {noun}{hint})"
 
 
 def _route(settings: AnalysisSettings, source: str) -> Route | None:

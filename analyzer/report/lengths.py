@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from analyzer.report import analysis
+from analyzer.rollouts.finish import was_cut_off
 from analyzer.schema import FINISH_REASON, NOTHING, RESPONSE_TOKENS, REWARD, REWARD_PASS_VALUE
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Rollouts(NamedTuple):
     values: dict[float, int]  # rollouts by reward, ascending; empty where there are too many different ones
     low: float  # lowest and highest reward, NaN where nothing is scored
     high: float
-    cut: int  # rollouts whose finish_reason is length
+    cut: int  # rollouts whose finish_reason says that they were cut off
     tokens_known: bool
     passing: Mapping[Any, int] = NOTHING  # of `values`, those that pass
 
@@ -67,7 +68,7 @@ def count_rollouts(rollouts: analysis.Rollouts, threshold: float) -> Rollouts:
         right = _added(right, np.bincount(lengths[scored & passing]))
         wrong = _added(wrong, np.bincount(lengths[scored & ~passing]))
         if FINISH_REASON in names:
-            cut += int(pc.sum(pc.equal(batch.column(FINISH_REASON).cast("string"), "length")).as_py() or 0)
+            cut += int(was_cut_off(batch.column(FINISH_REASON)).sum())
         if scored.any():
             low, high = min(low, rewards[scored].min()), max(high, rewards[scored].max())
             if values is not None:

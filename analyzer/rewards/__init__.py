@@ -12,6 +12,7 @@ Heavy libraries are imported inside the methods that need them, so that looking 
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import re
 from abc import ABC, abstractmethod
@@ -114,9 +115,10 @@ class Reward(BaseReward):
         """The ground truth that the other methods are given: the problem's, unless what is beside it says more.
 
         Cheap and pure; `problem.extra_info` is filled where `needs_extra_info` is set. What cannot be understood is
-        left as it is, for `check_gold` to refuse.
+        left as it is, for `check_gold` to refuse. A number in a column of texts is its text, as the outputs have it;
+        custom functions see the number, as their training would.
         """
-        return problem.ground_truth
+        return problem.ground_truth if problem.gold_text is None else problem.gold_text
 
     def settle_gold(self, ground_truth: Any) -> bool:
         """CHILD only: True when `check_gold` surely passes, known in the worker without the child."""
@@ -224,3 +226,15 @@ def default_route(data_source: str) -> str | None:
     # fnmatchcase, not fnmatch: the latter folds case on some systems, and a run must be the same on all.
     fitting = [pattern for pattern in patterns if fnmatchcase(data_source, pattern)]
     return patterns[max(fitting, key=len)] if fitting else None
+
+
+def similar_data_source(data_source: str) -> str | None:
+    """The data source with a reward that a name may stand for: the same but for owner, case, spaces; or the nearest."""
+
+    def plain(name: str) -> str:
+        return name.strip().rpartition("/")[2].casefold().replace("-", "_")
+
+    known = [name for cls in REWARDS for name in cls.data_sources if "*" not in name]
+    same = [name for name in known if plain(name) == plain(data_source)]
+    near = difflib.get_close_matches(data_source.strip(), known, 1, cutoff=0.8)
+    return next(iter(same + near), None)

@@ -7,7 +7,8 @@ An answer is, of whichever stands last, a box that names a letter, `\boxed{C}`, 
 `\boxed{\text{Option C}}`, or a phrase that names one: "the answer is C", "**Answer:** (C)", "the correct option is C",
 "C is the correct answer", "<answer>C</answer>", "答案是C", "故选：C". Without either, a last line that is nothing but a
 letter counts. Letters are capitals; a small one counts where it cannot be a word or a variable: after a colon at the
-end of a line, in parentheses, after "option".
+end of a line, in parentheses, after "option". Where no letter is named and the options are known, the text of one in a
+box, in a tag or behind "the answer is" names its letter: "The answer is Paris."
 
 Several letters, "A and B" or "ABD", are one answer that only a ground truth of just these letters rewards; "A or B" is
 none. There is no random guess where nothing is found (MMLU-Pro's compute_accuracy.py draws a letter), and the last
@@ -18,12 +19,14 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from analyzer.rewards import Reward, register
 from analyzer.rewards._common.boxed import BOX, closing_brace
 from analyzer.rewards._common.gold import shown
 from analyzer.rewards._common.places import conclusion
+from analyzer.rewards._common.tags import last_tagged
 from analyzer.schema import GoldError, Problem, Score
 
 ANSWERS = ("answer", "Answer", "ANSWER")
@@ -106,8 +109,18 @@ SMALL_ONLY = re.compile(r"(?P<letter>[a-j])[.)]?")
 OPTION_LINE = re.compile(r"[\s*(]{0,4}(?P<letter>[A-J])[).:]\*{0,2}\s")
 CHOICES = ("choices", "options")
 OPTION_LETTER = re.compile(r"^\s*\(?[A-J][).:]\s+")
+TEXT_AFTER = re.compile(  # the rest of the line behind "the answer is" or "Answer:"
+    r"[*_\s]{0,4}(?:(?:is|was|would be|should be|must be)\b[\s:*_]{0,4}|[:：][\s*_]{0,4})(?P<text>[^\n]{1,300})"
+)
+_MARKS = re.compile(r"[*_`$\"']|\\[()\[\]]")
 GOLD = re.compile(r"\(?([A-J])\)?\.?")
 GOLD_SERIES = re.compile(rf"\(?(?:[A-J](?:{_NEXT}){{1,12}}|{_ASCENDING})[).]{{0,2}}")
+
+
+class OptionText(NamedTuple):
+    """An answer without a letter, which may be the text of an option."""
+
+    text: str
 
 
 @register
@@ -125,7 +138,7 @@ class MultipleChoice(Reward):
     expects = 'a phrase "the answer is (letter)" or a box with a letter'
     tried_by_audit = True
 
-    def extract(self, response: str) -> str | None:
+    def extract(self, response: str) -> str | OptionText | None:
         text = conclusion(response)
         # Each search begins beyond the best place so far, so the work is bounded by what lies after the answer.
         place, letters = _last_box(text)
@@ -134,24 +147,38 @@ class MultipleChoice(Reward):
         for keyword in CHINESE:
             place, letters = max((place, letters), _last_chinese(text, keyword, place))
         # Alternatives ("A or B") are found with no letters: an answer was given, so the last line is not asked.
-        return letters or (_last_line(text) if place < 0 else None)
+        return letters or (_last_line(text) or _last_text(text) if place < 0 else None)
 
-    def grade(self, answer: str | None, ground_truth: Any) -> Score:
-        return Score(1.0 if answer == letter_gold(ground_truth) else 0.0)
+    def grade(self, answer: str | OptionText | None, ground_truth: Any) -> Score:
+        gold, options = _gold_and_options(ground_truth)
+        if isinstance(answer, OptionText):
+            letter = options.get(_option(answer.text))
+            return Score(1.0 if letter is not None and letter == letter_gold(gold) else 0.0, found=letter is not None)
+        return Score(1.0 if answer == letter_gold(gold) else 0.0)
 
     def gold_of(self, problem: Problem) -> Any:
-        gold = problem.ground_truth
-        if not isinstance(gold, str) or GOLD.fullmatch(gold.strip()) or not gold.strip():
-            return gold
-        letters = [letter for letter, text in _options(problem.extra_info) if _option(text) == _option(gold)]
-        return letters[0] if len(letters) == 1 else gold  # two equal options: no letter is the right one
+        """The letter, or {"gold": letter, "options": {text: letter}} where extra_info holds the options."""
+        gold = super().gold_of(problem)
+        texts = [(letter, _option(text)) for letter, text in _options(problem.extra_info)]
+        # Of two equal options neither letter is the right one.
+        options = {text: letter for letter, text in texts if text and [other for _, other in texts].count(text) == 1}
+        if isinstance(gold, str) and not GOLD.fullmatch(gold.strip()):
+            gold = options.get(_option(gold), gold)
+        return {"gold": gold, "options": options} if options else gold
 
     def check_gold(self, ground_truth: Any) -> None:
-        letter_gold(ground_truth)
+        letter_gold(_gold_and_options(ground_truth)[0])
 
     def present(self, ground_truth: Any) -> str:
-        letters = letter_gold(ground_truth)
+        letters = letter_gold(_gold_and_options(ground_truth)[0])
         return f"The answer is {', '.join(letters)}." if len(letters) > 1 else f"The answer is ({letters})."
+
+
+def _gold_and_options(ground_truth: Any) -> tuple[Any, Mapping[str, str]]:
+    """What `gold_of` gives: the ground truth, and the letters of the options by their texts."""
+    if isinstance(ground_truth, dict) and set(ground_truth) == {"gold", "options"}:
+        return ground_truth["gold"], ground_truth["options"]
+    return ground_truth, {}
 
 
 def _options(extra_info: Any) -> list[tuple[str, str]]:
@@ -208,6 +235,32 @@ def letter_gold(ground_truth: Any) -> str:
         "the ground truth must be a letter A-J, several such as A,B, or one of the options in extra_info; "
         f"not {shown(ground_truth)}"
     )
+
+
+def _last_text(text: str) -> OptionText | None:
+    """The last answer that names no letter: what stands in the last box, in the last tag, or behind "answer is"."""
+    start = text.rfind(BOX)
+    close = closing_brace(text, start) if start >= 0 else -1
+    if 0 <= close <= start + BOX_LIMIT:
+        return _option_text(text[start + len(BOX) : close])
+    if (tagged := last_tagged(text)) is not None:
+        return _option_text(tagged)
+    at, found = max((_last_after(text, keyword) for keyword in ANSWERS), key=lambda one: one[0])
+    return _option_text(found) if at >= 0 else None
+
+
+def _last_after(text: str, keyword: str) -> tuple[int, str]:
+    start = text.rfind(keyword)
+    while start >= 0:
+        if match := TEXT_AFTER.match(text, start + len(keyword)):
+            return start, match["text"]
+        start = text.rfind(keyword, 0, start)
+    return NOWHERE
+
+
+def _option_text(held: str) -> OptionText | None:
+    plain = _MARKS.sub("", _SPACES.sub(" ", _WORDS.sub(r"\1", held[:BOX_LIMIT]))).strip()
+    return OptionText(plain) if plain else None
 
 
 NOWHERE = (-1, "")

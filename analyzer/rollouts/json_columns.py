@@ -360,6 +360,11 @@ def is_encoded(field: pa.Field) -> bool:
     return bool(_encoding(field)) or any(map(is_encoded, _parts(field)))
 
 
+def is_shown_as_text(field: pa.Field) -> bool:
+    """Whether the field holds texts and other values, which the outputs have as texts: 5 among texts becomes "5"."""
+    return (field.metadata or {}).get(SHOWN) in (AS_TEXT, AS_MIXED)
+
+
 def decode(value: Any, field: pa.Field) -> Any:
     """A value of an encoded field, from either form, as its line had it: `value` is what arrow's to_pylist gives."""
     encoding = _encoding(field)

@@ -150,7 +150,10 @@ class Disagreement(NamedTuple):
                 "double": "all as floating-point numbers (5 as 5.0)",
                 "": "all as JSON text",
             }.get("double" if self.kind == "whole" else self.shown, "texts as they are, all else as its JSON text")
-            effect = f"rewards see each as it is, the outputs hold {outputs}"
+            effect = (
+                "custom functions see each as it is, other rewards a number among texts as its text, "
+                f"the outputs hold {outputs}"
+            )
         return f"{where[0]}: {self.path} is {other_word}, but {word} in {where[1]}; {effect}."
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import math
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from analyzer.rollouts.json_columns import decode, is_encoded, load_json
+from analyzer.rollouts.json_columns import decode, dump_json, is_encoded, is_shown_as_text, load_json
 from analyzer.rollouts.neighbours import changed
 from analyzer.schema import DATA_IDX, DATA_SOURCE, DEFAULT_REWARD_FN_KEY, EXTRA_INFO, ORIGINAL, PROMPT, Problem
 
@@ -81,6 +82,8 @@ def group(table: pa.Table, common: Sequence[str], gold_column: str | None, data_
                 raise NoGroundTruth(str(error), row) from None
         values[gold_column] = golds
     problems = _problems(values, len(first), gold_column, data_source)
+    if gold_column is not None and is_shown_as_text(columns[gold_column][1]):
+        problems = [problem._replace(gold_text=_number_as_text(problem.ground_truth)) for problem in problems]
     names = ids.take(first).to_pylist()
     unnamed = [not isinstance(name, int) and (not name or "\0" in name) for name in names]
     return Groups(np.append(first, table.num_rows), problems, np.array(unnamed, dtype=bool))
@@ -98,6 +101,13 @@ def _problems(values: dict[str, list[Any]], number: int, gold_column: str | None
         Problem(*common, values[PROMPT][i], {name.removeprefix(ORIGINAL): values[name][i] for name in names})
         for i, common in enumerate(zip(sources, golds, extras, strict=True))
     ]
+
+
+def _number_as_text(gold: Any) -> str | None:
+    """5 as "5", for rewards that compare texts: its column is one of texts. None for what is no finite number."""
+    if isinstance(gold, bool) or not isinstance(gold, int | float) or not math.isfinite(gold):
+        return None
+    return dump_json(gold)
 
 
 def identities(
@@ -171,6 +181,8 @@ def ground_truth(value: Any) -> Any:
             value = load_json(value)
         except (ValueError, RecursionError):
             raise NoGroundTruth(_unreadable(value)) from None
+    elif isinstance(value, str) and value.startswith('"') and _is_record(value[1:].replace('\\"', '"')):
+        raise NoGroundTruth(f"is JSON in JSON: {_shown(value)}; it was written with json.dumps twice, write it once")
     if isinstance(value, dict) and ("ground_truth" in value or "style" in value):
         if "ground_truth" not in value:
             raise NoGroundTruth(

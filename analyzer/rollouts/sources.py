@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from analyzer.rollouts.dataset import Dataset, Reader, is_text
+from analyzer.rollouts.dataset import Dataset, Reader
+from analyzer.rollouts.finish import says_finish, was_cut_off
 from analyzer.schema import FINISH_REASON, MAX_TOKENS, NOT_COUNTED
 
 if TYPE_CHECKING:
@@ -23,14 +24,14 @@ class SourceOfProblems(NamedTuple):
 
 
 def cut_off(rollouts: Dataset, kept: Sequence[tuple[int, int]], tokens: NDArray[np.int32]) -> NDArray[np.bool_] | None:
-    """Which responses were cut off: finish_reason is length, or else as many tokens as max_tokens allows.
+    """Which responses were cut off: finish_reason says so, or else as many tokens as max_tokens allows.
 
     `tokens`: the length of each response of the row ranges `kept`, (rollouts,); so is what is returned. None where the
     input has neither column.
     """
     import pyarrow as pa
 
-    fits = {FINISH_REASON: is_text}
+    fits = {FINISH_REASON: says_finish}
     if not len(tokens) or tokens[0] != NOT_COUNTED:
         fits[MAX_TOKENS] = pa.types.is_integer
     there = [name for name in fits if name in rollouts.schema.names and fits[name](rollouts.schema.field(name).type)]
@@ -58,6 +59,8 @@ def cut_off_rows(table: pa.Table, tokens: NDArray[np.int32]) -> list[bool] | Non
 def _full(name: str, column: pa.Array | pa.ChunkedArray, tokens: NDArray[np.int32]) -> NDArray[np.bool_]:
     import pyarrow as pa
 
+    if name == FINISH_REASON:
+        return was_cut_off(column)
     chunked = isinstance(column, pa.ChunkedArray)
     values = column.to_numpy() if chunked else column.to_numpy(zero_copy_only=False)
-    return np.asarray(values == "length" if name == FINISH_REASON else (values > 0) & (tokens >= values), dtype=bool)
+    return np.asarray((values > 0) & (tokens >= values), dtype=bool)

@@ -18,6 +18,7 @@ from analyzer.files import outputs
 from analyzer.files.spool import Spool
 from analyzer.rollouts import dataset
 from analyzer.rollouts.dataset import Dataset, Reader
+from analyzer.rollouts.finish import was_cut_off
 from analyzer.schema import (
     DATA_IDX,
     FINISH_REASON,
@@ -149,8 +150,7 @@ def _cut_off(table: pa.Table) -> NDArray[np.bool_]:
     import pyarrow.compute as pc
 
     if FINISH_REASON in table.column_names:
-        told = pc.equal(table.column(FINISH_REASON), "length").fill_null(False)
-        return np.asarray(told.to_numpy(), bool)
+        return was_cut_off(table.column(FINISH_REASON))
     if MAX_TOKENS in table.column_names:
         limit = table.column(MAX_TOKENS)
         reached = pc.and_(pc.greater(limit, 0), pc.greater_equal(table.column(RESPONSE_TOKENS), limit))

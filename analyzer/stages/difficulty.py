@@ -27,7 +27,7 @@ from analyzer.plan import Plan
 from analyzer.rollouts import problems
 from analyzer.rollouts.dataset import Dataset, Reader
 from analyzer.rollouts.numbering import Numbering
-from analyzer.schema import ANSWER_LENGTH, DATA_IDX, NOT_COUNTED, ORIGINAL, SAMPLE_IDX, Metrics
+from analyzer.schema import ANSWER_LENGTH, DATA_IDX, NOT_COUNTED, ORIGINAL, PASS_THRESHOLD, SAMPLE_IDX, Metrics
 from analyzer.stages.merge import Merged
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from analyzer.schema import FloatArray
 
+_FEW_VALUES = 10  # different rewards: with more, the gaps between them are accidents
 INFORMATIVE_AT = 8  # the group size of the column informative@8
 LISTED = 100  # problems named in summary.json at most, of each kind
 REPEATED_SHARE = 0.01  # say so where more of the long responses are copies of another sample
@@ -425,18 +426,37 @@ def _guard_line(suspects: dict[str, Any]) -> list[str]:
 
 
 def _threshold_line(threshold: float, rewards: NDArray[np.floating]) -> list[str]:
-    """Where rewards vary and all lie on one side of the threshold."""
+    """Where rewards vary and all lie on one side of the threshold, or are on a scale that it divides near its end."""
     low, high = float(np.fmin.reduce(rewards, initial=np.inf)), float(np.fmax.reduce(rewards, initial=-np.inf))
-    if low >= high or low < threshold <= high:  # infinite the other way round where nothing is scored
+    divides = low < threshold <= high
+    # Infinite the other way round where nothing is scored.
+    if low >= high or (divides and (high <= 1 or threshold != PASS_THRESHOLD)):
         return []
-    values = np.unique(rewards[~np.isnan(rewards)].astype(np.float64))
-    shown = " and ".join(f"{value:g}" for value in values) if len(values) == 2 else f"{values[0]:g} to {values[-1]:g}"
-    side, outcome = ("reach", "passes") if values[0] >= threshold else ("stay below", "fails")
-    between = (values[-2] + values[-1]) / 2 if len(values) == 2 else values[-1]
+    scored = rewards[~np.isnan(rewards)].astype(np.float64)
+    values = np.unique(scored)  # not above: sorting ten million rewards takes a second
+    shown = " and ".join(f"{value:g}" for value in values) if len(values) == 2 else f"{low:g} to {high:g}"
+    advice = f"give the reward from which a rollout passes with --pass_threshold, {_middle(values):g} for instance"
+    if not divides:
+        side, outcome = ("reach", "passes") if low >= threshold else ("stay below", "fails")
+        all_of = f"and all {side} the pass threshold {threshold:g}, so every rollout {outcome}"
+        return [f"rewards are {shown}, {all_of}: {advice}"]
+    # 0 to 10, or accuracy plus bonuses: the threshold is of another scale, and a tenth of the points passes.
+    passing = values[values >= threshold]
+    if len(passing) == 1 or threshold - low > (high - low) / 3:
+        return []
+    share = float((scored >= threshold).mean())
     return [
-        f"rewards are {shown}, and all {side} the pass threshold {threshold:g}, so every rollout {outcome}: give the "
-        f"reward from which a rollout passes with --pass_threshold, {between:g} for instance"
+        f"rewards are {shown}, and all from {passing[0]:g} on pass ({share:.0%}): if that is not what solved means, "
+        f"{advice}"
     ]
+
+
+def _middle(values: FloatArray) -> float:
+    """A threshold to suggest: the middle of the widest gap between a few values, else of their range."""
+    if len(values) > _FEW_VALUES:
+        return float(values[0] + values[-1]) / 2
+    at = int(np.argmax(np.diff(values)))
+    return float(values[at] + values[at + 1]) / 2
 
 
 def _number(value: float) -> float | None:

@@ -93,7 +93,8 @@ def input_warnings(replaced: int, unused: str | None) -> list[str]:
     found = []
     if replaced:
         found.append(
-            f"{replaced} lone surrogates (halves of characters) in the jsonl input were replaced by U+FFFD: "
+            f"{replaced} lone {'surrogate' if replaced == 1 else 'surrogates'} (halves of characters) in the jsonl "
+            f"input {'was' if replaced == 1 else 'were'} replaced by U+FFFD: "
             "no other file format can hold them."
         )
     if unused:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -133,6 +134,20 @@ COLUMN_CASES = {
 ROW_CASES = {
     "no rows": Case(of(pa.Table.from_pylist(ROWS).slice(0, 0)), ("rollouts.parquet", "no rows")),
     "a null data_idx": Case(of(changed(ROWS, 5, data_idx=None)), ("row 5", "data_idx is null")),
+    "a data_idx of NaN in jsonl": Case(
+        lines("r.jsonl", *changed(ROWS, 5, data_idx=float("nan"))), ("r.jsonl, line 6", "data_idx is nan")
+    ),
+    "a record that is JSON in JSON": Case(
+        of([{**row, GOLD: json.dumps(json.dumps(row[GOLD]))} for row in ROWS]),
+        ("row 0", f"ground truth in {GOLD} is JSON in JSON", "write it once"),
+    ),
+    "a data source without its owner": Case(
+        of([{**row, "original_data_source": "gsm8k"} for row in ROWS]),
+        ("'gsm8k' (12 rollouts; did you mean 'openai/gsm8k', for which it is --reward_fn gsm8k?)",),
+    ),
+    "a data source in capitals with a space": Case(
+        of([{**row, "original_data_source": "OpenAI/GSM8K "} for row in ROWS]), ("did you mean 'openai/gsm8k'",)
+    ),
     "a null sample_idx": Case(of(changed(ROWS, 5, sample_idx=None)), ("row 5", "sample_idx is null")),
     "a null data source": Case(of(changed(ROWS, 5, original_data_source=None)), ("row 5", "data_source is null")),
     "null reward information": Case(of(changed(ROWS, 5, **{GOLD: None})), ("row 5", f"ground truth in {GOLD} is null")),
@@ -155,7 +170,7 @@ ROW_CASES = {
     "unknown data sources": Case(
         of(changed(changed(changed(ROWS, 0, original_data_source="a"), 1, original_data_source="b"), 2,
                    original_data_source="b")),
-        ("'b' (2 rollouts), 'a' (1 rollouts)", "--reward_fn", "gsm8k", "reward_routes"),
+        ("'b' (2 rollouts), 'a' (1 rollout)", "--reward_fn", "gsm8k", "reward_routes"),
     ),
 }  # fmt: skip
 

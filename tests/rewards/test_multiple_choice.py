@@ -98,7 +98,10 @@ def test_the_usual_phrasings_name_every_letter(form: str, gold: str) -> None:
 )
 @pytest.mark.parametrize("gold", ["Paris", " paris. ", "B. Paris", "B"])
 def test_the_text_of_an_option_is_the_letter_it_has_in_extra_info(extra: Any, gold: str) -> None:
-    assert REWARD.gold_of(Problem("d", gold, extra)) == ("B" if "Paris" in gold or "paris" in gold else gold)
+    assert REWARD.gold_of(Problem("d", gold, extra)) == {
+        "gold": "B",
+        "options": {"rome": "A", "paris": "B", "oslo": "C"},
+    }
     scores = Scorer(REWARD, Limits()).score(Problem("d", gold, extra), ["The answer is (B).", "The answer is (A)."])
     assert [score.reward for score in scores] == [1.0, 0.0]
 
@@ -124,7 +127,7 @@ def test_a_text_that_is_no_option_is_a_gold_error(gold: Any, extra: Any) -> None
 
 
 def test_an_option_that_names_letters_is_meant_before_the_letters() -> None:
-    assert REWARD.gold_of(Problem("d", "A and B", {"choices": ["x", "y", "A and B"]})) == "C"
+    assert REWARD.gold_of(Problem("d", "A and B", {"choices": ["x", "y", "A and B"]}))["gold"] == "C"
 
 
 def test_the_main_job_hands_the_options_on_and_the_audit_earns_with_them(
@@ -147,3 +150,38 @@ def test_the_main_job_hands_the_options_on_and_the_audit_earns_with_them(
     assert outcome.table()["reward"].to_pylist() == [1.0, 0.0, 0.0] * 6
     (gold,) = outcome.json("summary.json")["audit"]["ground_truths"].values()
     assert (gold["asked"], gold["failed"], gold["fooled"]) == (6, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("response", "letter"),
+    [
+        ("The answer is Paris.", "B"),
+        ("so the correct answer is **Paris**", "B"),
+        ("Answer: Paris", "B"),
+        ("Final answer: *paris*", "B"),
+        ("\\boxed{\\text{Paris}}", "B"),
+        ("<answer>Paris</answer>", "B"),
+        ("The answer is Oslo. No: the answer is Paris.", "B"),
+        ("Answer: Oslo", "C"),
+        ("The answer is (C), Paris being too large", "C"),  # a letter comes before a text
+        ("Answer: Paris is too large", None),
+        ("Answer: Paris or Oslo", None),
+        ("Paris is the capital", None),
+        ("<think>The answer is Paris.", None),
+        ("Answer: none of them", None),
+        ("The answer is A or B", None),
+    ],
+)
+def test_the_text_of_an_option_in_a_response_is_its_letter(response: str, letter: str | None) -> None:
+    extra = {"choices": CITIES}
+    for gold in ("A", "B", "C", "Paris"):
+        (score,) = Scorer(REWARD, Limits()).score(Problem("d", gold, extra), [response])
+        assert score.reward == (1.0 if letter == (gold if len(gold) == 1 else "B") else 0.0)
+        assert score.found == (letter is not None)
+    (without,) = Scorer(REWARD, Limits()).score(Problem("d", "B"), [response])
+    assert without.reward == 0.0 or "(" in response  # no options, no letter
+
+
+def test_the_text_that_two_options_share_names_neither() -> None:
+    problem = Problem("d", "A", {"choices": ["Paris", "paris.", "Oslo"]})
+    assert [one.reward for one in Scorer(REWARD, Limits()).score(problem, ["Answer: Paris", "Answer: A"])] == [0.0, 1.0]

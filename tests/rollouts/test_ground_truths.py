@@ -90,3 +90,40 @@ def test_a_struct_column_without_the_field_is_refused_as_the_text_is(tmp_path: P
     outcome = analyze(parquet(tmp_path / "r.parquet", rows))
     assert outcome.code == 2
     assert "has no ground_truth" in outcome.errors[0]
+
+
+def test_a_number_among_texts_is_its_text_to_rewards_that_compare_texts(tmp_path: Path, analyze: Analyze) -> None:
+    rows = [
+        row | {GOLD: {"style": "rule", "ground_truth": {0: "0", 1: 2, 2: 4.5}[row["data_idx"]]}}
+        for row in rollouts(samples=3)
+    ]
+    rows = [row | {"response": "#### 4.5"} if row["data_idx"] == 2 else row for row in rows]
+    outcome = analyze(jsonl(tmp_path / "r.jsonl", rows))
+    assert outcome.code == 0, outcome.err
+    rewards = outcome.table()["reward"].to_pylist()
+    assert rewards == [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0]
+    assert "r.jsonl, line 4: original_reward_model.ground_truth is an integer, but text" in " ".join(
+        outcome.err.split()
+    )
+    # The outputs hold texts, and give the same rewards again.
+    again = analyze(
+        outcome.folder / "rollouts_with_rewards.parquet", output_dir=tmp_path / "again", overwrite=True, rescore=True
+    )
+    assert again.table()["reward"].to_pylist() == rewards
+
+
+def test_numbers_alone_are_never_equal_to_a_text(tmp_path: Path, analyze: Analyze) -> None:
+    rows = [row | {GOLD: {"style": "rule", "ground_truth": 2 * row["data_idx"]}} for row in rollouts()]
+    outcome = analyze(jsonl(tmp_path / "r.jsonl", rows))
+    assert outcome.code == 3
+    assert set(outcome.table()["reward_status"].to_pylist()) == {"gold_error"}
+
+
+def test_a_custom_function_sees_the_number_itself(tmp_path: Path, analyze: Analyze) -> None:
+    function = tmp_path / "f.py"
+    function.write_text(
+        "def f(data_source, solution_str, ground_truth, extra_info=None):\n    return float(ground_truth == 2)\n"
+    )
+    rows = [row | {GOLD: "0" if row["data_idx"] == 0 else 2 * row["data_idx"]} for row in rollouts()]
+    outcome = analyze(jsonl(tmp_path / "r.jsonl", rows), reward_fn=f"{function}:f")
+    assert outcome.table()["reward"].to_pylist() == [0.0] * 4 + [1.0] * 4 + [0.0] * 4

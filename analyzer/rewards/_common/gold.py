@@ -22,8 +22,11 @@ def text_golds(ground_truth: Any) -> list[str]:
     """The ground truth as the list of right answers: one string, or several. Raises GoldError."""
     if isinstance(ground_truth, str):
         return [ground_truth]
-    if isinstance(ground_truth, list) and ground_truth and all(isinstance(one, str) for one in ground_truth):
-        return ground_truth
+    if isinstance(ground_truth, list) and any(isinstance(one, str) for one in ground_truth):
+        # A whole number among texts is its text, as in a column of texts; numbers alone are never equal to a text.
+        texts = [str(one) if type(one) is int else one for one in ground_truth]
+        if all(isinstance(one, str) for one in texts):
+            return texts
     raise GoldError(f"the ground truth must be a string or a list of strings, not {shown(ground_truth)}")
 
 

@@ -222,13 +222,24 @@ def _audit_with(scorer: Scorer, reward: Reward, asked: Sequence[tuple[Any, Probl
             example = example or f"data_idx {name!r}, ground truth {short(problem.ground_truth)!r} earns {earned}"
         # Neighbours in the sample, so that each ground truth is tried on others about as often. Equal ones fool nobody.
         rest = [p for _, p in [*asked[number + 1 :], *asked[:number]]]
-        foolers = [p for p in rest if not same(reward.gold_of(p), reward.gold_of(problem))][:FOOLERS]
+        foolers = [p for p in rest if not _same_gold(reward, p, problem)][:FOOLERS]
         if foolers:
             others += 1
             given = [_earned(scorer, reward, problem, reward.gold_of(other)).reward for other in foolers]
             full = sum(earned is not None and earned >= reward.maximum for earned in given)
             fooled += 2 * full > len(given)  # one alone may be this problem's answer in words that `same` does not know
     return GoldAudit(len(asked), failed, others, fooled, example)
+
+
+def _same_gold(reward: Reward, one: Problem, other: Problem) -> bool:
+    """Whether two problems have one ground truth, spelt alike or presented alike: the letter B of other options."""
+    gold, another = reward.gold_of(one), reward.gold_of(other)
+    if same(gold, another):
+        return True
+    try:
+        return reward.present(gold) == reward.present(another)
+    except Exception:  # noqa: BLE001  # what cannot be presented earns nothing, see _earned
+        return False
 
 
 def _earned(scorer: Scorer, reward: Reward, problem: Problem, gold: Any) -> Score:

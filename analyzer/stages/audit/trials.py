@@ -162,7 +162,7 @@ def _without_wrapping(reward: Reward, failing: Sequence[tuple[Any, Problem, str]
         for _, problem, response in failing:
             passing = ""
             for inner in unwrapped(problem.ground_truth):
-                score = scorer.score(problem._replace(ground_truth=inner), [response])[0]
+                score = scorer.score(problem._replace(ground_truth=inner, gold_text=None), [response])[0]
                 if score.reward is not None and score.reward >= given.threshold:
                     passing = inner
                     break
