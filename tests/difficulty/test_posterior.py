@@ -111,3 +111,12 @@ def test_the_mean_of_a_function_predicts_pass_at_k() -> None:
     at = [found.mean(at_least_one(k)) for k in (1, 4, 32)]
     assert (np.diff(at, axis=0) >= -1e-12).all()
     assert at[0] == pytest.approx(found.mean())
+
+
+def test_a_single_sample_is_evidence_and_none_is_not() -> None:
+    passes, samples = np.array([1, 0, 0, 3, 2]), np.array([1, 1, 0, 4, 2])
+    found = posterior(passes, samples)
+    values = np.array([float(n) for n in range(len(found.classes.problems))])
+    shown = np.asarray(gathered(found.classes, values)[np.arange(5)])
+    assert np.isnan(shown).tolist() == [False, False, True, False, False]
+    assert shown[[0, 1, 3, 4]].tolist() == values[found.classes.of[[0, 1, 3, 4]]].tolist()
