@@ -75,12 +75,14 @@ class FilterSettings:
             )
         if flags.rollouts is None and flags.data_path is None:
             raise ConfigError("--data_path is required: training data to generate rollouts from (or --rollouts)")
+        # In the output folder, so that the same command finds them again.
         path = os.path.join(flags.output_dir, ROLLOUTS)
         generation = None
         if flags.rollouts is None:
             values = {name: getattr(flags, name) for name in _GENERATION if name not in _OF_GENERATION_ONLY}
             generation = GenerationSettings(**values, output_path=path)
         names = [name for name in _ANALYSIS if name not in (*_OF_ANALYSIS_ONLY, "rollouts")]
+        # None stands for "not given": the analysis has defaults of its own, which are not None.
         given = {name: value for name in names if (value := getattr(flags, name)) is not None}
         analysis = AnalysisSettings(**given, rollouts=flags.rollouts or path, part=None)
         selection = _selection(flags)

@@ -52,6 +52,7 @@ def show(flag: str) -> int:
 def _sentence(of: Any) -> str:
     """The first sentence of a docstring."""
     paragraph = " ".join((of.__doc__ or "").strip().split("\n\n")[0].split())
+    # A period inside a name or number ends no sentence: only one with white space after it.
     sentence = re.match(r".+?[.](?=\s|$)", paragraph)
     return sentence[0] if sentence else paragraph
 

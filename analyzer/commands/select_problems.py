@@ -28,6 +28,7 @@ def minus_joined(argv: Sequence[str]) -> list[str]:
     # argparse has no way to say that a value may begin with a minus, unless it looks like a number.
     words: list[str] = []
     for word in argv:
+        # Not a long flag: after a flag without its value the next one must stay one, or the error would be another.
         if words and words[-1] in _MAY_BEGIN_WITH_MINUS and word.startswith("-") and not word.startswith("--"):
             words[-1] += "=" + word
         else:

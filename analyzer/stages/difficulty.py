@@ -73,6 +73,7 @@ def measure(run: Analysed) -> Difficulty:
     refits = refitted(found.classes, settings.seed)
     evidence = _evidence(numbering, merged, metrics, cut)
     reliable = flags.reliabilities(evidence, max(len(merged.source_names), 1))
+    # Two passes over the problems: how reliable a policy is must be known before a majority may accuse a ground truth.
     codes = flags.flags(evidence, reliable)
     never = flags.never_solved(evidence, codes)
     topped = _top_up(run) if settings.top_up else None
@@ -135,6 +136,7 @@ def _columns(
     columns[f"informative@{INFORMATIVE_AT}"] = column_of(classes, np.round(mixed, 6))
     columns["distinct_answers"] = merged.majorities.distinct
     share = np.full(len(codes), np.nan)
+    # Of all rollouts, those without an answer too: two votes of eight are no majority because six say nothing.
     given = merged.majorities.votes > 0
     np.divide(merged.majorities.votes, metrics.num_samples, out=share, where=given)
     columns["majority_share"] = share
@@ -179,6 +181,7 @@ def _informative(
 def _passing(found: Posterior, metrics: Metrics, merged: Merged) -> dict[str, Any]:
     """pass@k over problems, predicted where a problem has fewer than k samples, and maj@n."""
     classes = found.classes
+    # Over scored problems, as every average of the summary is.
     counted = np.where(classes.samples > 0, classes.problems, 0)
     total = max(int(counted.sum()), 1)
     pass_at = {}
@@ -210,6 +213,7 @@ def _suspects(codes: NDArray[np.int8], reliable: Sequence[flags.Reliability], me
 def _unscored(run: Analysed) -> dict[str, Any]:
     """Problems that rollouts without a reward could move to another bucket, and those mostly without."""
     merged, metrics = run.merged, run.metrics
+    # More than half are missing: what is left is whatever the scorer happened to manage.
     mostly = 2 * metrics.num_scored < metrics.num_samples
     without = np.isnan(merged.rewards)
     moved = 0
@@ -229,6 +233,7 @@ def _truncation(run: Analysed) -> dict[str, Any] | None:
         return None
     scored = ~np.isnan(merged.rewards)
     passes = merged.passing
+    # Scored ones alone: a response that could not be scored is no failure.
     rates = flags.truncation_bias(merged.tokens[scored], passes[scored], ~cut[scored])
     failed = cut & scored & ~passes
     moved = _moved(run, failed, both=False) if failed.any() else 0
@@ -284,6 +289,7 @@ def _listed(run: Analysed, chosen: NDArray[np.bool_]) -> list[dict[str, Any]]:
     """Of the chosen problems the first LISTED by data_idx: ground truth, majority answer, counts."""
     numbering, merged, metrics = run.numbering, run.merged, run.metrics
     order = numbering.order()
+    # By data_idx, so that the same problems are listed whatever the order of the rows.
     numbers = order[chosen[order]][:LISTED].tolist()
     if not numbers:
         return []

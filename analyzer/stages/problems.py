@@ -41,6 +41,7 @@ def training_schema(schema: pa.Schema, metrics: Sequence[str] = ()) -> pa.Schema
     prefix, known = ORIGINAL.encode(), schema.metadata or {}
     metadata = {key.removeprefix(prefix): value for key, value in known.items() if key.startswith(prefix)}
     fields = [field.with_name(field.name.removeprefix(ORIGINAL)) for field in schema if field.name.startswith(ORIGINAL)]
+    # The training data's own prompt where it has one, the form that its trainers know; else the one sampled with.
     if not any(field.name == PROMPT for field in fields):
         fields.insert(0, schema.field(PROMPT))
     stale = {DIFFICULTY + name for name in metrics}
@@ -87,6 +88,7 @@ class TrainingRows:
 
         # First rows ascend with the number of the problem, so those in a batch are one slice.
         low, high = np.searchsorted(self._first, [rows.start, rows.stop])
+        # Taken while the writer passes: problems.parquet costs no second reading of the text.
         if low < high:
             chosen = batch.select(self._spool.schema.names)
             self._spool.add(chosen.take(pa.array(self._first[low:high] - rows.start)))

@@ -92,6 +92,7 @@ class Rewarded:
         import pyarrow as pa
 
         wanted = pa.schema([self.schema.field(name) for name in columns])
+        # A column of ours that the input has too is taken from memory: the input's is replaced.
         stored = [name for name in columns if name not in self._ours]
         everything = ranges is None
         for rows, batch in self._stored(stored, [(0, self.rows)] if ranges is None else ranges, everything):

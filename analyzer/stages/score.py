@@ -61,10 +61,13 @@ def score_shard(seal: Seal, folder: str, shard: int) -> int:
     Raises InputError for a null ground truth, with its place; RewardError where a reward cannot start;
     StorageError on a full disk. What a response does to its scorer is a status and raises nothing.
     """
+    # By thread and not by process: rewards and child processes are not made to be shared, and dask runs several
+    # threads.
     worker = _this_thread.worker(folder, seal)
     plan = worker.plan
     path = score_files.shard_path(runs.shards_folder(folder), shard)
     before = score_files.committed(path, plan.fingerprint, shard)
+    # Files of scores are replaced as a whole, so one that can be read is complete.
     if before is not None and not before.unsettled:  # another driver has been here
         return 0
     ranges = worker.inputs.shards.of(shard)
@@ -104,6 +107,7 @@ def _scored_again(
     new = _joined([worker.score(part) for part in (window.only(due) for window in parts) if len(part.rows)])
     order = np.argsort(scores.rows)
     at = order[np.searchsorted(scores.rows[order], new.rows)]
+    # Only a failure of another kind than before is worth a further try; the same one again is the rollout's own.
     unsettled = _transient(new.statuses) & (new.statuses != scores.statuses[at])
     # Empty stands for "none has any", to keep the usual file small.
     extra = _listed(scores.extra)
@@ -117,6 +121,7 @@ def _scored_again(
             np.array(_listed(scores.answers), dtype=object), at, np.array(new.answers, dtype=object)
         ).tolist(),
         sources=_listed(scores.sources),
+        # A ground truth that earned its maximum once can earn it, whatever became of the second try.
         golds=_with(scores.golds, at, np.maximum(scores.golds[at], new.golds)),
         extra=extra if any(extra) else [],
         pass_values=_with(scores.pass_values, at, new.pass_values),
@@ -151,6 +156,7 @@ def _recounted(count: score_files.SourceCount, new: score_files.SourceCount | No
     if new is None:
         return count
     lasting = {status: example for status, example in count.failed.items() if status not in TRANSIENT}
+    # Failures count as found, so those that are scored again leave both counts before the new ones are added.
     rest = count._replace(rows=count.rows - new.rows, found=count.found - new.rows, failed=lasting)
     return rest.plus(new)
 
@@ -192,6 +198,7 @@ class _Worker:
         self.verdicts = Verdicts(cache_dir, plan.verdict_parts, plan.versions)
         self.inputs = inputs
         self.reader = Reader(inputs.files, [*plan.all_columns, *([ROW] if plan.spilled else [])], held=True)
+        # What differs from rollout to rollout; the other columns are read once for each problem.
         of_rollouts = (DATA_IDX, RESPONSE, FINISH_REASON, MAX_TOKENS)
         self._common = [name for name in plan.columns if name not in of_rollouts]
         self._counter = TokenCounter(plan.tokenizer)
@@ -213,11 +220,13 @@ class _Worker:
     def score(self, window: Window) -> score_files.Scores:
         """The scores of one window."""
         if RESPONSE not in window.table.column_names:  # rewards alone
+            # Not 0: a length of 0 would be a response, and pull the mean down.
             tokens = np.full(len(window.rows), NOT_COUNTED, dtype=np.int32)
             scored, sources, golds = self._kept(window)
         else:
             column = window.table[RESPONSE]
             absent = column.is_null().to_numpy().tolist() if column.null_count else None
+            # Tokens of a missing response are those of an empty text; its status says that there was none.
             column = column.fill_null("") if absent else column
             texts: list[str] = column.to_pylist()
             tokens = self._counter.count(texts)
@@ -314,6 +323,7 @@ def _count(rows: Any, scores: Sequence[Score], texts: Sequence[str]) -> score_fi
         for i, score in enumerate(scores):
             if score.status is not Status.OK:
                 failed.setdefault(str(score.status), (int(rows[i]), score.detail))
+    # One example for each problem, so that those shown are of several.
     first = tuple(int(rows[i]) for i in missing[:1])
     long = [text for text in texts if len(text) >= score_files.LONG]
     return score_files.SourceCount(
@@ -328,6 +338,7 @@ def _kept_score(reward: Any, status: str | None, answer: Any = None, pass_value:
     text = answer if isinstance(answer, str) else None
     if reward is None:
         return Score(None, Status.ABSTAIN)
+    # A value that is no finite number decides nothing; then the reward itself is compared with the threshold.
     decides = float(pass_value) if isinstance(pass_value, int | float) and np.isfinite(pass_value) else None
     return checked(Score(float(reward), answer=text, pass_value=decides))
 

@@ -94,6 +94,7 @@ def _trial(reward: Reward, sample: Sequence[tuple[Any, Problem, str]], given: Au
     failing = [at for at, passed in enumerate(own.passed) if not passed and own.answers[at] is not None]
     inner = _without_wrapping(reward, [sample[at] for at in failing], given)
     bare = next((text for text in inner if text), "")
+    # An example that shows the wrapping, where there is one; else the first that fails.
     example = failing[inner.index(bare)] if failing else 0
     name, best = "", own
     for other in rewards.names():
