@@ -106,7 +106,7 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-pythons:
 	.ci/pythons $(ARGS)
@@ -156,7 +156,7 @@ flags: $(STAMP)
 	$(BIN)/python docs/make_flags.py
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -n auto -m slow
+	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
 	$(BIN)/python -m pytest -n auto --hypothesis-profile=fresh $$(grep -rl 'from hypothesis' tests --include='test_*.py') \
 	    tests/rewards
 

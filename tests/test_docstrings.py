@@ -12,6 +12,7 @@ be written as it is read.
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import json
 import pkgutil
@@ -56,17 +57,25 @@ NAMES = {
 """What an example takes for granted beside the names of its own module."""
 
 
-def documented() -> Iterator[tuple[str, str]]:
+@functools.cache
+def documented() -> list[tuple[str, str]]:
     """(module, docstring) of every docstring in analyzer/; the sources are parsed, nothing is imported."""
+    found = []
     root = Path(analyzer.__file__).parent
-    for found in pkgutil.walk_packages([str(root)], "analyzer."):
-        path = root.parent / found.name.replace(".", "/")
-        source = path / "__init__.py" if found.ispkg else path.with_suffix(".py")
-        for node in ast.walk(ast.parse(source.read_text("utf-8"))):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (
-                text := ast.get_docstring(node, False)
-            ):
-                yield found.name, text
+    for module in pkgutil.walk_packages([str(root)], "analyzer."):
+        path = root.parent / module.name.replace(".", "/")
+        source = path / "__init__.py" if module.ispkg else path.with_suffix(".py")
+        found += [(module.name, text) for text in docstrings(ast.parse(source.read_text("utf-8")))]
+    return found
+
+
+def docstrings(node: ast.Module | ast.ClassDef | ast.FunctionDef) -> Iterator[str]:
+    """Those of a module, class or function and of what is defined in it, but for what stands below an `if`."""
+    if text := ast.get_docstring(node, False):
+        yield text
+    for inner in node.body:
+        if isinstance(inner, ast.ClassDef | ast.FunctionDef):
+            yield from docstrings(inner)
 
 
 def unescaped(text: str) -> str:
