@@ -40,7 +40,10 @@ if TYPE_CHECKING:
 # are.
 GROUP_BYTES = 16 << 20
 GROUP_ROWS = 1 << 17
-_QUEUED = 2
+# A row group is compressed while the next tables wait, and the two writers come to theirs at different times: with less
+# than a group in the queue each stands still while the other compresses, and two cores do the work of one and a half.
+_QUEUED_BYTES = 2 * GROUP_BYTES
+_QUEUED_TABLES = 2  # of any size
 
 
 # ---------------------------------------------------------------- rollouts
@@ -92,7 +95,8 @@ class _Sink:
     ) -> None:
         self._split = split
         self._thread = ThreadPoolExecutor(1)
-        self._pending: deque[Future[None]] = deque()
+        self._pending: deque[tuple[Future[None], int]] = deque()
+        self._pending_bytes = 0
         self._files = list[_Grouped]()
         self._submit(lambda: self._files.extend(_Grouped(path, schema) for path in paths))
 
@@ -112,20 +116,27 @@ class _Sink:
         self._thread.shutdown(wait=True, cancel_futures=False)
 
     def put(self, table: pa.Table, rows: slice) -> None:
-        """Hand over a table; waits while _QUEUED are not written. Raises what the writing of earlier ones raised."""
+        """Hand over a table; waits while much is not written. Raises what the writing of earlier ones raised."""
         # Reading outruns compressing: without a limit all of the input would wait in memory for the writers.
-        while len(self._pending) >= _QUEUED:
-            self._pending.popleft().result()
-        self._submit(lambda: self._write(table, rows))
+        size = table.nbytes
+        while len(self._pending) >= _QUEUED_TABLES and self._pending_bytes + size > _QUEUED_BYTES:
+            self._wait_for_first()
+        self._submit(lambda: self._write(table, rows), size)
 
     def finish(self) -> None:
         """Wait until all is written, footers too. Raises what the writing raised, OSError for a disk."""
         self._submit(self._close)
         while self._pending:
-            self._pending.popleft().result()
+            self._wait_for_first()
 
-    def _submit(self, work: Callable[[], None]) -> None:
-        self._pending.append(self._thread.submit(_as_os_error, work))
+    def _wait_for_first(self) -> None:
+        first, size = self._pending.popleft()
+        self._pending_bytes -= size
+        first.result()
+
+    def _submit(self, work: Callable[[], None], size: int = 0) -> None:
+        self._pending.append((self._thread.submit(_as_os_error, work), size))
+        self._pending_bytes += size
 
     def _write(self, table: pa.Table, rows: slice) -> None:
         for file, part in zip(self._files, self._split(table, rows), strict=True):

@@ -6,6 +6,8 @@ import errno
 import os
 import resource
 import subprocess
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,3 +105,33 @@ def test_outputs_larger_than_a_file_may_be_end_with_74_and_one_line(
     assert [line for line in done.stderr.splitlines() if "scor" not in line] == done.stderr.splitlines()[-1:]
     assert "File too large; nothing half-written counts" in done.stderr
     assert not list(tmp_path.rglob("*.parquet")) + list(tmp_path.rglob("*.json"))
+
+
+def test_a_writer_that_compresses_a_row_group_does_not_stop_the_other(tmp_path: Path) -> None:
+    """A row group's worth of tables and more can wait, and yet not all of the input."""
+    table = pa.table({"response": ["x" * (4 << 20)]})
+    busy, handed = threading.Event(), 0
+
+    def split(table: pa.Table, rows: slice) -> list[pa.Table]:
+        busy.wait(60)
+        return [table]
+
+    def hand_over(sink: Any) -> None:
+        nonlocal handed
+        for row in range(40):
+            sink.put(table, slice(row, row + 1))
+            handed += 1
+
+    with write._Sink(table.schema, [str(tmp_path / "all.parquet")], split) as sink:
+        thread = threading.Thread(target=hand_over, args=(sink,), daemon=True)
+        thread.start()
+        deadline = time.monotonic() + 20
+        while handed < write.GROUP_BYTES // table.nbytes + 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        waiting = handed
+        busy.set()
+        thread.join(60)
+        sink.finish()
+    assert write.GROUP_BYTES // table.nbytes + 2 <= waiting <= 2 * write.GROUP_BYTES // table.nbytes + 2
+    assert pq.read_metadata(tmp_path / "all.parquet").num_rows == handed == 40
