@@ -11,18 +11,17 @@ import orjson
 from analyzer.errors import ConfigError
 from analyzer.files.spool import Spool
 from analyzer.rollouts.dataset import Reader
+from analyzer.rollouts.grouped import GroupedParquet
 from analyzer.schema import MADE, METRIC
 from analyzer.selection.analysis import Analysis
 from analyzer.selection.formats._responses import WEIGHT
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from analyzer.schema import FloatArray, IntArray
 
 JSONL = ".jsonl"
-_GROUP_BYTES, _GROUP_ROWS = 16 << 20, 1 << 17
 _TAKEN_AT_ONCE = 4096
 
 Convert = Callable[["pa.Table", "IntArray"], "pa.Table"]
@@ -54,36 +53,20 @@ def open_sink(path: str, schema: pa.Schema) -> Sink:
 
 
 class _Parquet:
-    """Row groups of some megabytes, whatever the tables' sizes."""
+    """A parquet file whose schema is that of the first table."""
 
     def __init__(self, path: str, schema: pa.Schema) -> None:
-        import pyarrow.parquet as pq
-
         self.rows = 0
         self._schema = schema
-        self._held: list[pa.Table] = []
-        self._writer: pq.ParquetWriter = pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
+        self._file = GroupedParquet(path, schema)
 
     def write(self, table: pa.Table) -> None:
         self.rows += table.num_rows
-        self._held.append(table.cast(self._schema) if table.schema != self._schema else table)
-        size, rows = sum(t.nbytes for t in self._held), sum(t.num_rows for t in self._held)
-        if size >= _GROUP_BYTES or rows >= _GROUP_ROWS:
-            self._flush()
+        same = table.cast(self._schema) if table.schema != self._schema else table
+        self._file.add(same.replace_schema_metadata(self._schema.metadata))
 
     def close(self) -> None:
-        try:
-            self._flush()
-        finally:
-            self._writer.close()
-
-    def _flush(self) -> None:
-        import pyarrow as pa
-
-        held, self._held = self._held, []
-        if held:
-            table = pa.concat_tables(held).replace_schema_metadata(self._schema.metadata)
-            self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
+        self._file.close()
 
 
 class _Jsonl:

@@ -21,6 +21,7 @@ from analyzer.buckets import UNSCORED, Assignment
 from analyzer.difficulty.posterior import Gathered
 from analyzer.files import outputs
 from analyzer.rollouts.dataset import Dataset
+from analyzer.rollouts.grouped import GROUP_BYTES, GroupedParquet
 from analyzer.rollouts.problems import gold_column_of
 from analyzer.schema import PROMPT, RESPONSE, REWARD_EXTRA, REWARD_PASS_VALUE
 from analyzer.stages import tables
@@ -30,16 +31,11 @@ from analyzer.stages.rewarded import Rewarded, RowValues
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.parquet as pq
     from numpy.typing import NDArray
 
     from analyzer.stages.findings import Findings
     from analyzer.stages.merge import Merged
 
-# By bytes and not by rows, for responses have 100 to 100,000 characters; the bytes decide alike whatever the batches
-# are.
-GROUP_BYTES = 16 << 20
-GROUP_ROWS = 1 << 17
 # A row group is compressed while the next tables wait, and the two writers come to theirs at different times: with less
 # than a group in the queue each stands still while the other compresses, and two cores do the work of one and a half.
 _QUEUED_BYTES = 2 * GROUP_BYTES
@@ -83,7 +79,7 @@ def _split(table: pa.Table, buckets: NDArray[np.int8], paths: Sequence[str]) -> 
 
 
 class _Sink:
-    """A thread that writes tables to one or several files; row groups of GROUP_BYTES.
+    """A thread that writes tables to one or several files; row groups of some megabytes.
 
     A context manager that ends the thread. What writing raises, `put` or `finish` raises; no file is whole before
     `finish` has returned. A disk fails when it likes: at the first row group, at the last, or at the footer, and the
@@ -97,8 +93,11 @@ class _Sink:
         self._thread = ThreadPoolExecutor(1)
         self._pending: deque[tuple[Future[None], int]] = deque()
         self._pending_bytes = 0
-        self._files = list[_Grouped]()
-        self._submit(lambda: self._files.extend(_Grouped(path, schema) for path in paths))
+        self._files = list[GroupedParquet]()
+        # Hardly a text occurs twice: a dictionary would be built, outgrow its page and be thrown away, for each row
+        # group.
+        options = {"compression_level": 1, "use_dictionary": [n for n in schema.names if n not in (PROMPT, RESPONSE)]}
+        self._submit(lambda: self._files.extend(GroupedParquet(path, schema, **options) for path in paths))
 
     def __enter__(self) -> Self:
         return self
@@ -157,52 +156,6 @@ def _as_os_error(work: Callable[[], None]) -> None:
         raise
     except pa.ArrowException as error:  # it has no number; what was written here was valid, so it is the disk
         raise OSError(errno.EIO, " ".join(str(error).split())) from error
-
-
-class _Grouped:
-    """A parquet file that is given tables of any size and writes row groups of GROUP_BYTES."""
-
-    def __init__(self, path: str, schema: pa.Schema) -> None:
-        import pyarrow.parquet as pq
-
-        self._held: list[pa.Table] = []
-        self._bytes = 0
-        self._rows = 0
-        # Hardly a text occurs twice: a dictionary would be built, outgrow its page and be thrown away, for each row
-        # group.
-        texts = {PROMPT, RESPONSE}
-        self._writer: pq.ParquetWriter = pq.ParquetWriter(
-            path,
-            schema,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=[name for name in schema.names if name not in texts],
-            write_page_checksum=True,
-        )
-
-    def add(self, table: pa.Table) -> None:
-        if table.num_rows == 0:
-            return
-        self._held.append(table)
-        self._bytes += table.nbytes
-        self._rows += table.num_rows
-        if self._bytes >= GROUP_BYTES or self._rows >= GROUP_ROWS:
-            self._flush()
-
-    def close(self) -> None:
-        """Write what is held, and the footer. Raises the first error; the file is closed then, too."""
-        try:
-            self._flush()
-        finally:
-            self._writer.close()
-
-    def _flush(self) -> None:
-        import pyarrow as pa
-
-        if self._held:
-            held, self._held, self._bytes, self._rows = self._held, [], 0, 0
-            table = pa.concat_tables(held)
-            self._writer.write_table(table, row_group_size=table.num_rows)
 
 
 # ---------------------------------------------------------------- all files of a run

@@ -140,3 +140,11 @@ def test_the_warning_of_missing_answers_shows_the_ends_of_two_problems_responses
         "a long way to stop at two, without a mark",
         "a long way to stop at five, without a mark",
     )
+
+
+def test_a_rollout_without_a_reward_is_not_compared_and_those_after_it_are(tmp_path: Path, analyze: Analyze) -> None:
+    rows = rollouts(problems=5, samples=6)
+    rows[3]["response"] = None
+    outcome = analyze(parquet(tmp_path / "r.parquet", rows), audit=True, max_unscored=1)
+    (opinion,) = outcome.json("summary.json")["audit"]["second_grader"].values()
+    assert (opinion["compared"], opinion["disagreed"]) == (29, 0)
