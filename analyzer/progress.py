@@ -46,8 +46,9 @@ def coloured(text: str, colour: str, stream: TextIO) -> str:
 class Clock:
     """Wall-clock seconds of each stage; `shown`: one that takes over a second says on stderr what it does."""
 
-    def __init__(self, shown: bool = False) -> None:
+    def __init__(self, shown: bool = False, silent_seconds: float = SILENT_SECONDS) -> None:
         self.seconds: dict[str, float] = {}
+        self._silent_seconds = silent_seconds
         self._shown = shown
         self._running: dict[str, float] = {}
         self._start = time.perf_counter()
@@ -56,7 +57,7 @@ class Clock:
     def __call__(self, stage: str) -> Iterator[None]:
         self._running[stage] = time.perf_counter()
         # A thread, since a stage that is slow is mostly inside one call: a file of a slow disk, an import.
-        line = threading.Timer(SILENT_SECONDS, _say, [f"{_STAGES.get(stage, stage)} ..."])
+        line = threading.Timer(self._silent_seconds, _say, [f"{_STAGES.get(stage, stage)} ..."])
         line.daemon = True
         if self._shown and stage in _STAGES:
             line.start()
@@ -86,7 +87,10 @@ def _say(line: str) -> None:
 class Counter:
     """Counts rollouts on stderr: a bar in a terminal, plain lines elsewhere, numbers in full (28,380 and not 28.4k)."""
 
-    def __init__(self, what: str, total: int, done: int = 0, *, shown: bool = True) -> None:
+    def __init__(
+        self, what: str, total: int, done: int = 0, *, shown: bool = True, line_seconds: float = LINE_SECONDS
+    ) -> None:
+        self._line_seconds = line_seconds
         self._what, self._total, self._first, self._done = what, total, done, done
         self._note = ""
         self._shown = shown
@@ -99,7 +103,7 @@ class Counter:
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(more)
-        elif self._shown and time.monotonic() - self._told >= LINE_SECONDS:
+        elif self._shown and time.monotonic() - self._told >= self._line_seconds:
             self._told = time.monotonic()
             _say(self._line())
 

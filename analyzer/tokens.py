@@ -163,12 +163,28 @@ def _gigatoken_counts(tokenizer: Any, texts: Sequence[str]) -> NDArray[np.int32]
     return np.fromiter(map(len, map(tokenizer.encode, texts)), np.int32, len(texts))
 
 
+def _resident() -> int:
+    """Resident bytes of this process."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
 class TokenCounter:
     """Counts tokens and strips special tokens, in one worker thread."""
 
-    def __init__(self, spec: TokenizerSpec) -> None:
-        """Cheap: the tokenizer is loaded when the first text is counted."""
+    def __init__(
+        self,
+        spec: TokenizerSpec,
+        renew_after: int = _RENEW_AFTER_CHARS,
+        resident: Callable[[], int] = _resident,
+    ) -> None:
+        """Cheap: the tokenizer is loaded when the first text is counted.
+
+        It is renewed where that many characters were counted and the process, of so many `resident` bytes, has grown.
+        """
         self._spec = spec
+        self._renew_after, self._resident = renew_after, resident
+        self.loaded = 0  # how often the tokenizer was
         self._encode: Callable[[Sequence[str]], NDArray[np.int32]] | None = None
         self._counted = 0
         self._floor = 0
@@ -186,11 +202,12 @@ class TokenCounter:
 
     def _counted_part(self, texts: Sequence[str]) -> NDArray[np.int32]:
         # gigatoken remembers every word that it has seen; on text without end it must be renewed now and then.
-        has_grown = self._counted > _RENEW_AFTER_CHARS and _resident() - self._floor > _RENEW_GROWTH
+        has_grown = self._counted > self._renew_after and self._resident() - self._floor > _RENEW_GROWTH
         if self._encode is None or has_grown:
             self._encode = None  # give the old one's memory back before the new one takes its own
             self._encode = _encoder(self._spec)
-            self._counted, self._floor = 0, _resident()
+            self.loaded += 1
+            self._counted, self._floor = 0, self._resident()
         self._counted += sum(map(len, texts))
         return self._encode(texts)
 
@@ -315,9 +332,3 @@ def _read_json(spec: TokenizerSpec) -> str:
     if digest(spec.engine, text, repr(spec.specials)) != spec.digest:
         raise TokenizerError(f"{spec.source}: is not the tokenizer that this run was started with; run again")
     return text
-
-
-def _resident() -> int:
-    """Resident bytes of this process."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")

@@ -86,10 +86,9 @@ def test_what_is_no_terminal_gets_no_colour() -> None:
 
 
 def test_a_stage_says_what_it_does_once_it_has_taken_a_while(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(progress, "SILENT_SECONDS", 0.05)
-    clock = Clock(shown=True)
+    clock = Clock(shown=True, silent_seconds=0.05)
     with clock("merge"):
         time.sleep(0.3)
     with clock("metrics"):
@@ -101,10 +100,9 @@ def test_a_stage_says_what_it_does_once_it_has_taken_a_while(
 
 
 def test_lines_of_progress_come_now_and_then(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(progress, "LINE_SECONDS", 0.1)
-    counter = Counter("scoring", 28_380, 380)
+    counter = Counter("scoring", 28_380, 380, line_seconds=0.1)
     for _ in range(10):
         counter.update(1000, "5 tokens/s")
     assert capsys.readouterr().err == ""

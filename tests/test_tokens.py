@@ -161,18 +161,13 @@ def test_truncation_and_padding_in_the_file_do_not_change_a_count(
         assert subject.TokenCounter(cutting._replace(engine=engine, digest=digest)).count(texts).tolist() == expected
 
 
-def test_a_counter_that_has_grown_is_renewed_and_counts_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_counter_that_has_grown_is_renewed_and_counts_on(tmp_path: Path) -> None:
     texts = pq.read_table(SAMPLE)["response"].to_pylist()[:40]
-    built: list[object] = []
-    build = subject._encoder
-    monkeypatch.setattr(subject, "_encoder", lambda spec: built.append(spec) or build(spec))
     sizes = iter(range(0, 1 << 40, 100 << 20))
-    monkeypatch.setattr(subject, "_resident", lambda: next(sizes))
-    monkeypatch.setattr(subject, "_RENEW_AFTER_CHARS", 1000)
-    counter = subject.TokenCounter(prepared(TOKENIZER, tmp_path))
+    counter = subject.TokenCounter(prepared(TOKENIZER, tmp_path), renew_after=1000, resident=lambda: next(sizes))
     counts = [counter.count(texts).tolist() for _ in range(8)]
     assert all(count == counts[0] for count in counts)
-    assert 2 <= len(built) < 8
+    assert 2 <= counter.loaded < 8
 
 
 def test_nothing_is_counted_for_no_texts(tmp_path: Path) -> None:

@@ -16,13 +16,15 @@ import numpy as np
 if TYPE_CHECKING:
     import pyarrow as pa
 
-IN_MEMORY = 32 << 20  # bytes of text up to which no file is made
+IN_MEMORY = 32 << 20
 
 
 class Texts:
     """Texts numbered from 0 in the order in which they are added."""
 
-    def __init__(self) -> None:
+    def __init__(self, in_memory: int = IN_MEMORY) -> None:
+        """in_memory: bytes of text up to which no file is made."""
+        self._in_memory = in_memory
         self._file: IO[bytes] = io.BytesIO()
         self._is_on_disk = False
         self._ends: list[np.ndarray] = [np.zeros(1, np.int64)]
@@ -40,7 +42,7 @@ class Texts:
         ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
         start, stop = int(ends[0]), int(ends[-1])
         # Most runs have few answers: they never need a file, nor a folder for temporary files that can be written to.
-        if not self._is_on_disk and self._file.tell() + stop - start > IN_MEMORY:
+        if not self._is_on_disk and self._file.tell() + stop - start > self._in_memory:
             # Unlinked as it is made: a run that is killed leaves nothing behind.
             file = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `array`
             file.write(self._file.getbuffer())  # type: ignore[attr-defined]

@@ -28,7 +28,7 @@ from analyzer.schema import DATA_IDX, ORIGINAL, PROMPT, RESPONSE, RESPONSE_TOKEN
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_GROUP_BYTES = 32 << 20
+GROUP_BYTES = 32 << 20
 
 
 class Sampling(NamedTuple):
@@ -94,20 +94,28 @@ def check_format(data: TrainingData, output_format: str) -> None:
 
 
 def write_rollouts(
-    path: Path, output_format: str, data: TrainingData, answers: Iterable[Answer], sampling: Sampling
+    path: Path,
+    output_format: str,
+    data: TrainingData,
+    answers: Iterable[Answer],
+    sampling: Sampling,
+    *,
+    group_bytes: int = GROUP_BYTES,
 ) -> int:
     """Write the file from answers in the order of (data_idx, first); returns the number of rollouts.
 
-    Holds a row group in memory. Raises StorageError when the disk is full, and then `path` is as it was.
+    Holds a row group of some group_bytes. Raises StorageError when the disk is full, and then `path` is as it was.
     """
-    batches = _joined(data, iter(answers), output_schema(data), sampling)
-    write = _write_jsonl if output_format == JSONL else _write_parquet
+    schema = output_schema(data)
+    batches = _joined(data, iter(answers), schema, sampling, group_bytes)
     # Renamed when whole: the path is either the old file or the complete new one.
     with storage.atomic_path(path) as temporary:
-        return write(temporary, output_schema(data), batches)
+        if output_format == JSONL:
+            return _write_jsonl(temporary, batches)
+        return _write_parquet(temporary, schema, batches, group_bytes)
 
 
-def _write_parquet(path: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> int:
+def _write_parquet(path: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch], group_bytes: int) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -117,7 +125,7 @@ def _write_parquet(path: str, schema: pa.Schema, batches: Iterator[pa.RecordBatc
         for batch in batches:
             waiting.append(batch)
             rows += batch.num_rows
-            if sum(piece.nbytes for piece in waiting) >= _GROUP_BYTES:
+            if sum(piece.nbytes for piece in waiting) >= group_bytes:
                 writer.write_table(pa.Table.from_batches(waiting, schema))
                 waiting = []
         if waiting:
@@ -125,7 +133,7 @@ def _write_parquet(path: str, schema: pa.Schema, batches: Iterator[pa.RecordBatc
     return rows
 
 
-def _write_jsonl(path: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> int:
+def _write_jsonl(path: str, batches: Iterator[pa.RecordBatch]) -> int:
     rows = 0
     with open(path, "xb") as file:
         for batch in batches:
@@ -158,7 +166,7 @@ class _Rows:
 
 
 def _joined(
-    data: TrainingData, answers: Iterator[Answer], schema: pa.Schema, sampling: Sampling
+    data: TrainingData, answers: Iterator[Answer], schema: pa.Schema, sampling: Sampling, group_bytes: int
 ) -> Iterator[pa.RecordBatch]:
     answer = next(answers, None)
     for first, batch in dataset.Reader(data.dataset.files, None).batches([(0, data.rows)]):
@@ -166,7 +174,7 @@ def _joined(
         while answer is not None and answer.data_idx < first + batch.num_rows:
             rows.add(answer, answer.data_idx - first)
             # The prompt and all columns of training data are repeated for each sample, so they count as well.
-            if rows.bytes + batch.nbytes * len(rows.take) // batch.num_rows >= _GROUP_BYTES:
+            if rows.bytes + batch.nbytes * len(rows.take) // batch.num_rows >= group_bytes:
                 yield _batch(batch, rows, schema, data.prompt_key, sampling)
                 rows = _Rows()
             answer = next(answers, None)

@@ -63,23 +63,21 @@ def identify(path: str) -> tuple[int, str, str]:
     return size, mark, digest.hexdigest()
 
 
-def _places(size: int, *, marked: bool) -> list[int]:
+def _places(size: int, *, marked: bool, whole: int = UNMARKED_WHOLE) -> list[int]:
     """Where the pieces of _EDGE_BYTES start that are compared, ascending; they do not overlap."""
     last = max(size - _EDGE_BYTES, _EDGE_BYTES)
     if marked:
         return [0] if size <= _EDGE_BYTES else [0, last]
-    if size <= UNMARKED_WHOLE:
+    if size <= whole:
         return list(range(0, size, _EDGE_BYTES))
-    pieces = UNMARKED_WHOLE // _EDGE_BYTES
+    pieces = whole // _EDGE_BYTES
     return [number * last // (pieces - 1) for number in range(pieces)]
 
 
-def unmarked(opened: Input) -> list[str]:
+def unmarked(opened: Input, whole: int = UNMARKED_WHOLE) -> list[str]:
     """The input files of which not every change can be seen: large ones on a store that gives neither ETag nor time."""
     return [
-        path
-        for path, (size, mark, _) in zip(opened.paths, opened.identity, strict=True)
-        if not mark and size > UNMARKED_WHOLE
+        path for path, (size, mark, _) in zip(opened.paths, opened.identity, strict=True) if not mark and size > whole
     ]
 
 

@@ -71,11 +71,10 @@ def test_bytes_are_refused_for_jsonl_before_any_work(tmp_path: Path) -> None:
         writer.check_format(data, "jsonl")
 
 
-def test_long_texts_are_written_in_several_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "_GROUP_BYTES", 1000)
+def test_long_texts_are_written_in_several_row_groups(tmp_path: Path) -> None:
     data = training(tmp_path, {"prompt": [f"p{row}" for row in range(50)]})
     answers = (answer(row, 0, "x" * 200, "y" * 200) for row in range(50))
-    writer.write_rollouts(tmp_path / "o.parquet", "parquet", data, answers, SAMPLING)
+    writer.write_rollouts(tmp_path / "o.parquet", "parquet", data, answers, SAMPLING, group_bytes=1000)
     assert pq.read_metadata(tmp_path / "o.parquet").num_row_groups > 10
     table = pq.read_table(tmp_path / "o.parquet")
     assert table["data_idx"].to_pylist() == sorted([*range(50), *range(50)])

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from contextlib import closing
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from analyzer import rewards
-from analyzer.cache import texts as texts_module
 from analyzer.cache.texts import Texts
 from analyzer.grading import Limits
 from analyzer.rewards.custom.results import score_of
@@ -55,11 +53,8 @@ def test_long_answers_are_cut_and_stay_distinct() -> None:
 
 
 @pytest.mark.parametrize("in_memory", [0, 40, 1 << 20])
-def test_texts_come_back_by_number_whether_in_memory_or_on_disk(
-    in_memory: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(texts_module, "IN_MEMORY", in_memory)
-    store, every = Texts(), [["a", "", "é" * 9], [], ["long" * 30], ["b"]]
+def test_texts_come_back_by_number_whether_in_memory_or_on_disk(in_memory: int) -> None:
+    store, every = Texts(in_memory), [["a", "", "é" * 9], [], ["long" * 30], ["b"]]
     firsts = [store.add(pa.array(part, type=pa.string())) for part in every]
     assert firsts == [0, 3, 3, 4]
     assert store.array().to_pylist() == [text for part in every for text in part]

@@ -117,17 +117,15 @@ def test_a_store_without_etag_and_time_is_compared_whole(store: Any, size: int) 
     assert input.identify("unmarked://a.parquet") == before
 
 
-def test_what_is_too_large_for_that_is_compared_in_pieces_and_said_to_be(
-    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_too_large_for_that_is_compared_in_pieces_and_said_to_be(store: Any, tmp_path: Path) -> None:
     rows = [row | {"prompt": os.urandom(2000).hex()} for row in rollouts(100, 4)]
     store.pipe_file("/a.parquet", parquet(tmp_path / "a.parquet", rows).read_bytes())
-    monkeypatch.setattr(input, "UNMARKED_WHOLE", 4 << 16)
     size = store.info("/a.parquet")["size"]
-    places = input._places(size, marked=False)
+    places = input._places(size, marked=False, whole=4 << 16)
     assert (places[0], places[-1] + (1 << 16), len(places)) == (0, size, 4)
     opened = read.open_input("unmarked://a.parquet", str(tmp_path))
-    assert input.unmarked(opened) == ["unmarked://a.parquet"]
+    assert input.unmarked(opened, whole=4 << 16) == ["unmarked://a.parquet"]
+    assert input.unmarked(opened) == []
     from analyzer.stages.warnings import unmarked_warnings
 
     (said,) = unmarked_warnings(["unmarked://a.parquet"])

@@ -14,7 +14,7 @@ import pytest
 from analyzer.config import AnalysisSettings
 from analyzer.errors import AnalyzerError, ConfigError, InputError
 from analyzer.workers import backends
-from analyzer.workers.backends import Backend, dask
+from analyzer.workers.backends import Backend
 from analyzer.workers.executor import Work, run_shards
 from tests.workers import shard_tasks
 
@@ -111,28 +111,25 @@ def test_nothing_is_launched_where_nothing_is_missing(shards: Shards) -> None:
     assert shards.told == []
 
 
-def test_a_scheduler_that_does_not_answer_is_the_users_to_put_right(
-    shards: Shards, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_scheduler_that_does_not_answer_is_the_users_to_put_right(shards: Shards) -> None:
     pytest.importorskip("distributed")
-    monkeypatch.setattr(dask, "ANSWER_SECONDS", 0.5)
     with pytest.raises(ConfigError, match="no scheduler answers there"):
-        shards.run(shard_tasks.commit, Backend("dask", dask_scheduler="tcp://127.0.0.1:1"))
+        shards.run(shard_tasks.commit, Backend("dask", dask_scheduler="tcp://127.0.0.1:1", answer_seconds=0.5))
 
 
 @pytest.mark.parametrize("at_first", [0, 1])
 def test_a_scheduler_without_workers_is_waited_for_and_told_of(
-    at_first: int, shards: Shards, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    at_first: int, shards: Shards, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """None has come yet, or the last one leaves in mid-run."""
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr(dask, "NOTICE_SECONDS", 0.5)
     options = {"dashboard_address": None, "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"}}  # not port 8787
     with distributed.LocalCluster(n_workers=at_first, threads_per_worker=1, **options) as cluster:
         comings = [threading.Timer(1.0, cluster.scale, [0]), threading.Timer(4.0, cluster.scale, [1])]
         for coming in comings:
             coming.start()
-        shards.run(shard_tasks.commit_slowly, Backend("dask", dask_scheduler=cluster.scheduler_address))
+        backend = Backend("dask", dask_scheduler=cluster.scheduler_address, notice_seconds=0.5)
+        shards.run(shard_tasks.commit_slowly, backend)
         for coming in comings:
             coming.join()
     assert shards.missing() == []

@@ -24,6 +24,8 @@ class Backend(NamedTuple):
     n_jobs: int | None = None  # None: all cores that there are, here or on the cluster
     dask_scheduler: str | None = None  # address; None: a cluster on this machine
     ray_address: str | None = None
+    answer_seconds: float = 10.0  # for a scheduler to answer
+    notice_seconds: float = 30.0  # without a worker, after which the user is told
 
 
 class Task(NamedTuple):

@@ -12,9 +12,6 @@ from typing import Any
 from analyzer.errors import ConfigError, UserError, to_install
 from analyzer.workers.backends import Backend, Cluster, register, usable_cores
 
-ANSWER_SECONDS = 10.0  # for a scheduler to answer
-NOTICE_SECONDS = 30.0  # without a worker, after which the user is told
-
 
 @register
 class Dask(Cluster):
@@ -22,8 +19,9 @@ class Dask(Cluster):
 
     name = "dask"
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, notice_seconds: float) -> None:
         self._client = client
+        self._notice_seconds = notice_seconds
         self._seen = self._looked = time.monotonic()  # when there were workers, and when they were asked for
         self._told = False
         super().__init__(sum(client.ncores().values()), client=client)
@@ -50,10 +48,10 @@ class Dask(Cluster):
                 ) as local,
                 distributed.Client(local) as client,
             ):
-                yield cls(client)
+                yield cls(client, backend.notice_seconds)
             return
         try:
-            client = distributed.Client(backend.dask_scheduler, timeout=ANSWER_SECONDS)
+            client = distributed.Client(backend.dask_scheduler, timeout=backend.answer_seconds)
         except (OSError, TimeoutError, ValueError) as error:
             raise ConfigError(
                 f"--dask_scheduler {backend.dask_scheduler}: no scheduler answers there ({error})"
@@ -61,11 +59,11 @@ class Dask(Cluster):
         with client:
             # In a batch system the first worker may be queued for hours, which is no fault: wait, but say so.
             try:
-                client.wait_for_workers(1, timeout=NOTICE_SECONDS)
+                client.wait_for_workers(1, timeout=backend.notice_seconds)
             except TimeoutError:
-                _tell_of_no_workers(backend.dask_scheduler)
+                _tell_of_no_workers(backend.dask_scheduler, backend.notice_seconds)
                 client.wait_for_workers(1)
-            yield cls(client)
+            yield cls(client, backend.notice_seconds)
 
     def settings(self, at_once: int) -> Mapping[str, Any]:
         # joblib's dask ignores n_jobs, so what limits it is how many tasks are given out. All at once in the usual
@@ -83,7 +81,7 @@ class Dask(Cluster):
                 return error
         now = time.monotonic()
         # ncores() is a round trip to the scheduler, and this is called ten times a second.
-        if now - self._looked > NOTICE_SECONDS / 3:
+        if now - self._looked > self._notice_seconds / 3:
             self._looked = now
             self._look_for_workers(now)
         return None
@@ -93,9 +91,9 @@ class Dask(Cluster):
         with contextlib.suppress(OSError, RuntimeError):  # a lost connection shows in the client's status
             if self._client.ncores():
                 self._seen, self._told = now, False
-            elif not self._told and now - self._seen > NOTICE_SECONDS:
+            elif not self._told and now - self._seen > self._notice_seconds:
                 self._told = True
-                _tell_of_no_workers(self._client.scheduler.address)
+                _tell_of_no_workers(self._client.scheduler.address, self._notice_seconds)
 
     def stop(self) -> None:
         # Closing the client releases its futures, which cancels tasks that no worker has begun.
@@ -108,11 +106,11 @@ def _is_no_hangup(record: logging.LogRecord) -> bool:
     return kind is None or kind.__name__ not in {"CommClosedError", "StreamClosedError"}
 
 
-def _tell_of_no_workers(address: str) -> None:
+def _tell_of_no_workers(address: str, seconds: float) -> None:
     from tqdm import tqdm
 
     tqdm.write(
-        f"the dask scheduler {address} has had no worker for {NOTICE_SECONDS:g} s; waiting on "
+        f"the dask scheduler {address} has had no worker for {seconds:g} s; waiting on "
         "(are the jobs that start them still queued, or have they failed?)",
         file=sys.stderr,
     )
