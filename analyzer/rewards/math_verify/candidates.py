@@ -82,11 +82,11 @@ def candidates(text: str, search: Search = EVERYTHING) -> Iterator[Candidate]:
         # Of equal places in a rank, the first in the list comes first.
         # sorted() is stable, so equal ends keep the order of the list: LaTeX before numbers unless the recipe
         # says otherwise.
-        kept = [found for found in rank if search.numbers or not isinstance(found, PlainSpan)]
+        kept = rank if search.numbers else [found for found in rank if not isinstance(found, PlainSpan)]
         if search.numbers_first:
-            kept.sort(key=lambda found: not isinstance(found, PlainSpan))
+            kept = sorted(kept, key=lambda found: not isinstance(found, PlainSpan))
         # The order in which Math-Verify sorts its matches: the last end first and, of equal ends, the longest.
-        for found in sorted(kept, key=lambda found: (-found.end, found.start)):
+        for found in sorted(kept, key=lambda found: (-found.end, found.start)) if len(kept) > 1 else kept:
             # Lazily: most responses are settled by the first candidate, and the ranks below would search the
             # whole text.
             yield (candidate := _candidate(text, found))

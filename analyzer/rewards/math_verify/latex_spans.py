@@ -12,14 +12,13 @@ of each kind are looked up once, all of them, when the first is asked for.
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
 
 BOX = "\\boxed{"
 _CLOSING = {"$$": "$$", "\\[": "\\]", "\\(": "\\)"}
 MAX_JOINED = 6  # environments in one list
-TAIL = 256  # characters: about what is looked at first, from the end
+TAIL = 64  # characters: about what is looked at first, from the end
 
 _LONGEST_OPENING = len("-\\frac{")
 # A `$` before three more opens nothing, since neither `$$..$$` nor `$..$` may be empty.
@@ -38,6 +37,8 @@ _WORD_OR_LINE_END = re.compile(rf"{_WORD}[\n ]|{_CLOSED}")
 _JOIN = re.compile(r"\s*+(?:,?and|,?or|,)\s*+")
 SPACE = re.compile(r"\s*+")
 PERCENT = re.compile(r"\\?%|[Pp]ercent|[Pp]ct")
+_MAY_BE_PERCENT = ("\\", "%", "P", "p")
+_MAY_JOIN = (",", "a", "o")
 PERCENT_IN_FULL = re.compile(r"\\?%|[Pp]ercent(?:age)?|[Pp]ct")
 
 
@@ -62,9 +63,9 @@ class LatexText:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        # One pass per kind of mark and text, then bisection: Math-Verify's regex looks for the closing mark from
-        # every opening one.
-        self._places: dict[str, list[int]] = {}  # of each mark that was asked for
+        # Of each mark that was asked for: from where on it was looked for, and where it was found. Math-Verify's regex
+        # looks for the closing mark from every opening one.
+        self._found: dict[str, tuple[int, int]] = {}
 
     def breaks(self) -> Iterator[int]:
         """Places that no environment, list of them, number or expression goes across, from the last one on; then 0.
@@ -148,16 +149,27 @@ class LatexText:
 
     def list_at(self, start: int, boxed: bool = False, percent: re.Pattern[str] = PERCENT) -> Span | None:
         """The list of environments that opens right at `start`, as long as it goes."""
-        parts, at, inside = [], start, self._inside(start, boxed)
-        while inside is not None:
-            # White space is taken before "%" and given back where no "%" follows, as the optional group of the
-            # regex does.
-            space = end_of(SPACE, self.text, inside[2])
-            at = end_of(percent, self.text, space)
-            parts.append(Part(inside[0], inside[1], at > space))
-            at = end_of(SPACE, self.text, at) if boxed else at
-            inside = self._joined(at, boxed) if len(parts) < MAX_JOINED else None
-        return Span(start, at, tuple(parts)) if parts else None
+        inside = self._inside(start, boxed)
+        if inside is None:
+            return None
+        text, parts = self.text, []
+        while True:
+            begin, stop, at = inside
+            # White space is taken before "%", and kept where no "%" follows, as the regex does.
+            if text[at : at + 1].isspace():
+                at = end_of(SPACE, text, at)
+            # The next character tells that neither a per cent sign nor a join follows: no regex is asked, most times.
+            space, after = at, text[at : at + 1]
+            if after in _MAY_BE_PERCENT:
+                at = end_of(percent, text, space)
+                if boxed:
+                    at = end_of(SPACE, text, at)
+                after = text[at : at + 1]
+            parts.append(Part(begin, stop, at > space))
+            may_join = len(parts) < MAX_JOINED and (after in _MAY_JOIN or after.isspace())
+            inside = self._joined(at, boxed) if may_join else None
+            if inside is None:
+                return Span(start, at, tuple(parts))
 
     def _joined(self, at: int, boxed: bool) -> tuple[int, int, int] | None:
         join = _JOIN.match(self.text, at)
@@ -181,17 +193,18 @@ class LatexText:
 
     def _environment(self, start: int) -> tuple[int, int, int] | None:
         text = self.text
-        if text.startswith(("$$", "\\[", "\\("), start):
-            return self._closed(start)
-        if text.startswith("$", start):
+        first, second = text[start : start + 1], text[start + 1 : start + 2]
+        if first == "$" != second:
             before = text[start - 1 : start]
             # \$ is a dollar sign, and "5$" one of currency: Math-Verify's look-behind excludes both.
             found = None if before == "\\" or before.isdecimal() else _INLINE_DOLLAR.match(text, start)
             return (start + 1, found.end() - 1, found.end()) if found else None
-        if text.startswith("[", start + 1):
+        if first == "$" or (first == "\\" and second in ("[", "(")):
+            return self._closed(start)
+        if second == "[":
             found = _INLINE_BRACKET.match(text, start)
             return (start + 2, found.end() - 2, found.end()) if found else None
-        found = _FRACTION.match(text, start)
+        found = _FRACTION.match(text, start) if first in ("\\", "-") else None
         return (start, found.end(), found.end()) if found else None
 
     def _closed(self, start: int) -> tuple[int, int, int] | None:
@@ -207,15 +220,13 @@ class LatexText:
 
     def _next(self, mark: str, at: int) -> int:
         """Where `mark` is next, at `at` or later; the length of the text where it is not."""
-        places = self._places.get(mark)
-        if places is None:
-            places = self._places[mark] = []
-            place = self.text.find(mark)
-            while place >= 0:
-                places.append(place)
-                place = self.text.find(mark, place + 1)
-        following = bisect_left(places, at)
-        return places[following] if following < len(places) else len(self.text)
+        since, place = self._found.get(mark, (1, 0))
+        # What is asked comes from left to right, with few exceptions: each part of the text is searched once.
+        if not since <= at <= place:
+            found = self.text.find(mark, at)
+            place = found if found >= 0 else len(self.text)
+            self._found[mark] = (at, place)
+        return place
 
 
 def end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
