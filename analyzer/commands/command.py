@@ -61,15 +61,18 @@ class Command:
 
 def called_as(name: str) -> str:
     """How the command with this name was called: scripts/x.py, x-y, or python -m analyzer x."""
+    name, space, sub = name.partition(" ")  # `analyze_rollouts cache`
     called = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path(name)
     if called.parts[-2:] == ("analyzer", "__main__.py"):
-        return f"python -m analyzer {name}"
-    if called.stem.replace("-", "_") != name:
-        return name.replace("_", "-")  # called from Python
-    if called.suffix != ".py":
-        return called.name
-    near = os.path.relpath(called)
-    return f"python {called if near.startswith(os.pardir) else near}"
+        words = f"python -m analyzer {name}"
+    elif called.stem.replace("-", "_") != name:
+        words = name.replace("_", "-")  # called from Python
+    elif called.suffix != ".py":
+        words = called.name
+    else:
+        near = os.path.relpath(called)
+        words = f"python {called if near.startswith(os.pardir) else near}"
+    return words + space + sub
 
 
 def listing(commands: Sequence[Command]) -> int:

@@ -132,6 +132,17 @@ def test_the_package_alone_lists_the_commands(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out == f"{analyzer.__version__}\n"
 
 
+def test_the_command_cache_has_the_name_that_was_called_too() -> None:
+    for words, usage in [
+        (["scripts/analyze_rollouts.py", "cache"], "python scripts/analyze_rollouts.py cache"),
+        (["-m", "analyzer", "analyze_rollouts", "cache"], "python -m analyzer analyze_rollouts cache"),
+    ]:
+        done = run(sys.executable, *words, "--help")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert " ".join(done.stdout.split()).startswith(f"usage: {usage} [flags]")
+        assert f"\n  {usage} --prune" in done.stdout
+
+
 def test_a_misspelt_command_is_named_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["analyse-rollouts"]) == 2
     shown = capsys.readouterr()
