@@ -146,20 +146,30 @@ def score(
     options: Mapping[str, Any] | None = None,
     data_source: str = "",
     extra_info: Any = None,
+    allow_code_execution: bool = False,
+    sandbox: str = "auto",
+    code_timeout: float = 6.0,
 ) -> list[Score]:
     """Score responses to one problem with a reward by name, in this process and its bounded child.
 
     reward: a built-in's name or your own function as 'file.py:name'. options: as --reward_kwargs.
+    allow_code_execution, sandbox, code_timeout: as the flags; rewards for code run nothing without the first.
 
     Returns one Score per response, in order: `.reward` is None exactly when `.status` is not ok. Raises ConfigError
-    for a name or an option that does not exist, RewardError for a reward that cannot be loaded.
+    for a name or an option that does not exist, RewardError for a reward that cannot be loaded, SandboxError where a
+    reward for code is not allowed to run programs or cannot be confined.
     """
-    from analyzer import rewards
     from analyzer.grading import Limits
+    from analyzer.planning import routing
     from analyzer.schema import Problem
     from analyzer.scoring import Scorer
 
-    with contextlib.closing(Scorer(rewards.build(reward, dict(options or {})), Limits())) as scorer:
+    built = routing.build(
+        reward,
+        dict(options or {}),
+        lambda: routing.sandbox_options(allow_code_execution, sandbox, code_timeout),
+    )
+    with contextlib.closing(Scorer(built, Limits())) as scorer:
         return scorer.score(Problem(data_source, ground_truth, extra_info), list(responses))
 
 

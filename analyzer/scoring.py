@@ -170,7 +170,8 @@ class Scorer:
         """The sums. What passes is settled first, since other parts may depend on it."""
         decider = self._decider
         first = decider.score(problem, responses, lengths)
-        verdicts = [score.reward is not None and score.reward >= PASS_THRESHOLD for score in first]
+        right_from = self._reward.right_from
+        verdicts = [score.reward is not None and score.reward >= right_from for score in first]
         by_part = [
             first if part is decider else part.score(problem, responses, lengths, verdicts) for part in self._parts
         ]

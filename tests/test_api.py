@@ -78,6 +78,19 @@ def test_score_takes_options_and_a_function_of_ones_own(tmp_path: Path) -> None:
         analyzer.score("math_verfy", ["1"], "1")
 
 
+def test_rewards_for_code_run_programs_only_where_that_is_allowed() -> None:
+    right = "```python\ndef add(a, b):\n    return a + b\n```"
+    gold = {"entry_point": "add", "test": "def check(add):\n    assert add(1, 2) == 3\n", "prompt": ""}
+    for options in ({}, {"parts": [{"name": "humaneval"}]}):
+        reward = "combine" if options else "humaneval"
+        with pytest.raises(analyzer.UserError, match="allow_code_execution"):
+            analyzer.score(reward, [right], gold, options=options)
+        scores = analyzer.score(
+            reward, [right, right.replace("+", "-")], gold, options=options, allow_code_execution=True
+        )
+        assert [score.reward for score in scores] == [1.0, 0.0]
+
+
 def test_what_cannot_be_judged_has_a_status_and_no_reward() -> None:
     (score,) = analyzer.score("gsm8k", ["#### 5"], {"not": "a text"})
     assert (score.reward, score.status) == (None, analyzer.Status.GOLD_ERROR)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -43,26 +44,36 @@ def choose_rewards(settings: AnalysisSettings, sources: Mapping[str, int]) -> di
     # Data sources of one route share a reward, and so its child process and its memory.
     built: dict[bytes, BaseReward] = {}
     chosen: dict[str, BaseReward] = {}
-    sandbox: dict[str, Any] = {}
+    # Once, and only where a reward runs programs: the level of the sandbox is tried out on this machine.
+    sandbox = functools.cache(
+        lambda: sandbox_options(settings.allow_code_execution, settings.sandbox, settings.code_timeout)
+    )
     for name, route in routes.items():
         if route is None:
             continue
         key = orjson.dumps(route, option=orjson.OPT_SORT_KEYS, default=str)
         if key not in built:
-            spec, options = route
-            # The reward and, of a sum, its parts: a name, or a mapping that holds one.
-            parts = options.get("parts")
-            of_sum = [p.get("name") if isinstance(p, Mapping) else p for p in parts] if isinstance(parts, list) else []
-            if any(_needs_sandbox(name) for name in (spec, *of_sum) if isinstance(name, str)):
-                sandbox = sandbox or sandbox_options(settings)
-                options = _with_sandbox(spec, options, sandbox)
-            reward = built[key] = rewards.build(spec, options)
-            if isinstance(reward, GroupReward) and reward.needs_verdicts:
-                raise ConfigError(
-                    f"the reward {spec} asks which responses are right, and nothing says so: make it a part of combine"
-                )
+            built[key] = build(*route, sandbox)
         chosen[name] = built[key]
     return chosen
+
+
+def build(spec: str, options: dict[str, Any], sandbox: Callable[[], Mapping[str, Any]]) -> BaseReward:
+    """The reward of that name, with the options of `sandbox` where it runs programs or a part of a sum does.
+
+    Raises ConfigError, RewardError or SandboxError for a reward that cannot be had.
+    """
+    # The reward and, of a sum, its parts: a name, or a mapping that holds one.
+    parts = options.get("parts")
+    of_sum = [p.get("name") if isinstance(p, Mapping) else p for p in parts] if isinstance(parts, list) else []
+    if any(_needs_sandbox(name) for name in (spec, *of_sum) if isinstance(name, str)):
+        options = _with_sandbox(spec, options, sandbox())
+    reward = rewards.build(spec, options)
+    if isinstance(reward, GroupReward) and reward.needs_verdicts:
+        raise ConfigError(
+            f"the reward {spec} asks which responses are right, and nothing says so: make it a part of combine"
+        )
+    return reward
 
 
 def _unknown(name: str, rollouts: int) -> str:
@@ -112,19 +123,16 @@ def _needs_sandbox(name: str) -> bool:
     return name in rewards.names() and rewards.find(name).where is Where.SANDBOX
 
 
-def sandbox_options(settings: AnalysisSettings) -> dict[str, Any]:
+def sandbox_options(allow_code_execution: bool, level: str, code_timeout: float) -> dict[str, Any]:
     """The options of a reward that runs programs, its level settled on this machine.
 
     Workers build the reward with that level, so that one on a node that cannot match it fails. Raises SandboxError.
     """
-    options: dict[str, Any] = {
-        "allow_code_execution": settings.allow_code_execution,
-        "code_timeout": settings.code_timeout,
-    }
-    if settings.allow_code_execution:
+    options: dict[str, Any] = {"allow_code_execution": allow_code_execution, "code_timeout": code_timeout}
+    if allow_code_execution:
         from analyzer.grading.sandbox import choose_level
 
-        options["sandbox"] = str(choose_level(settings.sandbox))
+        options["sandbox"] = str(choose_level(level))
     return options
 
 

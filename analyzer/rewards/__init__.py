@@ -23,7 +23,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from analyzer.errors import ConfigError
 from analyzer.registry import Registry, did_you_mean, unknown
-from analyzer.schema import NOTHING, Lengths, Problem, Score
+from analyzer.schema import NOTHING, PASS_THRESHOLD, Lengths, Problem, Score
 
 ENTRY_POINTS = "analyzer.rewards"
 """The group of entry points in which a package may name its reward functions."""
@@ -58,6 +58,9 @@ class BaseReward(ABC):
     maximum: float = 1.0  # the highest reward there is
     needs_gold: bool = True  # looks at the ground truth
     parts: tuple[Part, ...] = ()  # of a sum: what it adds up
+    right_from: float = (
+        PASS_THRESHOLD  # of a sum: the reward of its decider from which a response is right to its parts
+    )
     options: Mapping[str, Any]  # what the constructor was called with, so that the child can build an equal one
 
     def __new__(cls, **options: Any) -> Self:

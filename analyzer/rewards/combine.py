@@ -12,6 +12,7 @@ the parts cannot score has no reward, and the status of that part: a sum without
 from __future__ import annotations
 
 import importlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
@@ -19,7 +20,7 @@ from typing import Any, NoReturn
 from analyzer.errors import ConfigError
 from analyzer.registry import did_you_mean
 from analyzer.rewards import BaseReward, GroupReward, Part, build, register
-from analyzer.schema import NOTHING
+from analyzer.schema import NOTHING, PASS_THRESHOLD
 
 FIELDS = ("name", "weight", "options", "as")
 _RESERVED = ("status", "answer", "pass_value")  # reward_<name> is a column of ours
@@ -28,7 +29,7 @@ _NO_NAME = re.compile(r"[^A-Za-z0-9_@.-]+")
 
 @register
 class Combine(BaseReward):
-    """The weighted sum of several rewards, one of which says what passes. Options: parts, pass_on."""
+    """The weighted sum of several rewards, one of which says what passes. Options: parts, pass_on, right_from."""
 
     name = "combine"
 
@@ -37,11 +38,13 @@ class Combine(BaseReward):
         *,
         parts: Sequence[Mapping[str, Any]] = (),
         pass_on: str | None = None,
+        right_from: float = PASS_THRESHOLD,
         kwargs: Mapping[str, Mapping[str, Any]] = NOTHING,
     ) -> None:
         """parts: {name, weight (1), options, as (the part's name in columns, for a reward that is there twice)}.
 
-        pass_on: the name of the part that says what passes; may be left out where there is one part. `kwargs` are the
+        pass_on: the name of the part that says what passes; may be left out where there is one part. right_from: the
+        reward of that part from which a response is right to parts that ask so (cosine, kimi). `kwargs` are the
         arguments of custom functions by part: they are never written, so they stand apart. Raises ConfigError for
         what cannot be a sum, and what building a part raises.
         """
@@ -57,6 +60,9 @@ class Combine(BaseReward):
         if pass_on not in names:
             hint = did_you_mean(str(pass_on), names)
             _refuse(f"cannot pass on {pass_on!r}{hint}: its parts are {', '.join(names)}")
+        if isinstance(right_from, bool) or not isinstance(right_from, int | float) or not math.isfinite(right_from):
+            _refuse(f"needs a number as `right_from`, not {right_from!r}")
+        self.right_from = right_from
         self._decider = self.parts[names.index(pass_on)].reward
         if isinstance(self._decider, GroupReward) and self._decider.needs_verdicts:
             _refuse(f"cannot pass on {pass_on!r}, which itself asks what is right")
@@ -71,6 +77,7 @@ class Combine(BaseReward):
                 for part in self.parts
             ],
             "pass_on": pass_on,
+            **({"right_from": right_from} if right_from != PASS_THRESHOLD else {}),
             **({"kwargs": values} if values else {}),
         }
         self._pass_on = pass_on
@@ -91,7 +98,8 @@ class Combine(BaseReward):
             if "kwargs" in part.reward.options:
                 values[part.name] = identity.get("kwargs")
             parts.append({"as": part.name, "weight": part.weight, "path": _path(part.reward), **identity})
-        return {"parts": parts, "pass_on": self._pass_on, **({"kwargs": values} if values else {})}
+        right = {"right_from": self.right_from} if self.right_from != PASS_THRESHOLD else {}
+        return {"parts": parts, "pass_on": self._pass_on, **right, **({"kwargs": values} if values else {})}
 
 
 def _part(number: int, given: Any, kwargs: Mapping[str, Mapping[str, Any]]) -> Part:

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, NamedTuple
 from analyzer.errors import RewardError, to_install
 from analyzer.rewards import WholeReward, register
 from analyzer.rewards._common.gold import struct_gold
+from analyzer.rewards._common.patterns import pairs
 from analyzer.schema import GoldError, Problem, Score, Status, Unscored
 
 
@@ -118,12 +119,35 @@ def checker_of(instruction: Instruction) -> Any:
 def follows(checker: Any, text: str) -> bool:
     """Whether a text follows an instruction; an empty one follows none. Raises Unscored where data is missing."""
     try:
-        return bool(text.strip()) and bool(checker.check_following(text))
+        # Two of the package's regexes are quadratic: on a megabyte of "<" they would take hours.
+        check = _LINEAR.get(getattr(checker, "id", ""), type(checker).check_following)
+        return bool(text.strip()) and bool(check(checker, text))
+    except RecursionError:  # json's, of brackets a thousand deep: a fault of the response
+        return False
     except LookupError as error:
         # LookupError is what NLTK raises for missing data; any other is a bug of a checker.
         if "nltk" in str(error).lower():
             raise Unscored(Status.ERROR, f"data of NLTK is missing: {' '.join(str(error).split())}") from None
         raise
+
+
+def _has_title(_: Any, text: str) -> bool:
+    """Whether a match of <<[^\\n]+>> holds more than its marks and white space: there is at most one in a line."""
+    for line in text.split("\n"):
+        begin, end = line.find("<<"), line.rfind(">>")
+        if begin >= 0 and end >= begin + 3 and line[begin : end + 2].lstrip("<").rstrip(">").strip():
+            return True
+    return False
+
+
+def _has_placeholders(checker: Any, text: str) -> bool:
+    return pairs(text, "[", "]") >= int(checker._num_placeholders)
+
+
+_LINEAR: dict[str, Any] = {
+    "detectable_format:title": _has_title,
+    "detectable_content:number_placeholders": _has_placeholders,
+}
 
 
 @functools.cache

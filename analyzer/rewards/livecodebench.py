@@ -5,6 +5,8 @@
                   '{"test_cases": [{"type": "function_call", "fn_name": "add", "input": [1, 2], "output": 3}]}'
     response: "... ```python\nprint(sum(map(int, input().split())))\n```"       the last fenced block
 
+Private tests as the dataset ships them, base64 of zlib of a pickled JSON text, are read without unpickling anything.
+
 1.0 when all tests pass, else 0.0 at the first that fails. `rule: livecodebench` (the default) compares what is printed
 as LiveCodeBench does (lcb_runner/evaluation/testing_util.py): line by line without the white space around it, a line
 that differs as decimal numbers, exactly. `rule: verl` compares as prime_code. What a function returns must equal the
@@ -13,8 +15,11 @@ output, a tuple counting as a list.
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
+import pickletools
+import zlib
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, ClassVar, NamedTuple
@@ -113,11 +118,11 @@ class LiveCodeBench(CodeReward):
 
 def parse(ground_truth: Any) -> list[Test]:
     """The tests in a ground truth: a list, a struct that holds lists, or the JSON of one. Raises GoldError."""
-    said = _json(ground_truth) if isinstance(ground_truth, str) else ground_truth
+    said = _tests(ground_truth) if isinstance(ground_truth, str) else ground_truth
     name = None
     if isinstance(said, Mapping):
         name = said.get("fn_name") or _func_name(said)
-        parts = [_json(part) if isinstance(part, str) else part for part in map(said.get, LISTS) if part]
+        parts = [_tests(part) if isinstance(part, str) else part for part in map(said.get, LISTS) if part]
         if not all(isinstance(part, list) for part in parts):
             raise GoldError(f"tests must be lists: {shown(ground_truth)}")
         said = [test for part in parts for test in part]
@@ -148,6 +153,47 @@ def _func_name(table: Mapping[str, Any]) -> Any:
     metadata = table.get("metadata")
     metadata = _json(metadata) if isinstance(metadata, str) and metadata else metadata
     return metadata.get("func_name") if isinstance(metadata, Mapping) else None
+
+
+def _tests(text: str) -> Any:
+    """The JSON value of a text, which may be compressed as the dataset's private_test_cases are. Raises GoldError."""
+    packed = text.strip()
+    if packed[:1] in ("[", "{", '"') or not packed:
+        return _json(text)
+    try:
+        data = base64.b64decode(packed, validate=True)
+        unpacker = zlib.decompressobj()
+        held = unpacker.decompress(data, MOST_BYTES)
+    except (ValueError, zlib.error):
+        return _json(text)  # which says what is wrong with it
+    if unpacker.unconsumed_tail:
+        raise GoldError(f"the compressed tests are larger than {MOST_BYTES >> 20} MB")
+    return _json(pickled_text(held))
+
+
+def pickled_text(data: bytes) -> str:
+    """The one text that a pickle holds. Raises GoldError for any other pickle.
+
+    Nothing is unpickled: that would run what the file says. Of the pickle's instructions only those that a single
+    string needs are followed, and all others refused.
+    """
+    texts = []
+    try:
+        for opcode, argument, _ in pickletools.genops(data):
+            if opcode.name in _STRINGS:
+                texts.append(argument)
+            elif opcode.name not in _AROUND:
+                raise GoldError(f"the compressed tests are a pickle of more than a text ({opcode.name}): it is not run")
+    except (ValueError, IndexError, UnicodeDecodeError) as error:
+        raise GoldError(f"the compressed tests are no pickle of a text: {error}") from None
+    if len(texts) != 1 or not isinstance(texts[0], str):
+        raise GoldError("the compressed tests are no pickle of one text")
+    return texts[0]
+
+
+MOST_BYTES = 256 << 20  # of decompressed tests: the largest of the dataset's problems hold some 100 MB
+_STRINGS = frozenset({"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE"})
+_AROUND = frozenset({"PROTO", "FRAME", "MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT", "STOP"})
 
 
 def _json(text: Any) -> Any:

@@ -20,6 +20,7 @@ from analyzer.errors import to_install
 from analyzer.registry import did_you_mean
 from analyzer.rewards import WholeReward, register
 from analyzer.rewards._common.gold import struct_gold
+from analyzer.rewards._common.patterns import pairs
 from analyzer.schema import GoldError, Problem, Score, Status, Unscored
 
 _WORD = re.compile(r"\b\w+\b")
@@ -41,20 +42,6 @@ def _compared(count: int, N: int, quantifier: str, around: int) -> bool:
 
 def _tenth(N: int) -> int:
     return max(round(N * 0.1), 1)
-
-
-def _pairs(text: str, begin: str, end: str) -> int:
-    """The matches of begin(.*?)end, a dot being no line end; in linear time."""
-    found = 0
-    for line in text.split("\n"):
-        at = line.find(begin)
-        while at >= 0:
-            closed = line.find(end, at + len(begin))
-            if closed < 0:
-                break
-            found += 1
-            at = line.find(begin, closed + len(end))
-    return found
 
 
 def _language(text: str, language: str) -> bool:
@@ -125,11 +112,11 @@ RULES: dict[str, Callable[..., bool]] = {
     ),
     "validate_paragraphs": _nth_paragraph,
     "verify_postscript": _postscript,
-    "validate_placeholders": lambda text, N: _pairs(text, "[", "]") >= N,
+    "validate_placeholders": lambda text, N: pairs(text, "[", "]") >= N,
     "verify_bullet_points": lambda text, N: sum(line.strip().startswith(("*", "-")) for line in text.split("\n")) == N,
-    "validate_title": lambda text: _pairs(text, "<<", ">>") > 0,
+    "validate_title": lambda text: pairs(text, "<<", ">>") > 0,
     "validate_choice": lambda text, options: any(option in text for option in options),
-    "validate_highlighted_sections": lambda text, N: _pairs(text, "*", "*") >= N,
+    "validate_highlighted_sections": lambda text, N: pairs(text, "*", "*") >= N,
     "validate_sections": _sections,
     "validate_json_format": _json,
     "validate_repeat_prompt": lambda text, original_prompt: text.startswith(original_prompt),

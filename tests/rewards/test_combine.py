@@ -17,7 +17,7 @@ from analyzer.errors import ConfigError
 from analyzer.grading import Limits, nursery
 from analyzer.rewards import Where, leaves
 from analyzer.rewards.combine import Combine
-from analyzer.schema import Problem, Score, Status
+from analyzer.schema import Lengths, Problem, Score, Status
 from analyzer.scoring import Scorer
 from tests import commands
 from tests.commands import Outcome
@@ -81,6 +81,26 @@ def test_a_part_that_cannot_score_leaves_the_sum_without_a_reward(bonus: str) ->
     assert (bad.reward, bad.status, bad.pass_value) == (None, Status.ABSTAIN, None)
     assert bad.detail == "bonus: it returned None"
     assert bad.parts == {"gsm8k": 1.0}
+
+
+def test_a_response_is_right_to_other_parts_from_the_reward_that_is_said() -> None:
+    """f1 gives 1.0 and 0.5: by default both are right to Kimi's length term, and the shorter one earns for it."""
+    parts = [{"name": "f1"}, {"name": "length", "options": {"rule": "kimi", "unit": "characters"}}]
+    responses = ["a b c d e f g h", "a b c d"]
+    lengths = Lengths([8, 4], None)
+    terms = {}
+    for right_from in (None, 0.9):
+        given = {} if right_from is None else {"right_from": right_from}
+        whole = rewards.build("combine", {"parts": parts, "pass_on": "f1", **given})
+        assert Combine(**json.loads(json.dumps(whole.options))).right_from == whole.right_from
+        with closing(Scorer(whole, Limits())) as scorer:
+            scores = scorer.score(Problem("a source", "a b c d e f g h"), responses, lengths)
+        assert all(score.parts is not None for score in scores)
+        terms[right_from] = [score.parts["length"] for score in scores if score.parts is not None]
+    assert terms == {None: [-0.5, 0.5], 0.9: [-0.5, 0.0]}
+    for wrong in ("x", True, float("nan")):
+        with pytest.raises(ConfigError, match="right_from"):
+            rewards.build("combine", {"parts": parts, "pass_on": "f1", "right_from": wrong})
 
 
 def test_a_worker_builds_an_equal_sum_without_looking_for_the_functions_again(bonus: str, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import pytest
 from analyzer import rewards
 from analyzer.grading import Limits, nursery
 from analyzer.rewards import BaseReward, Reward, Where
-from analyzer.schema import GoldError, Problem, Score, Status, Unscored
+from analyzer.schema import GoldError, Lengths, Problem, Score, Status, Unscored
 from analyzer.scoring import Scorer
 
 CASES = Path(__file__).parent / "cases"
@@ -242,3 +242,113 @@ def scored(reward: Reward, pairs: Sequence[tuple[Any, str]]) -> list[tuple[float
 def test_no_two_rewards_claim_the_same_data_source() -> None:
     claims = [source for name in rewards.names() for source in rewards.find(name).data_sources]
     assert sorted(claims) == sorted(set(claims))
+
+
+# ---------------------------------------------------------------- rewards that see whole rollouts, groups, or parts
+
+MULTI = {
+    "instruction_id": [
+        "keywords:existence", "keywords:frequency", "length_constraints:number_words", "detectable_format:title",
+        "length_constraints:number_paragraphs", "punctuation:no_comma", "detectable_format:json_format",
+        "startend:quotation", "change_case:english_lowercase", "combination:two_responses",
+    ],
+    "kwargs": [
+        {"keywords": ["one", "two"]}, {"keyword": "a", "frequency": 3, "relation": "at least"},
+        {"num_words": 5, "relation": "at least"}, None, {"num_paragraphs": 2}, None, None, None, None, None,
+    ],
+}  # fmt: skip
+SUM = {
+    "parts": [
+        {"name": "gsm8k"},
+        {"name": "format", "weight": 0.1},
+        {"name": "repetition", "weight": 0.1},
+        {"name": "length", "weight": 0.5, "options": {"rule": "kimi"}},
+    ],
+    "pass_on": "gsm8k",
+}
+WHOLE: dict[str, tuple[str, dict[str, Any], Any]] = {
+    "combine": ("combine", SUM, "1"),
+    "soft_overlong": ("length", {"rule": "soft_overlong", "max_len": 100, "buffer": 50}, None),
+    "characters": ("length", {"rule": "soft_overlong", "max_len": 100, "buffer": 50, "unit": "characters"}, None),
+    "cut_off": ("length", {"rule": "cut_off"}, None),
+    "if_multi_constraints": ("if_multi_constraints", {}, MULTI),
+    **{
+        f"rlvr_{name}": ("rlvr_ifeval", {}, {"func_name": name, **arguments})
+        for name, arguments in {
+            "verify_keywords": {"keyword_list": ["one", "two"]},
+            "verify_paragraph_count": {"N": 3},
+            "validate_word_constraint": {"N": 100, "quantifier": "at least"},
+            "verify_sentence_constraint": {"N": 3, "quantifier": "at least"},
+            "verify_bullet_points": {"N": 3},
+            "validate_title": {},
+            "validate_sections": {"N": 3, "section_splitter": "Section"},
+            "validate_highlighted_sections": {"N": 3},
+            "validate_placeholders": {"N": 3},
+            "validate_repeat_prompt": {"original_prompt": "x"},
+            "validate_two_responses": {},
+            "validate_json_format": {},
+            "validate_quotation": {},
+            "validate_no_commas": {},
+            "validate_frequency_capital_words": {"N": 3, "quantifier": "at least"},
+        }.items()
+    },
+}
+MORE_LONG = {
+    "stars": "*", "double_stars": "**", "star_words": "*a* ", "less": "<", "titles": "<<a>>", "brackets": "[",
+    "placeholders": "[a]", "lines": "a\n", "empty_paragraphs": "\n\n", "paragraphs": "a\n\n", "rules": "***\n",
+    "quotes": '"', "full_stops": ". ", "sentences": "One. Two? ", "bullets": "* a\n", "dashes": "- ", "tabs": "\t",
+    "objects": "{\"a\":", "lists": "[1,", "capitals": "AB ", "sections": "Section 1 ", "marks_of_six": "******",
+    "backslashes": "\\\\", "accents": "e\u0301", "astral": "\U0001f600", "nul": "\x00", "one_two": "one two ",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=WHOLE)
+def whole(request: pytest.FixtureRequest) -> Iterator[tuple[Scorer, Any]]:
+    name, options, gold = WHOLE[request.param]
+    for library in rewards.find(name).libraries:
+        try:
+            importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            pytest.skip(f"{name} needs {library}")
+    with closing(Scorer(rewards.build(name, options), Limits())) as scorer:
+        scorer.start()
+        yield scorer, gold
+
+
+def whole_scores(whole: tuple[Scorer, Any], responses: list[str]) -> list[Score]:
+    scorer, gold = whole
+    lengths = Lengths([len(response) // 4 for response in responses], [False] * len(responses))
+    return scorer.score(Problem("a source", gold), responses, lengths)
+
+
+def test_whole_rewards_score_hostile_text_with_one_finite_number_each(whole: tuple[Scorer, Any]) -> None:
+    scores = whole_scores(whole, [*HOSTILE.values()])
+    assert len(scores) == len(HOSTILE)
+    for score in scores:
+        assert score.status is Status.OK, score.detail
+        assert score.reward is not None
+        assert math.isfinite(score.reward)
+
+
+def test_whole_rewards_take_linear_time_on_anything(whole: tuple[Scorer, Any]) -> None:
+    """Each unit by itself, since a group is scored in one call; 3 s for a megabyte, as for the others.
+
+    The child's limit is 5 CPU seconds a rollout: what is not linear ends there with a status.
+    """
+    for name, unit in {**LONG, **MORE_LONG}.items():
+        response = unit * (300_000 // len(unit))
+        began = time.perf_counter()
+        (score,) = whole_scores(whole, [response])
+        assert score.status in (Status.OK, Status.LIMIT), (name, score.status, score.detail)
+        if time.perf_counter() - began > 0.9:  # something else may have had the processor: once more
+            began = time.perf_counter()
+            whole_scores(whole, [response])
+            assert time.perf_counter() - began < 0.9, name
+
+
+def test_whole_rewards_do_not_depend_on_order(whole: tuple[Scorer, Any]) -> None:
+    responses = [*HOSTILE.values(), "one two", "a, b", "#### 1", "A B C one one one"]
+    scores = whole_scores(whole, responses)
+    order = random.Random(0).sample(range(len(responses)), len(responses))
+    again = whole_scores(whole, [responses[at] for at in order])
+    assert [scores[at].reward for at in order] == pytest.approx([score.reward for score in again])

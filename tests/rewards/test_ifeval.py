@@ -10,6 +10,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from analyzer.errors import RewardError
 from analyzer.rewards import default_route, ifeval
@@ -168,3 +170,21 @@ def test_real_responses_get_their_official_label(reward: IFEval, shared: Callabl
             different.add((row["data_idx"], row["model"]))
     assert different == set(EXPLAINED)
     assert len(different) < 0.005 * len(rows)
+
+
+@given(st.text(alphabet="<>[] \na\r\u2028", max_size=24), st.integers(1, 3))
+@settings(deadline=None, max_examples=400)
+def test_linear_checks_equal_the_official_ones(text: str, number: int) -> None:
+    for name, arguments in (
+        ("detectable_format:title", {}),
+        ("detectable_content:number_placeholders", {"num_placeholders": number}),
+    ):
+        checker = ifeval.checker_of(ifeval.Instruction(name, arguments))
+        assert ifeval.follows(checker, text) == (bool(text.strip()) and bool(checker.check_following(text)))
+
+
+def test_json_that_is_nested_too_deep_follows_nothing_and_is_scored() -> None:
+    checker = ifeval.checker_of(ifeval.Instruction("detectable_format:json_format", {}))
+    assert ifeval.follows(checker, '{"a": 1}')
+    for deep in ("[" * 100_000, '{"a":' * 100_000):
+        assert not ifeval.follows(checker, deep)

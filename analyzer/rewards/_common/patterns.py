@@ -72,3 +72,17 @@ def _too_slow() -> Unscored:
     return Unscored(
         Status.TIMEOUT, f"the pattern took more than {SECONDS:g} s on a response: look for nested repeats in it"
     )
+
+
+def pairs(text: str, begin: str, end: str) -> int:
+    """The matches of begin(.*?)end, a dot being no line end; in linear time."""
+    found = 0
+    for line in text.split("\n"):
+        at = line.find(begin)
+        while at >= 0:
+            closed = line.find(end, at + len(begin))
+            if closed < 0:
+                break
+            found += 1
+            at = line.find(begin, closed + len(end))
+    return found
