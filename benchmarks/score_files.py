@@ -10,10 +10,12 @@ them are committed, and it goes on with the merge.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import inputs
 import numpy as np
@@ -35,7 +37,8 @@ GROUP_ROWS = 1 << 15  # a row group of some 16 MB of text
 _WRONG = 6  # different wrong answers to a problem
 
 
-class Shape(NamedTuple):
+@dataclass(frozen=True)
+class Shape:
     """How large an input is, and how its rows stand."""
 
     rollouts: int
@@ -44,12 +47,13 @@ class Shape(NamedTuple):
     graded: bool = False  # rewards between 0 and 1, not 0 or 1
     response_bytes: int = 500
     unscored: float = 0.0  # share of the rollouts
+    files: int = 1
 
 
 def settings(folder: Path, *, n_jobs: int = 1, **more: Any) -> AnalysisSettings:
     """Of the analysis of such an input in `folder`."""
     return AnalysisSettings(
-        rollouts=str(folder / "rollouts.parquet"),
+        rollouts=str(folder / "rollouts"),
         model_path=inputs.tokenizer(),
         output_dir=str(folder / "analysis"),
         cache_dir=str(folder / "cache"),
@@ -78,13 +82,19 @@ def sample_of(shape: Shape, rows: np.ndarray) -> np.ndarray:
     return np.where(rows < edge, rows % (each + 1), (rows - edge) % max(each, 1))
 
 
-def write_input(path: Path, shape: Shape) -> None:
-    """The rollouts."""
+def write_input(folder: Path, shape: Shape) -> None:
+    """The rollouts, in so many files."""
+    edges = np.linspace(0, shape.rollouts, shape.files + 1).astype(int).tolist()
+    for number, (first, stop) in enumerate(itertools.pairwise(edges)):
+        _write_file(folder / f"part-{number:05d}.parquet", shape, first, stop)
+
+
+def _write_file(path: Path, shape: Shape, first: int, stop: int) -> None:
     text = pa.array(["x" * shape.response_bytes])
     sources = pa.array([f"made/{number}" for number in range(SOURCES)])
     writer = None
-    for start in range(0, shape.rollouts, GROUP_ROWS):
-        rows = np.arange(start, min(start + GROUP_ROWS, shape.rollouts))
+    for start in range(first, stop, GROUP_ROWS):
+        rows = np.arange(start, min(start + GROUP_ROWS, stop))
         problem = problem_of(shape, rows)
         distinct, code = np.unique(problem, return_inverse=True)
         codes = pa.array(code)
@@ -179,6 +189,6 @@ def _scores(shape: Shape, rows: np.ndarray, rates: np.ndarray, random: np.random
 
 def make(folder: Path, shape: Shape) -> int:
     """An input and its scores in an empty folder; returns the number of shards."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_input(folder / "rollouts.parquet", shape)
+    (folder / "rollouts").mkdir(parents=True)
+    write_input(folder / "rollouts", shape)
     return write_scores(folder, shape)

@@ -59,12 +59,14 @@ def number_problems(rollouts: Dataset, limit: int | None = None) -> Numbering:
 
     `limit` keeps the first N problems seen. Raises InputError for a null or a duplicate, with its place.
     """
-    starts, values, samples = _scan(rollouts)
+    starts, values, samples, rising = _scan(rollouts)
     # dictionary_encode numbers values in order of first appearance, which is the numbering that is promised.
     encoded = values.dictionary_encode()
     codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     ids = encoded.dictionary
-    _check_unique(rollouts, starts, codes, samples, ids)
+    # The usual case, each problem one run and sample_idx rising in it: no need to sort 100 million rows.
+    if not (rising and len(ids) == len(starts)):
+        _check_unique(rollouts, starts, codes, samples, ids)
     # After the check for duplicates: what --limit leaves out is still an input that is wrong.
     if limit is not None and limit < len(ids):
         codes[codes >= limit] = -1
@@ -75,8 +77,8 @@ def number_problems(rollouts: Dataset, limit: int | None = None) -> Numbering:
 # ---------------------------------------------------------------- runs
 
 
-def _scan(rollouts: Dataset) -> tuple[Ints, pa.Array, Ints]:
-    """Starts of runs, the data_idx of each run, and the sample_idx of each row."""
+def _scan(rollouts: Dataset) -> tuple[Ints, pa.Array, list[NDArray[np.signedinteger]], bool]:
+    """Starts of runs, the data_idx of each run, the sample_idx of all rows (in parts), whether it rises in each run."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -87,9 +89,11 @@ def _scan(rollouts: Dataset) -> tuple[Ints, pa.Array, Ints]:
         kind = pa.uint64() if pa.types.is_uint64(stored) else pa.int64()
     starts: list[Ints] = []
     values: list[pa.Array] = []
-    samples: list[Ints] = []
+    samples: list[NDArray[np.signedinteger]] = []
+    rising = True
     last, last_sample = pa.array([], type=kind), -1
-    for row, batch in Reader(rollouts.files, [DATA_IDX, SAMPLE_IDX], threads=True).all():
+    narrow = pa.types.is_integer(stored)
+    for row, batch in Reader(rollouts.files, [DATA_IDX, SAMPLE_IDX], threads=True, narrow=narrow).all():
         column = batch.column(batch.schema.get_field_index(DATA_IDX)).cast(kind)
         _no_nulls(rollouts, row, column, DATA_IDX)
         _no_nulls(rollouts, row, batch.column(batch.schema.get_field_index(SAMPLE_IDX)), SAMPLE_IDX)
@@ -98,15 +102,19 @@ def _scan(rollouts: Dataset) -> tuple[Ints, pa.Array, Ints]:
         changed = np.append(column.slice(0, 1) != last, different.to_numpy(zero_copy_only=False).astype(bool))
         # Fail fast on adjacent duplicates: a few compressed bytes can stand for very many equal rows, and the check of
         # all rows would hold them in memory.
-        if (again := np.flatnonzero(~changed & (sample == np.append(last_sample, sample[:-1])))).size:
+        before = np.append(last_sample, sample[:-1])
+        if (again := np.flatnonzero(~changed & (sample == before))).size:
             at = int(again[0])
             raise _twice(rollouts, row + at - 1, row + at, column[at].as_py(), int(sample[at]))
         where = np.flatnonzero(changed)
         starts.append(where + row)
         values.append(column.take(pa.array(where)))
-        samples.append(sample)
+        # The step into a new run may go down.
+        rising = rising and bool((changed | (sample > before)).all())
+        # Mostly they are below 32,768: two bytes for each row instead of eight.
+        samples.append(sample.astype(np.result_type(*map(np.min_scalar_type, (sample.min(), sample.max(), -1)))))
         last, last_sample = column.slice(len(column) - 1), int(sample[-1])
-    return np.concatenate(starts), pa.concat_arrays(values), np.concatenate(samples)
+    return np.concatenate(starts), pa.concat_arrays(values), samples, rising
 
 
 def _no_nulls(rollouts: Dataset, row: int, column: pa.Array, name: str) -> None:
@@ -115,18 +123,28 @@ def _no_nulls(rollouts: Dataset, row: int, column: pa.Array, name: str) -> None:
         raise InputError(f"{dataset.locate(rollouts.files, row + at)}: {name} is null; fill it in or leave the row out")
 
 
-def _check_unique(rollouts: Dataset, starts: Ints, codes: Ints, samples: Ints, ids: pa.Array) -> None:
-    """Raise InputError for the first (data_idx, sample_idx) that is there twice."""
-    ends = np.append(starts[1:], len(samples))
-    rising = np.diff(samples) > 0
-    rising[starts[1:] - 1] = True  # the step into a new run may go down
-    # The usual case, each problem one run and sample_idx rising in it: no need to sort 100 million rows.
-    if len(ids) == len(starts) and bool(rising.all()):
-        return
-    row_codes = np.repeat(codes, ends - starts)
-    # Sorted by problem, then sample, duplicates are neighbours.
+def _check_unique(
+    rollouts: Dataset, starts: Ints, codes: Ints, parts: list[NDArray[np.signedinteger]], ids: pa.Array
+) -> None:
+    """Raise InputError for the first (data_idx, sample_idx) that is there twice. parts: the sample_idx of all rows."""
+    samples = np.concatenate(parts)
+    parts.clear()
+    lowest = int(samples.min())
+    span = int(samples.max()) - lowest + 1
+    row_codes = np.repeat(codes, np.diff(np.append(starts, len(samples))))
+    # Sorted by problem, then sample, duplicates are neighbours. One number that holds both is sorted in a fraction of
+    # the time and memory; where there are duplicates, which are an error, the rows are looked for.
+    if span * len(ids) < 1 << 63:
+        packed = row_codes * span
+        packed += samples
+        packed -= lowest
+        packed.sort()
+        if not (packed[1:] == packed[:-1]).any():
+            return
+        del packed
     order = np.lexsort((samples, row_codes))
-    same = (np.diff(row_codes[order]) == 0) & (np.diff(samples[order]) == 0)
+    ordered_codes, ordered_samples = row_codes[order], samples[order]
+    same = (ordered_codes[1:] == ordered_codes[:-1]) & (ordered_samples[1:] == ordered_samples[:-1])
     if not same.any():
         return
     at = int(np.flatnonzero(same)[0])
