@@ -98,7 +98,8 @@ def assign(strategy: Strategy, metrics: Metrics) -> Assignment:
     positions = np.full(len(scored), -1, np.int8)  # (problems,)
     if not scored.any():
         return Assignment(strategy.buckets, positions)
-    metrics = _only(metrics, scored)
+    if not scored.all():  # of millions of problems a copy takes a gigabyte
+        metrics = _only(metrics, scored)
     placed = strategy.place(metrics)
     positions[scored] = placed.positions
     return Assignment(placed.buckets, positions, (*_warn_of_samples(strategy, metrics), *placed.warnings))

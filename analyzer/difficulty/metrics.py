@@ -12,6 +12,7 @@ buckets.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -64,13 +65,16 @@ def problem_metrics(
         if not scored.all():
             codes, rewards = codes[scored], rewards[scored]
         of_rewards = _of_rewards(_grouped(codes, rewards, problems), num_scored)
+    pass_rate = low = high = _share(passes, num_scored, np.nan)
+    if not np.array_equal(num_samples, num_scored) or not num_samples.all():
+        low, high = _share(passes, num_samples, 0.0), _share(passes + num_samples - num_scored, num_samples, 1.0)
     return Metrics(
         **of_rewards._asdict(),
-        pass_rate=_share(passes, num_scored, np.nan),
+        pass_rate=pass_rate,
         num_samples=num_samples,
         num_scored=num_scored,
-        pass_rate_low=_share(passes, num_samples, 0.0),
-        pass_rate_high=_share(passes + num_samples - num_scored, num_samples, 1.0),
+        pass_rate_low=low,
+        pass_rate_high=high,
         passes=passes,
         parts=part_means,
     )
@@ -95,8 +99,9 @@ def _of_rewards(rewards: NDArray[np.floating], num_scored: IntArray) -> _OfRewar
     starts = np.cumsum(num_scored) - num_scored  # (problems,) where a problem's rewards begin
     most = int(num_scored.max(initial=0))
     mean, highest, lowest, std, common_mean = (np.full(problems, np.nan) for _ in range(5))
-    # Where no problem has more than k rollouts, mean@k is the mean: the same array, for millions of problems.
-    mean_at = {k: np.full(problems, np.nan) if k < most else mean for k in MEAN_AT}
+    # The best one is the highest, and where no problem has more than k rollouts, mean@k is the mean: the same arrays,
+    # for millions of problems.
+    mean_at = {k: highest if k == 1 else mean if k >= most else np.full(problems, np.nan) for k in MEAN_AT}
     common = int(num_scored[num_scored > 0].min()) if num_scored.any() else 0
     unequal = common < most
     for block in _blocks(num_scored):
@@ -106,7 +111,7 @@ def _of_rewards(rewards: NDArray[np.floating], num_scored: IntArray) -> _OfRewar
         mean[block] = _exact_mean(ranked)
         std[block] = np.sqrt(_exact_mean((ranked - mean[block]) ** 2))
         for k, means in mean_at.items():
-            if means is not mean:
+            if means is not mean and means is not highest:
                 means[block] = _exact_mean(ranked[:k]) if k < len(ranked) else mean[block]
         if unequal:
             common_mean[block] = _mean_of_best(5, common, ranked)
@@ -243,7 +248,8 @@ def overall_metrics(metrics: Metrics) -> Overall:
 
 
 def _average(values: FloatArray) -> float:
-    return math.fsum(values.tolist()) / len(values) if len(values) else math.nan
+    parts = (values[start : start + BLOCK].tolist() for start in range(0, len(values), BLOCK))  # no list of millions
+    return math.fsum(itertools.chain.from_iterable(parts)) / len(values) if len(values) else math.nan
 
 
 def _counts(
@@ -260,7 +266,7 @@ def _counts(
         counts[:, low : low + len(of_kinds)] += of_kinds.T
     failed, passed, unscored = counts
     num_scored = failed + passed
-    return num_scored + unscored, num_scored, passed
+    return (num_scored + unscored if unscored.any() else num_scored), num_scored, passed.copy()
 
 
 def _grouped(codes: NDArray[np.integer], rewards: NDArray[np.floating], problems: int) -> NDArray[np.floating]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from analyzer.difficulty import counting, metrics
 from analyzer.difficulty.counting import count, distinct
 from analyzer.schema import Metrics
+from analyzer.stages.summary import percentiles
 
 codes = st.lists(st.integers(0, 7), max_size=40).map(lambda values: np.array(values, np.int32))
 
@@ -37,6 +38,13 @@ def test_distinct_keys_are_those_of_unique(bound: int, keys: list[int]) -> None:
     expected, inverse = np.unique(np.array(keys, np.int64), return_inverse=True)
     assert values.tolist() == expected.tolist()
     assert of.tolist() == inverse.tolist()
+
+
+@given(st.lists(st.integers(-1, 9) | st.integers(0, 1 << 25), min_size=1, max_size=50))
+def test_percentiles_of_lengths_are_those_of_numpy(lengths: list[int]) -> None:
+    tokens = np.array(lengths, np.int32)
+    expected = np.percentile(tokens, [50, 95, 5], method="nearest").tolist()
+    assert percentiles(tokens, (50, 95, 5)) == expected
 
 
 @given(
