@@ -204,3 +204,34 @@ def test_nothing_of_it_depends_on_the_order_of_the_rows(tmp_path: Path, analyze:
     mine, theirs = (outcome.json("summary.json")["difficulty"] for outcome in (first, second))
     assert json.dumps(mine) == json.dumps(theirs)
     assert pq.read_schema(tmp_path / "a" / "problem_metrics.parquet").field("flag").type == pa.string()
+
+
+def test_each_data_source_has_its_own_pass_rate_and_problems_always_and_never_solved(
+    tmp_path: Path, analyze: Any
+) -> None:
+    """A problem with one sample counts as well; one without a scored rollout is in neither."""
+    passes = {"a": [[1, 1], [0, 0], [1, 0], [0]], "b": [[1], [1, 1, 0], [None]]}
+    rows = [
+        {
+            "prompt": f"{source} {problem}",
+            "response": "text",
+            "data_idx": f"{source}{problem}",
+            "sample_idx": sample,
+            "original_data_source": source,
+            "reward": None if passed is None else float(passed),
+        }
+        for source, problems in passes.items()
+        for problem, samples in enumerate(problems)
+        for sample, passed in enumerate(samples)
+    ]
+    outcome = analyze(parquet(tmp_path / "r.parquet", rows), max_unscored=1)
+    report = outcome.json("summary.json")["difficulty"]
+    shown = {
+        name: tuple(of[key] for key in ("problems", "always_solved", "never_solved"))
+        for name, of in report["data_sources"].items()
+    }
+    assert shown == {"a": (4, 1, 2), "b": (2, 1, 0)}
+    assert report["data_sources"]["a"]["pass_rate"] == pytest.approx((1 + 0 + 0.5 + 0) / 4, abs=1e-6)
+    assert report["data_sources"]["b"]["pass_rate"] == pytest.approx((1 + 2 / 3) / 2, abs=1e-6)
+    assert report["never_solved"]["problems"] == 2
+    assert report["samples"] == {"fewest": 1, "most": 3}
