@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 from pathlib import Path
@@ -12,6 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "analyzer"
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 FOLDERS = sorted(path.parent for path in PACKAGE.glob("*/__init__.py"))
+DOORS = sorted(path.parent for path in PACKAGE.rglob("README.md"))
+OF_WEIGHT = 300  # lines of code from which on a folder within a folder has a README of its own
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -22,6 +25,40 @@ def test_every_folder_has_a_door_that_says_what_is_behind_it(folder: Path) -> No
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []
     assert f"{folder.name}/" in PAGE
+
+
+@pytest.mark.parametrize("folder", DOORS, ids=lambda folder: folder.relative_to(PACKAGE).as_posix())
+def test_a_readme_names_files_that_are_there(folder: Path) -> None:
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:tests|benchmarks)/[\w/.]+)`", readme)
+    named += [
+        f"analyzer/{name}" for name in re.findall(r"`(?:analyzer/)?(\w+/[\w/]+\.\w+)`", readme) if name[:5] != "tests"
+    ]
+    assert [path for path in named if not (ROOT / path).exists() and not path.startswith("analyzer/benchmarks")] == []
+    assert [
+        name for name in re.findall(r"`(_?\w+\.py)`", readme) if name[:5] != "test_" and not list(PACKAGE.rglob(name))
+    ] == []
+    assert len(readme.splitlines()) <= 14
+
+
+def test_every_folder_of_weight_has_a_readme() -> None:
+    def lines(folder: Path) -> int:
+        return sum(len(file.read_text(encoding="utf-8").splitlines()) for file in folder.glob("*.py"))
+
+    inner = {path.parent for path in PACKAGE.glob("*/*/__init__.py")}
+    assert [folder for folder in sorted(inner) if lines(folder) >= OF_WEIGHT and folder not in DOORS] == []
+
+
+@pytest.mark.parametrize("folder", DOORS, ids=lambda folder: folder.relative_to(PACKAGE).as_posix())
+def test_a_package_with_names_of_its_own_says_which_are_public(folder: Path) -> None:
+    name = ".".join(("analyzer", *folder.relative_to(PACKAGE).parts))
+    tree = ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))
+    defined = {
+        n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef) and not n.name.startswith("_")
+    }
+    public = set(getattr(importlib.import_module(name), "__all__", ()))
+    assert defined - public == set()
+    assert [one for one in public if not hasattr(importlib.import_module(name), one)] == []
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`([a-z_]+(?:\.[a-z_]+)*\.[A-Za-z_]+)`", PAGE))))

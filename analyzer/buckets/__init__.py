@@ -28,6 +28,19 @@ if TYPE_CHECKING:  # numpy stays off the path of --help
 
     Int8Array = NDArray[np.int8]
 
+__all__ = [
+    "NEARLY_EQUAL",
+    "STRATEGIES",
+    "UNSCORED",
+    "Assignment",
+    "Strategy",
+    "assign",
+    "build",
+    "find",
+    "names",
+    "register",
+]
+
 UNSCORED = "unscored"
 """The bucket of problems without a scored rollout; no strategy may use the name."""
 

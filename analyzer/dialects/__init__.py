@@ -19,6 +19,17 @@ from analyzer.dialects.layout import Layout
 from analyzer.errors import ConfigError
 from analyzer.registry import Registry, unknown
 
+__all__ = [
+    "DIALECTS",
+    "Dialect",
+    "Row",
+    "Settings",
+    "find",
+    "names",
+    "recognise",
+    "register",
+]
+
 Row = Mapping[str, Any]
 
 

@@ -26,6 +26,12 @@ from typing import Any, NamedTuple
 
 from analyzer.schema import NOTHING, Status
 
+__all__ = [
+    "Limits",
+    "Reply",
+    "Target",
+]
+
 
 class Limits(NamedTuple):
     """What one call may use."""

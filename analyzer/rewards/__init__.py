@@ -25,6 +25,24 @@ from analyzer.errors import ConfigError
 from analyzer.registry import Registry, did_you_mean, unknown
 from analyzer.schema import NOTHING, PASS_THRESHOLD, Lengths, Problem, Score
 
+__all__ = [
+    "ENTRY_POINTS",
+    "REWARDS",
+    "BaseReward",
+    "GroupReward",
+    "Part",
+    "Reward",
+    "Where",
+    "WholeReward",
+    "build",
+    "default_route",
+    "find",
+    "leaves",
+    "names",
+    "register",
+    "similar_data_source",
+]
+
 ENTRY_POINTS = "analyzer.rewards"
 """The group of entry points in which a package may name its reward functions."""
 

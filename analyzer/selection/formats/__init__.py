@@ -19,6 +19,16 @@ from analyzer.registry import Registry
 if TYPE_CHECKING:
     import pyarrow as pa
 
+__all__ = [
+    "FORMATS",
+    "Context",
+    "Format",
+    "build",
+    "find",
+    "names",
+    "register",
+]
+
 
 class Context(NamedTuple):
     """What a format needs to know besides the rows."""

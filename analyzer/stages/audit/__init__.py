@@ -36,6 +36,18 @@ if TYPE_CHECKING:
 
     from analyzer.rollouts.numbering import Numbering
 
+__all__ = [
+    "Audit",
+    "Disagreement",
+    "GoldAudit",
+    "SecondOpinion",
+    "audit_golds",
+    "audit_rewards",
+    "is_low",
+    "second_opinions",
+    "warnings",
+]
+
 GOLD_SAMPLE = 256  # problems drawn in all
 GOLDS = 24  # problems asked of each data_source at most
 OPINIONS = 300  # rollouts drawn for the second grader

@@ -16,6 +16,18 @@ from typing import Any, ClassVar, NamedTuple
 
 from analyzer.registry import Registry
 
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "Cluster",
+    "Task",
+    "is_lost_worker",
+    "launched",
+    "names",
+    "register",
+    "usable_cores",
+]
+
 
 class Backend(NamedTuple):
     """Where the shards are scored."""
