@@ -35,6 +35,7 @@ from analyzer.stages import (
     write,
 )
 from analyzer.stages.findings import Findings
+from analyzer.workers import backends
 from analyzer.workers.executor import Work, run_shards
 
 
@@ -120,12 +121,15 @@ def _score(call: Call) -> Scored:
             outputs.check_kept(ROLLOUTS, "--outputs problems")
         run = runs.open_run(cache_dir, plan.parts)
         wanted = range(plan.total)[part]
-        if run.missing(wanted):
-            verdicts.tidy(cache_dir)
-            collisions.look(plan, numbering)
-            scoring.start_rewards(plan.rewards.values(), plan.limits)
-            spill.spill(plan, opened, numbering, run.folder)
-            plan.save(run.folder)
+        if left := run.missing(wanted):
+            scoring.announce_rewards()
+            # Workers start while the driver loads the rewards and gathers scattered rows.
+            with backends.warmed(settings.workers, len(left), functools.partial(score.warm_up, plan.tokenizer)):
+                verdicts.tidy(cache_dir)
+                collisions.look(plan, numbering)
+                scoring.start_rewards(plan.rewards.values(), plan.limits)
+                spill.spill(plan, opened, numbering, run.folder)
+                plan.save(run.folder)
     with clock("score"):
         missing = functools.partial(run.missing, wanted)
         with Bar(plan.shard_rows, wanted, missing(), progress, run.again) as bar:

@@ -240,6 +240,11 @@ class Scorer:
         return [checked(score) for score in scores]
 
 
+def announce_rewards() -> None:
+    """Let workers that start before `start_rewards` has ended use what it starts."""
+    nursery.announce()
+
+
 def start_rewards(rewards: Iterable[BaseReward], limits: Limits) -> None:
     """Load every reward before any work, once for all workers on this host; end them with `end_rewards`.
 

@@ -205,7 +205,7 @@ class TokenCounter:
         has_grown = self._counted > self._renew_after and self._resident() - self._floor > _RENEW_GROWTH
         if self._encode is None or has_grown:
             self._encode = None  # give the old one's memory back before the new one takes its own
-            self._encode = _encoder(self._spec)
+            self._encode = _ahead.pop(self._spec, None) or _encoder(self._spec)
             self.loaded += 1
             self._counted, self._floor = 0, self._resident()
         self._counted += sum(map(len, texts))
@@ -228,6 +228,16 @@ class TokenCounter:
     def strip(self, text: str) -> str:
         """One text without special tokens."""
         return text if self._pattern is None else self._pattern.sub("", text)
+
+
+_ahead: dict[TokenizerSpec, Callable[[Sequence[str]], NDArray[np.int32]]] = {}
+"""What has been loaded and is not in use yet."""
+
+
+def load_ahead(spec: TokenizerSpec) -> None:
+    """Load a tokenizer for the next counter in this process that uses it."""
+    if spec.engine != NO_ENGINE and spec not in _ahead:
+        _ahead[spec] = _encoder(spec)
 
 
 def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -240,6 +240,7 @@ class ZygoteClient:
 
 _zygotes: dict[str, ZygoteClient] = {}
 _zygotes_lock = threading.Lock()
+_announced: str | None = None  # the name of the next `share`
 _inherited: list[ZygoteClient] = []  # those of the parent of a forked process, which must not touch them
 
 
@@ -263,11 +264,21 @@ def rename(target: Target, other: Target) -> None:
             _zygotes[_key(other)] = zygote
 
 
+def announce() -> None:
+    """Let the workers that this process starts from now on use the zygotes that the next `share` shares."""
+    global _announced
+    # A fresh name per call: a worker of an earlier run on this host must not find these zygotes.
+    _announced = os.environ[SHARED] = secrets.token_hex(16)
+
+
 def share() -> None:
-    """Let the workers that this process starts from now on use its zygotes."""
+    """Let the workers that this process starts from now on, or has since `announce`, use its zygotes."""
+    global _announced
+    if _announced is None:
+        announce()
     with _zygotes_lock:
-        # A fresh name per call: a worker of an earlier run on this host must not find these zygotes.
-        name = os.environ[SHARED] = secrets.token_hex(16)
+        assert _announced is not None
+        name, _announced = _announced, None
         for key, zygote in _zygotes.items():
             with suppress(ZygoteGone):  # the workers then start their own
                 zygote.share(_address(name, key))

@@ -42,7 +42,7 @@ from analyzer.schema import (
     Status,
 )
 from analyzer.scoring import Scorer, checked
-from analyzer.tokens import TokenCounter
+from analyzer.tokens import TokenCounter, TokenizerSpec, load_ahead
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,6 +87,11 @@ def score_shard(seal: Seal, folder: str, shard: int) -> int:
     score_files.write(path, footer, scores)
     worker.verdicts.sync()
     return len(scores.rows)
+
+
+def warm_up(spec: TokenizerSpec) -> None:
+    """Load what any shard needs: this module, and what counts tokens."""
+    load_ahead(spec)
 
 
 def _transient(statuses: NDArray[np.int8]) -> NDArray[np.bool_]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from analyzer import proc
 from analyzer.config import AnalysisSettings
 from analyzer.errors import AnalyzerError, ConfigError, InputError
 from analyzer.workers import backends
@@ -134,3 +137,41 @@ def test_a_scheduler_without_workers_is_waited_for_and_told_of(
             coming.join()
     assert shards.missing() == []
     assert capsys.readouterr().err.count(f"{cluster.scheduler_address} has had no worker") == 1
+
+
+# ---------------------------------------------------------------- started ahead
+
+
+def test_the_workers_that_start_ahead_are_those_that_score(shards: Shards) -> None:
+    backend = Backend("loky", 2)
+    with backends.warmed(backend, SHARDS, functools.partial(shard_tasks.warm, str(shards.folder))):
+        pass
+    ahead = {int(path.name.removeprefix("warm-")) for path in shards.folder.glob("warm-*")}
+    shards.run(shard_tasks.commit_slowly, backend)
+    assert shards.missing() == []
+    assert len(ahead) == 2
+    assert shards.workers() <= ahead
+
+
+def test_workers_that_start_ahead_end_where_there_is_nothing_to_do_after_all(shards: Shards) -> None:
+    def refuse() -> None:
+        with backends.warmed(Backend("loky", 2), SHARDS, functools.partial(shard_tasks.warm, str(shards.folder))):
+            while not list(shards.folder.glob("warm-*")):
+                time.sleep(0.05)
+            raise InputError("no")
+
+    with pytest.raises(InputError):
+        refuse()
+    there = [int(path.name.removeprefix("warm-")) for path in shards.folder.glob("warm-*")]
+    deadline = time.monotonic() + 20
+    while not all(map(proc.is_dead, there)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert list(map(proc.is_dead, there)) == [True] * len(there)
+
+
+@pytest.mark.parametrize("backend", [DASK, SEQUENTIAL])
+def test_a_backend_that_starts_nothing_ahead_runs_as_ever(backend: Backend, shards: Shards) -> None:
+    with backends.warmed(backend, SHARDS, functools.partial(shard_tasks.warm, str(shards.folder))):
+        pass
+    shards.run(shard_tasks.commit_slowly, backend)
+    assert shards.missing() == []

@@ -7,10 +7,11 @@ that is decorated by `register`, and its name to the choices of --backend.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NamedTuple
 
@@ -80,6 +81,14 @@ class Cluster(ABC):
         Raises ConfigError where the backend is not installed or does not answer.
         """
 
+    @classmethod
+    @contextlib.contextmanager
+    def warmed(cls, backend: Backend, tasks: int, warm: Callable[[], None]) -> Iterator[None]:
+        """A context at whose end the workers that `launched` will have are there, and have called `warm`, if that is
+        possible: starting them takes some tenths of a second, in which the driver has other things to do.
+        """
+        yield
+
     def run(self, tasks: Iterable[Task], at_once: int) -> None:
         """Run all tasks, at most `at_once` at a time. Raises what a task raised, or that a worker was lost."""
         joblib = _joblib()
@@ -110,6 +119,11 @@ names = BACKENDS.names
 def launched(backend: Backend, tasks: int, end: Callable[[], None]) -> AbstractContextManager[Cluster]:
     """The workers of a backend, see `Cluster.launched`. Raises ConfigError for one that is not known."""
     return BACKENDS.find(backend.name).launched(backend, tasks, end)
+
+
+def warmed(backend: Backend, tasks: int, warm: Callable[[], None]) -> AbstractContextManager[None]:
+    """Start the workers of a backend meanwhile, see `Cluster.warmed`. Raises ConfigError for one that is not known."""
+    return BACKENDS.find(backend.name).warmed(backend, tasks, warm)
 
 
 def is_lost_worker(error: BaseException) -> bool:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 
 from analyzer.workers import processes
-from analyzer.workers.backends import Backend, Cluster, register, usable_cores
+from analyzer.workers.backends import Backend, Cluster, Task, register, usable_cores
 from analyzer.workers.backends.sequential import Sequential
+
+_STOP_SECONDS = 1.0
 
 
 @register
@@ -33,12 +36,40 @@ class Loky(Cluster):
         if wanted == 1:
             yield Sequential(end)
             return
-        # A worker is one core's worth of work: threads of BLAS inside it would only compete with its neighbours.
-        cluster = cls(wanted, inner_max_num_threads=1, initializer=processes.start_worker, initargs=(os.getpid(),))
+        cluster = cls._of(wanted)
         try:
             yield cluster
         finally:
             cluster.stop()
+
+    @classmethod
+    @contextlib.contextmanager
+    def warmed(cls, backend: Backend, tasks: int, warm: Callable[[], None]) -> Iterator[None]:
+        wanted = min(backend.n_jobs or usable_cores(), tasks)
+        if wanted <= 1 or _no_semaphores():
+            yield
+            return
+        cluster = cls._of(wanted)
+
+        def call() -> None:
+            with contextlib.suppress(Exception):  # what is wrong shows where it matters, in the first shard
+                cluster.run([Task(warm, ())] * wanted, wanted)
+
+        thread = threading.Thread(target=call, daemon=True)
+        thread.start()
+        try:
+            yield
+        except BaseException:
+            cluster.stop()
+            thread.join(_STOP_SECONDS)
+            raise
+        # joblib's pool is one for the process: the call that scores takes it over.
+        thread.join()
+
+    @classmethod
+    def _of(cls, wanted: int) -> Loky:
+        # A worker is one core's worth of work: threads of BLAS inside it would only compete with its neighbours.
+        return cls(wanted, inner_max_num_threads=1, initializer=processes.start_worker, initargs=(os.getpid(),))
 
     def stop(self) -> None:
         from joblib.externals.loky import get_reusable_executor
