@@ -76,7 +76,7 @@ _HOMES = {
 
 
 def analyze(settings: AnalysisSettings | None = None, /, *, progress: bool = False, **options: Any) -> Result:
-    """Analyse rollouts as the command analyze_rollouts does; the keywords are its flags.
+    """Analyze rollouts as the command analyze_rollouts does; the keywords are its flags.
 
     settings: instead of keywords. progress: show a bar and what is done on stderr; otherwise nothing is printed.
 

@@ -98,7 +98,7 @@ class AnalysisSettings:
     )
     input_format: str = option(
         Group.INPUT,
-        "program that wrote the rollouts; auto recognises it by the columns",
+        "program that wrote the rollouts; auto recognizes it by the columns",
         "auto",
         metavar="NAME",
         listed=True,
@@ -130,7 +130,7 @@ class AnalysisSettings:
     reward_fn_key: str = option(
         Group.INPUT, "column with the ground truth, without original_", DEFAULT_REWARD_FN_KEY, metavar="COLUMN"
     )
-    limit: int | None = option(Group.INPUT, "analyse the first N problems only", None, least=1)
+    limit: int | None = option(Group.INPUT, "analyze the first N problems only", None, least=1)
     recursive: bool = option(Group.INPUT, "also read the folders inside a folder of rollouts", False)
     pool: bool = option(
         Group.INPUT, "treat rollouts of several steps, models or tasks as rollouts of one policy", False

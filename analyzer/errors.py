@@ -33,6 +33,14 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "\ufffd" for character in text.replace("\n", " "))
 
 
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """A count with its noun: (1, 'problem') -> '1 problem', (1200, 'problem') -> '1,200 problems'.
+
+    `several` is the plural where an s at the end does not make it: (2, 'rollout has', 'rollouts have').
+    """
+    return f"{number:,} {one}" if number == 1 else f"{number:,} {several or one + 's'}"
+
+
 def to_install(extra: str) -> str:
     """The command that installs what an extra of this package needs, whichever way the package itself came here."""
     import importlib.metadata

@@ -180,7 +180,7 @@ class _Parser:
 
             value = node(batch)
             if _kind(value) not in ("condition", "null"):
-                raise self.error(f"{_a(value)} is not a condition, compare it with something", at)
+                raise self.error(f"{_a(value)} is not a condition, compare it with a value", at)
             return value.cast(pa.bool_())
 
         return checked
@@ -253,7 +253,7 @@ class _Parser:
             try:
                 return _call(function, one, other)
             except pa.ArrowNotImplementedError:
-                raise self.error(f"{_a(one)} cannot be compared with {_a(other)} in this way", at) from None
+                raise self.error(f"{_a(one)} cannot be compared with {_a(other)}", at) from None
 
         return compare
 

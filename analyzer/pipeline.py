@@ -40,7 +40,7 @@ from analyzer.workers.executor import Work, run_shards
 
 
 def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
-    """Analyse rollouts; returns None for a --part, which scores its share and writes no outputs.
+    """Analyze rollouts; returns None for a --part, which scores its share and writes no outputs.
 
     Raises the errors of analyzer.errors; `exit_code` of each says how the command ends.
     """
@@ -155,10 +155,10 @@ def _measure(call: Call, scored: Scored) -> Result:
     with clock("estimate"):
         stability = estimate.bucket_stability(strategy, numbering, merged, settings.seed)
         cut = sources.cut_off(opened.dataset, numbering.kept_ranges(), merged.tokens)
-        analysed = difficulty.Analysed(
+        analyzed = difficulty.Analysed(
             settings, plan, opened.dataset, numbering, merged, metrics, strategy, assignment, cut
         )
-        measured = difficulty.measure(analysed)
+        measured = difficulty.measure(analyzed)
     with clock("audit"):
         audited = audit.audit_rewards(settings, plan, opened.dataset, numbering, merged, cut=cut)
     with clock("summary"):

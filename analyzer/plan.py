@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from analyzer.cache import runs
-from analyzer.errors import UserError
+from analyzer.errors import UserError, counted
 from analyzer.files import storage
 from analyzer.grading import Limits
 from analyzer.rewards import BaseReward, GroupReward, Reward, WholeReward, leaves
@@ -186,8 +186,10 @@ class Plan:
             f"Tokenizer: {self.tokenizer.engine} counts" if self.tokenizer != NO_TOKENIZER else "Tokenizer: none",
         ]
         if self.keep_rewards:
-            return [*lines, "Rewards: those of the input are kept (--rescore scores anew)"]
-        sources = [f"  {name}: {n} rollouts, reward {self.choices[name].name}" for name, n in self.sources.items()]
+            return [*lines, "Rewards: those of the input are kept (--rescore scores again)"]
+        sources = [
+            f"  {name}: {counted(n, 'rollout')}, reward {self.choices[name].name}" for name, n in self.sources.items()
+        ]
         return [*lines, "Data sources:", *sources]
 
     def kept_note(self) -> str:
@@ -195,7 +197,7 @@ class Plan:
         if not self.keep_rewards:
             return ""
         rows = int(self.shard_rows.sum())
-        return f"{rows:,} rewards are kept as the column {REWARD!r} has them; --rescore scores anew"
+        return f"{counted(rows, 'reward')} of the column {REWARD!r} kept; --rescore scores again"
 
     def save(self, folder: str) -> None:
         """Write the plan to its run directory. The same run writes the same bytes, whoever writes them."""
@@ -237,7 +239,7 @@ class Plan:
                 f"{folder}: the cache was removed while it was in use; run the same command again"
             ) from None
         if hashlib.sha256(text).hexdigest() != seal.sha256:
-            raise UserError(f"{folder}/{seal.file}: was changed by somebody else; remove it, and run the command again")
+            raise UserError(f"{folder}/{seal.file}: was changed by another user; remove it and run the command again")
         fields = orjson.loads(text)
         for name, values in seal.kwargs.items():
             fields["choices"][name][_OPTIONS][KWARGS] = values

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
+from analyzer.errors import counted
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -30,7 +32,7 @@ _STAGES = {
     "metrics": "computing the metrics of each problem",
     "bucket": "putting problems into buckets",
     "estimate": "estimating how sure the buckets are",
-    "audit": "asking whether ground truths earn the maximum",
+    "audit": "checking whether ground truths score the maximum",
     "summary": "summing up",
     "write": "writing the outputs",
 }
@@ -171,12 +173,14 @@ class Bar:
         retried = sum(again.values())
         if shown and self.reused:
             left = (
-                f"{self.scored - retried:,} are left to score" if self.scored > retried else "nothing is scored again"
+                counted(self.scored - retried, "is left", "are left")
+                if self.scored > retried
+                else "nothing is scored again"
             )
             if retried:
                 left = "" if self.scored == retried else f"{left}, "
-                left += f"{retried:,} that had no reward (timeout, memory or crash) are scored again"
-            print(f"{self.reused:,} rollouts are scored already; {left}", file=sys.stderr)
+                left += f"{retried:,} that had no reward (timeout, memory or crash) will be scored again"
+            print(f"{counted(self.reused, 'rollout is', 'rollouts are')} already scored; {left}", file=sys.stderr)
         self._bar = Counter("scoring", self.scored + self.reused, self.reused, shown=shown and bool(self.scored))
 
     def committed(self, shard: int) -> None:

@@ -65,7 +65,7 @@ class Result:
 
         if name != outputs.TABLE and self.outputs != "all":
             raise ConfigError(
-                f"{self.output_dir} holds no rollouts: it was written with outputs='problems'; analyse with "
+                f"{self.output_dir} holds no rollouts: it was written with outputs='problems'; analyze with "
                 "outputs='all', nothing is scored again"
             )
         return pd.read_parquet(os.path.join(self.output_dir, name))

@@ -97,16 +97,18 @@ def load(model_path: str, trust_remote_code: bool) -> Any:
                 "this folder, nor another file of a tokenizer; give the folder of the policy, or its name on the hub"
             )
         if needs_trust:
-            advice = "it is code of its own: pass --trust_remote_code if you trust it"
+            advice = "it needs code of its own: pass --trust_remote_code if you trust it"
         raise TokenizerError(f"--model_path {model_path}: the tokenizer cannot be loaded; {advice} ({reason})")
     if os.path.exists(model_path):
         raise TokenizerError(f"--model_path {model_path}: is a file; give the folder that holds tokenizer.json")
     if model_path.startswith(("/", ".", "~")):
         raise TokenizerError(f"--model_path {model_path}: no such folder; give the one that holds tokenizer.json")
-    where = "the hub has none of that name" if len(attempts) > 1 else "this machine is offline and has none cached"
+    where = (
+        "the hub has no model of that name" if len(attempts) > 1 else "this machine is offline and has not cached it"
+    )
     raise TokenizerError(
         f"--model_path {model_path}: no such folder, and as a hub name {where}; "
-        "give a folder that holds the tokenizer, or fetch it once where there is a network"
+        "give a folder that holds the tokenizer, or download it once on a machine with a network"
     )
 
 
@@ -336,7 +338,7 @@ def _read_json(spec: TokenizerSpec) -> str:
         text = Path(spec.source).read_text("utf-8")
     except OSError as error:
         raise TokenizerError(
-            f"{spec.source}: the tokenizer of this run is gone ({error.strerror}); run again"
+            f"{spec.source}: the tokenizer of this run was removed ({error.strerror}); run again"
         ) from None
     # Workers may start on another host long after the driver, with another file under the same name.
     if digest(spec.engine, text, repr(spec.specials)) != spec.digest:

@@ -26,7 +26,7 @@ from analyzer.schema import Unscored
 
 
 def texts_of(path: Path) -> Iterator[str]:
-    """The LaTeX in the ground truths and answers of a file of rollouts or of training data, normalised."""
+    """The LaTeX in the ground truths and answers of a file of rollouts or of training data, normalized."""
     table = pq.read_table(path)
     infos: list[Any] = []
     for name in ("original_reward_model", "reward_model"):
@@ -42,7 +42,7 @@ def texts_of(path: Path) -> Iterator[str]:
     for candidate in dict.fromkeys(found):
         if candidate.kind == candidates.LATEX:
             for text in candidate.texts:
-                yield equivalence._normalised(text)
+                yield equivalence._normalized(text)
 
 
 def learn(texts: list[str]) -> Tables:

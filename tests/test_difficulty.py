@@ -84,7 +84,9 @@ def test_every_problem_that_was_never_solved_has_its_reason(reasons: Outcome) ->
     ]
     assert difficulty["suspect_gold"][0]["majority_answer"] == "7"
     (line,) = [line for line in reasons.err.splitlines() if "never solved" in line]
-    assert "5 problems were never solved: 1 cannot be: the ground truth fails its own reward, e.g. '2,125'" in line
+    assert (
+        "5 problems were never solved: 1 cannot be solved: the ground truth fails its own reward, e.g. '2,125'" in line
+    )
 
 
 def test_the_columns_of_the_metrics_are_those_of_the_table(reasons: Outcome) -> None:
@@ -182,7 +184,7 @@ def test_copies_of_long_responses_are_said(tmp_path: Path, analyze: Any) -> None
     long = "because " * 40
     given = rows([[long + "#### 5"] * 8, [long + f"#### {n}" for n in range(8)]], ["5", "5"])
     outcome = analyze(parquet(tmp_path / "r.parquet", given))
-    assert "7 of 16 long responses of openai/gsm8k are copies of another sample of the same problem" in outcome.err
+    assert "7 of 16 long responses of openai/gsm8k duplicate another sample of the same problem" in outcome.err
 
 
 def test_unequal_numbers_of_samples_are_said(tmp_path: Path, analyze: Any) -> None:

@@ -113,7 +113,7 @@ ERRORS = [
     ("flag in ['', 3]", "a text cannot be compared with a number"),
     ("flag + 1 == 2", "+ needs numbers, not a text"),
     ("passes", "a number is not a condition"),
-    ("passes and true", "a number is not a condition, compare it with something, at the ^ in: ^passes and true"),
+    ("passes and true", "a number is not a condition, compare it with a value, at the ^ in: ^passes and true"),
     ("true and not passes", "at the ^ in: true and not ^passes"),
     ("extra == extra", "a struct cannot be compared as a whole"),
     ("when > 3", "a timestamp[s] cannot be compared with a number"),

@@ -18,7 +18,7 @@ import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from analyzer.errors import ConfigError
+from analyzer.errors import ConfigError, counted
 from analyzer.registry import Registry
 from analyzer.schema import Metrics
 
@@ -46,7 +46,7 @@ UNSCORED = "unscored"
 
 
 NEARLY_EQUAL = 0.8
-"""Numbers of scored rollouts are worth a word where the smallest is below this share of the largest."""
+"""Numbers of scored rollouts are worth a warning if the smallest is below this share of the largest."""
 
 
 class Assignment(NamedTuple):
@@ -133,7 +133,8 @@ def _warn_of_samples(strategy: Strategy, metrics: Metrics) -> list[str]:
     needed, found = strategy.needs_samples, []
     if few := int((metrics.num_scored < needed).sum()):
         found.append(
-            f"{few} of {len(metrics.num_scored)} problems have fewer than {needed} scored rollouts, "
+            f"{few} of {counted(len(metrics.num_scored), 'problem')} {'has' if few == 1 else 'have'} fewer than "
+            f"{needed} scored rollouts, "
             f"{strategy.because}; sample at least {needed} responses per problem"
         )
     common, most = metrics.common_samples, int(metrics.num_scored.max())

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.buckets import Assignment
+from analyzer.errors import counted
 
 if TYPE_CHECKING:
     from analyzer.buckets import Int8Array
     from analyzer.schema import FloatArray, IntArray
 
 EVEN_WITHIN = 0.1
-"""Ties are worth a word when they change the size of a quarter by more than this share of the problems."""
-REMEDY = "more responses per problem can tell them apart, --bucketing_strategy pass_rate names what they are instead"
+"""Ties are worth a warning if they change the size of a quarter by more than this share of the problems."""
+REMEDY = "more responses per problem can separate them, --bucketing_strategy pass_rate names what they are"
 
 
 def quarters(buckets: tuple[str, ...], evidence: Mapping[str, FloatArray]) -> Assignment:
@@ -68,4 +69,4 @@ def _shared_evidence(count: int, evidence: Mapping[str, FloatArray], example: in
     """For instance "600 of 1000 problems have mean@5 0 and mean_reward 0"."""
     problems = len(next(iter(evidence.values())))
     values = " and ".join(f"{metric} {float(array[example]):.4g}" for metric, array in evidence.items())
-    return f"{count} of {problems} problems have {values}"
+    return f"{count} of {counted(problems, 'problem')} {'has' if count == 1 else 'have'} {values}"

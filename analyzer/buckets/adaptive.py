@@ -60,7 +60,7 @@ class Adaptive(Strategy):
             return Assignment(self.buckets, positions)
         warning = (
             f"the {len(cluster)} problems differ too little for four clusters: {len(members)} found; "
-            "more responses per problem can tell them apart"
+            "more responses per problem can separate them"
         )
         return Assignment(self.buckets, positions, (warning,))
 

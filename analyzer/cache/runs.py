@@ -81,8 +81,8 @@ def _check_trusted(folder: str) -> None:
     # in.
     if status.st_mode & 0o022 & ~(0o020 if _is_private(status.st_gid) else 0):
         raise OutputError(
-            f"--cache_dir {folder}: other users may write to it, and so make up scores; `chmod go-w {folder}`, or add "
-            "--shared_cache to share it and believe only its owner's files and your own"
+            f"--cache_dir {folder}: other users may write to it and could forge scores; `chmod go-w {folder}`, or add "
+            "--shared_cache to share it and trust only its owner's files and your own"
         )
 
 
@@ -205,7 +205,7 @@ def explain(cache_dir: str, parts: Mapping[str, Any]) -> list[str]:
             lines = []
             for name in differs:
                 secret = any(map(masking.looks_secret, name.split(".")[1:]))
-                both = f"{other.get(name)!r} there, {wanted.get(name)!r} now"
+                both = f"{other.get(name)!r} then, {wanted.get(name)!r} now"
                 lines.append(f"  {name}: {'differs' if secret else masking.text(both)}")
             nearest = (len(differs), path.parent.name, lines)
     if nearest is None:

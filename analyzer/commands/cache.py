@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from analyzer.cache import masking, runs, verdicts
 from analyzer.commands.command import Command
 from analyzer.config import Group, option
-from analyzer.errors import EXIT_OK, ConfigError, printable
+from analyzer.errors import EXIT_OK, ConfigError, counted, printable
 from analyzer.plan import described
 
 
@@ -38,16 +38,12 @@ def _manage(settings: CacheSettings) -> int:
         return _prune(settings, found)
     size = sum(one.bytes for one in found) / 1e6
     nouns = {"runs": "run", "inputs": "converted input", "verdicts": "verdict log"}
-    counts = [_counted(sum(one.kind == kind for one in found), noun) for kind, noun in nouns.items()]
+    counts = [counted(sum(one.kind == kind for one in found), noun) for kind, noun in nouns.items()]
     print(f"{folder}: {', '.join(counts)}, {size:.1f} MB")
     for one in found:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.used))
         print(f"  {one.name}  {when}  {one.bytes / 1e6:8.1f} MB  {_what(one)}")
     return EXIT_OK
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _what(one: runs.Cached) -> str:
@@ -59,10 +55,10 @@ def _what(one: runs.Cached) -> str:
         inputs, rewards = described(one.path)
     # A listing must not fail for one bad entry: removing it is what the listing is for.
     except (OSError, ValueError, KeyError, TypeError):  # of another version, or being removed
-        return _counted(one.shards, "shard")
+        return counted(one.shards, "shard")
     more = f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""
     of = f", {masking.text(inputs[0])}{more}, reward {', '.join(rewards) or 'of the input'}" if inputs else ""
-    return printable(_counted(one.shards, "shard") + of)
+    return printable(counted(one.shards, "shard") + of)
 
 
 def _prune(settings: CacheSettings, found: Sequence[runs.Cached]) -> int:

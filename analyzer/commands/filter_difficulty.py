@@ -70,9 +70,7 @@ class FilterSettings:
     def of(cls, flags: Any) -> FilterSettings:
         """Sort flags into the settings of the three commands. Raises ConfigError where they contradict each other."""
         if flags.rollouts is not None and flags.data_path is not None:
-            raise ConfigError(
-                "--rollouts and --data_path: give one, rollouts that are there or data to generate them from"
-            )
+            raise ConfigError("--rollouts and --data_path: give one: existing rollouts, or data to generate them from")
         if flags.rollouts is None and flags.data_path is None:
             raise ConfigError("--data_path is required: training data to generate rollouts from (or --rollouts)")
         # In the output folder, so that the same command finds them again.
@@ -125,7 +123,7 @@ COMMAND = Command(
     name="filter_difficulty",
     settings=FLAGS,
     summary="all in one: prompts -> the file to train on",
-    description="Generate rollouts for training data (--data_path) or take those that you have (--rollouts), analyse "
+    description="Generate rollouts for training data (--data_path) or take those that you have (--rollouts), analyze "
     "them, and select the problems to train on. The same command resumes where it stopped, in any of the three.",
     example="--data_path train.parquet --model_path Qwen/Qwen3-8B --output_dir difficulty --use_vllm "
     '--where "0 < pass_rate < 1"',

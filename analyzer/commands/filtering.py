@@ -13,7 +13,7 @@ from analyzer.commands import analyze_rollouts
 from analyzer.commands.generate_rollouts import again
 from analyzer.commands.preview import preview
 from analyzer.config import AnalysisSettings, SelectionSettings
-from analyzer.errors import EXIT_OK, EXIT_UNSCORED, ConfigError, InputError, OutputError
+from analyzer.errors import EXIT_OK, EXIT_UNSCORED, ConfigError, InputError, OutputError, counted
 from analyzer.expression import compile_expression
 from analyzer.generation import Generated, GenerationSettings
 from analyzer.generation.pipeline import open_data
@@ -52,7 +52,11 @@ def generate_analyse_select(settings: FilterSettings) -> int:
         print(select(settings.selection).report, end="", flush=True)
     print(analyze_rollouts.where_to_look(analysis), file=sys.stderr)
     if done is not None and done.failed:
-        print(f"error: {done.failed} prompts lack rollouts; {again(done.failed, done.unusable)}", file=sys.stderr)
+        print(
+            f"error: {counted(done.failed, 'prompt lacks', 'prompts lack')} rollouts; "
+            f"{again(done.failed, done.unusable)}",
+            file=sys.stderr,
+        )
         return EXIT_UNSCORED
     return code
 
@@ -68,8 +72,8 @@ def _generate(settings: FilterSettings, wanted: GenerationSettings) -> Generated
         if not wanted.overwrite:
             raise
         done = generation.run(wanted)
-    new = f"{done.complete}; nothing was asked" if done.complete else f"{done.asked} generated now"
-    print(f"{done.path}: {done.rollouts} rollouts, {new}", file=sys.stderr)
+    new = f"{done.complete}; nothing was requested" if done.complete else f"{done.asked} new"
+    print(f"{done.path}: {counted(done.rollouts, 'rollout')}, {new}", file=sys.stderr)
     return done
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from analyzer.commands.command import Command
-from analyzer.errors import EXIT_OK, EXIT_UNSCORED
+from analyzer.errors import EXIT_OK, EXIT_UNSCORED, counted
 from analyzer.generation.settings import GenerationSettings
 
 
@@ -24,13 +24,13 @@ def _generate(settings: GenerationSettings) -> int:
     from analyzer import generation
 
     done = generation.run(settings)
-    print(f"Prompts: {done.prompts}\nRollouts: {done.rollouts} ({done.asked} generated now)\nModel: {done.model}")
-    print(f"{done.path}: {done.complete}; nothing was asked" if done.complete else f"Written: {done.path}")
+    print(f"Prompts: {done.prompts}\nRollouts: {done.rollouts} ({done.asked} new)\nModel: {done.model}")
+    print(f"{done.path}: {done.complete}; nothing was requested" if done.complete else f"Written: {done.path}")
     if not done.failed:
         return EXIT_OK
     print(
-        f"error: {done.failed} prompts lack rollouts, {done.failures} lists them ({done.first_failure}); "
-        + again(done.failed, done.unusable),
+        f"error: {counted(done.failed, 'prompt lacks', 'prompts lack')} rollouts, see {done.failures} "
+        f"({done.first_failure}); " + again(done.failed, done.unusable),
         file=sys.stderr,
     )
     return EXIT_UNSCORED
@@ -39,11 +39,11 @@ def _generate(settings: GenerationSettings) -> int:
 def again(failed: int, unusable: int) -> str:
     """What to do about prompts that lack rollouts; `unusable` of them no server can be asked."""
     if not unusable:
-        return "the same command tries them again"
-    correct = "correct them in the training data and generate anew (--overwrite, or another --output_path)"
+        return "the same command retries them"
+    correct = "correct them in the training data and generate again (--overwrite, or another --output_path)"
     if unusable == failed:
-        return f"no model can be asked these prompts: {correct}"
-    return f"the same command tries {failed - unusable} of them again; no model can be asked the others: {correct}"
+        return f"these prompts can be sent to no model: {correct}"
+    return f"the same command tries {failed - unusable} of them again; the others can be sent to no model: {correct}"
 
 
 COMMAND = Command(

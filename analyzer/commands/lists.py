@@ -74,7 +74,7 @@ def _rewards() -> Iterable[Entry]:
 def _input_formats() -> Iterable[Entry]:
     from analyzer import dialects
 
-    yield Entry("auto", ["Recognised by the columns of the files."])
+    yield Entry("auto", ["Recognized by the columns of the files."])
     for name in dialects.names():
         dialect = dialects.find(name)
         lacks = [f"lacks: {dialect.lacks}"] if dialect.lacks else []

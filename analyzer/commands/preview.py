@@ -26,7 +26,7 @@ def preview(settings: GenerationSettings) -> str:
     first = next(prompts.read_prompts(data, [(0, 1)]))
     lines = [*_counts(settings, data), *data.notes]
     if first.problem:
-        return "\n".join([*lines, f"First prompt (data_idx 0) cannot be asked: {first.problem}"])
+        return "\n".join([*lines, f"First prompt (data_idx 0) cannot be sent: {first.problem}"])
     seen, how = _seen(settings, first)
     return "\n".join([*lines, f"First prompt (data_idx 0), {how}:", seen])
 
@@ -36,16 +36,16 @@ def _counts(settings: GenerationSettings, data: TrainingData) -> list[str]:
     wanted = pipeline.wanted_of(settings, data)
     # The same identity that a generation computes, so that what is said here is what it will do.
     if done := state.complete(pipeline.identity_of(settings, data, wanted)):
-        there = f"{done}, nothing would be asked"
+        there = f"{done}, nothing would be generated"
     elif state.folder.exists():
-        there = f"some may be there from an unfinished run ({state.folder})"
+        there = f"an unfinished run may have some ({state.folder})"
     else:
-        there = "none is there yet"
+        there = "none exists yet"
     each = (
         f"{data.rows} x {settings.num_samples}" if settings.top_up is None else f"{wanted.prompts} problems of --top_up"
     )
     return [
-        f"Training data: {settings.data_path}, {data.dataset.rows} rows, {wanted.prompts} prompts to ask",
+        f"Training data: {settings.data_path}, {data.dataset.rows} rows, {wanted.prompts} prompts to sample",
         f"Rollouts: {each} = {wanted.rollouts}; {there}",
         f"Sampling: temperature {settings.temperature:g}, top_p {settings.top_p:g}, max_tokens {settings.max_tokens}",
         f"Model: {_model(settings)}",
@@ -82,7 +82,7 @@ def _seen(settings: GenerationSettings, prompt: Prompt) -> tuple[str, str]:
     messages = request.body["messages"]
     rendered = run_async(_rendered(settings, messages))
     if rendered is not None:
-        return rendered, f"{where}, with the chat template as the server applies it"
+        return rendered, f"{where}, with the chat template applied as the server does"
     shown = orjson.dumps(messages, option=orjson.OPT_INDENT_2).decode()
     return shown, f"{where}; the server applies its chat template (give --model_path to see it)"
 

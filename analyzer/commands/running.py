@@ -44,7 +44,7 @@ def run(command: Callable[[], int]) -> int:
             return EXIT_USER
         # `cache --prune` in another terminal removes a run directory in use; nothing of the output was touched.
         if isinstance(error, FileNotFoundError) and "/runs/" in str(error.filename):
-            fail(f"{error.filename}: the cache was removed meanwhile; run the command again")
+            fail(f"{error.filename}: the cache was removed during the run; run the command again")
             return EXIT_USER
         if error.filename is not None and error.errno in _OF_THE_PATH:
             fail(printable(f"{error.filename}: {error.strerror}; check this path and its permissions"))

@@ -43,7 +43,7 @@ class Settings(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """A layout of rollouts, and how files of it are recognised."""
+    """A layout of rollouts, and how files of it are recognized."""
 
     name: str
     framework: str  # as its users call it

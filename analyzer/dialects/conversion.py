@@ -23,7 +23,7 @@ from analyzer.dialects.layout import FILE, Layout
 from analyzer.dialects.mapping import Mapper
 from analyzer.dialects.operations import root
 from analyzer.dialects.reading import Reading, Request
-from analyzer.errors import InputError
+from analyzer.errors import InputError, counted
 from analyzer.files import storage
 from analyzer.rollouts import dataset, json_columns
 from analyzer.rollouts.dataset import Reader
@@ -100,8 +100,8 @@ def _check_scorable(reading: Reading, request: Request, layout: Layout, schema: 
     golds = [name for name in schema.names if name in joining.GOLDS]
     if layout.reward or layout.counted or golds or request.scored_without_gold:
         return
-    what = "no ground truths to score by" if request.rescore else "neither ground truths nor rewards"
-    remedy = "bring them from the training data with --join train.parquet"
+    what = "no ground truths to grade with" if request.rescore else "neither ground truths nor rewards"
+    remedy = "add them from the training data with --join train.parquet"
     if request.join:
         remedy = f"{request.join} holds no ground truth either (looked for {', '.join(joining.GOLD_NAMES)})"
     raise InputError(f"{request.spec}: read as {reading.dialect.framework}, which hold {what}: {remedy}")
@@ -300,7 +300,8 @@ def _said(
     sizes = list(mapper.ordinals.counts.values())
     group = layout.group or ("(prompt, ground truth)" if layout.ground_truth else "prompt")
     notes = [
-        f"read as {reading.dialect.framework}: {sum(sizes)} rollouts, {len(sizes)} problems by {group}",
+        f"read as {reading.dialect.framework}: {counted(sum(sizes), 'rollout')}, {counted(len(sizes), 'problem')} "
+        f"by {group}",
     ]
     if not sizes:
         why = f": --rows {request.rows!r} keeps none of {tally.read}" if request.rows and tally.read else ""
@@ -308,11 +309,11 @@ def _said(
     if reading.unread:
         notes.append(f"not read: {files.named(reading.unread)}")
     if request.rows:
-        notes.append(f"--rows {request.rows!r} keeps {tally.kept} of {tally.read} rows")
+        notes.append(f"--rows {request.rows!r} keeps {tally.kept:,} of {counted(tally.read, 'row')}")
     elif layout.rows:
-        notes.append(f"of {tally.read} rows those with {layout.rows} are read: {tally.kept}")
+        notes.append(f"{tally.kept:,} of {counted(tally.read, 'row')} are read: those with {layout.rows}")
     if layout.counted:
-        number = layout.samples if isinstance(layout.samples, int) else f"as many as {layout.samples} says,"
+        number = layout.samples if isinstance(layout.samples, int) else f"{layout.samples}"
         notes.append(f"each problem's counts are read as {number} rollouts with rewards 0 and 1, without text")
     for path, values in tally.sources.items():
         if len(values) > 1:
@@ -326,8 +327,8 @@ def _said(
 def _size_warnings(sizes: Sequence[int], group: str) -> list[str]:
     if len(sizes) > 1 and max(sizes) == 1:
         return [
-            f"every problem has one rollout, grouped by {group}: if several were sampled, that is not what tells "
-            "problems apart; name what does with --columns '{group: ...}'."
+            f"every problem has one rollout, grouped by {group}: if several were sampled, this key is too fine; name "
+            "the right one with --columns '{group: ...}'."
         ]
     # Counting each distinct size is quadratic in their number, hence the bound.
     usual = max(set(sizes), key=sizes.count) if len(set(sizes)) < 100 else max(sizes)
@@ -335,7 +336,8 @@ def _size_warnings(sizes: Sequence[int], group: str) -> list[str]:
     if not other:
         return []
     return [
-        f"{other} of {len(sizes)} problems have another number of rollouts than {usual} (from {min(sizes)} to "
+        f"{other} of {len(sizes)} problems {'has' if other == 1 else 'have'} a number of rollouts other than "
+        f"{usual} (from {min(sizes)} to "
         f"{max(sizes)}), grouped by {group}."
     ]
 
@@ -343,12 +345,14 @@ def _size_warnings(sizes: Sequence[int], group: str) -> list[str]:
 def _lost_warnings(tally: mapping.Tally) -> list[str]:
     found = []
     if tally.empty:
-        found.append(f"{tally.empty} rows without any response or sample were left out.")
+        found.append(f"{counted(tally.empty, 'row')} without any response or sample left out.")
     if tally.failed:
-        found.append(f"{tally.failed} rollouts without a response (failed requests) were left out.")
+        found.append(f"{counted(tally.failed, 'rollout')} without a response (failed requests) left out.")
     if tally.off_grid:
         found.append(
-            f"{tally.off_grid} rates are no whole number of passes and were rounded: is the number of samples right? "
+            f"{counted(tally.off_grid, 'rate is', 'rates are')} not a whole number of passes, and rounded: is the "
+            "number of "
+            "samples right? "
             "Name it with --columns '{samples: N}'."
         )
     return found

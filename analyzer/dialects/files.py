@@ -160,7 +160,7 @@ def flat_records(dialect: Dialect, found: Iterable[Record]) -> Iterator[Record]:
             yield Record(row, record.bytes // max(len(rows), 1), record.place, record.replaced)
 
 
-class Recognised(NamedTuple):
+class Recognized(NamedTuple):
     """Which dialect an input is of, and which of its files are."""
 
     dialect: Dialect | None
@@ -170,7 +170,7 @@ class Recognised(NamedTuple):
     fitting: tuple[str, ...] = ()  # the names of several dialects that fit, where it is none of them for sure
 
 
-def recognise(found: Found, chosen: Dialect | None, spec: str) -> Recognised:
+def recognise(found: Found, chosen: Dialect | None, spec: str) -> Recognized:
     """Tell what the files are: `chosen`, or what their columns say. Raises InputError where they disagree."""
     kinds: dict[str, list[str]] = {}
     rows: dict[str, Row] = {}
@@ -214,9 +214,9 @@ def recognise(found: Found, chosen: Dialect | None, spec: str) -> Recognised:
             f"{spec}: {found.paths[0]}: the file is empty" if len(found.paths) > 1 else f"{spec}: the file is empty"
         )
     if not kinds:
-        return Recognised(None, found.paths, tuple(unread), first, fitting)
+        return Recognized(None, found.paths, tuple(unread), first, fitting)
     ((name, paths),) = kinds.items()
-    return Recognised(dialects.find(name), tuple(paths), tuple(sorted([*unread, *unknown])), rows[paths[0]])
+    return Recognized(dialects.find(name), tuple(paths), tuple(sorted([*unread, *unknown])), rows[paths[0]])
 
 
 def named(paths: Sequence[str]) -> str:

@@ -113,7 +113,7 @@ def _other_rewards(layout: Layout, rows: Rows, spec: str) -> list[str]:
     if len(found) > 1:
         raise InputError(
             f"{spec}: holds several rewards ({', '.join(found)}); choose one, such as "
-            f"{paste({'reward': found[0]})}, or score anew with --rescore"
+            f"{paste({'reward': found[0]})}, or score again with --rescore"
         )
     return found if len(found) == 1 else []
 

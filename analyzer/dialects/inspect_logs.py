@@ -42,7 +42,7 @@ def read_eval(path: str) -> Iterator[Row]:
                 for name in sorted(name for name in names if name.startswith("samples/") and name.endswith(".json")):
                     yield {"eval": header["eval"], "samples": [orjson.loads(log.read(name))]}
         except (zipfile.BadZipFile, OSError, KeyError, ValueError, EOFError) as error:
-            raise InputError(f"{path}: not a readable inspect log ({error}); is the file whole?") from None
+            raise InputError(f"{path}: not a readable inspect log ({error}); is the file complete?") from None
 
 
 class Inspect(Dialect):

@@ -16,7 +16,7 @@ from analyzer.dialects import files, operations
 from analyzer.dialects.mapping import GROUND_TRUTH, JOIN
 from analyzer.dialects.operations import Column, Rows, look_up
 from analyzer.dialects.values import content_text, text_of
-from analyzer.errors import InputError, printable
+from analyzer.errors import InputError, counted, printable
 from analyzer.rollouts.json_columns import columns_to_arrow, kinds_of
 from analyzer.schema import DATA_IDX, ORIGINAL, PROMPT
 
@@ -232,8 +232,7 @@ class Joiner:
         rows = self._index.get(key, [])
         if len(rows) > 1:
             raise InputError(
-                f"{self._training.paths[0]}: {self.by} {key!r} is there {len(rows)} times; "
-                "join on what tells its rows apart"
+                f"{self._training.paths[0]}: {self.by} {key!r} is there {len(rows)} times; join on a unique key"
             )
         return _Matched(rows[0] if rows else -1, shown)
 
@@ -244,7 +243,7 @@ class Joiner:
             raise InputError(
                 f"{self._spec}: {self.rollouts - self.matched} of {self.rollouts} rollouts have no row in "
                 f"{self._training.paths[0]} (joined on {self.by}), more than 1 %: {'; '.join(self.missed)}; "
-                "is it the data they were trained on? --join_on says what to join on"
+                "is this the right training data? --join_on names the key"
             )
 
     def notes(self) -> list[str]:
@@ -257,7 +256,9 @@ class Joiner:
         lost = self.rollouts - self.matched
         if not lost:
             return []
-        return [f"{lost} of {self.rollouts} rollouts have no training row and were left out: {'; '.join(self.missed)}."]
+        return [
+            f"{lost} of {counted(self.rollouts, 'rollout')} left out, without a training row: {'; '.join(self.missed)}."
+        ]
 
 
 def _numbered(training: Training, key: str) -> dict[str, list[int]]:

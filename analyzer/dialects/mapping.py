@@ -281,9 +281,7 @@ class Mapper:
         if pa.types.is_floating(found.array.type) and not found.array.null_count:
             return Column(operations.whole_numbers(found.array, str(path), row), field)
         if not pa.types.is_integer(found.array.type) or found.array.null_count:
-            raise InputError(
-                f"{row(0)}: {path}, which numbers the samples of a problem, must be an integer in every row"
-            )
+            raise InputError(f"{row(0)}: {path}, the number of the sample, must be an integer in every row")
         return Column(found.array.cast(pa.int64()), field)
 
     def _counts(self, rows: Rows, row: RowName) -> tuple[Ints, NDArray[np.float64]]:
@@ -323,8 +321,9 @@ class Mapper:
         self.tally.off_grid += int(off.sum())
         if "samples" not in self.options.asked and off.size and off.mean() > _OFF_GRID:
             raise InputError(
-                f"{self.spec}: {path} of {int(off.sum())} of {off.size} problems is no share of {self.layout.samples} "
-                f"samples; what is it? Say with {paste({'pass_rate': path, 'samples': 8, 'out_of': 1})}, for instance"
+                f"{self.spec}: {path} of {int(off.sum())} of {off.size} problems is not a share of "
+                f"{self.layout.samples} "
+                f"samples; say what it is, such as {paste({'pass_rate': path, 'samples': 8, 'out_of': 1})}"
             )
 
     def _samples_of(self, rows: Rows) -> Ints:
@@ -397,5 +396,5 @@ def several(spec: str, kind: str, path: str, values: Sequence[Any]) -> InputErro
     chosen = f'--rows "{name} == {values[0]!r}"'
     return InputError(
         f"{spec}: holds several values of {path} ({shown}, ...): {why}; pick one with {chosen}, "
-        "or say with --pool that they belong together"
+        "or pass --pool if they belong together"
     )

@@ -304,7 +304,7 @@ def group_ids(rows: Rows, group: Group, columns: Sequence[Column], where: Callab
         return digests(columns, rows.size)
     if array.null_count:
         at = int(np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))[0])
-        raise InputError(f"{where(at)}: {group.columns[0]}, which tells the problems apart, is null")
+        raise InputError(f"{where(at)}: {group.columns[0]}, which identifies the problem, is null")
     if group.regex:
         return _matched(array.cast(pa.string()), group, where)
     if pa.types.is_floating(array.type):
@@ -322,7 +322,7 @@ def whole_numbers(array: pa.Array, name: str, where: Callable[[int], str]) -> pa
         broken = np.flatnonzero((values != np.floor(values)) | ~(np.abs(values) <= 1 << 53))
     if broken.size:
         at = int(broken[0])
-        raise InputError(f"{where(at)}: {name} is {values[at]}, not a whole number: it cannot tell problems apart")
+        raise InputError(f"{where(at)}: {name} is {values[at]}, not a whole number, so it cannot identify a problem")
     return pa.array(values.astype(np.int64))
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from analyzer import dialects
 from analyzer.dialects import Dialect, files, mapping
-from analyzer.dialects.files import Recognised
+from analyzer.dialects.files import Recognized
 from analyzer.dialects.layout import FILE, Layout, parse_columns, paste
 from analyzer.dialects.table import OURS
 from analyzer.errors import ConfigError, InputError
@@ -76,7 +76,7 @@ def settle(request: Request, as_is: bool = True) -> Reading:
         try:
             seen = files.recognise(found, None, request.spec)
         except InputError:
-            seen = Recognised(None, found.paths, found.others, {})
+            seen = Recognized(None, found.paths, found.others, {})
     else:
         seen = files.recognise(found, chosen, request.spec)
     dialect = seen.dialect
@@ -112,7 +112,7 @@ def _is_whole(row: Mapping[str, Any]) -> bool:
     return all(name in row for name in REQUIRED_COLUMNS) and not bare and not isinstance(row["data_idx"], float)
 
 
-def unknown(spec: str, seen: Recognised, said: Mapping[str, Any]) -> InputError:
+def unknown(spec: str, seen: Recognized, said: Mapping[str, Any]) -> InputError:
     """The error for files of no known layout, or of several: the --columns to paste, filled with the nearest names.
 
     said: what --columns already says.
@@ -141,7 +141,7 @@ def unknown(spec: str, seen: Recognised, said: Mapping[str, Any]) -> InputError:
         )
     return InputError(
         f"{spec}: there is no column {missing!r}, and the columns are of no format that --input_format list knows: "
-        f"{', '.join(names[:40])}; say which is which, such as {paste(guess)}"
+        f"{', '.join(names[:40])}; say which column is which: {paste(guess)}"
     )
 
 

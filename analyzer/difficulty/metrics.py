@@ -327,7 +327,7 @@ def _exact_mean(columns: FloatArray) -> FloatArray:
         total = left + right
         shift = total - left
         rest = (left - (total - shift)) + (right - shift) + (low[:half] + low[half : 2 * half])
-        # Renormalised: what `rest` has gained beyond the last bit of `total` goes over to it, or it would grow.
+        # Renormalized: what `rest` has gained beyond the last bit of `total` goes over to it, or it would grow.
         grown = total + rest
         total, rest = grown, rest - (grown - total)
         if len(high) % 2:

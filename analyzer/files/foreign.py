@@ -31,7 +31,7 @@ def refuse(path: str) -> None:
     name = path.lower()
     if name.endswith(_PICKLES):
         raise InputError(
-            f"{path}: is a pickle, which can run code when it is opened and so is never read; {_READ}. "
+            f"{path}: is a pickle, which can run code when opened and is therefore never read; {_READ}. "
             "docs/input_formats.md has the four lines that turn it into jsonl"
         )
     if name.endswith(_ARCHIVES):

@@ -77,7 +77,7 @@ class OutputFolder(NamedTuple):
         if overwrite:
             return
         if foreign := sorted(names & place.names() - set(manifest.files)):
-            raise OutputError(f"{self.path} holds {foreign[0]} of something else; {_ADVICE}")
+            raise OutputError(f"{self.path} holds {foreign[0]} of another program; {_ADVICE}")
         if manifest.files and (differing := self._differences(manifest)):
             raise OutputError(f"{self.path} holds outputs of {differing}; {_ADVICE}")
 

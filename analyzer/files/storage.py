@@ -126,7 +126,7 @@ def stat(path: str) -> tuple[int, str]:
         kind = {statmodes.S_IFIFO: "pipe", statmodes.S_IFDIR: "folder", statmodes.S_IFSOCK: "socket"}
         raise InputError(
             f"{path}: is a {kind.get(statmodes.S_IFMT(status.st_mode), 'device')}, not a file; "
-            "rollouts are read more than once, so write them to a file and give that"
+            "rollouts are read more than once, so write them to a file first"
         )
     # The inodes of FUSE file systems (sshfs, gcsfuse) may differ from node to node.
     inode = 0 if proc.filesystem_type(status.st_dev).startswith("fuse") else status.st_ino
@@ -138,14 +138,14 @@ def still_same(path: str, size: int, mark: str) -> None:
     try:
         same = stat(path) == (size, mark)
     except InputError:
-        raise InputError(f"{path}: gone while it was being analysed; run again when it is back") from None
+        raise InputError(f"{path}: removed during the analysis; run again when it is back") from None
     if not same:
         raise changed(path)
 
 
 def changed(path: str) -> InputError:
     """The error for a file that was written again while it was read."""
-    return InputError(f"{path}: changed while it was being analysed; run again on the settled file")
+    return InputError(f"{path}: changed during the analysis; run again when the file no longer changes")
 
 
 def absolute(path: str) -> str:
@@ -171,12 +171,12 @@ def storage_errors(where: str | os.PathLike[str]) -> Iterator[None]:
             told = _ARROW_ERRNO.search(str(error))  # arrow's own words name neither the file nor more of the reason
             reason = os.strerror(int(told[1])) if told else error.strerror or error
             raise StorageError(
-                f"{place}: {reason}; nothing half-written counts, make room and run the same command again"
+                f"{place}: {reason}; free some space and run the same command again; no output is half-written"
             ) from error
         if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
             raise OutputError(f"{place}: cannot be written to ({error.strerror or error})") from error
         if isinstance(error, FileNotFoundError):
-            raise OutputError(f"{place}: its folder was removed meanwhile; run the same command again") from error
+            raise OutputError(f"{place}: its folder was removed during the run; run the same command again") from error
         raise
 
 

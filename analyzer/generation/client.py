@@ -133,7 +133,7 @@ def _headers(settings: GenerationSettings) -> dict[str, str]:
     if settings.api_key_env:
         key = os.environ[settings.api_key_env].strip()
         if not key.isprintable() or not key.isascii():
-            raise ConfigError(f"--api_key_env {settings.api_key_env}: the key holds characters that no key can have")
+            raise ConfigError(f"--api_key_env {settings.api_key_env}: the key has invalid characters")
         headers["Authorization"] = f"Bearer {key}"
     return headers
 
@@ -160,7 +160,7 @@ def _unpacked(content: bytes, encoding: str, most: int) -> bytes:
     if encoding in ("", "identity"):
         return content
     if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise Lost(f"the answer is compressed in a way that was not asked for ({encoding[:20]})")
+        raise Lost(f"the answer has an unrequested compression ({encoding[:20]})")
     unpacker = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)  # gzip or zlib, by its header
     try:
         # At most one byte over the limit is unfolded, whatever the archive holds.

@@ -76,7 +76,7 @@ class Journal:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(self._fd)
-            raise OutputError(f"{path.parent}: another process is generating into it; let it end first") from None
+            raise OutputError(f"{path.parent}: another process is writing to it; wait until it ends") from None
         self.wanted = wanted
         self.have: np.ndarray[tuple[int], np.dtype[np.int32]] = np.zeros(
             len(wanted.first), dtype=np.int32
@@ -174,9 +174,7 @@ class Journal:
                 line = file.readline()
                 head = _head(line)
                 if head is None or head[0] != data_idx:
-                    raise OutputError(
-                        f"{self._path}: damaged at byte {position}; run again to ask anew for what is lost"
-                    )
+                    raise OutputError(f"{self._path}: damaged at byte {position}; run again to generate what was lost")
                 # Four blanks in front of the JSON, which holds blanks itself.
                 yield _answer(data_idx, head[1], orjson.loads(line.split(b" ", 4)[4]))
 

@@ -42,7 +42,7 @@ class LocalModel:
         except ImportError as error:
             raise ConfigError(
                 f"a local model needs the extra [local]: {to_install('local')} ({error}); "
-                "--use_vllm asks a server instead"
+                "--use_vllm uses a server instead"
             ) from None
         library: Any = transformers  # its types change from one release to the next
         library.utils.logging.disable_progress_bar()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from analyzer.cache.runs import cache_folder
-from analyzer.errors import OutputError, UserError
+from analyzer.errors import OutputError, UserError, counted
 from analyzer.generation import prompts, writer
 from analyzer.generation import wanted as wanted_rollouts
 from analyzer.generation.intake import Intake
@@ -117,7 +117,7 @@ def check_complete(settings: GenerationSettings, state: State, done: Complete) -
     now = find_now(settings)
     if now is not None and now.differs(done.served):
         raise OutputError(
-            f"{state.output}: {done}; nothing was asked: {', '.join(settings.urls)} serves {now}; choose another "
+            f"{state.output}: {done}; nothing was requested: {', '.join(settings.urls)} serves {now}; choose another "
             "--output_path, replace the rollouts with --overwrite, or confirm with --same_model that the weights are "
             "the same"
         )
@@ -154,7 +154,7 @@ def _generate(
     if settings.temperature > 0 and variety.several >= _TELLING and not variety.varied:
         print(
             f"generate_rollouts: all samples of each prompt are the same although the temperature is "
-            f"{settings.temperature:g}: {model} does not seem to sample; see docs/generate_rollouts.md",
+            f"{settings.temperature:g}: {model} does not sample, it seems; see docs/generate_rollouts.md",
             file=sys.stderr,
         )
     failed = state.finish(identity, rollouts, intake.failed)
@@ -180,7 +180,8 @@ def _take_up(settings: GenerationSettings, state: State, journal: Journal, serve
     if begun.model not in ("", served.model) or (begun.differs(served) and not settings.same_model):
         if not settings.overwrite:
             raise OutputError(
-                f"{state.folder}: begun with the model {begun}, the server has {served}; serve the first again, choose "
+                f"{state.folder}: started with the model {begun}, the server has {served}; serve the first model "
+                "again, choose "
                 "another --output_path, or drop it with --overwrite"
                 + (
                     ", or confirm with --same_model that the weights are the same"
@@ -194,7 +195,8 @@ def _take_up(settings: GenerationSettings, state: State, journal: Journal, serve
     urls = settings.urls if settings.use_vllm else ()
     state.set_served(served, urls)
     if before and set(before) != set(urls):
-        return [f"{int(journal.have.sum())} rollouts are there from {', '.join(before)}; now asking {', '.join(urls)}"]
+        have = counted(int(journal.have.sum()), "rollout")
+        return [f"{have} already from {', '.join(before)}; now using {', '.join(urls)}"]
     return []
 
 

@@ -40,7 +40,7 @@ class TrainingData(NamedTuple):
 
     dataset: Dataset
     prompt_key: str
-    rows: int  # prompts to ask: all, or the first --limit
+    rows: int  # prompts to sample: all, or the first --limit
     identity: tuple[tuple[int, str, str], ...]  # of each file: size, time mark, sha256 of head and tail
     notes: tuple[str, ...] = ()  # what the user should know about the columns
 
@@ -59,7 +59,7 @@ def open_data(spec: str, prompt_key: str, limit: int | None, cache_dir: str) -> 
     if {RESPONSE, SAMPLE_IDX} <= set(schema.names):
         raise InputError(
             f"{spec}: these are rollouts (there are columns {RESPONSE!r} and {SAMPLE_IDX!r}), and prompts to sample "
-            "from are wanted: give the training data, or analyse these with analyze_rollouts --rollouts"
+            "from are wanted: give the training data, or analyze these with analyze_rollouts --rollouts"
         )
     _check_prompt_column(schema, prompt_key, spec)
     if rows == 0:

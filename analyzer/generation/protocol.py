@@ -145,10 +145,10 @@ def parse(content: bytes, endpoint: str, count: int) -> Part:
         whole = [choice for choice in choices if reason_of(choice.get("finish_reason")) not in _UNFINISHED][:count]
         texts = [_text(choice, endpoint) for choice in whole]
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise BrokenAnswer(f"the answer is no completion ({type(error).__name__}: {error})") from None
+        raise BrokenAnswer(f"the answer is not a completion ({type(error).__name__}: {error})") from None
     # Nothing usable is an attempt that failed, never an empty rollout.
     if not texts:
-        raise BrokenAnswer("the answer holds no finished choice")
+        raise BrokenAnswer("the answer has no finished choice")
     usage = answer.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     completion = tokens_of(usage.get("completion_tokens"))
@@ -166,7 +166,7 @@ def _text(choice: dict[str, Any], endpoint: str) -> str:
     message = choice if endpoint == COMPLETIONS else choice["message"]
     if message.get("reasoning_content") or message.get("reasoning"):
         raise ConfigError(
-            "the server takes the reasoning out of its answers, so a rollout would lack it; "
+            "the server removes the reasoning from its answers, so rollouts would lack it; "
             "start the server without --reasoning-parser"
         )
     text = message.get("text" if endpoint == COMPLETIONS else "content")

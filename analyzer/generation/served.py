@@ -37,7 +37,7 @@ def find_model(settings: GenerationSettings, seconds: float = _LISTING_SECONDS) 
     offers, down = run_async(_listings(settings, seconds))
     if not offers:
         raise ConfigError(f"{'; '.join(down)}; start a server there, or name it with --vllm_url")
-    notes = tuple(f"{trouble}; it is tried again later" for trouble in down)
+    notes = tuple(f"{trouble}; it will be tried again" for trouble in down)
     if settings.vllm_model_name:
         # A name that was given is not looked up in the listing: servers may know aliases that they do not list.
         chosen = dict.fromkeys(offers, settings.vllm_model_name)
@@ -50,7 +50,7 @@ def find_model(settings: GenerationSettings, seconds: float = _LISTING_SECONDS) 
     for url, served in others:
         if not settings.same_model and first.differs(served):
             raise ConfigError(
-                f"{first_url} serves {first}, {url} serves {served}: their rollouts must not be mixed; serve one model "
+                f"{first_url} serves {first}, {url} serves {served}: their rollouts would be mixed; serve one model "
                 "on all servers, or confirm with --same_model that the weights are the same"
             )
         first_url, first = (url, served) if first.root is None else (first_url, first)  # the one that says most
@@ -109,9 +109,7 @@ async def listing(client: Client, url: str) -> Mapping[str, Served]:
             ) from None
         # The commonest mistake has its own words: the address without /v1.
         if error.status == 404:
-            raise ConfigError(
-                f"{url}: no OpenAI API there (404 for /models); the address usually ends in /v1"
-            ) from None
+            raise ConfigError(f"{url}: no OpenAI API (404 for /models); the address usually ends in /v1") from None
         raise NotReady(f"is not ready ({error})") from None
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         raise NotReady("is not ready (it lists no models)") from None

@@ -97,7 +97,8 @@ class Servers:
                 if now.differs(self._served):
                     raise ConfigError(
                         f"the rollouts so far are of {self._served}, and {server.url} now serves {now}: they must not "
-                        "be mixed; serve the first again and run the same command, or confirm with --same_model that "
+                        "be mixed; serve the first model again and run the same command, or confirm with "
+                        "--same_model that "
                         "the weights are the same"
                     )
                 server.checked = True
@@ -159,7 +160,7 @@ class Servers:
         """The error for servers that were silent for too long."""
         return Interrupted(
             f"no server has answered for {self._patience:g} s (last: {self._last_trouble}); "
-            "what was generated is kept, start the server and run the same command again"
+            "the generated rollouts are kept; start the server and run the same command again"
         )
 
     @contextmanager

@@ -167,7 +167,7 @@ class GenerationSettings:
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"--top_p {self.top_p}: must be above 0 and at most 1")
         if storage.is_remote(self.output_path):
-            raise ConfigError(f"--output_path {self.output_path}: must be a local file, copy it when it is whole")
+            raise ConfigError(f"--output_path {self.output_path}: must be a local file, copy it when it is complete")
         ending = os.path.splitext(self.output_path)[1].lower()
         if ending in OTHER_FORMATS:
             raise ConfigError(
@@ -203,7 +203,7 @@ class GenerationSettings:
     def _check_urls(self) -> None:
         given = self._given_urls()
         if not given:
-            raise ConfigError("--vllm_url: no address in it")
+            raise ConfigError("--vllm_url: no address given")
         for url in given:
             shown = re.sub(r"[^/@]*@", "***@", url)  # an address may hold a password, whatever is wrong with it
             if not url.startswith(("http://", "https://")):
@@ -214,12 +214,12 @@ class GenerationSettings:
             except ValueError:
                 usable = False
             if not usable:
-                raise ConfigError(f"--vllm_url {shown}: is no address such as {DEFAULT_URL}")
+                raise ConfigError(f"--vllm_url {shown}: is not an address such as {DEFAULT_URL}")
             if parts.query or parts.fragment:
                 raise ConfigError(f"--vllm_url {shown}: must end with the path, without ? and #")
         if self.credentials and self.api_key_env:
             raise ConfigError(
-                "--vllm_url has a user and password and --api_key_env names a key: a request can hold one"
+                "--vllm_url has a user and password and --api_key_env names a key: a request has only one"
             )
 
     def missing_libraries(self) -> list[str]:

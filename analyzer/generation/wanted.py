@@ -55,7 +55,7 @@ def top_up(path: str, prompts: int) -> Wanted:
     columns = _columns(path)
     data_idx, samples, first = (columns[name] for name in (DATA_IDX, SAMPLES, FIRST_SAMPLE_IDX))
     if not len(data_idx):
-        raise InputError(f"{path}: lists no problem: there is nothing to sample")
+        raise InputError(f"{path}: lists no problems: nothing to sample")
     for name, values, most in (
         (SAMPLES, samples, _MOST_SAMPLES),
         (FIRST_SAMPLE_IDX, first, 1 << 40),
@@ -86,14 +86,14 @@ def _columns(path: str) -> dict[str, IntArray]:
     try:
         table: pa.Table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else f"is no parquet file ({error})"
+        reason = "no such file" if isinstance(error, FileNotFoundError) else f"is not a parquet file ({error})"
         raise InputError(f"--top_up {path}: {' '.join(reason.split())[:200]}") from None
     found = {}
     for name in (DATA_IDX, SAMPLES, FIRST_SAMPLE_IDX):
         if name not in table.column_names:
             raise InputError(
                 f"--top_up {path}: there is no column {name!r}; the columns are: {', '.join(table.column_names)}; "
-                "analyze_rollouts --top_up N writes a file that fits"
+                "analyze_rollouts --top_up N writes such a file"
             )
         column = table[name]
         if not pa.types.is_integer(column.type) or column.null_count:

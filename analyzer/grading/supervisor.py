@@ -84,7 +84,7 @@ class Supervisor:
         except (Closed, GarbledFrame, ProcessLookupError) as error:
             self._child = None
             how = child.end()
-            cause = f"it sent what is no reply: {error}" if isinstance(error, GarbledFrame) else how
+            cause = f"it sent a malformed reply: {error}" if isinstance(error, GarbledFrame) else how
             return Reply(Status.CRASH, detail=f"the grading process crashed ({cause})")
         # Its answer would come in reply to the next request. The id would show that, as a crash of an innocent
         # rollout.

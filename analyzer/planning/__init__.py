@@ -91,7 +91,7 @@ def _tokenizer(opened: Input, keep: bool, search: Search) -> TokenizerSpec:
     if search.model_path is None:
         raise ConfigError(
             "--model_path is required: the folder or cached hub name of the policy's tokenizer "
-            "(it may be left out only where the rollouts bring rewards along)"
+            "(optional only if the rollouts have rewards)"
         )
     sample = read.sample_texts(opened)
     proc.give_back_memory()  # what the passes above read; the tokenizer takes its share next

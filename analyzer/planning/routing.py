@@ -33,7 +33,7 @@ def choose_rewards(settings: AnalysisSettings, sources: Mapping[str, int]) -> di
     RewardError or SandboxError for a reward that cannot be had.
     """
     if settings.reward_kwargs and not settings.reward_fn:
-        raise ConfigError("--reward_kwargs are the options of --reward_fn, which is not given")
+        raise ConfigError("--reward_kwargs are options of --reward_fn, which is not given")
     routes = {name: _route(settings, name) for name in sources}
     if unknown := [_unknown(name, sources[name]) for name, route in routes.items() if route is None]:
         raise ConfigError(
@@ -70,18 +70,15 @@ def build(spec: str, options: dict[str, Any], sandbox: Callable[[], Mapping[str,
         options = _with_sandbox(spec, options, sandbox())
     reward = rewards.build(spec, options)
     if isinstance(reward, GroupReward) and reward.needs_verdicts:
-        raise ConfigError(
-            f"the reward {spec} asks which responses are right, and nothing says so: make it a part of combine"
-        )
+        raise ConfigError(f"the reward {spec} depends on which responses are right: use it as a part of combine")
     return reward
 
 
 def _unknown(name: str, rollouts: int) -> str:
     """A data source without a reward, with the one that may be meant: gsm8k for openai/gsm8k."""
-    noun = "rollout" if rollouts == 1 else "rollouts"
     near = rewards.similar_data_source(name)
     hint = f"; did you mean {near!r}, for which it is --reward_fn {rewards.default_route(near)}?" if near else ""
-    return f"{name!r} ({rollouts} {noun}{hint})"
+    return f"{name!r} ({counted(rollouts, 'rollout')}{hint})"
 
 
 def _route(settings: AnalysisSettings, source: str) -> Route | None:
@@ -191,7 +188,8 @@ def check_columns(chosen: Mapping[str, BaseReward], names: Sequence[str]) -> Non
     for reward in rewards.leaves(chosen.values()):
         if isinstance(reward, GroupReward) and reward.needs_cut and not {FINISH_REASON, MAX_TOKENS} & set(names):
             raise InputError(
-                f"reward {reward} asks which responses were cut off, and there is neither a column {FINISH_REASON!r} "
+                f"reward {reward} depends on which responses were cut off, but there is neither a column "
+                f"{FINISH_REASON!r} "
                 f"nor {MAX_TOKENS!r}; the columns are: {', '.join(names)}"
             )
         for name in getattr(reward, "columns", ()):

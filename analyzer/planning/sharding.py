@@ -160,7 +160,7 @@ def _twice(rollouts: Dataset, first: int, second: int, data_idx: Any, sample_idx
     differing = [name for name in names if one[name] != other[name]]
     advice = "give each sample of a problem its own sample_idx"
     if differing:
-        advice = f"they differ in {differing[0]!r}, so they are two problems under one data_idx: {RENUMBER}"
+        advice = f"they differ in {differing[0]!r}, so they are two problems with one data_idx: {RENUMBER}"
     return InputError(
         f"{dataset.locate(rollouts.files, second)}: data_idx {data_idx!r} with sample_idx {sample_idx} is there twice, "
         f"first in {dataset.locate(rollouts.files, first)}; {advice}"
@@ -171,14 +171,14 @@ def _twice(rollouts: Dataset, first: int, second: int, data_idx: Any, sample_idx
 
 
 class Cut(NamedTuple):
-    """The analysed rows in shards."""
+    """The analyzed rows in shards."""
 
     shards: Shards
     amplification: float  # bytes that the shards decode over bytes that they want
 
 
 def cut_shards(rollouts: Dataset, numbering: Numbering, target_bytes: int) -> Cut:
-    """Cut the analysed rows into shards of whole problems, some `target_bytes` each, in order of first appearance."""
+    """Cut the analyzed rows into shards of whole problems, some `target_bytes` each, in order of first appearance."""
     kept = numbering.run_codes >= 0
     starts, stops, codes = numbering.run_starts[kept], numbering.run_stops()[kept], numbering.run_codes[kept]
     # Bytes of a row are known as the average of its block: interpolation between the edges of blocks gives those of a
@@ -260,7 +260,7 @@ def common_ranges(one: Sequence[tuple[int, int]], other: Sequence[tuple[int, int
 
 
 def count_sources(rollouts: Dataset, numbering: Numbering, column: str = DATA_SOURCE) -> dict[str, int]:
-    """Rows of each data_source among the analysed rows, most first. Raises InputError for a null, with its place."""
+    """Rows of each data_source among the analyzed rows, most first. Raises InputError for a null, with its place."""
     counts: dict[Any, int] = {}
     for row, batch in Reader(rollouts.files, [column], threads=True).batches(numbering.kept_ranges()):
         values = batch.column(0)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 WITHOUT_ROLLOUTS = (
-    "the analysis was written without its rollouts (--outputs problems); analyse them again with --outputs all for "
+    "the analysis was written without its rollouts (--outputs problems); analyze them again with --outputs all for "
     "their texts, lengths and rewards, nothing is scored again"
 )
 
@@ -124,7 +124,7 @@ class Analysis:
                 f"{self.folder}: there is no {name}; name an output folder of analyze_rollouts or filter_difficulty"
             ) from None
         except ValueError:
-            raise InputError(f"{self.folder / name}: not valid JSON; analyse the rollouts again") from None
+            raise InputError(f"{self.folder / name}: not valid JSON; analyze the rollouts again") from None
 
     @functools.cached_property
     def problems(self) -> Problems:

@@ -25,6 +25,7 @@ import orjson
 from analyzer.difficulty import informative
 from analyzer.difficulty.metrics import informative_groups
 from analyzer.difficulty.posterior import posterior, refitted
+from analyzer.errors import counted
 from analyzer.files.outputs import REPORT
 from analyzer.report import charts, lengths, panels, texts
 from analyzer.report.analysis import WITHOUT_ROLLOUTS, Analysis, Seen
@@ -127,7 +128,7 @@ def templates() -> Any:
     templates = jinja2.Environment(
         loader=jinja2.FunctionLoader(asset), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    templates.filters.update(percent=percent, count=count, visible=visible, date=date, plural=plural)
+    templates.filters.update(percent=percent, count=count, visible=visible, date=date, plural=counted)
     return templates
 
 
@@ -147,11 +148,6 @@ def date(iso: object) -> str:
         return datetime.fromisoformat(str(iso)).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
     except ValueError:
         return str(iso)
-
-
-def plural(number: float, noun: str) -> str:
-    """A count with its noun: (1, 'problem') -> '1 problem', (1200, 'problem') -> '1,200 problems'."""
-    return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
 
 
 # ---------------------------------------------------------------- the view
@@ -315,7 +311,7 @@ def _hardness_chart(analysis: Analysis, passes: IntArray, scored: IntArray, styl
     of_levels = both.reshape(len(labels), -1)
     bars = [
         [
-            Segment(n, styles[name], f"{labels[at]}: {n:,} problems in {name}")
+            Segment(n, styles[name], f"{labels[at]}: {counted(n, 'problem')} in {name}")
             for name in styles
             if name in names and (n := int(of_levels[at, names.index(name)]))
         ]
@@ -413,7 +409,7 @@ def _values_chart(rollouts: lengths.Rollouts | None) -> str:
         labelled = [(f"{value:.4g}", n, rollouts.passing.get(value, 0)) for value, n in values]
     bars = [
         [
-            Segment(count, kind, f"reward {label}: {count:,} rollouts")
+            Segment(count, kind, f"reward {label}: {counted(count, 'rollout')}")
             for count, kind in ((right, "right"), (n - right, "wrong"))
             if count
         ]
@@ -481,7 +477,7 @@ def _flag_rows(analysis: Analysis) -> list[dict[str, Any]]:
 
 
 _FLAGS = {
-    "gold_unearnable": "the ground truth, given as the answer, does not earn full marks: mend or drop them",
+    "gold_unearnable": "the ground truth, given as the answer, does not score full marks: mend or drop them",
     "suspect_gold": "the samples agree on another answer: the ground truth may be wrong",
     "cut_off": "never solved, and half or more of the responses were cut off at the token limit",
     "no_answer": "never solved, and no answer was found in half or more of the responses",

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
+from analyzer.errors import counted
+
 WIDTH, HEIGHT = 720, 240
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 30
 _CHARACTER, _CHARACTER_ON_A_PHONE = 7, 12  # widths in units of the picture: the style sheet writes larger on a phone
@@ -260,8 +262,8 @@ def heat_map(title: str, counts: Sequence[Sequence[int]], labels: Sequence[str],
             same = " same" if x == y else ""
             parts.append(
                 f'<rect class="cell{same}" x="{px:.1f}" y="{py:.1f}" width="{side - 1:.1f}" height="{side - 1:.1f}" '
-                f'fill-opacity="{shade:.3f}"><title>{escape(labels[y])} then {escape(labels[x])}: {number:,} problems'
-                "</title></rect>"
+                f'fill-opacity="{shade:.3f}"><title>{escape(labels[y])} then {escape(labels[x])}: '
+                f"{counted(number, 'problem')}</title></rect>"
             )
             if number and side >= 22:
                 style = "count on-dark" if shade > 0.55 else "count"

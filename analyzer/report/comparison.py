@@ -222,7 +222,7 @@ class Comparison:
             chance = f"; chance alone would move about {self.chance.changed:.0f}: "
             chance += BY_CHANCE if self.moved_by_chance else MORE
         found = len(self.changed)
-        single = "no single problem can be told to have changed" if not found else f"{found:,}"
+        single = "no single problem has detectably changed" if not found else f"{found:,}"
         return (
             f"Problems compared: {len(self.source):,} ({sum(self.unmatched):,} unmatched)\n"
             f"Mean pass rate: {rates}, change {change} (90 % interval {within})\n"
@@ -335,7 +335,7 @@ def compared(analyses: Sequence[Analysis], seed: int = 42) -> Comparison:
 
 def _common(analyses: Sequence[Analysis]) -> tuple[str, float]:
     """The strategy and the pass threshold of all analyses. Raises ConfigError where they differ."""
-    remedy = "analyse the rollouts of one again (nothing is scored anew)"
+    remedy = "analyze the rollouts of one again (nothing is scored again)"
     strategies = [str(analysis.summary.get("bucketing_strategy")) for analysis in analyses]
     thresholds = [analysis.threshold for analysis in analyses]
     for first, at in ((0, at) for at in range(1, len(analyses))):

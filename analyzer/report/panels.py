@@ -37,7 +37,7 @@ def audit_lines(summary: Mapping[str, Any]) -> list[tuple[str, bool]]:
     lines = []
     for name, gold in (audit.get("ground_truths") or {}).items():
         asked, failed, others, fooled = (gold.get(key, 0) for key in ("asked", "failed", "others", "fooled"))
-        line = f"{name}: the correct answer earns full marks in {asked - failed} of {asked} sampled problems"
+        line = f"{name}: the correct answer scores full marks in {asked - failed} of {asked} sampled problems"
         line += f", another problem's answer in {fooled} of {others}" if others else ""
         lines.append((visible(line), not failed and not fooled))
     for name, second in (audit.get("second_grader") or {}).items():

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analyzer.errors import ConfigError
+from analyzer.errors import ConfigError, counted
 from analyzer.registry import did_you_mean
 from analyzer.report.analysis import WITHOUT_ROLLOUTS, Analysis
 from analyzer.report.harmless import visible
@@ -63,7 +63,7 @@ def _problem(analysis: Analysis, number: int, bucket: str, flag: str) -> Iterato
         yield from _wrapped(end if len(end) == sample.length else "[...] " + end, "    ")
     if total > len(text.samples):
         yield ""
-        yield f"({total - len(text.samples)} more responses)"
+        yield f"({counted(total - len(text.samples), 'more response')})"
 
 
 def _facts(sample: Sample) -> str:

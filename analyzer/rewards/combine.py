@@ -120,7 +120,7 @@ def _part(number: int, given: Any, kwargs: Mapping[str, Mapping[str, Any]]) -> P
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not abs(weight) <= 1e9:
         _refuse(f"part {number} ({given['name']}): the weight must be a number, not {weight!r}")
     if given["name"] == Combine.name:
-        _refuse(f"part {number} is a sum itself: list its parts")
+        _refuse(f"part {number} is a sum: list its parts")
     options = given.get("options") or {}
     if not isinstance(options, Mapping):
         _refuse(f"part {number} ({given['name']}): options must be {{name: value}}, not {options!r}")

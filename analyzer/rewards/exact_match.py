@@ -41,7 +41,7 @@ class ExactMatch(Reward):
         self._strip = strip
         self._ignore_case = ignore_case
         if normalise not in (None, "squad"):
-            raise ConfigError(f"normalise: {normalise!r} is no way to compare answers (there is: squad)")
+            raise ConfigError(f"normalise: {normalise!r} is not a way to compare answers (there is: squad)")
         self._squad = normalise == "squad"
         self.expects = self._place.expects
 

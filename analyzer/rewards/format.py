@@ -122,5 +122,5 @@ class Format(Reward):
 
     def present(self, ground_truth: Any) -> str:
         if self._tags is None or self._prefix:
-            raise NotPresentable("no response can be made up that fits a pattern")
+            raise NotPresentable("no example response can be made that fits a pattern")
         return self._tags.example

@@ -226,7 +226,7 @@ def _read(value: Any) -> Any:
     try:
         return ast.literal_eval(value) if len(value) <= _LONGEST else None
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise GoldError(f"the ground truth {shown(value)} is neither JSON nor Python's notation: {error}") from None
+        raise GoldError(f"the ground truth {shown(value)} is neither JSON nor Python: {error}") from None
 
 
 def _check(name: str, arguments: Mapping[str, Any]) -> Callable[[str], bool]:
@@ -248,6 +248,6 @@ def _check(name: str, arguments: Mapping[str, Any]) -> Callable[[str], bool]:
         try:
             return bool(rule(text, **arguments))
         except (re.error, TypeError, AttributeError, IndexError, ValueError) as error:
-            raise GoldError(f"{name} cannot be asked with {dict(arguments)}: {error}") from None
+            raise GoldError(f"{name} cannot be checked with {dict(arguments)}: {error}") from None
 
     return follows

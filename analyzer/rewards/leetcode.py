@@ -37,5 +37,5 @@ class LeetCode(FunctionReward):
         parsed(prefix)
         parsed(functional)
         if "Solution" not in functional:
-            raise GoldError("the check is of no class Solution")
+            raise GoldError("the check has no class Solution")
         return Tests(("Solution",), [prefix, functional], "", (prefix, imports_of(functional)))

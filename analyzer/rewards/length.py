@@ -78,7 +78,7 @@ class Length(GroupReward):
                 raise Unscored(Status.INPUT_ERROR, "the data does not say which responses were cut off")
             return [Score(-self._values["penalty"] if cut else 0.0) for cut in lengths.cut]
         if self.needs_verdicts and verdicts is None:
-            raise Unscored(Status.ERROR, "nothing says which responses are right: use it in a sum (combine)")
+            raise Unscored(Status.ERROR, "it depends on which responses are right: use it as a part of combine")
         sizes = lengths.tokens if self._unit == "tokens" else [len(response) for response in responses]
         rule: Callable[[Sequence[int], Sequence[bool]], list[float]] | None = self._rule
         if rule is None:

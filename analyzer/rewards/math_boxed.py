@@ -43,7 +43,7 @@ class Unnormalisable(ValueError):
 
 @register
 class MathBoxed(Reward):
-    r"""1.0 where the last box and the ground truth are the same string once normalised, else 0.0.
+    r"""1.0 where the last box and the ground truth are the same string once normalized, else 0.0.
 
     Where the text "\boxed " (with a space) occurs at all, the answer is what follows its last occurrence up to "$".
     `\fbox` and `\boxed` before anything but "{" earn nothing, as in verl, which finds them and then fails on them.
@@ -75,8 +75,8 @@ class MathBoxed(Reward):
 
 
 def equal(answer: str, gold: str) -> bool:
-    """Whether two answers are the same string, as they stand or normalised."""
-    # Before normalising: a text that cannot be normalised still equals itself.
+    """Whether two answers are the same string, as they stand or normalized."""
+    # Before normalising: a text that cannot be normalized still equals itself.
     if answer == gold:
         return True
     try:
@@ -90,7 +90,7 @@ def normalise(text: str) -> str:
     # The order of the steps is the rule's; "tfrac" must become "frac" before fractions get their braces.
     text, *units = _replace(text, BEFORE_UNITS).split(UNITS)
     if len(units) > 1:
-        raise Unnormalisable("units stand twice")
+        raise Unnormalisable("units occur twice")
     text = _replace(text, AFTER_UNITS)
     if text.startswith("."):
         text = "0" + text

@@ -115,4 +115,4 @@ _text_number = functools.lru_cache(maxsize=64)(number_of)
 def _tolerance(name: str, value: float) -> Fraction:
     if isinstance(value, (int, float)) and math.isfinite(value) and value >= 0:
         return Fraction(repr(value))
-    raise ConfigError(f"{name}: {value!r} is no tolerance; give a number of 0 or more")
+    raise ConfigError(f"{name}: {value!r} is not a tolerance; give a number of 0 or more")

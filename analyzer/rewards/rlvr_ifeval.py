@@ -155,4 +155,4 @@ class RlvrIfeval(WholeReward):
         try:
             return [Score(float(rule(answer_of(response), **arguments))) for response in responses]
         except (TypeError, AttributeError, IndexError, ValueError) as error:
-            raise GoldError(f"{name} cannot be asked with these arguments: {error}") from None
+            raise GoldError(f"{name} cannot be checked with these arguments: {error}") from None

@@ -1,4 +1,4 @@
-"""Search QA: the last `<answer>...</answer>` of a response, the same as one of the targets once both are normalised.
+"""Search QA: the last `<answer>...</answer>` of a response, the same as one of the targets once both are normalized.
 
     "<think>...</think> <answer> The Eiffel Tower </answer>"   with {"target": ["Eiffel Tower"]}   ->   1.0
 
@@ -46,8 +46,8 @@ class SearchQa(Reward):
         golds = targets(ground_truth)
         if answer is None:
             return Score(0.0)
-        normalised = normalise(answer.text)
-        if all(normalise(gold) != normalised for gold in golds):
+        normalized = normalise(answer.text)
+        if all(normalise(gold) != normalized for gold in golds):
             return Score(0.0)
         return Score(0.25 if answer.many_tags else 1.0)
 

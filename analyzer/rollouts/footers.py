@@ -45,7 +45,7 @@ def length(trailer: bytes, size: int) -> int:
     # An encrypted footer is told apart, since its remedy (decrypt it) is another than that of a file that was cut off.
     if len(trailer) < TRAILER or trailer[4:] != MAGIC:
         encrypted = trailer[4:] == b"PARE"
-        raise ValueError("its footer is encrypted" if encrypted else "it does not end as parquet files do")
+        raise ValueError("its footer is encrypted" if encrypted else "it does not end like a parquet file")
     said = int.from_bytes(trailer[:4], "little")
     if said + TRAILER > size:
         raise ValueError("its footer is longer than the file")
@@ -62,7 +62,7 @@ def layout(footer: bytes) -> Layout:
                 head = at
                 number, kind, at = _list(footer, at)
                 if number and kind != _STRUCT:
-                    raise ValueError("its row groups are none")
+                    raise ValueError("its row groups are invalid")
                 groups: list[RowGroup] = []
                 for _ in range(number):
                     groups.append(_row_group(footer, at))

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from analyzer.errors import InputError
+from analyzer.errors import InputError, counted
 from analyzer.files import storage
 from analyzer.rollouts.json_columns import (
     NULL,
@@ -84,7 +84,7 @@ def _raw_lines(path: str) -> Iterator[tuple[int, bytes]]:
                     yield number, text
     except (OSError, pa.ArrowException) as error:
         where = f"after line {number}" if number else "from its start"
-        raise InputError(f"{path}: cannot be read {where} ({error}); is the file whole?") from None
+        raise InputError(f"{path}: cannot be read {where} ({error}); is the file complete?") from None
 
 
 def _decompressed(raw: IO[bytes], path: str) -> IO[bytes]:
@@ -104,7 +104,7 @@ def _parse(line: bytes, where: str) -> tuple[dict[str, Any], int]:
         raise InputError(f"{where}: not UTF-8 (byte {error.start})") from None
     except json.JSONDecodeError as error:
         raise InputError(
-            f"{where}: not valid JSON ({error.msg}, column {error.colno}); each line must be one whole JSON object"
+            f"{where}: not valid JSON ({error.msg}, column {error.colno}); each line must be one complete JSON object"
         ) from None
     except RecursionError:
         raise InputError(f"{where}: not valid JSON (nested too deeply)") from None
@@ -144,15 +144,15 @@ class Disagreement(NamedTuple):
         other, other_word = next(one for one in places if one[1] != word)
         where = [f"{os.path.basename(paths[file])}, line {line}" for file, line in (other, place)]
         if self.path in _NAMES:
-            effect = "all are read as text, so that 5 and '5' are the same"
+            effect = "all are read as text, so 5 and '5' are equal"
         else:
             outputs = {
                 "double": "all as floating-point numbers (5 as 5.0)",
                 "": "all as JSON text",
-            }.get("double" if self.kind == "whole" else self.shown, "texts as they are, all else as its JSON text")
+            }.get("double" if self.kind == "whole" else self.shown, "texts unchanged, other values as JSON text")
             effect = (
-                "custom functions see each as it is, other rewards a number among texts as its text, "
-                f"the outputs hold {outputs}"
+                "custom functions see each value unchanged, other rewards a number among texts as its text, "
+                f"the outputs have {outputs}"
             )
         return f"{where[0]}: {self.path} is {other_word}, but {word} in {where[1]}; {effect}."
 
@@ -175,7 +175,9 @@ class Notes(NamedTuple):
             for one in self.disagreements
             if "double" not in (one.shown, "double" if one.kind == "whole" else "") or "ground_truth" in one.path
         ]
-        more = [f"{len(worth) - _SENTENCES} more columns hold values of several types."]
+        more = [
+            f"{counted(len(worth) - _SENTENCES, 'more column holds', 'more columns hold')} values of several types."
+        ]
         return [one.sentence(paths) for one in worth[:_SENTENCES]] + (more if len(worth) > _SENTENCES else [])
 
 

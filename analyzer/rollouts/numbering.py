@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 RENUMBER = (
-    "number the problems anew, with pandas for instance df['data_idx'] = df['prompt'].astype(str).factorize()[0] and "
+    "renumber the problems, for example with pandas df['data_idx'] = df['prompt'].astype(str).factorize()[0] and "
     "df['sample_idx'] = df.groupby('data_idx').cumcount()"
 )
 """What to do where two problems have one data_idx."""
@@ -27,14 +27,14 @@ RENUMBER = (
 class Numbering:
     """The problems of an input, numbered in order of first appearance, and where their rows are."""
 
-    ids: pa.Array  # data_idx of each analysed problem, (problems,), int64 or string
+    ids: pa.Array  # data_idx of each analyzed problem, (problems,), int64 or string
     run_starts: Ints  # (runs,) first global row of each run
     run_codes: Ints  # (runs,) its problem; -1 for one left out by --limit
     rows: int  # rows of the input
 
     @property
     def problems(self) -> int:
-        """Number of problems that are analysed."""
+        """Number of problems that are analyzed."""
         return len(self.ids)
 
     def run_stops(self) -> Ints:
@@ -42,7 +42,7 @@ class Numbering:
         return np.append(self.run_starts[1:], self.rows)
 
     def kept_ranges(self) -> list[tuple[int, int]]:
-        """The row ranges of all analysed problems, ascending and merged."""
+        """The row ranges of all analyzed problems, ascending and merged."""
         kept = self.run_codes >= 0
         starts, stops = self.run_starts[kept], self.run_stops()[kept]
         if len(starts) == 0:
@@ -66,7 +66,7 @@ class Numbering:
         return last
 
     def positions(self, rows: Ints) -> Ints:
-        """Places of global rows, all analysed, among the analysed rows."""
+        """Places of global rows, all analyzed, among the analyzed rows."""
         ranges = np.array(self.kept_ranges(), dtype=np.int64)
         before = np.append(0, np.cumsum(ranges[:, 1] - ranges[:, 0]))
         at = np.searchsorted(ranges[:, 0], rows, side="right") - 1

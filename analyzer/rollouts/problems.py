@@ -213,7 +213,7 @@ def _unreadable(text: str) -> str:
         meant = None
     if isinstance(meant, dict):
         return f"is the text of a Python dict, not JSON: {_shown(text)}; write it with json.dumps, or as a struct"
-    return f"is in a text that is no JSON, cut off perhaps: {_shown(text)}; write it with json.dumps, or as a struct"
+    return f"is in a text that is not JSON, perhaps cut off: {_shown(text)}; write it with json.dumps, or as a struct"
 
 
 _LONGEST_REPR = 100_000

@@ -88,7 +88,7 @@ def open_analysis(folder: str) -> Analysis:
     names = place.names()
     if outputs.SUMMARY not in names:
         raise InputError(
-            f"--analysis {folder}: no {outputs.SUMMARY} there; give the --output_dir of a finished analyze_rollouts"
+            f"--analysis {folder}: there is no {outputs.SUMMARY}; name the output folder of a finished analyze_rollouts"
         )
     if outputs.PROBLEMS not in names:
         raise InputError(

@@ -15,7 +15,7 @@ import numpy as np
 
 from analyzer.difficulty.informative import CONFIDENCE, binomial, mixed
 from analyzer.difficulty.posterior import Posterior, posterior, posterior_of, refitted
-from analyzer.errors import printable
+from analyzer.errors import counted, printable
 from analyzer.expression import Expression, compile_expression
 from analyzer.selection import recipes
 from analyzer.selection.analysis import NUM_SCORED, Analysis
@@ -290,7 +290,9 @@ def block(manifest: Mapping[str, Any]) -> str:
         lines.append(f"Responses left out: {left['unscored']} without a reward, {left['cut_off']} cut off")
     for written in (manifest, manifest.get("control") or {}):
         if "output" in written:
-            lines.append(f"Written: {written['output']}, {written['rows']} rows, format {manifest['format']}")
+            lines.append(
+                f"Written: {written['output']}, {counted(written['rows'], 'row')}, format {manifest['format']}"
+            )
     return "\n".join([*lines, line]) + "\n"
 
 

@@ -134,7 +134,7 @@ def _check_column(name: str, analysis: Analysis, flag: str) -> None:
         compile_expression(f"`{plain}` is null", list(names), flag)
     kind = analysis.problems.schema.field(names[plain]).type
     if pa.types.is_nested(kind) or pa.types.is_null(kind):
-        raise ConfigError(f"{flag} {name}: the column is a {kind}, which has no order")
+        raise ConfigError(f"{flag} {name}: the column is a {kind}, which cannot be ordered")
 
 
 def _pools(settings: SelectionSettings, recipe: Recipe | None) -> tuple[Pool, ...]:
@@ -337,4 +337,4 @@ def check_empty(choice: Choice, rule: Rule) -> None:
     if len(choice.kept) == 0:
         counts = np.bincount(choice.reasons, minlength=len(REASONS))
         why = ", ".join(f"{count} {reason}" for count, reason in zip(counts, REASONS, strict=True) if count)
-        raise InputError(f"no problem is left by: {rule.sentence()} (of {len(choice.reasons)}: {why})")
+        raise InputError(f"the rule keeps no problem: {rule.sentence()} (of {len(choice.reasons)}: {why})")

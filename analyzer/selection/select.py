@@ -123,9 +123,9 @@ def _check_outputs(settings: SelectionSettings, analysis: Analysis, chosen: Form
         place = destinations.open_destination(folder)
         # The same settings are a rerun, which replaces its own file; any other file may be somebody's training data.
         if name in place.names() and _settings_in(place, _manifest_name(name)) != rule.settings_of(settings):
-            raise OutputError(f"{path} is there and is not of these settings; give another name, or --overwrite")
+            raise OutputError(f"{path} exists and has other settings; give another name, or --overwrite")
     if settings.output is not None and settings.output == settings.control:
-        raise ConfigError(f"--control {settings.control}: is --output too; give it a name of its own")
+        raise ConfigError(f"--control {settings.control}: is the same file as --output; give it another name")
 
 
 def _settings_in(place: destinations.Destination, name: str) -> Any:
@@ -204,7 +204,7 @@ def _write(work: _Work, manifest: dict[str, Any]) -> dict[str, Any]:
             written = _fill(staging, work)
             for (path, rows), told in zip(work.files, written, strict=True):
                 if told["rows"] == 0:
-                    raise InputError(f"{path}: nothing to write, no response of the kept problems fits {told}")
+                    raise InputError(f"{path}: nothing to write: no response of the kept problems fits {told}")
                 folder, name = _split(path)
                 place = destinations.open_destination(folder)
                 # In this order a kill leaves a file without a manifest at worst, never with that of another selection.

@@ -37,7 +37,7 @@ def dataset_card(problems: int, rollouts: int, buckets: Sequence[str] | None) ->
             "",
             "# Difficulty of problems for one policy",
             "",
-            f"{problems} problems and {rollouts} rollouts, analysed by rollout-analyzer.",
+            f"{problems} problems and {rollouts} rollouts, analyzed by rollout-analyzer.",
             "",
             "| file | what |",
             "|---|---|",

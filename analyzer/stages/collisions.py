@@ -100,7 +100,7 @@ def _sentence(plan: Plan, numbering: Numbering, share: str, row: int, other: int
     one, two = (f"{values[i][name]} in {dataset.locate(plan.files, at)}" for i, at in enumerate(sorted([row, other])))
     return (
         f"the {what} of one data_idx differ in {share}, of data_idx {numbering.ids[code].as_py()!r} for instance: "
-        f"{one}, {two}; these are different problems, whose rollouts would be measured as one: {RENUMBER}"
+        f"{one}, {two}; these are different problems, whose rollouts would be mixed: {RENUMBER}"
     )
 
 

@@ -23,6 +23,7 @@ from analyzer.difficulty.counting import code_blocks, count
 from analyzer.difficulty.metrics import informative_groups, problem_metrics, two_values
 from analyzer.difficulty.posterior import Gathered, Posterior, column_of, posterior, refitted
 from analyzer.difficulty.topup import TopUp, plan_top_up
+from analyzer.errors import counted
 from analyzer.plan import Plan
 from analyzer.rollouts import problems
 from analyzer.rollouts.dataset import Dataset, Reader
@@ -377,26 +378,31 @@ def _remarks(settings: AnalysisSettings, report: dict[str, Any], merged: Merged,
             else "no group of 8 would hold different rewards: none gives a gradient"
         )
     if moved := report["unscored"]["problems_that_could_move"]:
-        noun = "problem" if moved == 1 else "problems"
-        said.append(f"{moved} {noun} could be in another bucket, had their rollouts without a reward been scored")
+        said.append(
+            f"{counted(moved, 'problem')} could be in another bucket if their unscored rollouts had been scored"
+        )
     cut = report["truncation"]
     if cut and cut["problems_that_could_move"] > BIASED_BY_CUTS * len(metrics.passes):
         said.append(
-            f"{cut['problems_that_could_move']} problems could be in another bucket, had cut responses passed: of "
-            f"the longest tenth that finished {cut['pass_rate_of_longest_finished_tenth'] or 0:.0%} pass, of all that "
-            f"finished {cut['pass_rate_of_finished'] or 0:.0%}"
+            f"{counted(cut['problems_that_could_move'], 'problem')} could be in another bucket if their cut-off "
+            "responses "
+            f"had passed: of the longest tenth that finished {cut['pass_rate_of_longest_finished_tenth'] or 0:.0%} "
+            "pass, "
+            f"of all that finished {cut['pass_rate_of_finished'] or 0:.0%}"
         )
     said += [
-        f"{seen.repeated} of {seen.long} long responses of {name} are copies of another sample of the same problem (a "
-        "reused seed, or temperature 0?): samples that are not independent make every estimate here too sure"
+        f"{seen.repeated:,} of {counted(seen.long, 'long response')} of {name} duplicate another sample of the same "
+        "problem (a "
+        "reused seed, or temperature 0?): all estimates here are then too certain"
         for name, seen in merged.sources.items()
         if seen.repeated > REPEATED_SHARE * seen.long
     ]
     if top := report["top_up"]:
         before, after = top["settled_before"], top["settled_after"]
         said.append(
-            f"{top['rollouts']:,} more rollouts (+{top['rollouts'] / max(len(merged.codes), 1):.0%}) for "
-            f"{top['problems']:,} problems would raise the share in the right bucket (solve rate below 25 %, 50 %, "
+            f"{counted(top['rollouts'], 'more rollout')} (+{top['rollouts'] / max(len(merged.codes), 1):.0%}) for "
+            f"{counted(top['problems'], 'problem')} would raise the share in the right bucket (solve rate below 25 "
+            "%, 50 %, "
             f"75 %, or above) from {before:.0%} to {after:.0%}: topup.parquet"
         )
     return said
@@ -409,23 +415,22 @@ def _never_solved_line(report: dict[str, Any]) -> list[str]:
     parts = []
     if number := never[flags.GOLD_UNEARNABLE]:
         example = report["gold_unearnable"][0]["ground_truth"] if report["gold_unearnable"] else None
-        parts.append(f"{number} cannot be: the ground truth fails its own reward, e.g. {example!r}")
+        parts.append(f"{number} cannot be solved: the ground truth fails its own reward, e.g. {example!r}")
     if number := never[flags.SUSPECT_GOLD]:
-        parts.append(f"{number} {'looks' if number == 1 else 'look'} mislabelled (see flag in problem_metrics.parquet)")
+        parts.append(f"{counted(number, 'looks', 'look')} mislabeled (see flag in problem_metrics.parquet)")
     if number := never[flags.CUT_OFF]:
-        parts.append(f"{number} {'is' if number == 1 else 'are'} mostly cut off at the token limit")
+        parts.append(f"{counted(number, 'is', 'are')} mostly cut off at the token limit")
     if number := never[flags.NO_ANSWER]:
         parts.append(f"{number} mostly {'lacks' if number == 1 else 'lack'} an answer")
     if number := never["hard"]:
         parts.append(f"{number} may be hard")
-    noun = "problem was" if never["problems"] == 1 else "problems were"
-    return [f"{never['problems']} {noun} never solved: {', '.join(parts)}"]
+    return [f"{counted(never['problems'], 'problem was', 'problems were')} never solved: {', '.join(parts)}"]
 
 
 def _guard_line(suspects: dict[str, Any]) -> list[str]:
     return [
-        f"the policy's confident answers are right in {one['reliability']:.0%} of the problems of {name}: it cannot "
-        "judge ground truths"
+        f"the policy's confident answers are right in only {one['reliability']:.0%} of the problems of {name}: too few "
+        "to judge ground truths by"
         for name, one in suspects["data_sources"].items()
         if not one["spoke"] and one["majorities"] and one["reliability"] is not None
     ]

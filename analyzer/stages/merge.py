@@ -41,7 +41,7 @@ class Clashes(NamedTuple):
 
 
 class Merged(NamedTuple):
-    """The scores of the analysed rows, in input order; arrays of shape (rollouts,) unless said."""
+    """The scores of the analyzed rows, in input order; arrays of shape (rollouts,) unless said."""
 
     codes: NDArray[np.int32]  # the problem of each rollout
     rewards: NDArray[np.floating]  # NaN: not scored; float32 where that holds every reward exactly, else float64
@@ -79,7 +79,7 @@ def merge_shards(folder: str, total: int, numbering: Numbering, threshold: float
     where a row is missing or there twice.
     """
     codes = numbering.row_codes()
-    # With --limit, row numbers are no places among the analysed rows; without it they are, and an array is saved.
+    # With --limit, row numbers are no places among the analyzed rows; without it they are, and an array is saved.
     position = None
     if (numbering.run_codes < 0).any():
         kept = codes >= 0

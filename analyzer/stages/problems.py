@@ -54,7 +54,7 @@ def replaced_warnings(schema: pa.Schema) -> list[str]:
         return []
     return [
         f"the training data has {DIFFICULTY}* columns of an earlier analysis: problems.parquet has those of this one "
-        "in their place."
+        "instead."
     ]
 
 

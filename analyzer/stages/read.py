@@ -179,7 +179,7 @@ def _check_lines(opened: Input, name: str, fits: set[str], wanted: str) -> None:
     """Raise InputError for the first line of jsonl files in which a column is something else than null or `fits`."""
     for kind, (file, line) in sorted(opened.kinds.get(name, {}).items(), key=lambda item: item[1]):
         if kind not in (NULL, *fits):
-            advice = "; give each response a line of its own" if name == RESPONSE and kind == LIST else ""
+            advice = "; give each response its own line" if name == RESPONSE and kind == LIST else ""
             where = f"{opened.paths[file]}, line {line}"
             raise InputError(f"{where}: {name!r} must be {wanted}, it is {WORDS[kind]}{advice}")
 
@@ -197,7 +197,7 @@ def check_rewards(spec: str, schema: pa.Schema) -> None:
     if not any(fits(schema.field(REWARD).type) for fits in number):
         raise InputError(
             f"{spec}: the column {REWARD!r} must be a number to be kept, it is {schema.field(REWARD).type}; "
-            "score anew with --rescore, or rename it"
+            "score again with --rescore, or rename it"
         )
 
 
@@ -213,7 +213,7 @@ def missing_column(name: str, schema: pa.Schema, spec: str) -> InputError:
     if name.startswith(ORIGINAL):
         message += (
             f". Columns {ORIGINAL}* are written by generate_rollouts from the training data; "
-            "if the reward information has another name, give it with --reward_fn_key "
+            "if the ground truth has another column, name it with --reward_fn_key "
             f"(without the prefix {ORIGINAL!r})"
         )
     return InputError(message)

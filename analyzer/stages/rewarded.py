@@ -43,14 +43,14 @@ class RowValues(NamedTuple):
 
 
 class Rewarded:
-    """The analysed rollouts of an input, with all its columns and ours.
+    """The analyzed rollouts of an input, with all its columns and ours.
 
     Columns of the input keep their order and types; a column of ours that the input already has is replaced in place.
-    Rows are numbered among the analysed ones.
+    Rows are numbered among the analyzed ones.
     """
 
     def __init__(self, rollouts: Dataset, kept: Sequence[tuple[int, int]], values: RowValues) -> None:
-        """`kept`: the global rows that are analysed, ascending ranges."""
+        """`kept`: the global rows that are analyzed, ascending ranges."""
         import pyarrow as pa
 
         self._input, self._kept, self._values = rollouts, list(kept), values
@@ -129,7 +129,7 @@ class Rewarded:
         return sizes[sizes > 0]
 
     def _kept_places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(ranges, 2) the global rows that are analysed, and (ranges + 1,) the places of the first of each."""
+        """(ranges, 2) the global rows that are analyzed, and (ranges + 1,) the places of the first of each."""
         kept = np.array(self._kept, np.int64).reshape(-1, 2)
         return kept, np.append(0, np.cumsum(kept[:, 1] - kept[:, 0]))
 

@@ -296,7 +296,7 @@ def audit_lines(summary: Summary) -> list[str]:
             line += f"; means of the parts: {', '.join(means)}"
         if gold := golds.get(name):
             line += (
-                f"; the correct answer earns full marks in {gold.asked - gold.failed} of {gold.asked} sampled problems"
+                f"; the correct answer scores full marks in {gold.asked - gold.failed} of {gold.asked} sampled problems"
             )
             line += f", another problem's answer in {gold.fooled} of {gold.others}" if gold.others else ""
         if second := seconds.get(name):

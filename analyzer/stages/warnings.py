@@ -8,6 +8,7 @@ from typing import NamedTuple
 from analyzer.cache import masking
 from analyzer.cache.score_files import SourceCount
 from analyzer.difficulty.by_source import Tally
+from analyzer.errors import counted
 from analyzer.rewards import BaseReward
 from analyzer.rollouts.dataset import Dataset, is_text
 from analyzer.rollouts.problems import is_record
@@ -17,14 +18,14 @@ TRUNCATED_SHARE = 0.1  # warn where more responses than this are cut off
 
 REMEDIES = {
     Status.GOLD_ERROR: "their ground truth cannot be graded by this reward: choose another with --reward_fn",
-    Status.LIMIT: "their answers are beyond what a grader is given: look at a few of them",
+    Status.LIMIT: "their answers are over a grader's limits: look at some of them",
     Status.TIMEOUT: "grading took too long: raise --reward_timeout",
     Status.MEMORY: "grading took too much memory: raise --reward_memory",
     Status.CRASH: "the grading process died: look at the reward function",
     Status.ERROR: "the reward function raised: look at the reward function",
-    Status.INVALID_RESULT: "the reward function returned no finite number: correct it",
+    Status.INVALID_RESULT: "the reward function did not return a finite number: correct it",
     Status.ABSTAIN: "the reward function returned None",
-    Status.INPUT_ERROR: "there is no response, or no data_idx to know the problem by: correct the data",
+    Status.INPUT_ERROR: "there is no response, or no data_idx: correct the data",
     Status.SANDBOX_UNAVAILABLE: "the sandbox failed: see docs/sandbox.md",
 }
 
@@ -81,9 +82,11 @@ def unscored_warnings(
         example = f" (row {examples[0][0]}: {examples[0][1]})" if examples and examples[0][1] else ""
         # Rewards of the input were not made by a reward of ours, whose remedy would be the wrong one.
         known = of_structs if status == Status.GOLD_ERROR and of_structs else REMEDIES[Status(status)]
-        remedy = known if sources else "so the input has it; --rescore scores all anew"
+        remedy = known if sources else "the input says so; --rescore scores all of them again"
         found.append(
-            f"{number} of {total} rollouts have no reward ({status}) and are left out of the means: {remedy}{example}."
+            f"{number} of {counted(total, 'rollout')} {'has' if number == 1 else 'have'} no reward ({status}), left "
+            "out of the means: "
+            f"{remedy}{example}."
         )
     return found
 
@@ -93,13 +96,12 @@ def input_warnings(replaced: int, unused: str | None) -> list[str]:
     found = []
     if replaced:
         found.append(
-            f"{replaced} lone {'surrogate' if replaced == 1 else 'surrogates'} (halves of characters) in the jsonl "
-            f"input {'was' if replaced == 1 else 'were'} replaced by U+FFFD: "
-            "no other file format can hold them."
+            f"{counted(replaced, 'lone surrogate')} (half a character) in the jsonl input "
+            f"{'was' if replaced == 1 else 'were'} replaced by U+FFFD, because no other file format can hold them."
         )
     if unused:
         found.append(
-            f"the input already has rewards and they were kept: {unused} was not used; add --rescore to score anew."
+            f"the input already has rewards and they were kept: {unused} was not used; add --rescore to score again."
         )
     return found
 
@@ -109,7 +111,7 @@ def unmarked_warnings(files: Sequence[str]) -> list[str]:
     if not files:
         return []
     return [
-        f"the store of {masking.text(files[0])} tells neither an ETag nor a time of its files, and large ones "
+        f"the store of {masking.text(files[0])} reports neither an ETag nor a time for its files, and large ones "
         "are compared in pieces: after a change that keeps the size, remove the run from the cache, or give the file "
         "another name."
     ]
@@ -119,7 +121,7 @@ def uncounted_warnings(model_path: str | None, texts: bool) -> list[str]:
     """That tokens were not counted, and why."""
     if texts and model_path is not None:
         return []
-    why = "there is no --model_path to count them by" if texts else "there are no responses, only rewards"
+    why = "no --model_path to count them with" if texts else "there are no responses, only rewards"
     return [f"response_tokens is null: {why}."]
 
 

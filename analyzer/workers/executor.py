@@ -72,7 +72,7 @@ def run_shards(work: Work, backend: Backend) -> None:
                     "more"
                 ) from lost
             if lost is None and left:
-                raise AnalyzerError(f"{len(left)} shards are not committed though no worker failed ({work.folder})")
+                raise AnalyzerError(f"{len(left)} shards are not committed although no worker failed ({work.folder})")
             losses += 1
             # The first loss may be chance. From the second on memory is the likely cause, so fewer work at once; the
             # suspects come last, so that the innocent are committed before the guilty one is found.
@@ -167,6 +167,6 @@ def _attempt(score: Callable[[str, int], int], folder: str, shard: int, attempts
         except FileExistsError:
             continue
         except FileNotFoundError:
-            raise UserError("the driver of this run has gone; run the same command again to go on") from None
+            raise UserError("the driver of this run has ended; the same command resumes") from None
         return score(folder, shard)
     return 0

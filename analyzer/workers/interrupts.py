@@ -81,12 +81,12 @@ def _stop(number: int, frame: FrameType | None) -> None:
     # A second signal, of whatever kind, comes from somebody who has lost patience: no handlers, no finally, just go.
     for other in SIGNALS:
         signal.signal(other, lambda number, frame: os._exit(EXIT_INTERRUPTED))
-    error = Interrupted(f"stopped by {signal.Signals(number).name}; run the same command again to go on")
+    error = Interrupted(f"stopped by {signal.Signals(number).name}; the same command resumes")
 
     def leave_later() -> None:
         time.sleep(GRACE_SECONDS)
         # os.write, since a lock of sys.stderr may be held by the thread that is stuck.
-        os.write(2, f"error: {error} (not waited for an orderly end)\n".encode())
+        os.write(2, f"error: {error} (without waiting for an orderly end)\n".encode())
         os._exit(EXIT_INTERRUPTED)
 
     # A thread, and not signal.alarm: a handler would wait for the C call that holds up the main thread.

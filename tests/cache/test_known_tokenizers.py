@@ -225,7 +225,7 @@ def test_gigatoken_is_left_for_rollouts_that_it_counts_otherwise_and_taken_for_t
     assert known_tokenizers.find(str(TOKENIZER), False, str(tmp_path), TEXTS) == right
 
 
-def test_a_folder_of_an_earlier_analysis_is_recognised_though_the_tokenizer_is_new_to_the_cache(tmp_path: Path) -> None:
+def test_a_folder_of_an_earlier_analysis_is_recognized_though_the_tokenizer_is_new_to_the_cache(tmp_path: Path) -> None:
     model = with_a_token_of_the_config(tmp_path / "model")
     assert run(model, tmp_path).returncode == EXIT_OK
     again = run(model, tmp_path, cache_dir=tmp_path / "another", overwrite=False)

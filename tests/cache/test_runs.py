@@ -38,7 +38,7 @@ def committed(tmp_path: Path) -> dict[Path, bytes]:
 
 def scored_already(outcome: Outcome) -> int:
     """The rollouts that it says were scored before."""
-    lines = [line for line in outcome.err.splitlines() if "rollouts are scored already" in line]
+    lines = [line for line in outcome.err.splitlines() if "rollouts are already scored" in line]
     return int(lines[0].split()[0]) if lines else 0
 
 
@@ -52,7 +52,7 @@ def test_another_strategy_and_folder_score_nothing_again_and_say_so(
     before = committed(tmp_path)
     second = analyze(data, bucketing_strategy="pass_rate", output_dir=tmp_path / "other")
     assert (first.code, second.code) == (EXIT_OK, EXIT_OK)
-    assert f"{ROLLOUTS} rollouts are scored already; nothing is scored again" in second.err
+    assert f"{ROLLOUTS} rollouts are already scored; nothing is scored again" in second.err
     assert committed(tmp_path) == before
     assert second.json("summary.json")["bucketing_strategy"] == "pass_rate"
     assert second.json("problem_metrics.json") == first.json("problem_metrics.json")
@@ -169,8 +169,8 @@ def other_tokenizer(tmp_path: Path) -> Path:
 
 
 CHANGES: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
-    "a limit of rollouts": (lambda tmp_path: {"limit": 7}, "limit: None there, 7 now"),
-    "a limit of grading": (lambda tmp_path: {"reward_timeout": 9.0}, "limits.cpu_seconds: 5.0 there, 9.0 now"),
+    "a limit of rollouts": (lambda tmp_path: {"limit": 7}, "limit: None then, 7 now"),
+    "a limit of grading": (lambda tmp_path: {"reward_timeout": 9.0}, "limits.cpu_seconds: 5.0 then, 9.0 now"),
     "another reward": (lambda tmp_path: {"reward_fn": "exact_match"}, "rewards."),
     "the tokenizer": (lambda tmp_path: {"model_path": other_tokenizer(tmp_path)}, "tokenizer:"),
     "the key": (lambda tmp_path: {"reward_fn_key": "data_source"}, "reward_fn_key: 'reward_model' there"),
@@ -235,7 +235,7 @@ def test_parts_share_the_shards_write_no_outputs_and_the_same_command_without_pa
     assert not (tmp_path / "out").exists()
     assert max(shards_of_part) - min(shards_of_part) <= 1
     merged = analyze(data)
-    assert f"{ROLLOUTS} rollouts are scored already; nothing is scored again" in merged.err
+    assert f"{ROLLOUTS} rollouts are already scored; nothing is scored again" in merged.err
     assert merged.files() == whole.files()
 
 

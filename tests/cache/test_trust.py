@@ -25,7 +25,7 @@ from tests.commands import ROOT, TOKENIZER, Outcome, flags, jsonl, parquet, roll
 
 Analyze = Callable[..., Outcome]
 OTHER = 65534
-REUSED = "rollouts are scored already; nothing is scored again"
+REUSED = "rollouts are already scored; nothing is scored again"
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
 

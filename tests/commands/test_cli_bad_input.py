@@ -191,7 +191,9 @@ FILE_CASES = {
     ),
     "an empty parquet file": Case(damaged("r.parquet", lambda data: b""), ("r.parquet", "empty")),
     "a parquet file cut short": Case(damaged("r.parquet", lambda data: data[:-40]), ("r.parquet", "not a readable")),
-    "what is no parquet file": Case(damaged("r.parquet", lambda data: b"prompt,response\n" * 9), ("not a readable",)),
+    "what is not a parquet file": Case(
+        damaged("r.parquet", lambda data: b"prompt,response\n" * 9), ("not a readable",)
+    ),
     "a parquet file with a flipped bit": Case(
         damaged("r.parquet", lambda data: data[:300] + bytes([data[300] ^ 64]) + data[301:]),
         ("r.parquet", "row group 0 is damaged"),
@@ -209,14 +211,14 @@ FILE_CASES = {
         lines("r.jsonl", ROWS[0], '{"prompt": "What', end=b""), ("r.jsonl, line 2", "not valid JSON", "column 12")
     ),
     "a line that is no object": Case(lines("r.jsonl", ROWS[0], "[1, 2]"), ("r.jsonl, line 2", "is a list")),
-    "JSON over several lines": Case(lines("r.jsonl", "{", '"prompt": 1', "}"), ("line 1", "one whole JSON object")),
+    "JSON over several lines": Case(lines("r.jsonl", "{", '"prompt": 1', "}"), ("line 1", "one complete JSON object")),
     "responses of which some are numbers": Case(
         lines("r.jsonl", *changed(ROWS, 3, response=4)),
         ("r.jsonl, line 4", "'response' must be text, it is an integer"),
     ),
     "a list of responses": Case(
         lines("r.jsonl", *changed(ROWS, 3, response=["a", "b"])),
-        ("r.jsonl, line 4", "'response' must be text, it is a list; give each response a line of its own"),
+        ("r.jsonl, line 4", "'response' must be text, it is a list; give each response its own line"),
     ),
     "a sample_idx that is text on a line": Case(
         lines("r.jsonl", "", *changed(ROWS, 3, sample_idx="3")), ("r.jsonl, line 5", "'sample_idx' must be an integer")
@@ -228,8 +230,8 @@ FILE_CASES = {
         two_files("a.jsonl", ROWS[:6], "b.jsonl", changed(ROWS[6:], 1, data_idx={"id": 1})),
         ("b.jsonl, line 2", "'data_idx' must be an integer or text, it is an object"),
     ),
-    "a .gz cut short": Case(damaged("r.jsonl.gz", lambda data: data[:-9]), ("r.jsonl.gz", "is the file whole?")),
-    "a .zst cut short": Case(damaged("r.jsonl.zst", lambda data: data[:-9]), ("r.jsonl.zst", "is the file whole?")),
+    "a .gz cut short": Case(damaged("r.jsonl.gz", lambda data: data[:-9]), ("r.jsonl.gz", "is the file complete?")),
+    "a .zst cut short": Case(damaged("r.jsonl.zst", lambda data: data[:-9]), ("r.jsonl.zst", "is the file complete?")),
     "a .gz that is none": Case(damaged("r.jsonl.gz", lambda data: b"no gzip"), ("r.jsonl.gz", "cannot be read")),
     "a .zst that is none": Case(damaged("r.jsonl.zst", lambda data: b"no zstd"), ("r.jsonl.zst", "cannot be read")),
 }

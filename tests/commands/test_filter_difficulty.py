@@ -96,14 +96,14 @@ def test_another_strategy_generates_nothing_and_scores_nothing(
     assert set(pd.read_parquet(tmp_path / "out" / "problems.parquet")["difficulty_bucket"]) == {"medium-hard"}
 
 
-def test_prompts_that_failed_are_told_and_the_rest_is_analysed(
+def test_prompts_that_failed_are_told_and_the_rest_is_analyzed(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with running(lambda number, body: "400" if "3 + 1" in body["messages"][0]["content"] else "ok") as server:
         assert filter_difficulty(command(server.url)) == 3
     shown = capsys.readouterr()
     assert "Total problems: 9" in shown.out
-    assert "1 prompts lack rollouts" in shown.err
+    assert "1 prompt lacks rollouts" in shown.err
 
 
 def test_a_server_that_never_answers_is_one_line_and_no_output(

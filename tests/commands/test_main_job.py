@@ -340,7 +340,7 @@ def test_kept_rewards_that_are_missing_or_no_numbers_are_no_zeros(tmp_path: Path
     assert after["reward_status"].to_pylist() == [
         "ok", "abstain", "invalid_result", "invalid_result", "ok", "timeout", "gold_error", "ok"
     ]  # fmt: skip
-    assert "so the input has it; --rescore scores all anew" in outcome.err
+    assert "the input says so; --rescore scores all of them again" in outcome.err
 
 
 @pytest.mark.parametrize("kind", [pa.int8(), pa.bool_(), pa.float32(), pa.decimal128(5, 2)])

@@ -20,11 +20,11 @@ from analyzer.report.analysis import Analysis
 from tests.commands import SAMPLE, TOKENIZER, flags
 
 OF_RUN = {outputs.PROVENANCE, outputs.TIMINGS, outputs.REPORT, outputs.MANIFEST}
-Analyse = Callable[..., Path]
+Analyze = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
-def analysed(tmp_path_factory: pytest.TempPathFactory) -> Analyse:
+def analyzed(tmp_path_factory: pytest.TempPathFactory) -> Analyze:
     """The command on the sample, into a folder of that name; scored once for all of them."""
     place = tmp_path_factory.mktemp("outputs")
 
@@ -39,8 +39,8 @@ def analysed(tmp_path_factory: pytest.TempPathFactory) -> Analyse:
 
 
 @pytest.fixture(scope="module")
-def both(analysed: Analyse) -> tuple[Path, Path]:
-    return analysed("all"), analysed("problems", outputs="problems")
+def both(analyzed: Analyze) -> tuple[Path, Path]:
+    return analyzed("all"), analyzed("problems", outputs="problems")
 
 
 def test_what_is_written_has_the_bytes_it_has_beside_the_rollouts(both: tuple[Path, Path]) -> None:
@@ -65,9 +65,9 @@ def test_the_page_that_the_analysis_writes_has_the_texts_and_charts_all_the_same
 
 
 def test_a_page_made_later_says_that_the_texts_are_not_there(
-    analysed: Analyse, capsys: pytest.CaptureFixture[str]
+    analyzed: Analyze, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = analysed("later", outputs="problems")
+    folder = analyzed("later", outputs="problems")
     assert view_analysis(["--analysis", str(folder), "--report_only"]) == EXIT_OK
     said = capsys.readouterr()
     assert "written without its rollouts (--outputs problems)" in said.err
@@ -116,9 +116,9 @@ def test_comparisons_are_those_of_the_whole_analyses(both: tuple[Path, Path], tm
 
 
 def test_a_folder_with_rollouts_is_not_stripped_of_them_unasked(
-    analysed: Analyse, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    analyzed: Analyze, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = analysed("kept")
+    folder = analyzed("kept")
     words = flags(rollouts=SAMPLE, model_path=TOKENIZER, n_jobs=1, cache_dir=folder.parent / "cache", output_dir=folder)
     assert analyze_rollouts([*words, "--outputs", "problems"]) == EXIT_USER
     assert "which --outputs problems would remove" in capsys.readouterr().err
@@ -129,8 +129,8 @@ def test_a_folder_with_rollouts_is_not_stripped_of_them_unasked(
     assert (folder / outputs.ROLLOUTS).exists()
 
 
-def test_python_has_it_too(analysed: Analyse, tmp_path: Path) -> None:
-    cache = analysed("python").parent / "cache"
+def test_python_has_it_too(analyzed: Analyze, tmp_path: Path) -> None:
+    cache = analyzed("python").parent / "cache"
     found = analyzer.analyze(
         rollouts=str(SAMPLE),
         model_path=str(TOKENIZER),

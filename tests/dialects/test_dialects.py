@@ -1,4 +1,4 @@
-"""Every dialect: recognised by its columns, and the same rollouts whatever layout they are in."""
+"""Every dialect: recognized by its columns, and the same rollouts whatever layout they are in."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def gold_of(row: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_each_is_recognised_by_its_columns(name: str, tmp_path: Path) -> None:
+def test_each_is_recognized_by_its_columns(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     found = reading.settle(Request(str(write(tmp_path, case)), **dict(case.flags)))
     assert found.dialect.name == case.name
@@ -113,7 +113,7 @@ def test_the_table_names_what_it_reads_and_no_column_twice() -> None:
 
 def test_a_difficulty_that_is_no_share_of_the_samples_is_not_taken_for_one(tmp_path: Path) -> None:
     rows = [{"problem": str(n), "answer": "1", "difficulty": n + 0.5} for n in range(9)]  # Omni-MATH's, from 1 to 10
-    with pytest.raises(InputError, match=r"difficulty of .* of 9 problems is no share of 128 samples"):
+    with pytest.raises(InputError, match=r"difficulty of .* of 9 problems is not a share of 128 samples"):
         opened(tmp_path, layouts.table(tmp_path / "train.parquet", rows))
 
 

@@ -59,7 +59,7 @@ def test_unknown_columns_end_in_the_flag_to_paste(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["train.jsonl", "train.parquet"])
-def test_training_data_given_as_rollouts_is_recognised(tmp_path: Path, name: str) -> None:
+def test_training_data_given_as_rollouts_is_recognized(tmp_path: Path, name: str) -> None:
     message = [{"role": "user", "content": "What is 2 + 2?"}]
     row = {"data_source": "openai/gsm8k", "prompt": message, "reward_model": {"style": "rule", "ground_truth": "4"}}
     if name.endswith(".jsonl"):
@@ -149,7 +149,7 @@ def test_a_key_that_is_too_fine_is_noticed(tmp_path: Path) -> None:
 def test_problems_of_other_sizes_are_noticed(tmp_path: Path) -> None:
     path = layouts.lines(tmp_path / "1.jsonl", [layouts._verl(r) for r in ROLLOUTS[:15]])
     assert opened(tmp_path, path).warnings == (
-        "1 of 4 problems have another number of rollouts than 4 (from 3 to 4), grouped by (input, gts).",
+        "1 of 4 problems has a number of rollouts other than 4 (from 3 to 4), grouped by (input, gts).",
     )
 
 
@@ -248,7 +248,7 @@ def test_data_that_does_not_fit_is_an_error_with_examples_and_a_few_misses_are_c
     many = [layouts._verl(r) for _ in range(10) for r in ROLLOUTS]
     found = opened(tmp_path, layouts.lines(tmp_path / "b.jsonl", many + strange[:1]), join=str(train))
     assert found.dataset.rows == 160
-    assert "1 of 161 rollouts have no training row and were left out: 'other 0'." in found.warnings
+    assert "1 of 161 rollouts left out, without a training row: 'other 0'." in found.warnings
 
 
 def test_a_key_of_both_files_joins_them(tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_scored_rollouts_need_neither_tokenizer_nor_data_source(
     done = Run(tmp_path, capsys, layouts.nemo_rl(tmp_path))
     assert done.code == 0, done.err
     assert done.rates == sorted(RATES)
-    assert "response_tokens is null: there is no --model_path to count them by." in done.err
+    assert "response_tokens is null: no --model_path to count them with." in done.err
     assert json.loads((done.folder / "summary.json").read_bytes())["response_tokens"] == {}
 
 

@@ -72,7 +72,7 @@ FILES = [
 
 
 @pytest.fixture
-def analysed(
+def analyzed(
     shared: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Callable[[Shared, dict[str, Any]], tuple[list[float], str]]:
     """Pass rates and stderr of an analysis of a shared file."""
@@ -98,13 +98,13 @@ def analysed(
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: "-".join([file.path.replace("/", "_"), *file.flags]))
 def test_a_file_of_a_framework_has_the_pass_rates_that_are_known(
-    file: Shared, analysed: Callable[[Shared, dict[str, Any]], tuple[list[float], str]]
+    file: Shared, analyzed: Callable[[Shared, dict[str, Any]], tuple[list[float], str]]
 ) -> None:
-    rates, said = analysed(file, {} if file.rewards else {"model_path": TOKENIZER, **GSM8K})
+    rates, said = analyzed(file, {} if file.rewards else {"model_path": TOKENIZER, **GSM8K})
     assert rates == sorted(file.rates)
     assert f"read as {file.framework}: " in said
     if file.rewards and file.golds:
-        rates, _ = analysed(file, {"model_path": TOKENIZER, "rescore": True, **GSM8K})
+        rates, _ = analyzed(file, {"model_path": TOKENIZER, "rescore": True, **GSM8K})
         assert rates == sorted(file.rates)
 
 

@@ -61,7 +61,7 @@ def test_a_preempted_job_stops_in_order_and_is_queued_again(tmp_path: Path) -> N
         _, errors = job.communicate(timeout=120)
     assert job.returncode in (0, 75)  # 0: it had all but ended
     if job.returncode == 75:
-        assert "stopped by SIGUSR1; run the same command again to go on" in errors
+        assert "stopped by SIGUSR1; the same command resumes" in errors
         assert (tmp_path / "asked").read_text() == "requeue 17\n"
 
 

@@ -18,7 +18,7 @@ from tests import processes
 from tests.commands import SAMPLE, SCRIPT, TOKENIZER, Outcome, flags, known_tokenizer
 
 OFFLINE = {**os.environ, "HF_HUB_OFFLINE": "1"}
-SHM = "/dev/shm cannot be used ({}), which workers beside each other need: one process scores all shards"
+SHM = "/dev/shm cannot be used ({}), which parallel workers need: one process scores all shards"
 
 
 def words_for(tmp_path: Path, **values: object) -> list[str]:
@@ -98,7 +98,7 @@ def test_a_read_only_cache_that_holds_the_whole_run_is_enough(tmp_path: Path) ->
     other = with_mounts(read_only, tmp_path, reward_fn="exact_match", output_dir=tmp_path / "third")
     assert (other.code, len(other.errors)) == (EXIT_USER, 1)
     assert "read-only file system" in other.errors[0]
-    assert "make room" not in other.errors[0]
+    assert "free some space" not in other.errors[0]
 
 
 def test_a_read_only_output_folder_is_named_as_that(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_f8_a_cache_that_runs_full_ends_with_74_and_the_run_goes_on_when_there_i
     filler.unlink()
     code, err = story.start(tmp_path).end()
     assert code == 0, err
-    assert "rollouts are scored already" in err
+    assert "rollouts are already scored" in err
     assert outputs(tmp_path / "output") == story.expected
 
 
@@ -112,7 +112,7 @@ def test_f9_a_crash_around_the_rename_leaves_the_whole_file_or_none(
     ("change", "said"),
     [
         ("touch", "changed while it was"),
-        pytest.param("remove", "gone while it was", marks=pytest.mark.faults),
+        pytest.param("remove", "removed during the", marks=pytest.mark.faults),
     ],
 )
 def test_f19_an_input_that_changes_in_mid_run_ends_it_with_2_and_its_scores_are_not_mixed(
@@ -134,6 +134,6 @@ def test_f19_an_input_that_changes_in_mid_run_ends_it_with_2_and_its_scores_are_
         rollouts.unlink()
     code, err = driver.end()
     assert (code, "Traceback" in err) == (EXIT_USER, False), err
-    assert f"{rollouts}: {said} being analysed" in err
+    assert f"{rollouts}: {said} being analyzed" in err
     assert not (folder / "output").exists()
     assert driver.committed() < 40

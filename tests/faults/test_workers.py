@@ -55,7 +55,7 @@ def test_f6_a_signal_ends_the_run_with_75_in_5_seconds(
     seconds = driver.stop(number)
     code, err = driver.end()
     assert (code, seconds < 5) == (EXIT_INTERRUPTED, True), (seconds, err)
-    assert f"stopped by {number.name}; run the same command again to go on" in err
+    assert f"stopped by {number.name}; the same command resumes" in err
     assert "Traceback" not in err, err
     assert driver.leaves_nothing()
     assert not (folder / "output").exists()

@@ -75,12 +75,12 @@ def test_user_and_password_of_an_address_are_sent_and_never_shown(
     ("url", "said"),
     [
         ("me:secret@host:8000/v1", "must begin with http:// or https://"),
-        ("http://me:secret@host:port/v1", "is no address"),
-        ("http://:8000/v1", "is no address"),
-        ("http://[::1/v1", "is no address"),
-        ("http://host:99999/v1", "is no address"),
+        ("http://me:secret@host:port/v1", "is not an address"),
+        ("http://:8000/v1", "is not an address"),
+        ("http://[::1/v1", "is not an address"),
+        ("http://host:99999/v1", "is not an address"),
         ("http://host/v1?key=me:secret@x", "without ? and #"),
-        (" , ", "no address in it"),
+        (" , ", "no address given"),
     ],
 )
 def test_an_address_that_is_none_is_one_line_without_the_password(url: str, said: str) -> None:
@@ -95,7 +95,7 @@ def test_a_request_holds_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = GenerationSettings(
         data_path="d", output_path="o", use_vllm=True, vllm_url="http://a:b@h/v1", api_key_env="KEY"
     )
-    with pytest.raises(ConfigError, match="a request can hold one"):
+    with pytest.raises(ConfigError, match="a request has only one"):
         asked.check()
 
 

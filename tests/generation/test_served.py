@@ -36,7 +36,7 @@ def test_a_generation_is_not_resumed_with_another_checkpoint_of_that_name(
     with running(stops_after(5), root="/ckpt/100") as old, running(root="/ckpt/200") as new:
         with pytest.raises(ConfigError, match="401"):
             run(settings(data, old.url, max_concurrent=1))
-        with pytest.raises(OutputError, match=r"begun with the model 'stub' from /ckpt/100.* 'stub' from /ckpt/200"):
+        with pytest.raises(OutputError, match=r"started with the model 'stub' from /ckpt/100.* 'stub' from /ckpt/200"):
             run(settings(data, new.url))
         assert asked_of(new.stub) == 0
         kept = run(settings(data, new.url, same_model=True))
@@ -61,7 +61,7 @@ def test_the_same_checkpoint_at_another_address_goes_on_and_says_so(
         with pytest.raises(ConfigError):
             run(settings(data, old.url, max_concurrent=1))
         assert run(settings(data, new.url)).asked == 60
-    assert f"20 rollouts are there from {old.url}; now asking {new.url}" in capsys.readouterr().err
+    assert f"20 rollouts already from {old.url}; now using {new.url}" in capsys.readouterr().err
 
 
 def test_a_complete_generation_is_not_taken_for_another_checkpoints(
@@ -81,7 +81,7 @@ def test_a_complete_generation_is_not_taken_for_another_checkpoints(
         capsys.readouterr()
         assert generate_rollouts([*command, "--vllm_url", old.url]) == 0
         said = capsys.readouterr().out
-        assert f"from {old.url} ('stub' from /ckpt/100); nothing was asked" in said
+        assert f"from {old.url} ('stub' from /ckpt/100); nothing was requested" in said
         assert "Written" not in said
         assert asked_of(new.stub) == 0
     assert Path(first.output_path).read_bytes() == before
@@ -130,7 +130,7 @@ def test_sglang_says_where_its_weights_are_in_another_place(training: Training, 
         with pytest.raises(ConfigError, match=r"'stub' from /ckpt/100, .* serves 'stub' from /ckpt/200"):
             run(settings(training(2), f"{one.url},{other.url}"))
         assert run(settings(training(2), one.url)).rollouts == 8
-        with pytest.raises(OutputError, match="nothing was asked"):
+        with pytest.raises(OutputError, match="nothing was requested"):
             run(settings(training(2), other.url))
 
 

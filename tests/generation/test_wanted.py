@@ -59,7 +59,7 @@ def test_a_top_up_samples_what_is_listed_and_numbers_on(training: Training, sett
     assert run(more).complete  # without a server
 
 
-def test_both_files_are_analysed_by_one_command(
+def test_both_files_are_analyzed_by_one_command(
     training: Training, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tokenizer = str(ROOT / "examples" / "sample" / "tokenizer")
@@ -69,7 +69,7 @@ def test_both_files_are_analysed_by_one_command(
         command = ["--data_path", str(training(9)), "--use_vllm", "--vllm_url", server.url, "--num_samples", "4"]
         output = str(tmp_path / "rollouts_2.parquet")
         assert generate_rollouts([*command, "--top_up", listed, "--output_path", output]) == 0
-    assert "Prompts: 2\nRollouts: 8 (8 generated now)" in capsys.readouterr().out
+    assert "Prompts: 2\nRollouts: 8 (8 new)" in capsys.readouterr().out
     given = ["--rollouts", str(tmp_path / "rollouts*.parquet"), "--model_path", tokenizer, "--backend", "sequential"]
     assert analyze_rollouts([*given, "--output_dir", str(tmp_path / "out"), "--cache_dir", str(tmp_path / "c")]) == 0
     metrics = pq.read_table(tmp_path / "out" / "problem_metrics.parquet")
@@ -80,7 +80,7 @@ def test_both_files_are_analysed_by_one_command(
 def test_the_loop_from_an_analysis_to_more_samples_and_back(
     training: Training, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Generate, analyse with --top_up, generate what that lists, analyse both files: nothing written by hand."""
+    """Generate, analyze with --top_up, generate what that lists, analyze both files: nothing written by hand."""
     tokenizer = str(ROOT / "examples" / "sample" / "tokenizer")
     analysis = ["--model_path", tokenizer, "--backend", "sequential", "--no_report", "--cache_dir", str(tmp_path / "c")]
     with running() as server:
@@ -131,9 +131,7 @@ def test_a_top_up_does_not_replace_the_rollouts_it_adds_to(
     other = write(tmp_path / "other.parquet", [0], [3], [4])
     with running() as server:
         run(settings(training(3), server.url))
-        with pytest.raises(
-            OutputError, match=r"num_samples \(4 there, None now\), a top-up now.*another --output_path"
-        ):
+        with pytest.raises(OutputError, match=r"num_samples \(4 then, None now\), a top-up now.*another --output_path"):
             run(settings(training(3), server.url, top_up=listed))
         more = str(tmp_path / "more.parquet")
         run(settings(training(3), server.url, top_up=listed, output_path=more))
@@ -177,5 +175,5 @@ def test_a_list_that_is_no_parquet_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         top_up(str(tmp_path / "none"), 9)
     (tmp_path / "t").write_text("data_idx,samples\n")
-    with pytest.raises(InputError, match="is no parquet file"):
+    with pytest.raises(InputError, match="is not a parquet file"):
         top_up(str(tmp_path / "t"), 9)

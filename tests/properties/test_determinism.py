@@ -112,7 +112,7 @@ def test_a_rerun_scores_nothing_and_writes_the_same_bytes(tmp_path: Path, sample
     first = analyze(given).files()
     again = analyze(given)
     assert again.code == 0
-    assert "480 rollouts are scored already; nothing is scored again" in again.err
+    assert "480 rollouts are already scored; nothing is scored again" in again.err
     assert again.files() == first
 
 

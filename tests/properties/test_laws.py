@@ -68,7 +68,7 @@ def test_shards_partition_the_input_and_hold_whole_problems(
         for start, stop in ranges:
             assert (shard_of_row[start:stop] == -1).all(), "no row twice"
             shard_of_row[start:stop] = shard
-    assert ((shard_of_row >= 0) == (codes >= 0)).all(), "every analysed row and no other"
+    assert ((shard_of_row >= 0) == (codes >= 0)).all(), "every analyzed row and no other"
     for code in set(codes.tolist()) - {-1}:
         assert len(set(shard_of_row[codes == code].tolist())) == 1, "problems are whole"
     assert shards.rows().sum() == (codes >= 0).sum()
@@ -76,7 +76,7 @@ def test_shards_partition_the_input_and_hold_whole_problems(
 
 
 @given(inputs())
-def test_the_kept_ranges_are_the_analysed_rows_and_positions_count_them(
+def test_the_kept_ranges_are_the_analyzed_rows_and_positions_count_them(
     given_input: tuple[Dataset, Numbering, NDCodes],
 ) -> None:
     _, numbering, codes = given_input

@@ -45,7 +45,7 @@ def rows(passes: dict[Any, int], n: int = 8, truth: Callable[[Any], str] = str, 
 
 
 @pytest.fixture
-def analysed(tmp_path: Path) -> Analysed:
+def analyzed(tmp_path: Path) -> Analysed:
     """An analysis of rows; returns its folder."""
 
     def analyse(name: str, records: list[dict[str, Any]], **options: Any) -> Path:
@@ -68,10 +68,10 @@ def compared(folders: list[Path], out: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_change_is_told_with_the_problems_that_changed(analysed: Analysed, tmp_path: Path) -> None:
+def test_a_change_is_told_with_the_problems_that_changed(analyzed: Analysed, tmp_path: Path) -> None:
     before = dict.fromkeys(range(40), 2)
     after = before | dict.fromkeys(range(5), 16)
-    folders = [analysed("a", rows(before, 16)), analysed("b", rows(after, 16))]
+    folders = [analyzed("a", rows(before, 16)), analyzed("b", rows(after, 16))]
     found = compared(folders, tmp_path / "out")
     assert (found["problems"], found["unmatched"], found["verdict"]) == (40, 0, "more than chance")
     assert [(one["data_idx"], one["k"], one["n"]) for one in found["changed"]] == [
@@ -93,16 +93,16 @@ def test_a_change_is_told_with_the_problems_that_changed(analysed: Analysed, tmp
 
 
 def test_problems_are_matched_by_id_and_prompt_else_by_prompt_and_ground_truth(
-    analysed: Analysed, tmp_path: Path
+    analyzed: Analysed, tmp_path: Path
 ) -> None:
-    first = analysed("a", rows({"x": 1, "y": 2, "z": 3, "only": 4}))
+    first = analyzed("a", rows({"x": 1, "y": 2, "z": 3, "only": 4}))
     renumbered = [
         row | {"data_idx": {"x": "x", "y": "z", "z": "77", "new": "only"}[row["data_idx"]]}
         for row in rows({"x": 5, "y": 6, "z": 7, "new": 8})
     ]
     chat = [row | {"prompt": [{"role": "user", "content": row["prompt"]}]} for row in renumbered]
     for name, records in (("text", renumbered), ("chat", chat)):
-        found = compared([first, analysed(name, records)], tmp_path / f"out_{name}")
+        found = compared([first, analyzed(name, records)], tmp_path / f"out_{name}")
         assert (found["problems"], found["unmatched"], found["unmatched_by_analysis"]) == (3, 2, [1, 1])
         table = pq.read_table(tmp_path / f"out_{name}" / "compare.parquet").to_pylist()
         assert [(row["data_idx"], row["data_idx_2"], row["k_1"], row["k_2"]) for row in table] == [
@@ -110,15 +110,15 @@ def test_problems_are_matched_by_id_and_prompt_else_by_prompt_and_ground_truth(
             ("y", "z", 2, 6),
             ("z", "77", 3, 7),
         ]
-    other = analysed("other", rows({"x": 5, "y": 6}, truth=lambda name: f"not {name}"))
+    other = analyzed("other", rows({"x": 5, "y": 6}, truth=lambda name: f"not {name}"))
     assert compared([first, other], tmp_path / "by_id")["problems"] == 2  # the prompt agrees
-    strange = analysed("strange", [row | {"prompt": "?"} for row in rows({"x": 1, "y": 1})])
+    strange = analyzed("strange", [row | {"prompt": "?"} for row in rows({"x": 1, "y": 1})])
     with pytest.raises(InputError, match="no problem in common"):
         analyzer.compare([first, strange], output_dir=tmp_path / "none")
 
 
-def test_three_analyses_have_a_pass_rate_each_and_two_steps(analysed: Analysed, tmp_path: Path) -> None:
-    folders = [analysed(name, rows(dict.fromkeys(range(10), k))) for name, k in (("a", 2), ("b", 4), ("c", 5))]
+def test_three_analyses_have_a_pass_rate_each_and_two_steps(analyzed: Analysed, tmp_path: Path) -> None:
+    folders = [analyzed(name, rows(dict.fromkeys(range(10), k))) for name, k in (("a", 2), ("b", 4), ("c", 5))]
     found = compared(folders, tmp_path / "out")
     assert found["pass_rates"] == [0.25, 0.5, 0.625]
     assert [step["mean_change"] for step in found["steps"]] == [0.25, 0.125]
@@ -127,10 +127,10 @@ def test_three_analyses_have_a_pass_rate_each_and_two_steps(analysed: Analysed, 
     assert "Step by step" in words
 
 
-def test_what_cannot_be_compared_is_one_line(analysed: Analysed, tmp_path: Path) -> None:
-    a = analysed("a", rows({0: 1, 1: 2}))
-    b = analysed("b", rows({0: 1, 1: 2}), bucketing_strategy="pass_rate")
-    c = analysed("c", rows({0: 1, 1: 2}), pass_threshold=0.9)
+def test_what_cannot_be_compared_is_one_line(analyzed: Analysed, tmp_path: Path) -> None:
+    a = analyzed("a", rows({0: 1, 1: 2}))
+    b = analyzed("b", rows({0: 1, 1: 2}), bucketing_strategy="pass_rate")
+    c = analyzed("c", rows({0: 1, 1: 2}), pass_threshold=0.9)
     with pytest.raises(ConfigError, match="buckets by percentile and by pass_rate"):
         analyzer.compare([a, b], output_dir=tmp_path / "out")
     with pytest.raises(ConfigError, match=r"rewards from 0\.5 and from 0\.9"):
@@ -141,7 +141,7 @@ def test_what_cannot_be_compared_is_one_line(analysed: Analysed, tmp_path: Path)
         analyzer.compare([a, a], output_dir=tmp_path / "out")
     with pytest.raises(InputError, match="there is no summary"):
         analyzer.compare([a, tmp_path], output_dir=tmp_path / "out")
-    d = analysed("d", rows({0: 1, 1: 2}, response="other"))
+    d = analyzed("d", rows({0: 1, 1: 2}, response="other"))
     for overwrite in (False, True):
         with pytest.raises(OutputError, match="would be replaced"):
             analyzer.compare([a, d], output_dir=a, overwrite=overwrite)
@@ -152,7 +152,7 @@ def test_what_cannot_be_compared_is_one_line(analysed: Analysed, tmp_path: Path)
         analyzer.compare([d, a], output_dir=tmp_path / "out")
 
 
-def test_text_of_a_model_is_inert_in_the_page(analysed: Analysed, tmp_path: Path) -> None:
+def test_text_of_a_model_is_inert_in_the_page(analyzed: Analysed, tmp_path: Path) -> None:
     def hostile(k: int) -> list[dict[str, Any]]:
         text = "\n".join(HOSTILE)
         return [
@@ -160,7 +160,7 @@ def test_text_of_a_model_is_inert_in_the_page(analysed: Analysed, tmp_path: Path
             for row in rows({f"<b>{at}": k for at in range(6)}, 20)
         ]
 
-    compared([analysed("a", hostile(0)), analysed("<i>", hostile(20))], tmp_path / "out")
+    compared([analyzed("a", hostile(0)), analyzed("<i>", hostile(20))], tmp_path / "out")
     text = (tmp_path / "out" / "report.html").read_text()
     page = Page(text)
     assert {tag for tag, _ in page.elements} & {"script", "img", "i", "iframe", "link", "base", "form"} == set()
@@ -200,7 +200,7 @@ def test_the_command_says_no_more_than_chance_of_one_policy_sampled_twice(tmp_pa
     assert len(lines) == 4
     assert lines[0] == "Problems compared: 70 (0 unmatched)"
     assert lines[2].endswith(": no more than chance")
-    assert "no single problem can be told to have changed" in lines[3]
+    assert "no single problem has detectably changed" in lines[3]
     assert json.loads((tmp_path / "out" / "compare.json").read_bytes())["verdict"] == "no more than chance"
 
 

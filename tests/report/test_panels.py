@@ -24,7 +24,8 @@ def words_of(folder: Path) -> str:
 def test_the_page_shows_the_audit_both_answers_and_where_problems_would_move(sample: Path) -> None:
     analysis, words = Analysis(sample), words_of(sample)
     assert (
-        "the correct answer earns full marks in 24 of 24 sampled problems, another problem's answer in 0 of 24" in words
+        "the correct answer scores full marks in 24 of 24 sampled problems, another problem's answer in 0 of 24"
+        in words
     )
     suspect = analysis.summary["difficulty"]["suspect_gold"][0]
     assert f"{suspect['ground_truth']} 0 of 8 {suspect['majority_answer']} {suspect['votes']}" in words

@@ -46,7 +46,7 @@ pieces = st.lists(
 
 
 def by_the_package(text: str) -> list[Candidate]:
-    """Its matches in the order in which it tries them, LaTeX normalised, up to the first number."""
+    """Its matches in the order in which it tries them, LaTeX normalized, up to the first number."""
     found = []
     for _, group in itertools.groupby(PATTERNS, key=lambda pattern: pattern[0]):
         matches = [(match, is_latex) for _, pattern, is_latex in group for match in pattern.finditer(text)]
@@ -79,7 +79,7 @@ def plain(groups: dict[str, str | None]) -> Candidate:
 @given(pieces)
 def test_candidates_are_what_the_patterns_of_math_verify_find_in_their_order(text: str) -> None:
     ours = [
-        one._replace(texts=tuple(map(equivalence._normalised, one.texts))) if one.kind == LATEX else one
+        one._replace(texts=tuple(map(equivalence._normalized, one.texts))) if one.kind == LATEX else one
         for one in candidates(text)
     ]
     assert ours == by_the_package(text)

@@ -124,7 +124,7 @@ def test_a_worker_builds_an_equal_sum_without_looking_for_the_functions_again(bo
         ({"parts": [{"name": "gsm8k", "as": "status"}]}, "cannot be named 'status'"),
         ({"parts": [{"name": "gsm8k", "as": "a b"}]}, "cannot be named 'a b'"),
         ({"parts": [{"name": "gsm8k", "options": 3}]}, "options must be"),
-        ({"parts": [{"name": "combine", "options": {"parts": ["gsm8k"]}}]}, "is a sum itself"),
+        ({"parts": [{"name": "combine", "options": {"parts": ["gsm8k"]}}]}, "is a sum"),
         ({"parts": [{"name": "gsm9k"}]}, "did you mean 'gsm8k'"),
         ({"parts": [3]}, "part 1 is 3"),
         ({"parts": PARTS, "pass_on": "gsm8k", "weights": [1]}, "does not take these options"),

@@ -191,11 +191,11 @@ def test_a_wrong_number_of_results_is_invalid() -> None:
     ("spec", "options", "error", "message"),
     [
         ("no/such/file.py:f", {}, RewardError, "there is no file no/such/file.py"),
-        (f"{FUNCTIONS}", {}, RewardError, "names no function; write path/to/file.py:name"),
+        (f"{FUNCTIONS}", {}, RewardError, "does not name a function; write path/to/file.py:name"),
         (f"{FUNCTIONS}:absent", {}, RewardError, "has no 'absent'; its functions are: _raise, _spin"),
         (f"{FUNCTIONS}:CASES", {}, RewardError, "is a dict, not a function"),
         (f"{FUNCTIONS}:other_form", {}, RewardError, "takes (response, answer); it must be like compute_score("),
-        (f"{FUNCTIONS}:needs_tokens", {}, RewardError, "needs completion_ids, which only exist while training"),
+        (f"{FUNCTIONS}:needs_tokens", {}, RewardError, "needs completion_ids, which exist only during training"),
         (f"{FUNCTIONS}:needs_setting", {}, RewardError, "needs threshold: set it with --reward_kwargs"),
         (f"{FUNCTIONS}:compute_score", {"x": 1}, RewardError, "cannot take x from --reward_kwargs"),
         (f"{FUNCTIONS}:seen", {"solution_str": 1}, RewardError, "cannot take solution_str from --reward_kwargs"),

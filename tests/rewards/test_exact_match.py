@@ -58,8 +58,8 @@ def test_a_pattern_that_never_ends_is_a_time_out_and_no_wrong_answer() -> None:
     [
         ({"place": "regex"}, "give both"),
         ({"pattern": "x"}, "give both"),
-        ({"place": "regex", "pattern": "("}, "is no regular expression"),
-        ({"place": "regex", "pattern": ""}, "is no regular expression"),
+        ({"place": "regex", "pattern": "("}, "is not a regular expression"),
+        ({"place": "regex", "pattern": ""}, "is not a regular expression"),
         ({"normalise": "lower"}, "there is: squad"),
     ],
 )

@@ -50,7 +50,7 @@ def test_a_pattern_without_end_is_a_timeout_and_no_wrong_format() -> None:
         ({"tags": "open-r1"}, "did you mean 'open_r1'"),
         ({"tags": "trl", "pattern": "x"}, "goes without tags"),
         ({"tags": "trl", "count": True}, "count is for the tags"),
-        ({"pattern": "("}, "is no regular expression"),
+        ({"pattern": "("}, "is not a regular expression"),
         ({"prefix": 3}, "prefix must be a text"),
     ],
 )

@@ -119,4 +119,4 @@ def test_cut_off_needs_no_ground_truth_but_a_column_that_says_so(
 def test_what_is_right_must_be_said_by_something(tmp_path: Path, analyze: Callable[..., Outcome]) -> None:
     refused = analyze(lengthened(tmp_path), reward_fn="length", reward_kwargs={"rule": "kimi"})
     assert refused.code == 2
-    assert "make it a part of combine" in refused.err
+    assert "use it as a part of combine" in refused.err

@@ -62,5 +62,5 @@ def test_commands_are_unwrapped_within_their_line(text: str, normal: str) -> Non
 
 
 @pytest.mark.parametrize("unit", ["\\text{", "\\text{\n", "\\text{a}", "$", "\\boxed{", "\\boxed{\n}", "frac", "a "])
-def test_a_megabyte_of_ground_truth_is_normalised(unit: str) -> None:
+def test_a_megabyte_of_ground_truth_is_normalized(unit: str) -> None:
     assert score("Answer: 1", unit * (1_000_000 // len(unit)) + "}").reward == -1.0

@@ -121,7 +121,7 @@ def test_the_same_text_earns_where_the_ground_truth_is_over_a_limit_and_all_else
     assert [(score.reward, score.status) for score in scores] == [(1.0, Status.OK)] * 2 + [
         (None, Status.GOLD_ERROR)
     ] * 4
-    assert "only the same text earns" in scores[2].detail
+    assert "only the same text scores" in scores[2].detail
 
 
 LARGE = [

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from latex2sympy2_extended.latex2sympy2 import PSParser, _Latex2Sympy
 
 from analyzer.rewards.math_verify.candidates import LATEX
-from analyzer.rewards.math_verify.equivalence import _normalised
+from analyzer.rewards.math_verify.equivalence import _normalized
 from analyzer.rewards.math_verify.prediction import Predictor, Tables
 from analyzer.rewards.math_verify.reward import MathVerify
 from analyzer.schema import Unscored
@@ -132,13 +132,13 @@ def _check_real(path: Path, most: int | None) -> None:
     texts: dict[str, None] = {}
     reward = MathVerify()
     for row in pq.read_table(path, columns=["original_reward_model", "response"]).to_pylist():
-        texts[_normalised(row["original_reward_model"]["ground_truth"])] = None
+        texts[_normalized(row["original_reward_model"]["ground_truth"])] = None
         try:
             answer = reward.extract(row["response"]) or ()
         except Unscored:
             continue
         latex = (text for candidate in answer if candidate.kind == LATEX for text in candidate.texts)
-        texts.update((_normalised(text), None) for text in latex if len(text) < 300)
+        texts.update((_normalized(text), None) for text in latex if len(text) < 300)
     every = 1 if most is None else max(1, len(texts) // most)
     for text in list(texts)[::every]:
         check(text)

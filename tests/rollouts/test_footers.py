@@ -98,7 +98,7 @@ def test_a_damaged_footer_is_refused_or_read_and_never_hangs_or_crashes() -> Non
         (b"", "damaged"),
         (b"\x15\x04\x00", "lists no row groups"),
         (b"\x49\xfc" + b"\xff" * 8 + b"\x7f", "damaged"),  # 2**63 row groups
-        (b"\x49\x15\x02", "row groups are none"),  # a list of integers
+        (b"\x49\x15\x02", "row groups are invalid"),  # a list of integers
         (b"\x1c" * 100_000, "damaged"),  # structs in structs
         (b"\x19" * 100_000, "damaged"),  # lists in lists
         (b"\x49\x1c\x36\x01\x00\x00", "negative"),

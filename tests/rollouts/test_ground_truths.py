@@ -48,10 +48,10 @@ def test_a_ground_truth_is_read_from_a_record_or_taken_as_it_is(value: Any, gold
         ("{'style': 'rule'}", "is the text of a Python dict, not JSON"),
         (str(RECORD), "is the text of a Python dict, not JSON"),
         ("{'extra': {'a': 1}, 'ground_truth': '4'}", "is the text of a Python dict, not JSON"),
-        (json.dumps(RECORD)[:-1], "is in a text that is no JSON, cut off perhaps"),
-        (json.dumps(RECORD)[:30], "is in a text that is no JSON, cut off perhaps"),
-        ('{"style": "ru', "is in a text that is no JSON, cut off perhaps"),
-        ("{'ground_truth': " + "[" * 100_000, "is in a text that is no JSON"),
+        (json.dumps(RECORD)[:-1], "is in a text that is not JSON, perhaps cut off"),
+        (json.dumps(RECORD)[:30], "is in a text that is not JSON, perhaps cut off"),
+        ('{"style": "ru', "is in a text that is not JSON, perhaps cut off"),
+        ("{'ground_truth': " + "[" * 100_000, "is in a text that is not JSON"),
     ],
 )
 def test_a_record_without_one_says_what_is_wrong_with_it(value: Any, why: str) -> None:

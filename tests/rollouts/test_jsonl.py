@@ -230,7 +230,7 @@ def test_pandas_and_datasets_read_texts_as_they_were_and_numbers_as_numbers(
                 assert told == value
 
 
-def test_rewards_stay_what_they_are_when_outputs_are_analysed_again(
+def test_rewards_stay_what_they_are_when_outputs_are_analyzed_again(
     tmp_path: Path, analyze: Callable[..., Outcome]
 ) -> None:
     """f1 takes the best of a list of targets, so it matters that a list among texts comes back as one."""
@@ -308,7 +308,7 @@ def test_a_file_cut_between_two_lines_is_noticed(name: str, tmp_path: Path) -> N
     data = compressed(name, b"".join(b'{"x": %d}\n' % i for i in range(1000)))
     for keep in range(20, len(data), max(1, len(data) // 40)):
         (tmp_path / name).write_bytes(data[:keep])
-        with pytest.raises(subject.InputError, match="is the file whole"):
+        with pytest.raises(subject.InputError, match="is the file complete"):
             list(subject.read_lines(str(tmp_path / name)))
 
 

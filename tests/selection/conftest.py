@@ -106,13 +106,13 @@ def analysis_of(tmp_path_factory: pytest.TempPathFactory) -> Make:
             training = folder / f"{origin}.parquet"
             pq.write_table(training_table(origin), training)
             rollouts = made_rollouts(training, folder / f"{origin}_rollouts.parquet")
-            known[origin] = analysed(folder, origin, training, rollouts)
+            known[origin] = analyzed(folder, origin, training, rollouts)
         return known[origin]
 
     return make
 
 
-def analysed(folder: Path, origin: str, training: Path, rollouts: int) -> Made:
+def analyzed(folder: Path, origin: str, training: Path, rollouts: int) -> Made:
     """The analysis of rollouts in `folder`, graded by their last word."""
     (folder / "reward.py").write_text(
         "def reward(data_source, solution_str, ground_truth, extra_info=None):\n"

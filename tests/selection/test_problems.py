@@ -17,7 +17,7 @@ import analyzer
 from analyzer.report.analysis import Analysis
 from analyzer.report.texts import read_problem
 from tests.dialects import layouts
-from tests.selection.conftest import ROOT, TOKENIZER, Make, analysed, made_rollouts
+from tests.selection.conftest import ROOT, TOKENIZER, Make, analyzed, made_rollouts
 
 SHARED = ROOT.parent / "shared" / "data"
 
@@ -51,7 +51,7 @@ def test_a_real_training_file_keeps_its_nested_ground_truth_and_its_features(tmp
     training = tmp_path / "verl.parquet"
     pq.write_table(pq.read_table(source).slice(0, 60), training)
     rollouts = made_rollouts(training, tmp_path / "verl_rollouts.parquet")
-    made = analysed(tmp_path, "verl", training, rollouts)
+    made = analyzed(tmp_path, "verl", training, rollouts)
     problems = pq.read_table(made.folder / "problems.parquet")
     assert_training_rows_untouched(problems, pq.read_table(training))
     gold = json.loads(problems["label"][0].as_py())

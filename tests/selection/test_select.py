@@ -61,13 +61,13 @@ def test_nothing_else_is_replaced(sample_analysis: Path, tmp_path: Path) -> None
     output = tmp_path / "train.parquet"
     output.write_bytes(b"my training data")
     flags: dict[str, Any] = {"analysis": sample_analysis, "output": output, "recipe": "prime"}
-    with pytest.raises(OutputError, match="is not of these settings; give another name, or --overwrite"):
+    with pytest.raises(OutputError, match="has other settings; give another name, or --overwrite"):
         analyzer.select(**flags)
     assert output.read_bytes() == b"my training data"
     analyzer.select(**flags, overwrite=True)
     before = output.read_bytes()
     analyzer.select(**flags)  # of the same settings: it may be written again
-    with pytest.raises(OutputError, match="not of these settings"):
+    with pytest.raises(OutputError, match="has other settings"):
         analyzer.select(**flags | {"recipe": "dapo"})
     assert output.read_bytes() == before
     with pytest.raises(OutputError, match="is a file of the analysis"):
@@ -121,7 +121,7 @@ def in_tmp_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         (["--analysis", "A", "--output", "o.parquet", "--where", "pas_rate > 0"], "did you mean 'pass_rate'"),
         (["--analysis", "A", "--output", "o.parquet", "--sort", "-pas_rate"], "did you mean 'pass_rate'"),
         (["--analysis", "A", "--output", "o.parquet", "--weights", "no.yaml"], "no.yaml: cannot be read"),
-        (["--analysis", "A", "--output", "o.parquet", "--control", "o.parquet"], "is --output too"),
+        (["--analysis", "A", "--output", "o.parquet", "--control", "o.parquet"], "is the same file as --output"),
         (["--analysis", "A", "--output", "o.parquet", "--pick", "longest"], "--pick"),
     ],
 )

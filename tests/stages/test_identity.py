@@ -74,7 +74,7 @@ def test_a_change_in_the_middle_shows_though_size_and_time_are_the_same(
     assert (path.stat().st_size, path.stat().st_mtime_ns) == (times.st_size, times.st_mtime_ns)
     assert (after[0], after[2]) == (before[0], before[2])  # size, both ends
     assert after != before
-    with pytest.raises(InputError, match="changed while it was being analysed"):
+    with pytest.raises(InputError, match="changed while it was being analyzed"):
         input.still_same([str(path)], [before])
 
 
@@ -129,7 +129,7 @@ def test_what_is_too_large_for_that_is_compared_in_pieces_and_said_to_be(store: 
     from analyzer.stages.warnings import unmarked_warnings
 
     (said,) = unmarked_warnings(["unmarked://a.parquet"])
-    assert "tells neither an ETag nor a time" in said
+    assert "reports neither an ETag nor a time" in said
     assert unmarked_warnings([]) == []
 
 

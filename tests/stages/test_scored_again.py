@@ -86,7 +86,7 @@ def test_what_failed_by_the_node_is_scored_again_at_the_next_run_and_nothing_els
     second, asked = case.run(bucketing_strategy="pass_rate")
     assert (second.code, asked) == (EXIT_OK, {"7": failed})
     assert "nothing is scored again" not in second.err
-    assert f"{failed} that had no reward (timeout, memory or crash) are scored again" in second.err
+    assert f"{failed} that had no reward (timeout, memory or crash) will be scored again" in second.err
     third, asked = case.run(bucketing_strategy="pass_rate")
     assert (third.code, asked) == (EXIT_OK, {})
     assert "nothing is scored again" in third.err

@@ -123,4 +123,4 @@ def test_a_reward_that_wrong_answers_earn_is_caught(tmp_path: Path, analyze: Ana
     for number, row in enumerate(rows):  # each ground truth is a part of those after it
         row["original_reward_model"] = {"style": "rule", "ground_truth": "abcdefghij"[9 - number // 4 :]}
     found = warnings_of(analyze(parquet(tmp_path / "r.parquet", rows), reward_fn="includes"))
-    assert [w for w in found if "another problem's ground truth earns full marks from reward includes in" in w]
+    assert [w for w in found if "another problem's ground truth scores full marks from reward includes in" in w]

@@ -181,7 +181,7 @@ class Sandbox:
             # A node where sandboxes stop working would otherwise pay a container's start for each of a million
             # rollouts.
             if self._refusals >= MAX_REFUSALS:
-                raise Unavailable(f"the sandbox level {self._level} is not to be had on this node")
+                raise Unavailable(f"the sandbox level {self._level} is not available on this node")
             self._refusals += 1
             # Probed each time, not once per run: a node of a cluster may lack what the driver's has.
             self._boxes[role] = open_box(self._level)
@@ -210,9 +210,9 @@ def outcome_of(ended: Ended, told: dict[str, Any]) -> Outcome:
     # The order matters: what was done to the program outranks what it said, and what it said outranks its exit
     # code.
     if ended.stopped == HELD:
-        raise Held("the program was stopped by a signal, or waited for a disk, for longer than is waited for")
+        raise Held("the program was stopped by a signal, or waited for a disk, for too long")
     if ended.stopped == ASLEEP:
-        return Outcome(Verdict.TIME_LIMIT, detail="it slept for longer than is waited for", sure=False)
+        return Outcome(Verdict.TIME_LIMIT, detail="it slept for too long", sure=False)
     if ended.stopped in (Verdict.TIME_LIMIT, Verdict.OUTPUT_LIMIT):
         return Outcome(Verdict(ended.stopped), detail=f"stopped after {ended.cpu_seconds:.2f} s of CPU time")
     if ended.stopped == PROCESS_LIMIT:
@@ -269,8 +269,8 @@ def read_answer(tag: bytes, body: bytes) -> Answer:
         outcome = Outcome(Verdict.WRONG, detail=f"returned {told['text']}")
     else:
         # A garbled answer becomes an exception in the test, as a returned object of the program's own would.
-        tag, told = frames.UNCROSSABLE, {"type": "TypeError", "errno": None, "text": "an answer that is none"}
-        outcome = Outcome(Verdict.WRONG, detail="its answer is none")
+        tag, told = frames.UNCROSSABLE, {"type": "TypeError", "errno": None, "text": "a malformed answer"}
+        outcome = Outcome(Verdict.WRONG, detail="its answer is malformed")
     return Answer(tag, json.dumps(told).encode(), outcome)
 
 

@@ -38,7 +38,7 @@ def struct_gold(ground_truth: Any) -> Mapping[str, Any]:
         try:
             struct = json.loads(struct)
         except (ValueError, RecursionError) as error:
-            raise GoldError(f"the ground truth {shown(ground_truth)} is no JSON: {error}") from None
+            raise GoldError(f"the ground truth {shown(ground_truth)} is not JSON: {error}") from None
     if not isinstance(struct, Mapping):
         raise GoldError(f"the ground truth must be a struct or a JSON object, not {shown(ground_truth)}")
     return struct

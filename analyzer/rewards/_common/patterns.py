@@ -31,11 +31,11 @@ class Pattern:
         Raises ConfigError for an expression that does not compile, or has no text in it.
         """
         if not isinstance(pattern, str) or not pattern:
-            raise ConfigError(f"pattern: {pattern!r} is no regular expression")
+            raise ConfigError(f"pattern: {pattern!r} is not a regular expression")
         try:
             self._compiled = regex.compile(pattern, regex.DOTALL if dot_all else 0)
         except (regex.error, OverflowError, RecursionError) as error:
-            raise ConfigError(f"pattern: {pattern!r} is no regular expression: {error}") from None
+            raise ConfigError(f"pattern: {pattern!r} is not a regular expression: {error}") from None
         self._group = 1 if self._compiled.groups else 0
 
     def take(self, text: str) -> str | None:

@@ -43,7 +43,7 @@ class Place(NamedTuple):
     def present(self, answer: str) -> str:
         """A response with the answer in this place. Raises NotPresentable."""
         if not self.presentable:
-            raise NotPresentable(f"no response can be made up that is {self.expects}")
+            raise NotPresentable(f"no example response can be made that is {self.expects}")
         return self.before + answer + self.after
 
 
@@ -99,4 +99,4 @@ def place(name: str, pattern: str | None = None) -> Place:
         return Place(compiled.take, before, after, f"a match of {pattern!r}", presentable=around is not None)
     if name in PLACES:
         return PLACES[name]
-    raise ConfigError(f"place: {name!r} is no place of an answer (there are: {', '.join((*PLACES, REGEX))})")
+    raise ConfigError(f"place: {name!r} is not a place of an answer (there are: {', '.join((*PLACES, REGEX))})")

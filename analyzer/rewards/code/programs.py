@@ -58,7 +58,7 @@ class CodeReward(Reward):
         except boxes.Held as error:
             raise Unscored(Status.TIMEOUT, str(error)) from None
         except boxes.FaultyTest as error:
-            raise GoldError(f"the test fails by itself: {error}") from None
+            raise GoldError(f"the test itself fails: {error}") from None
 
 
 def scored(reward: float, outcome: boxes.Outcome, **extra: Any) -> Score:
@@ -73,4 +73,4 @@ NO_PROGRAM = boxes.Outcome(boxes.Verdict.COMPILE_ERROR, detail="no program in th
 
 def no_known_program() -> Unscored:
     """What `present` raises where the ground truth holds tests and no program that passes them."""
-    return Unscored(Status.ABSTAIN, "the ground truth holds tests, and no program that is known to pass them")
+    return Unscored(Status.ABSTAIN, "the ground truth has tests, but no program that passes them")

@@ -32,7 +32,9 @@ def only_functions(names: tuple[str, ...]) -> tuple[str, ...]:
     """The names, all of functions. Raises GoldError for one that is a class, whose objects cannot cross."""
     for name in names:
         if name[0].isupper() and name != "Solution":
-            raise GoldError(f"the test makes objects of the program's class {name}, and only plain values can cross")
+            raise GoldError(
+                f"the test makes objects of the program's class {name}, but only plain values cross the sandbox"
+            )
     return names
 
 
@@ -58,7 +60,7 @@ def parsed(source: str) -> ast.Module:
     try:
         return ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise GoldError(f"the test is no Python: {error}") from None
+        raise GoldError(f"the test is not Python: {error}") from None
 
 
 def functions_of(source: str) -> list[str]:

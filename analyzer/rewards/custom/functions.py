@@ -89,7 +89,7 @@ def _import_file(path: Path) -> ModuleType:
         name = f"reward_file_{name}"
     found = importlib.util.spec_from_file_location(name, path)
     if found is None or found.loader is None:
-        raise RewardError(f"{path} is no Python file")
+        raise RewardError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(found)
     sys.modules[name] = module  # pickle and dataclasses look it up there
     found.loader.exec_module(module)
@@ -112,7 +112,7 @@ def _form(function: Any, spec: str, kwargs: Mapping[str, Any]) -> tuple[Form, fr
         raise RewardError(f"{spec} takes ({', '.join(map(str, parameters))}); it must be like {_KNOWN}")
     required = {p.name for p in named if p.default is p.empty} - set(form.given) - set(kwargs)
     if never := sorted(required & set(form.never)):
-        raise RewardError(f"{spec} needs {', '.join(never)}, which only exist while training")
+        raise RewardError(f"{spec} needs {', '.join(never)}, which exist only during training")
     if required and not form.columns:
         raise RewardError(f"{spec} needs {', '.join(sorted(required))}: set it with --reward_kwargs")
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)

@@ -80,7 +80,7 @@ class Custom(WholeReward):
             names = sorted(name for name, _ in {*self.environ.items()} ^ {*here.environ.items()})
             raise RewardError(
                 f"it reads the environment variable {names[0]}, whose value differs from that where the run was "
-                "started; set it alike for all workers"
+                "started; set it to the same value for all workers"
             )
 
     def describe(self) -> dict[str, Any]:
@@ -190,10 +190,10 @@ def load_custom(spec: str, kwargs: Mapping[str, Any] = NOTHING) -> Custom:
     """
     place, colon, name = spec.rpartition(":")
     if not colon or not place or not name:
-        raise RewardError(f"{spec!r} names no function; write path/to/file.py:name or package.module:name")
+        raise RewardError(f"{spec!r} does not name a function; write path/to/file.py:name or package.module:name")
     if place.endswith(".py"):
         if not os.path.isfile(place):
-            raise RewardError(f"there is no file {place} (from {spec})")
+            raise RewardError(f"no such file: {place} (from {spec})")
         place = os.path.abspath(place)
     options: dict[str, Any] = {"function": f"{place}:{name}", "kwargs": dict(kwargs)}
     asked = _target(Custom(**options), spec)

@@ -133,7 +133,7 @@ def _parse(candidate: Candidate, search: Search) -> tuple[Any, str]:
         return convert_to_pct(number) if candidate.percents[0] else number, text
     if candidate.kind == EXPRESSION:
         return _plain_expression(candidate.texts[0]), candidate.texts[0]
-    texts = [_normalised(text, search) for text in candidate.texts]
+    texts = [_normalized(text, search) for text in candidate.texts]
     expressions = list(map(_latex, texts, candidate.percents))
     # One text that does not parse: Math-Verify falls back to the first alone.
     if len(texts) == 1 or any(expression is None for expression in expressions):
@@ -143,7 +143,7 @@ def _parse(candidate: Candidate, search: Search) -> tuple[Any, str]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _normalised(text: str, search: Search = EVERYTHING) -> str:
+def _normalized(text: str, search: Search = EVERYTHING) -> str:
     normalisation = replace(
         _NORMALISATION, nits=search.repairs, malformed_operators=search.repairs, equations=search.last_side
     )

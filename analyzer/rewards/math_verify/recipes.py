@@ -17,7 +17,7 @@ _THOUGHT = "</think>"
 
 
 class Search(NamedTuple):
-    """What counts as a candidate in a text, in which order they are tried, and how LaTeX is normalised."""
+    """What counts as a candidate in a text, in which order they are tried, and how LaTeX is normalized."""
 
     numbers: bool = True  # numbers and plain expressions too, not LaTeX alone (ExprExtractionConfig)
     numbers_first: bool = False  # of a number and LaTeX that end at one place, try the number first

@@ -129,7 +129,7 @@ class MathVerify(Reward):
             shown = _shown(None if answer is None else _candidate(answer[0]))
             if shown and shown == _shown(_gold_candidate(gold, self._name)):
                 return Score(1.0)
-            detail = f"the ground truth is over a limit of parsing ({reason}), so only the same text earns"
+            detail = f"the ground truth is over a limit of parsing ({reason}), so only the same text scores"
             raise Unscored(Status.GOLD_ERROR, detail)
         if answer is None:
             return Score(0.0, found=False)

@@ -66,7 +66,7 @@ def settle(answer: str, gold: str, dialect: Dialect) -> bool | None:
     if "\\" not in answer and "\\" not in gold and normalise(answer, dialect) == normalise(gold, dialect):
         return True
     if (reason := limits.refusal(gold)) is not None:
-        detail = f"the ground truth is over a limit of parsing ({reason}), so only the same text earns"
+        detail = f"the ground truth is over a limit of parsing ({reason}), so only the same text scores"
         raise Unscored(Status.GOLD_ERROR, detail)
     if len(answer) > limits.CANDIDATE and _letters(answer) > LETTERS:  # words, which equal nothing else
         return False

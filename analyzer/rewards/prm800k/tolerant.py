@@ -54,7 +54,7 @@ def close(answer: float, gold: float) -> bool:
 
 def _equal(answer: str, gold: str, pi: float = math.pi) -> bool:
     # Only the answer is cut: it is what a model wrote, and may be a megabyte.
-    answer, gold = _normalised(answer, pi)[:LENGTH], _normalised(gold, pi)
+    answer, gold = _normalized(answer, pi)[:LENGTH], _normalized(gold, pi)
     if answer.strip().lower() == gold.strip().lower() or answer.replace(" ", "") == gold.replace(" ", ""):
         return True
     numbers = _number(answer), _number(gold)
@@ -75,7 +75,7 @@ def _equal(answer: str, gold: str, pi: float = math.pi) -> bool:
     return False
 
 
-def _normalised(text: str, pi: float) -> str:
+def _normalized(text: str, pi: float) -> str:
     if _DOLLARS.match(text):
         return text[1:]
     # The sign goes and the number stays; close() tries the factor 100.

@@ -87,7 +87,7 @@ def ground_truth_name(schema: pa.Schema) -> str | None:
 def need_ground_truth(schema: pa.Schema, name: str) -> None:
     """Raise ConfigError where there is no ground truth to give to format `name`."""
     if ground_truth_name(schema) is None:
-        raise ConfigError(f"--format {name} needs the ground truth, and the analysed rollouts have none")
+        raise ConfigError(f"--format {name} needs the ground truth, and the analyzed rollouts have none")
 
 
 def ground_truth(table: pa.Table) -> pa.Array:
@@ -101,7 +101,7 @@ def need_source(schema: pa.Schema, given: str | None, name: str) -> None:
     """Raise ConfigError where no data source is known."""
     if SOURCE not in schema.names and given is None:
         raise ConfigError(
-            f"--format {name} needs a data_source, and the training data has no such column: analyse with "
+            f"--format {name} needs a data_source, and the training data has no such column: analyze with "
             "--data_source NAME"
         )
 

@@ -186,7 +186,7 @@ def _of_several_problems(rollouts: NDArray[np.bool_], codes: NDArray[np.int32]) 
 
 
 def _endings(dataset: Dataset, numbering: Numbering, positions: NDArray[np.int64]) -> tuple[str, ...]:
-    """The last characters of some responses, each on one line. positions: places among the analysed rows."""
+    """The last characters of some responses, each on one line. positions: places among the analyzed rows."""
     rows = np.flatnonzero(numbering.row_codes() >= 0)[positions]
     batches = Reader(dataset.files, [RESPONSE]).batches([(row, row + 1) for row in rows.tolist()])
     texts = [text for _, batch in batches for text in batch.column(0).to_pylist()]
@@ -356,14 +356,15 @@ def warnings(names: Mapping[str, str], expects: Mapping[str, str], audit: Audit)
     for name, gold in audit.golds.items():
         if gold.failed:
             found.append(
-                f"{name}: the ground truth, given as the answer, does not earn full marks from reward {names[name]} in "
+                f"{name}: the ground truth, given as the answer, does not score full marks from reward "
+                f"{names[name]} in "
                 f"{gold.failed} of {gold.asked} sampled problems ({gold.example}): correct answers to such problems "
-                "cannot be rewarded. Choose a reward that reads them with --reward_fn, or correct the ground truths."
+                "cannot be rewarded. Choose another reward with --reward_fn, or correct the ground truths."
             )
         if gold.fooled > FOOLED_SHARE * gold.others:
             found.append(
-                f"{name}: another problem's ground truth earns full marks from reward {names[name]} in {gold.fooled} "
-                f"of {gold.others} sampled problems: the reward does not tell right answers from wrong ones."
+                f"{name}: another problem's ground truth scores full marks from reward {names[name]} in {gold.fooled} "
+                f"of {gold.others} sampled problems: the reward cannot tell right answers from wrong ones."
             )
     for name, count in audit.tallies.items():
         trial = audit.trials.get(name)
@@ -374,7 +375,7 @@ def warnings(names: Mapping[str, str], expects: Mapping[str, str], audit: Audit)
                 f"no answer was found in {count.unfound_share:.0%} of the responses of {name}{aside}, which count as "
                 f"wrong: reward {names[name]} looks for {expects[name]}, e.g. not there in "
                 + "; ".join(f'"...{text}"' for text in audit.missing.get(name, ()))
-                + f".{advice} If answers are written in another way, choose the reward that reads it with --reward_fn."
+                + f".{advice} If answers are written another way, choose a reward that reads them with --reward_fn."
             )
         if is_low(count) and max(count.unfound_share, count.cut_share) < MOSTLY:
             found.append(_low(name, audit.tallies, trial, "" if count.unfound_share > UNFOUND_SHARE else advice))
@@ -383,7 +384,7 @@ def warnings(names: Mapping[str, str], expects: Mapping[str, str], audit: Audit)
             found.append(
                 f"{opinion.grader} disagrees with reward {names[name]} on {opinion.disagreed} of {opinion.compared} "
                 f"sampled rollouts of {name} (95 % interval {opinion.low:.1%} to {opinion.high:.1%}): look at the "
-                "examples in summary.json before you train on these rewards."
+                "examples in summary.json before you train with this reward."
             )
     return found
 

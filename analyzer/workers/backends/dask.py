@@ -72,7 +72,7 @@ class Dask(Cluster):
 
     def trouble(self) -> BaseException | None:
         if self._client.status == "closed":
-            return UserError("the dask scheduler is gone; run the same command again to go on")
+            return UserError("the dask scheduler is gone; the same command resumes")
         # A task that fails returns its error through joblib. A future in state "error" is one whose worker died more
         # often than dask's allowed-failures; joblib never learns of it, and waits for ever.
         for future in list(self._client.futures.values()):

@@ -29,7 +29,7 @@ class Loky(Cluster):
             from tqdm import tqdm
 
             tqdm.write(
-                f"/dev/shm cannot be used ({why}), which workers beside each other need: one process scores all shards",
+                f"/dev/shm cannot be used ({why}), which parallel workers need: one process scores all shards",
                 file=sys.stderr,
             )
             wanted = 1

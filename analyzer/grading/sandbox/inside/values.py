@@ -82,7 +82,7 @@ def _as_builtin(value: Any) -> Any:
     for base, copy in _PLAIN_COPY.items():
         if isinstance(value, base):
             return copy(value)
-    # A numpy scalar or an array without dimensions, recognised without importing numpy.
+    # A numpy scalar or an array without dimensions, recognized without importing numpy.
     if hasattr(value, "dtype") and getattr(value, "shape", None) == ():
         return value.item()
     raise Uncrossable(f"a value of type {type(value).__qualname__}")

@@ -77,7 +77,7 @@ def choose_level(asked: str | None = None) -> Level:
             reasons.append(f"{level}: {error} ({level.remedy})")
         else:
             return level
-    raise SandboxError("no sandbox works here, so no program is run. " + "; ".join(reasons))
+    raise SandboxError("no sandbox works here, so no program runs. " + "; ".join(reasons))
 
 
 def open_box(level: Level) -> Box:

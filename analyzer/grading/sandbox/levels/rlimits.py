@@ -17,7 +17,7 @@ class Rlimits(Level):
     remedy = "it needs Linux"
     contains = False
     warning = (
-        "--sandbox rlimits is no sandbox: programs written by a model can read and delete your files and use the "
+        "--sandbox rlimits is not a sandbox: programs written by a model can read and delete your files and use the "
         "network"
     )
 
