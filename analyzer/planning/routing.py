@@ -11,7 +11,7 @@ import orjson
 
 from analyzer import rewards, scoring
 from analyzer.config import AnalysisSettings
-from analyzer.errors import ConfigError, InputError
+from analyzer.errors import ConfigError, InputError, counted
 from analyzer.plan import RewardChoice
 from analyzer.planning import sharding
 from analyzer.rewards import BaseReward, GroupReward, Where, WholeReward

@@ -116,7 +116,7 @@ def in_tmp_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     [
         ([], "--analysis is required"),
         (["--analysis", "A"], "--output is required"),
-        (["--analysis", "nowhere", "--output", "o.parquet"], "no summary.json there"),
+        (["--analysis", "nowhere", "--output", "o.parquet"], "there is no summary.json"),
         (["--analysis", "A", "--output", "o.parquet", "--wher", "x"], "there is no flag or key 'wher'"),
         (["--analysis", "A", "--output", "o.parquet", "--where", "pas_rate > 0"], "did you mean 'pass_rate'"),
         (["--analysis", "A", "--output", "o.parquet", "--sort", "-pas_rate"], "did you mean 'pass_rate'"),
