@@ -256,6 +256,9 @@ def _server() -> socket.socket:
             stdout=DEVNULL,
         )
 
+    if not ours.recv(16):
+        raise AssertionError("the server of forked commands did not start")
+
     def end() -> None:
         ours.close()
         process.wait()
@@ -269,10 +272,11 @@ def serve(fd: int) -> Callable[[], None]:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C in the terminal ends it, and says nothing
     control = socket.socket(fileno=fd)
     control.set_inheritable(False)
-    _import()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(_address(os.getppid()))
     listener.listen()
+    control.send(b"listening")
+    _import()
     poller = select.poll()
     clients = {control.fileno(): control}
     poller.register(control, select.POLLIN)

@@ -164,7 +164,7 @@ def test_two_tokenizers_count_alike_if_nothing_differs_that_decides_a_count(text
 def run(model: Path, tmp_path: Path, **values: Any) -> subprocess.CompletedProcess[str]:
     """The command, in a process that starts another one for the proof."""
     usual = {"rollouts": SAMPLE, "model_path": model, "output_dir": tmp_path / "out", "cache_dir": tmp_path / "cache"}
-    words = flags(**{**usual, "n_jobs": 2, "overwrite": True, **values})
+    words = flags(**{**usual, "n_jobs": 1, "overwrite": True, **values})
     return processes.run(["-m", "analyzer", *words], cwd=ROOT)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import processes
 from tests.documentation import files
 from tests.documentation.commands import PAGES, ROOT, Command, commands, run, server
 
@@ -26,8 +28,16 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
-def printed_by(command: Command, checkout: Path) -> subprocess.CompletedProcess[str]:
-    environment = f'export PATH="{BINARIES}:$PATH" XDG_CACHE_HOME="{checkout}/cache"'
+@pytest.fixture
+def binaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a `python` that forks what it runs; the other programs of this environment are next on the path."""
+    monkeypatch.setenv("PATH", f"{BINARIES}{os.pathsep}{os.environ['PATH']}")
+    (tmp_path / "bin").mkdir()
+    return processes.python(tmp_path / "bin").parent
+
+
+def printed_by(command: Command, checkout: Path, binaries: Path) -> subprocess.CompletedProcess[str]:
+    environment = f'export PATH="{binaries}:$PATH" XDG_CACHE_HOME="{checkout}/cache"'
     return subprocess.run(
         ["bash", "-ec", f"{environment}\n{command.text}"],
         cwd=checkout,
@@ -38,10 +48,10 @@ def printed_by(command: Command, checkout: Path) -> subprocess.CompletedProcess[
     )
 
 
-def test_every_command_of_the_readme_runs_as_it_is_written(checkout: Path) -> None:
+def test_every_command_of_the_readme_runs_as_it_is_written(checkout: Path, binaries: Path) -> None:
     files.for_page("README", checkout)
     with server(0) as port:
-        outcomes = [run(command, checkout, BINARIES, port) for command in commands(README)]
+        outcomes = [run(command, checkout, binaries, port) for command in commands(README)]
     assert [outcome.reason for outcome in outcomes if outcome.verdict == "fails"] == []
     left = {outcome.command.text for outcome in outcomes if outcome.verdict != "works"}
     assert {text.partition(" ")[0] for text in left} <= {"make", "pip"}  # tests/test_setup.py makes environments
@@ -56,14 +66,14 @@ def test_every_command_of_the_readme_runs_as_it_is_written(checkout: Path) -> No
     ],
 )
 def test_a_block_of_output_on_a_page_is_what_its_commands_print(
-    checkout: Path, page: str, heading: str, script: str
+    checkout: Path, binaries: Path, page: str, heading: str, script: str
 ) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     block = re.search(rf"^ +=+\n +{heading}\n(?: .*\n|\n)*", text, re.MULTILINE)
     assert block is not None
     command = next(command for command in commands(ROOT / page) if script in command.text)
     shown = [line.strip() for line in block[0].strip().splitlines()]
-    printed = [line.strip() for line in printed_by(command, checkout).stdout.splitlines()]
+    printed = [line.strip() for line in printed_by(command, checkout, binaries).stdout.splitlines()]
     assert [line for line in shown if line not in printed] == []
 
 
@@ -71,7 +81,7 @@ def test_the_estimate_on_the_page_of_difficulty_is_the_samples(checkout: Path) -
     page = (ROOT / "docs" / "difficulty.md").read_text(encoding="utf-8")
     shown = " ".join(page.partition("    How sure:\n")[2].partition("\n\n")[0].split())
     command = next(command for command in commands(README) if "analyze_rollouts" in command.text)
-    assert shown in " ".join(printed_by(command, checkout).stderr.split())
+    assert shown in " ".join(printed_by(command, checkout, BINARIES).stderr.split())
 
 
 def test_commands_are_found_in_blocks_in_tables_and_in_sentences(tmp_path: Path) -> None:
