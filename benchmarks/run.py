@@ -34,6 +34,7 @@ MEASURES = {
     "memory": scaling.memory,
     "workers": scaling.workers,
     "metrics": scaling.metrics,
+    "sizes": scaling.sizes,
     "help": scaling.help_text,
 }
 

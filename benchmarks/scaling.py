@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import statistics
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import bench_scale
 import inputs
 import numpy as np
 import processes
@@ -83,6 +85,23 @@ def metrics(bench: Bench) -> Iterator[Row]:
             "s",
             Bars(3, 2, False),
             f"metrics {first:.2f} s, the slowest strategy ({slowest}) {took[slowest]:.2f} s, {said['peak_mb']} MB",
+        )
+
+
+def sizes(bench: Bench) -> Iterator[Row]:
+    """What one more rollout, problem, shard or file costs where all is scored already: slopes fitted to three sizes."""
+    for axis, shapes in bench_scale.AXES.items():
+        found = list(bench_scale.points(axis, shapes[:2] if bench.settings.quick else shapes, bench.folder))
+        fitted = bench_scale.slope(found)
+        told = ", ".join(f"{one.cpu:.1f} s and {one.peak_mb:.0f} MB for {one.amount:,}" for one in found)
+        power = "" if math.isnan(fitted.exponent) else f"; grows as the power {fitted.exponent:.2f}"
+        per, name = (1e6, f"million {axis}") if axis in ("rollouts", "problems") else (1e3, f"thousand {axis}")
+        yield Row(
+            f"everything but scoring, CPU for each {name}",
+            per * fitted.cpu,
+            "s",
+            None,
+            f"fitted slope, and {per * fitted.peak_mb:.0f} MB; {told}{power}",
         )
 
 

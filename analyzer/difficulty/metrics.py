@@ -276,7 +276,7 @@ def _grouped(codes: NDArray[np.integer], rewards: NDArray[np.floating], problems
     from scipy.sparse import csr_array
 
     # A matrix with one reward in each row, in the column of its problem: by columns, the rewards stand problem after
-    # problem. That is a counting sort, which takes a fifth of the time of sorting codes and row numbers.
+    # problem. That is a counting sort, in time that is linear in the rollouts.
     rows = np.arange(len(codes) + 1, dtype=np.int32 if len(codes) < 1 << 31 else np.int64)
     matrix = csr_array((rewards, codes.astype(rows.dtype, copy=False), rows), shape=(len(codes), problems))
     grouped: NDArray[np.floating] = matrix.tocsc().data
