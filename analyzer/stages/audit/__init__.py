@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from analyzer import rewards
+from analyzer.cache.verdicts import Verdicts
 from analyzer.config import AnalysisSettings
 from analyzer.difficulty.by_source import Tally, tally
 from analyzer.difficulty.intervals import wilson
@@ -114,6 +115,7 @@ def audit_rewards(
     dataset: Dataset,
     numbering: Numbering,
     merged: Merged,
+    cache_dir: str,
     *,
     cut: NDArray[np.bool_] | None,
 ) -> Audit:
@@ -152,7 +154,9 @@ def audit_rewards(
         settings.pass_threshold,
     )
     strip = TokenCounter(plan.tokenizer).strip
-    golds = audit_golds(given)
+    verdicts = Verdicts(cache_dir, plan.verdict_parts, plan.versions)
+    golds = audit_golds(given, verdicts)
+    verdicts.sync()
     trials = try_rewards(given, of_problems, [*missing, *(n for n, c in tallies.items() if is_low(c))], strip)
     opinions = {}
     if settings.audit:
@@ -196,7 +200,7 @@ def _endings(dataset: Dataset, numbering: Numbering, positions: NDArray[np.int64
 # ---------------------------------------------------------------- ground truths
 
 
-def audit_golds(given: AuditInput) -> dict[str, GoldAudit]:
+def audit_golds(given: AuditInput, verdicts: Verdicts) -> dict[str, GoldAudit]:
     """Present a sample of ground truths to the reward of their data_source; only rewards in two steps are asked."""
     rng = np.random.default_rng(given.seed)
     starts = given.numbering.run_starts[given.numbering.run_codes >= 0]
@@ -212,7 +216,7 @@ def audit_golds(given: AuditInput) -> dict[str, GoldAudit]:
         if name not in found or not isinstance(reward, Reward) or reward.where is Where.SANDBOX:
             continue
         if reward.needs_gold:
-            with contextlib.closing(Scorer(reward, given.limits)) as scorer:
+            with contextlib.closing(Scorer(reward, given.limits, verdicts.of)) as scorer:
                 audit = _audit_with(scorer, reward, found[name][:GOLDS])
             if audit is not None:
                 audits[name] = audit
