@@ -161,7 +161,7 @@ def _measure(call: Call, scored: Scored) -> Result:
         measured = difficulty.measure(analyzed)
     with clock("audit"):
         audited = audit.audit_rewards(
-            settings, plan, opened.dataset, numbering, merged, runs.cache_of(run.folder), cut=cut
+            settings, plan, opened.dataset, numbering, merged, cache_dir=runs.cache_of(run.folder), cut=cut
         )
     with clock("summary"):
         findings = Findings(numbering, merged, metrics, assignment, stability, audited, measured, collided)

@@ -115,8 +115,8 @@ def audit_rewards(
     dataset: Dataset,
     numbering: Numbering,
     merged: Merged,
-    cache_dir: str,
     *,
+    cache_dir: str,
     cut: NDArray[np.bool_] | None,
 ) -> Audit:
     """Ask whether each reward is right for its data; only counts where the rewards came with the input.
