@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from analyzer.errors import SandboxError
@@ -19,6 +20,8 @@ from analyzer.grading import Limits, Reply, Target, nursery
 from analyzer.grading.sandbox import Budget, Held, Level, Outcome, Sandbox, Verdict, box, choose_level
 from analyzer.grading.supervisor import Supervisor
 from analyzer.schema import Status
+from tests import processes
+from tests.commands import SCRIPT, TOKENIZER, flags, parquet
 from tests.grading.sandbox.attacks import descendants
 
 pytestmark = pytest.mark.faults
@@ -173,3 +176,68 @@ def test_a_program_that_is_killed_from_outside_is_run_again(level: Level) -> Non
         time.sleep(0.3)
         os.kill(max(descendants(process.pid)), signal.SIGKILL)
         assert line(process) == str(Outcome(None, b"5\n"))
+
+
+# ---------------------------------------------------------------- through the whole command
+
+GOLD = '[{"input": "5\\n", "output": "5\\n"}]'
+PROGRAMS = {"right": (RIGHT, 1.0), "wrong": ("print(6)", 0.0), "endless": ("while True: pass", 0.0)}
+
+
+def code_run(tmp_path: Path) -> list[str]:
+    """Write rollouts of programs; returns the words of the command that scores them."""
+    rows = [
+        {
+            "prompt": "Print what you read.",
+            "response": f"```python\n{PROGRAMS[name][0]}\n```",
+            "data_idx": name,
+            "sample_idx": sample,
+            "original_data_source": "livecodebench",
+            "original_reward_model": {"style": "rule", "ground_truth": GOLD},
+        }
+        for name in PROGRAMS
+        for sample in range(2)
+    ]
+    parquet(tmp_path / "r.parquet", rows)
+    return flags(
+        rollouts=tmp_path / "r.parquet",
+        model_path=TOKENIZER,
+        output_dir=tmp_path / "out",
+        cache_dir=tmp_path / "cache",
+        allow_code_execution=True,
+        code_timeout=1.0,
+        n_jobs=2,
+        no_report=True,
+    )
+
+
+def check_rewards(tmp_path: Path) -> None:
+    table = pq.read_table(tmp_path / "out" / "rollouts_with_rewards.parquet")
+    names, rewards = table["data_idx"].to_pylist(), table["reward"].to_pylist()
+    assert table["reward_status"].to_pylist() == ["ok"] * 6
+    assert rewards == [PROGRAMS[name][1] for name in names]
+
+
+def test_the_command_scores_right_programs_right_on_a_busy_node(tmp_path: Path) -> None:
+    words = code_run(tmp_path)
+    with busy(20):
+        done = processes.run([SCRIPT, *words], cwd=tmp_path, timeout=500)
+    assert done.returncode == 0, done.stderr
+    check_rewards(tmp_path)
+    again = processes.run([SCRIPT, *words, "--overwrite"], cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    check_rewards(tmp_path)
+
+
+def test_the_command_scores_right_programs_right_when_it_was_suspended(tmp_path: Path) -> None:
+    """SIGSTOP for longer than any wall budget, as a scheduler does that needs the node."""
+    process = processes.Process([SCRIPT, *code_run(tmp_path)], cwd=tmp_path)
+    began = time.monotonic()
+    # Stopped while programs run: a program's own process has the sandbox's launcher above it.
+    while time.monotonic() - began < 120 and not list((tmp_path / "cache").rglob("*")):
+        time.sleep(0.1)
+    time.sleep(1.5)
+    assert process.poll() is None  # it is at work
+    stop({process.pid, *descendants(process.pid)}, 3.0 + box.GRACE_SECONDS)
+    assert process.wait(300) == 0
+    check_rewards(tmp_path)
