@@ -243,7 +243,7 @@ def test_a_reward_that_cannot_be_loaded_is_raised_and_no_status() -> None:
 def test_a_whole_reward_gets_one_problem_s_rollouts_a_batch_at_a_time(reward: WholeReward) -> None:
     scores = scored(reward, "5", list("abcdef"))
     assert [score.extra["batch"] for score in scores] == [4, 4, 4, 4, 2, 2]
-    assert scores[0].extra["fields"] == ["a source", "5", None, None, {}]
+    assert scores[0].extra["fields"] == ["a source", "5", None, None, {}, None]
     assert (scores[0].extra["pid"] == os.getpid()) == isinstance(reward, WholeHere)
     assert scored(reward, "5", []) == []
 
