@@ -84,66 +84,44 @@ def merge_shards(folder: str, total: int, numbering: Numbering, threshold: float
     if (numbering.run_codes < 0).any():
         kept = codes >= 0
         codes, position = codes[kept], np.cumsum(kept) - 1
-    size = len(codes)
-    rewards: NDArray[np.floating] = np.full(size, np.nan, np.float32)
-    statuses, tokens = np.zeros(size, np.int8), np.zeros(size, np.int32)
-    found, answers = np.zeros(size, dtype=bool), np.full(size, -1, np.int32)
-    there, passing = np.zeros(size, dtype=bool), np.zeros(size, dtype=bool)
-    pass_values: NDArray[np.float64] | None = None
-    extra: NDArray[np.int32] | None = None
-    parts: dict[str, NDArray[np.float64]] = {}
+    rows = _Rows(len(codes))
     golds, source = np.zeros(numbering.problems, np.int8), np.zeros(numbering.problems, np.int32)
     sources: dict[str, SourceCount] = {}
     names: dict[str, int] = {}  # in the order in which they are seen
-    texts, extra_texts = Texts(), Texts()
     counted = _Counted(numbering.problems)
     told = _Told(numbering.problems)
     read = 0
     for scores, footer in _read_ahead(folder, total):
         at = _places(scores.rows if position is None else position[scores.rows])
-        if rewards.dtype == np.float32 and not _is_exact(scores.rewards):
-            rewards = rewards.astype(np.float64)
-        rewards[at], statuses[at], tokens[at], there[at] = scores.rewards, scores.statuses, scores.tokens, True
-        found[at] = scores.found
-        answers[at] = _added(texts, scores.answers)
+        rows.put(at, scores, threshold)
         of = codes[at]
         # maximum.at, since a problem appears many times in `of`: golds[of] = max(...) would keep the last only.
         np.maximum.at(golds, of, scores.golds)
         known = [names.setdefault(name, len(names)) for name in scores.sources.dictionary.to_pylist()]
         source[of] = np.array(known, np.int32)[scores.sources.indices.to_numpy()]
-        deciding = scores.rewards
-        if not (no_value := np.isnan(scores.pass_values)).all():
-            pass_values = np.full(size, np.nan) if pass_values is None else pass_values
-            pass_values[at] = scores.pass_values
-            deciding = np.where(no_value, scores.rewards, scores.pass_values)
-        passing[at] = deciding >= threshold
-        for name, values in scores.parts.items():
-            parts.setdefault(name, np.full(size, np.nan))[at] = values
-        counted.add(of, answers[at], passing[at])
-        if len(scores.extra.dictionary):
-            extra = np.full(size, -1, np.int32) if extra is None else extra
-            extra[at] = _added(extra_texts, scores.extra)
+        counted.add(of, rows.answers[at], rows.passing[at])
         read += len(of)
         told.add(of, scores.rows, scores.identities)
         for name, seen in footer.sources.items():
             sources[name] = sources.get(name, NO_ROLLOUTS).plus(seen)
     # Both counts are needed: a row twice and another one missing give the right sum.
-    if not read == size == int(there.sum()):
+    if not read == len(codes) == int(rows.there.sum()):
         raise AnalyzerError(
-            f"{folder}: {read} scores for {size} rollouts, {int(there.sum())} of them there; {score_files.DAMAGED}"
+            f"{folder}: {read} scores for {len(codes)} rollouts, {int(rows.there.sum())} of them there; "
+            f"{score_files.DAMAGED}"
         )
     ordered = tuple(sorted(names))
     rank = np.array([ordered.index(name) for name in names], np.int32)
     return Merged(
         codes=codes,
-        rewards=rewards,
-        statuses=statuses,
-        tokens=tokens,
-        found=found,
-        answers=answers,
-        texts=texts.array(),
-        extra=extra,
-        extra_texts=extra_texts.array(),
+        rewards=rows.rewards,
+        statuses=rows.statuses,
+        tokens=rows.tokens,
+        found=rows.found,
+        answers=rows.answers,
+        texts=rows.texts.array(),
+        extra=rows.extra,
+        extra_texts=rows.extra_texts.array(),
         sources=dict(sorted(sources.items())),
         golds=golds,
         source=rank[source] if len(rank) else source,
@@ -151,10 +129,45 @@ def merge_shards(folder: str, total: int, numbering: Numbering, threshold: float
         majorities=counted.result(),
         identities=told.identities,
         clashes=told.clashes,
-        passing=passing,
-        pass_values=pass_values,
-        parts=dict(sorted(parts.items())),
+        passing=rows.passing,
+        pass_values=rows.pass_values,
+        parts=dict(sorted(rows.parts.items())),
     )
+
+
+class _Rows:
+    """A value for each analyzed rollout, put at its place shard by shard; arrays of shape (rollouts,)."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.rewards: NDArray[np.floating] = np.full(size, np.nan, np.float32)
+        self.statuses, self.tokens = np.zeros(size, np.int8), np.zeros(size, np.int32)
+        self.found, self.answers = np.zeros(size, dtype=bool), np.full(size, -1, np.int32)
+        self.there, self.passing = np.zeros(size, dtype=bool), np.zeros(size, dtype=bool)
+        # Most runs have none of these, which would be the largest arrays.
+        self.pass_values: NDArray[np.float64] | None = None
+        self.extra: NDArray[np.int32] | None = None
+        self.parts: dict[str, NDArray[np.float64]] = {}
+        self.texts, self.extra_texts = Texts(), Texts()
+
+    def put(self, at: Places, scores: Scores, threshold: float) -> None:
+        """The scores of one shard, whose rows are at these places."""
+        if self.rewards.dtype == np.float32 and not _is_exact(scores.rewards):
+            self.rewards = self.rewards.astype(np.float64)
+        self.rewards[at], self.statuses[at], self.tokens[at] = scores.rewards, scores.statuses, scores.tokens
+        self.there[at], self.found[at] = True, scores.found
+        self.answers[at] = _added(self.texts, scores.answers)
+        deciding = scores.rewards
+        if not (no_value := np.isnan(scores.pass_values)).all():
+            self.pass_values = np.full(self._size, np.nan) if self.pass_values is None else self.pass_values
+            self.pass_values[at] = scores.pass_values
+            deciding = np.where(no_value, scores.rewards, scores.pass_values)
+        self.passing[at] = deciding >= threshold
+        for name, values in scores.parts.items():
+            self.parts.setdefault(name, np.full(self._size, np.nan))[at] = values
+        if len(scores.extra.dictionary):
+            self.extra = np.full(self._size, -1, np.int32) if self.extra is None else self.extra
+            self.extra[at] = _added(self.extra_texts, scores.extra)
 
 
 def _read_ahead(folder: str, total: int) -> Iterator[tuple[Scores, ShardFooter]]:
