@@ -27,6 +27,7 @@ __all__ = [
     "names",
     "register",
     "usable_cores",
+    "warmed",
 ]
 
 
