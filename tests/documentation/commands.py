@@ -209,12 +209,14 @@ def main() -> int:
     parser.add_argument("--fresh", action="store_true", help="in an environment that `make demo` of README creates")
     options = parser.parse_args()
     outcomes = []
-    with tempfile.TemporaryDirectory(prefix="docs-") as name, server(PORT):
+    asked = any(str(PORT) in command.text for page in options.pages for command in commands(page))
+    with tempfile.TemporaryDirectory(prefix="docs-") as name, server(PORT if asked else 0):
         binaries = Path(sys.prefix) / "bin"
         if options.fresh:
             binaries = Path(name) / "README" / "clone" / ".venv" / "bin"
         for page in options.pages:
-            folder = clone(Path(name) / page.stem / "clone", page.stem)
+            place = page.resolve().relative_to(ROOT).with_suffix("").as_posix().replace("/", "-")
+            folder = clone(Path(name) / place / "clone", place.removeprefix("docs-"))
             for command in commands(page.resolve()):
                 outcomes.append(run(command, folder, binaries, fresh=options.fresh))
                 print(table(outcomes[-1:]).splitlines()[-1], file=sys.stderr)
