@@ -6,7 +6,7 @@
         InputError                 the rollouts cannot be read or are not what they must be
         TokenizerError             the tokenizer cannot be loaded
         RewardError                a reward that cannot be loaded or started
-        SandboxError               the sandbox level asked for is not to be had here
+        SandboxError               the sandbox level asked for is not available here
         OutputError                output_dir holds results of something else, or a folder cannot be written
       StorageError            74   a disk that is full or failing
       Interrupted             75   stopped by a signal; the same command goes on

@@ -46,7 +46,7 @@ class Registry(Generic[Variant]):
         """Make a variant known under its name; decorates a class. Raises ConfigError for a second one of that name."""
         known: Any = variant
         if known.name in self._variants:
-            raise ConfigError(f"{self.kind} {known.name!r} is there twice: {self._variants[known.name]} and {variant}")
+            raise ConfigError(f"{self.kind} {known.name!r} occurs twice: {self._variants[known.name]} and {variant}")
         if self._check is not None:
             self._check(known)
         self._variants[known.name] = known
@@ -66,7 +66,7 @@ class Registry(Generic[Variant]):
         return sorted(variant.name for variant in self)
 
     def get(self, name: str) -> Variant | None:
-        """The variant of that name, None where there is none."""
+        """The variant of that name, None if there is none."""
         return self._variants.get(name) if name in self.names() else None
 
     def find(self, name: str) -> Variant:

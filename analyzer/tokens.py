@@ -134,8 +134,8 @@ def json_path(folder: str | os.PathLike[str], spec: TokenizerSpec) -> str:
 
 
 def is_whole(spec: TokenizerSpec) -> bool:
-    """Whether the tokenizer.json of a spec is what its digest says. Raises OSError where there is none."""
-    # Read whole and hashed anew: a file of the right name may have been cut off by a full disk.
+    """Whether the tokenizer.json of a spec is what its digest says. Raises OSError if there is none."""
+    # Read whole and hashed again: a file of the right name may have been cut off by a full disk.
     return digest(spec.engine, Path(spec.source).read_text("utf-8"), repr(spec.specials)) == spec.digest
 
 

@@ -49,7 +49,7 @@ def test_an_unknown_name_lists_all_and_the_nearest(fruits: Registry[Fruit]) -> N
 
 
 def test_a_second_variant_of_a_name_is_refused(fruits: Registry[Fruit]) -> None:
-    with pytest.raises(ConfigError, match="fruit 'apple' is there twice"):
+    with pytest.raises(ConfigError, match="fruit 'apple' occurs twice"):
         [fruits.register(Fruit("apple")) for _ in range(2)]
 
 

@@ -132,7 +132,7 @@ class Search:
                 return spec._replace(source=os.path.abspath(self._named()), trust_remote_code=self._trust)
             spec = spec._replace(source=tokens.json_path(self._folder, spec), trust_remote_code=False)
             return spec if tokens.is_whole(spec) else None
-        except (OSError, ValueError, TypeError):  # a damaged one is made anew
+        except (OSError, ValueError, TypeError):  # a damaged one is made again
             return None
 
     def _write(self, of_sample: str, spec: TokenizerSpec) -> None:

@@ -98,7 +98,7 @@ class ShardFooter(NamedTuple):
 
 
 def write(path: str, footer: ShardFooter, scores: Scores) -> None:
-    """Write a file of scores whole or not at all. Raises StorageError on a full or failing disk."""
+    """Write a file of scores atomically. Raises StorageError on a full or failing disk."""
     import pyarrow as pa
 
     table = pa.table(

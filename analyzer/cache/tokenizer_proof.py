@@ -48,7 +48,7 @@ class Proof(NamedTuple):
 
 
 def as_the_file_says(model_path: str, folder: str | os.PathLike[str]) -> TokenizerSpec | None:
-    """What the tokenizer.json of a folder says, a copy of it in `folder`; None where there is none to begin with."""
+    """What the tokenizer.json of a folder says, a copy of it in `folder`; None if there is none to begin with."""
     path = Path(model_path) / "tokenizer.json"
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""What graders have said, kept for later runs: an answer is held against a ground truth once, in whichever problem.
+"""What graders have said, kept for later runs: an answer is compared with a ground truth once, in whichever problem.
 
     <cache_dir>/verdicts/<fingerprint>/about.json     which reward, with which options, limits, code and libraries
                                       /1000.log       what runs of user 1000 have graded, a line each:

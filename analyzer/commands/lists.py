@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 
 
 def asked_for(words: Sequence[str], settings: type[Any]) -> str | None:
-    """The flag of which a command line asks for the list, whatever else is on it; None where there is none."""
+    """The flag of which a command line asks for the list, whatever else is on it; None if there is none."""
     listed = [field.name for field in dataclasses.fields(settings) if field.metadata["listed"]]
     flags = [word[2:].replace("-", "_") if word.startswith("--") else None for word in words]
     for name in listed:

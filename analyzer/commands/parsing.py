@@ -207,7 +207,7 @@ def _parsed(cls: type[Any], parse: Callable[[], Any], places: Mapping[str, str])
 
 
 def _too_large(value: Any) -> int | None:
-    """An integer in a value, at any depth, that no file of ours can hold; None where there is none."""
+    """An integer in a value, at any depth, that no file of ours can hold; None if there is none."""
     if isinstance(value, int):
         return None if -_LARGEST <= value <= _LARGEST else value
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -232,7 +232,7 @@ def _keys_of(path: str, known: Sequence[str]) -> list[str]:
     # jsonargparse reads the file again afterwards. Reading it here gives the line of an error, and each key's file,
     # which it does not keep.
     class Loader(yaml.SafeLoader):
-        """Refuses a key that is there twice, of which YAML would take the last without a word."""
+        """Refuses a key that occurs twice, of which YAML would take the last without a word."""
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
             # Before the merge of `<<`, whose keys may be given again on purpose.
@@ -240,7 +240,7 @@ def _keys_of(path: str, known: Sequence[str]) -> list[str]:
             for at, key in enumerate(keys):
                 if key in keys[:at] and key != "<<":
                     line = node.value[at][0].start_mark.line + 1
-                    raise ConfigError(f"{path}, line {line}: the key {key!r} is there twice")
+                    raise ConfigError(f"{path}, line {line}: the key {key!r} occurs twice")
             return super().construct_mapping(node, deep)
 
     try:

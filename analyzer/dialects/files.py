@@ -93,7 +93,7 @@ def first_record(path: str) -> Row | None:
         _, schema = dataset.describe(path)
         # Arrow reads such a file, and a look-up by name then fails in the middle of a run.
         if twice := [name for name in schema.names if schema.names.count(name) > 1]:
-            raise InputError(f"{path}: the column {twice[0]!r} is there twice")
+            raise InputError(f"{path}: the column {twice[0]!r} occurs twice")
         return {field.name: _names_in(field.type) for field in schema}
     found = next(iter(records(path)), None)
     return None if found is None else found.row

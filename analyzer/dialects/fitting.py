@@ -1,4 +1,4 @@
-"""fitting: what a layout names, held against the columns that an input really has.
+"""fitting: what a layout names, compared with the columns that an input really has.
 
 A dialect's layout names all that its files may hold: what a file lacks is left out, of `a|b` the one that is there is
 taken, and where a reward's name is the user's own the one numeric column that is left must be it. What the user named

@@ -233,7 +233,7 @@ class Mapper:
         return found
 
     def _response(self, rows: Rows, row: RowName) -> Column:
-        """The responses as text: of a list of messages the last one of the assistant. Null where there is none."""
+        """The responses as text: of a list of messages the last one of the assistant. Null if there is none."""
         import pyarrow as pa
 
         field = pa.field(RESPONSE, pa.string())

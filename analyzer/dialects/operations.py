@@ -137,7 +137,7 @@ def walk(column: Column, steps: Path) -> Column | None:
 
 
 def _items(array: pa.Array, index: int) -> pa.Array:
-    """Item `index` of each list, from the end where it is negative; null where there is none."""
+    """Item `index` of each list, from the end where it is negative; null if there is none."""
     import pyarrow as pa
 
     array = _plain_list(array)

@@ -62,7 +62,7 @@ class Reliability(NamedTuple):
 
     @property
     def speaks(self) -> bool:
-        """Whether wrong majorities may be held against the ground truth."""
+        """Whether wrong majorities may be compared with the ground truth."""
         return self.majorities > 0 and self.share >= RELIABLE
 
 

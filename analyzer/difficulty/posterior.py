@@ -114,7 +114,7 @@ def fit_priors(classes: Classes, problems: IntArray) -> FloatArray:
 
 
 def refitted(classes: Classes, seed: int) -> list[FloatArray]:
-    """REFITS sets of priors, each fitted to as many problems drawn anew with replacement (within each data source)."""
+    """REFITS sets of priors, each fitted to as many problems drawn again with replacement (within each data source)."""
     random = np.random.default_rng(seed)
     drawn = np.zeros((len(classes.problems), REFITS), np.int64)
     for number in np.unique(classes.source):

@@ -91,7 +91,7 @@ def stability(
     samples = seen.passes + seen.failures
     if np.median(samples) < 2:
         return Stability(None, None, {}, None, ONE_SAMPLE)
-    # Placed anew, not taken from the run: percentiles among the chosen problems differ from those among all.
+    # Placed again, not taken from the run: percentiles among the chosen problems differ from those among all.
     before = place(seen.codes, seen.rewards, seen.passing, total)
     classes = classes_of(seen.passes, samples, None if source is None else source[number >= 0])
     found = posterior_of(classes, fit_priors(classes, classes.problems))
@@ -146,7 +146,7 @@ def _numbered(counts: IntArray, random: np.random.Generator) -> IntArray:
 def of_chosen(
     codes: NDArray[np.integer], rewards: NDArray[np.floating], number: IntArray, passing: NDArray[np.bool_]
 ) -> Rollouts:
-    """The scored rollouts of some problems, numbered anew. number: (problems,) the new number, -1 for the others."""
+    """The scored rollouts of some problems, numbered again. number: (problems,) the new number, -1 for the others."""
     chosen = number >= 0
     blocks = (slice(start, start + BLOCK) for start in range(0, len(codes), BLOCK))
     found = [np.flatnonzero(chosen[codes[block]] & ~np.isnan(rewards[block])) + block.start for block in blocks]

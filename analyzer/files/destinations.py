@@ -25,7 +25,7 @@ class Destination(Protocol):
         """A small file."""
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a small file, whole or not at all."""
+        """Write a small file atomically."""
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""

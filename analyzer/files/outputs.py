@@ -143,7 +143,7 @@ class OutputFolder(NamedTuple):
 
 
 def _manifest(place: Destination) -> Manifest:
-    """An empty one where there is none, or none of ours that can be read."""
+    """An empty one if there is none, or none of ours that can be read."""
     if MANIFEST in place.names():
         # A damaged manifest vouches for nothing. All files then count as somebody else's, and only --overwrite replaces
         # them.

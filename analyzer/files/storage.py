@@ -1,4 +1,4 @@
-"""Where bytes lie: local paths and fsspec URLs, found, opened, and written whole or not at all.
+"""Where bytes lie: local paths and fsspec URLs, found, opened, and written atomically.
 
 A path with `://` in it (memory://, s3://, ...) goes through fsspec; any other is a local file. A local write
 goes to a temporary file in the same folder, is flushed to the disk and then renamed, so that a reader sees the
@@ -344,6 +344,6 @@ def sync_folder(folder: str) -> None:
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a small local file whole or not at all."""
+    """Write a small local file atomically."""
     with atomic_path(path) as temporary, open(temporary, "xb") as file:
         file.write(data)

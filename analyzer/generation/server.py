@@ -99,7 +99,7 @@ async def _complete(prompt: Prompt, recipe: Recipe, servers: Servers, intake: In
     if prompt.problem:
         intake.fail(prompt.data_idx, prompt.problem, unusable=True)
         return
-    # Asked anew each time: the journal is what counts, and some servers give fewer choices than they were asked
+    # Asked again each time: the journal is what counts, and some servers give fewer choices than they were asked
     # for.
     while lacking := intake.lacking(prompt.data_idx):
         first, count = lacking.start, len(lacking) if servers.many_at_once else 1

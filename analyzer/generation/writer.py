@@ -1,4 +1,4 @@
-"""The rollouts file: the training data's rows joined with their rollouts, in order, written whole or not at all.
+"""The rollouts file: the training data's rows joined with their rollouts, in order, written atomically.
 
 A row::
 

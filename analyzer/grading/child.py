@@ -23,7 +23,7 @@ from analyzer.grading import hygiene
 from analyzer.grading.frames import Channel, Closed, pack
 from analyzer.schema import Status, Unscored
 
-MAX_CALLS = 2000  # then the child is replaced, so that caches of sympy and the like do not grow for ever
+MAX_CALLS = 2000  # then the child is replaced, so that caches of sympy and the like do not grow forever
 _MEMORY_CHECK = 100  # calls
 _HIGH_FD = (
     700  # below the usual limit of 1024 (lower where that is lower), above what a reward is likely to close or open

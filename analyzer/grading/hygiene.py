@@ -214,7 +214,7 @@ def seed() -> None:
 def _device(fd: int) -> int:
     try:
         # The device, not the inode: after `os.dup2` of a file over 1 the number differs, for /dev/null opened
-        # anew it does not.
+        # again it does not.
         return fstat(fd).st_rdev
     except OSError:
         return -1

@@ -159,7 +159,7 @@ class ZygoteClient:
             "sys_path": sys.path,
         }
         # Files, not pipes: nobody reads while the reward loads, and 64 kB of warnings would block an import
-        # for ever.
+        # forever.
         with theirs, tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stderr:
             stdin.write(json.dumps(config).encode())
             stdin.seek(0)
@@ -245,7 +245,7 @@ _inherited: list[ZygoteClient] = []  # those of the parent of a forked process, 
 
 
 def zygote_for(target: Target) -> ZygoteClient:
-    """The zygote of this process for that target, started where there is none. Raises RewardError."""
+    """The zygote of this process for that target, started if there is none. Raises RewardError."""
     # The key holds the options, too: the same reward with another tolerance is another loaded object.
     key = _key(target)
     with _zygotes_lock:

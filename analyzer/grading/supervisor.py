@@ -47,7 +47,7 @@ class Supervisor:
         reply = self._attempt(method, args, items)
         if reply.status is Status.CRASH and retry:
             # Once, not more: a text that crashed two fresh children is the cause, and would go on crashing
-            # them for ever.
+            # them forever.
             reply = self._attempt(method, args, items)
         return reply
 
@@ -107,7 +107,7 @@ class _Budget:
         self._pid = pid
         self._cpu_seconds = limits.cpu_seconds * items
         self._wall_seconds = self._cpu_seconds * limits.wall_factor
-        # The CPU clock of a process never starts anew; it has already spent the calls before this one.
+        # The CPU clock of a process never starts again; it has already spent the calls before this one.
         self._cpu_before = proc.cpu_seconds(pid)
         # A tenth of the budget, so that no call runs more than 10 % over it before anybody looks.
         self.tick = min(0.1, limits.cpu_seconds / 10)  # seconds between two looks
@@ -170,7 +170,7 @@ _numbers = itertools.count(secrets.randbits(48))  # ids that a stale or made-up 
 
 def _start(target: Target, memory_bytes: int) -> _Child:
     for _ in range(_ATTEMPTS):
-        # Asked for anew in each attempt: where it died, this starts the next one.
+        # Asked for again in each attempt: where it died, this starts the next one.
         zygote = nursery.zygote_for(target)
         try:
             child = _Child(zygote, memory_bytes)

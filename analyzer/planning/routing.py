@@ -30,7 +30,7 @@ def choose_rewards(settings: AnalysisSettings, sources: Mapping[str, int]) -> di
     """The reward of each data_source: --reward_fn, else the first fitting pattern of reward_routes, else verl's route.
 
     Data sources of the same route share one reward. Raises ConfigError that lists all sources without one,
-    RewardError or SandboxError for a reward that cannot be had.
+    RewardError or SandboxError for a reward that is not available.
     """
     if settings.reward_kwargs and not settings.reward_fn:
         raise ConfigError("--reward_kwargs are options of --reward_fn, which is not given")
@@ -61,7 +61,7 @@ def choose_rewards(settings: AnalysisSettings, sources: Mapping[str, int]) -> di
 def build(spec: str, options: dict[str, Any], sandbox: Callable[[], Mapping[str, Any]]) -> BaseReward:
     """The reward of that name, with the options of `sandbox` where it runs programs or a part of a sum does.
 
-    Raises ConfigError, RewardError or SandboxError for a reward that cannot be had.
+    Raises ConfigError, RewardError or SandboxError for a reward that is not available.
     """
     # The reward and, of a sum, its parts: a name, or a mapping that holds one.
     parts = options.get("parts")

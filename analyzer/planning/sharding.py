@@ -126,7 +126,7 @@ def _no_nulls(rollouts: Dataset, row: int, column: pa.Array, name: str) -> None:
 def _check_unique(
     rollouts: Dataset, starts: Ints, codes: Ints, parts: list[NDArray[np.signedinteger]], ids: pa.Array
 ) -> None:
-    """Raise InputError for the first (data_idx, sample_idx) that is there twice. parts: the sample_idx of all rows."""
+    """Raise InputError for the first (data_idx, sample_idx) that occurs twice. parts: the sample_idx of all rows."""
     samples = np.concatenate(parts)
     parts.clear()
     lowest = int(samples.min())
@@ -162,7 +162,7 @@ def _twice(rollouts: Dataset, first: int, second: int, data_idx: Any, sample_idx
     if differing:
         advice = f"they differ in {differing[0]!r}, so they are two problems with one data_idx: {RENUMBER}"
     return InputError(
-        f"{dataset.locate(rollouts.files, second)}: data_idx {data_idx!r} with sample_idx {sample_idx} is there twice, "
+        f"{dataset.locate(rollouts.files, second)}: data_idx {data_idx!r} with sample_idx {sample_idx} occurs twice, "
         f"first in {dataset.locate(rollouts.files, first)}; {advice}"
     )
 

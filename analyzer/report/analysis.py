@@ -110,7 +110,7 @@ class Analysis:
 
     @functools.cached_property
     def provenance(self) -> dict[str, Any]:
-        """provenance.json; empty where there is none."""
+        """provenance.json; empty if there is none."""
         return self._json(outputs.PROVENANCE, needed=False)
 
     def _json(self, name: str, needed: bool) -> dict[str, Any]:

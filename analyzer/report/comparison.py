@@ -287,7 +287,7 @@ def _opened(folder: str) -> Analysis:
     if storage.is_remote(folder):
         raise ConfigError(f"--analyses {folder}: copy the folder to this machine first")
     analysis = Analysis(Path(storage.local(folder)))
-    _ = analysis.summary, analysis.problems  # raises InputError where there is none
+    _ = analysis.summary, analysis.problems  # raises InputError if there is none
     return analysis
 
 
@@ -396,7 +396,7 @@ def _chance(found: Comparison, strategy: buckets.Strategy, threshold: float, see
 
 
 def _rollouts(analysis: Analysis, numbers: IntArray, threshold: float) -> Run:
-    """The rollouts of some problems, numbered anew."""
+    """The rollouts of some problems, numbered again."""
     codes, rewards, deciding = analysis.rewards()
     number = np.full(analysis.problems.num_rows, -1, np.int64)
     number[numbers] = np.arange(len(numbers))

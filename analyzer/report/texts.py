@@ -176,7 +176,7 @@ def read_problem(
 
 
 def gold_column(analysis: Analysis) -> str | None:
-    """The column of the rollouts that holds the reward information; None where there is none."""
+    """The column of the rollouts that holds the reward information; None if there is none."""
     if analysis.rollouts is None:
         return None
     return gold_column_of(analysis.rollouts.schema.names, _key(analysis))

@@ -110,7 +110,7 @@ class Reward(BaseReward):
 
     @abstractmethod
     def extract(self, response: str) -> Hashable | None:
-        """The answer in a response (hashable, and JSON-able unless `where` is WORKER), None where there is none.
+        """The answer in a response (hashable, and JSON-able unless `where` is WORKER), None if there is none.
 
         Equal answers share one grade; on its way to the child a tuple becomes a list. Linear in the length of the
         response whatever it holds. Raises Unscored(LIMIT) to refuse.

@@ -41,7 +41,7 @@ class Combine(BaseReward):
         right_from: float = PASS_THRESHOLD,
         kwargs: Mapping[str, Mapping[str, Any]] = NOTHING,
     ) -> None:
-        """parts: {name, weight (1), options, as (the part's name in columns, for a reward that is there twice)}.
+        """parts: {name, weight (1), options, as (the part's name in columns, for a reward that occurs twice)}.
 
         pass_on: the name of the part that says what passes; may be left out where there is one part. right_from: the
         reward of that part from which a response is right to parts that ask so (cosine, kimi). `kwargs` are the

@@ -230,7 +230,7 @@ def _read(value: Any) -> Any:
 
 
 def _check(name: str, arguments: Mapping[str, Any]) -> Callable[[str], bool]:
-    """Whether a text follows an instruction. Raises GoldError where there is none of that name and arguments."""
+    """Whether a text follows an instruction. Raises GoldError if there is none of that name and arguments."""
     if name not in RULES:
         known = ifeval.known_checkers()
         if name not in known:

@@ -107,7 +107,7 @@ def _after_last(text: str, cue: str) -> str:
 
 
 def _box(text: str) -> str:
-    r"""What stands in the braces after the last `\boxed`, or without one `\fbox`; empty where there is none."""
+    r"""What stands in the braces after the last `\boxed`, or without one `\fbox`; empty if there is none."""
     start = text.rfind("\\boxed")
     start = text.rfind("\\fbox") if start < 0 else start
     opening = text.find("{", start) if start >= 0 else -1

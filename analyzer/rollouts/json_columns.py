@@ -246,7 +246,7 @@ class Kind(NamedTuple):
 
 
 def kind_of(seen: Observed) -> Kind:
-    """The narrowest type that holds all that was seen, each value as it was; json where there is none."""
+    """The narrowest type that holds all that was seen, each value as it was; json if there is none."""
     kinds = seen.first.keys() - {NULL}
     if not kinds:
         return Kind("null")

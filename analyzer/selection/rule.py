@@ -308,7 +308,7 @@ def control_group(choice: Choice, sources: IntArray, seed: int) -> IntArray:
 
 
 def source_numbers(analysis: Analysis) -> tuple[IntArray, list[str]]:
-    """(problems,) the data source of each problem as a number, and their names; one, "all", where there is none."""
+    """(problems,) the data source of each problem as a number, and their names; one, "all", if there is none."""
     column = analysis.columns.get(DATA_SOURCE)
     if column is None or not is_text(analysis.problems.schema.field(column).type):
         return np.zeros(analysis.problems.rows, np.int64), ["all"]

@@ -129,7 +129,7 @@ def _check_outputs(settings: SelectionSettings, analysis: Analysis, chosen: Form
 
 
 def _settings_in(place: destinations.Destination, name: str) -> Any:
-    """The settings in a manifest, None where there is none."""
+    """The settings in a manifest, None if there is none."""
     import yaml
 
     if name not in place.names():
@@ -192,7 +192,7 @@ class _Work(NamedTuple):
 
 
 def _write(work: _Work, manifest: dict[str, Any]) -> dict[str, Any]:
-    """Write the files and a manifest beside each, each file whole or not at all; what the manifest adds.
+    """Write the files and a manifest beside each, each file atomically; what the manifest adds.
 
     A manifest that is there goes first: a file and the manifest of another one are never side by side.
     """

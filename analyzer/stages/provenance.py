@@ -53,7 +53,7 @@ def provenance(settings: AnalysisSettings, plan: Plan, opened: Input) -> bytes:
 
 
 def _policies(opened: Input) -> list[str]:
-    """The policies that the first rollouts name in their column `model`; empty where there is none."""
+    """The policies that the first rollouts name in their column `model`; empty if there is none."""
     if MODEL not in opened.dataset.schema.names:
         return []
     found: set[str] = set()

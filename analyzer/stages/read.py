@@ -111,10 +111,10 @@ def open_files(spec: str, cache_dir: str, paths: Sequence[str] = ()) -> Input:
     parquet = list(paths) if kinds == {False} else _converted(paths, identity, cache_dir)
     dataset.close_files()
     opened = _open_parquet(parquet, paths)
-    # Arrow finds neither by name: it has no index for a name that is there twice.
+    # Arrow finds neither by name: it has no index for a name that occurs twice.
     twice = sorted({name for name in opened.schema.names if opened.schema.names.count(name) > 1})
     if twice:
-        raise InputError(f"{spec}: the column {twice[0]!r} is there twice")
+        raise InputError(f"{spec}: the column {twice[0]!r} occurs twice")
     if kinds == {False}:
         return Input(opened, tuple(paths), identity, 0)
     notes = jsonl.notes_of(parquet[0])

@@ -80,7 +80,7 @@ def score_shard(seal: Seal, folder: str, shard: int) -> int:
         )
     else:
         scores, footer = _scored_again(worker, parts, *score_files.read(path))
-    # Just before the commit: scores of rows that were written anew meanwhile must not be kept under the old
+    # Just before the commit: scores of rows that were written again meanwhile must not be kept under the old
     # fingerprint.
     for file in worker.reader.files_of(ranges):
         dataset.still_same(file)

@@ -23,7 +23,7 @@ from analyzer.files import temporaries
 from analyzer.files.storage import storage_errors
 from analyzer.workers.backends import Backend, Cluster, Task, is_lost_worker, launched
 
-ATTEMPTS = 3  # starts of a shard in one round; one fewer than dask's own limit, after which joblib waits for ever
+ATTEMPTS = 3  # starts of a shard in one round; one fewer than dask's own limit, after which joblib waits forever
 _POLL_SECONDS = 0.1
 _POLL_SHARE = 20  # a hundred thousand shards are not listed all the time
 _JOIN_SECONDS = 1.0
@@ -134,7 +134,7 @@ class _Call(threading.Thread):
         self._stopping.set()
         if self.is_alive():
             self._cluster.stop()
-            # Not until it ends: joblib may wait for ever once its workers are gone. The thread is a daemon.
+            # Not until it ends: joblib may wait forever once its workers are gone. The thread is a daemon.
             self.join(_JOIN_SECONDS)
 
 

@@ -33,7 +33,7 @@ def test_a_name_like_no_other_suggests_nothing() -> None:
 
 
 def test_a_second_strategy_of_a_name_is_refused() -> None:
-    with pytest.raises(ConfigError, match="bucketing strategy 'percentile' is there twice"):
+    with pytest.raises(ConfigError, match="bucketing strategy 'percentile' occurs twice"):
         register(strategy("percentile", ("hard", "easy")))
 
 

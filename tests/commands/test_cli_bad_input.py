@@ -108,7 +108,7 @@ COLUMN_CASES = {
         of(without("original_data_source")), ("'original_data_source'", "--data_source", "--reward_fn", "prompt")
     ),
     "a column twice": Case(
-        of(pa.Table.from_arrays([IDS, IDS], names=["response", "response"])), ("'response' is there twice",)
+        of(pa.Table.from_arrays([IDS, IDS], names=["response", "response"])), ("'response' occurs twice",)
     ),
     "a response that is no text": Case(
         with_column("response", pa.array([b"x"] * len(ROWS))), ("'response' must be text", "binary")
@@ -158,11 +158,11 @@ ROW_CASES = {
         of([{**row, GOLD: '{"ground_truth": null}'} for row in ROWS]), ("row 0", f"ground truth in {GOLD}")
     ),
     "neighbours with one (data_idx, sample_idx)": Case(
-        of(changed(ROWS, 6, sample_idx=1)), ("row 6", "data_idx 1 with sample_idx 1 is there twice", "row 5")
+        of(changed(ROWS, 6, sample_idx=1)), ("row 6", "data_idx 1 with sample_idx 1 occurs twice", "row 5")
     ),
     "a duplicate in another file": Case(
         two_files("a.parquet", ROWS[:6], "b.parquet", ROWS[4:]),
-        ("b.parquet, row 0", "data_idx 1 with sample_idx 0 is there twice", "a.parquet, row 4"),
+        ("b.parquet, row 0", "data_idx 1 with sample_idx 0 occurs twice", "a.parquet, row 4"),
     ),
     "a duplicate with a data_idx of text": Case(
         of([{**row, "data_idx": f"p{row['data_idx']}"} for row in [*ROWS, ROWS[2]]]), ("'p0' with sample_idx 2",)
@@ -382,7 +382,7 @@ def test_a_tiny_file_of_very_many_equal_rows_ends_at_its_first_duplicate(
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert outcome.code == 2
-    assert "row 1 (counted from 0): data_idx 0 with sample_idx 0 is there twice" in outcome.errors[0]
+    assert "row 1 (counted from 0): data_idx 0 with sample_idx 0 occurs twice" in outcome.errors[0]
     assert peak < 32 << 20
 
 

@@ -321,9 +321,9 @@ def test_rewards_of_the_input_are_kept_and_rescore_scores_anew(tmp_path: Path, a
     assert kept.table().column_names == [*rows[0], "reward_status", "response_tokens"]
     assert kept.json("summary.json")["settings"]["rewards_from_input"] is True
     assert "--reward_fn math_boxed was not used; add --rescore" in kept.err
-    anew = analyze(given, rescore=True, output_dir=tmp_path / "anew")
-    assert anew.table()["reward"].to_pylist() == REWARDS
-    assert anew.table().column_names == [*kept.table().column_names, "reward_answer"]
+    again = analyze(given, rescore=True, output_dir=tmp_path / "again")
+    assert again.table()["reward"].to_pylist() == REWARDS
+    assert again.table().column_names == [*kept.table().column_names, "reward_answer"]
 
 
 def test_kept_rewards_that_are_missing_or_no_numbers_are_no_zeros(tmp_path: Path, analyze: Analyze) -> None:

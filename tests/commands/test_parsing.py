@@ -27,8 +27,8 @@ CASES = {
     "out of range": ("limit: 0", "{}: limit 0: must be 1 or more"),
     "no choice": ("backend: fog", "{}: backend: 'fog' not among choices"),
     "an unknown key": ("limits: 1", "{}: there is no key 'limits'; did you mean 'limit'?"),
-    "a key twice": ("limit: 1\nseed: 2\nlimit: 3", "{}, line 3: the key 'limit' is there twice"),
-    "a key twice, within": ("reward_kwargs:\n  a: 1\n  a: 2", "{}, line 3: the key 'a' is there twice"),
+    "a key twice": ("limit: 1\nseed: 2\nlimit: 3", "{}, line 3: the key 'limit' occurs twice"),
+    "a key twice, within": ("reward_kwargs:\n  a: 1\n  a: 2", "{}, line 3: the key 'a' occurs twice"),
     "too large within": ("reward_kwargs: {a: [1, 9223372036854775808]}", "{}: reward_kwargs: 9223372036854775808 is"),
     "not UTF-8": (b"\xff", "--config {}: not UTF-8 (byte 0)"),
 }

@@ -1,4 +1,4 @@
-"""How sure the buckets are: foretold from half of the rollouts, and held against the other half."""
+"""How sure the buckets are: foretold from half of the rollouts, and compared with the other half."""
 
 from __future__ import annotations
 

@@ -39,6 +39,6 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder for a run that need not load the tokenizer anew."""
+    """A folder for a run that need not load the tokenizer again."""
     known_tokenizer(tmp_path / "cache")
     return tmp_path

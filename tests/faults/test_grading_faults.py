@@ -167,7 +167,7 @@ def test_f18_a_busy_node_makes_a_call_slower_and_changes_no_reply(supervisor: Su
         os.sched_setaffinity(current_child(supervisor), {cpu})
         started = time.monotonic()
         assert supervisor.call("burn", 0.2).value == "done"
-        assert time.monotonic() - started > LIMITS.cpu_seconds * LIMITS.wall_factor  # not held against it
+        assert time.monotonic() - started > LIMITS.cpu_seconds * LIMITS.wall_factor  # not compared with it
 
 
 WORKER = """

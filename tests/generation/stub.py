@@ -29,8 +29,8 @@ FAULTS = (
     "truncated",  # half of the JSON
     "html",  # 200, but no JSON
     "dies",  # the connection is cut in the middle of the body
-    "drips",  # slow loris: a byte now and then, for ever
-    "hangs",  # nothing, for ever
+    "drips",  # slow loris: a byte now and then, forever
+    "hangs",  # nothing, forever
     "one",  # a single choice whatever n
     "two_many",  # two choices more than n
     "same",  # every choice has the same text
@@ -42,7 +42,7 @@ FAULTS = (
     "usage_list",  # usage is no object
     "bomb",  # a megabyte of gzip that unfolds to a gigabyte
     "gzip",  # a good answer, compressed unasked
-    "429_inf",  # busy, for ever
+    "429_inf",  # busy, forever
 )
 Plan = Callable[[int, dict[str, Any]], str]
 

@@ -1,4 +1,4 @@
-"""Servers that misbehave: every rollout arrives once, and what cannot be had is reported, never made up."""
+"""Servers that misbehave: every rollout arrives once, and what is not available is reported, never made up."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def _close_zygotes() -> Iterator[None]:
 
 
 def source(file: Path | str, **kwargs: Any) -> dict[str, Any]:
-    """What the fingerprint of a run holds of the function in a file, loaded anew."""
+    """What the fingerprint of a run holds of the function in a file, loaded again."""
     nursery.close_all()
     reward = rewards.build(f"{file}:compute_score", kwargs)
     assert isinstance(reward, Custom)

@@ -84,7 +84,7 @@ class Ended(NamedTuple):
 
 
 class Box:
-    """One warm runner, for one thread, one program at a time. Raises Unavailable where the level is not to be had."""
+    """One warm runner, for one thread, one program at a time. Raises Unavailable where the level is not available."""
 
     def __init__(self, start_runner: Callable[[int], Started]) -> None:
         # SEQPACKET keeps the four descriptors with their message; a stream could deliver them apart.

@@ -18,7 +18,7 @@ NOBODY = 65534
 
 
 class Unavailable(Exception):
-    """Raised when a level cannot be had here; the message says why."""
+    """Raised when a level is not available here; the message says why."""
 
 
 class Settings(NamedTuple):

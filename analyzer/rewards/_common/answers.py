@@ -6,7 +6,7 @@ from typing import Any
 
 
 def answer_text(answer: Any) -> str | None:
-    """The text of an answer: itself, its `text`, or that of the first of several; None where there is none.
+    """The text of an answer: itself, its `text`, or that of the first of several; None if there is none.
 
     answer_text(("5", "7"))  ->  "5"
     """

@@ -21,7 +21,7 @@ def closing_brace(text: str, start: int) -> int:
 
 
 def last_box(text: str) -> str | None:
-    r"""What stands in the last `\boxed{...}`; None where there is none, or where the last one is never closed.
+    r"""What stands in the last `\boxed{...}`; None if there is none, or where the last one is never closed.
 
     An earlier box is not taken instead: a response that was cut off inside its last box has not answered.
     """

@@ -43,7 +43,7 @@ class CodeReward(Reward):
         self.budget = boxes.Budget(code_timeout, memory_mb << 20, int(output_mb * (1 << 20)))
 
     def load(self) -> None:
-        """Find the sandbox level and prove it. Raises SandboxError where it is not to be had."""
+        """Find the sandbox level and prove it. Raises SandboxError where it is not available."""
         self._level = boxes.choose_level(self._level.name if self._level else None)
 
     def in_sandbox(self, act: Callable[[boxes.Sandbox], boxes.Outcome]) -> boxes.Outcome:

@@ -15,7 +15,7 @@ PRELUDE = "modules"
 def called_names(sources: Sequence[str]) -> tuple[str, ...]:
     """The functions of the program that test code calls, by appearance.
 
-    These are the undefined names; where there is none, the first function that is called, since a program may define
+    These are the undefined names; if there is none, the first function that is called, since a program may define
     a `sum` of its own. Raises GoldError where the code is no Python, calls nothing, or uses a class of the program.
     """
     # A test may call helpers of its own; what it does not define must be the program's.

@@ -158,7 +158,7 @@ class _Installed:
                     self._by_name.setdefault(f"{base}/{name}", distribution)
 
     def find(self, file: str) -> tuple[str, str] | None:
-        """Name and version of the distribution that a file belongs to; None where there is none."""
+        """Name and version of the distribution that a file belongs to; None if there is none."""
         found = self._listed.get(file) or self._listed.get(os.path.realpath(file))
         if found is None and (site := _SITE.search(file)):
             top = file[: site.end()] + file[site.end() :].partition("/")[0].partition(".")[0]
@@ -231,7 +231,7 @@ def _imports(tree: ast.Module, name: str, file: str) -> Iterator[str]:
 
 
 def _place_of(name: str) -> str | None:
-    """The file of a module that is not loaded, without loading anything; None where there is none."""
+    """The file of a module that is not loaded, without loading anything; None if there is none."""
     if name in sys.modules:
         return None
     parent = name.rpartition(".")[0]

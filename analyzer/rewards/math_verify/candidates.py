@@ -259,7 +259,7 @@ def _candidate(text: str, found: Found) -> Candidate:
 
 
 def in_boxes(text: str, last: bool) -> str:
-    r"""What is in the boxes of a text, joined by commas; the text itself where there is none.
+    r"""What is in the boxes of a text, joined by commas; the text itself if there is none.
 
     `last`: only the last box and those before it that belong to the same answer: less than 10 characters apart, or
     less than 70 with "and", "or", a comma or semicolon between. Rules of latex2sympy2_extended 1.11,
@@ -270,7 +270,7 @@ def in_boxes(text: str, last: bool) -> str:
         return text
     contents: list[str] = []
     limit = len(text)  # where the box that follows starts
-    # From the last to the first, so each character between two boxes is read once: the library starts anew at
+    # From the last to the first, so each character between two boxes is read once: the library starts again at
     # every box.
     for command in reversed(list(_ANY_BOX.finditer(text))):
         start = end_of(SPACE, text, command.end())

@@ -64,7 +64,7 @@ class Table:
     """All that is learned of one grammar, with or without the context of a choice; shared by its parsers."""
 
     def __init__(self, atn: ATN, in_context: bool) -> None:
-        # None is remembered too: a choice with predicates must not be worked out anew each time only to be
+        # None is remembered too: a choice with predicates must not be worked out again each time only to be
         # refused.
         self.starts: dict[tuple[int, ...], Node | None] = {}
         self.stacks = Stacks(in_context)

@@ -74,7 +74,7 @@ class PlainText:
     def __init__(self, text: str) -> None:
         self.text = text
         # The last run alone is remembered: it is asked about at each opening within it, from left to right, and
-        # would otherwise be scanned anew each time.
+        # would otherwise be scanned again each time.
         self._run = (0, -1, -1)  # from here on, the run ends there, and its last stop before the end is there
         self._operator = (0, -1)  # from here on, the next operator is there
 
@@ -176,7 +176,7 @@ class PlainText:
         return end, stop
 
     def _next_operator(self, at: int) -> int:
-        """The next operator in the run at `at`; the end of the run where there is none."""
+        """The next operator in the run at `at`; the end of the run if there is none."""
         since, there = self._operator
         if not since <= at <= there:
             end, _ = self._run_at(at)

@@ -53,7 +53,7 @@ class Predictor(ParserATNSimulator):  # type: ignore[misc]
         return predictor
 
     def adaptivePredict(self, input: Any, decision: int, outerContext: Any) -> int:  # noqa: N802, N803
-        """The number of the alternative to take. Raises NoParse where there is none."""
+        """The number of the alternative to take. Raises NoParse if there is none."""
         # The lexer is pure Python and needed to the end in any case; with all tokens there, looking ahead is
         # reading a list.
         input.fill()

@@ -42,7 +42,7 @@ class Recipe(NamedTuple):
         return self.gold_form.replace("{}", gold, 1)
 
     def answer_text(self, response: str) -> str | None:
-        """The text in which the answer is looked for; None where there is none. Linear time."""
+        """The text in which the answer is looked for; None if there is none. Linear time."""
         if not self.last_box:
             return response
         # What was thought does not count there; a response without the mark counts whole.
@@ -66,7 +66,7 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def _closing_brace(text: str, at: int) -> int:
-    """The brace that closes what was opened before `at`; -1 where there is none."""
+    """The brace that closes what was opened before `at`; -1 if there is none."""
     depth = 1
     while depth:
         # find() from mark to mark, never character by character: linear, and fast on a megabyte of text.

@@ -112,7 +112,7 @@ def sources(table: pa.Table, given: str | None) -> pa.Array:
 
     if SOURCE in table.column_names and is_text(table.schema.field(SOURCE).type):
         return table.column(SOURCE).combine_chunks().cast(pa.string())
-    # As text also where there is none: the type of a column must not depend on its values.
+    # As text also if there is none: the type of a column must not depend on its values.
     return pa.repeat(pa.scalar(given, pa.string()), table.num_rows)
 
 

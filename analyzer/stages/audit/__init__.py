@@ -291,7 +291,7 @@ def second_opinions(
     """Ask a second grader about a sample of rollouts.
 
     `rewards_of`: the rewards of global rows, NaN where not scored. `strip`: takes special tokens out of a response.
-    `second_of`: the second grader for a reward, None where there is none. `cut_of`: which global rows were cut off.
+    `second_of`: the second grader for a reward, None if there is none. `cut_of`: which global rows were cut off.
     """
     seconds = {name: second for name, reward in given.rewards.items() if (second := second_of(reward)) is not None}
     rows = _sample_rows(given)

@@ -105,7 +105,7 @@ class Cluster(ABC):
         return {"n_jobs": max(2, at_once), "pre_dispatch": 1 if at_once == 1 else f"{self.ahead}*n_jobs"}
 
     def trouble(self) -> BaseException | None:
-        """An error that leaves joblib waiting for ever, if there is one."""
+        """An error that leaves joblib waiting forever, if there is one."""
         return None
 
     def stop(self) -> None:  # noqa: B027  # not every backend has something to end

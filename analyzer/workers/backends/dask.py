@@ -74,7 +74,7 @@ class Dask(Cluster):
         if self._client.status == "closed":
             return UserError("the dask scheduler is gone; the same command resumes")
         # A task that fails returns its error through joblib. A future in state "error" is one whose worker died more
-        # often than dask's allowed-failures; joblib never learns of it, and waits for ever.
+        # often than dask's allowed-failures; joblib never learns of it, and waits forever.
         for future in list(self._client.futures.values()):
             if future.status == "error":
                 error: BaseException = future.exception

@@ -1,4 +1,4 @@
-"""Which level is chosen, and what the user is told where there is none."""
+"""Which level is chosen, and what the user is told if there is none."""
 
 from __future__ import annotations
 

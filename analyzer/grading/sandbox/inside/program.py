@@ -48,7 +48,7 @@ def run(job: Job, dialog: socket.socket) -> NoReturn:
         pass
     except BaseException as error:  # noqa: BLE001 - a program may raise anything, at its end too
         _tell(dialog, "run", error)
-    # Not sys.exit: finalisers of the program could run for ever, or raise and change the code.
+    # Not sys.exit: finalisers of the program could run forever, or raise and change the code.
     os._exit(code)
 
 
@@ -158,7 +158,7 @@ def _find(namespace: dict[str, Any], name: str) -> Callable[..., Any]:
 def _check(job: Job, dialog: socket.socket) -> None:
     stub, *tests = job["sources"]
     namespace = _execute({**job, "sources": [stub]}, "check", dialog)
-    # Put in before each test anew, since a test may define a helper or a stub of the same name.
+    # Put in before each test again, since a test may define a helper or a stub of the same name.
     remotes: dict[str, Any] = {name: Remote(dialog, name) for name in job["entry_points"]}
     if "Solution" in remotes:
         remotes["Solution"] = lambda: RemoteSolution(dialog)

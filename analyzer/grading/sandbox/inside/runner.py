@@ -257,7 +257,7 @@ def _end_survivors() -> None:
                 continue
         except ChildProcessError:
             return
-        # Read anew each time: killing one may hand its children to us.
+        # Read again each time: killing one may hand its children to us.
         with open(f"/proc/self/task/{os.getpid()}/children") as file:
             children = [int(number) for number in file.read().split()]
         for child in children:
