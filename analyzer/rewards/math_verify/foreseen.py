@@ -2,8 +2,8 @@
 
     {"grammar": "<sha256>", "at_large": {"starts": [[[12, 0], 0], ...], "nodes": [[0, false, [4, 1, 9, 2]], ...]}, ...}
 
-Learning the way through the grammar is more than half of what the first thousand texts cost, in each child again, and
-it is the same for everybody. foreseen.json holds what benchmarks/learn_lookahead.py learned of some thousand answers, as
+Learning the way through the grammar takes more than half of the time of the first thousand texts, in each child, and it is
+the same for everybody. foreseen.json holds what benchmarks/learn_lookahead.py learned of some thousand answers, as
 numbers of tokens and alternatives alone: an excerpt of the tables of lookahead.py, without what is needed to go on
 learning. Where a text leaves it, the choice is made from its start again by tables that learn. A node is its
 alternative, whether it is ambiguous, and its edges: a token and the node after it.
