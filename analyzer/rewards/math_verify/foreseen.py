@@ -2,7 +2,7 @@
 
     {"grammar": "<sha256>", "at_large": {"starts": [[[12, 0], 0], ...], "nodes": [[0, false, [4, 1, 9, 2]], ...]}, ...}
 
-Learning the way through the grammar takes more than half of the time of the first thousand texts, in each child, and it is
+Learning the way through the grammar takes more than half the time of the first thousand texts, in each child, and is
 the same for everybody. foreseen.json holds what benchmarks/learn_lookahead.py learned of some thousand answers, as
 numbers of tokens and alternatives alone: an excerpt of the tables of lookahead.py, without what is needed to go on
 learning. Where a text leaves it, the choice is made from its start again by tables that learn. A node is its
