@@ -211,3 +211,17 @@ def test_a_control_of_a_single_other_problem_is_written(sample_analysis: Path, t
     )
     with pytest.raises(ConfigError, match="every problem is kept, there are no others"):
         select(everything)
+
+
+def test_a_recipe_and_a_condition_both_hold(sample_analysis: Path, tmp_path: Path) -> None:
+    problems = pd.read_parquet(sample_analysis / "problems.parquet").set_index("difficulty_data_idx")
+    flags: dict[str, Any] = {
+        "analysis": sample_analysis,
+        "recipe": "skywork",
+        "where": "pass_rate < 0.3 or pass_rate > 0.8",
+    }
+    kept = select(settings(output=tmp_path / "o.parquet", **flags)).problems.difficulty_data_idx
+    rate, passes = problems.difficulty_pass_rate, problems.difficulty_passes
+    mixed = (passes >= 1) & (passes <= problems.difficulty_num_scored - 1)
+    assert sorted(kept) == sorted(problems.index[mixed & ((rate < 0.3) | (rate > 0.8))])
+    assert 0 < len(kept) < mixed.sum()

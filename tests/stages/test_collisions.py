@@ -81,3 +81,14 @@ def test_one_problem_under_many_data_idx_is_a_warning(tmp_path: Path, analyze: A
 def test_distinct_problems_are_not_a_word(tmp_path: Path, analyze: Analyze) -> None:
     outcome = analyze(parquet(tmp_path / "r.parquet", rollouts(30, 2)))
     assert not [one for one in outcome.json("summary.json")["warnings"] if "data_idx" in one]
+
+
+@pytest.mark.parametrize(("repeated", "said"), [(2, False), (3, True)])
+def test_repeated_problems_are_said_above_one_in_a_hundred(
+    repeated: int, said: bool, tmp_path: Path, analyze: Analyze
+) -> None:
+    rows = rollouts(200, 1)
+    first = {name: rows[0][name] for name in ("prompt", GOLD)}
+    rows = [{**row, **first} if row["data_idx"] >= 200 - repeated else row for row in rows]
+    outcome = analyze(parquet(tmp_path / "r.parquet", rows))
+    assert (f"hold only {200 - repeated} distinct problems" in outcome.err) is said
