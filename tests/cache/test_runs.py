@@ -173,8 +173,8 @@ CHANGES: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "a limit of grading": (lambda tmp_path: {"reward_timeout": 9.0}, "limits.cpu_seconds: 5.0 then, 9.0 now"),
     "another reward": (lambda tmp_path: {"reward_fn": "exact_match"}, "rewards."),
     "the tokenizer": (lambda tmp_path: {"model_path": other_tokenizer(tmp_path)}, "tokenizer:"),
-    "the key": (lambda tmp_path: {"reward_fn_key": "data_source"}, "reward_fn_key: 'reward_model' there"),
-    "the data source": (lambda tmp_path: {"data_source": "openai/gsm8k"}, "data_source: None there, 'openai/gsm8k'"),
+    "the key": (lambda tmp_path: {"reward_fn_key": "data_source"}, "reward_fn_key: 'reward_model' then"),
+    "the data source": (lambda tmp_path: {"data_source": "openai/gsm8k"}, "data_source: None then, 'openai/gsm8k'"),
 }
 
 

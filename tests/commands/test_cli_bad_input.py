@@ -466,7 +466,7 @@ def test_a_file_of_somebody_else_is_never_replaced_without_overwrite(
     mine.write_text("mine")
     outcome = analyze(given)
     assert outcome.code == 2
-    assert "rollouts_easy.parquet of something else" in outcome.errors[0]
+    assert "rollouts_easy.parquet of another program" in outcome.errors[0]
     assert (os.listdir(tmp_path / "out"), mine.read_text()) == (["rollouts_easy.parquet"], "mine")
     assert analyze(given, overwrite=True).code == 0
 
@@ -478,7 +478,7 @@ def test_a_manifest_that_cannot_be_read_is_none(tmp_path: Path, analyze: Callabl
         (tmp_path / "out" / ".rollout-analyzer.json").write_text(text)
         outcome = analyze(given)
         assert outcome.code == 2
-        assert "of something else" in outcome.errors[0]
+        assert "of another program" in outcome.errors[0]
 
 
 def test_the_input_is_never_replaced(tmp_path: Path, analyze: Callable[..., Outcome]) -> None:

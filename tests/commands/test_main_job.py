@@ -539,5 +539,5 @@ def test_analyze_raises_what_the_command_says(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="use the command"):
         analyzer.analyze(rollouts=SAMPLE, dry_run=True, **usual)
     parquet(tmp_path / "out" / "summary.json", rollouts())
-    with pytest.raises(OutputError, match="of something else"):
+    with pytest.raises(OutputError, match="of another program"):
         analyzer.analyze(rollouts=SAMPLE, **usual)

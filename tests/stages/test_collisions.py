@@ -66,7 +66,7 @@ def test_files_that_each_count_from_0_are_told_to_be_numbered_anew(tmp_path: Pat
     outcome = analyze(tmp_path / "in")
     assert outcome.code == 2
     assert "rank1.jsonl, line 1: data_idx 0 with sample_idx 0 occurs twice" in outcome.errors[0]
-    assert "they differ in 'prompt', so they are two problems with one data_idx: number" in outcome.errors[0]
+    assert "they differ in 'prompt', so they are two problems with one data_idx: renumber" in outcome.errors[0]
 
 
 def test_one_problem_under_many_data_idx_is_a_warning(tmp_path: Path, analyze: Analyze) -> None:
