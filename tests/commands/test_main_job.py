@@ -422,7 +422,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path: Path, anal
         "Tokenizer: gigatoken counts",
         "Data sources:",
         "  openai/gsm8k: 11 rollouts, reward gsm8k",
-        "  HuggingFaceH4/MATH-500: 1 rollouts, reward math_boxed",
+        "  HuggingFaceH4/MATH-500: 1 rollout, reward math_boxed",
     ]
     assert not outcome.folder.exists()
     assert not list((tmp_path / "cache").glob("runs/*"))

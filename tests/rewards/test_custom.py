@@ -190,7 +190,7 @@ def test_a_wrong_number_of_results_is_invalid() -> None:
 @pytest.mark.parametrize(
     ("spec", "options", "error", "message"),
     [
-        ("no/such/file.py:f", {}, RewardError, "there is no file no/such/file.py"),
+        ("no/such/file.py:f", {}, RewardError, "no such file: no/such/file.py"),
         (f"{FUNCTIONS}", {}, RewardError, "does not name a function; write path/to/file.py:name"),
         (f"{FUNCTIONS}:absent", {}, RewardError, "has no 'absent'; its functions are: _raise, _spin"),
         (f"{FUNCTIONS}:CASES", {}, RewardError, "is a dict, not a function"),
