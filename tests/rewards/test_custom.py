@@ -184,7 +184,7 @@ def test_a_batch_is_one_problem_s_rollouts_and_bounded() -> None:
 def test_a_wrong_number_of_results_is_invalid() -> None:
     scores = scored("too_few", ["a", "b"])
     assert {score.status for score in scores} == {Status.INVALID_RESULT}
-    assert scores[0].detail == "it returned 0 results for 1 rollouts"
+    assert scores[0].detail == "it returned 0 results for 1 rollout"
 
 
 @pytest.mark.parametrize(

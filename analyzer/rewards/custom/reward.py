@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
-from analyzer.errors import RewardError
+from analyzer.errors import RewardError, counted
 from analyzer.grading import Limits, Target, nursery
 from analyzer.grading.supervisor import Supervisor
 from analyzer.rewards import WholeReward
@@ -115,8 +115,10 @@ class Custom(WholeReward):
         # An array or a tensor is as good as a list.
         results = results.tolist() if hasattr(results, "tolist") else results
         if not isinstance(results, list | tuple) or len(results) != len(responses):
-            said = f"{len(results)} results" if isinstance(results, list | tuple) else f"a {type(results).__name__}"
-            raise Unscored(Status.INVALID_RESULT, f"it returned {said} for {len(responses)} rollouts")
+            said = (
+                counted(len(results), "result") if isinstance(results, list | tuple) else f"a {type(results).__name__}"
+            )
+            raise Unscored(Status.INVALID_RESULT, f"it returned {said} for {counted(len(responses), 'rollout')}")
         return list(map(score_of, results))
 
     def _call_verl(self, problem: Problem, response: str) -> Any:
