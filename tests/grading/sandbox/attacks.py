@@ -333,6 +333,7 @@ def own_temporary_directory() -> Iterator[Path]:
 def run(level: Level) -> dict[str, Any]:
     """Run all programs that this level may be given. What they did, by name, and the state of the machine after."""
     results: dict[str, Any] = {}
+    before = set(descendants(os.getpid()))  # of other tests: servers that are shared
     with machine() as aimed_at, own_temporary_directory() as temporary:
         sandbox = Sandbox(level)
         contained = CONTAINED if level.contains else {}
@@ -350,7 +351,7 @@ def run(level: Level) -> dict[str, Any]:
             results["orphans"] = [outcome.verdict, outcome.output.decode(), outcome.detail]
         outcome = sandbox.run_script(["import os\nprint(os.listdir('.'), open('left', 'w').write('x'))"], b"", BUDGET)
         results["after"] = [outcome.verdict, outcome.output.decode(), outcome.detail]
-        ours = descendants(os.getpid())
+        ours = set(descendants(os.getpid())) - before
         sandbox.close()
         results["machine"] = {
             "intact": aimed_at.intact(),

@@ -46,7 +46,7 @@ def test_rlimits_are_never_chosen_but_by_name(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(SandboxError, match=r"(?s)bubblewrap is not installed.*apt install.*Landlock.*5\.13"):
         choose_level(None)
     assert choose_level("rlimits") is find_level("rlimits")
-    assert "no sandbox" in find_level("rlimits").warning
+    assert "is not a sandbox" in find_level("rlimits").warning
     assert not find_level("strict").warning
 
 

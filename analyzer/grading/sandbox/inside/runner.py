@@ -34,6 +34,7 @@ from . import confine, program, reach
 
 CONTROL = 3
 SCRATCH_BYTES, SCRATCH_FILES = 64 << 20, 256
+REMOVALS = 100  # tries of the janitor to remove a scratch directory, over some five seconds
 PROCESSES_MORE = 64  # at the level rlimits, above what the user has running
 FIRST_LOOK, LATER_LOOK = 0.005, 0.05  # seconds between two looks at a running program
 
@@ -317,6 +318,11 @@ def _leave_to_a_janitor(scratch: str) -> None:
         # Returns when the last holder of the other end has gone, by whatever signal: the kernel closes
         # descriptors for all.
         os.read(ended, 1)
-        shutil.rmtree(scratch, ignore_errors=True)
+        # More than once: a program that outlives the runner by a moment may write while its directory is removed.
+        for _ in range(REMOVALS):
+            shutil.rmtree(scratch, ignore_errors=True)
+            if not os.path.lexists(scratch):
+                break
+            time.sleep(0.05)
     finally:
         os._exit(0)
