@@ -111,7 +111,7 @@ def test_a_file_of_a_framework_has_the_pass_rates_that_are_known(
 @pytest.mark.parametrize(
     ("path", "remedy"),
     [
-        ("verl_rollout_ray_trainer", '--rows "step == 1", or say with --pool'),
+        ("verl_rollout_ray_trainer", '--rows "step == 1", or pass --pool'),
         ("trl_grpo/completions", "--columns '{reward: accuracy_reward}'"),
         ("openai_batch", "--join train.parquet"),
         ("vllm_run_batch/output.jsonl", "--join train.parquet"),

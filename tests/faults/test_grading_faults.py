@@ -143,7 +143,7 @@ def test_f14_a_reward_whose_library_is_missing_ends_the_run_at_start() -> None:
 def test_f17_what_is_no_reply_is_a_crash_and_never_the_reward_of_another(supervisor: Supervisor, data: str) -> None:
     reply = supervisor.call("write_to_all", data)
     assert reply.status is Status.CRASH
-    assert "no reply" in reply.detail
+    assert "a malformed reply" in reply.detail
     assert [supervisor.call("echo", n).value for n in range(5)] == [0, 1, 2, 3, 4]
 
 

@@ -31,7 +31,7 @@ def test_a_presented_gold_earns_the_maximum_in_every_place(
     assert reward.grade(reward.extract(reward.present(gold)), gold).reward == reward.maximum
 
 
-@pytest.mark.parametrize("gold", [5, [], ["a", 5], {"target": "a"}, None])
+@pytest.mark.parametrize("gold", [5, [], [5, 7], ["a", 5.5], ["a", True], {"target": "a"}, None])
 def test_a_ground_truth_that_is_no_text_is_refused(gold: Any) -> None:
     with pytest.raises(GoldError):
         ExactMatch().check_gold(gold)

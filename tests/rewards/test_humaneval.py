@@ -88,7 +88,7 @@ def test_a_ground_truth_without_a_test_is_a_gold_error(reward: HumanEval, gold: 
 def test_a_test_that_fails_by_itself_is_a_gold_error(reward: HumanEval) -> None:
     gold = {"entry_point": "f", "test": "def check(candidate):\n    assert len([]) == 1\n    assert candidate(1)\n"}
     reward.check_gold(gold)  # it looks well
-    with pytest.raises(GoldError, match="fails by itself"):
+    with pytest.raises(GoldError, match="the test itself fails"):
         reward.grade(("def f(x): return x",), gold)
 
 

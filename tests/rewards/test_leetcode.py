@@ -49,5 +49,5 @@ def test_what_holds_no_tests_is_a_gold_error(reward: LeetCode, gold: Any) -> Non
 
 def test_a_check_of_objects_is_a_gold_error(reward: LeetCode) -> None:
     gold = {"functional": "class Node: pass\n\nassert Solution().f(Node())"}
-    with pytest.raises(GoldError, match="fails by itself"):
+    with pytest.raises(GoldError, match="the test itself fails"):
         reward.grade(("class Solution:\n    def f(self, node): return True",), gold)

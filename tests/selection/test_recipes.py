@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from analyzer.commands.lists import LISTS
 from analyzer.errors import ConfigError
 from analyzer.selection import recipes
 from analyzer.selection.select import select
@@ -111,7 +112,7 @@ def test_an_unknown_recipe_names_the_nearest(sample_analysis: Path) -> None:
 
 
 def test_the_list_names_source_and_n_of_each() -> None:
-    shown = recipes.listing()
+    shown = {entry.name: " ".join(entry.about) for entry in LISTS["recipe"]()}
     for recipe in recipes.RECIPES:
-        assert recipe.name in shown
-        assert recipe.source in shown
+        assert recipe.source in shown[recipe.name]
+        assert recipe.n is None or f"n = {recipe.n} samples" in shown[recipe.name]
