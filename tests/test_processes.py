@@ -50,7 +50,12 @@ def test_it_sees_what_a_new_interpreter_sees(way: str, tmp_path: Path, monkeypat
 @pytest.mark.parametrize("code", ENDS.values(), ids=ENDS)
 def test_it_ends_as_a_new_interpreter_ends(code: str) -> None:
     forked = processes.run(["-c", code])
-    started = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    # A shell starts what runs in the background with SIGINT ignored, which a new interpreter leaves so.
+    started = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     assert (forked.returncode, forked.stdout) == (started.returncode, started.stdout)
     assert forked.stderr.splitlines()[-1:] == started.stderr.splitlines()[-1:]
 

@@ -112,10 +112,13 @@ def test_no_process_and_no_file_outlives_the_one_that_started_it(
             time.sleep(0.2)
             below = descendants(process.pid)
             assert below
+            # Stopped meanwhile: it would start another runner, and end in the middle of that.
+            process.send_signal(signal.SIGSTOP)
             for pid in sorted(below) if who == ALL_BELOW else []:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
             process.send_signal(number)
+            process.send_signal(signal.SIGCONT)
         deadline = time.monotonic() + 10
         while (gone_on(below) or list(temporary.iterdir())) and time.monotonic() < deadline:
             time.sleep(0.05)
