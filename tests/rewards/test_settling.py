@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import string
 from fractions import Fraction
 
 import pytest
+from math_verify import parse, verify
 
 from analyzer.rewards.math_verify.arithmetic import Value
 from analyzer.rewards.math_verify.candidates import LATEX, NUMBER, Candidate
+from analyzer.rewards.math_verify.reward import MathVerify
 from analyzer.rewards.math_verify.settling import settled
 
 NUMBER_12 = Candidate(NUMBER, ("12",), (False,))
@@ -30,3 +33,15 @@ def latex(text: str) -> Candidate:
 )
 def test_the_last_side_of_an_equation_may_prove_it_wrong(text: str, gold: int, outcome: bool | None) -> None:
     assert settled(Value(Fraction(gold)), [latex(text), NUMBER_12]) is outcome
+
+
+@pytest.mark.parametrize("form", ["12{}_x", "12 {}_2", "5+{}_{{1}}", "12{}", "12x{}_2"])
+def test_a_number_beside_a_name_equals_what_math_verify_says(form: str) -> None:
+    reward = MathVerify()
+    gold = form[: 2 if form.startswith("12") else 1]
+    for letter in string.ascii_letters:
+        response = f"${form.format(letter)}$"
+        itself = verify(
+            parse(f"${gold}$", parsing_timeout=None), parse(response, parsing_timeout=None), timeout_seconds=None
+        )
+        assert reward.grade(reward.extract(response), gold).reward == float(itself), response

@@ -215,6 +215,9 @@ class _Reader:
         """The value of a name: none for a function, perhaps, nor for two names in one, e and i."""
         several = len(name) == 2 and name != "pi"
         if self.take("_"):
+            # The constant e has no subscript in Math-Verify's grammar: it then reads what stands before, 12 in 12e_x.
+            if name[-1] in "eE":
+                raise _Unsure
             name += self.subscript()
         called = self._tokens[self._next][1] == "("
         if called or several or name in "eEiI":
