@@ -1,10 +1,10 @@
-"""Learn analyzer/rewards/math_verify/foreseen.json: what the parser's tables know before the first text.
+"""Learn analyzer/rewards/math_verify/precomputed.json: what the parser's tables know before the first text.
 
     python benchmarks/learn_lookahead.py ../shared/data/*.parquet     # rollouts, and training data with ground truths
 
 To be run again when latex2sympy2_extended or ANTLR's runtime is another: the file is passed over then, and each child
 learns for itself. Texts leave no trace in it but for the orders of kinds of tokens that occur in them, such as number,
-plus, letter. tests/rewards/test_foreseen.py holds the file against the tables it is an excerpt of.
+plus, letter. tests/rewards/test_precomputed.py holds the file against the tables it is an excerpt of.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from antlr4 import PredictionMode
 from latex2sympy2_extended.latex2sympy2 import PSParser, _Latex2Sympy
 
-from analyzer.rewards.math_verify import candidates, equivalence, foreseen
+from analyzer.rewards.math_verify import candidates, equivalence, precomputed
 from analyzer.rewards.math_verify.prediction import Predictor, Tables
 from analyzer.rewards.math_verify.reward import MathVerify
 from analyzer.schema import Unscored
@@ -69,9 +69,9 @@ def main() -> None:
     for path in parser.parse_args().files:
         texts += [text for text in texts_of(path) if len(text) < 400]
     tables = learn(list(dict.fromkeys(texts)))
-    grammar = foreseen.grammar_of(sys.modules[PSParser.__module__])
-    foreseen.FILE.write_text(foreseen.written(grammar, tables.at_large, tables.in_context))
-    print(f"{foreseen.FILE}: {foreseen.FILE.stat().st_size:,} bytes", file=sys.stderr)
+    grammar = precomputed.grammar_of(sys.modules[PSParser.__module__])
+    precomputed.FILE.write_text(precomputed.written(grammar, tables.at_large, tables.in_context))
+    print(f"{precomputed.FILE}: {precomputed.FILE.stat().st_size:,} bytes", file=sys.stderr)
 
 
 if __name__ == "__main__":

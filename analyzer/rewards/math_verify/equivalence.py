@@ -229,7 +229,7 @@ _tables = Tables.of(PSParser)
 
 
 class _Latex(_Latex2Sympy):  # type: ignore[misc]
-    """Math-Verify's parser, which foresees faster.
+    """Math-Verify's parser, which looks ahead faster.
 
     In SLL mode ANTLR returns the tree that it would in full mode, or finds a syntax error.
     """

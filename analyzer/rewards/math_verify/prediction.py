@@ -10,7 +10,7 @@ from antlr4 import PredictionMode, Token
 from antlr4.atn.ParserATNSimulator import ParserATNSimulator
 from antlr4.error.ErrorStrategy import BailErrorStrategy
 
-from analyzer.rewards.math_verify import foreseen
+from analyzer.rewards.math_verify import precomputed
 from analyzer.rewards.math_verify.lookahead import DEAD, Node, NoParse, Table
 
 
@@ -19,15 +19,15 @@ class Tables(NamedTuple):
 
     at_large: Table  # SLL: for a choice in any context
     in_context: Table  # LL
-    foreseen_at_large: foreseen.Starts
-    foreseen_in_context: foreseen.Starts
+    precomputed_at_large: precomputed.Starts
+    precomputed_in_context: precomputed.Starts
 
     @classmethod
     def of(cls, parser: Any, *, empty: bool = False) -> Tables:
-        """Tables for the grammar of a parser's class, with what is foreseen, or `empty`."""
-        known: tuple[foreseen.Starts, foreseen.Starts] = ({}, {})
+        """Tables for the grammar of a parser's class, with what is precomputed, or `empty`."""
+        known: tuple[precomputed.Starts, precomputed.Starts] = ({}, {})
         if not empty:
-            known = foreseen.read(foreseen.grammar_of(sys.modules[parser.__module__]))
+            known = precomputed.read(precomputed.grammar_of(sys.modules[parser.__module__]))
         return cls(Table(parser.atn, False), Table(parser.atn, True), *known)
 
 
@@ -72,8 +72,8 @@ class Predictor(ParserATNSimulator):  # type: ignore[misc]
         """The node where the choice is made in any context; None where predicates are left to be tried."""
         dfa = self.decisionToDFA[decision]
         key = (decision, self.parser.getPrecedence() if dfa.precedenceDfa else 0)
-        known = self._tables.foreseen_at_large
-        if key in known and (node := _foreseen(known[key], tokens)) is not _UNFORESEEN:
+        known = self._tables.precomputed_at_large
+        if key in known and (node := _precomputed(known[key], tokens)) is not _NOT_PRECOMPUTED:
             return node
         table = self._tables.at_large
         if key not in table.starts:
@@ -92,8 +92,8 @@ class Predictor(ParserATNSimulator):  # type: ignore[misc]
         # The stack of callers is part of the key: in full context it decides. Precedence alone would mix up
         # nested calls.
         key = (decision, self.parser.getPrecedence(), *_calls(context))
-        known = self._tables.foreseen_in_context
-        if key in known and (node := _foreseen(known[key], tokens)) is not _UNFORESEEN:
+        known = self._tables.precomputed_in_context
+        if key in known and (node := _precomputed(known[key], tokens)) is not _NOT_PRECOMPUTED:
             return node
         table = self._tables.in_context
         if key not in table.starts:
@@ -104,18 +104,18 @@ class Predictor(ParserATNSimulator):  # type: ignore[misc]
         return start and _followed(table, start, _ahead(tokens))
 
 
-_UNFORESEEN = Node({}, 0)
+_NOT_PRECOMPUTED = Node({}, 0)
 
 
-def _foreseen(start: Node | None, tokens: Any) -> Node | None:
-    """As `_followed`, in what is foreseen; _UNFORESEEN where the tokens leave it. Raises NoParse."""
+def _precomputed(start: Node | None, tokens: Any) -> Node | None:
+    """As `_followed`, in what is precomputed; _NOT_PRECOMPUTED where the tokens leave it. Raises NoParse."""
     if start is None:
         return None
     node, ahead = start, _ahead(tokens)
     while not node.alternative:
         after = node.edges.get(next(ahead))
         if after is None:
-            return _UNFORESEEN
+            return _NOT_PRECOMPUTED
         if after is DEAD:
             raise NoParse
         node = after

@@ -3,7 +3,7 @@
     {"grammar": "<sha256>", "at_large": {"starts": [[[12, 0], 0], ...], "nodes": [[0, false, [4, 1, 9, 2]], ...]}, ...}
 
 Learning the way through the grammar takes more than half the time of the first thousand texts, in each child, and is
-the same for everybody. foreseen.json holds what benchmarks/learn_lookahead.py learned of some thousand answers, as
+the same for everybody. precomputed.json holds what benchmarks/learn_lookahead.py learned of some thousand answers, as
 numbers of tokens and alternatives alone: an excerpt of the tables of lookahead.py, without what is needed to go on
 learning. Where a text leaves it, the choice is made from its start again by tables that learn. A node is its
 alternative, whether it is ambiguous, and its edges: a token and the node after it.
@@ -22,7 +22,7 @@ from analyzer.rewards.math_verify.lookahead import DEAD, Node, Table
 
 Key = tuple[int, ...]  # of a start, as in Table.starts
 Starts = Mapping[Key, Node | None]
-FILE = Path(__file__).with_name("foreseen.json")
+FILE = Path(__file__).with_name("precomputed.json")
 RUNTIME = "antlr4-python3-runtime"
 
 
@@ -33,7 +33,7 @@ def grammar_of(parser: Any) -> str:
 
 
 def read(grammar: str) -> tuple[Starts, Starts]:
-    """What is foreseen at large and in context; nothing where the file is of another grammar."""
+    """What is precomputed at large and in context; nothing where the file is of another grammar."""
     said = json.loads(FILE.read_bytes())
     if said["grammar"] != grammar:
         return {}, {}

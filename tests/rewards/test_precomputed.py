@@ -1,4 +1,4 @@
-"""What is foreseen is what the tables learn: every start and every edge of foreseen.json, and whole trees."""
+"""What is precomputed is what the tables learn: every start and every edge of precomputed.json, and whole trees."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from latex2sympy2_extended.latex2sympy2 import PSParser, _Latex2Sympy
 
-from analyzer.rewards.math_verify import foreseen
+from analyzer.rewards.math_verify import precomputed
 from analyzer.rewards.math_verify.equivalence import _USUAL
 from analyzer.rewards.math_verify.lookahead import DEAD, Node, NoParse, Table
 from analyzer.rewards.math_verify.prediction import Predictor, Tables
 from tests.rewards.test_prediction import TOKENS, USUAL, tree
 
-GRAMMAR = foreseen.grammar_of(sys.modules[PSParser.__module__])
-AT_LARGE, IN_CONTEXT = foreseen.read(GRAMMAR)
-FORESEEN = Tables.of(PSParser)
+GRAMMAR = precomputed.grammar_of(sys.modules[PSParser.__module__])
+AT_LARGE, IN_CONTEXT = precomputed.read(GRAMMAR)
+PRECOMPUTED = Tables.of(PSParser)
 
 
 def predictor() -> Predictor:
@@ -28,7 +28,7 @@ def predictor() -> Predictor:
     return Predictor.installed_in(parser, Tables.of(PSParser, empty=True))
 
 
-def start_at_large(found: Predictor, table: Table, key: foreseen.Key) -> Node | None:
+def start_at_large(found: Predictor, table: Table, key: precomputed.Key) -> Node | None:
     """The start as the runtime has it, where the parser is at this precedence."""
     decision, precedence = key
     found.parser._precedenceStack = [precedence]
@@ -37,7 +37,7 @@ def start_at_large(found: Predictor, table: Table, key: foreseen.Key) -> Node | 
     return table.start(found.applyPrecedenceFilter(configs) if found._dfa.precedenceDfa else configs)
 
 
-def start_in_context(found: Predictor, table: Table, key: foreseen.Key) -> Node | None:
+def start_in_context(found: Predictor, table: Table, key: precomputed.Key) -> Node | None:
     """The same where the rules were called from these states, innermost first."""
     decision, precedence, *calls = key
     found.parser._precedenceStack = [precedence]
@@ -54,7 +54,7 @@ def test_the_file_is_of_the_libraries_that_are_installed() -> None:
     """Else it is passed over, and each child learns for itself: run benchmarks/learn_lookahead.py."""
     assert len(AT_LARGE) > 30
     assert len(IN_CONTEXT) > 100
-    assert foreseen.read("another grammar") == ({}, {})
+    assert precomputed.read("another grammar") == ({}, {})
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_the_file_is_of_the_libraries_that_are_installed() -> None:
     [(AT_LARGE, start_at_large, False), (IN_CONTEXT, start_in_context, True)],
     ids=["at large", "in context"],
 )
-def test_every_edge_is_the_one_that_the_table_learns(starts: foreseen.Starts, start: Any, in_context: bool) -> None:
+def test_every_edge_is_the_one_that_the_table_learns(starts: precomputed.Starts, start: Any, in_context: bool) -> None:
     found, table = predictor(), Table(PSParser.atn, in_context)
     edges = 0
     seen: set[tuple[int, int]] = set()
@@ -96,13 +96,13 @@ def test_nothing_is_learned_of_the_usual_forms() -> None:
 
 @pytest.mark.parametrize("text", USUAL)
 def test_the_tree_of_a_usual_form(text: str) -> None:
-    assert tree(text, tables=FORESEEN) == tree(text)
+    assert tree(text, tables=PRECOMPUTED) == tree(text)
 
 
 @given(st.lists(st.sampled_from(TOKENS), min_size=1, max_size=8).map(" ".join))
 def test_the_tree_of_anything_made_of_the_grammar_s_tokens(text: str) -> None:
-    assert tree(text, tables=FORESEEN) == tree(text)
-    assert tree(text, PredictionMode.SLL, FORESEEN) in (tree(text), None)
+    assert tree(text, tables=PRECOMPUTED) == tree(text)
+    assert tree(text, PredictionMode.SLL, PRECOMPUTED) in (tree(text), None)
 
 
 def test_what_is_written_is_read_again_to_the_same_text() -> None:
@@ -112,5 +112,5 @@ def test_what_is_written_is_read_again_to_the_same_text() -> None:
     backwards = Tables.of(PSParser, empty=True)
     for text in reversed(USUAL):
         tree(text, tables=backwards)
-    written = foreseen.written(GRAMMAR, first.at_large, first.in_context)
-    assert foreseen.written(GRAMMAR, backwards.at_large, backwards.in_context) == written
+    written = precomputed.written(GRAMMAR, first.at_large, first.in_context)
+    assert precomputed.written(GRAMMAR, backwards.at_large, backwards.in_context) == written
