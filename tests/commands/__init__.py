@@ -84,6 +84,20 @@ def parquet(path: Path, rows: Sequence[Row] | pa.Table, **options: Any) -> Path:
     return path
 
 
+def analyzed(folder: Path, rows: Sequence[Row], **settings: Any) -> Path:
+    """Analyze rows in this process, all of it in one folder; returns the output folder."""
+    import analyzer
+
+    analyzer.analyze(
+        rollouts=parquet(folder / "r.parquet", rows),
+        output_dir=folder / "out",
+        cache_dir=folder / "cache",
+        backend="sequential",
+        **settings,
+    )
+    return folder / "out"
+
+
 def jsonl(path: Path, rows: Sequence[Row | str | bytes], end: bytes = b"\n") -> Path:
     """Write a jsonl file, compressed as its name says; a row given as text is a line as it stands."""
     path.parent.mkdir(parents=True, exist_ok=True)

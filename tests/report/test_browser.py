@@ -13,7 +13,7 @@ import pytest
 from analyzer.report import write_report
 from analyzer.report.analysis import Analysis
 from analyzer.report.viewer import Viewer
-from tests.commands import parquet
+from tests.commands import analyzed, parquet
 from tests.report.test_page import HOSTILE
 
 pytestmark = pytest.mark.browser
@@ -201,7 +201,6 @@ def test_a_comparison_fits_its_window_and_hostile_text_does_nothing_in_it(
 
 
 def test_problems_can_be_filtered_by_one_status(browser: Any, tmp_path: Path) -> None:
-    import analyzer
 
     rows = [
         {
@@ -215,11 +214,9 @@ def test_problems_can_be_filtered_by_one_status(browser: Any, tmp_path: Path) ->
         for p in range(6)
         for s in range(4)
     ]
-    analyzer.analyze(
-        rollouts=parquet(tmp_path / "r.parquet", rows),
-        output_dir=tmp_path / "out",
-        cache_dir=tmp_path / "cache",
-        backend="sequential",
+    analyzed(
+        tmp_path,
+        rows,
         model_path=SAMPLE / "tokenizer",
         reward_fn="math_verify",
         max_unscored=1.0,

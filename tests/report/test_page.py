@@ -17,7 +17,7 @@ import pytest
 from analyzer.report import build, lengths, write_report
 from analyzer.report.analysis import Analysis
 from analyzer.report.harmless import visible
-from tests.commands import Outcome, parquet
+from tests.commands import Outcome, analyzed, parquet
 
 SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "sample"
 HOSTILE = (
@@ -116,7 +116,6 @@ def test_every_problem_of_a_small_set_has_its_texts(sample: Path) -> None:
 
 
 def test_texts_that_do_not_compress_stay_within_ten_megabytes(tmp_path: Path) -> None:
-    import analyzer
 
     random = np.random.default_rng(0)
     noise = "".join(map(chr, random.integers(0x4E00, 0x9FFF, 400_000)))  # Chinese characters at random: 3 bytes each
@@ -133,12 +132,7 @@ def test_texts_that_do_not_compress_stay_within_ten_megabytes(tmp_path: Path) ->
         for p in range(600)
         for s in range(4)
     ]
-    analyzer.analyze(
-        rollouts=parquet(tmp_path / "r.parquet", rows),
-        output_dir=tmp_path / "out",
-        cache_dir=tmp_path / "cache",
-        backend="sequential",
-    )
+    analyzed(tmp_path, rows)
     page = page_of(tmp_path / "out")
     at = [attrs.get("id") for tag, attrs in page.elements if tag == "script"].index("texts")
     assert 5_000_000 < len(page.scripts[at]) <= 10_000_000
@@ -162,13 +156,10 @@ def test_whiskers_reach_from_the_fewest_to_the_most_problems_a_bar_could_have(tm
         for p in range(4)
         for s in range(4)
     ]
-    import analyzer
 
-    analyzer.analyze(
-        rollouts=parquet(tmp_path / "r.parquet", rows),
-        output_dir=tmp_path / "out",
-        cache_dir=tmp_path / "cache",
-        backend="sequential",
+    analyzed(
+        tmp_path,
+        rows,
         max_unscored=1.0,
     )
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ import pytest
 
 from analyzer.report import panels, write_report
 from analyzer.report.analysis import Analysis, Written
-from tests.commands import ROOT, parquet
+from tests.commands import ROOT, analyzed, parquet
 from tests.report.test_page import Page, sample
 
 __all__ = ["sample"]  # the fixture
@@ -68,8 +68,6 @@ def test_a_sum_of_rewards_is_shown_by_its_weighted_parts_and_passes_by_the_decid
     import gzip
     import json
 
-    import analyzer
-
     rows = [
         {
             "prompt": "What is 5?",
@@ -82,11 +80,9 @@ def test_a_sum_of_rewards_is_shown_by_its_weighted_parts_and_passes_by_the_decid
         for p in range(5)
         for s in range(4)
     ]
-    analyzer.analyze(
-        rollouts=parquet(tmp_path / "r.parquet", rows),
-        output_dir=tmp_path / "out",
-        cache_dir=tmp_path / "cache",
-        backend="sequential",
+    analyzed(
+        tmp_path,
+        rows,
         model_path=ROOT / "examples" / "sample" / "tokenizer",
         reward_fn="combine",
         reward_kwargs={
