@@ -380,7 +380,7 @@ class ViewSettings:
         None,
         metavar="NAME",
     )
-    n: int = option(Group.OUTPUT, "number of problems that --show prints, chosen at random (-n 5)", 5, least=1)
+    n: int = option(Group.OUTPUT, "number of problems that --show prints, chosen at random (short: -n)", 5, least=1)
     seed: int = option(Group.OUTPUT, "seed of every random choice", 42, least=0, most=(1 << 32) - 2)
     report_only: bool = option(Group.OUTPUT, "write report.html in the folder again, and exit", False)
 

@@ -1,4 +1,4 @@
-"""Compare analyses of the same problems against chance. See --help or docs/compare.md."""
+"""Compare analyses of the same problems against chance. See --help or docs/report.md."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Training data in; rollouts, rewards and the difficulty of each problem out. See docs/filter_difficulty.md."""
+"""Training data in; rollouts, rewards and the difficulty of each problem out. See docs/generate_rollouts.md."""
 
 import sys
 

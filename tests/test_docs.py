@@ -16,6 +16,7 @@ from analyzer import buckets
 ROOT = Path(__file__).resolve().parent.parent
 MAKEFILE = ROOT / "Makefile"
 FOLDERS = ("", "docs/", "docs/decisions/", "benchmarks/", "examples/", "analyzer/*/")
+PROGRAMS = ("analyzer", "scripts", "configs", "examples", "benchmarks")
 PAGES = sorted(page for folder in FOLDERS for page in ROOT.glob(f"{folder}*.md"))
 
 
@@ -27,6 +28,18 @@ def test_the_page_of_all_flags_is_that_of_the_settings() -> None:
     spec.loader.exec_module(make_flags)
     written = (ROOT / "docs" / "flags.md").read_text(encoding="utf-8")
     assert written == make_flags.page(), "docs/flags.md is out of date: run `make flags`"
+
+
+def test_every_page_that_a_program_names_is_there() -> None:
+    places = [ROOT / "Makefile", *(path for folder in PROGRAMS for path in sorted((ROOT / folder).rglob("*")))]
+    texts = {
+        path: path.read_text(encoding="utf-8")
+        for path in places
+        if path.suffix in (".py", ".yaml", ".sh", "") and path.is_file()
+    }
+    named = [(path, page) for path, text in texts.items() for page in re.findall(r"docs/[a-z_/]+\.md", text)]
+    assert len(named) > 20
+    assert [(str(path), page) for path, page in named if not (ROOT / page).is_file()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -50,7 +50,7 @@ def test_the_sample_is_copied_with_recipes_that_name_its_files(
     assert (tmp_path / "new" / recipe["rollouts"]).is_file()
     assert (tmp_path / "new" / recipe["model_path"] / "tokenizer.json").is_file()
     assert main(["sample", str(tmp_path / "new")]) == 2  # what a user changed is not overwritten
-    assert "exists already; name another folder" in capsys.readouterr().err
+    assert "already exists; name another folder" in capsys.readouterr().err
     assert main(["sample"]) == 2
 
 

@@ -74,8 +74,8 @@ def _check_trusted(folder: str) -> None:
     status = os.stat(folder)
     if status.st_uid != os.geteuid():
         raise OutputError(
-            f"--cache_dir {folder}: belongs to {_name_of(status.st_uid)}, and scores of other users are not believed; "
-            "name a folder of your own, or add --shared_cache to believe those of its owner"
+            f"--cache_dir {folder}: belongs to {_name_of(status.st_uid)}, and scores of other users are not trusted; "
+            "name a folder of your own, or add --shared_cache to trust those of its owner"
         )
     # Distributions that give each user a group of their own make folders group-writable; that group lets nobody else
     # in.

@@ -28,6 +28,12 @@ _OF_SELECTION_ONLY = ("analysis", "seed", "overwrite", "dry_run")  # given by th
 _GENERATION = {field.name: field for field in dataclasses.fields(GenerationSettings)}
 _ANALYSIS = {field.name: field for field in dataclasses.fields(AnalysisSettings)}
 _SELECTION = {f.name: f for f in dataclasses.fields(SelectionSettings) if f.name not in _OF_SELECTION_ONLY}
+_HELP = {  # where the three commands together mean more than the analysis alone
+    "model_path": "the policy: a folder, or the name of a model in the hub cache; its tokenizer counts tokens, and "
+    "without --use_vllm it generates",
+    "trust_remote_code": "run code that comes with the model",
+    "seed": "seed of sampling (none unless given), and of the analysis (42 unless given)",
+}
 SELECTED = "selected"  # in output_dir, unless --output is given
 
 
@@ -46,10 +52,9 @@ def _flags() -> list[tuple[str, Any, Any]]:
         default = None if field.default is dataclasses.MISSING else field.default
         metadata = {**field.metadata, "required": name in ("model_path", "output_dir")}
         if name == "seed":
-            default, metadata["help"] = (
-                None,
-                "seed of sampling (none unless given), and of the analysis (42 unless given)",
-            )
+            default = None
+        if name in _HELP:
+            metadata["help"] = _HELP[name]
         made.append((name, kinds[name], dataclasses.field(default=default, metadata=metadata)))
     return made
 

@@ -33,7 +33,7 @@ def _copy(folder: Path) -> int:
             "this installation of rollout-analyzer has no sample; install it from its wheel or its checkout"
         )
     if there := [str(folder / name) for name, _ in found if (folder / name).exists()]:
-        raise OutputError(f"{there[0]}: exists already; name another folder")
+        raise OutputError(f"{there[0]} already exists; name another folder")
     for name, source in found:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, folder / name)

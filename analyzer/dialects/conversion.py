@@ -350,10 +350,8 @@ def _lost_warnings(tally: mapping.Tally) -> list[str]:
         found.append(f"{counted(tally.failed, 'rollout')} without a response (failed requests) left out.")
     if tally.off_grid:
         found.append(
-            f"{counted(tally.off_grid, 'rate is', 'rates are')} not a whole number of passes, and rounded: is the "
-            "number of "
-            "samples right? "
-            "Name it with --columns '{samples: N}'."
+            f"{counted(tally.off_grid, 'rate is', 'rates are')} not a whole number of passes and rounded to one: "
+            "is the number of samples right? Name it with --columns '{samples: N}'."
         )
     return found
 

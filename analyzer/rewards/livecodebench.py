@@ -183,7 +183,9 @@ def pickled_text(data: bytes) -> str:
             if opcode.name in _STRINGS:
                 texts.append(argument)
             elif opcode.name not in _AROUND:
-                raise GoldError(f"the compressed tests are a pickle of more than a text ({opcode.name}): it is not run")
+                raise GoldError(
+                    f"the compressed tests are a pickle of more than a text ({opcode.name}): it is not loaded"
+                )
     except (ValueError, IndexError, UnicodeDecodeError) as error:
         raise GoldError(f"the compressed tests are no pickle of a text: {error}") from None
     if len(texts) != 1 or not isinstance(texts[0], str):

@@ -1,4 +1,4 @@
-"""A cache that others can write to: what they put there is not believed, and decides nothing about what runs.
+"""A cache that others can write to: what they put there is not trusted, and decides nothing about what runs.
 
 The other user is uid 65534; giving files to it, and running as it, takes root.
 """
@@ -103,7 +103,7 @@ def test_a_cache_of_another_user_is_read_only_where_that_is_asked_for(
     give(tmp_path / "cache", OTHER)
     refused = analyze(data)
     assert (refused.code, len(refused.errors)) == (EXIT_USER, 1)
-    assert "belongs to user nobody, and scores of other users are not believed" in refused.errors[0]
+    assert "belongs to user nobody, and scores of other users are not trusted" in refused.errors[0]
     shared = analyze(data, shared_cache=True)
     assert (shared.code, REUSED in shared.err) == (EXIT_OK, True)
 
@@ -230,7 +230,7 @@ def test_a_read_only_cache_of_a_colleague_that_holds_the_whole_run_is_enough(dat
     given = {**mine, "output_dir": out}
     refused = as_user(OTHER, tmp_path, **given)
     assert (refused.returncode, len(refused.stderr.splitlines())) == (EXIT_USER, 1)
-    assert "belongs to user root, and scores of other users are not believed" in refused.stderr
+    assert "belongs to user root, and scores of other users are not trusted" in refused.stderr
     shared = as_user(OTHER, tmp_path, **given, shared_cache=True)
     assert (shared.returncode, REUSED in shared.stderr) == (EXIT_OK, True), shared.stderr
     assert Outcome(0, "", "", out).files() == Outcome(0, "", "", tmp_path / "out").files()

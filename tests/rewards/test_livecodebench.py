@@ -110,7 +110,7 @@ class Evil:
 def test_nothing_is_unpickled(tmp_path: Path) -> None:
     mark = tmp_path / "ran"
     for protocol in range(6):
-        with pytest.raises(GoldError, match="it is not run"):
+        with pytest.raises(GoldError, match="it is not loaded"):
             parse({"private_test_cases": packed(Evil(mark), protocol)})
     assert not mark.exists()
     for value in (["[]"], 5, None, b"[]", ("[]", "[]"), {"a": "[]"}):
