@@ -206,6 +206,8 @@ def _read(stream: IO[str], said: list[str]) -> None:
 
 _PYTHON = """#!{python} -SE
 import json, os, signal, socket, sys
+handed_on = signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2
+signal.pthread_sigmask(signal.SIG_BLOCK, handed_on)  # until there is a process to hand them to
 control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 control.connect({address!r})
 status, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -216,8 +218,9 @@ os.lseek(request, 0, 0)
 socket.send_fds(control, [b"run"], [0, 1, 2, theirs.fileno(), request])
 theirs.close()
 pid = int(status.recv(64))
-for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+for number in handed_on:
     signal.signal(number, lambda number, frame: os.kill(pid, number))
+signal.pthread_sigmask(signal.SIG_UNBLOCK, handed_on)
 code = int(status.recv(64))
 if code < 0:
     if code != -signal.SIGKILL:
