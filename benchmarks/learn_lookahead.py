@@ -4,7 +4,7 @@
 
 To be run again when latex2sympy2_extended or ANTLR's runtime is another: the file is passed over then, and each child
 learns for itself. Texts leave no trace in it but for the orders of kinds of tokens that occur in them, such as number,
-plus, letter. tests/rewards/test_precomputed.py holds the file against the tables it is an excerpt of.
+plus, letter. tests/rewards/math_verify/test_precomputed.py holds the file against the tables it is an excerpt of.
 """
 
 from __future__ import annotations

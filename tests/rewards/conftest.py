@@ -14,11 +14,12 @@ CASES = Path(__file__).parent / "cases"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give a test of test_x.py that asks for `case` each row of cases/x.json.
+    """Give a test of test_x.py, or of x/test_reward.py, that asks for `case` each row of cases/x.json.
 
     A row: {"id", "response", "ground_truth", "reward", "comment": the trap}; more keys where a test reads them.
     """
-    table = CASES / f"{metafunc.module.__name__.rpartition('test_')[2]}.json"
+    name = metafunc.module.__name__.removesuffix(".test_reward").rpartition(".")[2].removeprefix("test_")
+    table = CASES / f"{name}.json"
     if "case" in metafunc.fixturenames and table.exists():
         rows = json.loads(table.read_text(encoding="utf-8"))
         metafunc.parametrize("case", rows, ids=[row["id"] for row in rows])

@@ -18,7 +18,7 @@ from analyzer.grading import Limits, nursery
 from analyzer.rewards.math_verify.reward import MathVerify
 from analyzer.schema import GoldError, Problem, Score, Status, Unscored
 from analyzer.scoring import Scorer
-from tests.rewards import math_verify_itself
+from tests.rewards.math_verify import math_verify_itself
 
 REWARD = MathVerify()
 

@@ -22,7 +22,7 @@ from analyzer.scoring import Scorer
 from tests.grading.processes import gone, marked
 
 FUNCTIONS = Path(__file__).with_name("functions.py")
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "rewards"
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "rewards"
 LIMITS = Limits(cpu_seconds=0.3, wall_factor=5, memory_bytes=300 << 20)
 PROBLEM = Problem("a source", "5", {"index": 7}, "What is 2+3?", {"answer": 5})
 
@@ -324,7 +324,7 @@ def test_the_source_tells_what_can_change_a_reward(source_of: Callable[..., dict
 def test_a_function_of_an_installed_package_is_told_with_its_version() -> None:
     with pytest.raises(RewardError, match=r"joblib:dump takes \(value, filename"):
         rewards.build("joblib:dump")
-    reward = rewards.build("tests.rewards.functions:compute_score")
+    reward = rewards.build("tests.rewards.custom.functions:compute_score")
     assert isinstance(reward, Custom)
     assert (reward.form, reward.distribution) == ("verl", "")
 
@@ -349,9 +349,9 @@ def test_real_rollouts_reach_the_function_as_they_are(parity: Callable[[str], It
 
 
 def test_an_entry_point_names_a_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    point = importlib.metadata.EntryPoint("mine", "tests.rewards.functions:without_extra", rewards.ENTRY_POINTS)
+    point = importlib.metadata.EntryPoint("mine", "tests.rewards.custom.functions:without_extra", rewards.ENTRY_POINTS)
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point] if group == point.group else [])
-    assert str(rewards.build("mine")) == "tests.rewards.functions:without_extra"
+    assert str(rewards.build("mine")) == "tests.rewards.custom.functions:without_extra"
     with pytest.raises(ConfigError, match="did you mean 'mine'"):
         rewards.build("mime")
 

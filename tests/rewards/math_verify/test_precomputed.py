@@ -16,7 +16,7 @@ from analyzer.rewards.math_verify import precomputed
 from analyzer.rewards.math_verify.equivalence import _USUAL
 from analyzer.rewards.math_verify.lookahead import DEAD, Node, NoParse, Table
 from analyzer.rewards.math_verify.prediction import Predictor, Tables
-from tests.rewards.test_prediction import TOKENS, USUAL, tree
+from tests.rewards.math_verify.test_prediction import TOKENS, USUAL, tree
 
 GRAMMAR = precomputed.grammar_of(sys.modules[PSParser.__module__])
 AT_LARGE, IN_CONTEXT = precomputed.read(GRAMMAR)
