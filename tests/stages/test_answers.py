@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from contextlib import closing
 
-import pyarrow as pa
 import pytest
 
 from analyzer import rewards
-from analyzer.cache.texts import Texts
 from analyzer.grading import Limits
 from analyzer.rewards.custom.results import score_of
 from analyzer.schema import ANSWER_LENGTH, Problem
@@ -50,12 +48,3 @@ def test_long_answers_are_cut_and_stay_distinct() -> None:
     assert one != other
     assert shortened("x" * ANSWER_LENGTH) == "x" * ANSWER_LENGTH
     assert shortened("\ud800") == "?"
-
-
-@pytest.mark.parametrize("in_memory", [0, 40, 1 << 20])
-def test_texts_come_back_by_number_whether_in_memory_or_on_disk(in_memory: int) -> None:
-    store, every = Texts(in_memory), [["a", "", "é" * 9], [], ["long" * 30], ["b"]]
-    firsts = [store.add(pa.array(part, type=pa.string())) for part in every]
-    assert firsts == [0, 3, 3, 4]
-    assert store.array().to_pylist() == [text for part in every for text in part]
-    assert Texts().array().to_pylist() == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from analyzer.difficulty import metrics
 from analyzer.difficulty.posterior import Gathered
+from analyzer.planning import sharding
+from analyzer.rollouts import dataset
+from analyzer.rollouts.dataset import Dataset
 from analyzer.stages import tables
+from tests.commands import parquet
 
 texts = st.text(st.characters(codec="utf-8"), max_size=6) | st.sampled_from(['"', "\\frac{1}{2}", "a,b\n", "\x7f\x00"])
 numbers = st.floats(allow_infinity=False) | st.sampled_from([0.1, 1 / 3, 1e-7, 1e22, 5e-324, -0.0, 123456789.125])
@@ -97,3 +104,36 @@ def test_row_groups_are_those_of_one_write(tmp_path: Path) -> None:
     table = pq.read_table(tmp_path / "ours")
     pq.write_table(table, tmp_path / "whole", compression="zstd", write_page_checksum=True)
     assert (tmp_path / "ours").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(
+        st.tuples(st.sampled_from("abcdé"), st.integers(0, 30)), st.sampled_from([0.0, 1.0, 0.1, 0.7]), min_size=1
+    ),
+    st.integers(1, 9),
+    st.randoms(use_true_random=False),
+)
+def test_metrics_do_not_depend_on_the_order_of_the_rows(
+    tmp_path: Path, rewards: dict[tuple[str, int], float], group_rows: int, chance: random.Random
+) -> None:
+    rows = [{"data_idx": idx, "sample_idx": sample, "reward": reward} for (idx, sample), reward in rewards.items()]
+    first = metrics_json(tmp_path, rows, group_rows)
+    chance.shuffle(rows)
+    assert metrics_json(tmp_path, rows, group_rows + 1) == first
+
+
+def metrics_json(folder: Path, rows: Sequence[dict[str, Any]], group_rows: int) -> bytes:
+    """problem_metrics.json for these rewards."""
+    dataset.close_files()
+    path = parquet(folder / "r.parquet", rows, row_group_size=group_rows)
+    file, schema = dataset.describe(str(path))
+    numbering = sharding.number_problems(Dataset((file,), schema))
+    values = np.array([row["reward"] for row in rows])
+    measured = metrics.problem_metrics(numbering.row_codes(), values, numbering.problems)
+    target = folder / "m.json"
+    target.unlink(missing_ok=True)
+    columns = tables.metric_columns(measured) | {tables.BEFORE_IT: np.zeros(numbering.problems, np.int64)}
+    answers = tables.Answers(np.full(numbering.problems, -1), pa.array([], pa.large_string()))
+    tables.write_metrics(str(target), numbering.ids, columns, answers, numbering.order())
+    return target.read_bytes()

@@ -1,0 +1,88 @@
+"""Shards partition the input and hold whole problems."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analyzer.planning import sharding
+from analyzer.rollouts import dataset
+from analyzer.rollouts.dataset import Dataset, Footer, InputFile
+from analyzer.rollouts.footers import RowGroup
+from analyzer.rollouts.numbering import Numbering
+
+
+@st.composite
+def inputs(draw: st.DrawFn) -> tuple[Dataset, Numbering, NDCodes]:
+    """An input that is nowhere: row groups of any size in some files, and the problem of each row (-1: left out)."""
+    codes = draw(st.lists(st.integers(0, 5), min_size=1, max_size=60))
+    if draw(st.booleans()):
+        codes.sort()
+    limit = draw(st.integers(1, 6))
+    seen: dict[int, int] = {}
+    numbered = np.array([seen.setdefault(code, len(seen)) for code in codes])
+    numbered[numbered >= limit] = -1
+    starts = np.flatnonzero(np.append(True, numbered[1:] != numbered[:-1]))
+    numbering = Numbering(pa.array(range(min(limit, len(seen)))), starts, numbered[starts], len(codes))
+    files, left = [], len(codes)
+    while left:
+        rows = draw(st.lists(st.integers(0, 20), min_size=1, max_size=4))
+        if not 0 < sum(rows) <= left:
+            rows = [left]
+        groups = [RowGroup(row, row * draw(st.integers(1, 1 << 21)), 0, 0) for row in rows]
+        name, largest = f"{len(files)}.parquet", max(group.bytes for group in groups)
+        blocks = dataset.join_groups(groups)
+        files.append(InputFile(name, name, 0, "", sum(rows), largest, Footer(0, 0, 0, 0), blocks))
+        left -= sum(rows)
+    return Dataset(tuple(files), pa.schema([])), numbering, numbered
+
+
+NDCodes = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@given(inputs(), st.integers(1, 1 << 24))
+def test_shards_partition_the_input_and_hold_whole_problems(
+    given_input: tuple[Dataset, Numbering, NDCodes], target: int
+) -> None:
+    source, numbering, codes = given_input
+    shards, amplification = sharding.cut_shards(source, numbering, target)
+    shard_of_row = np.full(len(codes), -1)
+    for shard in range(shards.total):
+        ranges = shards.ranges[shards.offsets[shard] : shards.offsets[shard + 1]]
+        assert len(ranges) > 0
+        assert (ranges[1:, 0] > ranges[:-1, 1]).all(), "ascending, and neighbours are joined"
+        for start, stop in ranges:
+            assert (shard_of_row[start:stop] == -1).all(), "no row twice"
+            shard_of_row[start:stop] = shard
+    assert ((shard_of_row >= 0) == (codes >= 0)).all(), "every analyzed row and no other"
+    for code in set(codes.tolist()) - {-1}:
+        assert len(set(shard_of_row[codes == code].tolist())) == 1, "problems are whole"
+    assert shards.rows().sum() == (codes >= 0).sum()
+    assert amplification >= 1 - 1e-9
+
+
+@given(inputs())
+def test_the_kept_ranges_are_the_analyzed_rows_and_positions_count_them(
+    given_input: tuple[Dataset, Numbering, NDCodes],
+) -> None:
+    _, numbering, codes = given_input
+    rows = [row for start, stop in numbering.kept_ranges() for row in range(start, stop)]
+    assert rows == np.flatnonzero(codes >= 0).tolist()
+    assert numbering.positions(np.array(rows)).tolist() == list(range(len(rows)))
+    assert numbering.row_codes().tolist() == codes.tolist()
+
+
+RANGES = st.sets(st.integers(0, 60)).map(lambda edges: list(zip(sorted(edges)[::2], sorted(edges)[1::2], strict=False)))
+
+
+@given(RANGES, RANGES)
+def test_common_ranges_hold_the_rows_that_are_in_both(one: list[tuple[int, int]], other: list[tuple[int, int]]) -> None:
+    def rows(ranges: Sequence[tuple[int, int]]) -> list[int]:
+        return [row for start, stop in ranges for row in range(start, stop)]
+
+    assert rows(sharding.common_ranges(one, other)) == sorted(set(rows(one)) & set(rows(other)))
