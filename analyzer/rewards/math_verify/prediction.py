@@ -44,8 +44,8 @@ class Predictor(ParserATNSimulator):  # type: ignore[misc]
     def installed_in(cls, parser: Any, tables: Tables) -> Predictor:
         """Have a parser whose listeners raise at the first error use one, and not look for errors ahead of time."""
         predictor = cls(parser, tables)
-        # Private names of the runtime (tests/rewards/math_verify/test_private_names.py lists them): there is no other way to
-        # have a parser use another simulator.
+        # Private names of the runtime (tests/rewards/math_verify/test_private_names.py lists them): there is no other
+        # way to have a parser use another simulator.
         parser._interp = predictor
         # The default strategy repairs a text by inserting tokens, and looks ahead once more before each loop to
         # do so. Here the first error ends the parse anyway.
