@@ -13,7 +13,8 @@
 Everything else of the public API is imported when it is first used, so that `import analyzer` stays cheap.
 """
 
-from __future__ import annotations
+# Python 3.6 must be able to import this file: `python -m analyzer` imports it before analyzer.commands, which names the
+# Python that is needed. Hence the quoted annotations, and neither `/` in a signature nor `annotations` of __future__.
 
 import contextlib
 import importlib
@@ -75,7 +76,7 @@ _HOMES = {
 }
 
 
-def analyze(settings: AnalysisSettings | None = None, /, *, progress: bool = False, **options: Any) -> Result:
+def analyze(settings: "AnalysisSettings | None" = None, *, progress: bool = False, **options: Any) -> "Result":
     """Analyze rollouts as the command analyze_rollouts does; the keywords are its flags.
 
     settings: instead of keywords. progress: show a bar and what is done on stderr; otherwise nothing is printed.
@@ -97,7 +98,7 @@ def analyze(settings: AnalysisSettings | None = None, /, *, progress: bool = Fal
     return result
 
 
-def select(settings: SelectionSettings | None = None, /, **options: Any) -> Selection:
+def select(settings: "SelectionSettings | None" = None, **options: Any) -> "Selection":
     """Select problems of an analysis as the command select_problems does; the keywords are its flags.
 
     settings: instead of keywords. Nothing is printed.
@@ -115,7 +116,7 @@ def select(settings: SelectionSettings | None = None, /, **options: Any) -> Sele
     return select_problems(settings if settings is not None else from_values(SelectionSettings, options))
 
 
-def compare(analyses: ComparisonSettings | Sequence[str | os.PathLike[str] | Result], /, **options: Any) -> Comparison:
+def compare(analyses: "ComparisonSettings | Sequence[str | os.PathLike[str] | Result]", **options: Any) -> "Comparison":
     """Compare analyses of the same problems as the command compare_analyses does; the keywords are its flags.
 
     analyses: output folders or Results, the earliest policy first; or settings instead of all. Nothing is printed.
@@ -140,16 +141,16 @@ def compare(analyses: ComparisonSettings | Sequence[str | os.PathLike[str] | Res
 
 def score(
     reward: str,
-    responses: Sequence[str],
+    responses: "Sequence[str]",
     ground_truth: Any,
     *,
-    options: Mapping[str, Any] | None = None,
+    options: "Mapping[str, Any] | None" = None,
     data_source: str = "",
     extra_info: Any = None,
     allow_code_execution: bool = False,
     sandbox: str = "auto",
     code_timeout: float = 6.0,
-) -> list[Score]:
+) -> "list[Score]":
     """Score responses to one problem with a reward by name, in this process and its bounded child.
 
     reward: a built-in's name or your own function as 'file.py:name'. options: as --reward_kwargs.
@@ -180,7 +181,7 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
-def __dir__() -> list[str]:
+def __dir__() -> "list[str]":
     return sorted([*globals(), *_HOMES])
 
 
@@ -193,11 +194,11 @@ def _show_flags() -> None:
     shown = inspect.signature(analyze)
     progress = shown.parameters["progress"]
     analyze.__signature__ = shown.replace(parameters=[*keywords(AnalysisSettings), progress])  # type: ignore[attr-defined]
-    folders = inspect.Parameter("analyses", inspect.Parameter.POSITIONAL_ONLY)
+    folders = inspect.Parameter("analyses", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     others = [flag for flag in keywords(ComparisonSettings) if flag.name != "analyses"]
     compare.__signature__ = inspect.Signature([folders, *others])  # type: ignore[attr-defined]
     select.__signature__ = inspect.Signature(keywords(SelectionSettings))  # type: ignore[attr-defined]
 
 
-if sys.version_info >= (3, 11):  # noqa: UP036  # an older one gets as far as analyzer.commands, which says so
+if sys.version_info >= (3, 11):  # noqa: UP036  # analyzer.commands reports an older one
     _show_flags()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -30,7 +31,7 @@ def old_pythons() -> list[str]:
     """Pythons older than 3.11, as different as there are: python3 of RHEL 8 is 3.6, python of many clusters is 2.7."""
     places = [*os.environ["PATH"].split(os.pathsep), *map(str, Path.home().glob(".pyenv/versions/*/bin"))]
     found = []
-    for name in ("python3.10", "python3.9", "python3.8", "python3.6", "python2.7"):
+    for name in ("python3.10", "python3.9", "python3.8", "python3.7", "python3.6", "python2.7"):
         paths = [path for place in places if (path := shutil.which(name, path=place))]
         found += [path for path in paths if run(path, "-c", "")[0] == 0][:1]
     if not found:
@@ -59,7 +60,7 @@ def run(*words: str | Path, cwd: Path | None = None) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_an_old_python_is_told_so_in_one_line(old_pythons: list[str], command: str) -> None:
+def test_a_script_names_the_python_it_needs_in_one_line(old_pythons: list[str], command: str) -> None:
     for python in old_pythons:
         code, out, err = run(python, ROOT / "scripts" / f"{command}.py", "--help")
         assert (code, out, len(err.splitlines())) == (2, "", 1), err
@@ -68,10 +69,22 @@ def test_an_old_python_is_told_so_in_one_line(old_pythons: list[str], command: s
         assert err.startswith("error: rollout-analyzer needs Python 3.11 or newer, ")
 
 
-def test_an_old_python_is_told_so_by_the_module_too(old_python: str) -> None:
-    code, out, err = run(old_python, "-m", "analyzer", "analyze_rollouts", "--help", cwd=ROOT)
-    assert (code, out, len(err.splitlines())) == (2, "", 1), err
-    assert err.startswith("error: rollout-analyzer needs Python 3.11 or newer, and this is 3.")
+@pytest.mark.parametrize("words", [("analyze_rollouts", "--help"), (), ("completion", "bash")], ids=str)
+def test_the_module_names_the_python_it_needs_in_one_line(old_pythons: list[str], words: tuple[str, ...]) -> None:
+    for python in old_pythons:
+        if python.endswith("python2.7"):
+            continue  # cannot read an annotation
+        code, out, err = run(python, "-m", "analyzer", *words, cwd=ROOT)
+        assert (code, out, len(err.splitlines())) == (2, "", 1), err
+        assert err.startswith("error: rollout-analyzer needs Python 3.11 or newer, and this is 3.")
+
+
+@pytest.mark.parametrize("file", ["__init__.py", "__main__.py", "commands/__init__.py"])
+def test_python_3_6_can_read_what_runs_before_the_version_is_checked(file: str) -> None:
+    """Holds on machines without an old Python; `from __future__ import annotations` came with 3.7."""
+    source = (ROOT / "analyzer" / file).read_text(encoding="utf-8")
+    tree = ast.parse(source, feature_version=(3, 6))
+    assert not [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
