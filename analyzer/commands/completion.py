@@ -1,6 +1,6 @@
-"""python -m analyzer completion bash: the completion of all commands, to be evaluated by a shell.
+"""python -m analyzer completion SHELL: print the completion of all commands, for the shell to evaluate.
 
-eval "$(python -m analyzer completion bash)"        # in ~/.bashrc; zsh: the same with zsh, in ~/.zshrc
+eval "$(python -m analyzer completion bash)"        # in ~/.bashrc; for zsh in ~/.zshrc, for fish in config.fish
 """
 
 from __future__ import annotations

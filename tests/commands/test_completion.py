@@ -81,6 +81,27 @@ def test_zsh_completes_every_command_and_offers_their_flags(tmp_path: Path) -> N
     assert any(line.startswith("--reward_fn[") and "math_verify" in line for line in lines)
 
 
+def test_fish_offers_flags_values_and_folders(tmp_path: Path) -> None:
+    (tmp_path / "an_analysis").mkdir()
+    lines = (
+        *(f"{name.replace('_', '-')} --print_" for name in NAMES),
+        "analyze-rollouts --over",
+        "analyze-rollouts --reward_fn math_",
+        "select-problems --pick ",
+        "select-problems --analysis ",
+    )
+    program = f"{EVALUATE.format(shell='fish')}\n" + "".join(f"complete -C '{line}'; echo .\n" for line in lines)
+    said = shell("fish", "--no-config", "-c", program, stdin="", cwd=tmp_path)
+    offered = [{line.partition("\t")[0] for line in part.splitlines()} for part in said.split("\n.\n")]
+    assert offered[: len(NAMES)] == [{"--print_config"}] * len(NAMES)
+    assert offered[len(NAMES) : -1] == [
+        {"--overwrite"},
+        {name for name in rewards.names() if name.startswith("math_")},
+        {"shortest", "best", "random", "all"},
+        {"an_analysis/"},
+    ]
+
+
 def test_another_shell_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["csh"], [], ["bash", "zsh"]):
         assert main(["completion", *words]) == 2
