@@ -62,9 +62,7 @@ def problem_metrics(
     part_means = {name: _part_mean(codes, np.where(scored, values, np.nan), problems) for name, values in parts.items()}
     of_rewards = _of_two_values(codes, rewards, problems, num_scored)
     if of_rewards is None:
-        if not scored.all():
-            codes, rewards = codes[scored], rewards[scored]
-        of_rewards = _of_rewards(_grouped(codes, rewards, problems), num_scored)
+        of_rewards = _of_rewards(*_grouped(codes, rewards, problems))
     pass_rate = low = high = _share(passes, num_scored, np.nan)
     if not np.array_equal(num_samples, num_scored) or not num_samples.all():
         low, high = _share(passes, num_samples, 0.0), _share(passes + num_samples - num_scored, num_samples, 1.0)
@@ -179,9 +177,7 @@ def _of_two_values(
 
 def _part_mean(codes: NDArray[np.integer], values: FloatArray, problems: int) -> FloatArray:
     """The mean of what one part of a sum gave to the scored rollouts of each problem, NaN where it gave nothing."""
-    given = ~np.isnan(values)
-    codes, values = codes[given], values[given]
-    grouped, sizes = _grouped(codes, values, problems), count(codes, problems)
+    grouped, sizes = _grouped(codes, values, problems)
     starts = np.cumsum(sizes) - sizes
     mean = np.full(problems, np.nan)
     for block in _blocks(sizes):
@@ -196,9 +192,7 @@ def informative_groups(
 
     NaN for problems with fewer scored rollouts. codes, rewards: as for problem_metrics.
     """
-    scored = ~np.isnan(rewards)
-    codes, rewards = codes[scored], _grouped(codes[scored], rewards[scored], problems)
-    num_scored = count(codes, problems)
+    rewards, num_scored = _grouped(codes, rewards, problems)
     starts = np.cumsum(num_scored) - num_scored
     shares = {group: np.full(problems, np.nan) for group in groups}
     for block in _blocks(num_scored):
@@ -260,7 +254,10 @@ def _counts(
     # One pass over the codes instead of three: failed, passed and unscored rollouts of a problem are neighbouring bins.
     for low, rows in code_blocks(codes, problems):
         kind = np.where(scored[rows], passing[rows].view(np.int8), np.int8(2))
-        binned = (codes[rows].astype(np.int64) - low) * 3 + kind
+        binned = codes[rows].astype(np.int64)  # changed in place: each new array of a block costs as much as the sum
+        binned -= low
+        binned *= 3
+        binned += kind
         of_kinds = np.bincount(binned)
         of_kinds = np.pad(of_kinds, (0, -len(of_kinds) % 3)).reshape(-1, 3)
         counts[:, low : low + len(of_kinds)] += of_kinds.T
@@ -269,18 +266,28 @@ def _counts(
     return (num_scored + unscored if unscored.any() else num_scored), num_scored, passed.copy()
 
 
-def _grouped(codes: NDArray[np.integer], rewards: NDArray[np.floating], problems: int) -> NDArray[np.floating]:
-    """The rewards problem after problem, as the codes ascend."""
+def _grouped(
+    codes: NDArray[np.integer], rewards: NDArray[np.floating], problems: int
+) -> tuple[NDArray[np.floating], IntArray]:
+    """The rewards that are not NaN, problem after problem as the codes ascend, and how many each problem has.
+
+    codes: 0 .. problems-1, which `count` has checked.
+    """
+    scored = ~np.isnan(rewards)
     if (codes[1:] >= codes[:-1]).all():
-        return rewards
+        if not scored.all():
+            codes, rewards = codes[scored], rewards[scored]
+        return rewards, count(codes, problems)
     from scipy.sparse import csr_array
 
     # A matrix with one reward in each row, in the column of its problem: by columns, the rewards stand problem after
-    # problem. That is a counting sort, in time that is linear in the rollouts.
+    # problem. That is a counting sort, in time that is linear in the rollouts. Unscored ones have a column of their
+    # own after the others, which is less work than copying all that is scored.
     rows = np.arange(len(codes) + 1, dtype=np.int32 if len(codes) < 1 << 31 else np.int64)
-    matrix = csr_array((rewards, codes.astype(rows.dtype, copy=False), rows), shape=(len(codes), problems))
-    grouped: NDArray[np.floating] = matrix.tocsc().data
-    return grouped
+    columns = np.where(scored, codes, problems).astype(rows.dtype, copy=False)
+    matrix = csr_array((rewards, columns, rows), shape=(len(codes), problems + 1)).tocsc()
+    grouped: NDArray[np.floating] = matrix.data[: matrix.indptr[problems]]
+    return grouped, np.diff(matrix.indptr[:-1]).astype(np.int64)
 
 
 def _share(part: IntArray, whole: IntArray, otherwise: float) -> FloatArray:
@@ -303,10 +310,12 @@ def _blocks(num_scored: IntArray) -> Iterator[IntArray]:
 
 def _ranked(rewards: NDArray[np.floating], starts: IntArray, size: int) -> FloatArray:
     """The rewards of problems with `size` scored rollouts each, highest first; shape (size, problems)."""
-    rows = rewards[starts[:, None] + np.arange(size)]
+    # Each problem is one slice, copied whole: an index for each reward would be as large as the rewards.
+    rows = np.lib.stride_tricks.sliding_window_view(rewards, size)[starts]
     rows.sort(axis=1)
+    ranked = np.ascontiguousarray(rows.T[::-1], dtype=np.float64)
     # + 0.0 makes every zero positive: which of two equal zeros comes first depends on the order of the rows.
-    ranked: FloatArray = np.ascontiguousarray(rows.T[::-1], dtype=np.float64) + 0.0
+    ranked += 0.0
     return ranked
 
 
