@@ -21,6 +21,7 @@ from analyzer.result import Result
 from analyzer.rollouts import sources
 from analyzer.rollouts.input import Input
 from analyzer.rollouts.numbering import Numbering
+from analyzer.rollouts.sizes import USUAL, Sizes
 from analyzer.stages import (
     audit,
     collisions,
@@ -39,7 +40,7 @@ from analyzer.workers import backends
 from analyzer.workers.executor import Work, run_shards
 
 
-def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
+def analyze(settings: AnalysisSettings, progress: bool = True, sizes: Sizes = USUAL) -> Result | None:
     """Analyze rollouts; returns None for a --part, which scores its share and writes no outputs.
 
     Raises the errors of analyzer.errors; `exit_code` of each says how the command ends.
@@ -49,7 +50,7 @@ def analyze(settings: AnalysisSettings, progress: bool = True) -> Result | None:
     cache_dir = runs.cache_folder(settings.cache_dir, settings.shared_cache)
     # A tokenizer that is new is proven in a process of its own while all else goes on; see cache/tokenizer_proof.py.
     with known_tokenizers.searching(settings.model_path, settings.trust_remote_code, cache_dir) as search:
-        call = Call(settings, strategy, part, cache_dir, search, Clock(progress), progress)
+        call = Call(settings, strategy, part, cache_dir, search, Clock(progress), progress, sizes)
         try:
             return _analyze(call)
         except TokenizerDiffers:
@@ -76,6 +77,7 @@ class Call(NamedTuple):
     search: Search  # for what counts tokens
     clock: Clock
     progress: bool
+    sizes: Sizes
 
 
 def _analyze(call: Call) -> Result | None:
@@ -105,14 +107,14 @@ class Scored(NamedTuple):
 
 def _score(call: Call) -> Scored:
     """Read, plan, score: the half that takes hours, and that a killed run resumes."""
-    settings, strategy, part, cache_dir, search, clock, progress = call
+    settings, strategy, part, cache_dir, search, clock, progress, sizes = call
     with clock("read"):
         opened = read.open_rollouts(settings.reading, cache_dir)
         if progress:
             opened.tell()
     with clock("plan"):
         numbering = planning.number_problems(opened.dataset, settings.limit)
-        plan = planning.make_plan(settings, opened, numbering, search)
+        plan = planning.make_plan(settings, opened, numbering, search, sizes)
         if progress and (kept := plan.kept_note()):
             print(kept, file=sys.stderr, flush=True)
         outputs = planning.output_folder(settings, plan)
@@ -183,7 +185,7 @@ def _measure(call: Call, scored: Scored) -> Result:
     return Result(settings.output_dir, summed_up, settings.max_unscored, scored.now, scored.reused, settings.outputs)
 
 
-def explain(settings: AnalysisSettings) -> list[str]:
+def explain(settings: AnalysisSettings, sizes: Sizes = USUAL) -> list[str]:
     """The lines of --dry_run or --explain_cache; nothing is scored."""
     buckets.build(settings.bucketing_strategy, settings.seed)
     cache_dir = runs.cache_folder(settings.cache_dir, settings.shared_cache)
@@ -191,11 +193,11 @@ def explain(settings: AnalysisSettings) -> list[str]:
     opened.tell()
     numbering = planning.number_problems(opened.dataset, settings.limit)
     with known_tokenizers.searching(settings.model_path, settings.trust_remote_code, cache_dir) as search:
-        plan = planning.make_plan(settings, opened, numbering, search)
+        plan = planning.make_plan(settings, opened, numbering, search, sizes)
         try:
             search.settle()
         except TokenizerDiffers:
-            plan = planning.make_plan(settings, opened, numbering, search)
+            plan = planning.make_plan(settings, opened, numbering, search, sizes)
     if settings.explain_cache:
         return runs.explain(cache_dir, plan.parts)
     try:

@@ -27,6 +27,7 @@ from analyzer.rewards import BaseReward, GroupReward, Reward, WholeReward, leave
 from analyzer.rollouts import dataset
 from analyzer.rollouts.dataset import InputFile, file_from
 from analyzer.rollouts.numbering import Shards, whole_files
+from analyzer.rollouts.sizes import USUAL, Sizes
 from analyzer.schema import (
     DATA_IDX,
     DATA_SOURCE,
@@ -50,7 +51,6 @@ OFFSETS, RANGES, SPILL = "offsets.npy", "ranges.npy", "spill"
 """Names in the run directory."""
 KWARGS = "kwargs"
 """The option of a custom function whose values are nobody's business: they are hashed wherever they are written."""
-MAX_SPILL_FILES = 128  # open at once while rows are gathered; 256 open files are all that some systems allow
 
 
 class RewardChoice(NamedTuple):
@@ -120,6 +120,7 @@ class Plan:
     tokenizer: TokenizerSpec
     versions: Mapping[str, str]  # of the program and of the libraries that can change a reward or a count
     scoring_code: str  # digest of the code that can change them
+    sizes: Sizes = USUAL
 
     @property
     def all_columns(self) -> tuple[str, ...]:
@@ -156,7 +157,7 @@ class Plan:
     @property
     def total(self) -> int:
         """Number of shards that are scored."""
-        return min(self.cut.total, MAX_SPILL_FILES) if self.spilled else self.cut.total
+        return min(self.cut.total, self.sizes.spill_files) if self.spilled else self.cut.total
 
     @functools.cached_property
     def shard_rows(self) -> IntArray:
@@ -250,6 +251,7 @@ class Plan:
                 "cut": Shards(offsets, ranges),
                 "choices": {name: RewardChoice(*choice) for name, choice in fields["choices"].items()},
                 "limits": Limits(*fields["limits"]),
+                "sizes": Sizes(*fields["sizes"]),
                 "tokenizer": spec_from(fields["tokenizer"]),
             }
         )

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from analyzer.rollouts.sizes import Sizes
 from tests.commands import TOKENIZER, Outcome, flags
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,16 +74,24 @@ def analyze(
 ) -> Callable[..., Outcome]:
     """The command analyze_rollouts in this process: rollouts and flags by name -> Outcome.
 
-    Outputs go to tmp_path/out unless output_dir says otherwise, scores to tmp_path/cache; one worker.
+    Outputs go to tmp_path/out unless output_dir says otherwise, scores to tmp_path/cache; one worker. sizes: of shards,
+    windows and spilled files, where they must be small.
     """
-    from analyzer.commands.analyze_rollouts import analyze_rollouts
+    from analyzer.commands import analyze_rollouts, running
+    from analyzer.commands.parsing import parse
+    from analyzer.config import AnalysisSettings
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     usual = {"model_path": TOKENIZER, "output_dir": tmp_path / "out", "n_jobs": 1, "cache_dir": tmp_path / "cache"}
 
-    def run(rollouts: Path | str | None, **settings: Any) -> Outcome:
+    def run(rollouts: Path | str | None, sizes: Sizes | None = None, **settings: Any) -> Outcome:
         values = {"rollouts": rollouts, **usual, **settings}
-        code = analyze_rollouts(flags(**values))
+        words = flags(**values)
+        if sizes is None:
+            code = analyze_rollouts.analyze_rollouts(words)
+        else:
+            parsed = functools.partial(parse, AnalysisSettings, words, "analyze_rollouts", "")
+            code = running.run(lambda: analyze_rollouts.analyze(parsed(), sizes))
         said = capsys.readouterr()
         return Outcome(code, said.out, said.err, Path(values["output_dir"]))
 

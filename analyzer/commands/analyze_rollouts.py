@@ -13,6 +13,7 @@ from analyzer.config import AnalysisSettings
 from analyzer.errors import EXIT_OK, printable
 from analyzer.files.outputs import CARD, REPORT
 from analyzer.progress import YELLOW, coloured
+from analyzer.rollouts.sizes import USUAL, Sizes
 from analyzer.workers import processes
 
 if TYPE_CHECKING:
@@ -36,14 +37,14 @@ def _analyze_without_pandas(settings: AnalysisSettings) -> int:
     return analyze(settings)
 
 
-def analyze(settings: AnalysisSettings) -> int:
+def analyze(settings: AnalysisSettings, sizes: Sizes = USUAL) -> int:
     """Analyse, or say what would be done; returns the exit code."""
     from analyzer import pipeline
 
     if settings.dry_run or settings.explain_cache:
-        print("\n".join(pipeline.explain(settings)))
+        print("\n".join(pipeline.explain(settings, sizes)))
         return EXIT_OK
-    result = pipeline.analyze(settings)
+    result = pipeline.analyze(settings, sizes=sizes)
     if result is None:
         print(f"part {settings.part} is scored", file=sys.stderr)
         return EXIT_OK

@@ -25,16 +25,17 @@ from analyzer.planning.sharding import number_problems
 from analyzer.rewards import Where, leaves
 from analyzer.rollouts.input import Input
 from analyzer.rollouts.numbering import Numbering
+from analyzer.rollouts.sizes import USUAL, Sizes
 from analyzer.schema import DATA_SOURCE, ORIGINAL, PROMPT, REWARD
 from analyzer.stages import read
 from analyzer.tokens import NO_TOKENIZER, TokenizerSpec
 
 __all__ = ["make_plan", "number_problems", "output_folder"]
 
-SPILL_ABOVE = 2.0  # read amplification from which on gathering scattered rows pays
 
-
-def make_plan(settings: AnalysisSettings, opened: Input, numbering: Numbering, search: Search) -> Plan:
+def make_plan(
+    settings: AnalysisSettings, opened: Input, numbering: Numbering, search: Search, sizes: Sizes = USUAL
+) -> Plan:
     """Settle everything; no reward is started yet. Raises ConfigError, InputError, TokenizerError or RewardError.
 
     search: for the tokenizer of --model_path; the plan holds what it begins with.
@@ -52,7 +53,8 @@ def make_plan(settings: AnalysisSettings, opened: Input, numbering: Numbering, s
     # What would stop the run is looked for here, before anything is scored: hours later it is as wrong, and dearer.
     sharding.check_nulls(dataset, numbering, gold_column)
     routing.check_columns(rewards, names)
-    shard_bytes = sharding.shard_bytes(dataset, {Where.WORKER, *(reward.where for reward in leaves(rewards.values()))})
+    where = {Where.WORKER, *(reward.where for reward in leaves(rewards.values()))}
+    shard_bytes = sharding.shard_bytes(dataset, where) if sizes.shard is None else sizes.shard
     cut = sharding.cut_shards(dataset, numbering, shard_bytes)
     tokenizer = _tokenizer(opened, keep, search)
     keys = (ORIGINAL + settings.reward_fn_key, settings.reward_fn_key)
@@ -64,7 +66,7 @@ def make_plan(settings: AnalysisSettings, opened: Input, numbering: Numbering, s
         together=numbering.together(),
         shard_bytes=shard_bytes,
         cut=cut.shards,
-        spilled=cut.amplification > SPILL_ABOVE,
+        spilled=cut.amplification > sizes.spill_above,
         columns=needed_columns(names, list(rewards.values()), gold_column, by_column, keep, texts=opened.texts),
         problem_columns=tuple(name for name in (PROMPT, truth_column, DATA_SOURCE) if name and name in names),
         truth_column=truth_column,
@@ -78,6 +80,7 @@ def make_plan(settings: AnalysisSettings, opened: Input, numbering: Numbering, s
         tokenizer=tokenizer,
         versions=versions.library_versions(leaves(rewards.values())),
         scoring_code=scoring_code_digest(),
+        sizes=sizes,
     )
 
 

@@ -271,7 +271,8 @@ class Reader:
     `held`: columns whose lines disagreed come in their held form, which `json_columns.decode` reads, for those who must
     have each value as its line had it. All others get the shown form, that of Dataset.schema. `checked`: texts are
     proven to be UTF-8, which what is only copied need not be. `narrow`: columns of a few bytes a row come in batches of
-    up to NARROW_ROWS, since what is done for each batch takes longer than its rows.
+    up to NARROW_ROWS, since what is done for each batch takes longer than its rows; others in batches of about
+    `batch_bytes`.
     """
 
     def __init__(
@@ -283,10 +284,11 @@ class Reader:
         held: bool = False,
         checked: bool = True,
         narrow: bool = False,
+        batch_bytes: int = BATCH_BYTES,
     ) -> None:
         self.columns = list(columns) if columns is not None else None
         self._checked = checked and columns is not None
-        self._narrow = narrow
+        self._narrow, self._batch_bytes = narrow, batch_bytes
         self.threads = threads
         self._held = held
         self._files = tuple(files)
@@ -355,7 +357,7 @@ class Reader:
             low, high = np.searchsorted(ends, [start, stop - 1], side="right")
             row = int(ends[low]) - sizes[low]
             for batch in file.iter_batches(
-                batch_size=NARROW_ROWS if self._narrow else batch_rows(block),
+                batch_size=NARROW_ROWS if self._narrow else batch_rows(block, self._batch_bytes),
                 row_groups=list(range(low, high + 1)),
                 columns=self.columns,
                 use_threads=self.threads,
@@ -384,10 +386,10 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(value) or pa.types.is_large_string(value))
 
 
-def batch_rows(block: Block) -> int:
-    """Rows of a batch of about BATCH_BYTES, by the average row of its block."""
+def batch_rows(block: Block, size: int) -> int:
+    """Rows of a batch of about `size` bytes, by the average row of its block."""
     # At least 16: where rows have megabytes each, a batch a row costs more than the memory that it saves.
-    return max(16, min(BATCH_ROWS, BATCH_BYTES * max(block.rows, 1) // max(block.bytes, 1)))
+    return max(16, min(BATCH_ROWS, size * max(block.rows, 1) // max(block.bytes, 1)))
 
 
 def locate(files: Sequence[InputFile], row: int) -> str:

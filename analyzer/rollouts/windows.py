@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from analyzer.rollouts.neighbours import changed
+from analyzer.rollouts.sizes import USUAL, Sizes
 from analyzer.schema import DATA_IDX
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 ROW = "__row__"
 """Column of spilled rollouts: the row number in the input."""
-
-WINDOW_BYTES = 8 << 20
-WINDOW_BYTES_MAX = 64 << 20
 
 
 class Window(NamedTuple):
@@ -37,7 +35,9 @@ class Window(NamedTuple):
         return Window(self.rows[among], self.table.filter(pa.array(among)).combine_chunks())
 
 
-def windows(reader: Reader, ranges: Sequence[tuple[int, int]], together: bool) -> Iterator[Window]:
+def windows(
+    reader: Reader, ranges: Sequence[tuple[int, int]], together: bool, sizes: Sizes = USUAL
+) -> Iterator[Window]:
     """The rows of `ranges`, cut between problems wherever a problem fits a window.
 
     `together`: the rows of each problem stand together in the file; where they do not, they are sorted here (stable,
@@ -47,7 +47,7 @@ def windows(reader: Reader, ranges: Sequence[tuple[int, int]], together: bool) -
 
     # Rows that stand together may be cut after any problem. Scattered ones are sorted within their window: the larger
     # it is, the more rows of a problem meet in it and share their grades.
-    enough = WINDOW_BYTES if together else WINDOW_BYTES_MAX
+    enough = sizes.window if together else sizes.largest_window
     held: list[Window] = []
     size = 0
     for first, batch in reader.batches(ranges):
@@ -58,7 +58,7 @@ def windows(reader: Reader, ranges: Sequence[tuple[int, int]], together: bool) -
         # slice.
         size += batch.nbytes
         if size >= enough:
-            whole, rest = _cut(_joined(held), together, size >= WINDOW_BYTES_MAX)
+            whole, rest = _cut(_joined(held), together, size >= sizes.largest_window)
             if len(whole.rows):
                 yield _sorted(whole, together)
             held, size = ([rest], rest.table.nbytes) if len(rest.rows) else ([], 0)

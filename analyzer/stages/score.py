@@ -71,7 +71,7 @@ def score_shard(seal: Seal, folder: str, shard: int) -> int:
     if before is not None and not before.unsettled:  # another driver has been here
         return 0
     ranges = worker.inputs.shards.of(shard)
-    parts = windows(worker.reader, ranges, plan.together)
+    parts = windows(worker.reader, ranges, plan.together, plan.sizes)
     if before is None:
         scores = _joined([worker.score(window) for window in parts])
         unsettled = 0 if plan.keep_rewards else int(_transient(scores.statuses).sum())
@@ -202,7 +202,8 @@ class _Worker:
         self.plan = plan
         self.verdicts = Verdicts(cache_dir, plan.verdict_parts, plan.versions)
         self.inputs = inputs
-        self.reader = Reader(inputs.files, [*plan.all_columns, *([ROW] if plan.spilled else [])], held=True)
+        columns = [*plan.all_columns, *([ROW] if plan.spilled else [])]
+        self.reader = Reader(inputs.files, columns, held=True, batch_bytes=plan.sizes.batch)
         # What differs from rollout to rollout; the other columns are read once for each problem.
         of_rollouts = (DATA_IDX, RESPONSE, FINISH_REASON, MAX_TOKENS)
         self._common = [name for name in plan.columns if name not in of_rollouts]

@@ -1,7 +1,7 @@
 """spill: one pass that brings scattered rollouts together, for inputs whose shards would be read many times over.
 
 Rows go to a file per shard (or per few shards), with the columns that scoring reads and the row number in the input.
-Memory is bounded by BUFFER_BYTES and a few record batches, whatever the input.
+Memory is bounded by `Sizes.spill_buffer` and a few record batches, whatever the input.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
     from numpy.typing import NDArray
-
-BUFFER_BYTES = 128 << 20
 
 
 def spill(plan: Plan, opened: Input, numbering: Numbering, folder: str) -> None:
@@ -51,9 +49,9 @@ def _write(plan: Plan, rollouts: Dataset, numbering: Numbering, folder: Path) ->
     columns = list(plan.all_columns)
     held = dataset.schema_of(rollouts.files[0])
     schema = pa.schema([pa.field(ROW, pa.int64()), *(held.field(name) for name in columns)])
-    files = _Files(folder, plan.total, schema)
+    files = _Files(folder, plan.total, schema, plan.sizes.spill_buffer)
     part_of = _Lookup(plan.cut, plan.total)
-    reader = Reader(rollouts.files, columns, threads=True, held=True)
+    reader = Reader(rollouts.files, columns, threads=True, held=True, batch_bytes=plan.sizes.batch)
     try:
         for first, batch in reader.batches(numbering.kept_ranges()):
             rows = np.arange(first, first + batch.num_rows)
@@ -86,7 +84,7 @@ class _Lookup:
 class _Files:
     """The part files. All are flushed together: a slice kept for one part would keep its whole batch in memory."""
 
-    def __init__(self, folder: Path, parts: int, schema: pa.Schema) -> None:
+    def __init__(self, folder: Path, parts: int, schema: pa.Schema, buffer: int) -> None:
         import pyarrow.parquet as pq
 
         self._writers: list[pq.ParquetWriter] = [
@@ -95,7 +93,7 @@ class _Files:
             for part in range(parts)
         ]
         self._held: list[list[pa.Table]] = [[] for _ in range(parts)]
-        self._bytes = 0
+        self._bytes, self._buffer = 0, buffer
 
     def add(self, table: pa.Table, part: NDArray[np.int64]) -> None:
         """Rows sorted by part."""
@@ -103,7 +101,7 @@ class _Files:
         for start, stop in zip(edges, np.append(edges[1:], len(part)), strict=True):
             self._held[int(part[start])].append(table.slice(int(start), int(stop - start)))
         self._bytes += table.nbytes
-        if self._bytes >= BUFFER_BYTES:
+        if self._bytes >= self._buffer:
             self._flush()
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import json
 import os
@@ -15,8 +16,7 @@ import pytest
 from analyzer import scoring
 from analyzer.cache import score_files
 from analyzer.errors import EXIT_OK, EXIT_USER
-from analyzer.planning import sharding
-from analyzer.planning.sharding import ShardSize
+from analyzer.rollouts.sizes import Sizes
 from tests.commands import TOKENIZER, Outcome, parquet, rollouts
 
 Analyze = Callable[..., Outcome]
@@ -25,10 +25,14 @@ ROLLOUTS = PROBLEMS * SAMPLES
 
 
 @pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """200 rollouts that are cut into many shards."""
-    small = ShardSize(64, 1 << 10, 16 << 20, whole_groups=True)
-    monkeypatch.setattr(sharding, "SHARD_SIZES", dict.fromkeys(sharding.SHARD_SIZES, small))
+def analyze(analyze: Analyze) -> Analyze:
+    """The command, with many shards."""
+    return functools.partial(analyze, sizes=Sizes(shard=1 << 10))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """200 rollouts."""
     return parquet(tmp_path / "rollouts.parquet", rollouts(PROBLEMS, SAMPLES), row_group_size=10)
 
 

@@ -11,15 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analyzer import plan, planning
-from analyzer.plan import Plan
-from analyzer.planning import sharding
 from analyzer.rollouts import dataset, windows
-from analyzer.stages import spill
+from analyzer.rollouts.sizes import Sizes
 from tests.commands import SAMPLE, Outcome, Row, parquet, rollouts
 
 Analyze = Callable[..., Outcome]
 JSON_FILES = ("problem_metrics.json", "problem_buckets.json")
+SPILLED = Sizes(spill_above=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -28,39 +26,13 @@ def sample() -> list[Row]:
     return list(pq.read_table(SAMPLE).slice(0, 480).to_pylist())
 
 
-@pytest.fixture
-def small_shards(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """A function that sets the size of a shard in bytes; row groups do not hold it back."""
-
-    def cut(size: int) -> None:
-        monkeypatch.setattr(sharding, "shard_bytes", lambda source, kind: size)
-
-    return cut
-
-
-@pytest.fixture
-def shards_of_4_kilobytes(small_shards: Callable[[int], None]) -> None:
-    """Many shards, each of a few problems."""
-    small_shards(1 << 12)
-
-
-@pytest.fixture
-def always_spill(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Repartition whatever comes; tells how many shards were spilled."""
-    spilled: list[int] = []
-    original = spill.spill
-
-    def counted(plan: Plan, *args: Any) -> None:
-        spilled.append(plan.cut.total)
-        original(plan, *args)
-
-    monkeypatch.setattr(planning, "SPILL_ABOVE", 0.0)
-    monkeypatch.setattr(spill, "spill", counted)
-    return spilled
-
-
 def shuffled(rows: Sequence[Row], seed: int = 3) -> list[Row]:
     return random.Random(seed).sample(list(rows), len(rows))
+
+
+def spilled_in(tmp_path: Path, cache: str) -> int:
+    """The files that scattered rows were gathered in."""
+    return len(list((tmp_path / cache).glob("runs/*/spill/*.parquet")))
 
 
 def shards_in(tmp_path: Path, cache: str) -> int:
@@ -81,27 +53,20 @@ def test_two_workers_write_the_bytes_of_one(tmp_path: Path, sample: list[Row], a
 
 
 @pytest.mark.parametrize("size", [1, 1 << 12, 1 << 15, 1 << 30])
-def test_any_shard_size_gives_the_same_bytes(
-    size: int, tmp_path: Path, sample: list[Row], analyze: Analyze, small_shards: Callable[[int], None]
-) -> None:
+def test_any_shard_size_gives_the_same_bytes(size: int, tmp_path: Path, sample: list[Row], analyze: Analyze) -> None:
     given = parquet(tmp_path / "r.parquet", sample, row_group_size=50)
     usual = analyze(given, cache_dir=tmp_path / "usual")
-    small_shards(size)
-    other = analyze(given, cache_dir=tmp_path / "other", output_dir=tmp_path / "out2")
+    other = analyze(given, Sizes(shard=size), cache_dir=tmp_path / "other", output_dir=tmp_path / "out2")
     assert other.files() == usual.files()
     assert (shards_in(tmp_path, "other") == 60) == (size == 1)
     assert (shards_in(tmp_path, "other") == 1) == (size == 1 << 30)
 
 
-def test_any_window_gives_the_same_bytes(
-    tmp_path: Path, sample: list[Row], analyze: Analyze, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_any_window_gives_the_same_bytes(tmp_path: Path, sample: list[Row], analyze: Analyze) -> None:
     given = parquet(tmp_path / "r.parquet", sample)
     usual = analyze(given, cache_dir=tmp_path / "usual")
-    monkeypatch.setattr(windows, "WINDOW_BYTES", 1)
-    monkeypatch.setattr(windows, "WINDOW_BYTES_MAX", 1 << 12)
-    monkeypatch.setattr(dataset, "batch_rows", lambda block: 16)
-    other = analyze(given, cache_dir=tmp_path / "other", output_dir=tmp_path / "out2")
+    tiny = Sizes(batch=1, window=1, largest_window=1 << 12)
+    other = analyze(given, tiny, cache_dir=tmp_path / "other", output_dir=tmp_path / "out2")
     for file in JSON_FILES:
         assert other.files()[file] == usual.files()[file]
     assert other.table().equals(usual.table())
@@ -161,12 +126,11 @@ def assert_rows_as_in(outcome: Outcome, rows: Sequence[Row], scored: Outcome) ->
 
 @pytest.mark.parametrize("size", [1 << 12, 1 << 30])
 def test_scattered_rows_keep_their_order_and_give_the_same_metrics_and_buckets(
-    size: int, tmp_path: Path, sample: list[Row], analyze: Analyze, small_shards: Callable[[int], None]
+    size: int, tmp_path: Path, sample: list[Row], analyze: Analyze
 ) -> None:
     sorted_ = analyze(parquet(tmp_path / "sorted.parquet", sample), output_dir=tmp_path / "out1")
     rows = shuffled(sample)
-    small_shards(size)
-    scattered = analyze(parquet(tmp_path / "scattered.parquet", rows, row_group_size=64))
+    scattered = analyze(parquet(tmp_path / "scattered.parquet", rows, row_group_size=64), Sizes(shard=size))
     assert scattered.code == 0
     for file in JSON_FILES:
         assert scattered.files()[file] == sorted_.files()[file]
@@ -185,41 +149,34 @@ def test_rows_of_a_problem_in_several_files_give_the_same(tmp_path: Path, sample
 
 
 @pytest.mark.parametrize("files", [1, 7, 256])
-@pytest.mark.usefixtures("shards_of_4_kilobytes")
 def test_repartitioned_rows_give_the_same_bytes(
-    files: int, tmp_path: Path, sample: list[Row], analyze: Analyze, request: pytest.FixtureRequest
+    files: int, tmp_path: Path, sample: list[Row], analyze: Analyze
 ) -> None:
     given = parquet(tmp_path / "r.parquet", shuffled(sample), row_group_size=64)
-    monkeypatch = request.getfixturevalue("monkeypatch")
-    monkeypatch.setattr(planning, "SPILL_ABOVE", 1e9)
-    picked = analyze(given, cache_dir=tmp_path / "picked")
-    spilled = request.getfixturevalue("always_spill")
-    monkeypatch.setattr(plan, "MAX_SPILL_FILES", files)
-    monkeypatch.setattr(spill, "BUFFER_BYTES", 1 << 13)
-    other = analyze(given, cache_dir=tmp_path / "spilled", output_dir=tmp_path / "out2")
+    small = Sizes(shard=1 << 12)
+    picked = analyze(given, small._replace(spill_above=1e9), cache_dir=tmp_path / "picked")
+    gathered = small._replace(spill_above=0.0, spill_files=files, spill_buffer=1 << 13)
+    other = analyze(given, gathered, cache_dir=tmp_path / "spilled", output_dir=tmp_path / "out2")
     assert other.files() == picked.files()
-    assert spilled == [shards_in(tmp_path, "picked")]
-    assert shards_in(tmp_path, "spilled") == min(files, spilled[0])
+    assert spilled_in(tmp_path, "picked") == 0
+    assert (
+        shards_in(tmp_path, "spilled") == spilled_in(tmp_path, "spilled") == min(files, shards_in(tmp_path, "picked"))
+    )
 
 
-def test_a_null_in_repartitioned_rows_is_named_by_its_place_in_the_input(
-    tmp_path: Path, analyze: Analyze, always_spill: list[int]
-) -> None:
+def test_a_null_in_repartitioned_rows_is_named_by_its_place_in_the_input(tmp_path: Path, analyze: Analyze) -> None:
     rows = shuffled(rollouts())
     rows[7] = {**rows[7], "original_reward_model": {"style": "rule", "ground_truth": None}}
-    outcome = analyze(parquet(tmp_path / "r.parquet", rows, write_statistics=False))
+    outcome = analyze(parquet(tmp_path / "r.parquet", rows, write_statistics=False), SPILLED)
     assert outcome.code == 2
     assert "r.parquet, row 7 (counted from 0): the ground truth in original_reward_model is null" in outcome.errors[0]
-    assert always_spill
+    assert spilled_in(tmp_path, "cache")
 
 
-def test_a_column_named_like_one_of_ours_is_carried_along(
-    tmp_path: Path, analyze: Analyze, request: pytest.FixtureRequest
-) -> None:
+def test_a_column_named_like_one_of_ours_is_carried_along(tmp_path: Path, analyze: Analyze) -> None:
     given = parquet(tmp_path / "r.parquet", shuffled([{**row, windows.ROW: 7} for row in rollouts()]))
     plain = analyze(given, cache_dir=tmp_path / "plain")
-    request.getfixturevalue("always_spill")
-    spilled = analyze(given, cache_dir=tmp_path / "spilled", output_dir=tmp_path / "out2")
+    spilled = analyze(given, SPILLED, cache_dir=tmp_path / "spilled", output_dir=tmp_path / "out2")
     assert plain.table()[windows.ROW].to_pylist() == [7] * 12
     assert spilled.files() == plain.files()
 

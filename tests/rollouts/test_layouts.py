@@ -11,10 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analyzer import planning
-from analyzer.planning import sharding
 from analyzer.rollouts import dataset, footers, windows
-from analyzer.stages import spill
+from analyzer.rollouts.sizes import Sizes
 from tests.commands import Outcome, parquet, rollouts
 
 Analyze = Callable[..., Outcome]
@@ -46,12 +44,11 @@ def test_one_giant_row_group_is_never_in_memory_whole(tmp_path: Path, monkeypatc
     table = long_rollouts(400, 64 << 10)
     given = parquet(tmp_path / "r.parquet", table, row_group_size=400, use_dictionary=False, write_batch_size=8)
     monkeypatch.setattr(dataset, "STREAMED_GROUP", 1 << 20)
-    monkeypatch.setattr(dataset, "BATCH_BYTES", 1 << 20)
     file, _ = dataset.describe(str(given))
     assert len(file.blocks) == 1
     before, most = pa.total_allocated_bytes(), 0
     read: list[pa.Array] = []
-    for _, batch in dataset.Reader([file], None).all():
+    for _, batch in dataset.Reader([file], None, batch_bytes=1 << 20).all():
         most = max(most, pa.total_allocated_bytes() - before)
         read.append(batch["sample_idx"])
     assert pa.concat_arrays(read).equals(table["sample_idx"].combine_chunks())
@@ -110,36 +107,28 @@ def test_a_response_of_10_megabytes_is_scored_and_written_whole(tmp_path: Path, 
     assert written["response_tokens"] > 2_000_000
 
 
-def test_a_problem_of_very_many_samples_is_scored_in_windows(
-    tmp_path: Path, analyze: Analyze, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_problem_of_very_many_samples_is_scored_in_windows(tmp_path: Path, analyze: Analyze) -> None:
     rows = [*rollouts(1), *({**row, "data_idx": 7} for row in rollouts(1, 5000)), *rollouts(9)[32:]]
     given = parquet(tmp_path / "r.parquet", rows, row_group_size=500)
     usual = analyze(given, output_dir=tmp_path / "out1", cache_dir=tmp_path / "cache1")
-    largest = watch_windows(monkeypatch)
-    assert_same(usual, analyze(given))
-    assert max(largest) < 40_000
+    small = Sizes(batch=1, window=10_000, largest_window=20_000)
+    assert_same(usual, analyze(given, small))
+    reader = dataset.Reader([dataset.describe(str(given))[0]], None, batch_bytes=small.batch)
+    cut = [window.table.nbytes for window in windows.windows(reader, [(0, len(rows))], True, small)]
+    assert max(cut) < 40_000
     assert usual.json("problem_metrics.json")["7"]["num_samples"] == 5000
 
 
-def test_scattered_rows_are_brought_together_with_bounded_buffers(
-    tmp_path: Path, analyze: Analyze, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scattered_rows_are_brought_together_with_bounded_buffers(tmp_path: Path, analyze: Analyze) -> None:
     rows = sorted(rollouts(400), key=lambda row: row["sample_idx"])
     given = parquet(tmp_path / "r.parquet", rows, row_group_size=100)
     usual = analyze(given, output_dir=tmp_path / "out1", cache_dir=tmp_path / "cache1")
-    monkeypatch.setattr(planning, "SPILL_ABOVE", 0.0)
-    monkeypatch.setattr(spill, "BUFFER_BYTES", 10_000)
-    held: list[int] = []
-    real = spill._Files.add
-
-    def watched(files: spill._Files, table: pa.Table, part: Any) -> None:
-        real(files, table, part)
-        held.append(files._bytes)
-
-    monkeypatch.setattr(spill._Files, "add", watched)
-    assert_same(usual, analyze(given))
-    assert 0 <= max(held) < 10_000
+    assert_same(usual, analyze(given, Sizes(batch=1_000, spill_above=0.0, spill_buffer=10_000)))
+    # A flush is a row group: what was held until then was less than the buffer and one batch more.
+    (gathered,) = (pq.ParquetFile(path).metadata for path in tmp_path.glob("cache/runs/*/spill/*.parquet"))
+    sizes = [gathered.row_group(group).total_byte_size for group in range(gathered.num_row_groups)]
+    assert len(sizes) > 5
+    assert max(sizes) < 20_000
 
 
 @pytest.mark.parametrize("shard_bytes", [1, 20_000, 1 << 30])
@@ -148,8 +137,6 @@ def test_what_is_decoded_grows_with_row_groups_and_shards_and_not_with_their_pro
 ) -> None:
     given = parquet(tmp_path / "r.parquet", rollouts(300), row_group_size=4)
     monkeypatch.setattr(dataset, "BATCH_BYTES", 20_000)
-    monkeypatch.setattr(sharding, "shard_bytes", lambda source, kind: shard_bytes)
-    monkeypatch.setattr(planning, "SPILL_ABOVE", 1e9)
     blocks = len(dataset.describe(str(given))[0].blocks)
     opened: list[int] = []
     real = dataset._OpenFile.open
@@ -159,7 +146,7 @@ def test_what_is_decoded_grows_with_row_groups_and_shards_and_not_with_their_pro
         return real(file, block)
 
     monkeypatch.setattr(dataset._OpenFile, "open", watched)
-    outcome = analyze(given)
+    outcome = analyze(given, Sizes(shard=shard_bytes, spill_above=1e9))
     shards = len(list(tmp_path.glob("cache/runs/*/shards/*.parquet")))
     assert (outcome.code, shards) == (0, {1: 300, 20_000: shards, 1 << 30: 1}[shard_bytes])
     assert blocks > 5
@@ -167,19 +154,3 @@ def test_what_is_decoded_grows_with_row_groups_and_shards_and_not_with_their_pro
         8  # data_idx, data_source, the look at a few problems, the sample of texts, scoring, the audit (two), writing
     )
     assert len(opened) <= passes * blocks + shards
-
-
-def watch_windows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Make windows small, and note the bytes of each."""
-    monkeypatch.setattr(windows, "WINDOW_BYTES", 10_000)
-    monkeypatch.setattr(windows, "WINDOW_BYTES_MAX", 20_000)
-    monkeypatch.setattr(dataset, "batch_rows", lambda block: 50)
-    sizes: list[int] = []
-    real = windows._sorted
-
-    def watched(window: windows.Window, together: bool) -> windows.Window:
-        sizes.append(window.table.nbytes)
-        return real(window, together)
-
-    monkeypatch.setattr(windows, "_sorted", watched)
-    return sizes

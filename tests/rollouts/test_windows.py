@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.rollouts import windows
+from analyzer.rollouts.sizes import Sizes
 
 
 class FakeReader:
@@ -26,22 +26,19 @@ class FakeReader:
             yield first, batch
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.integers(0, 4), st.integers(0, 400)), min_size=1, max_size=40),
     st.lists(st.integers(0, 40), max_size=8),
     st.booleans(),
 )
 def test_windows_pass_on_each_row_once_with_problems_side_by_side_and_whole_where_they_fit(
-    monkeypatch: pytest.MonkeyPatch, rows: list[tuple[int, int]], cuts: list[int], together: bool
+    rows: list[tuple[int, int]], cuts: list[int], together: bool
 ) -> None:
-    monkeypatch.setattr(windows, "WINDOW_BYTES", 500)
-    monkeypatch.setattr(windows, "WINDOW_BYTES_MAX", 2000)
     if together:
         rows.sort()
     ids, lengths = [idx for idx, _ in rows], [length for _, length in rows]
     reader: Any = FakeReader(ids, lengths, cuts)
-    passed = list(windows.windows(reader, [(0, len(rows))], together))
+    passed = list(windows.windows(reader, [(0, len(rows))], together, Sizes(window=500, largest_window=2000)))
     order = [row for window in passed for row in window.rows.tolist()]
     assert sorted(order) == list(range(len(rows)))
     for window in passed:

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from analyzer.errors import EXIT_OK, EXIT_UNSCORED
-from analyzer.planning import sharding
-from analyzer.planning.sharding import ShardSize
+from analyzer.rollouts.sizes import Sizes
 from tests.commands import Outcome, parquet, rollouts
 
 Analyze = Callable[..., Outcome]
@@ -61,15 +60,14 @@ class Case:
             reward_fn=f"{self._folder / 'mine.py'}:compute_score",
             reward_timeout=0.5,
             overwrite=True,
+            sizes=Sizes(shard=1 << 9),
             **flags,
         )
         return outcome, Counter(self._log.read_text().split())
 
 
 @pytest.fixture
-def case(analyze: Analyze, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
-    small = ShardSize(16, 1 << 9, 16 << 20, whole_groups=True)
-    monkeypatch.setattr(sharding, "SHARD_SIZES", dict.fromkeys(sharding.SHARD_SIZES, small))
+def case(analyze: Analyze, tmp_path: Path) -> Case:
     return Case(analyze, tmp_path)
 
 
