@@ -134,6 +134,12 @@ def thread_count() -> int:
     return len(os.listdir("/proc/self/task"))
 
 
+def thread_names() -> set[str]:
+    """Names of the threads of this process but for the main one, those of C libraries too."""
+    others = {int(thread) for thread in os.listdir("/proc/self/task")} - {os.getpid()}
+    return {Path(f"/proc/self/task/{thread}/comm").read_text().strip() for thread in others}
+
+
 @functools.cache
 def filesystem_type(device: int) -> str:
     """What is mounted as that device (st_dev of a file in it), "ext4" or "fuse.sshfs"; "" where it is not known."""

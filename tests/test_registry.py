@@ -42,6 +42,15 @@ def test_variants_are_found_in_their_modules_when_first_asked_for(fruits: Regist
     assert fruits.names() == ["apple"]
 
 
+def test_one_variant_is_found_without_importing_the_others(fruits: Registry[Fruit]) -> None:
+    for name in ("pear", "quince"):
+        folder = Path(sys.modules["orchard"].__path__[0])
+        (folder / f"{name}.py").write_text(f"import orchard\norchard.fruits.register(orchard.Fruit('{name}'))\n")
+    assert fruits.get("pear") == Fruit("pear")
+    assert "orchard.quince" not in sys.modules
+    assert fruits.names() == ["apple", "pear", "quince"]
+
+
 def test_an_unknown_name_lists_all_and_the_nearest(fruits: Registry[Fruit]) -> None:
     with pytest.raises(ConfigError, match=r"no fruit is named 'aple'; did you mean 'apple'\? \(there are: apple\)"):
         fruits.find("aple")

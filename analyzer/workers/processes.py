@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from analyzer.errors import AnalyzerError
+from analyzer.workers import forks
 
 Value = TypeVar("Value")
 
@@ -37,8 +38,15 @@ def follow(driver: int) -> None:
 
 def start_worker(driver: int) -> None:
     """Make this process one that scores shards for a driver on the same host."""
-    follow(driver)
+    if not forks.follow():
+        follow(driver)
+        tell_arrow_of_no_pandas()
+
+
+def warm_up(load: Callable[[], None]) -> None:
+    """Load what any worker needs, in the process that they are forked from."""
     tell_arrow_of_no_pandas()
+    load()
 
 
 def tell_arrow_of_no_pandas() -> None:

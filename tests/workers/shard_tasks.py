@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
 from analyzer.errors import InputError
 
 POISON = 3
+loaded_by: list[int] = []  # the processes that have loaded in this one, or in the one that it was forked from
 
 
 def commit(folder: str, shard: int) -> int:
@@ -64,3 +66,30 @@ def warm(folder: str) -> None:
     """Note which process was there before the first shard."""
     (Path(folder) / f"warm-{os.getpid()}").touch()
     time.sleep(0.5)  # so that one worker does not take all of these tasks
+
+
+def load() -> None:
+    """What `commit_as_loaded` needs."""
+    loaded_by.append(os.getpid())
+
+
+def load_with_a_thread() -> None:
+    """What leaves a thread behind, and so cannot be forked."""
+    load()
+    threading.Thread(target=time.sleep, args=[60], daemon=True).start()
+
+
+def commit_as_loaded(folder: str, shard: int) -> int:
+    """Commit a shard after some work, and note which processes have loaded for it."""
+    with open(Path(folder) / "loaded", "a") as log:
+        log.write(" ".join(map(str, [os.getpid(), *loaded_by])) + "\n")
+    return commit_slowly(folder, shard)
+
+
+def kill_what_forks_once(folder: str, shard: int) -> int:
+    """The process that the workers were forked from is killed, once."""
+    mark = Path(folder) / "killed"
+    if shard == POISON and not mark.exists():
+        mark.touch()
+        os.kill(os.getppid(), signal.SIGKILL)
+    return commit_slowly(folder, shard)

@@ -149,8 +149,8 @@ def test_the_workers_that_start_ahead_are_those_that_score(shards: Shards) -> No
     ahead = {int(path.name.removeprefix("warm-")) for path in shards.folder.glob("warm-*")}
     shards.run(shard_tasks.commit_slowly, backend)
     assert shards.missing() == []
-    assert len(ahead) == 2
-    assert shards.workers() <= ahead
+    assert len(ahead) == 3  # the process that loads, and the two that are forked from it
+    assert shards.workers() < ahead
 
 
 def test_workers_that_start_ahead_end_where_there_is_nothing_to_do_after_all(shards: Shards) -> None:
@@ -174,4 +174,41 @@ def test_a_backend_that_starts_nothing_ahead_runs_as_ever(backend: Backend, shar
     with backends.warmed(backend, SHARDS, functools.partial(shard_tasks.warm, str(shards.folder))):
         pass
     shards.run(shard_tasks.commit_slowly, backend)
+    assert shards.missing() == []
+
+
+# ---------------------------------------------------------------- forked
+
+
+def loaded(shards: Shards) -> dict[int, list[int]]:
+    """Worker -> the processes that have loaded what it uses."""
+    lines = [list(map(int, line.split())) for line in (shards.folder / "loaded").read_text().splitlines()]
+    return {worker: by for worker, *by in lines}
+
+
+def test_what_workers_need_is_loaded_once_for_all_of_them(shards: Shards) -> None:
+    with backends.warmed(Backend("loky", 2), SHARDS, shard_tasks.load):
+        pass
+    shards.run(shard_tasks.commit_as_loaded, Backend("loky", 2))
+    assert shards.missing() == []
+    first = {by[0] for by in loaded(shards).values()}
+    assert len(loaded(shards)) == 2
+    assert len(first) == 1
+    assert not first & {os.getpid(), *loaded(shards)}
+    assert list(map(proc.is_dead, [*first, *loaded(shards)])) == [True] * 3
+
+
+def test_a_process_that_cannot_be_forked_leaves_workers_to_load_by_themselves(shards: Shards) -> None:
+    with backends.warmed(Backend("loky", 2), SHARDS, shard_tasks.load_with_a_thread):
+        pass
+    shards.run(shard_tasks.commit_as_loaded, Backend("loky", 2))
+    assert shards.missing() == []
+    assert all(set(by) <= {worker} for worker, by in loaded(shards).items())
+
+
+def test_the_death_of_what_workers_are_forked_from_costs_no_more_than_their_own(shards: Shards) -> None:
+    with backends.warmed(Backend("loky", 2), SHARDS, shard_tasks.load):
+        pass
+    shards.run(shard_tasks.kill_what_forks_once, Backend("loky", 2))
+    assert (shards.folder / "killed").exists()
     assert shards.missing() == []

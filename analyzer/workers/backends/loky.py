@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from analyzer.workers import processes
+from analyzer.workers import forks, processes
 from analyzer.workers.backends import Backend, Cluster, Task, register, usable_cores
 from analyzer.workers.backends.sequential import Sequential
 
@@ -50,6 +51,7 @@ class Loky(Cluster):
             yield
             return
         cluster = cls._of(wanted)
+        forks.begin(functools.partial(processes.warm_up, warm))
 
         def call() -> None:
             with contextlib.suppress(Exception):  # what is wrong shows where it matters, in the first shard
@@ -71,11 +73,16 @@ class Loky(Cluster):
         # A worker is one core's worth of work: threads of BLAS inside it would only compete with its neighbours.
         return cls(wanted, inner_max_num_threads=1, initializer=processes.start_worker, initargs=(os.getpid(),))
 
+    def run(self, tasks: Iterable[Task], at_once: int) -> None:
+        with forks.workers():
+            super().run(tasks, at_once)
+
     def stop(self) -> None:
         from joblib.externals.loky import get_reusable_executor
 
         # reuse=True gives the pool that joblib made, whatever its settings were, and not a new one.
         get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)
+        forks.end()
 
 
 def _no_semaphores() -> str:

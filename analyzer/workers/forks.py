@@ -1,0 +1,304 @@
+"""Workers forked from one process that has loaded what each of them needs: modules, the tokenizer.
+
+    begin(warm)             # a process apart imports and calls warm(), while the driver does other things
+    with workers():         # joblib's loky then has its workers forked from that process
+        ...
+    end()
+
+A worker takes 0.8 s of CPU time to load all that by itself, and a copy of the tokenizer; forked, it takes some
+milliseconds, and what is loaded is shared until it is changed. To loky a forked worker is like any other: the same
+queues, the same signs of its death. Where the process has ended or could not be forked (it has threads), loky starts
+its workers as it does without this.
+
+    driver ── control socket (descriptors) ── server   exec'ed, single-threaded; forks, reaps, ends with the driver
+       └───── pipes: call in, pid and exit code out ── worker
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import io
+import json
+import multiprocessing
+import os
+import pickle
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing import context, forkserver, popen_forkserver, resource_tracker, spawn, util
+from typing import Any, NoReturn
+
+from analyzer import proc
+
+_BOOT = (
+    "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline());"
+    "from analyzer.workers.forks import main; main()"
+)
+_FORK_SAFE = {"jemalloc_bg_thd"}  # arrow's: jemalloc takes its locks before a fork, and starts it anew after one
+_ONE_THREAD = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR")
+_REAP_SECONDS = 1.0
+_REQUEST = b"fork"
+_MOST_FDS = 200  # of one request; the kernel's limit is 253
+
+
+class _Server:
+    """The driver's side."""
+
+    def __init__(self, warm: Callable[[], None]) -> None:
+        self._lock = threading.Lock()
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # A worker is one core's worth of work, and a process with threads of BLAS could not be forked.
+        one = {f"{name}_NUM_THREADS": "1" for name in _ONE_THREAD}
+        with theirs:
+            # -P: a file in the working directory must not stand in for a module of the standard library.
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _BOOT, str(theirs.fileno())],
+                stdin=subprocess.PIPE,
+                env=os.environ | one,
+                pass_fds=[theirs.fileno()],
+            )
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:  # ended: the first fork will tell
+            # sys.path first, as JSON: the pickle cannot be read before the modules that it names can be imported.
+            stdin.write(json.dumps(sys.path).encode() + b"\n" + pickle.dumps(warm))
+
+    def fork(self, fds: list[int]) -> tuple[int, int]:
+        """Fork a worker that inherits `fds`: where its pid and exit code are read, and where its call is written.
+
+        Raises OSError where the server has ended.
+        """
+        if len(fds) > _MOST_FDS:
+            raise OSError(f"{len(fds)} descriptors for one worker")
+        status_r, status_w = os.pipe()
+        call_r, call_w = os.pipe()
+        try:
+            tracker = resource_tracker.getfd()
+            assert tracker is not None
+            with self._lock:
+                socket.send_fds(self._control, [_REQUEST], [call_r, status_w, tracker, *fds])
+        except OSError:
+            os.close(status_r)
+            os.close(call_w)
+            raise
+        finally:
+            os.close(call_r)
+            os.close(status_w)
+        return status_r, call_w
+
+    def end(self) -> None:
+        """End it, once the workers that are being killed are reaped: nobody else could."""
+        deadline = time.monotonic() + _REAP_SECONDS
+        with contextlib.suppress(OSError):
+            while proc.children_of(self._process.pid) and time.monotonic() < deadline:
+                time.sleep(0.002)
+        self._control.close()
+        self._process.kill()  # it may be loading still, and holds nothing
+        self._process.wait()
+
+
+_server: _Server | None = None
+
+
+def begin(warm: Callable[[], None]) -> None:
+    """Start loading: `warm` is called in a process apart, once. Nothing happens where that has begun already.
+
+    warm: picklable. What it raises is left for the workers to meet.
+    """
+    global _server
+    if _server is None:
+        _server = _Server(warm)
+
+
+def end() -> None:
+    """End what `begin` has started, when its workers have been killed."""
+    global _server
+    if _server is not None:
+        server, _server = _server, None
+        server.end()
+
+
+@contextlib.contextmanager
+def workers() -> Iterator[None]:
+    """A context in which loky's pools have their workers forked, where `begin` was called."""
+    if _server is None:
+        yield
+        return
+    forking = _context()
+    # loky looks its context up here by name, when it makes a pool; joblib gives no other way in.
+    known: dict[str, Any] = context._concrete_contexts  # type: ignore[attr-defined]
+    before, known["loky"] = known["loky"], forking
+    try:
+        yield
+    finally:
+        known["loky"] = before
+
+
+@functools.cache
+def _context() -> Any:
+    """loky's own context, whose processes are forked."""
+    from joblib.externals.loky.backend.context import LokyContext
+    from joblib.externals.loky.backend.process import LokyProcess
+
+    class Forked(LokyProcess):  # type: ignore[misc]  # joblib has no types
+        """A worker; loky asks it for no more than its pid, its sentinel and its end."""
+
+        @staticmethod
+        def _Popen(process_obj: Any) -> Any:  # noqa: N802  # multiprocessing's name
+            try:
+                return _Popen(process_obj)
+            except (OSError, EOFError):  # the server is gone
+                return LokyProcess._Popen(process_obj)
+
+        def __reduce__(self) -> Any:
+            # In the worker it is any process: the class is made here, where joblib is imported already.
+            return _plain, (self.__dict__,)
+
+    class ForkingContext(LokyContext):  # type: ignore[misc]
+        """What makes queues and locks is loky's."""
+
+        Process = Forked
+
+    return ForkingContext()
+
+
+def _plain(state: dict[str, Any]) -> Any:
+    from joblib.externals.loky.backend.process import LokyProcess
+
+    process = LokyProcess.__new__(LokyProcess)
+    process.__dict__.update(state)
+    return process
+
+
+class _Popen(popen_forkserver.Popen):
+    """A forked worker as the driver sees it; how it has ended is what the server says."""
+
+    _fds: list[int]  # that the worker is to inherit
+
+    def _launch(self, process_obj: Any) -> None:
+        from joblib.externals.loky.backend import reduction
+
+        if _server is None:
+            raise OSError("no server")
+        call = io.BytesIO()
+        context.set_spawning_popen(self)
+        try:
+            # No word of the main module, which multiprocessing would import in the worker: a script of the user's
+            # need not be one that can be imported.
+            reduction.dump({"name": process_obj._name}, call)
+            reduction.dump(process_obj, call)
+        finally:
+            context.set_spawning_popen(None)
+        self.sentinel, into = _server.fork(self._fds)
+        # A second way into the worker's pipe: its end tells the worker that this process has ended.
+        kept = os.dup(into)
+        self.finalizer = util.Finalize(self, _close, (kept, self.sentinel))
+        with open(into, "wb") as file:
+            file.write(call.getbuffer())
+        self.pid = forkserver.read_signed(self.sentinel)
+
+
+def _close(*fds: int) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+# ---------------------------------------------------------------- the server
+
+
+def main() -> NoReturn:
+    """The server's program: load, then fork a worker for each request until the driver hangs up."""
+    # Ctrl-C reaches the whole process group; workers are ended by the driver, and inherit this.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    control = socket.socket(fileno=int(sys.argv[1]))
+    control.set_inheritable(False)
+    sys.argv = [""]
+    try:
+        with contextlib.suppress(Exception):  # what is wrong shows where it matters, in the first shard
+            pickle.load(sys.stdin.buffer)()
+        with open(os.devnull) as null:
+            os.dup2(null.fileno(), 0)
+        # A fork would lose the threads and keep their locks.
+        if proc.thread_names() - _FORK_SAFE:
+            os._exit(1)
+        # Out of the collector's sight: a collection in a worker would write to every object, and so copy its page.
+        gc.collect()
+        gc.freeze()
+        _serve(control)
+    finally:
+        os._exit(0)
+
+
+def _serve(control: socket.socket) -> None:
+    woken, wake = os.pipe()
+    for fd in (woken, wake):
+        os.set_blocking(fd, False)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    signal.set_wakeup_fd(wake)
+    poller = select.poll()
+    poller.register(control, select.POLLIN)
+    poller.register(woken, select.POLLIN)
+    told: dict[int, int] = {}  # pid of a worker -> where its exit code is written
+    while True:
+        ready = {fd for fd, _ in poller.poll()}
+        if woken in ready:
+            os.read(woken, 4096)
+            while told:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    break
+                where = told.pop(pid)
+                with contextlib.suppress(BrokenPipeError):
+                    forkserver.write_signed(where, os.waitstatus_to_exitcode(status))
+                os.close(where)
+        if control.fileno() in ready:
+            message, fds, _, _ = socket.recv_fds(control, len(_REQUEST), _MOST_FDS + 3)
+            if message != _REQUEST:
+                return
+            pid = os.fork()
+            if pid == 0:
+                _work(fds, [control.detach(), woken, wake, fds[1], *told.values()])
+            with contextlib.suppress(BrokenPipeError):
+                forkserver.write_signed(fds[1], pid)
+            told[pid] = fds[1]
+            for fd in {*fds} - {fds[1]}:
+                os.close(fd)
+
+
+def _work(fds: list[int], others: list[int]) -> NoReturn:
+    """In a forked worker: what multiprocessing's own server does after its fork."""
+    code = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for fd in others:
+            os.close(fd)
+        call, _, tracker, *inherited = fds
+        resource_tracker._resource_tracker._fd = tracker  # type: ignore[attr-defined]
+        forkserver._forkserver._inherited_fds = inherited  # type: ignore[attr-defined]
+        code = spawn._main(call, os.dup(call))
+    except Exception:  # noqa: BLE001  # the end of this process: nobody is there to raise it to
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(code)
+
+
+def follow() -> bool:
+    """In a forked worker: end when the driver does, however that ends. False in any other process."""
+    driver = multiprocessing.parent_process()
+    # loky's own workers have no such pipe.
+    if driver is None or getattr(driver, "_sentinel", None) is None:
+        return False
+
+    def end_with_driver() -> None:
+        driver.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_driver, daemon=True).start()
+    return True
