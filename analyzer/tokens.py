@@ -45,7 +45,7 @@ class TokenizerSpec(NamedTuple):
     """All that counting and stripping need, as plain values."""
 
     engine: str  # gigatoken, tokenizers, transformers or none
-    source: str  # the tokenizer.json, or for transformers the model path
+    path: str  # the tokenizer.json, or for transformers the model path
     specials: tuple[SpecialToken, ...]
     digest: str  # sha256 over what decides counts and stripping
     trust_remote_code: bool = False
@@ -136,7 +136,7 @@ def json_path(folder: str | os.PathLike[str], spec: TokenizerSpec) -> str:
 def is_whole(spec: TokenizerSpec) -> bool:
     """Whether the tokenizer.json of a spec is what its digest says. Raises OSError if there is none."""
     # Read whole and hashed again: a file of the right name may have been cut off by a full disk.
-    return digest(spec.engine, Path(spec.source).read_text("utf-8"), repr(spec.specials)) == spec.digest
+    return digest(spec.engine, Path(spec.path).read_text("utf-8"), repr(spec.specials)) == spec.digest
 
 
 def digest(*parts: str) -> str:
@@ -309,7 +309,7 @@ def _encoder(spec: TokenizerSpec) -> Callable[[Sequence[str]], NDArray[np.int32]
     import numpy as np
 
     if spec.engine == TRANSFORMERS:
-        slow = load(spec.source, spec.trust_remote_code)
+        slow = load(spec.path, spec.trust_remote_code)
         return lambda texts: np.array(
             [len(slow.encode(text, add_special_tokens=False)) for text in texts], dtype=np.int32
         )
@@ -322,7 +322,7 @@ def _encoder(spec: TokenizerSpec) -> Callable[[Sequence[str]], NDArray[np.int32]
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # noqa: BLE001  # Rust's panics are no Exception
-            raise TokenizerError(f"{spec.source}: gigatoken cannot load this tokenizer ({error})") from None
+            raise TokenizerError(f"{spec.path}: gigatoken cannot load this tokenizer ({error})") from None
     from tokenizers import Tokenizer
 
     fast = Tokenizer.from_str(text)
@@ -335,12 +335,12 @@ def _encoder(spec: TokenizerSpec) -> Callable[[Sequence[str]], NDArray[np.int32]
 
 def _read_json(spec: TokenizerSpec) -> str:
     try:
-        text = Path(spec.source).read_text("utf-8")
+        text = Path(spec.path).read_text("utf-8")
     except OSError as error:
         raise TokenizerError(
-            f"{spec.source}: the tokenizer of this run was removed ({error.strerror}); run again"
+            f"{spec.path}: the tokenizer of this run was removed ({error.strerror}); run again"
         ) from None
     # Workers may start on another host long after the driver, with another file under the same name.
     if digest(spec.engine, text, repr(spec.specials)) != spec.digest:
-        raise TokenizerError(f"{spec.source}: is not the tokenizer that this run was started with; run again")
+        raise TokenizerError(f"{spec.path}: is not the tokenizer that this run was started with; run again")
     return text

@@ -155,7 +155,7 @@ def test_truncation_and_padding_in_the_file_do_not_change_a_count(
     tokenizer.enable_padding(length=50)
     cutting = prepared(saved(tmp_path / "cutting", tokenizer), tmp_path)
     expected = subject.TokenCounter(prepared(plain, tmp_path)).count(texts).tolist()
-    text = Path(cutting.source).read_text("utf-8")
+    text = Path(cutting.path).read_text("utf-8")
     for engine in (subject.GIGATOKEN, subject.TOKENIZERS):
         digest = subject.digest(engine, text, repr(cutting.specials))
         assert subject.TokenCounter(cutting._replace(engine=engine, digest=digest)).count(texts).tolist() == expected

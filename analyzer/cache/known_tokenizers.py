@@ -129,8 +129,8 @@ class Search:
             # What is loaded comes from the arguments, never from a file in a cache that others may write to: with
             # trust_remote_code it is code.
             if spec.engine == tokens.TRANSFORMERS:
-                return spec._replace(source=os.path.abspath(self._named()), trust_remote_code=self._trust)
-            spec = spec._replace(source=tokens.json_path(self._folder, spec), trust_remote_code=False)
+                return spec._replace(path=os.path.abspath(self._named()), trust_remote_code=self._trust)
+            spec = spec._replace(path=tokens.json_path(self._folder, spec), trust_remote_code=False)
             return spec if tokens.is_whole(spec) else None
         except (OSError, ValueError, TypeError):  # a damaged one is made again
             return None

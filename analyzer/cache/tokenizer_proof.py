@@ -95,7 +95,7 @@ def prove(loaded: Loaded, folder: str, sample: Sequence[str], begun_with: Tokeni
         backend.no_padding()
         text = backend.to_str()
         if begun_with is not None and begun_with.specials == specials:
-            said = Path(begun_with.source).read_text("utf-8")
+            said = Path(begun_with.path).read_text("utf-8")
             text = said if _counting_part(said) == _counting_part(text) else text
     if text:
         always = [*_TRICKY, *_around(specials)]
@@ -125,7 +125,7 @@ def again(spec: TokenizerSpec, folder: str) -> Callable[[Sequence[str]], Proof]:
 
 
 def _prove_again(spec: TokenizerSpec, folder: str, sample: Sequence[str]) -> Proof:
-    slower = _kept(TOKENIZERS, Path(spec.source).read_text("utf-8"), spec.specials, folder)
+    slower = _kept(TOKENIZERS, Path(spec.path).read_text("utf-8"), spec.specials, folder)
     return Proof(spec if _counts(spec, sample) == _counts(slower, sample) else slower, spec)
 
 
@@ -138,8 +138,8 @@ def _kept(engine: str, text: str, specials: tuple[SpecialToken, ...], folder: st
     """The spec of a tokenizer.json, written to `folder`, which must exist; to write it twice is harmless."""
     spec = TokenizerSpec(engine, "", specials, tokens.digest(engine, text, repr(specials)))
     # Named by its content, so runs of other tokenizers in one cache do not meet.
-    spec = spec._replace(source=tokens.json_path(folder, spec))
-    storage.write_if_changed(spec.source, text.encode())
+    spec = spec._replace(path=tokens.json_path(folder, spec))
+    storage.write_if_changed(spec.path, text.encode())
     return spec
 
 

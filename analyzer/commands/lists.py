@@ -97,7 +97,7 @@ def _recipes() -> Iterable[Entry]:
         sort = f", --sort {recipe.sort}" if recipe.sort else ""
         samples = f"; n = {recipe.n} samples per problem" if recipe.n else ""
         note = [recipe.note] if recipe.note else []
-        yield Entry(recipe.name, [rule + sort, f"source: {recipe.source}{samples}", *note])
+        yield Entry(recipe.name, [rule + sort, f"source: {recipe.reference}{samples}", *note])
 
 
 def _formats() -> Iterable[Entry]:

@@ -574,7 +574,9 @@ def _meta(
         "command": f"python scripts/select_problems.py --analysis {shlex.quote(_shown_folder(analysis))}",
         "viewer": f"python scripts/view_analysis.py --analysis {shlex.quote(_shown_folder(analysis))}",
         "recipes": [
-            {"name": recipe.name, "where": recipe.where, "source": recipe.source} for recipe in RECIPES if recipe.where
+            {"name": recipe.name, "where": recipe.where, "source": recipe.reference}
+            for recipe in RECIPES
+            if recipe.where
         ],
         "server": server,
         "reward_is_rate": analysis.reward_is_pass_rate,

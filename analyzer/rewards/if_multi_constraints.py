@@ -200,9 +200,9 @@ class IFMultiConstraints(IFEval):
 
 def instructions(ground_truth: Any) -> list[Instruction]:
     """The instructions of a problem. Raises GoldError."""
-    struct = _read(ground_truth)
+    struct = _from_json_or_python(ground_truth)
     if isinstance(struct, list) and struct:
-        struct = _read(struct[0])
+        struct = _from_json_or_python(struct[0])
     names = struct.get("instruction_id") if isinstance(struct, Mapping) else None
     if not isinstance(names, list) or not names:
         raise GoldError(f"the ground truth must hold a list `instruction_id`: {shown(ground_truth)}")
@@ -215,7 +215,7 @@ def instructions(ground_truth: Any) -> list[Instruction]:
     ]
 
 
-def _read(value: Any) -> Any:
+def _from_json_or_python(value: Any) -> Any:
     """A ground truth that is text, as what it says: JSON, or else Python's own notation of constants."""
     if not isinstance(value, str):
         return value

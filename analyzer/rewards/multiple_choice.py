@@ -183,10 +183,10 @@ def _gold_and_options(ground_truth: Any) -> tuple[Any, Mapping[str, str]]:
 
 def _options(extra_info: Any) -> list[tuple[str, str]]:
     """(letter, text) of each option that extra_info holds; [] where it holds none in a form that is known."""
-    extra = _read(extra_info)
+    extra = _from_json(extra_info)
     if not isinstance(extra, dict):
         return []
-    held = next((value for name in CHOICES if (value := _read(extra.get(name)))), None)
+    held = next((value for name in CHOICES if (value := _from_json(extra.get(name)))), None)
     if isinstance(held, dict) and isinstance(held.get("text"), list) and isinstance(held.get("label"), list):
         pairs = list(zip(held["label"], held["text"], strict=False))
     elif isinstance(held, dict):
@@ -199,7 +199,7 @@ def _options(extra_info: Any) -> list[tuple[str, str]]:
     return [(label, text) for label, text in pairs if isinstance(text, str) and label in tuple("ABCDEFGHIJ")]
 
 
-def _read(value: Any) -> Any:
+def _from_json(value: Any) -> Any:
     """A value that may be JSON in a text."""
     if not isinstance(value, str):
         return value

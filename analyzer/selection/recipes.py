@@ -24,7 +24,7 @@ class Recipe(NamedTuple):
     name: str
     where: str | None
     n: int | None  # samples per problem it was published with; None: any, or not said
-    source: str
+    reference: str  # the paper or repository that states it
     sort: str | None = None
     pools: tuple[Pool, ...] = ()
     note: str = ""

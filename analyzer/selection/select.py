@@ -168,7 +168,7 @@ def _manifest(
     recipe = chosen.recipe
     return {
         "rule": chosen.sentence(),
-        "recipe": None if recipe is None else {"name": recipe.name, "source": recipe.source, "n": recipe.n},
+        "recipe": None if recipe is None else {"name": recipe.name, "source": recipe.reference, "n": recipe.n},
         "format": chosen_format.name,
         "analysis": {
             "folder": analysis.folder,

@@ -84,24 +84,16 @@ def merge_shards(folder: str, total: int, numbering: Numbering, threshold: float
     if (numbering.run_codes < 0).any():
         kept = codes >= 0
         codes, position = codes[kept], np.cumsum(kept) - 1
-    rows = _Rows(len(codes))
-    golds, source = np.zeros(numbering.problems, np.int8), np.zeros(numbering.problems, np.int32)
-    sources: dict[str, SourceCount] = {}
-    names: dict[str, int] = {}  # in the order in which they are seen
+    rows, problems = _Rows(len(codes)), _Problems(numbering.problems)
     counted = _Counted(numbering.problems)
-    told = _Told(numbering.problems)
+    sources: dict[str, SourceCount] = {}
     read = 0
     for scores, footer in _read_ahead(folder, total):
         at = _places(scores.rows if position is None else position[scores.rows])
         rows.put(at, scores, threshold)
-        of = codes[at]
-        # maximum.at, since a problem appears many times in `of`: golds[of] = max(...) would keep the last only.
-        np.maximum.at(golds, of, scores.golds)
-        known = [names.setdefault(name, len(names)) for name in scores.sources.dictionary.to_pylist()]
-        source[of] = np.array(known, np.int32)[scores.sources.indices.to_numpy()]
-        counted.add(of, rows.answers[at], rows.passing[at])
-        read += len(of)
-        told.add(of, scores.rows, scores.identities)
+        problems.add(codes[at], scores)
+        counted.add(codes[at], rows.answers[at], rows.passing[at])
+        read += len(scores.rows)
         for name, seen in footer.sources.items():
             sources[name] = sources.get(name, NO_ROLLOUTS).plus(seen)
     # Both counts are needed: a row twice and another one missing give the right sum.
@@ -110,8 +102,7 @@ def merge_shards(folder: str, total: int, numbering: Numbering, threshold: float
             f"{folder}: {read} scores for {len(codes)} rollouts, {int(rows.there.sum())} of them there; "
             f"{score_files.DAMAGED}"
         )
-    ordered = tuple(sorted(names))
-    rank = np.array([ordered.index(name) for name in names], np.int32)
+    source_names, source = problems.by_name()
     return Merged(
         codes=codes,
         rewards=rows.rewards,
@@ -123,12 +114,12 @@ def merge_shards(folder: str, total: int, numbering: Numbering, threshold: float
         extra=rows.extra,
         extra_texts=rows.extra_texts.array(),
         sources=dict(sorted(sources.items())),
-        golds=golds,
-        source=rank[source] if len(rank) else source,
-        source_names=ordered,
+        golds=problems.golds,
+        source=source,
+        source_names=source_names,
         majorities=counted.result(),
-        identities=told.identities,
-        clashes=told.clashes,
+        identities=problems.identities,
+        clashes=problems.clashes,
         passing=rows.passing,
         pass_values=rows.pass_values,
         parts=dict(sorted(rows.parts.items())),
@@ -195,15 +186,32 @@ def _is_exact(rewards: NDArray[np.float64]) -> bool:
         return np.array_equal(rewards.astype(np.float32).astype(np.float64), rewards, equal_nan=True)
 
 
-class _Told:
-    """What the rows of each problem say that it is."""
+class _Problems:
+    """What the rows of each problem say of it; arrays of shape (problems,)."""
 
     def __init__(self, problems: int) -> None:
+        self.golds = np.zeros(problems, np.int8)
         self.identities = np.zeros(problems, np.uint64)
         self.clashes = Clashes(0, -1, -1)
+        self._source = np.zeros(problems, np.int32)
+        self._names: dict[str, int] = {}  # position in the order in which they are seen, which `_source` holds
 
-    def add(self, codes: NDArray[np.int32], rows: NDArray[np.int64], identities: NDArray[np.uint64]) -> None:
-        """The rows of one shard, which holds whole problems: what differs within one differs here."""
+    def add(self, codes: NDArray[np.int32], scores: Scores) -> None:
+        """The rows of one shard, of the problems `codes`."""
+        # maximum.at, since a problem appears many times in `codes`: golds[codes] = max(...) would keep the last only.
+        np.maximum.at(self.golds, codes, scores.golds)
+        known = [self._names.setdefault(name, len(self._names)) for name in scores.sources.dictionary.to_pylist()]
+        self._source[codes] = np.array(known, np.int32)[scores.sources.indices.to_numpy()]
+        self._compare(codes, scores.rows, scores.identities)
+
+    def by_name(self) -> tuple[tuple[str, ...], NDArray[np.int32]]:
+        """The data sources, sorted, and the position in them of each problem's."""
+        names = tuple(sorted(self._names))
+        rank = np.array([names.index(name) for name in self._names], np.int32)
+        return names, rank[self._source]
+
+    def _compare(self, codes: NDArray[np.int32], rows: NDArray[np.int64], identities: NDArray[np.uint64]) -> None:
+        """Find rows of one problem that differ; a shard holds whole problems, so what differs at all differs here."""
         # Windows of scattered rows mix the problems, so the first row of each is found by sorting.
         if (codes[1:] < codes[:-1]).any() or (rows[1:] < rows[:-1]).any():
             order = np.lexsort((rows, codes))

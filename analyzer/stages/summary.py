@@ -128,7 +128,7 @@ class Summary:
 
 def summarise(settings: AnalysisSettings, opened: Input, plan: Plan, findings: Findings) -> Summary:
     """Put together what the stages before this one found."""
-    numbering, merged, metrics, assignment, stability, audited, measured, collided = findings
+    numbering, merged, metrics, assignment, stability, audited, measured, _ = findings
     overall = overall_metrics(metrics)
     statuses = status_counts(merged.statuses)
     # The reward as the user gave it, without the folder of a file: summary.json is the same wherever that lies.
@@ -136,7 +136,6 @@ def summarise(settings: AnalysisSettings, opened: Input, plan: Plan, findings: F
         name: SourceReport(os.path.basename(str(plan.rewards[name])), plan.rewards[name].expects, seen)
         for name, seen in merged.sources.items()
     }
-    unused = f"--reward_fn {settings.reward_fn}" if plan.keep_rewards and settings.reward_fn else None
     return Summary(
         total_problems=numbering.problems,
         total_rollouts=len(merged.codes),
@@ -163,37 +162,56 @@ def summarise(settings: AnalysisSettings, opened: Input, plan: Plan, findings: F
         audit=audited,
         response_tokens=token_counts(merged.tokens),
         truncated=None if audited.cut is None else round(audited.cut.cut_share, 6),
-        settings={
-            "reward_fn_key": settings.reward_fn_key,
-            "data_source": settings.data_source,
-            "limit": settings.limit,
-            "seed": settings.seed,
-            "max_unscored": settings.max_unscored,
-            "pass_threshold": settings.pass_threshold,
-            "top_up": settings.top_up,
-            "reward_timeout": settings.reward_timeout,
-            "reward_memory": settings.reward_memory,
-            "rewards_from_input": plan.keep_rewards,
-            "rewards": plan.parts["rewards"],
-        },
+        settings=_decisive(settings, plan),
         versions=plan.versions,
-        warnings=(
-            *warnings.sandbox_warnings(leaves(plan.rewards.values())),
-            *opened.warnings,
-            *collided,
-            *warnings.input_warnings(opened.replaced, unused),
-            *problems.replaced_warnings(opened.dataset.schema),
-            *warnings.unmarked_warnings(unmarked(opened)),
-            *warnings.uncounted_warnings(settings.model_path, opened.texts),
-            *warnings.unscored_warnings(statuses, reports, warnings.struct_remedy(opened.dataset, plan.gold_column)),
-            *audit.warnings(
-                {name: report.reward for name, report in reports.items()},
-                {name: report.expects for name, report in reports.items()},
-                audited,
-            ),
-            *warnings.truncation_warnings(audited.cut),
-            *assignment.warnings,
+        warnings=_all_warnings(settings, opened, plan, findings, statuses=statuses, reports=reports),
+    )
+
+
+def _decisive(settings: AnalysisSettings, plan: Plan) -> dict[str, Any]:
+    """The settings that what was found depends on, and none that tell of a machine: summary.json is the same on all."""
+    return {
+        "reward_fn_key": settings.reward_fn_key,
+        "data_source": settings.data_source,
+        "limit": settings.limit,
+        "seed": settings.seed,
+        "max_unscored": settings.max_unscored,
+        "pass_threshold": settings.pass_threshold,
+        "top_up": settings.top_up,
+        "reward_timeout": settings.reward_timeout,
+        "reward_memory": settings.reward_memory,
+        "rewards_from_input": plan.keep_rewards,
+        "rewards": plan.parts["rewards"],
+    }
+
+
+def _all_warnings(
+    settings: AnalysisSettings,
+    opened: Input,
+    plan: Plan,
+    findings: Findings,
+    *,
+    statuses: Mapping[str, int],
+    reports: Mapping[str, SourceReport],
+) -> tuple[str, ...]:
+    """In the order of the run, so that what is wrong with the input comes before what may follow from it."""
+    unused = f"--reward_fn {settings.reward_fn}" if plan.keep_rewards and settings.reward_fn else None
+    return (
+        *warnings.sandbox_warnings(leaves(plan.rewards.values())),
+        *opened.warnings,
+        *findings.collisions,
+        *warnings.input_warnings(opened.replaced, unused),
+        *problems.replaced_warnings(opened.dataset.schema),
+        *warnings.unmarked_warnings(unmarked(opened)),
+        *warnings.uncounted_warnings(settings.model_path, opened.texts),
+        *warnings.unscored_warnings(statuses, reports, warnings.struct_remedy(opened.dataset, plan.gold_column)),
+        *audit.warnings(
+            {name: report.reward for name, report in reports.items()},
+            {name: report.expects for name, report in reports.items()},
+            findings.audit,
         ),
+        *warnings.truncation_warnings(findings.audit.cut),
+        *findings.assignment.warnings,
     )
 
 

@@ -146,7 +146,7 @@ def test_a_cached_file_never_turns_trust_remote_code_on_nor_names_what_is_loaded
     analyze(data)
     for known in (tmp_path / "cache" / "tokenizers").glob("*.spec.json"):
         spec = tokens.spec_from(orjson.loads(known.read_bytes()))
-        planted = spec._replace(engine=tokens.TRANSFORMERS, source="/somewhere/evil", trust_remote_code=True)
+        planted = spec._replace(engine=tokens.TRANSFORMERS, path="/somewhere/evil", trust_remote_code=True)
         known.write_bytes(orjson.dumps(planted, default=list))
     found = find_again(data, tmp_path)
     assert (found.trust_remote_code, found.source) == (False, str(TOKENIZER))

@@ -114,5 +114,5 @@ def test_an_unknown_recipe_names_the_nearest(sample_analysis: Path) -> None:
 def test_the_list_names_source_and_n_of_each() -> None:
     shown = {entry.name: " ".join(entry.about) for entry in LISTS["recipe"]()}
     for recipe in recipes.RECIPES:
-        assert recipe.source in shown[recipe.name]
+        assert recipe.reference in shown[recipe.name]
         assert recipe.n is None or f"n = {recipe.n} samples" in shown[recipe.name]
