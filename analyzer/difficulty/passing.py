@@ -42,7 +42,7 @@ def at_least_one(k: int) -> FloatArray:
 
 def powers_of_two(most: int) -> list[int]:
     """1, 2, 4, ... up to `most`: the k of the columns pass@k and pass^k."""
-    return [1 << power for power in range(max(most, 0).bit_length())]
+    return [1 << power for power in range(most.bit_length())]
 
 
 def subset_passes(subset: int, passes: IntArray, samples: IntArray, most: int) -> FloatArray:
@@ -50,7 +50,7 @@ def subset_passes(subset: int, passes: IntArray, samples: IntArray, most: int) -
 
     In logarithms, so that subsets of thousands do not overflow.
     """
-    logs = log_factorials(int(samples.max(initial=0)))
+    logs = log_factorials(int(samples.max(initial=subset)))
     failures = samples - passes
     total = np.zeros(np.shape(passes))
     # A loop over few numbers of passes, each over all problems at once.

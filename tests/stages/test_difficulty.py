@@ -172,6 +172,31 @@ def test_problems_mostly_unscored_end_with_3_though_few_rollouts_are(tmp_path: P
     assert outcome.json("summary.json")["difficulty"]["unscored"]["problems_mostly_unscored"] == 1
 
 
+@pytest.mark.parametrize(
+    ("values", "strategy", "moved"),
+    [
+        # Two passes for the first problem change its rank, and with it the buckets of two that lack nothing.
+        ([[0, 0, None, None], [1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0]], "percentile", 1),
+        ([[0, 0, None, None], [1, 1, None, None], [1, 1, 1, 1]], "pass_rate", 2),  # up, and down
+        ([[0, 0, 0, 0, 0, 0, 0, 0, 0, 1, None], [1, 0, 0, 0]], "pass_rate", 0),  # 1 or 2 of 11: below a quarter
+        ([[1, 0, 0, 0], [1, 1, 1, 1]], "pass_rate", 0),
+    ],
+)
+def test_problems_that_could_move_are_those_that_lack_a_reward(
+    values: list[list[float | None]], strategy: str, moved: int, tmp_path: Path, analyze: Any
+) -> None:
+    given = [
+        {**row, "reward": reward}
+        for row, reward in zip(
+            rows([["x"] * len(each) for each in values], ["5"] * len(values)),
+            [value if value is None else float(value) for each in values for value in each],
+            strict=True,
+        )
+    ]
+    outcome = analyze(parquet(tmp_path / "r.parquet", given), bucketing_strategy=strategy, max_unscored=1)
+    assert outcome.json("summary.json")["difficulty"]["unscored"]["problems_that_could_move"] == moved
+
+
 def test_one_sample_a_problem_says_nothing_of_how_sure(tmp_path: Path, analyze: Any) -> None:
     outcome = analyze(parquet(tmp_path / "r.parquet", rows([["#### 5"], ["#### 6"], ["#### 5"]], ["5"] * 3)))
     stability = outcome.json("summary.json")["stability"]

@@ -85,11 +85,12 @@ def test_another_reward_that_reads_the_answers_is_named_with_its_figures(tmp_pat
     (warning,) = [w for w in warnings_of(outcome) if "no answer was found" in w]
     assert "no answer was found in 25% of the responses of openai/gsm8k" in warning
     trial = outcome.json("summary.json")["audit"]["other_rewards"]["openai/gsm8k"]
-    assert (trial["other"], trial["other_found"]) == ("numeric", 1.0)
-    assert trial["other_pass_rate"] > trial["pass_rate"]
+    own = sum(at % 4 != 0 and row["sample_idx"] < row["data_idx"] for at, row in enumerate(rows))
+    assert (trial["other"], trial["other_found"], trial["found"]) == ("numeric", 1.0, 0.75)
+    assert (trial["pass_rate"], trial["other_pass_rate"]) == (own / 80, (own + 10) / 80)
     assert (
-        f"On 80 sampled responses, numeric finds an answer in 100% of them and gives {trial['other_pass_rate']:.2f} "
-        f"where gsm8k gives {trial['pass_rate']:.2f}." in warning
+        f"On 80 sampled responses, numeric finds an answer in 100% of them and gives {(own + 10) / 80:.2f} "
+        f"where gsm8k gives {own / 80:.2f}." in warning
     )
 
 
