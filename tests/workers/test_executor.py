@@ -15,7 +15,7 @@ import pytest
 
 from analyzer import proc
 from analyzer.config import AnalysisSettings
-from analyzer.errors import AnalyzerError, ConfigError, InputError
+from analyzer.errors import AnalyzerError, ConfigError, InputError, UserError
 from analyzer.workers import backends
 from analyzer.workers.backends import Backend
 from analyzer.workers.executor import Work, run_shards
@@ -137,6 +137,23 @@ def test_a_scheduler_without_workers_is_waited_for_and_told_of(
             coming.join()
     assert shards.missing() == []
     assert capsys.readouterr().err.count(f"{cluster.scheduler_address} has had no worker") == 1
+
+
+def test_a_cluster_of_our_own_that_has_lost_its_workers_for_good_ends_the_run(shards: Shards) -> None:
+    """Without a nanny to restart them nobody would, and joblib waits forever."""
+    distributed = pytest.importorskip("distributed")
+
+    def lose_all() -> None:
+        while not (shards.folder / "log").exists():
+            time.sleep(0.05)
+        distributed.default_client().cluster.scale(0)
+
+    losing = threading.Thread(target=lose_all)
+    losing.start()
+    with pytest.raises(UserError, match=r"all dask workers on this machine have ended.*run the same command again"):
+        shards.run(shard_tasks.commit_slowly, Backend("dask", 1, notice_seconds=0.5))
+    losing.join()
+    assert 0 < len(shards.missing()) < SHARDS
 
 
 # ---------------------------------------------------------------- started ahead

@@ -72,7 +72,7 @@ class Dask(Cluster):
 
     def trouble(self) -> BaseException | None:
         if self._client.status == "closed":
-            return UserError("the dask scheduler is gone; the same command resumes")
+            return UserError("lost the dask scheduler; run the same command again to resume")
         # A task that fails returns its error through joblib. A future in state "error" is one whose worker died more
         # often than dask's allowed-failures; joblib never learns of it, and waits forever.
         for future in list(self._client.futures.values()):
@@ -83,17 +83,25 @@ class Dask(Cluster):
         # ncores() is a round trip to the scheduler, and this is called ten times a second.
         if now - self._looked > self._notice_seconds / 3:
             self._looked = now
-            self._look_for_workers(now)
+            return self._look_for_workers(now)
         return None
 
-    def _look_for_workers(self, now: float) -> None:
-        """Say so where all are gone for long; dask waits for others, and the work goes on with them."""
+    def _look_for_workers(self, now: float) -> BaseException | None:
+        """An error if the workers of a cluster of our own are gone for long: nobody starts others. Of a running cluster
+        say so, once: dask waits for others, and the work goes on with them.
+        """
         with contextlib.suppress(OSError, RuntimeError):  # a lost connection shows in the client's status
             if self._client.ncores():
                 self._seen, self._told = now, False
+            elif now - self._seen > self._notice_seconds and self._client.cluster is not None:
+                return UserError(
+                    "all dask workers on this machine have ended and were not restarted (out of memory?); "
+                    "run the same command again to resume"
+                )
             elif not self._told and now - self._seen > self._notice_seconds:
                 self._told = True
                 _tell_of_no_workers(self._client.scheduler.address, self._notice_seconds)
+        return None
 
     def stop(self) -> None:
         # Closing the client releases its futures, which cancels tasks that no worker has begun.
