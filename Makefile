@@ -24,12 +24,12 @@ SERVER := .venv-server
 TRAINERS := .venv-trainers
 MODEL := build/smollm2
 
-# The version of a Python, nothing where it does not work or is older than 3.11; the second also wants pip, which an
-# environment lacks whose creation was interrupted.
+# The version of a Python; nothing if it does not work or is older than 3.11. The second also needs pip, which an
+# environment lacks if its creation was interrupted.
 VERSION := import sys; sys.version_info < (3, 11) or print("%d.%d" % sys.version_info[:2])
 WHOLE := import pip; $(VERSION)
 
-# A good environment is kept, unless PYTHON names another version than its own; any other is created again.
+# Keep a working environment unless PYTHON names another version; create any other again.
 define make_environment
 	@wanted=$$($(PYTHON) -c '$(VERSION)' 2>/dev/null); there=$$($(1)/bin/python -c '$(WHOLE)' 2>/dev/null); \
 	if [ -n "$$there" ] && { [ "$(origin PYTHON)" = file ] || [ "$$there" = "$$wanted" ]; }; then exit 0; fi; \
@@ -40,7 +40,7 @@ define make_environment
 	$(PYTHON) -m venv --clear $(1)
 endef
 
-# A stamp counts for nothing where the environment is broken, or has another Python than the one that PYTHON names.
+# Ignore the stamp of an environment that is broken or has another Python than PYTHON names.
 ENVIRONMENT := $(shell $(BIN)/python -c '$(VERSION)' 2>/dev/null)
 ifeq ($(origin PYTHON),file)
 WANTED := $(ENVIRONMENT)
@@ -48,7 +48,7 @@ else
 WANTED := $(shell $(PYTHON) -c '$(VERSION)' 2>/dev/null)
 endif
 ifneq ($(ENVIRONMENT),$(or $(WANTED),none))
-$(STAMP) $(DEMO): anew
+$(STAMP) $(DEMO): again
 endif
 
 help:
@@ -56,7 +56,7 @@ help:
 
 .PHONY: help venv setup demo check format test test-pythons dist bench test-server test-trainers test-faults test-slow test-browser pictures flags site test-docs test-ray test-slurm
 
-anew:
+again:
 
 venv:
 	$(call make_environment,$(VENV))
@@ -69,8 +69,8 @@ $(STAMP): setup.cfg constraints.txt pyproject.toml
 	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
 	@touch $(DEMO) $@
 
-# What the demo needs, without the tools of developers. Compiling all modules of all libraries would take half of the time
-# and 240 MB; Python compiles those that are used at their first import.
+# What the demo needs, without developers' tools. Compiling all modules of all libraries would take half of the time and
+# 240 MB; Python compiles those that are used at their first import.
 $(DEMO): setup.cfg constraints.txt pyproject.toml
 	$(call make_environment,$(VENV))
 	@echo "Installing what the demo needs into $(VENV): about 620 MB, one to three minutes"
@@ -86,7 +86,7 @@ demo: $(DEMO)
 	@echo
 	@echo "The outputs are in demo_output/:"
 	@echo "  report.html                      the page to look at: open it in a browser"
-	@echo "  train.parquet                    the problems that were solved sometimes, ready to train on, and its manifest"
+	@echo "  train.parquet                    the problems that were solved sometimes, with a manifest"
 	@echo "  problems.parquet                 every problem: the training row, then its difficulty"
 	@echo "  problem_buckets.json             which problems are hard, medium-hard, medium-easy, easy"
 	@echo "  problem_metrics.json             pass rate, mean@k, ... of each problem (.parquet for DataFrames)"
@@ -123,7 +123,7 @@ $(SERVER)/.installed: setup.cfg constraints.txt pyproject.toml
 $(MODEL)/config.json: $(SERVER)/.installed tests/generation/make_smollm2.py
 	$(SERVER)/bin/python tests/generation/make_smollm2.py $(MODEL)
 
-# No constraints: verl has its own idea of transformers' version.
+# No constraints: verl pins another version of transformers.
 $(TRAINERS)/.installed: setup.cfg pyproject.toml
 	$(call make_environment,$(TRAINERS))
 	$(TRAINERS)/bin/python -m pip install --quiet -e '.[trainers]'

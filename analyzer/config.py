@@ -91,22 +91,22 @@ class AnalysisSettings:
     )
     model_path: str | None = option(
         Group.INPUT,
-        "the policy's tokenizer: a folder, or the name of a model in the hub cache; not needed where the rollouts "
-        "have rewards",
+        "the policy's tokenizer: a folder, or a hub name that is cached or reachable; optional if the rollouts have "
+        "rewards",
         None,
         metavar="MODEL",
     )
     input_format: str = option(
         Group.INPUT,
-        "program that wrote the rollouts; auto recognizes it by the columns",
+        "format of the rollouts; auto recognizes it by the columns",
         "auto",
         metavar="NAME",
         listed=True,
     )
     columns: dict[str, Any] | None = option(
         Group.INPUT,
-        "where prompt, response, ground_truth, reward, group, ... are in the rollouts: '{response: output, "
-        "ground_truth: answer}'; see docs/input_formats.md",
+        "columns that hold prompt, response, ground_truth, reward, group, ...: '{response: output, ground_truth: "
+        "answer}'; see docs/input_formats.md",
         None,
     )
     rows: str | None = option(
@@ -120,7 +120,7 @@ class AnalysisSettings:
     )
     join_on: str | None = option(
         Group.INPUT,
-        "what joins a rollout to its training row: a column (index, extra_info.index, id, ...) or prompt",
+        "key that joins a rollout to its training row: a column (index, extra_info.index, id, ...) or prompt",
         None,
         metavar="COLUMN",
     )
@@ -130,7 +130,7 @@ class AnalysisSettings:
     reward_fn_key: str = option(
         Group.INPUT, "column with the ground truth, without original_", DEFAULT_REWARD_FN_KEY, metavar="COLUMN"
     )
-    limit: int | None = option(Group.INPUT, "analyze the first N problems only", None, least=1)
+    limit: int | None = option(Group.INPUT, "analyze only the first N problems", None, least=1)
     recursive: bool = option(Group.INPUT, "also read the folders inside a folder of rollouts", False)
     pool: bool = option(
         Group.INPUT, "treat rollouts of several steps, models or tasks as rollouts of one policy", False
@@ -149,11 +149,11 @@ class AnalysisSettings:
     reward_routes: dict[str, Any] | None = option(
         Group.REWARDS, "reward of each data source or pattern: '{openai/gsm8k: math_verify}'", None
     )
-    rescore: bool = option(Group.REWARDS, "score rollouts again that already have a reward", False)
+    rescore: bool = option(Group.REWARDS, "replace rewards in the input by new ones", False)
     audit: bool = option(Group.REWARDS, "compare the reward with a second grader on a sample of the rollouts", False)
     max_unscored: float = option(
         Group.REWARDS,
-        "exit with 3 when more than this share of the rollouts, 0 to 1, has no reward",
+        "exit with code 3 if more than this share of the rollouts, 0 to 1, has no reward",
         0.01,
         least=0,
         most=1,
@@ -167,15 +167,17 @@ class AnalysisSettings:
     allow_code_execution: bool = option(Group.CODE, "let rewards for code run model-written programs", False)
     sandbox: str = option(
         Group.CODE,
-        "what confines these programs: strict, landlock or rlimits; auto is the strictest that works here",
+        "sandbox level: strict, landlock or rlimits; auto is strict, else landlock",
         "auto",
         metavar="LEVEL",
     )
-    code_timeout: float = option(Group.CODE, "seconds for one test of a program", 6.0, least=0.001, metavar="SECONDS")
+    code_timeout: float = option(
+        Group.CODE, "CPU seconds for one test of a program", 6.0, least=0.001, metavar="SECONDS"
+    )
 
     bucketing_strategy: str = option(
         Group.BUCKETS,
-        "how problems are put into buckets: percentile, pass_rate, mean_reward or adaptive",
+        "percentile, pass_rate, mean_reward or adaptive",
         "percentile",
         metavar="NAME",
         listed=True,
@@ -189,7 +191,7 @@ class AnalysisSettings:
         None,
         least=1,
     )
-    seed: int = option(Group.BUCKETS, "seed of clustering and of samples", 42, least=0, most=(1 << 32) - 2)
+    seed: int = option(Group.BUCKETS, "seed of every random choice", 42, least=0, most=(1 << 32) - 2)
 
     output_dir: str = option(Group.OUTPUT, "folder for the outputs", metavar="DIR")
     overwrite: bool = option(
@@ -197,12 +199,12 @@ class AnalysisSettings:
     )
     outputs: str = option(
         Group.OUTPUT,
-        "what is written; problems leaves out rollouts_*.parquet, the two copies of the text",
+        "problems leaves out rollouts_*.parquet, the two copies of the text",
         "all",
         ("all", "problems"),
     )
     no_report: bool = option(Group.OUTPUT, "do not write report.html", False)
-    dry_run: bool = option(Group.OUTPUT, "show what would be done, and score nothing", False)
+    dry_run: bool = option(Group.OUTPUT, "print the plan and score nothing", False)
 
     n_jobs: int | None = option(
         Group.WHERE_IT_RUNS, "worker processes; default: all cores that this process may use", None, least=1, unset=-1
@@ -234,7 +236,7 @@ class AnalysisSettings:
         Group.CACHE, "use a --cache_dir that other users can write to, and trust its owner's files", False
     )
     explain_cache: bool = option(
-        Group.CACHE, "say which cached run matches, or how the nearest differs, and score nothing", False
+        Group.CACHE, "print which cached run matches, or how the nearest differs, and score nothing", False
     )
 
     @property
@@ -302,14 +304,14 @@ class SelectionSettings:
     analysis: str = option(Group.INPUT, "output folder of analyze_rollouts or filter_difficulty", metavar="DIR")
     where: str | None = option(
         Group.SELECTION,
-        "keep the problems for which this holds: \"0.2 <= pass_rate <= 0.8 and flag == ''\"; takes any metric and any "
-        "column of the training data",
+        "keep the problems for which this holds: \"0.2 <= pass_rate <= 0.8 and flag == ''\"; names are metrics and "
+        "columns of the training data",
         None,
         metavar="RULE",
     )
     recipe: str | None = option(
         Group.SELECTION,
-        "keep what a published rule keeps: skywork, polaris, dapo, ...",
+        "a published rule: skywork, polaris, dapo, ...",
         None,
         metavar="NAME",
         listed=True,
@@ -334,8 +336,8 @@ class SelectionSettings:
 
     format: str | None = option(
         Group.TRAINING_FILE,
-        "trainer that reads the file: verl, trl, openrlhf, nemo_rl, sft, dpo, ...; default: verl where the training "
-        "data is verl's, else rows",
+        "trainer that reads the file: verl, trl, openrlhf, nemo_rl, sft, dpo, ...; default: verl for training data in "
+        "verl's layout, else rows",
         None,
         metavar="NAME",
         listed=True,
@@ -345,7 +347,7 @@ class SelectionSettings:
     )
     pick: str = option(
         Group.TRAINING_FILE,
-        "which responses of a problem sft, dpo and kto take",
+        "which responses of a problem sft, dpo and kto take first",
         "shortest",
         ("shortest", "best", "random", "all"),
     )
@@ -362,8 +364,8 @@ class SelectionSettings:
     control: str | None = option(
         Group.OUTPUT, "also write this file: the same number of other problems, at random", None, metavar="FILE"
     )
-    overwrite: bool = option(Group.OUTPUT, "replace --output where it holds something else", False)
-    dry_run: bool = option(Group.OUTPUT, "show what would be kept, and write nothing", False)
+    overwrite: bool = option(Group.OUTPUT, "replace existing files that hold something else", False)
+    dry_run: bool = option(Group.OUTPUT, "print what the rule keeps and write nothing", False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -164,10 +164,10 @@ class _Parser:
             raise self.error(f"expected {sign}, found {self.here.text}")
 
     def error(self, reason: str, at: int | None = None) -> ConfigError:
-        """A message of one line with a ^ before the place, that of the next token unless given."""
+        """One line that marks the place with a ^: that of the next token unless given."""
         at = self.here.at if at is None else at
         marked = printable(f"{self.text[:at]}^{self.text[at:]}")
-        return ConfigError(f"{self.flag}: {reason}, at the ^ in: {marked}")
+        return ConfigError(f"{self.flag}: at the ^ in `{marked}`: {reason}")
 
     # ------------------------------------------------------------ conditions
 
@@ -444,7 +444,7 @@ class _Parser:
         known = self.known or []
         near = did_you_mean(name, known)
         shown = ", ".join(known[:_NAMES_SHOWN]) + (", ..." if len(known) > _NAMES_SHOWN else "")
-        return self.error(f"there is no {name!r}{near or f' (there are: {shown})'}", at)
+        return self.error(f"there is no {name!r}{near or f'; there are: {shown}'}", at)
 
     def field(self, value: Value, field: str, at: int) -> Value:
         import pyarrow as pa
@@ -456,7 +456,7 @@ class _Parser:
             raise self.error(f"{_a(value)} has no field {field!r}", at)
         fields = [kind.field(i).name for i in range(kind.num_fields)]
         if field not in fields:
-            hint = did_you_mean(field, fields) or f" (there are: {', '.join(fields)})"
+            hint = did_you_mean(field, fields) or f"; there are: {', '.join(fields)}"
             raise self.error(f"there is no field {field!r}{hint}", at)
         return _call("struct_field", value, [fields.index(field)])
 

@@ -89,10 +89,10 @@ class Registry(Generic[Variant]):
 def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     """The error for a name that is not known: lists those that are, and the nearest."""
     known = sorted(known)
-    return ConfigError(f"no {kind} is named {name!r}{did_you_mean(name, known)} (there are: {', '.join(known)})")
+    return ConfigError(f"no {kind} is named {name!r}{did_you_mean(name, known)}; there are: {', '.join(known)}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """'; did you mean X?' for a misspelt name, '' where none is near."""
+    """ " (did you mean 'X'?)" for a misspelt name, '' if none is near."""
     near = difflib.get_close_matches(name.replace("-", "_"), list(known), 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return f" (did you mean {near[0]!r}?)" if near else ""

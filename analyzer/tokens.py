@@ -104,10 +104,12 @@ def load(model_path: str, trust_remote_code: bool) -> Any:
     if model_path.startswith(("/", ".", "~")):
         raise TokenizerError(f"--model_path {model_path}: no such folder; give the one that holds tokenizer.json")
     where = (
-        "the hub has no model of that name" if len(attempts) > 1 else "this machine is offline and has not cached it"
+        "the hub has no model of that name"
+        if len(attempts) > 1
+        else "this machine is offline and has cached no model of that name"
     )
     raise TokenizerError(
-        f"--model_path {model_path}: no such folder, and as a hub name {where}; "
+        f"--model_path {model_path}: no such folder, and {where}; "
         "give a folder that holds the tokenizer, or download it once on a machine with a network"
     )
 

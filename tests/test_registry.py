@@ -52,7 +52,7 @@ def test_one_variant_is_found_without_importing_the_others(fruits: Registry[Frui
 
 
 def test_an_unknown_name_lists_all_and_the_nearest(fruits: Registry[Fruit]) -> None:
-    with pytest.raises(ConfigError, match=r"no fruit is named 'aple'; did you mean 'apple'\? \(there are: apple\)"):
+    with pytest.raises(ConfigError, match=r"no fruit is named 'aple' \(did you mean 'apple'\?\); there are: apple"):
         fruits.find("aple")
     assert fruits.get("aple") is None
 
@@ -64,4 +64,4 @@ def test_a_second_variant_of_a_name_is_refused(fruits: Registry[Fruit]) -> None:
 
 def test_nothing_is_suggested_where_nothing_is_near() -> None:
     assert did_you_mean("zzz", ["apple"]) == ""
-    assert did_you_mean("app-le", ["app_le"]) == "; did you mean 'app_le'?"
+    assert did_you_mean("app-le", ["app_le"]) == " (did you mean 'app_le'?)"

@@ -129,7 +129,7 @@ def test_make_with_a_python_that_is_not_there_says_that_too(checkout: Path) -> N
     assert "error: rollout-analyzer needs Python 3.11 or newer, and python-of-nowhere is" in err
 
 
-def test_an_environment_of_an_old_python_is_made_anew(old_python: str, checkout: Path) -> None:
+def test_an_environment_of_an_old_python_is_created_again(old_python: str, checkout: Path) -> None:
     assert run(old_python, "-m", "venv", "--without-pip", checkout / ".venv")[0] == 0
     code, out, err = run("make", "venv", f"PYTHON={sys.executable}", cwd=checkout)
     assert (code, "has another Python, or is incomplete: creating it again" in out) == (0, True), err
@@ -160,7 +160,7 @@ def another_python() -> str:
     pytest.skip("there is no other Python of 3.11 or newer here")
 
 
-def test_an_environment_whose_making_was_broken_off_is_made_anew(checkout: Path) -> None:
+def test_an_environment_whose_creation_was_interrupted_is_created_again(checkout: Path) -> None:
     venv.create(checkout / ".venv", with_pip=False)
     assert run("make", "venv", f"PYTHON={sys.executable}", cwd=checkout)[0] == 0
     assert python_of(checkout) == HERE

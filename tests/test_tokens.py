@@ -247,7 +247,7 @@ def test_a_tokenizer_with_code_of_its_own_asks_for_trust(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("model", "says"),
     [
-        ("no/such-model", "this machine is offline and has not cached it"),
+        ("no/such-model", "this machine is offline and has cached no model of that name"),
         ("./none", "no such folder"),
         (str(TOKENIZER / "tokenizer.json"), "is a file"),
         (str(TOKENIZER.parent), "tokenizer.json"),

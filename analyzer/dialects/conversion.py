@@ -305,7 +305,7 @@ def _said(
     ]
     if not sizes:
         why = f": --rows {request.rows!r} keeps none of {tally.read}" if request.rows and tally.read else ""
-        raise InputError(f"{request.spec}: there are no rows in it{why}")
+        raise InputError(f"{request.spec}: has no rows{why}")
     if reading.unread:
         notes.append(f"not read: {files.named(reading.unread)}")
     if request.rows:

@@ -55,7 +55,7 @@ def find(spec: str, recursive: bool) -> Found:
         return Found(paths, tuple(path for path in visible if not path.endswith(SUFFIXES)))
     names = ", ".join(path.name for path in inner[:_NAMED])
     remedy = f"; it holds folders ({names}): read them with --recursive" if inner and not recursive else ""
-    raise InputError(f"{spec}: no rollouts there (looked for files ending in {', '.join(SUFFIXES)}){remedy}")
+    raise InputError(f"{spec}: no rollouts found (looked for files ending in {', '.join(SUFFIXES)}){remedy}")
 
 
 def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
@@ -73,7 +73,7 @@ def _single(spec: str) -> list[str]:
 
         found = sorted(name for name in glob.glob(path, recursive=True) if name.endswith(SUFFIXES))
         if not found:
-            raise InputError(f"{spec}: no rollouts there (looked for files ending in {', '.join(SUFFIXES)})")
+            raise InputError(f"{spec}: no rollouts found (looked for files ending in {', '.join(SUFFIXES)})")
         return found
     return storage.find_inputs(spec)
 

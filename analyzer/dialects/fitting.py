@@ -80,7 +80,7 @@ def _check_asked(layout: Layout, rows: Rows, options: Options, spec: str) -> Non
         _check_star(rows, key, path, spec)
         if look_up(rows, path) is None:
             near = difflib.get_close_matches(root(path), rows.columns, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise InputError(
                 f"{spec}: --columns: {key}: there is no {path!r}{hint} (the columns are: {', '.join(rows.columns)})"
             )

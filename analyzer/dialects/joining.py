@@ -74,7 +74,7 @@ def load(spec: str, join_on: str | None) -> Training:
     # One chunk, so that row numbers are indices; training data is small beside rollouts.
     table = table.combine_chunks()
     if table.num_rows == 0:
-        raise InputError(f"{spec}: there are no rows in it to join")
+        raise InputError(f"{spec}: has no rows to join")
     batch = table.to_batches()[0]
     return Training(tuple(paths), operations.rows_of(batch), batch.schema, join_on)
 
@@ -232,7 +232,7 @@ class Joiner:
         rows = self._index.get(key, [])
         if len(rows) > 1:
             raise InputError(
-                f"{self._training.paths[0]}: {self.by} {key!r} is there {len(rows)} times; join on a unique key"
+                f"{self._training.paths[0]}: {self.by} {key!r} occurs {len(rows)} times; join on a unique key"
             )
         return _Matched(rows[0] if rows else -1, shown)
 

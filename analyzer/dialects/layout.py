@@ -113,7 +113,7 @@ KEYS = tuple(field.name for field in dataclasses.fields(Layout))
 def _value(key: str, value: Any) -> Any:
     """The value of a key of --columns as the field of that name holds it."""
     if key not in KEYS:
-        raise ConfigError(f"--columns: there is no key {key!r}{did_you_mean(key, KEYS)} (there are: {', '.join(KEYS)})")
+        raise ConfigError(f"--columns: there is no key {key!r}{did_you_mean(key, KEYS)}; there are: {', '.join(KEYS)}")
     if value is None:
         return next(field.default for field in dataclasses.fields(Layout) if field.name == key)
     if key == "group":

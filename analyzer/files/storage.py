@@ -53,7 +53,7 @@ def find_inputs(spec: str) -> list[str]:
     """The input files a file name, folder, glob or URL stands for, sorted. Raises InputError where there are none."""
     found = _find_remote(spec) if is_remote(spec) else _find_local(local(spec))
     if not found:
-        raise InputError(f"{spec}: no rollouts there (looked for files ending in {', '.join(INPUT_SUFFIXES)})")
+        raise InputError(f"{spec}: no rollouts found (looked for files ending in {', '.join(INPUT_SUFFIXES)})")
     return found
 
 
@@ -318,7 +318,7 @@ def make_folder(path: str | os.PathLike[str], advice: str = "give another folder
         except OSError as error:
             if error.errno in _REFUSED:
                 raise OutputError(
-                    f"{os.fspath(path)}: the folder cannot be made ({error.strerror}); {advice}"
+                    f"{os.fspath(path)}: the folder cannot be created ({error.strerror}); {advice}"
                 ) from None
             raise
     if why := not_writable(path):

@@ -154,7 +154,7 @@ def _generate(
     if settings.temperature > 0 and variety.several >= _TELLING and not variety.varied:
         print(
             f"generate_rollouts: all samples of each prompt are the same although the temperature is "
-            f"{settings.temperature:g}: {model} does not sample, it seems; see docs/generate_rollouts.md",
+            f"{settings.temperature:g}: {model} seems not to sample; see docs/generate_rollouts.md",
             file=sys.stderr,
         )
     failed = state.finish(identity, rollouts, intake.failed)

@@ -58,12 +58,12 @@ def open_data(spec: str, prompt_key: str, limit: int | None, cache_dir: str) -> 
     schema, rows = opened.dataset.schema, opened.dataset.rows
     if {RESPONSE, SAMPLE_IDX} <= set(schema.names):
         raise InputError(
-            f"{spec}: these are rollouts (there are columns {RESPONSE!r} and {SAMPLE_IDX!r}), and prompts to sample "
-            "from are wanted: give the training data, or analyze these with analyze_rollouts --rollouts"
+            f"{spec}: these are rollouts (with columns {RESPONSE!r} and {SAMPLE_IDX!r}), not prompts: give the training "
+            "data, or analyze them with analyze_rollouts --rollouts"
         )
     _check_prompt_column(schema, prompt_key, spec)
     if rows == 0:
-        raise InputError(f"{spec}: there are no rows in it")
+        raise InputError(f"{spec}: has no rows")
     rows = rows if limit is None else min(limit, rows)
     notes = [
         f"the column {name!r} is not sent to the model: prompts are text"

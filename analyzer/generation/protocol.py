@@ -101,7 +101,7 @@ class Recipe(NamedTuple):
         if isinstance(content, str):
             return content
         if self.tokenizer is None:
-            raise ConfigError("--endpoint completions: chat lists need their template, give --model_path for it")
+            raise ConfigError("--endpoint completions: chat lists need a chat template: give --model_path")
         return template(content, self.tokenizer)
 
 
@@ -111,7 +111,9 @@ def template(messages: list[Message], tokenizer: Any) -> list[int]:
     Raises ConfigError where there is no template, UnusablePrompt where it does not take these messages.
     """
     if not getattr(tokenizer, "chat_template", None):
-        raise ConfigError("the tokenizer of --model_path has no chat template; use a model that has, or text prompts")
+        raise ConfigError(
+            "the tokenizer of --model_path has no chat template; use a model that has one, or text prompts"
+        )
     try:
         import jinja2
     except ImportError:

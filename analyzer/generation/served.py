@@ -44,7 +44,7 @@ def find_model(settings: GenerationSettings, seconds: float = _LISTING_SECONDS) 
     else:
         chosen = {url: _choose(list(offered), url, settings.model_path) for url, offered in offers.items()}
     if len(names := set(chosen.values())) > 1:
-        raise ConfigError(f"the servers have different models: {', '.join(sorted(names))}; give servers of one model")
+        raise ConfigError(f"the servers serve different models: {', '.join(sorted(names))}; give servers of one model")
     found = {url: offered.get(chosen[url], Served(chosen[url])) for url, offered in offers.items()}
     (first_url, first), *others = found.items()
     for url, served in others:

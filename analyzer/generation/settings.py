@@ -50,17 +50,17 @@ class GenerationSettings:
     limit: int | None = option(Group.INPUT, "the first N prompts only", None)
 
     use_vllm: bool = option(
-        Group.SERVER, "ask an OpenAI-compatible server; without it, a model in this process generates", False
+        Group.SERVER, "use an OpenAI-compatible server; without it, a model in this process generates", False
     )
     vllm_url: str = option(
         Group.SERVER,
-        "address of the server, or several with commas",
+        "address of the server, or several separated by commas",
         DEFAULT_URL,
         aliases=("vllm_base_url",),
         metavar="URL",
     )
     vllm_model_name: str | None = option(
-        Group.SERVER, "name of the model on the server; default: asked from /v1/models", None, metavar="NAME"
+        Group.SERVER, "name of the model on the server; default: the one in /v1/models", None, metavar="NAME"
     )
     api_key_env: str | None = option(
         Group.SERVER, "environment variable with the server's key; no other is read", None, metavar="VARIABLE"
@@ -75,13 +75,11 @@ class GenerationSettings:
         ("auto", "chat", "completions"),
     )
     extra_body: dict[str, Any] | None = option(Group.SERVER, "further fields of each request: '{top_k: 20}'", None)
-    same_model: bool = option(
-        Group.SERVER, "accept servers that load the model from different places as serving the same model", False
-    )
+    same_model: bool = option(Group.SERVER, "treat models that servers loaded from different places as one", False)
 
     model_path: str | None = option(
         Group.LOCAL,
-        "model to run: a folder or hub name; with --use_vllm, the place of its tokenizer",
+        "model to run: a folder or hub name; with --use_vllm, only its tokenizer is used",
         None,
         metavar="MODEL",
     )
@@ -94,7 +92,7 @@ class GenerationSettings:
         Group.SAMPLING, "nucleus sampling: share of the probability to sample from", 0.9, metavar="SHARE"
     )
     max_tokens: int = option(Group.SAMPLING, "longest response, in tokens", 512)
-    seed: int | None = option(Group.SAMPLING, "makes sampling repeatable, as far as the server or the model is", None)
+    seed: int | None = option(Group.SAMPLING, "seed of sampling; repeatable as far as the server or model is", None)
     top_up: str | None = option(
         Group.SAMPLING,
         "topup.parquet of analyze_rollouts --top_up: sample what it lists, instead of --num_samples for every prompt",
@@ -105,7 +103,7 @@ class GenerationSettings:
     request_timeout: float = option(
         Group.RETRIES, "seconds for one request, with its time in the server's queue", 1800.0, metavar="SECONDS"
     )
-    max_attempts: int = option(Group.RETRIES, "attempts at a request that breaks before its prompt counts as failed", 5)
+    max_attempts: int = option(Group.RETRIES, "attempts at a failing request before its prompt counts as failed", 5)
     patience: float = option(
         Group.RETRIES, "seconds to wait for servers that are down or busy; then exit with 75", 600.0, metavar="SECONDS"
     )
@@ -114,9 +112,9 @@ class GenerationSettings:
     output_format: str | None = option(
         Group.OUTPUT, "format of the rollouts file; default: by its ending", None, (PARQUET, JSONL)
     )
-    overwrite: bool = option(Group.OUTPUT, "start again where --output_path holds, or began, another generation", False)
+    overwrite: bool = option(Group.OUTPUT, "replace another generation at --output_path, finished or not", False)
     dry_run: bool = option(
-        Group.OUTPUT, "show counts and the first prompt as the model will see it, and generate nothing", False
+        Group.OUTPUT, "print counts and the first prompt as the model will see it; generate nothing", False
     )
 
     cache_dir: str | None = option(
@@ -175,7 +173,9 @@ class GenerationSettings:
                 "give a name that ends in .parquet or .jsonl"
             )
         if os.path.isdir(self.output_path):
-            raise ConfigError(f"--output_path {self.output_path}: is a folder; give a file, rollouts.parquet in it say")
+            raise ConfigError(
+                f"--output_path {self.output_path}: is a folder; give a file in it, such as rollouts.parquet"
+            )
         self._check_source()
 
     def _at_least(self, name: str, least: float) -> None:
@@ -196,7 +196,7 @@ class GenerationSettings:
             )
         if taken := OWN_KEYS & (self.extra_body or {}).keys():
             raise ConfigError(
-                f"--extra_body: {', '.join(sorted(taken))} {'is' if len(taken) == 1 else 'are'} decided by flags and "
+                f"--extra_body: {', '.join(sorted(taken))} {'is' if len(taken) == 1 else 'are'} set by flags and "
                 "data (--temperature, --top_p, --max_tokens, --num_samples, --seed, --vllm_model_name)"
             )
 

@@ -91,7 +91,9 @@ class Format(Reward):
             raise ConfigError("format: pattern goes without tags and count")
         tags = tags or "think_answer"
         if tags not in TAGS:
-            raise ConfigError(f"format: there are no tags {tags!r}{did_you_mean(tags, TAGS)} ({', '.join(TAGS)})")
+            raise ConfigError(
+                f"format: there are no tags {tags!r}{did_you_mean(tags, TAGS)}; there are: {', '.join(TAGS)}"
+            )
         if count and not TAGS[tags].counted:
             raise ConfigError(f"format: count is for the tags think_answer and open_r1, not {tags}")
         if not isinstance(prefix, str):

@@ -42,7 +42,7 @@ class Includes(Reward):
 
     def check_gold(self, ground_truth: Any) -> None:
         if not all(map(self._normalise, text_golds(ground_truth))):
-            raise GoldError(f"an empty ground truth is in every response: {shown(ground_truth)}")
+            raise GoldError(f"an empty ground truth occurs in every response: {shown(ground_truth)}")
 
     def present(self, ground_truth: Any) -> str:
         return text_golds(ground_truth)[0]

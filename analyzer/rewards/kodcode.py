@@ -86,7 +86,7 @@ class KodCode(FunctionReward):
         for function in functions:
             # parametrize fills arguments; without a decorator they are fixtures, which only pytest can make.
             if len(function.args.args) > 0 and not function.decorator_list:
-                raise GoldError(f"{function.name} takes a fixture, and there are none")
+                raise GoldError(f"{function.name} takes a fixture; fixtures are not supported")
         text = ast.unparse(tree)
         missing = undefined_names([text], [*names, "pytest"])
         called = only_functions(

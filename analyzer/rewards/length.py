@@ -45,7 +45,7 @@ class Length(GroupReward):
         """Raises ConfigError for an unknown rule, and for options that are not the rule's or no numbers."""
         if rule not in OPTIONS:
             raise ConfigError(
-                f"length: there is no rule {rule!r}{did_you_mean(str(rule), OPTIONS)} ({', '.join(OPTIONS)})"
+                f"length: there is no rule {rule!r}{did_you_mean(str(rule), OPTIONS)}; there are: {', '.join(OPTIONS)}"
             )
         if unit not in UNITS:
             raise ConfigError(f"length: unit is {' or '.join(UNITS)}, not {unit!r}")

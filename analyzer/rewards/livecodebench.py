@@ -63,7 +63,7 @@ class LiveCodeBench(CodeReward):
     def __init__(self, rule: str = "livecodebench", **options: Any) -> None:
         super().__init__(**options)
         if rule not in RULES:
-            raise ConfigError(f"livecodebench has no rule {rule!r} (there are: {', '.join(RULES)})")
+            raise ConfigError(f"livecodebench has no rule {rule!r}; there are: {', '.join(RULES)}")
         self._same = RULES[rule]
 
     def extract(self, response: str) -> str | None:
@@ -187,9 +187,9 @@ def pickled_text(data: bytes) -> str:
                     f"the compressed tests are a pickle of more than a text ({opcode.name}): it is not loaded"
                 )
     except (ValueError, IndexError, UnicodeDecodeError) as error:
-        raise GoldError(f"the compressed tests are no pickle of a text: {error}") from None
+        raise GoldError(f"the compressed tests are not a pickle of a text: {error}") from None
     if len(texts) != 1 or not isinstance(texts[0], str):
-        raise GoldError("the compressed tests are no pickle of one text")
+        raise GoldError("the compressed tests are not a pickle of one text")
     return texts[0]
 
 

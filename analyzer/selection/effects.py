@@ -278,12 +278,12 @@ def block(manifest: Mapping[str, Any]) -> str:
     if manifest["kept_unscored"]:
         lines.append(f'{manifest["kept_unscored"]} of the kept have no reward: leave them out with "num_scored > 0"')
     lines += ["", *_at_this_n_lines(manifest["at_this_n"]), *_sampling_lines(manifest["another_sampling"])]
-    lines.append("Groups with both passes and failures, of all and of the kept problems (expected; 90 % interval):")
+    lines.append("Groups with both passes and failures, all -> kept problems (expected; 90 % interval):")
     for group, shares in manifest["informative_groups"].items():
         lines.append(f"  of {group:>2}: {_share(shares['before'])} -> {_share(shares['after'])}")
     if tokens := manifest["tokens"]:
         lines.append(
-            f"Tokens: {tokens['share_kept']:.0%} of those of all responses; mean length {tokens['mean_before']:g} -> "
+            f"Tokens: {tokens['share_kept']:.0%} of all responses' tokens; mean length {tokens['mean_before']:g} -> "
             f"{tokens['mean_after']:g}"
         )
     if left := manifest.get("responses"):

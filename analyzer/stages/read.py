@@ -32,7 +32,7 @@ def open_input(spec: str, cache_dir: str) -> Input:
 def _checked(opened: Input, spec: str) -> Input:
     _check_columns(opened, spec)
     if opened.dataset.rows == 0:
-        raise InputError(f"{spec}: there are no rows in it")
+        raise InputError(f"{spec}: has no rows")
     return opened
 
 

@@ -19,8 +19,8 @@ def test_the_four_strategies_are_known() -> None:
 
 def test_an_unknown_strategy_names_the_nearest_and_lists_all() -> None:
     message = (
-        "no bucketing strategy is named 'percentil'; did you mean 'percentile'? "
-        "(there are: adaptive, mean_reward, pass_rate, percentile)"
+        "no bucketing strategy is named 'percentil' (did you mean 'percentile'?); "
+        "there are: adaptive, mean_reward, pass_rate, percentile"
     )
     with pytest.raises(ConfigError) as caught:
         build("percentil")
@@ -28,7 +28,7 @@ def test_an_unknown_strategy_names_the_nearest_and_lists_all() -> None:
 
 
 def test_a_name_like_no_other_suggests_nothing() -> None:
-    with pytest.raises(ConfigError, match=r"named 'xyzzy' \(there are:"):
+    with pytest.raises(ConfigError, match="named 'xyzzy'; there are:"):
         build("xyzzy")
 
 

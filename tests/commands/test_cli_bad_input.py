@@ -98,7 +98,7 @@ COLUMN_CASES = {
     "a missing required column": Case(
         of(without("response")), ("no column 'response'", "prompt, data_idx, sample_idx")
     ),
-    "no reward information": Case(
+    "no ground truths": Case(
         of(without(GOLD)), (f"no column '{GOLD}'", COLUMNS, "generate_rollouts", "--reward_fn_key")
     ),
     "another reward_fn_key that is not there": Case(
@@ -150,7 +150,7 @@ ROW_CASES = {
     ),
     "a null sample_idx": Case(of(changed(ROWS, 5, sample_idx=None)), ("row 5", "sample_idx is null")),
     "a null data source": Case(of(changed(ROWS, 5, original_data_source=None)), ("row 5", "data_source is null")),
-    "null reward information": Case(of(changed(ROWS, 5, **{GOLD: None})), ("row 5", f"ground truth in {GOLD} is null")),
+    "a null ground truth": Case(of(changed(ROWS, 5, **{GOLD: None})), ("row 5", f"ground truth in {GOLD} is null")),
     "a null ground truth": Case(
         of(changed(ROWS, 5, **{GOLD: {"style": "rule", "ground_truth": None}})), ("row 5", f"ground truth in {GOLD}")
     ),
@@ -176,8 +176,8 @@ ROW_CASES = {
 
 FILE_CASES = {
     "no such file": Case(lambda folder: folder / "none.parquet", ("none.parquet", "no such file")),
-    "a folder without rollouts": Case(lambda folder: folder, ("no rollouts there", ".jsonl.zst")),
-    "a glob that matches nothing": Case(lambda folder: folder / "*.jsonl", ("*.jsonl", "no rollouts there")),
+    "a folder without rollouts": Case(lambda folder: folder, ("no rollouts found", ".jsonl.zst")),
+    "a glob that matches nothing": Case(lambda folder: folder / "*.jsonl", ("*.jsonl", "no rollouts found")),
     "a folder named like a file": Case(
         two_files("a.parquet/part.parquet", ROWS, "b.parquet", ROWS), ("a.parquet", "is a folder, not a file")
     ),
@@ -250,7 +250,7 @@ SETTING_CASES = {
     "a route that is none": Case(of(ROWS), ("reward_routes", "openai/*"),
                                  {"reward_routes": {"openai/*": {"nam": "x"}}}),
     "a misspelt option": Case(
-        of(ROWS), ("there is no 'recipee'; did you mean 'recipe'?", "its options are: recipe"),
+        of(ROWS), ("there is no 'recipee' (did you mean 'recipe'?); its options are: recipe", "its options are: recipe"),
         {"reward_fn": "math_verify", "reward_kwargs": {"recipee": "trl"}},
     ),
     "no workers": Case(of(ROWS), ("--n_jobs 0", "1 or more"), {"n_jobs": 0}),
@@ -297,7 +297,7 @@ def test_bad_input_is_one_line_that_helps_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("case", "name"),
     [
-        (COLUMN_CASES["no reward information"], "rollouts.parquet"),
+        (COLUMN_CASES["no ground truths"], "rollouts.parquet"),
         (FILE_CASES["100,000 brackets"], "r.jsonl"),
         (SETTING_CASES["an unknown flag"], "rollouts.parquet"),
     ],

@@ -37,7 +37,7 @@ def test_a_config_file_has_the_same_keys_and_a_flag_wins(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--tempratur", "1"], "there is no flag or key 'tempratur'; did you mean 'temperature'?"),
+        (["--tempratur", "1"], "there is no flag or key 'tempratur' (did you mean 'temperature'?); see --help"),
         (["--num_sample=3"], "did you mean 'num_samples'?"),
         (["--num_samples", "many"], "--num_samples: 'many' is not of the type int"),
         (["--endpoint", "chats"], "endpoint"),
@@ -56,7 +56,7 @@ def test_what_is_wrong_is_said_in_one_line(argv: list[str], message: str) -> Non
 def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
     config = tmp_path / "c.yaml"
     config.write_text("max_token: 1\n")
-    with pytest.raises(ConfigError, match=r"c\.yaml: there is no key 'max_token'; did you mean 'max_tokens'"):
+    with pytest.raises(ConfigError, match=r"c\.yaml: there is no key 'max_token' \(did you mean 'max_tokens'"):
         parse([*NEEDED, "--config", str(config)])
 
 

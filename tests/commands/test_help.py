@@ -148,7 +148,7 @@ def test_a_misspelt_command_is_named_with_the_nearest(capsys: pytest.CaptureFixt
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err == (
-        "error: there is no command 'analyse-rollouts'; did you mean 'analyze_rollouts'?; "
+        "error: there is no command 'analyse-rollouts' (did you mean 'analyze_rollouts'?); "
         "`python -m analyzer` lists them\n"
     )
 

@@ -26,7 +26,7 @@ CASES = {
     "another type": ("limit: many", "{}: limit: 'many' is not of the type int"),
     "out of range": ("limit: 0", "{}: limit 0: must be 1 or more"),
     "no choice": ("backend: fog", "{}: backend: 'fog' not among choices"),
-    "an unknown key": ("limits: 1", "{}: there is no key 'limits'; did you mean 'limit'?"),
+    "an unknown key": ("limits: 1", "{}: there is no key 'limits' (did you mean 'limit'?)"),
     "a key twice": ("limit: 1\nseed: 2\nlimit: 3", "{}, line 3: the key 'limit' occurs twice"),
     "a key twice, within": ("reward_kwargs:\n  a: 1\n  a: 2", "{}, line 3: the key 'a' occurs twice"),
     "too large within": ("reward_kwargs: {a: [1, 9223372036854775808]}", "{}: reward_kwargs: 9223372036854775808 is"),
@@ -73,7 +73,7 @@ def test_of_two_yaml_files_the_later_one_wins_and_a_flag_over_both(tmp_path: Pat
         (["--limit", "99999999999999999999"], "--limit: 99999999999999999999 is larger than 9223372036854775807"),
         (["--reward_kwargs", '{"a": {"b": -9223372036854775809}}'], "--reward_kwargs: -9223372036854775809 is larger"),
         (["--n_jobs", "-2"], "--n_jobs -2: must be 1 or more"),
-        (["-limit", "3"], "there is no flag '-limit'; did you mean 'limit'?; flags begin with two dashes"),
+        (["-limit", "3"], "there is no flag '-limit' (did you mean 'limit'?); flags begin with two dashes"),
         (["--reward_kwargs", "{a: 1"], "--reward_kwargs: '{a: 1' is no YAML mapping; write '{name: value, ...}'"),
     ],
 )

@@ -199,7 +199,7 @@ def test_what_is_no_path_is_shown_where_it_ends(text: str) -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ("{promt: a}", "no key 'promt'; did you mean 'prompt'"),
+        ("{promt: a}", "no key 'promt' (did you mean 'prompt'"),
         ("{prompt: 3}", "prompt: 3 is not a path"),
         ("{group: {regex: '(', of: a}}", "not a regular expression"),
         ("{group: {regex: 'a', of: a}}", "must have one group"),

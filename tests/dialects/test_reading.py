@@ -72,7 +72,7 @@ def test_training_data_given_as_rollouts_is_recognized(tmp_path: Path, name: str
 
 def test_a_column_that_is_named_and_not_there_is_an_error_with_the_nearest(tmp_path: Path) -> None:
     path = layouts.verl_rollouts_v1(tmp_path)
-    with pytest.raises(InputError, match=r"reward: there is no 'scores'; did you mean 'score'\? \(the columns"):
+    with pytest.raises(InputError, match=r"reward: there is no 'scores' \(did you mean 'score'\?\) \(the columns"):
         opened(tmp_path, path, columns={"reward": "scores"})
 
 
@@ -337,7 +337,7 @@ def test_rows_of_ours_can_be_picked(tmp_path: Path) -> None:
     ]
     with pytest.raises(ConfigError, match="sample_idx"):
         opened(tmp_path, path, rows="sampel_idx < 3")
-    with pytest.raises(InputError, match="no rows in it: --rows 'data_idx > 9' keeps none of 16"):
+    with pytest.raises(InputError, match="has no rows: --rows 'data_idx > 9' keeps none of 16"):
         opened(tmp_path, path, rows="data_idx > 9")
 
 

@@ -100,7 +100,7 @@ def test_a_store_that_fails_in_mid_upload_leaves_no_summary_and_the_same_command
     [
         ("memory://nowhere.parquet", "no such file"),
         ("nosuchscheme://x/y.parquet", "nosuchscheme"),
-        ("memory://data/*.parquet", "no rollouts there"),
+        ("memory://data/*.parquet", "no rollouts found"),
     ],
 )
 def test_a_url_that_leads_nowhere_is_one_line(analyze: Analyze, memory: Any, rollouts: str, said: str) -> None:

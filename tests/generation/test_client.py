@@ -194,5 +194,5 @@ def test_retry_after_may_be_a_date() -> None:
 @pytest.mark.parametrize("extra", [{"n": 3}, {"max_tokens": None}, {"seed": 1}, {"messages": []}])
 def test_extra_body_does_not_replace_what_flags_decide(extra: dict[str, object]) -> None:
     asked = GenerationSettings(data_path="d", output_path="o", use_vllm=True, extra_body=extra)
-    with pytest.raises(ConfigError, match=f"--extra_body: {next(iter(extra))} is decided by flags"):
+    with pytest.raises(ConfigError, match=f"--extra_body: {next(iter(extra))} is set by flags"):
         asked.check()

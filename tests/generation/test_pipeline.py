@@ -242,7 +242,7 @@ def test_rollouts_are_not_taken_for_training_data(
         done = run(settings(training(2), server.url))
         argv = ["--data_path", str(done.path), "--output_path", str(tmp_path / "more.parquet"), "--use_vllm"]
         assert generate_rollouts([*argv, "--vllm_url", server.url]) == 2
-    assert "these are rollouts (there are columns 'response' and 'sample_idx')" in capsys.readouterr().err
+    assert "these are rollouts (with columns 'response' and 'sample_idx')" in capsys.readouterr().err
 
 
 def test_memory_stays_flat_over_many_prompts(tmp_path: Path) -> None:

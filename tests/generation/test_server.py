@@ -243,7 +243,7 @@ def test_it_must_be_clear_which_model_is_meant(training: Training, settings: Set
             run(settings(training(1), two.url))
         with pytest.raises(ConfigError, match="does not say which model"):
             run(settings(training(1), none.url))
-        with pytest.raises(ConfigError, match="different models: b, c"):
+        with pytest.raises(ConfigError, match="the servers serve different models: b, c"):
             run(settings(training(1), f"{two.url},{other.url}", model_path="b"))
         assert run(settings(training(1), none.url, model_path="/models/b")).model == "/models/b"
 

@@ -85,7 +85,7 @@ def test_a_metric_wins_over_a_column_of_its_name_and_the_column_is_row(analysis:
     assert list(problems["difficulty_data_idx"]) == ["p05x", "p10"]
     assert (problems["pass_rate"] == 9).all()
     assert (problems["bucket"] == "mine").all()
-    with pytest.raises(ConfigError, match=r"there is no 'row.pas_rate'; did you mean 'row.pass_rate'"):
+    with pytest.raises(ConfigError, match=r"there is no 'row.pas_rate' \(did you mean 'row.pass_rate'"):
         made(analysis, tmp_path / "q.parquet", where="row.pas_rate == 9")
 
 
@@ -145,7 +145,7 @@ def test_weights_come_from_the_first_pool_that_holds(analysis: Path, tmp_path: P
         with pytest.raises(ConfigError, match="--weights"):
             made(analysis, tmp_path / "p.parquet", weights=pools)
     pools.write_text('[{where: "pas_rate < 1", weight: 1}]')
-    with pytest.raises(ConfigError, match="--weights: there is no 'pas_rate'; did you mean 'pass_rate'"):
+    with pytest.raises(ConfigError, match=r"--weights: at the \^ in `\^pas_rate .*`: there is no 'pas_rate' \(did you mean 'pass_rate'"):
         made(analysis, tmp_path / "p.parquet", weights=pools)
 
 
@@ -178,8 +178,8 @@ def test_the_control_follows_the_data_sources_as_far_as_they_go() -> None:
     [
         ({"nearest": 0.5}, "give --take N"),
         ({"per": "data_source"}, "--per needs --take N"),
-        ({"take": 3, "per": "data_sourc"}, "--per: there is no 'data_sourc'; did you mean 'data_source'"),
-        ({"sort": "-pas_rate"}, "--sort: there is no 'pas_rate'; did you mean 'pass_rate'"),
+        ({"take": 3, "per": "data_sourc"}, "there is no 'data_sourc' (did you mean 'data_source'?)"),
+        ({"sort": "-pas_rate"}, "there is no 'pas_rate' (did you mean 'pass_rate'?)"),
         ({"sort": "extra_info"}, "--sort extra_info: the column is a struct<level: int64>, which cannot be ordered"),
         (
             {"take": 3, "per": "extra_info"},

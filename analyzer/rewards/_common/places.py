@@ -99,4 +99,4 @@ def place(name: str, pattern: str | None = None) -> Place:
         return Place(compiled.take, before, after, f"a match of {pattern!r}", presentable=around is not None)
     if name in PLACES:
         return PLACES[name]
-    raise ConfigError(f"place: {name!r} is not a place of an answer (there are: {', '.join((*PLACES, REGEX))})")
+    raise ConfigError(f"place: {name!r} is not a place of an answer; there are: {', '.join((*PLACES, REGEX))}")

@@ -109,8 +109,8 @@ class Watch:
         if unknown := sorted(self._read_by_own_code() - self._variables):
             raise Unscored(
                 Status.ERROR,
-                f"it reads the environment variable {unknown[0]} by a name that is not in its source, so rewards would "
-                "outlive a change of it: write the name out, or read it at the top of the file",
+                f"it reads the environment variable {unknown[0]} by a name that is not in its source, so a change of "
+                "it would go unnoticed: write the name out, or read it at the top of the file",
             )
         # The one look that every call pays; the sets are compared only where the number has changed.
         if len(sys.modules) != len(self._modules):
@@ -126,8 +126,8 @@ class Watch:
         if unknown:
             raise Unscored(
                 Status.ERROR,
-                f"it loads the module {unknown[0]} while it is called, by a name that is not in its source, so rewards "
-                "would outlive a change of it: import it at the top of the file",
+                f"it loads the module {unknown[0]} while it is called, by a name that is not in its source, so a "
+                "change of it would go unnoticed: import it at the top of the file",
             )
 
     def _read_by_own_code(self) -> set[str]:

@@ -53,7 +53,7 @@ class MathVerify(Reward):
         """`recipe`: whose call of Math-Verify this is (see recipes.py). Raises ConfigError for an unknown one."""
         if not isinstance(recipe, str) or recipe not in RECIPES:
             hint = did_you_mean(str(recipe), RECIPES)
-            raise ConfigError(f"math_verify has no recipe {recipe!r}{hint} (there are: {', '.join(RECIPES)})")
+            raise ConfigError(f"math_verify has no recipe {recipe!r}{hint}; there are: {', '.join(RECIPES)}")
         self._name = recipe
         self._recipe = RECIPES[recipe]
 

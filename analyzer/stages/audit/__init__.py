@@ -377,7 +377,7 @@ def warnings(names: Mapping[str, str], expects: Mapping[str, str], audit: Audit)
             aside = " that were not cut off" if count.uncut < count.rollouts else ""
             found.append(
                 f"no answer was found in {count.unfound_share:.0%} of the responses of {name}{aside}, which count as "
-                f"wrong: reward {names[name]} looks for {expects[name]}, e.g. not there in "
+                f"wrong: reward {names[name]} looks for {expects[name]}, which is missing in "
                 + "; ".join(f'"...{text}"' for text in audit.missing.get(name, ()))
                 + f".{advice} If answers are written another way, choose a reward that reads them with --reward_fn."
             )

@@ -43,7 +43,7 @@ def test_more_than_5_percent_without_an_answer_is_warned_of(unfound: int, said: 
     assert len(found) == said
     for warning in found:
         assert "no answer was found in 5% of the responses of d, which count as wrong" in warning
-        assert 'looks for a line "#### number", e.g. not there in "...it is 5"; "...it is 6".' in warning
+        assert 'looks for a line "#### number", which is missing in "...it is 5"; "...it is 6".' in warning
 
 
 def test_cut_off_responses_do_not_count_as_without_an_answer() -> None:
