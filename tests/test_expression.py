@@ -96,7 +96,10 @@ ERRORS = [
     ("0.2 <= pas_rate", "--where: at the ^ in `0.2 <= ^pas_rate`: there is no 'pas_rate' (did you mean 'pass_rate'?)"),
     ("zzz > 1", "there is no 'zzz'; there are: pass_rate, pass@8, "),
     ("pass_rate = 1", "at the ^ in `pass_rate ^= 1`: = is not part of the language, write =="),
-    ("pass_rate > 0 & passes > 1", "at the ^ in `pass_rate > 0 ^& passes > 1`: & is not part of the language, write and"),
+    (
+        "pass_rate > 0 & passes > 1",
+        "at the ^ in `pass_rate > 0 ^& passes > 1`: & is not part of the language, write and",
+    ),
     ("flag == null", "in `flag == ^null`: "),
     ("flag == 'a", "at the ^ in `flag == ^'a`: "),
     ("", "expected a name, a number or a text, found the end"),

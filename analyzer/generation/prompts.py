@@ -58,8 +58,8 @@ def open_data(spec: str, prompt_key: str, limit: int | None, cache_dir: str) -> 
     schema, rows = opened.dataset.schema, opened.dataset.rows
     if {RESPONSE, SAMPLE_IDX} <= set(schema.names):
         raise InputError(
-            f"{spec}: these are rollouts (with columns {RESPONSE!r} and {SAMPLE_IDX!r}), not prompts: give the training "
-            "data, or analyze them with analyze_rollouts --rollouts"
+            f"{spec}: these are rollouts (with columns {RESPONSE!r} and {SAMPLE_IDX!r}), not prompts: give the "
+            "training data, or analyze them with analyze_rollouts --rollouts"
         )
     _check_prompt_column(schema, prompt_key, spec)
     if rows == 0:

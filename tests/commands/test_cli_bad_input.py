@@ -150,7 +150,7 @@ ROW_CASES = {
     ),
     "a null sample_idx": Case(of(changed(ROWS, 5, sample_idx=None)), ("row 5", "sample_idx is null")),
     "a null data source": Case(of(changed(ROWS, 5, original_data_source=None)), ("row 5", "data_source is null")),
-    "a null ground truth": Case(of(changed(ROWS, 5, **{GOLD: None})), ("row 5", f"ground truth in {GOLD} is null")),
+    "null for a struct": Case(of(changed(ROWS, 5, **{GOLD: None})), ("row 5", f"ground truth in {GOLD} is null")),
     "a null ground truth": Case(
         of(changed(ROWS, 5, **{GOLD: {"style": "rule", "ground_truth": None}})), ("row 5", f"ground truth in {GOLD}")
     ),
@@ -250,7 +250,7 @@ SETTING_CASES = {
     "a route that is none": Case(of(ROWS), ("reward_routes", "openai/*"),
                                  {"reward_routes": {"openai/*": {"nam": "x"}}}),
     "a misspelt option": Case(
-        of(ROWS), ("there is no 'recipee' (did you mean 'recipe'?); its options are: recipe", "its options are: recipe"),
+        of(ROWS), ("there is no 'recipee' (did you mean 'recipe'?); its options are: recipe",),
         {"reward_fn": "math_verify", "reward_kwargs": {"recipee": "trl"}},
     ),
     "no workers": Case(of(ROWS), ("--n_jobs 0", "1 or more"), {"n_jobs": 0}),

@@ -145,7 +145,9 @@ def test_weights_come_from_the_first_pool_that_holds(analysis: Path, tmp_path: P
         with pytest.raises(ConfigError, match="--weights"):
             made(analysis, tmp_path / "p.parquet", weights=pools)
     pools.write_text('[{where: "pas_rate < 1", weight: 1}]')
-    with pytest.raises(ConfigError, match=r"--weights: at the \^ in `\^pas_rate .*`: there is no 'pas_rate' \(did you mean 'pass_rate'"):
+    with pytest.raises(
+        ConfigError, match=r"--weights: at the \^ in `\^pas_rate .*`: there is no 'pas_rate' \(did you mean 'pass_rate'"
+    ):
         made(analysis, tmp_path / "p.parquet", weights=pools)
 
 
