@@ -58,6 +58,7 @@ def analyze(settings: AnalysisSettings, progress: bool = True, sizes: Sizes = US
                 print(_COUNTED_AGAIN.format(settings.model_path), file=sys.stderr, flush=True)
             return _analyze(call)
         finally:
+            backends.end(settings.workers)
             scoring.end_rewards()
 
 
@@ -113,6 +114,10 @@ def _score(call: Call) -> Scored:
         if progress:
             opened.tell()
     with clock("plan"):
+        scoring.announce_rewards()
+        # There will be work, unless a run of this input is there already: what workers need is loaded meanwhile.
+        if not runs.is_known(cache_dir, opened.identity):
+            backends.begin(settings.workers, functools.partial(score.warm_up, search.likely()))
         numbering = planning.number_problems(opened.dataset, settings.limit)
         plan = planning.make_plan(settings, opened, numbering, search, sizes)
         if progress and (kept := plan.kept_note()):
@@ -124,7 +129,6 @@ def _score(call: Call) -> Scored:
         run = runs.open_run(cache_dir, plan.parts)
         wanted = range(plan.total)[part]
         if left := run.missing(wanted):
-            scoring.announce_rewards()
             # Workers start while the driver loads the rewards and gathers scattered rows.
             with backends.warmed(settings.workers, len(left), functools.partial(score.warm_up, plan.tokenizer)):
                 verdicts.tidy(cache_dir)

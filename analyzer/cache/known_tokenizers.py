@@ -20,7 +20,7 @@ from analyzer import tokens
 from analyzer.cache import tokenizer_proof
 from analyzer.cache.tokenizer_proof import Proof
 from analyzer.files import storage
-from analyzer.tokens import TokenizerSpec
+from analyzer.tokens import NO_TOKENIZER, TokenizerSpec
 from analyzer.workers.processes import CallApart
 
 LIBRARIES = ("gigatoken", "tokenizers", "transformers")
@@ -81,6 +81,12 @@ class Search:
         self._load().go_on(str(self._folder), list(sample), self._begun_with)
         return self._begun_with or self.proven()
 
+    def likely(self) -> TokenizerSpec:
+        """What `begin` is going to give, where that is known; unchecked, for what is loaded ahead."""
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            return self._stored("")
+        return NO_TOKENIZER
+
     def _load(self) -> CallApart[Proof]:
         if self._apart is None:
             self._apart = CallApart(tokenizer_proof.load, self._named(), self._trust)
@@ -121,19 +127,23 @@ class Search:
         return self._folder / f"{self._key}{of_sample}.spec.json"
 
     def _read(self, of_sample: str) -> TokenizerSpec | None:
-        path = self._path(of_sample)
-        if self._key is None or not storage.is_trusted(path, self._cache_dir):
-            return None
         try:
-            spec = tokens.spec_from(orjson.loads(path.read_bytes()))
-            # What is loaded comes from the arguments, never from a file in a cache that others may write to: with
-            # trust_remote_code it is code.
-            if spec.engine == tokens.TRANSFORMERS:
-                return spec._replace(path=os.path.abspath(self._named()), trust_remote_code=self._trust)
-            spec = spec._replace(path=tokens.json_path(self._folder, spec), trust_remote_code=False)
-            return spec if tokens.is_whole(spec) else None
+            spec = self._stored(of_sample)
+            return spec if spec.engine == tokens.TRANSFORMERS or tokens.is_whole(spec) else None
         except (OSError, ValueError, TypeError):  # a damaged one is made again
             return None
+
+    def _stored(self, of_sample: str) -> TokenizerSpec:
+        """What stands in the cache. Raises OSError, ValueError or TypeError where it is not there, or damaged."""
+        path = self._path(of_sample)
+        if self._key is None or not storage.is_trusted(path, self._cache_dir):
+            raise FileNotFoundError(path)
+        spec = tokens.spec_from(orjson.loads(path.read_bytes()))
+        # What is loaded comes from the arguments, never from a file in a cache that others may write to: with
+        # trust_remote_code it is code.
+        if spec.engine == tokens.TRANSFORMERS:
+            return spec._replace(path=os.path.abspath(self._named()), trust_remote_code=self._trust)
+        return spec._replace(path=tokens.json_path(self._folder, spec), trust_remote_code=False)
 
     def _write(self, of_sample: str, spec: TokenizerSpec) -> None:
         storage.write_bytes(self._path(of_sample), orjson.dumps(spec, default=list))

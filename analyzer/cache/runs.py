@@ -186,6 +186,15 @@ def open_run(cache_dir: str, parts: Mapping[str, Any]) -> Run:
     return Run(str(folder), key)
 
 
+def is_known(cache_dir: str, identity: Sequence[Any]) -> bool:
+    """Whether the cache holds a run of this input, with whatever rewards, whole or not."""
+    # Without the last bracket: what a conversion was read as may follow.
+    wanted = b'"input":' + _canonical(identity)[:-1]
+    with contextlib.suppress(OSError):  # a run that is removed meanwhile
+        return any(wanted in path.read_bytes() for path in (Path(cache_dir) / "runs").glob("*/run.json"))
+    return False
+
+
 def explain(cache_dir: str, parts: Mapping[str, Any]) -> list[str]:
     """Lines that say which run this is, or how it differs from the nearest one that is cached."""
     key = fingerprint(parts)

@@ -17,6 +17,7 @@ from analyzer import scoring
 from analyzer.cache import score_files
 from analyzer.errors import EXIT_OK, EXIT_USER
 from analyzer.rollouts.sizes import Sizes
+from analyzer.workers import backends
 from tests.commands import TOKENIZER, Outcome, parquet, rollouts
 
 Analyze = Callable[..., Outcome]
@@ -80,6 +81,20 @@ def test_a_reward_is_started_where_there_is_something_to_score_and_only_there(
     next(iter(committed(tmp_path))).unlink()
     analyze(data, overwrite=True)
     assert started == ["gsm8k"] * 2
+
+
+def test_workers_are_loaded_ahead_of_the_plan_unless_a_run_of_the_input_is_there(
+    analyze: Analyze, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Any] = []
+    monkeypatch.setattr(backends, "begin", lambda backend, warm: begun.append(backend.name))
+    analyze(data)
+    assert begun == ["loky"]
+    analyze(data, bucketing_strategy="pass_rate", output_dir=tmp_path / "other")
+    assert begun == ["loky"]
+    os.utime(data, ns=(0, data.stat().st_mtime_ns + 1))
+    analyze(data, output_dir=tmp_path / "third")
+    assert begun == ["loky"] * 2
 
 
 def test_half_a_run_is_completed_and_ends_with_the_same_bytes(analyze: Analyze, data: Path, tmp_path: Path) -> None:

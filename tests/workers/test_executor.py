@@ -186,6 +186,28 @@ def test_workers_that_start_ahead_end_where_there_is_nothing_to_do_after_all(sha
     assert list(map(proc.is_dead, there)) == [True] * len(there)
 
 
+def test_what_is_loaded_before_the_plan_is_made_is_what_workers_are_forked_from(shards: Shards) -> None:
+    backends.begin(Backend("loky", 2), shard_tasks.load)
+    with backends.warmed(Backend("loky", 2), SHARDS, shard_tasks.load):
+        pass
+    shards.run(shard_tasks.commit_as_loaded, Backend("loky", 2))
+    assert len({by[0] for by in loaded(shards).values()}) == 1
+
+
+@pytest.mark.parametrize("tasks", [None, 1])
+def test_what_is_loaded_ends_where_there_is_no_work_for_two(tasks: int | None, shards: Shards) -> None:
+    backend, warm = Backend("loky", 2), functools.partial(shard_tasks.warm, str(shards.folder))
+    backends.begin(backend, warm)
+    while not list(shards.folder.glob("warm-*")):
+        time.sleep(0.05)
+    if tasks is None:  # none at all
+        backends.end(backend)
+    else:
+        with backends.warmed(backend, tasks, warm):
+            pass
+    assert [proc.is_dead(int(path.name.removeprefix("warm-"))) for path in shards.folder.glob("warm-*")] == [True]
+
+
 @pytest.mark.parametrize("backend", [DASK, SEQUENTIAL])
 def test_a_backend_that_starts_nothing_ahead_runs_as_ever(backend: Backend, shards: Shards) -> None:
     with backends.warmed(backend, SHARDS, functools.partial(shard_tasks.warm, str(shards.folder))):

@@ -22,6 +22,8 @@ __all__ = [
     "Backend",
     "Cluster",
     "Task",
+    "begin",
+    "end",
     "is_lost_worker",
     "launched",
     "names",
@@ -82,6 +84,14 @@ class Cluster(ABC):
         Raises ConfigError where the backend is not installed or does not answer.
         """
 
+    @classmethod  # noqa: B027  # not every backend can
+    def begin(cls, backend: Backend, warm: Callable[[], None]) -> None:
+        """Begin to load what workers need, before it is known that there is work for them. `end` must follow."""
+
+    @classmethod  # noqa: B027  # see `begin`
+    def end(cls) -> None:
+        """End what `begin` has begun, where no workers were made of it."""
+
     @classmethod
     @contextlib.contextmanager
     def warmed(cls, backend: Backend, tasks: int, warm: Callable[[], None]) -> Iterator[None]:
@@ -120,6 +130,16 @@ names = BACKENDS.names
 def launched(backend: Backend, tasks: int, end: Callable[[], None]) -> AbstractContextManager[Cluster]:
     """The workers of a backend, see `Cluster.launched`. Raises ConfigError for one that is not known."""
     return BACKENDS.find(backend.name).launched(backend, tasks, end)
+
+
+def begin(backend: Backend, warm: Callable[[], None]) -> None:
+    """Begin to load what workers need, see `Cluster.begin`. Raises ConfigError for a backend that is not known."""
+    BACKENDS.find(backend.name).begin(backend, warm)
+
+
+def end(backend: Backend) -> None:
+    """End what `begin` has begun, where no workers were made of it."""
+    BACKENDS.find(backend.name).end()
 
 
 def warmed(backend: Backend, tasks: int, warm: Callable[[], None]) -> AbstractContextManager[None]:

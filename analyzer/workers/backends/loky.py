@@ -44,10 +44,21 @@ class Loky(Cluster):
             cluster.stop()
 
     @classmethod
+    def begin(cls, backend: Backend, warm: Callable[[], None]) -> None:
+        # Not usable_cores(): to import joblib takes as long as what is to be won.
+        if (backend.n_jobs or len(os.sched_getaffinity(0))) > 1:
+            forks.begin(functools.partial(processes.warm_up, warm))
+
+    @classmethod
+    def end(cls) -> None:
+        forks.end()
+
+    @classmethod
     @contextlib.contextmanager
     def warmed(cls, backend: Backend, tasks: int, warm: Callable[[], None]) -> Iterator[None]:
         wanted = min(backend.n_jobs or usable_cores(), tasks)
         if wanted <= 1 or _no_semaphores():
+            forks.end()
             yield
             return
         cluster = cls._of(wanted)
