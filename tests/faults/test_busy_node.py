@@ -128,7 +128,7 @@ def chosen(process: subprocess.Popen[str], who: str) -> set[int]:
 @pytest.mark.parametrize("who", ["all", "worker", "below", "graded"])
 def test_a_suspended_program_goes_on_and_is_right(level: Level, who: str) -> None:
     budget = Budget(cpu_seconds=1.0, wall_factor=2)
-    with worker(level, RIGHT) as process:
+    with worker(level.name, RIGHT) as process:
         assert line(process) == "ready"
         time.sleep(0.3)
         stop(chosen(process, who), 2.0 + box.GRACE_SECONDS if who == "all" else 2 * budget.wall_seconds)
@@ -171,7 +171,7 @@ def test_a_sleeping_program_is_run_twice_and_then_wrong(level: Level) -> None:
 
 
 def test_a_program_that_is_killed_from_outside_is_run_again(level: Level) -> None:
-    with worker(level, RIGHT) as process:
+    with worker(level.name, RIGHT) as process:
         assert line(process) == "ready"
         time.sleep(0.3)
         os.kill(max(descendants(process.pid)), signal.SIGKILL)
