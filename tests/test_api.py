@@ -45,7 +45,7 @@ def test_import_analyzer_loads_nothing_heavy() -> None:
 
 def test_a_settings_object_does_what_its_keywords_do(tmp_path: Path) -> None:
     values = {"rollouts": str(SAMPLE / "rollouts.parquet"), "model_path": str(SAMPLE / "tokenizer"), "limit": 5}
-    common = {**values, "cache_dir": str(tmp_path / "cache"), "backend": "sequential"}
+    common: dict[str, Any] = {**values, "cache_dir": str(tmp_path / "cache"), "backend": "sequential"}
     one = analyzer.analyze(AnalysisSettings(**common, output_dir=str(tmp_path / "one")))
     other = analyzer.analyze(**common, output_dir=str(tmp_path / "other"))
     assert one.summary.to_json() == other.summary.to_json()

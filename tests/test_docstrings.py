@@ -45,8 +45,9 @@ BLOCKS = (
     "analyzer.grading.sandbox",
     "analyzer.grading.sandbox.box",
     "analyzer.grading.sandbox.judge",
+    "analyzer.grading.sandbox.inside.values",
+    "analyzer.scoring",
 )
-BLOCKS = (*BLOCKS, "analyzer.grading.sandbox.inside.values", "analyzer.scoring")
 NAMES = {
     "analyzer.grading": "from analyzer.grading.supervisor import Supervisor; from analyzer.schema import Status",
     "analyzer.grading.sandbox.box": "from analyzer.grading.sandbox.levels import find_level, open_box",

@@ -30,7 +30,7 @@ def fruits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry
     monkeypatch.syspath_prepend(str(tmp_path))
     registry: Registry[Fruit] = Registry("fruit", "orchard")
     module = __import__("orchard")
-    module.fruits, module.Fruit = registry, Fruit
+    vars(module).update(fruits=registry, Fruit=Fruit)
     yield registry
     for name in [name for name in sys.modules if name.startswith("orchard")]:
         del sys.modules[name]

@@ -513,7 +513,7 @@ def test_a_path_without_permission_is_one_line_and_not_a_bug(tmp_path: Path) -> 
             {"rollouts": SAMPLE, "output_dir": closed / "out"},
             {"rollouts": SAMPLE, "output_dir": tmp_path / ("x" * 300)},
         ):
-            command = [sys.executable, SCRIPT, *flags(**given, model_path=TOKENIZER, cache_dir=tmp_path / "cache")]
+            command = [sys.executable, str(SCRIPT), *flags(**given, model_path=TOKENIZER, cache_dir=tmp_path / "cache")]
             done = subprocess.run([*words, *command], capture_output=True, text=True, check=False, timeout=120)
             (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
             assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr

@@ -16,8 +16,8 @@ from analyzer.dialects import reading, table
 from analyzer.dialects.reading import Request
 from analyzer.errors import InputError
 from analyzer.rollouts.dataset import Reader
+from analyzer.rollouts.input import Input
 from analyzer.stages import read
-from analyzer.stages.read import Input
 from tests.dialects import layouts
 from tests.dialects.layouts import CASES, RATES, ROLLOUTS, Case
 

@@ -17,8 +17,8 @@ from analyzer.commands import analyze_rollouts as cli
 from analyzer.commands.select_problems import select_problems
 from analyzer.dialects.reading import Request
 from analyzer.errors import ConfigError, InputError
+from analyzer.rollouts.input import Input
 from analyzer.stages import read
-from analyzer.stages.read import Input
 from tests.commands import TOKENIZER, parquet, rollouts
 from tests.dialects import layouts
 from tests.dialects.layouts import GOLDS, QUESTIONS, RATES, ROLLOUTS

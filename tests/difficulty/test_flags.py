@@ -116,5 +116,5 @@ def test_never_solved_problems_are_counted_by_their_reason() -> None:
 def test_the_longest_finished_tenth_is_compared_with_all_finished() -> None:
     tokens = np.arange(100)
     passing, finished = tokens < 85, tokens < 95
-    assert truncation_bias(tokens, passing, finished) == (0.0, pytest.approx(85 / 95))
+    assert truncation_bias(tokens, passing, finished) == pytest.approx((0.0, 85 / 95))
     assert truncation_bias(tokens, passing, np.zeros(100, bool)) is None

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.difficulty.metrics import BLOCK, overall_metrics, problem_metrics
+from analyzer.difficulty.counting import BLOCK
+from analyzer.difficulty.metrics import overall_metrics, problem_metrics
 from analyzer.schema import MEAN_AT, Metrics
 
 some_reward = st.sampled_from([0.0, -0.0, 1.0, 0.1, 0.9, 0.5, -1.0, math.nan]) | st.floats(1e-6, 1e6).flatmap(

@@ -44,9 +44,9 @@ class Driver:
         self.mark = f"TEST_RUN={uuid.uuid4().hex}"
         name, _, value = self.mark.partition("=")
         self.cache = cache
-        paths = ["--rollouts", rollouts, "--output_dir", output, "--cache_dir", cache]
+        paths = ["--rollouts", str(rollouts), "--output_dir", str(output), "--cache_dir", str(cache)]
         self.process = Process(
-            ["-m", "analyzer", *paths, "--model_path", model or SAMPLE / "tokenizer", *flags],
+            ["-m", "analyzer", *paths, "--model_path", str(model or SAMPLE / "tokenizer"), *flags],
             cwd=ROOT,
             env={**os.environ, name: value},
             stdout=PIPE,
@@ -97,6 +97,10 @@ class Driver:
     def processes(self) -> list[int]:
         """The other live processes of the run."""
         return [pid for pid in marked(self.mark) if pid != self.process.pid]
+
+    def commands(self) -> list[str]:
+        """The command lines of the other live processes of the run."""
+        return [command(pid) for pid in self.processes()]
 
     def workers(self) -> list[int]:
         """The processes that score, of whatever backend: those that have a zygote as a child."""

@@ -18,7 +18,7 @@ def killed_and_finished(story: Story, folder: Path, moments: list[float]) -> Non
         driver = story.start(folder)
         time.sleep(moment * story.seconds)
         driver.kill()
-        assert driver.leaves_nothing(), f"processes are left after a kill at {moment:.3f} of {moments}"
+        assert driver.leaves_nothing(), f"left after a kill at {moment:.3f} of {moments}: {driver.commands()}"
     code, err = story.start(folder).end()
     assert code == 0, f"{moments}: {err}"
     assert outputs(folder / "output") == story.expected, f"other outputs after kills at {moments}"

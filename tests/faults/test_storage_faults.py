@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from analyzer.errors import EXIT_STORAGE, EXIT_USER, StorageError
-from analyzer.files import storage
+from analyzer.files import storage, temporaries
 from tests.commands import known_tokenizer
 from tests.faults.conftest import Story
 from tests.faults.drivers import ROOT, SAMPLE, Driver, outputs, slow_reward
@@ -104,7 +104,7 @@ def test_f9_a_crash_around_the_rename_leaves_the_whole_file_or_none(
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 9
     left = {path.name for path in tmp_path.iterdir()}
     assert ("file" in left, len(left)) == (expected is not None, 1)
-    storage.temporaries.sweep(tmp_path)
+    temporaries.sweep(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == ({"file": expected} if expected else {})
 
 

@@ -17,6 +17,7 @@ import pytest
 from analyzer.commands.generate_rollouts import generate_rollouts
 from analyzer.errors import OutputError, StorageError
 from analyzer.generation import generate, pipeline, run, writer
+from analyzer.generation.state import State
 from analyzer.workers.interrupts import SIGNALS
 from tests import processes
 from tests.generation.conftest import Settings
@@ -91,7 +92,7 @@ def test_killed_at_the_end_it_is_written_without_asking_again(
 
     with running() as server:
         asked = settings(training(5), server.url)
-        monkeypatch.setattr(writer if moment == "write_rollouts" else pipeline.State, moment, die)
+        monkeypatch.setattr(writer if moment == "write_rollouts" else State, moment, die)
         with pytest.raises(KeyboardInterrupt):
             run(asked)
         monkeypatch.undo()

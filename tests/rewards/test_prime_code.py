@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from analyzer.errors import ConfigError, SandboxError
+from analyzer.grading import sandbox
 from analyzer.grading.sandbox import Budget, Unavailable
 from analyzer.rewards import default_route
 from analyzer.rewards.code import programs
@@ -187,7 +188,7 @@ def test_a_sandbox_that_fails_leaves_the_rollout_unscored(monkeypatch: pytest.Mo
         def run_script(self, *_: Any) -> None:
             raise Unavailable("the sandbox failed twice")
 
-    monkeypatch.setattr(programs.boxes, "sandbox_here", lambda level: Failing())
+    monkeypatch.setattr(sandbox, "sandbox_here", lambda level: Failing())
     with pytest.raises(Unscored) as caught:
         built(sandbox="rlimits").grade("print(1)", ADD)
     assert caught.value.status is Status.SANDBOX_UNAVAILABLE

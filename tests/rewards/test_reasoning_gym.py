@@ -123,7 +123,7 @@ def test_reasoning_gym_comes_here() -> None:
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reasoning_gym.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RewardError, match=r"pip install .*\[reasoning-gym\]'"):
         ReasoningGym()
 

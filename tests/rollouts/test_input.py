@@ -75,7 +75,7 @@ def test_a_change_in_the_middle_shows_though_size_and_time_are_the_same(
     assert (after[0], after[2]) == (before[0], before[2])  # size, both ends
     assert after != before
     with pytest.raises(InputError, match="changed during the analysis"):
-        input.still_same([str(path)], [before])
+        input.still_same([str(path)], (before,))
 
 
 def test_a_changed_response_of_the_same_length_is_scored_again_and_not_taken_from_the_cache(
@@ -112,7 +112,7 @@ def test_a_store_without_etag_and_time_is_compared_whole(store: Any, size: int) 
         store.pipe_file("/a.parquet", bytes(changed))
         assert input.identify("unmarked://a.parquet") != before
         with pytest.raises(InputError, match="changed during"):
-            input.still_same(["unmarked://a.parquet"], [before])
+            input.still_same(["unmarked://a.parquet"], (before,))
     store.pipe_file("/a.parquet", bytes(content))
     assert input.identify("unmarked://a.parquet") == before
 

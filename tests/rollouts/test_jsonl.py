@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analyzer.errors import InputError
 from analyzer.rollouts import json_columns
 from analyzer.rollouts import jsonl as subject
 from analyzer.rollouts.problems import group
@@ -308,7 +309,7 @@ def test_a_file_cut_between_two_lines_is_noticed(name: str, tmp_path: Path) -> N
     data = compressed(name, b"".join(b'{"x": %d}\n' % i for i in range(1000)))
     for keep in range(20, len(data), max(1, len(data) // 40)):
         (tmp_path / name).write_bytes(data[:keep])
-        with pytest.raises(subject.InputError, match="is the file complete"):
+        with pytest.raises(InputError, match="is the file complete"):
             list(subject.read_lines(str(tmp_path / name)))
 
 

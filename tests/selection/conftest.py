@@ -90,7 +90,7 @@ def made_rollouts(training: Path, path: Path, limit: int | None = None) -> int:
         for n in range(data.rows):
             texts = [f"sample {s}\n#### {'right' if s < n % (SAMPLES + 1) else 'wrong'}" for s in range(SAMPLES)]
             tokens: list[int | None] = [10 + (s * 7 + n) % 5 for s in range(SAMPLES)]
-            yield Answer(n, 0, texts, ["stop"] * (SAMPLES - 1) + ["length"], tokens, 5)
+            yield Answer(n, 0, texts, [*["stop"] * (SAMPLES - 1), "length"], tokens, 5)
 
     return writer.write_rollouts(path, "parquet", data, answers(), writer.Sampling(0.7, 0.9, 64, "made"))
 

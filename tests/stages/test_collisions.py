@@ -20,7 +20,7 @@ def numbered_twice(problems: int, clashing: int, **other: Any) -> list[Row]:
     return [{**row, **other} if row["sample_idx"] and row["data_idx"] >= problems - clashing else row for row in rows]
 
 
-OTHERS = {
+OTHERS: dict[str, dict[str, Any]] = {
     "prompts": {"prompt": "Another question"},
     "ground truths": {GOLD: {"style": "rule", "ground_truth": "7"}},
     "data sources": {"original_data_source": "lighteval/MATH"},

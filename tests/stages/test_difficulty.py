@@ -237,7 +237,7 @@ def test_each_data_source_has_its_own_pass_rate_and_problems_always_and_never_so
     tmp_path: Path, analyze: Any
 ) -> None:
     """A problem with one sample counts as well; one without a scored rollout is in neither."""
-    passes = {"a": [[1, 1], [0, 0], [1, 0], [0]], "b": [[1], [1, 1, 0], [None]]}
+    passes: dict[str, list[list[int | None]]] = {"a": [[1, 1], [0, 0], [1, 0], [0]], "b": [[1], [1, 1, 0], [None]]}
     rows = [
         {
             "prompt": f"{source} {problem}",

@@ -20,6 +20,7 @@ import pytest
 from analyzer.errors import EXIT_OK, EXIT_STORAGE, StorageError
 from analyzer.files import storage
 from analyzer.rollouts import dataset
+from analyzer.rollouts.grouped import GROUP_BYTES
 from analyzer.stages import write
 from analyzer.stages.rewarded import Rewarded, RowValues
 from tests import processes
@@ -126,12 +127,12 @@ def test_a_writer_that_compresses_a_row_group_does_not_stop_the_other(tmp_path: 
         thread = threading.Thread(target=hand_over, args=(sink,), daemon=True)
         thread.start()
         deadline = time.monotonic() + 20
-        while handed < write.GROUP_BYTES // table.nbytes + 2 and time.monotonic() < deadline:
+        while handed < GROUP_BYTES // table.nbytes + 2 and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(0.2)
         waiting = handed
         busy.set()
         thread.join(60)
         sink.finish()
-    assert write.GROUP_BYTES // table.nbytes + 2 <= waiting <= 2 * write.GROUP_BYTES // table.nbytes + 2
+    assert GROUP_BYTES // table.nbytes + 2 <= waiting <= 2 * GROUP_BYTES // table.nbytes + 2
     assert pq.read_metadata(tmp_path / "all.parquet").num_rows == handed == 40
