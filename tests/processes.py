@@ -49,15 +49,15 @@ def run(
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = Process(words, **{"stdin": DEVNULL, "stdout": out, "stderr": err, **options})
         try:
-            process.wait(timeout)
+            code = process.wait(timeout)
         except BaseException:
             process.kill()
             process.wait()
             raise
         said = [_text(stream) for stream in (out, err)]
-    done = subprocess.CompletedProcess(process.args, process.returncode, *said)
-    if check and done.returncode != 0:
-        raise AssertionError(f"{done.args} ended with {done.returncode}: {done.stderr}")
+    done = subprocess.CompletedProcess(process.args, code, *said)
+    if check and code != 0:
+        raise AssertionError(f"{done.args} ended with {code}: {done.stderr}")
     return done
 
 
@@ -93,7 +93,7 @@ class Process:
         for name in {*environment, *os.environ} - {"PYTHONPATH"}:
             if name.startswith("PYTHON") and environment.get(name) != os.environ.get(name):
                 raise ValueError(f"{name} is read when Python starts: start sys.executable with it")
-        self.args = [sys.executable, *map(os.fspath, words)]
+        self.args = [sys.executable, *(os.fspath(word) for word in words)]
         self.returncode: int | None = None
         ours: list[IO[str] | None] = []
         theirs: list[int] = []
@@ -316,12 +316,12 @@ def serve(fd: int) -> Callable[[], None]:
                 running[pidfd][1].send(str(pid).encode())
                 poller.register(pidfd, select.POLLIN)
             else:
-                pid, status = running.pop(ready)
+                pid, answered = running.pop(ready)
                 poller.unregister(ready)
                 os.close(ready)
                 _, how = os.waitpid(pid, 0)
-                with contextlib.suppress(OSError), status:
-                    status.send(str(os.waitstatus_to_exitcode(how)).encode())
+                with contextlib.suppress(OSError), answered:
+                    answered.send(str(os.waitstatus_to_exitcode(how)).encode())
 
 
 _IMPORTED = (

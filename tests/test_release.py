@@ -69,7 +69,7 @@ def test_a_wheel_holds_every_file_of_the_sample() -> None:
 
 @pytest.mark.slow
 def test_what_is_built_runs_the_sample_from_a_fresh_environment() -> None:
-    words = [ROOT / ".ci" / "dist", sys.executable]  # the Python that has `build`
+    words = [str(ROOT / ".ci" / "dist"), sys.executable]  # the Python that has `build`
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Total problems: 200") == 4  # two analyses with the wheel, two with the sdist

@@ -58,7 +58,7 @@ class LastWord(Reward):
 
     def grade(self, answer: Any, ground_truth: Any) -> Score:
         self.graded.append(answer)
-        return self._grade(answer, ground_truth)  # type: ignore[no-any-return]
+        return self._grade(answer, ground_truth)
 
     def present(self, ground_truth: Any) -> str:
         return str(ground_truth)

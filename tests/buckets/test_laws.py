@@ -20,7 +20,7 @@ Place = Callable[[str, list[list[float | None]]], Assignment]
 some_reward = st.sampled_from([0.0, 1.0, 0.0, 1.0, 0.1, 0.9, -1.0, None]) | st.floats(-2, 2, width=16)
 some_problems = st.lists(st.lists(some_reward, min_size=1, max_size=8), min_size=1, max_size=40)
 every_strategy = pytest.mark.parametrize("name", names())
-few = settings(max_examples=settings.default.max_examples // 2)
+few = settings(max_examples=settings().max_examples // 2)
 
 
 def evidence(problems: list[list[float | None]]) -> list[tuple[float, float] | None]:

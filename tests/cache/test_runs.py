@@ -157,7 +157,8 @@ def test_a_damaged_file_of_the_cache_heals(
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
     content[middle] ^= 0x01
-    path.write_bytes({"cut": content[:middle], "emptied": b"", "a byte": content}[damage])
+    damaged: dict[str, bytes] = {"cut": bytes(content[:middle]), "emptied": b"", "a byte": bytes(content)}
+    path.write_bytes(damaged[damage])
     sorted(committed(tmp_path))[0].unlink()  # so that there is something left to score, for which all is read
     again = analyze(data)
     assert again.code == 0, again.err

@@ -86,7 +86,7 @@ def test_usage_has_the_name_that_was_called(name: str, tmp_path: Path) -> None:
         ([sys.executable, f"scripts/{name}.py"], f"python scripts/{name}.py"),
         ([sys.executable, "-m", "analyzer", name], f"python -m analyzer {name}"),
         ([sys.executable, "-m", "analyzer", dashed], f"python -m analyzer {name}"),
-        ([installed], dashed),
+        ([str(installed)], dashed),
     ]:
         done = run(*words, "--help")
         assert (done.returncode, done.stderr) == (0, "")

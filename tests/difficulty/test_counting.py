@@ -3,6 +3,8 @@ metrics of the long one, to the last bit."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -69,11 +71,11 @@ def test_rewards_of_32_bits_in_any_order_have_the_metrics_of_64(
     rollouts: list[tuple[int, float | None]], chance: object
 ) -> None:
     ordered = sorted(rollouts, key=lambda one: one[0])
-    one, other = (
+    pairs: Any = (
         (np.array([c for c, _ in rows], np.int32), np.array([np.nan if r is None else r for _, r in rows], kind))
         for rows, kind in ((rollouts, np.float32), (ordered, np.float64))
     )
-    assert_same(metrics.problem_metrics(*one, 6), metrics.problem_metrics(*other, 6))
+    assert_same(*(metrics.problem_metrics(codes, rewards, 6) for codes, rewards in pairs))
 
 
 def assert_same(one: Metrics, other: Metrics) -> None:

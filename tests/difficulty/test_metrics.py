@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,8 +31,11 @@ def of(*problems: list[float]) -> Metrics:
 
 
 def same(left: Metrics, right: Metrics) -> bool:
-    flat = [
-        {f"mean@{k}": v for k, v in m.mean_at.items()} | m._asdict() | m.parts | {"mean_at": np.empty(0), "parts": 0}
+    flat: list[dict[str, Any]] = [
+        {f"mean@{k}": v for k, v in m.mean_at.items()}
+        | m._asdict()
+        | dict(m.parts)
+        | {"mean_at": np.empty(0), "parts": 0}
         for m in (left, right)
     ]
     return all(np.asarray(value).tobytes() == np.asarray(flat[1][name]).tobytes() for name, value in flat[0].items())
@@ -39,6 +43,7 @@ def same(left: Metrics, right: Metrics) -> bool:
 
 def assert_equals_pandas(metrics: Metrics, codes: np.ndarray, rewards: np.ndarray) -> None:
     """Compare every number with what one would type into a notebook, problem by problem."""
+    code: Any
     for code, all_rewards in pd.Series(rewards).groupby(codes):
         scored = all_rewards.dropna()
         passes = (scored >= 0.5).sum()

@@ -88,6 +88,7 @@ def test_what_is_foretold_of_real_rollouts_comes_true(
         )
         told = foretold(codes, first, len(whole), name)
         assert told is not None
+        assert told.same_bucket is not None
         halves.append((told.same_bucket, same_bucket(codes, first, second, len(whole), name)))
     said, true = np.mean(halves, axis=0)
     assert said == pytest.approx(true, abs=0.08)
@@ -122,7 +123,7 @@ def test_one_rollout_per_problem_tells_the_mean_alone() -> None:
 def test_problems_that_are_all_alike_stay_where_they_are(reward: float) -> None:
     told = foretold(np.repeat(np.arange(50), 8), np.full(400, reward), 50, "pass_rate")
     assert told is not None
-    assert told.same_bucket > 0.98
+    assert (told.same_bucket or 0) > 0.98
     assert list(told.by_bucket) == ["very_easy" if reward == 1.0 else "very_hard"]
 
 
@@ -130,7 +131,7 @@ def test_many_samples_of_problems_far_apart_are_sure() -> None:
     codes, rewards = sampled(np.array([0.02, 0.12, 0.37, 0.62, 0.9]).repeat(10), 2000, seed=0)
     told = foretold(codes, rewards, 50, "pass_rate")
     assert told is not None
-    assert told.same_bucket > 0.99
+    assert (told.same_bucket or 0) > 0.99
     assert told.same_or_next_bucket == 1.0
 
 

@@ -62,7 +62,7 @@ class Driver:
             os.killpg(self.process.pid, signal.SIGKILL)
             _, err = self.process.communicate()
             raise AssertionError(f"still running after {PATIENCE:g} s: {err}") from None
-        return self.process.returncode, err
+        return self.process.wait(), err
 
     def stop(self, number: signal.Signals) -> float:
         """Signal the driver alone; the seconds until it has ended."""

@@ -25,7 +25,11 @@ def test_a_table_of_another_format_is_named_and_its_line_converts_it(
     ending: str, tmp_path: Path, analyze: Callable[..., Outcome]
 ) -> None:
     path, frame = tmp_path / f"rollouts.{ending}", pd.DataFrame([ROW])
-    write = {"csv": frame.to_csv, "tsv": lambda p, **o: frame.to_csv(p, sep="\t", **o), "feather": frame.to_feather}
+    write: dict[str, Callable[..., object]] = {
+        "csv": frame.to_csv,
+        "tsv": lambda p, **o: frame.to_csv(p, sep="\t", **o),
+        "feather": frame.to_feather,
+    }
     if ending == "json":
         path.write_text(json.dumps([ROW]))
     else:

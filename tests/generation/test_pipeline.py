@@ -16,7 +16,7 @@ import pytest
 
 from analyzer.commands.generate_rollouts import generate_rollouts
 from analyzer.errors import OutputError, StorageError
-from analyzer.generation import generate, pipeline, run, writer
+from analyzer.generation import generate, run, writer
 from analyzer.generation.state import State
 from analyzer.workers.interrupts import SIGNALS
 from tests import processes

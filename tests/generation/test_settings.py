@@ -11,7 +11,8 @@ from analyzer.generation import GenerationSettings
 
 
 def make(**given: Any) -> GenerationSettings:
-    return GenerationSettings(**({"data_path": "d.parquet", "output_path": "o.parquet", "use_vllm": True} | given))
+    needed: dict[str, Any] = {"data_path": "d.parquet", "output_path": "o.parquet", "use_vllm": True}
+    return GenerationSettings(**(needed | given))
 
 
 @pytest.mark.parametrize(

@@ -265,7 +265,7 @@ class StartsThread(Target):
 def outcomes() -> list[str]:
     """What some calls come to in whatever worker this runs in."""
     supervisor = Supervisor(Bounded("tests.grading.targets:Target"), Limits(0.2, 4, 200 << 20))
-    calls = [("echo", 1), ("spin",), ("exit", 3), ("hoard",), ("echo", "after")]
+    calls: list[tuple[Any, ...]] = [("echo", 1), ("spin",), ("exit", 3), ("hoard",), ("echo", "after")]
     replies = [supervisor.call(*call) for call in calls]
     supervisor.close()
     return [f"{reply.status} {reply.value}" for reply in replies]

@@ -194,7 +194,12 @@ def test_the_command_says_no_more_than_chance_of_one_policy_sampled_twice(tmp_pa
             cache_dir=tmp_path / "cache",
             backend="sequential",
         )
-    words = ["--analyses", *(str(tmp_path / half) for half in ("half_0", "half_1")), "--output_dir", str(tmp_path / "out")]
+    words = [
+        "--analyses",
+        *(str(tmp_path / half) for half in ("half_0", "half_1")),
+        "--output_dir",
+        str(tmp_path / "out"),
+    ]
     done = processes.run([ROOT / "scripts" / "compare_analyses.py", *words], check=True)
     lines = done.stdout.splitlines()
     assert len(lines) == 4

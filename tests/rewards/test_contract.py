@@ -94,7 +94,8 @@ def built(name: str) -> Reward:
             importlib.metadata.version(library)
         except importlib.metadata.PackageNotFoundError:
             pytest.skip(f"{name} needs {library}")
-    reward = cls(allow_code_execution=True) if cls.where is Where.SANDBOX else cls()
+    options: dict[str, Any] = {"allow_code_execution": True} if cls.where is Where.SANDBOX else {}
+    reward = cls(**options)
     assert isinstance(reward, Reward)
     return reward
 
@@ -266,32 +267,30 @@ SUM = {
     ],
     "pass_on": "gsm8k",
 }
+INSTRUCTIONS: dict[str, dict[str, Any]] = {
+    "verify_keywords": {"keyword_list": ["one", "two"]},
+    "verify_paragraph_count": {"N": 3},
+    "validate_word_constraint": {"N": 100, "quantifier": "at least"},
+    "verify_sentence_constraint": {"N": 3, "quantifier": "at least"},
+    "verify_bullet_points": {"N": 3},
+    "validate_title": {},
+    "validate_sections": {"N": 3, "section_splitter": "Section"},
+    "validate_highlighted_sections": {"N": 3},
+    "validate_placeholders": {"N": 3},
+    "validate_repeat_prompt": {"original_prompt": "x"},
+    "validate_two_responses": {},
+    "validate_json_format": {},
+    "validate_quotation": {},
+    "validate_no_commas": {},
+    "validate_frequency_capital_words": {"N": 3, "quantifier": "at least"},
+}
 WHOLE: dict[str, tuple[str, dict[str, Any], Any]] = {
     "combine": ("combine", SUM, "1"),
     "soft_overlong": ("length", {"rule": "soft_overlong", "max_len": 100, "buffer": 50}, None),
     "characters": ("length", {"rule": "soft_overlong", "max_len": 100, "buffer": 50, "unit": "characters"}, None),
     "cut_off": ("length", {"rule": "cut_off"}, None),
     "if_multi_constraints": ("if_multi_constraints", {}, MULTI),
-    **{
-        f"rlvr_{name}": ("rlvr_ifeval", {}, {"func_name": name, **arguments})
-        for name, arguments in {
-            "verify_keywords": {"keyword_list": ["one", "two"]},
-            "verify_paragraph_count": {"N": 3},
-            "validate_word_constraint": {"N": 100, "quantifier": "at least"},
-            "verify_sentence_constraint": {"N": 3, "quantifier": "at least"},
-            "verify_bullet_points": {"N": 3},
-            "validate_title": {},
-            "validate_sections": {"N": 3, "section_splitter": "Section"},
-            "validate_highlighted_sections": {"N": 3},
-            "validate_placeholders": {"N": 3},
-            "validate_repeat_prompt": {"original_prompt": "x"},
-            "validate_two_responses": {},
-            "validate_json_format": {},
-            "validate_quotation": {},
-            "validate_no_commas": {},
-            "validate_frequency_capital_words": {"N": 3, "quantifier": "at least"},
-        }.items()
-    },
+    **{f"rlvr_{name}": ("rlvr_ifeval", {}, {"func_name": name, **given}) for name, given in INSTRUCTIONS.items()},
 }
 MORE_LONG = {
     "stars": "*", "double_stars": "**", "star_words": "*a* ", "less": "<", "titles": "<<a>>", "brackets": "[",

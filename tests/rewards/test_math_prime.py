@@ -74,7 +74,8 @@ tame = st.text(st.sampled_from("0123456789.,-+*/() xy\\$%{}"), max_size=12)
 @given(tame, tame)
 def test_what_is_settled_in_the_worker_is_what_the_child_would_say(answer: str, gold: str) -> None:
     """The right side is what `grade` does where nothing is settled; no answer never gets there."""
-    for reward, extracted in ((REWARD, answer or None), (Geometry3k(), (answer, False))):
+    both: list[tuple[Any, Any]] = [(REWARD, answer or None), (Geometry3k(), (answer, False))]
+    for reward, extracted in both:
         if extracted is None:
             continue
         try:

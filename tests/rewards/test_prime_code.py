@@ -11,7 +11,6 @@ from analyzer.errors import ConfigError, SandboxError
 from analyzer.grading import sandbox
 from analyzer.grading.sandbox import Budget, Unavailable
 from analyzer.rewards import default_route
-from analyzer.rewards.code import programs
 from analyzer.rewards.code.contest import same_output, same_value, with_int_keys
 from analyzer.rewards.prime_code import PrimeCode
 from analyzer.schema import GoldError, Status, Unscored

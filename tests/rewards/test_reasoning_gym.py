@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from analyzer.errors import RewardError
-from analyzer.rewards import default_route, reasoning_gym
+from analyzer.rewards import default_route
 from analyzer.rewards.reasoning_gym import ReasoningGym, arithmetic, checked_formula, last_tagged
 from analyzer.schema import GoldError, Problem, Score
 

@@ -38,7 +38,12 @@ def model(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The folder of a model of random weights and some ten thousand parameters."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    tiny = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    tiny: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     ids: dict[str, Any] = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
     made = Qwen2ForCausalLM(Qwen2Config(vocab_size=len(tokenizer), num_key_value_heads=2, **tiny, **ids))
     folder = tmp_path_factory.mktemp("model")

@@ -34,7 +34,7 @@ def columns(draw: Any) -> tuple[pa.Array, dict[str, Any], list[str | None], np.n
         st.lists(st.integers(-(1 << 63), (1 << 63) - 1), min_size=size, max_size=size, unique=True)
         | st.lists(texts, min_size=size, max_size=size, unique=True)
     )
-    held = {
+    held: dict[str, Any] = {
         "mean@1": np.array(draw(st.lists(numbers, min_size=size, max_size=size)), float),
         "passes": np.array(draw(st.lists(st.integers(0, 1 << 40), min_size=size, max_size=size)), np.int64),
         tables.BEFORE_IT: np.array(draw(st.lists(st.integers(0, 99), min_size=size, max_size=size)), np.int32),
@@ -94,7 +94,7 @@ def test_json_and_parquet_are_those_of_a_dict_a_problem(
 
 def test_row_groups_are_those_of_one_write(tmp_path: Path) -> None:
     ids, values = pa.array(range(50)), np.linspace(0, 1, 50)
-    held = {
+    held: dict[str, Any] = {
         "mean@1": values,
         tables.BEFORE_IT: np.arange(50),
         "flag": Gathered(np.array(["a", ""], object), np.arange(50) % 2),

@@ -120,7 +120,7 @@ def test_no_process_and_no_file_outlives_the_one_that_started_it(
             process.send_signal(number)
             process.send_signal(signal.SIGCONT)
         deadline = time.monotonic() + 10
-        while (gone_on(below) or list(temporary.iterdir())) and time.monotonic() < deadline:
+        while (gone_on(below) or any(temporary.iterdir())) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert gone_on(below) == []
         assert list(temporary.iterdir()) == []

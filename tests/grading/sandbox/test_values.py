@@ -76,10 +76,13 @@ class Color(enum.IntEnum):
     RED = 3
 
 
-CONTAINED = {
+Pair = collections.namedtuple("Pair", "x y")  # as a program makes it
+
+
+CONTAINED: dict[str, tuple[Any, Any]] = {
     "counter": (collections.Counter("aab"), {"a": 2, "b": 1}),
     "defaultdict": (collections.defaultdict(list, {1: [2]}), {1: [2]}),
-    "namedtuple": (collections.namedtuple("P", "x y")(1, 2), (1, 2)),
+    "namedtuple": (Pair(1, 2), (1, 2)),
     "int_enum": (Color.RED, 3),
     "numpy_float": (np.float64(0.5), 0.5),
     "numpy_int": (np.int64(7), 7),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -126,7 +127,7 @@ formulas = st.recursive(
 
 
 @given(formulas)
-def test_what_is_over_the_bounds_is_what_exact_arithmetic_says(formula) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_over_the_bounds_is_what_exact_arithmetic_says(formula: tuple[str, Any]) -> None:
     text, value = formula
     try:
         value()

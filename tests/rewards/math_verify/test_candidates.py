@@ -19,7 +19,7 @@ from analyzer.rewards.math_verify.latex_spans import LatexText
 from analyzer.rewards.math_verify.reward import MathVerify
 from analyzer.schema import Status, Unscored
 
-EXAMPLES = settings.default.max_examples  # of the profile, see tests/conftest.py
+EXAMPLES = settings().max_examples  # of the profile, see tests/conftest.py
 REWARD = MathVerify()
 LATEX_CONFIG = LatexExtractionConfig()
 NORMALISATION = LATEX_CONFIG.normalization_config
@@ -157,9 +157,11 @@ def test_a_megabyte_of_answers_is_searched() -> None:
 
 
 def test_a_long_answer_and_many_candidates_are_refused_where_they_stand() -> None:
-    (refused,) = REWARD.extract("$" + "x+" * 3000 + "x$ then $1$ and nothing more. \\boxed{" + "y" * 5000 + "}")[:1]
-    assert refused.kind == REFUSED
+    long = REWARD.extract("$" + "x+" * 3000 + "x$ then $1$ and nothing more. \\boxed{" + "y" * 5000 + "}")
+    assert long is not None
+    assert long[0].kind == REFUSED
     many = REWARD.extract(" ".join(f"$f(x_{n})$." for n in range(100)))
+    assert many is not None
     assert [candidate.kind for candidate in many] == [LATEX] * 32 + [REFUSED]
 
 

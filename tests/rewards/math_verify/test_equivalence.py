@@ -17,7 +17,7 @@ from analyzer.rewards.math_verify.evaluation import surely_differ
 from analyzer.rewards.math_verify.reward import MathVerify
 from analyzer.schema import Unscored
 
-EXAMPLES = settings.default.max_examples  # of the profile, see tests/conftest.py
+EXAMPLES = settings().max_examples  # of the profile, see tests/conftest.py
 x, y = sympy.Symbol("x", real=True), sympy.Symbol("y", real=True)
 
 latex = st.lists(

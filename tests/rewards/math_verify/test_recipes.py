@@ -27,7 +27,7 @@ from analyzer.schema import Status, Unscored
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)
 logging.getLogger("latex2sympy2_extended").setLevel(logging.CRITICAL)
 
-EXAMPLES = settings.default.max_examples  # of the profile, see tests/conftest.py
+EXAMPLES = settings().max_examples  # of the profile, see tests/conftest.py
 SKIPPED = None
 FILES = ["math_qwen", "carp_en_qwen3b", "gaokao2023en_qwen3b", "aime_amc_50", "gsm8k_zeroeval", "math_l5_zeroeval"]
 SAMPLED = 25  # rows of each file
