@@ -149,7 +149,7 @@ def test_a_cached_file_never_turns_trust_remote_code_on_nor_names_what_is_loaded
         planted = spec._replace(engine=tokens.TRANSFORMERS, path="/somewhere/evil", trust_remote_code=True)
         known.write_bytes(orjson.dumps(planted, default=list))
     found = find_again(data, tmp_path)
-    assert (found.trust_remote_code, found.source) == (False, str(TOKENIZER))
+    assert (found.trust_remote_code, found.path) == (False, str(TOKENIZER))
 
 
 @pytest.mark.parametrize(

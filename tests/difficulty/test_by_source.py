@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.difficulty import by_source
 from analyzer.difficulty.by_source import Tally, tally
+from analyzer.difficulty.counting import BLOCK
 
 rollout = st.tuples(
     st.integers(0, 2),  # data source
@@ -50,7 +50,7 @@ def test_the_counts_are_those_of_a_loop(by_problem: bool, rollouts: list[tuple[i
 
 
 def test_a_block_of_rollouts_is_added_to_those_before_it() -> None:
-    size = by_source.BLOCK + 3
+    size = BLOCK + 3
     every = np.ones(size, bool)
     (found,) = tally(
         np.zeros(size, np.int8), 1, rewards=np.ones(size, np.float32), passing=every, found=every, cut=None
