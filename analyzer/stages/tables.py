@@ -57,15 +57,21 @@ MAJORITY_ANSWER, BEFORE_IT = "majority_answer", "distinct_answers"
 
 
 def write_metrics_table(
-    path: str, ids: pa.Array, columns: Mapping[str, NDArray[Any] | Gathered], answers: Answers, order: IntArray
+    path: str,
+    ids: pa.Array,
+    columns: Mapping[str, NDArray[Any] | Gathered],
+    answers: Answers,
+    order: IntArray,
+    *,
+    group_rows: int = _GROUP_ROWS,
 ) -> None:
     """Write problem_metrics.parquet: data_idx and the columns, those of `answers` among them, problems in `order`."""
     import pyarrow.parquet as pq
 
     writer: pq.ParquetWriter | None = None
     try:
-        for start in range(0, max(len(order), 1), _GROUP_ROWS):
-            table = _table(ids, columns, answers, order[start : start + _GROUP_ROWS])
+        for start in range(0, max(len(order), 1), group_rows):
+            table = _table(ids, columns, answers, order[start : start + group_rows])
             if writer is None:
                 writer = pq.ParquetWriter(path, table.schema, compression="zstd", write_page_checksum=True)
             writer.write_table(table)

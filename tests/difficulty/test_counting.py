@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.difficulty import counting, metrics
-from analyzer.difficulty.counting import count, distinct
+from analyzer.difficulty import metrics
+from analyzer.difficulty.counting import BLOCK, count, distinct
 from analyzer.schema import Metrics
 from analyzer.stages.summary import percentiles
 
@@ -21,10 +21,16 @@ codes = st.lists(st.integers(0, 7), max_size=40).map(lambda values: np.array(val
 @given(codes, st.data())
 def test_counts_are_those_of_bincount(given: np.ndarray, data: st.DataObject) -> None:
     chosen = np.array(data.draw(st.lists(st.booleans(), min_size=len(given), max_size=len(given))), bool)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(counting, "BLOCK", 3)
-        assert count(given, 9).tolist() == np.bincount(given, minlength=9).tolist()
-        assert count(given, 9, chosen).tolist() == np.bincount(given[chosen], minlength=9).tolist()
+    assert count(given, 9).tolist() == np.bincount(given, minlength=9).tolist()
+    assert count(given, 9, chosen).tolist() == np.bincount(given[chosen], minlength=9).tolist()
+
+
+def test_blocks_are_added_up_wherever_they_begin() -> None:
+    given = np.arange(2 * BLOCK + 7, dtype=np.int32) // 1000
+    problems = int(given[-1]) + 1
+    assert np.array_equal(count(given, problems), np.bincount(given))
+    even = given % 2 == 0
+    assert np.array_equal(count(given[::-1], problems, even[::-1]), np.bincount(given[even], minlength=problems))
 
 
 @pytest.mark.parametrize("wrong", [-1, 3])

@@ -11,7 +11,6 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -68,13 +67,10 @@ def test_json_and_parquet_are_those_of_a_dict_a_problem(
     known = tables.Answers(place, pa.array(given_answers, pa.large_string()))
     for path in tmp_path.iterdir():
         path.unlink()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "_ROWS", rows)
-        patch.setattr(tables, "_GROUP_ROWS", rows)
-        tables.write_metrics(str(tmp_path / "m.json"), ids, held, known, order)
-        tables.write_metrics_table(str(tmp_path / "m.parquet"), ids, held, known, order)
-        of = np.arange(len(ids)) % 2
-        tables.write_buckets(str(tmp_path / "b.json"), ids, ["hard", "easy"], of, order)
+    tables.write_metrics(str(tmp_path / "m.json"), ids, held, known, order)
+    tables.write_metrics_table(str(tmp_path / "m.parquet"), ids, held, known, order, group_rows=rows)
+    of = np.arange(len(ids)) % 2
+    tables.write_buckets(str(tmp_path / "b.json"), ids, ["hard", "easy"], of, order)
     lines, records = [], []
     for at in order.tolist():
         record: dict[str, Any] = {}
@@ -90,6 +86,15 @@ def test_json_and_parquet_are_those_of_a_dict_a_problem(
     table = pq.read_table(tmp_path / "m.parquet")
     assert repr(table.to_pylist()).replace("None", "nan") == repr(records).replace("None", "nan")
     assert str(table.schema.field(tables.BEFORE_IT).type) == "int64"
+
+
+def test_more_problems_than_are_put_together_at_a_time_are_one_object(tmp_path: Path) -> None:
+    size = 2 * tables._ROWS + 1
+    names, of = ["hard", "easy"], np.arange(size) % 2
+    tables.write_buckets(str(tmp_path / "b.json"), pa.array(range(size)), names, of, np.arange(size))
+    text = (tmp_path / "b.json").read_bytes()
+    assert orjson.loads(text) == {str(at): names[at % 2] for at in range(size)}
+    assert text.count(b"\n") == size + 2
 
 
 def test_row_groups_are_those_of_one_write(tmp_path: Path) -> None:
