@@ -165,6 +165,7 @@ class Analysis:
     def passes(self) -> tuple[IntArray, IntArray]:
         """(problems,) passing rollouts of each problem, and scored ones."""
         scored = self.column("num_scored").astype(np.int64)
+        # Analyses of earlier versions have the rate alone.
         if "passes" in self.problems.column_names:
             return self.column("passes").astype(np.int64), scored
         return np.rint(self.column("pass_rate", 0.0) * scored).astype(np.int64), scored
@@ -188,6 +189,7 @@ class Analysis:
         if len(names) <= 1 or not path.exists() or "data_source" not in pq.read_schema(path).names:
             return names or [""], np.zeros(self.problems.num_rows, np.int64)
         column = pq.read_table(path, columns=["data_source"])["data_source"]
+        # A problem whose data source the summary does not name would be lost to every table: the first one takes it.
         code = pa.compute.index_in(column, pa.array(names)).fill_null(0)
         return names, code.to_numpy().astype(np.int64)
 
@@ -252,6 +254,7 @@ class Analysis:
         if not path.exists():
             return {}
         with pq.ParquetFile(path) as file:
+            # By the sizes in the footer: one row group is decoded, not all before it.
             for group in range(file.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
                 if number < rows:
@@ -287,6 +290,7 @@ class Analysis:
         rollouts = self.rollouts
         if rollouts is None:
             passes, scored = self.passes
+            # Which of a problem's rollouts passed is not known, and no statistic of groups depends on it.
             passing = np.arange(scored.sum()) - np.repeat(np.cumsum(scored) - scored, scored) < np.repeat(
                 passes, scored
             )

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 GROUP_SIZES = (2, 4, 8, 16, 32, 64)
 _MOST_LEVELS = 64  # passes of n are shown one by one up to this n
+# Of the five steps of the style sheet: the hardest and the easiest bucket look the same however many lie between.
 _COLOURS = {2: (0, 4), 3: (0, 2, 4), 4: (0, 1, 3, 4), 5: (0, 1, 2, 3, 4)}
 _MOST_SOURCES = 6  # data sources with a curve of their own
 
@@ -67,6 +68,7 @@ def write_report(
     """
     analysis = Analysis(Path(folder), seen)
     path = Path(target) if target is not None else analysis.folder / REPORT
+    # A lone surrogate in a response cannot be written as UTF-8, and must not cost the page.
     path.write_text(render(analysis, seed), encoding="utf-8", errors="replace")
     return path
 
@@ -76,6 +78,7 @@ def render(analysis: Analysis, seed: int = 42, *, server: bool = False) -> str:
     view = _view(analysis, seed, server)
     script, style = asset("report.js"), asset("report.css")
     connect = "connect-src 'self'; " if server else ""
+    # By hash, and no 'unsafe-inline': the page holds texts of a model, and a script in one of them must not run.
     policy = (
         f"default-src 'none'; {connect}script-src 'sha256-{digest(script)}'; style-src 'sha256-{digest(style)}'; "
         "base-uri 'none'; form-action 'none'"
@@ -125,6 +128,7 @@ def templates() -> Any:
     """The templates of the pages, everything escaped."""
     import jinja2
 
+    # StrictUndefined: a name that is misspelt in a template is an error in the tests and no gap on the page.
     templates = jinja2.Environment(
         loader=jinja2.FunctionLoader(asset), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
@@ -167,6 +171,7 @@ def _view(analysis: Analysis, seed: int, server: bool) -> dict[str, Any]:
     parts = []
     if analysis.rollouts is not None:
         parts = panels.weighted(panels.parts(analysis.rollouts, threshold), summary)
+    # The viewer's server has all texts, and sends those that are looked at.
     numbers = np.zeros(0, np.int64) if server else texts.choose_problems(analysis, seed)
     shown, packed = _packed_texts(texts.read_texts(analysis, numbers))
     return {
@@ -294,6 +299,7 @@ def _hardness_chart(analysis: Analysis, passes: IntArray, scored: IntArray, styl
     def levels(passing: IntArray, of: IntArray) -> IntArray:
         if exact:
             return passing
+        # The bins of the rate are half open, but for 1, which is the bar "always".
         rate = np.divide(passing, of, out=np.zeros(len(of)), where=of > 0)
         inner = 1 + np.minimum((rate * 20).astype(np.int64), 19)
         return np.where(passing == 0, 0, np.where(passing == of, 21, inner))
@@ -304,6 +310,7 @@ def _hardness_chart(analysis: Analysis, passes: IntArray, scored: IntArray, styl
         # Had they failed, and had they passed: a problem may be at any level between.
         lowest, highest = levels(passes, samples)[there], levels(passes + samples - scored, samples)[there]
         sure = np.bincount(lowest[lowest == highest], minlength=len(labels))
+        # Each problem counts from its lowest level to its highest: +1 where it begins, -1 after its end, and the sum.
         edges = np.bincount(lowest, minlength=len(labels) + 1) - np.bincount(highest + 1, minlength=len(labels) + 1)
         whiskers = list(zip(sure.tolist(), np.cumsum(edges[:-1]).tolist(), strict=True))
         x_title += "; lines: what each bar could be, had all rollouts been scored"
@@ -326,7 +333,7 @@ def _informative_chart(analysis: Analysis, sources: list[str], source: IntArray,
     """The share of informative groups against the group size, of all problems and of each larger data source."""
     passes, scored = analysis.passes
     there = scored > 0
-    if there.sum() < 2:
+    if there.sum() < 2:  # how rates spread is not known from one problem
         return ""
     kinds = [("all problems", there, "s0")]
     if len(sources) > 1:
@@ -437,6 +444,7 @@ def _source_rows(
         if not problems and len(sources) > 1:
             continue
         rate = passes[member] / scored[member]
+        # Where the summary has no interval of the data source, the usual 90 % one of a mean.
         spread = 1.645 * float(rate.std(ddof=1)) / problems**0.5 if problems > 1 else float("nan")
         middle, long = tokens.get(
             name, (overall.get("median"), overall.get("p95")) if len(sources) == 1 else (None, None)
@@ -501,10 +509,13 @@ def _packed_columns(
     their differences, others JSON; mean rewards that are the pass rates are not repeated (`_meta` says which it is).
     """
     in_buckets, bucket = analysis.coded("bucket")
+    # Codes by the tables that the script has too, not by the order in which names happen to appear.
     known = ["", *_FLAGS]
     flags, flag = analysis.coded("flag")
     place = np.array([list(names).index(name) for name in in_buckets], dtype="<u1")
     shown = np.array([known.index(name) if name in known else 0 for name in flags] or [0], dtype="<u1")
+    # As few bytes as hold what is usual: 600,000 problems are some megabytes of a page
+    # that people send each other.
     parts: list[NDArray[Any]] = [
         passes.astype("<u2"),
         scored.astype("<u2"),
@@ -554,6 +565,7 @@ def _packed_texts(shown: list[ProblemText]) -> tuple[list[ProblemText], str]:
 
 
 def _packed(data: bytes) -> str:
+    # gzip, since browsers unpack it themselves (DecompressionStream); no time in it, so that equal data is equal text.
     return base64.b64encode(gzip.compress(data, 6, mtime=0)).decode()
 
 

@@ -58,6 +58,7 @@ def stacked_bars(
     step = (WIDTH - left - RIGHT) / max(len(bars), 1)
     gap = min(4.0, step * 0.15)
     parts = [_y_grid(ticks, shown, left)]
+    # Bars as rectangles, one on the other; y of a picture grows downwards.
     for number, bar in enumerate(bars):
         x, y = left + number * step + gap / 2, float(HEIGHT - BOTTOM)
         for segment in bar:
@@ -92,6 +93,7 @@ def stacked_bars(
 def lines(title: str, curves: Sequence[Line], *, x_title: str, x_ticks: Sequence[float]) -> str:
     """Curves between 0 and 1 with their intervals as bands, over a logarithmic x axis."""
     left = LEFT + 10  # room for "100 %" on a phone
+    # Group sizes double: on a linear axis the small ones, which most people use, would stand on top of each other.
     low, high = math.log2(min(x_ticks)), math.log2(max(x_ticks))
 
     def px(value: float) -> float:
@@ -130,6 +132,7 @@ def share_bar(shares: Mapping[str, tuple[float, str]]) -> str:
             f"<title>{escape(name)}: {share:.1%}</title></rect>"
         )
         x += share * 100
+    # Without its aspect ratio it fills the cell of a table, however wide that is.
     return f'<svg class="share" viewBox="0 0 100 8" preserveAspectRatio="none" role="img">{"".join(parts)}</svg>'
 
 
@@ -138,7 +141,7 @@ def nice_ticks(top: float) -> list[float]:
     raw = top / 4
     size = 10 ** math.floor(math.log10(raw)) if raw > 0 else 1
     step = next(factor * size for factor in (1, 2, 5, 10) if factor * size >= raw)
-    step = max(step, 1)
+    step = max(step, 1)  # what is counted is whole
     return [step * number for number in range(math.ceil(top / step) + 1)]
 
 
@@ -175,7 +178,7 @@ def intervals(title: str, rows: Sequence[Interval], *, x_title: str) -> str:
     middle, half = (left + WIDTH - RIGHT) / 2, (WIDTH - RIGHT - left) / 2
 
     def px(value: float) -> float:
-        return middle + value / (reach * 1.1) * half
+        return middle + value / (reach * 1.1) * half  # 1.1: the outermost dot is not cut in half by the edge
 
     parts = []
     for tick in (-1.0, -0.5, 0.0, 0.5, 1.0):
@@ -208,6 +211,7 @@ class Pair(NamedTuple):
 def pairs(title: str, rows: Sequence[Pair], *, x_title: str) -> str:
     """Two dots a row, joined by a line, over a scale that holds 0."""
     values = [value for row in rows for value in (row.right, row.wrong) if not math.isnan(value)]
+    # With 0 in the scale the length of a bar can be compared with that of another.
     low, high = min([0.0, *values]), max([0.0, *values])
     high = high if high > low else low + 1
     step, left, height = 40, 24, TOP + 40 * len(rows) + BOTTOM

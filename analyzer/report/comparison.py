@@ -277,6 +277,7 @@ def compare(settings: ComparisonSettings) -> Comparison:
 def _digest(analyses: Sequence[Analysis]) -> str:
     """Tells whether a comparison is of the same analyses: of what was scored, and of what was found."""
     digest = hashlib.sha256()
+    # The fingerprint names what was scored, the summary what was found of it; neither changes when a folder is moved.
     for analysis in analyses:
         digest.update(str(analysis.provenance.get("fingerprint")).encode())
         digest.update((analysis.folder / outputs.SUMMARY).read_bytes())
@@ -375,6 +376,7 @@ def _warnings(analyses: Sequence[Analysis]) -> list[str]:
 def labels(folders: Sequence[Path]) -> list[str]:
     """A short name of each folder: the last part, or as many parts as tell them apart."""
     parts = [folder.resolve().parts for folder in folders]
+    # runs/step100/out and runs/step200/out are told apart by the part before the last.
     for depth in range(1, max(map(len, parts)) + 1):
         names = [os.path.join(*part[-depth:]) for part in parts]
         if len(set(names)) == len(names):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from analyzer.schema import IntArray
 
 _MOST_VALUES = 1000  # distinct rewards that are counted one by one
-_LONGEST = 1 << 21  # tokens; longer responses are counted as so long
+_LONGEST = 1 << 21  # tokens; longer responses are counted as so long, or one of them would make a table of gigabytes
 
 
 class Rollouts(NamedTuple):
@@ -117,7 +117,7 @@ def log_bins(found: Rollouts, bins: int = 40) -> tuple[list[int], list[int], lis
     first = max(int(both[0]), 1)
     last = max(int(both[-1]), first)
     edges = np.unique(np.round(np.geomspace(first, last + 1, bins + 1)).astype(np.int64))
-    edges[0] = 0
+    edges[0] = 0  # responses of no tokens are in the first bin
     right, wrong = (np.add.reduceat(part, edges[:-1]) for part in (found.right, found.wrong))
     edges[0] = first
     return edges.tolist(), right.tolist(), wrong.tolist()

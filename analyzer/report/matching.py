@@ -69,12 +69,15 @@ def _digest(text: bytes) -> bytes:
 def _partners(first: _Problems, second: _Problems) -> IntArray:
     """(problems of the first,) the number of the same problem in the second; -1 for none."""
     partner = np.full(len(first.ids), -1, np.int64)
+    # As text: one problem is 7 in a parquet file and "7" in a jsonl one.
     where = {str(name): number for number, name in enumerate(second.ids)}
     free = np.ones(len(second.ids), np.bool_)
     for number, name in enumerate(first.ids):
         other = where.get(str(name), -1)
         if other >= 0 and first.prompts[number] == second.prompts[other]:
             partner[number], free[other] = other, False
+    # What is left may have been numbered anew. The prompt alone would not do: a training set may ask one question with
+    # several ground truths.
     left = defaultdict(list)
     for other in np.flatnonzero(free)[::-1].tolist():
         left[second.pairs[other]].append(other)

@@ -45,6 +45,7 @@ def audit_lines(summary: Mapping[str, Any]) -> list[tuple[str, bool]]:
             f"{name}: {second['grader']} disagrees on {second['disagreed']:,} of {second['compared']:,} rollouts "
             f"(95 % interval {second['low']:.1%} to {second['high']:.1%})"
         )
+        # The upper end: with few rollouts compared, no disagreement seen is no proof that there is none.
         lines.append((visible(line), second["high"] < 0.05))
     return lines
 
@@ -132,6 +133,7 @@ def parts(rollouts: Rollouts, threshold: float) -> list[Part]:
         columns = {
             name: batch.column(name).to_numpy(zero_copy_only=False).astype(np.float64) for name in batch.schema.names
         }
+        # The last is the part that decides, where there is one; without a value of its own the sum itself decides.
         decides = columns[deciding[-1]]
         passing = np.where(np.isnan(decides), columns[REWARD], decides) >= threshold
         for name in names:

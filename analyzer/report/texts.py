@@ -78,6 +78,7 @@ def choose_problems(analysis: Analysis, seed: int) -> IntArray:
     if len(analysis.rows[0]) == 0:
         return np.zeros(0, np.int64)
     random = np.random.default_rng(seed)
+    # First which row groups are read, then which of the problems there: any choice over all would read everything.
     near = _near(analysis, random)
     names, bucket = analysis.coded("bucket")
     interest = _interest(analysis)
@@ -108,6 +109,7 @@ def _near(analysis: Analysis, random: np.random.Generator) -> IntArray:
     whole = (
         inside[np.searchsorted(edges, first, side="right") - 1] & inside[np.searchsorted(edges, stop - 1, "right") - 1]
     )
+    # Problems that reach into a row group that is not read would be shown with a part of their rollouts.
     problems = analysis.problems.num_rows
     outside = np.bincount(code[~whole], minlength=problems)
     return np.flatnonzero((np.bincount(code[whole], minlength=problems) > 0) & (outside == 0))
@@ -133,6 +135,7 @@ def read_texts(
     if len(numbers) == 0:
         return []
     gold = gold_column(analysis)
+    # A half, for head and tail.
     chars = chars or max(120, BUDGET // (len(numbers) * most) // 2)
     found = analysis.samples(numbers.tolist(), [*_COLUMNS, *filter(None, [gold])])
     return [
@@ -193,6 +196,7 @@ def _has(analysis: Analysis, name: str) -> bool:
 def _problem(
     number: int, records: list[dict[str, Any]], gold: str | None, *, most: int, chars: int, threshold: float
 ) -> ProblemText:
+    # By reward, so that right and wrong ones are both there; those without a reward come last.
     shown = sorted(records, key=lambda record: -(record[REWARD] if record[REWARD] is not None else -1.0))
     if len(shown) > most:  # the best half and the worst half
         shown = [*shown[: most // 2], *shown[-most // 2 :]]
@@ -211,6 +215,7 @@ def _sample(record: dict[str, Any], chars: int, threshold: float) -> Sample:
     deciding = record.get(REWARD_PASS_VALUE)
     deciding = record[REWARD] if deciding is None else deciding
     text = record.get(RESPONSE) or ""
+    # Head and tail: how it set out, and the end, where the answer is.
     whole = len(text) <= 2 * chars
     return Sample(
         record[REWARD],

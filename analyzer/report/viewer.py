@@ -119,8 +119,10 @@ class _Request(BaseHTTPRequestHandler):
         host = self.headers.get("Host", "")
         if host.rpartition(":")[0] not in _HOSTS and host not in _HOSTS:
             return "this server answers to 127.0.0.1 and localhost only\n"
+        # A page of another site can have the browser send requests here; the browser then says whose page it was.
         if self.headers.get("Origin", f"http://{host}") != f"http://{host}":
             return "requests of other pages are refused\n"
+        # Compared in a time that does not tell how much of a guess is right.
         if not hmac.compare_digest(token.encode(), self.server.token.encode()):
             return "the token is missing or wrong: open the address that view_analysis printed\n"
         return ""
