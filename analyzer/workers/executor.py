@@ -14,7 +14,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ ATTEMPTS = 3  # starts of a shard in one round; one fewer than dask's own limit,
 _POLL_SECONDS = 0.1
 _POLL_SHARE = 20  # a hundred thousand shards are not listed all the time
 _JOIN_SECONDS = 1.0
+_TASKS_EACH = 8  # for each worker, where there are as many shards
 _IDLE_ROUNDS = 2  # rounds in a row without a commit, one shard at a time
 
 
@@ -58,7 +59,9 @@ def run_shards(work: Work, backend: Backend) -> None:
         at_once = cluster.n_jobs
         while todo:
             with _attempts(work.folder) as attempts:
-                lost = _round(work, todo, cluster, at_once, attempts)
+                # Once a worker is lost, each shard is a task: what joins the guilty one should not be lost with it.
+                parts = joined(todo, max(backend.tasks, _TASKS_EACH * at_once), cluster.joins if not losses else 1)
+                lost = _round(work, parts, cluster, at_once, attempts)
                 started = Counter(int(name.partition(".")[0]) for name in os.listdir(attempts))
             left = work.missing()
             suspects = [shard for shard in left if shard in started]
@@ -80,10 +83,26 @@ def run_shards(work: Work, backend: Backend) -> None:
             todo = [shard for shard in left if shard not in started] + suspects
 
 
-def _round(work: Work, todo: Sequence[int], cluster: Cluster, at_once: int, attempts: str) -> BaseException | None:
-    """Give out `todo` once; returns the error of a lost worker, raises any other."""
-    call = _Call([Task(_attempt, (work.score, work.folder, shard, attempts)) for shard in todo], cluster, at_once)
-    waiting = set(todo)
+def joined(todo: Sequence[int], tasks: int, most: int) -> Iterator[tuple[int, ...]]:
+    """Cut `todo` into more than `tasks` tasks, if it has as many shards, of at most `most` shards each.
+
+    A task takes its share of what is left, so the last ones are single shards and the workers end together (guided
+    self-scheduling, Polychronopoulos and Kuck, 1987).
+    """
+    first = 0
+    while first < len(todo):
+        size = max(1, min(most, (len(todo) - first) // tasks))
+        yield tuple(todo[first : first + size])
+        first += size
+
+
+def _round(
+    work: Work, parts: Iterable[tuple[int, ...]], cluster: Cluster, at_once: int, attempts: str
+) -> BaseException | None:
+    """Give out tasks of shards once; returns the error of a lost worker, raises any other."""
+    tasks = [Task(_attempt, (work.score, work.folder, shards, attempts)) for shards in parts]
+    call = _Call(tasks, cluster, at_once)
+    waiting = {shard for task in tasks for shard in task.args[2]}
     error: BaseException | None = None
     try:
         call.start()
@@ -153,20 +172,29 @@ def _attempts(folder: str) -> Iterator[str]:
         temporaries.remove(marks)
 
 
-def _attempt(score: Callable[[str, int], int], folder: str, shard: int, attempts: str) -> int:
-    """Score a shard; do nothing where it has already killed its worker ATTEMPTS times. Runs in the worker.
+def _attempt(score: Callable[[str, int], int], folder: str, shards: Sequence[int], attempts: str) -> int:
+    """Score shards, but those that have already killed their worker ATTEMPTS times. Runs in the worker.
 
-    dask gives a lost task out again by itself; a mark left at every start lets that end.
+    dask gives a lost task out again by itself. A mark left at every start of a shard lets that end, and a byte in the
+    mark at its end leaves the shard alone when its task is lost with a later one.
     """
     # A worker that is killed cannot count in memory, and dask may try the next time on another node: so the count is
     # files, and creating one exclusively is atomic on NFS, too.
-    marks = Path(attempts)
-    for number in range(ATTEMPTS):
-        try:
-            (marks / f"{shard}.{number}").touch(exist_ok=False)
-        except FileExistsError:
-            continue
-        except FileNotFoundError:
-            raise UserError("the driver of this run has ended; the same command resumes") from None
-        return score(folder, shard)
-    return 0
+    scored = 0
+    for shard in shards:
+        for number in range(ATTEMPTS):
+            mark = Path(attempts, f"{shard}.{number}")
+            try:
+                started = mark.open("xb", buffering=0)
+            except FileExistsError:
+                if mark.stat().st_size:
+                    break
+                continue
+            except FileNotFoundError:
+                raise UserError("the driver of this run has ended; the same command resumes") from None
+            with started:
+                scored += score(folder, shard)
+                with contextlib.suppress(OSError):  # the shard is committed, whatever became of the driver's marks
+                    started.write(b"1")
+            break
+    return scored

@@ -5,20 +5,24 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.util
+import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from analyzer import proc
 from analyzer.config import AnalysisSettings
 from analyzer.errors import AnalyzerError, ConfigError, InputError, UserError
 from analyzer.workers import backends
 from analyzer.workers.backends import Backend
-from analyzer.workers.executor import Work, run_shards
+from analyzer.workers.executor import Work, _attempt, joined, run_shards
 from tests.workers import shard_tasks
 
 SHARDS = 12
@@ -37,8 +41,9 @@ SEQUENTIAL = pytest.param(Backend("sequential"), id="sequential")
 class Shards:
     """A folder of shards, and what the executor said of them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, total: int = SHARDS) -> None:
         self.folder = folder
+        self.total = total
         self.told: list[int] = []
         (folder / "shards").mkdir()
 
@@ -47,7 +52,11 @@ class Shards:
 
     def missing(self) -> list[int]:
         there = {path.name for path in (self.folder / "shards").iterdir()}
-        return [shard for shard in range(SHARDS) if f"shard-{shard:06d}.parquet" not in there]
+        return [shard for shard in range(self.total) if f"shard-{shard:06d}.parquet" not in there]
+
+    def scored(self) -> list[int]:
+        """The shards that were scored, as often as they were."""
+        return [int(line.split()[0]) for line in (self.folder / "log").read_text().splitlines()]
 
     def workers(self) -> set[int]:
         """The processes that committed."""
@@ -154,6 +163,53 @@ def test_a_cluster_of_our_own_that_has_lost_its_workers_for_good_ends_the_run(sh
         shards.run(shard_tasks.commit_slowly, Backend("dask", 1, notice_seconds=0.5))
     losing.join()
     assert 0 < len(shards.missing()) < SHARDS
+
+
+# ---------------------------------------------------------------- several shards a task
+
+
+@given(st.integers(0, 3_000), st.integers(2, 500), st.integers(1, 40))
+def test_tasks_hold_every_shard_once_in_their_order_and_grow_smaller(shards: int, tasks: int, most: int) -> None:
+    parts = list(joined(range(shards), tasks, most))
+    assert [shard for part in parts for shard in part] == list(range(shards))
+    sizes = [len(part) for part in parts]
+    assert sizes == sorted(sizes, reverse=True)
+    assert max(sizes, default=1) <= most
+    assert len(parts) >= min(shards, tasks)
+    assert sizes[-tasks:] == [1] * min(shards, tasks)
+
+
+@needs("distributed")
+@pytest.mark.parametrize("score", [shard_tasks.commit, shard_tasks.kill_worker_once])
+def test_joined_shards_are_committed_and_told_once(tmp_path: Path, score: Callable[[str, int], int]) -> None:
+    shards = Shards(tmp_path, total=40)
+    shards.run(score, Backend("dask", 2, tasks=1))
+    assert shards.missing() == []
+    assert sorted(shards.told) == list(range(40))
+    assert sorted(shards.scored()) == list(range(40))
+
+
+@needs("distributed")
+def test_a_joined_shard_that_always_kills_its_worker_ends_the_run_with_its_number(tmp_path: Path) -> None:
+    shards = Shards(tmp_path, total=40)
+    with pytest.raises(AnalyzerError, match=f"shard {shard_tasks.POISON} "):
+        shards.run(shard_tasks.kill_worker_always, Backend("dask", 2, tasks=1))
+    assert shards.missing() == [shard_tasks.POISON]
+    assert len(shards.scored()) == 39
+
+
+def test_a_task_that_is_given_out_again_scores_only_the_shards_that_it_had_not_ended(tmp_path: Path) -> None:
+    shards, marks = Shards(tmp_path), tmp_path / "marks"
+    marks.mkdir()
+    task = (shard_tasks.kill_worker_once, str(tmp_path), (1, 2, shard_tasks.POISON, 4), str(marks))
+    codes = []
+    for _ in range(3):
+        worker = multiprocessing.get_context("spawn").Process(target=_attempt, args=task)
+        worker.start()
+        worker.join()
+        codes.append(worker.exitcode)
+    assert codes == [-signal.SIGKILL, 0, 0]
+    assert shards.scored() == [1, 2, shard_tasks.POISON, 4]
 
 
 # ---------------------------------------------------------------- started ahead

@@ -42,6 +42,7 @@ class Backend(NamedTuple):
     ray_address: str | None = None
     answer_seconds: float = 10.0  # for a scheduler to answer
     notice_seconds: float = 30.0  # without a worker, after which the user is told
+    tasks: int = 1_024  # to give out before shards are joined to tasks: more workers may come later
 
 
 class Task(NamedTuple):
@@ -71,6 +72,8 @@ class Cluster(ABC):
     name: ClassVar[str]  # joblib's own name of the backend
     ahead: ClassVar[int] = 2
     """Tasks given out for each worker."""
+    joins: ClassVar[int] = 1
+    """Shards of a task at most. A task that is lost costs the shard that was worked on, whatever it joins."""
 
     def __init__(self, n_jobs: int, **options: Any) -> None:
         self.n_jobs = n_jobs
