@@ -4,20 +4,26 @@ r"""Our mathematical rewards beside the peers' own tests and calls, read from co
     python benchmarks/math_verify_peers.py tests math_verify-0.9.0/tests
     python benchmarks/math_verify_peers.py verl verl/tests/utils/reward_score/test_sandbox_on_cpu.py
     python benchmarks/math_verify_peers.py recipe trl trl/rewards/accuracy_rewards.py ../shared/data/math_qwen.parquet
+    python benchmarks/math_verify_peers.py recipe nemo_skills nemo_skills/evaluation/math_grader.py FILES
+    python benchmarks/math_verify_peers.py recipe mathruler mathruler/grader.py FILES
 
 `tests`: every item of Math-Verify's tests that compares a ground truth with an answer, scored by our reward with its
 default recipe, beside what the test expects and what Math-Verify says in that call. `verl`: the answers in verl's tests
 of its rewards. `recipe`: every rollout of a file, by a recipe and by the framework's own function, which is taken out
-of its file, so that the framework itself need not be installed. A table comes out; what differs is named.
+of its file, so that the framework itself need not be installed. NeMo-Skills' math_equal is compared with the recipe
+`boxed`, MathRuler's grade_answer with what passes in geometry3k; it needs pylatexenc, and it evaluates answers as
+Python: run it without a network, in a container. A table comes out; what differs is named.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import importlib
 import logging
 import sys
 import threading
+import types
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -130,6 +136,8 @@ def print_table(items: list[Item], scores: list[Score], others: Counter[str]) ->
 # ---------------------------------------------------------------- recipes
 
 Call = Callable[[str, str], Any]
+OURS = {"nemo_skills": ("math_verify", {"recipe": "boxed"}), "mathruler": ("geometry3k", {})}
+"""The reward that a framework's function is compared with, where it is no recipe of math_verify by that name."""
 
 
 def function_of(path: Path, name: str, **names: Any) -> Any:
@@ -142,6 +150,8 @@ def function_of(path: Path, name: str, **names: Any) -> Any:
 
 def call_of(recipe: str, path: Path) -> Call:
     """The framework's own function as (ground truth, response) -> reward, None where it skips."""
+    if recipe in OURS:
+        return boxed_call_of(recipe, path)
     names = {"parse": parse, "verify": verify, "LatexExtractionConfig": LatexExtractionConfig, "logging": logging}
     names |= {"NormalizationConfig": NormalizationConfig, "Optional": Optional, "threading": threading}
     names |= {"Callable": Callable, "is_math_verify_available": lambda: True, "print": lambda *_: None}
@@ -159,13 +169,27 @@ def call_of(recipe: str, path: Path) -> Call:
     return as_verl
 
 
+def boxed_call_of(recipe: str, path: Path) -> Call:
+    """A grader of answers as (ground truth, response) -> reward: it is given what its own function finds in a box."""
+    # These are whole files: mathruler/grader.py with the one beside it, math_grader.py with one function of a logger.
+    utils = types.ModuleType("nemo_skills.utils")
+    vars(utils)["get_logger_name"] = lambda name: name
+    sys.modules |= {"nemo_skills": types.ModuleType("nemo_skills"), utils.__name__: utils}
+    sys.path.insert(0, str(path.resolve().parents[1 if recipe == "mathruler" else 0]))
+    grader = importlib.import_module("mathruler.grader" if recipe == "mathruler" else path.stem)
+    if recipe == "mathruler":
+        return lambda gold, response: float(grader.grade_answer(grader.extract_boxed_content(response), gold))
+    return lambda gold, response: float(grader.math_equal(gold, grader.search_boxed(response)))
+
+
 def compare_recipe(recipe: str, path: Path, files: list[Path]) -> None:
     call = call_of(recipe, path)
     print(
         "| file | rollouts | equal | skipped there, gold_error here | other unscored here | differ |\n"
         "|---|---|---|---|---|---|"
     )
-    with closing(Scorer(build("math_verify", {"recipe": recipe}), Limits())) as scorer:
+    reward = build(*OURS.get(recipe, ("math_verify", {"recipe": recipe})))
+    with closing(Scorer(reward, Limits())) as scorer:
         for file in files:
             counts: Counter[str] = Counter()
             table = pq.read_table(file, columns=["original_reward_model", "response"])
@@ -174,7 +198,8 @@ def compare_recipe(recipe: str, path: Path, files: list[Path]) -> None:
                 theirs = call(gold, response)
                 (score,) = scorer.score(Problem("a source", gold), [response])
                 if score.reward is not None:
-                    kind = "equal" if score.reward == theirs else "differ"
+                    ours = float(score.reward >= 0.5) if recipe in OURS else score.reward
+                    kind = "equal" if ours == theirs else "differ"
                 else:
                     kind = "skipped" if theirs is None else "unscored"
                 counts[kind] += 1
@@ -190,7 +215,7 @@ def main() -> None:
     commands.add_parser("tests").add_argument("folder", type=Path)
     commands.add_parser("verl").add_argument("file", type=Path)
     recipe = commands.add_parser("recipe")
-    recipe.add_argument("recipe", choices=["trl", "open_r1", "verl"])
+    recipe.add_argument("recipe", choices=["trl", "open_r1", "verl", *OURS])
     recipe.add_argument("source", type=Path)
     recipe.add_argument("files", type=Path, nargs="+")
     given = parser.parse_args()
