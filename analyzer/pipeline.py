@@ -7,7 +7,7 @@ import sys
 from typing import NamedTuple
 
 from analyzer import buckets, planning, report, scoring
-from analyzer.buckets import Strategy
+from analyzer.buckets import Assignment, Strategy
 from analyzer.cache import known_tokenizers, runs, verdicts
 from analyzer.cache.known_tokenizers import Search, TokenizerDiffers
 from analyzer.cache.runs import Run
@@ -22,6 +22,7 @@ from analyzer.rollouts import sources
 from analyzer.rollouts.input import Input
 from analyzer.rollouts.numbering import Numbering
 from analyzer.rollouts.sizes import USUAL, Sizes
+from analyzer.schema import Metrics
 from analyzer.stages import (
     audit,
     collisions,
@@ -36,6 +37,8 @@ from analyzer.stages import (
     write,
 )
 from analyzer.stages.findings import Findings
+from analyzer.stages.merge import Merged
+from analyzer.stages.summary import Summary
 from analyzer.workers import backends
 from analyzer.workers.executor import Work, run_shards
 
@@ -158,6 +161,35 @@ def _measure(call: Call, scored: Scored) -> Result:
         metrics = problem_metrics(merged.codes, merged.rewards, numbering.problems, merged.passing, merged.parts)
     with clock("bucket"):
         assignment = buckets.assign(strategy, metrics)
+    # All outputs are made aside and replace the old set at the end: until then the folder holds the earlier analysis.
+    # Compressing the text takes longest, and needs no more than the buckets: it goes on beside what follows.
+    texts = settings.outputs == "all"
+    with (
+        outputs.staged() as folder,
+        write.passing(
+            folder, opened.dataset, numbering, merged, assignment, reward_fn_key=settings.reward_fn_key, texts=texts
+        ) as passed,
+    ):
+        findings, summed_up = _findings(call, scored, merged, collided, metrics=metrics, assignment=assignment)
+        with clock("write"):
+            write.write_outputs(folder, passed, findings, summed_up.to_json())
+            (folder / PROVENANCE).write_bytes(provenance.provenance(settings, plan, opened))
+            if not settings.no_report:
+                # Without rollouts in the folder the page is drawn from those that were read.
+                seen = None if texts else report.Seen(passed.rewarded, numbering)
+                report.write_report(folder, seed=settings.seed, seen=seen)
+            clock.write(folder / TIMINGS)
+            opened.still_same()
+            call.search.settle()
+    return Result(settings.output_dir, summed_up, settings.max_unscored, scored.now, scored.reused, settings.outputs)
+
+
+def _findings(
+    call: Call, scored: Scored, merged: Merged, collided: tuple[str, ...], *, metrics: Metrics, assignment: Assignment
+) -> tuple[Findings, Summary]:
+    """All that is said of the rollouts besides their rewards and buckets, and its summary."""
+    settings, strategy, clock = call.settings, call.strategy, call.clock
+    opened, numbering, plan, _, run, *_ = scored
     with clock("estimate"):
         stability = estimate.bucket_stability(strategy, numbering, merged, settings.seed)
         cut = sources.cut_off(opened.dataset, numbering.kept_ranges(), merged.tokens)
@@ -171,22 +203,7 @@ def _measure(call: Call, scored: Scored) -> Result:
         )
     with clock("summary"):
         findings = Findings(numbering, merged, metrics, assignment, stability, audited, measured, collided)
-        summed_up = summary.summarise(settings, opened, plan, findings)
-    # All outputs are made aside and replace the old set at the end: until then the folder holds the earlier analysis.
-    with clock("write"), outputs.staged() as folder:
-        texts = settings.outputs == "all"
-        rewarded = write.write_outputs(
-            folder, opened.dataset, findings, summed_up.to_json(), settings.reward_fn_key, texts=texts
-        )
-        (folder / PROVENANCE).write_bytes(provenance.provenance(settings, plan, opened))
-        if not settings.no_report:
-            # Without rollouts in the folder the page is drawn from those that were read.
-            seen = None if texts else report.Seen(rewarded, numbering)
-            report.write_report(folder, seed=settings.seed, seen=seen)
-        clock.write(folder / TIMINGS)
-        opened.still_same()
-        call.search.settle()
-    return Result(settings.output_dir, summed_up, settings.max_unscored, scored.now, scored.reused, settings.outputs)
+        return findings, summary.summarise(settings, opened, plan, findings)
 
 
 def explain(settings: AnalysisSettings, sizes: Sizes = USUAL) -> list[str]:

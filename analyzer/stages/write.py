@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
+import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
 from analyzer.buckets import UNSCORED, Assignment
 from analyzer.difficulty.posterior import Gathered
 from analyzer.files import outputs
-from analyzer.rollouts.dataset import Dataset
+from analyzer.rollouts.dataset import Dataset, close_files
 from analyzer.rollouts.grouped import GROUP_BYTES, GroupedParquet
 from analyzer.rollouts.problems import gold_column_of
 from analyzer.schema import PROMPT, RESPONSE, REWARD_EXTRA, REWARD_PASS_VALUE
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from analyzer.rollouts.numbering import Numbering
     from analyzer.stages.findings import Findings
     from analyzer.stages.merge import Merged
 
@@ -52,11 +55,12 @@ def write_rollouts(
     bucket_paths: Sequence[str],
     *,
     training: TrainingRows | None = None,
+    stop: threading.Event | None = None,
 ) -> None:
     """Write rollouts with their rewards to `all_path`, and those of bucket i to bucket_paths[i].
 
     buckets: the number of each rollout's bucket, (rollouts,). The paths are local names of files that are not there
-    yet. `training` sees the rows as they pass.
+    yet. `training` sees the rows as they pass. Once `stop` is set nobody wants the files any more.
     """
     schema = rewarded.schema
     with (
@@ -64,6 +68,8 @@ def write_rollouts(
         _Sink(schema, bucket_paths, lambda table, rows: _split(table, buckets[rows], bucket_paths)) as parts,
     ):
         for rows, batch, table in rewarded.all():
+            if stop is not None and stop.is_set():
+                return
             if training is not None:
                 training.see(batch, rows)
             for sink in (everything, parts):
@@ -161,39 +167,85 @@ def _as_os_error(work: Callable[[], None]) -> None:
 # ---------------------------------------------------------------- all files of a run
 
 
-def write_outputs(
-    folder: Path, rollouts: Dataset, findings: Findings, summary: bytes, reward_fn_key: str, *, texts: bool = True
-) -> Rewarded:
-    """Write every output file of a run to an empty folder; returns the rollouts with their rewards.
+class Pass(NamedTuple):
+    """The pass over the text, under way in a thread of its own."""
 
-    summary: summary.json. texts: also write the files of rollouts, the copies of the text.
+    rewarded: Rewarded
+    training: TrainingRows
+    names: list[str]  # of the buckets
+    positions: NDArray[np.int8]  # (problems,) in `names`
+    texts: bool  # whether the rollouts are copied
+    done: Future[None]
+
+
+@contextlib.contextmanager
+def passing(
+    folder: Path,
+    rollouts: Dataset,
+    numbering: Numbering,
+    merged: Merged,
+    assignment: Assignment,
+    *,
+    reward_fn_key: str,
+    texts: bool = True,
+) -> Iterator[Pass]:
+    """Begin to write the rollouts to an empty folder: their files need the buckets, and nothing that is found after
+    them. At the end of the context they are on the disk.
+
+    texts: write the files of rollouts, the copies of the text; else the training rows alone are read. Raises
+    InputError for a file that is damaged, OSError for a disk.
     """
-    numbering, merged, metrics, assignment, *_, measured, _ = findings
     names, positions = _named(assignment)
-    order = numbering.order()
     kept = numbering.kept_ranges()
     rewarded = Rewarded(rollouts, kept, _row_values(merged))
     gold_column = gold_column_of(rollouts.schema.names, reward_fn_key)
-    with TrainingRows(rollouts.schema, numbering, gold_column, folder) as training:
-        if texts:
-            paths = [str(folder / outputs.bucket_file(name)) for name in names]
-            of_rows = positions[merged.codes]
-            write_rollouts(rewarded, of_rows, str(folder / outputs.ROLLOUTS), paths, training=training)
-        else:
-            training.read(rollouts, kept)
-        columns = tables.metric_columns(metrics) | measured.columns
-        answers = tables.Answers(measured.majority, merged.texts)
-        tables.write_metrics(str(folder / outputs.METRICS), numbering.ids, columns, answers, order)
-        table = {"bucket": Gathered(np.array(names, dtype=object), positions), **columns}
-        tables.write_metrics_table(str(folder / outputs.TABLE), numbering.ids, table, answers, order)
-        training.write(folder / outputs.PROBLEMS, folder / outputs.TABLE)
-    tables.write_buckets(str(folder / outputs.BUCKETS), numbering.ids, names, positions, order)
-    card = dataset_card(numbering.problems, len(merged.codes), names if texts else None)
+    all_path, paths = str(folder / outputs.ROLLOUTS), [str(folder / outputs.bucket_file(name)) for name in names]
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            if texts:
+                write_rollouts(rewarded, positions[merged.codes], all_path, paths, training=training, stop=stop)
+            else:
+                training.read(rollouts, kept)
+        finally:
+            close_files()  # what this thread has opened
+
+    def flush() -> None:
+        # They must be on the disk before they replace the old ones; better while the other files are being made.
+        if done.exception() is None and not stop.is_set():
+            for path in [all_path, *paths] if texts else []:
+                with open(path, "rb") as file:
+                    os.fsync(file.fileno())
+
+    with TrainingRows(rollouts.schema, numbering, gold_column, folder) as training, ThreadPoolExecutor(1) as thread:
+        done = thread.submit(work)
+        flushed = thread.submit(flush)
+        try:
+            yield Pass(rewarded, training, names, positions, texts, done)
+            done.result()
+            flushed.result()
+        finally:
+            stop.set()
+
+
+def write_outputs(folder: Path, passed: Pass, findings: Findings, summary: bytes) -> None:
+    """Write every other output file of a run to the folder of the pass, once that is done. summary: summary.json."""
+    numbering, merged, metrics, *_, measured, _ = findings
+    order = numbering.order()
+    passed.done.result()
+    columns = tables.metric_columns(metrics) | measured.columns
+    answers = tables.Answers(measured.majority, merged.texts)
+    tables.write_metrics(str(folder / outputs.METRICS), numbering.ids, columns, answers, order)
+    table = {"bucket": Gathered(np.array(passed.names, dtype=object), passed.positions), **columns}
+    tables.write_metrics_table(str(folder / outputs.TABLE), numbering.ids, table, answers, order)
+    passed.training.write(folder / outputs.PROBLEMS, folder / outputs.TABLE)
+    tables.write_buckets(str(folder / outputs.BUCKETS), numbering.ids, passed.names, passed.positions, order)
+    card = dataset_card(numbering.problems, len(merged.codes), passed.names if passed.texts else None)
     (folder / outputs.CARD).write_text(card, encoding="utf-8")
     if measured.top_up is not None:
         _write_top_up(str(folder / outputs.TOP_UP), numbering.ids, measured.top_up)
     (folder / outputs.SUMMARY).write_bytes(summary)
-    return rewarded
 
 
 def _row_values(merged: Merged) -> RowValues:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
@@ -17,14 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analyzer.errors import EXIT_OK, EXIT_STORAGE, StorageError
+from analyzer.errors import EXIT_OK, EXIT_STORAGE, EXIT_USER, InputError, StorageError
 from analyzer.files import storage
 from analyzer.rollouts import dataset
 from analyzer.rollouts.grouped import GROUP_BYTES
-from analyzer.stages import write
+from analyzer.stages import audit, estimate, write
 from analyzer.stages.rewarded import Rewarded, RowValues
 from tests import processes
-from tests.commands import SAMPLE, SCRIPT, TOKENIZER, flags, known_tokenizer, parquet, rollouts
+from tests.commands import SAMPLE, SCRIPT, TOKENIZER, Outcome, flags, known_tokenizer, parquet, rollouts
 
 
 @pytest.fixture
@@ -136,3 +137,55 @@ def test_a_writer_that_compresses_a_row_group_does_not_stop_the_other(tmp_path: 
         sink.finish()
     assert GROUP_BYTES // table.nbytes + 2 <= waiting <= 2 * GROUP_BYTES // table.nbytes + 2
     assert pq.read_metadata(tmp_path / "all.parquet").num_rows == handed == 40
+
+
+# ---------------------------------------------------------------- beside the rest of the analysis
+
+
+def test_the_text_is_written_while_the_rest_is_found_out(
+    analyze: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    estimated, seen = estimate.bucket_stability, list[int]()
+
+    def wait_for_the_text(*args: Any) -> Any:
+        """Estimate only once all rollouts lie in the staging folder: for ever, if they were written afterwards."""
+        deadline = time.monotonic() + 60
+        while not seen and time.monotonic() < deadline:
+            time.sleep(0.02)
+            for path in tmp_path.glob("out/.*/rollouts_with_rewards.parquet"):
+                with contextlib.suppress(pa.ArrowInvalid):  # no footer yet
+                    seen.append(pq.read_metadata(path).num_rows)
+        return estimated(*args)
+
+    monkeypatch.setattr(estimate, "bucket_stability", wait_for_the_text)
+    data = parquet(tmp_path / "in.parquet", rollouts(8, 4))
+    assert analyze(data, output_dir=tmp_path / "out").code == EXIT_OK
+    assert seen == [32]
+
+
+def test_what_fails_beside_the_writing_ends_it_and_keeps_the_old_outputs(
+    analyze: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, out = parquet(tmp_path / "in.parquet", rollouts(8, 4)), tmp_path / "out"
+    analyze(data, output_dir=out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def fail(*args: Any, **options: Any) -> Any:
+        raise InputError("no")
+
+    monkeypatch.setattr(audit, "audit_rewards", fail)
+    assert analyze(data, output_dir=out, overwrite=True).code == EXIT_USER
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
+
+
+def test_what_the_writing_meets_ends_the_run(
+    analyze: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(write, "write_rollouts", full)
+    outcome = analyze(parquet(tmp_path / "in.parquet", rollouts(8, 4)), output_dir=tmp_path / "out")
+    assert (outcome.code, len(outcome.errors)) == (EXIT_STORAGE, 1)
+    assert not list((tmp_path / "out").iterdir())
