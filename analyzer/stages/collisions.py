@@ -53,7 +53,7 @@ def look(plan: Plan, numbering: Numbering) -> None:
     differ = np.flatnonzero(digests[np.searchsorted(rows, first)] != digests[np.searchsorted(rows, last)])
     # All were looked at: counted as `check` does. Else a sample: an error only where it cannot be chance.
     enough = TOO_MANY * numbering.problems if numbering.problems <= _LOOKED_AT else _SURELY * _LOOKED_AT
-    if differ.size and differ.size >= enough:
+    if differ.size >= enough:
         share = f"{differ.size} of {len(codes)} problems looked at"
         raise InputError(_sentence(plan, numbering, share, int(first[differ[0]]), int(last[differ[0]])))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from analyzer.rollouts.sizes import Sizes
 from tests.commands import Outcome, Row, jsonl, parquet, rollouts
 
 Analyze = Callable[..., Outcome]
@@ -49,6 +50,19 @@ def test_fewer_are_a_warning_with_an_example(tmp_path: Path, analyze: Analyze) -
     assert "the prompts of one data_idx differ in 1 of 200 problems, of data_idx 199 for instance" in said
     assert "'What is 199 + 199?'" in said
     assert "'Another question'" in said
+
+
+@pytest.mark.parametrize("sizes", [Sizes(), Sizes(batch=1, window=1, largest_window=1, spill_above=1e9)])
+def test_scattered_rows_are_compared_with_the_first_of_their_problem_however_they_are_cut(
+    sizes: Sizes, tmp_path: Path, analyze: Analyze
+) -> None:
+    rows = [row for sample in range(40) for row in rollouts(120, 40)[sample::40]]
+    rows[3 + 120 * 39] |= OTHERS["prompts"]  # the last rollout of problem 3
+    outcome = analyze(parquet(tmp_path / "r.parquet", rows), sizes)
+    (said,) = [one for one in outcome.json("summary.json")["warnings"] if "one data_idx" in one]
+    assert "differ in 1 of 120 problems, of data_idx 3 for instance: 'What is 3 + 3?' in " in said
+    assert "row 3 (counted from 0), 'Another question' in " in said
+    assert "row 4683 (counted from 0)" in said
 
 
 @pytest.mark.parametrize("problems", [3, 100])

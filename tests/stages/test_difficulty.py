@@ -197,6 +197,27 @@ def test_problems_that_could_move_are_those_that_lack_a_reward(
     assert outcome.json("summary.json")["difficulty"]["unscored"]["problems_that_could_move"] == moved
 
 
+def test_problems_that_cut_off_responses_could_move_are_those_whose_cut_responses_failed(
+    tmp_path: Path, analyze: Any
+) -> None:
+    ends = [["stop", "length", "length"], ["stop", "stop", "length"], ["stop", "stop", "stop"]]
+    values = [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
+    given = [
+        {**row, "reward": reward, "finish_reason": end}
+        for row, reward, end in zip(
+            rows([["x"] * 3] * 3, ["5"] * 3),
+            [v for each in values for v in each],
+            [e for each in ends for e in each],
+            strict=True,
+        )
+    ]
+    outcome = analyze(parquet(tmp_path / "r.parquet", given), bucketing_strategy="pass_rate")
+    found = outcome.json("summary.json")["difficulty"]["truncation"]
+    assert (found["cut_off"], found["problems_that_could_move"]) == (3, 1)
+    assert found["pass_rate_of_finished"] == pytest.approx(2 / 6, abs=1e-6)
+    assert "1 problem could be in another bucket if their cut-off responses had passed" in outcome.err
+
+
 def test_one_sample_a_problem_says_nothing_of_how_sure(tmp_path: Path, analyze: Any) -> None:
     outcome = analyze(parquet(tmp_path / "r.parquet", rows([["#### 5"], ["#### 6"], ["#### 5"]], ["5"] * 3)))
     stability = outcome.json("summary.json")["stability"]

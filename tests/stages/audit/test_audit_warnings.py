@@ -63,6 +63,20 @@ def test_a_data_source_of_which_less_than_5_percent_pass_is_warned_of(passed: in
     assert len(warned(tallies={"d": low})) == said
 
 
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({}, 1),
+        ({"unfound": 499}, 2),  # both have something to say
+        ({"unfound": 500}, 1),  # where half hold no answer, that is why so few pass
+        ({"rollouts": 2000, "uncut": 1000, "cut_scored": 1000}, 0),  # ... or where half are cut off
+    ],
+)
+def test_few_passes_are_not_said_again_of_answers_that_are_mostly_missing(counts: dict[str, int], said: int) -> None:
+    low = FINE._replace(passed=0, **counts)
+    assert len(warned(tallies={"d": low}, missing={"d": ("it is 5",)})) == said
+
+
 @pytest.mark.parametrize(("low", "said"), [(0.01, 0), (0.0101, 1)])
 def test_a_second_grader_that_surely_disagrees_on_more_than_a_hundredth_is_warned_of(low: float, said: int) -> None:
     assert len(warned(opinions={"d": SecondOpinion("math_verify", 300, 9, low, 0.05, ())})) == said
