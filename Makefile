@@ -105,8 +105,9 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Some containers set PYTHONDONTWRITEBYTECODE: each worker would then rewrite the assertions of all test modules anew.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal
 
 test-pythons:
 	.ci/pythons $(ARGS)

@@ -7,6 +7,8 @@ Properties are tried with the same examples in every run, so that a test that pa
 from __future__ import annotations
 
 import functools
+import gc
+import importlib.metadata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,15 @@ USUAL: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck
 settings.register_profile("same", max_examples=40, derandomize=True, **USUAL)
 settings.register_profile("fresh", max_examples=1000, **USUAL)
 settings.load_profile("same")
+
+
+gc.disable()  # while modules and tests are collected, of which nothing is garbage: a fifth of the time that takes
+
+
+def pytest_collection_finish() -> None:
+    """From here on the collector looks at what tests make, and not at half a million objects that stay."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -60,11 +71,29 @@ class CallHere:
 
 @pytest.fixture(scope="session", autouse=True)
 def _tokenizers_are_loaded_here() -> Iterator[None]:
-    """In this process, where transformers is imported once for all tests. Commands of their own start their process."""
-    from analyzer.cache import known_tokenizers
+    """In this process, where transformers is imported once for all tests, and loads the sample's tokenizer once.
 
+    Commands of their own start their process.
+    """
+    from analyzer.cache import known_tokenizers, tokenizer_proof
+
+    load = tokenizer_proof.load
+    of_the_sample = functools.cache(lambda: load(str(TOKENIZER), False))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(known_tokenizers, "CallApart", CallHere)
+        patch.setattr(
+            tokenizer_proof,
+            "load",
+            lambda *asked: of_the_sample() if asked == (str(TOKENIZER), False) else load(*asked),
+        )
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _versions_are_read_once() -> Iterator[None]:
+    """An analysis asks for the versions of some libraries, 4 ms each; none is installed while the tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.metadata, "version", functools.cache(importlib.metadata.version))
         yield
 
 

@@ -8,6 +8,7 @@ A flag wins over a file. An unknown flag or key is an error that names the neare
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 import os
@@ -82,6 +83,10 @@ def make_parser(cls: type[Any], prog: str, description: str, epilog: str = "") -
     return cast("ArgumentParser", parser)
 
 
+# Half of what parsing costs. A notebook that analyzes, selects and compares again and again pays it once for each.
+_parser_of = functools.cache(make_parser)
+
+
 def _add_flag(section: Any, field: dataclasses.Field[Any], kind: Any) -> None:
     """Add the flag of a field to a group of a parser."""
     flags = [f"--{name}" for name in (field.name, *field.metadata["aliases"])]
@@ -141,7 +146,7 @@ def _formatter() -> Any:
 
 def parse(cls: type[Settings], argv: Sequence[str], prog: str, description: str, epilog: str = "") -> Settings:
     """The settings of a command line. Raises ConfigError, one line, for what does not fit; SystemExit for --help."""
-    parser = make_parser(cls, prog, description, epilog)
+    parser = _parser_of(cls, prog, description, epilog)
     configs, flags = _configs_and_flags(argv)
     names = {alias: field.name for field in dataclasses.fields(cls) for alias in field.metadata.get("aliases", ())}  # type: ignore[arg-type]  # a dataclass
     spelled = [word[2:].partition("=")[0] for word in flags if word.startswith("--")]
@@ -164,7 +169,7 @@ def from_values(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
     """The settings class with these values, checked as flags are; paths may be Path objects. Raises ConfigError."""
     plain = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in values.items()}
     # The same parser as for a command line: a value is right or wrong in the same way from Python.
-    parser = make_parser(cls, "", "")
+    parser = _parser_of(cls, "", "")
     return _settings(cls, lambda: parser.parse_object(plain))
 
 

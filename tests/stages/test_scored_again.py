@@ -58,7 +58,7 @@ class Case:
         outcome = self._analyze(
             self._data,
             reward_fn=f"{self._folder / 'mine.py'}:compute_score",
-            reward_timeout=0.5,
+            reward_timeout=0.2,
             overwrite=True,
             sizes=Sizes(shard=1 << 9),
             **flags,

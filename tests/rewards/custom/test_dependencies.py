@@ -42,8 +42,16 @@ def source(file: Path | str, **kwargs: Any) -> dict[str, Any]:
 
 
 def score(file: Path, responses: int = 1, **kwargs: Any) -> list[Score]:
-    with closing(Scorer(rewards.build(f"{file}:compute_score", kwargs), LIMITS)) as scorer:
-        return scorer.score(PROBLEM, ["x"] * responses)
+    return source_and_score(file, responses, **kwargs)[1]
+
+
+def source_and_score(file: Path, responses: int = 1, **kwargs: Any) -> tuple[dict[str, Any], list[Score]]:
+    """As `source`, and the scores of the same process."""
+    nursery.close_all()
+    reward = rewards.build(f"{file}:compute_score", kwargs)
+    assert isinstance(reward, Custom)
+    with closing(Scorer(reward, LIMITS)) as scorer:
+        return reward.identity(), scorer.score(PROBLEM, ["x"] * responses)
 
 
 def write(path: Path, text: str) -> Path:
@@ -135,11 +143,11 @@ def test_a_helper_is_part_of_the_fingerprint_wherever_it_lies(
     helper = place(tmp_path, monkeypatch)
     write(helper, "VALUE = 0.25\n")
     first = source(tmp_path / "mine.py")
-    assert source(tmp_path / "mine.py") == first
-    assert score(tmp_path / "mine.py")[0].reward == 0.25
+    again, (score_then,) = source_and_score(tmp_path / "mine.py")
+    assert (again, score_then.reward) == (first, 0.25)
     write(helper, "VALUE = 0.75\n")
-    assert source(tmp_path / "mine.py") != first
-    assert score(tmp_path / "mine.py")[0].reward == 0.75
+    changed, (score_now,) = source_and_score(tmp_path / "mine.py")
+    assert (changed != first, score_now.reward) == (True, 0.75)
 
 
 def test_a_helper_in_an_archive_counts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,15 +241,14 @@ def test_a_variable_that_the_function_reads_is_part_of_the_fingerprint(
     file = write(tmp_path / "mine.py", code)
     monkeypatch.setenv("BONUS", "0.5")
     monkeypatch.setenv("SOMETHING_ELSE", "1")
-    first = source(file)
-    (score_then,) = score(file)
+    first, (score_then,) = source_and_score(file)
     assert score_then.status is Status.OK
     assert "0.5" not in str(first["environ"])  # never the value itself
     monkeypatch.setenv("SOMETHING_ELSE", "2")
     assert source(file) == first
     monkeypatch.setenv("BONUS", "0.25")
-    assert source(file) != first
-    (score_now,) = score(file)
+    changed, (score_now,) = source_and_score(file)
+    assert changed != first
     assert (score_now.status, score_now.reward == score_then.reward) == (Status.OK, False)
 
 

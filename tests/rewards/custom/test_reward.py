@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import json
 import os
@@ -16,6 +17,7 @@ import pytest
 from analyzer import rewards
 from analyzer.errors import ConfigError, RewardError
 from analyzer.grading import Limits, nursery
+from analyzer.rewards import BaseReward
 from analyzer.rewards.custom.reward import Custom
 from analyzer.schema import Problem, Score, Status
 from analyzer.scoring import Scorer
@@ -33,10 +35,18 @@ def _close_zygotes() -> Iterator[None]:
     nursery.close_all()
 
 
+@functools.cache
+def built(name: str) -> BaseReward:
+    """A function of functions.py without options: a build starts a process, which the next scorers can use."""
+    return rewards.build(f"{FUNCTIONS}:{name}")
+
+
 def scored(
     name: str, responses: Sequence[str], problem: Problem = PROBLEM, file: Path = FUNCTIONS, **kwargs: Any
 ) -> list[Score]:
-    with closing(Scorer(rewards.build(f"{file}:{name}", kwargs), LIMITS)) as scorer:
+    shared = file == FUNCTIONS and not kwargs
+    reward = built(name) if shared else rewards.build(f"{file}:{name}", kwargs)
+    with closing(Scorer(reward, LIMITS)) as scorer:
         return scorer.score(problem, responses)
 
 
