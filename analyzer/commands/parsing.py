@@ -146,7 +146,7 @@ def _formatter() -> Any:
 
 def parse(cls: type[Settings], argv: Sequence[str], prog: str, description: str, epilog: str = "") -> Settings:
     """The settings of a command line. Raises ConfigError, one line, for what does not fit; SystemExit for --help."""
-    parser = _parser_of(cls, prog, description, epilog)
+    parser = _parser_of(cls, prog, description, epilog)  # type: ignore[arg-type]  # mypy: type[T] is not Hashable
     configs, flags = _configs_and_flags(argv)
     names = {alias: field.name for field in dataclasses.fields(cls) for alias in field.metadata.get("aliases", ())}  # type: ignore[arg-type]  # a dataclass
     spelled = [word[2:].partition("=")[0] for word in flags if word.startswith("--")]
@@ -169,7 +169,7 @@ def from_values(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
     """The settings class with these values, checked as flags are; paths may be Path objects. Raises ConfigError."""
     plain = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in values.items()}
     # The same parser as for a command line: a value is right or wrong in the same way from Python.
-    parser = _parser_of(cls, "", "")
+    parser = _parser_of(cls, "", "")  # type: ignore[arg-type]
     return _settings(cls, lambda: parser.parse_object(plain))
 
 
