@@ -109,6 +109,12 @@ def test_ground_truths_that_are_merely_equal_do_not_share_grades(golds: tuple[An
         assert scorer.score(problem(gold), ["a 1"])[0].detail == repr(gold)
 
 
+def test_ground_truths_of_equal_values_under_other_names_do_not_share_grades() -> None:
+    scorer = Scorer(LastWord(grade=lambda _, gold: Score(0.0, detail=repr(gold))), Limits())
+    for gold in ({"a": 1}, {"b": 1}, {"a": 1, "b": 2}, {"b": 1, "a": 2}):
+        assert scorer.score(problem(gold), ["a 1"])[0].detail == repr(gold)
+
+
 def test_ground_truths_that_are_the_same_share_grades_however_deep_they_are() -> None:
     def deep(leaf: float) -> list[Any]:
         value: Any = leaf

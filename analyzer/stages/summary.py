@@ -234,7 +234,7 @@ def _part_means(reward: BaseReward, name: str, merged: Merged) -> dict[str, floa
 
 
 def _pass_rate(audited: Audit, name: str) -> float | None:
-    rate = audited.tallies[name].pass_rate if name in audited.tallies else None
+    rate = audited.tallies[name].pass_rate
     return None if rate is None else round(rate, 6)
 
 

@@ -32,7 +32,7 @@ def test_the_soft_overlong_penalty_is_that_of_dapo() -> None:
 def test_a_cosine_rewards_short_right_answers_and_long_wrong_ones() -> None:
     assert earned(COSINE, [0, 50, 100], [True] * 3) == pytest.approx([1.0, 0.75, 0.5])
     assert earned(COSINE, [0, 50, 100], [False] * 3) == pytest.approx([-1.0, -0.75, -0.5])
-    assert earned({**COSINE, "exceed": -10}, [99, 100, 200], [True] * 3)[1:] == [-10.0, -10.0]
+    assert earned({**COSINE, "exceed": -10}, [50, 100, 200], [True] * 3) == pytest.approx([0.75, -10.0, -10.0])
 
 
 def test_kimis_term_ranks_the_lengths_within_a_problem() -> None:

@@ -28,6 +28,7 @@ from analyzer.rewards._common.spelling import same, unwrapped
         ("Paris", "Rome", False),
         (["Paris"], ["Rome"], False),
         ("x" * 2000, "y" * 2000, False),
+        ("ab" * 600, "ba" * 600, False),  # of texts as long as programs the order of letters counts
     ],
 )
 def test_ground_truths_are_the_same_in_whatever_notation(one: Any, other: Any, equal: bool) -> None:
