@@ -372,10 +372,10 @@ def _remarks(settings: AnalysisSettings, report: dict[str, Any], merged: Merged,
     share = report["informative"]["8"]
     if share["share"] is not None:
         said.append(
-            f"{share['share']:.0%} of groups of 8 would hold different rewards, and so give a gradient "
+            f"{share['share']:.0%} of groups of 8 would have different rewards, and so a gradient "
             f"({share['low']:.0%} to {share['high']:.0%})"
             if share["high"] >= 0.005  # less reads as "0% (0% to 0%)"
-            else "no group of 8 would hold different rewards: none gives a gradient"
+            else "no group of 8 would have different rewards: none has a gradient"
         )
     if moved := report["unscored"]["problems_that_could_move"]:
         said.append(
@@ -385,10 +385,8 @@ def _remarks(settings: AnalysisSettings, report: dict[str, Any], merged: Merged,
     if cut and cut["problems_that_could_move"] > BIASED_BY_CUTS * len(metrics.passes):
         said.append(
             f"{counted(cut['problems_that_could_move'], 'problem')} could be in another bucket if their cut-off "
-            "responses "
-            f"had passed: of the longest tenth that finished {cut['pass_rate_of_longest_finished_tenth'] or 0:.0%} "
-            "pass, "
-            f"of all that finished {cut['pass_rate_of_finished'] or 0:.0%}"
+            f"responses had passed: {cut['pass_rate_of_longest_finished_tenth'] or 0:.0%} of the longest finished tenth "
+            f"pass, {cut['pass_rate_of_finished'] or 0:.0%} of all finished responses"
         )
     said += [
         f"{seen.repeated:,} of {counted(seen.long, 'long response')} of {name} duplicate another sample of the same "

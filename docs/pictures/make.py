@@ -1,4 +1,4 @@
-"""The pictures of the documentation, made anew: `make pictures` (needs Debian's chromium).
+"""Make the pictures of the documentation again: `make pictures` (needs Debian's chromium).
 
 The sample's report, and a comparison of two halves of the sample's responses.
 """
