@@ -385,8 +385,8 @@ def _remarks(settings: AnalysisSettings, report: dict[str, Any], merged: Merged,
     if cut and cut["problems_that_could_move"] > BIASED_BY_CUTS * len(metrics.passes):
         said.append(
             f"{counted(cut['problems_that_could_move'], 'problem')} could be in another bucket if their cut-off "
-            f"responses had passed: {cut['pass_rate_of_longest_finished_tenth'] or 0:.0%} of the longest finished tenth "
-            f"pass, {cut['pass_rate_of_finished'] or 0:.0%} of all finished responses"
+            f"responses had passed: {cut['pass_rate_of_longest_finished_tenth'] or 0:.0%} of the longest finished tenth"
+            f" pass, {cut['pass_rate_of_finished'] or 0:.0%} of all finished responses"
         )
     said += [
         f"{seen.repeated:,} of {counted(seen.long, 'long response')} of {name} duplicate another sample of the same "
