@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -14,7 +13,6 @@ from analyzer.errors import EXIT_OK, printable
 from analyzer.files.outputs import CARD, REPORT
 from analyzer.progress import YELLOW, coloured
 from analyzer.rollouts.sizes import USUAL, Sizes
-from analyzer.workers import processes
 
 if TYPE_CHECKING:
     from analyzer.result import Result
@@ -27,14 +25,7 @@ def analyze_rollouts(argv: Sequence[str] | None = None) -> int:
         from analyzer.commands import cache
 
         return cache.COMMAND.main(words[1:])
-    # The words of the process itself: then nothing else runs in it, and nobody has a use for pandas.
-    command = COMMAND if argv is not None else dataclasses.replace(COMMAND, call=_analyze_without_pandas)
-    return command.main(words)
-
-
-def _analyze_without_pandas(settings: AnalysisSettings) -> int:
-    processes.tell_arrow_of_no_pandas()
-    return analyze(settings)
+    return COMMAND.main(argv)
 
 
 def analyze(settings: AnalysisSettings, sizes: Sizes = USUAL) -> int:

@@ -42,7 +42,16 @@ class Command:
         if (flag := lists.asked_for(words, self.settings)) is not None:
             return run(lambda: lists.show(flag))
         prog = called_as(self.name)
-        return run(lambda: self.call(parse(self.settings, words, prog, self.description, self.epilog(prog))))
+
+        def call() -> int:
+            settings = parse(self.settings, words, prog, self.description, self.epilog(prog))
+            if argv is None:  # the words of the process itself: nothing else runs in it that could want pandas
+                from analyzer.workers import processes
+
+                processes.tell_arrow_of_no_pandas()
+            return self.call(settings)
+
+        return run(call)
 
     def epilog(self, prog: str) -> str:
         """What --help ends with: an example and the exit codes."""
