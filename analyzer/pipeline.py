@@ -171,6 +171,8 @@ def _measure(call: Call, scored: Scored) -> Result:
         ) as passed,
     ):
         findings, summed_up = _findings(call, scored, merged, collided, metrics=metrics, assignment=assignment)
+        findings = findings._replace(merged=merged.for_files())
+        del merged  # of 100 million rollouts, 600 MB that no file is made of
         with clock("write"):
             write.write_outputs(folder, passed, findings, summed_up.to_json())
             (folder / PROVENANCE).write_bytes(provenance.provenance(settings, plan, opened))

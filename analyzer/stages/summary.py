@@ -250,7 +250,7 @@ def _as_json(value: Any) -> Any:
 
 def status_counts(statuses: NDArray[np.int8]) -> dict[str, int]:
     """Rollouts by reward_status, those that occur, `ok` first."""
-    counts = np.bincount(statuses, minlength=len(STATUSES))
+    counts = count(statuses, len(STATUSES))  # np.bincount copies all statuses as 64 bits
     return {str(status): int(n) for status, n in zip(STATUSES, counts, strict=True) if n}
 
 

@@ -201,11 +201,13 @@ def passing(
     gold_column = gold_column_of(rollouts.schema.names, reward_fn_key)
     all_path, paths = str(folder / outputs.ROLLOUTS), [str(folder / outputs.bucket_file(name)) for name in names]
     stop = threading.Event()
+    of_rows = positions[merged.codes] if texts else positions
+    del merged  # it is the caller's to let go of
 
     def work() -> None:
         try:
             if texts:
-                write_rollouts(rewarded, positions[merged.codes], all_path, paths, training=training, stop=stop)
+                write_rollouts(rewarded, of_rows, all_path, paths, training=training, stop=stop)
             else:
                 training.read(rollouts, kept)
         finally:
@@ -241,7 +243,7 @@ def write_outputs(folder: Path, passed: Pass, findings: Findings, summary: bytes
     tables.write_metrics_table(str(folder / outputs.TABLE), numbering.ids, table, answers, order)
     passed.training.write(folder / outputs.PROBLEMS, folder / outputs.TABLE)
     tables.write_buckets(str(folder / outputs.BUCKETS), numbering.ids, passed.names, passed.positions, order)
-    card = dataset_card(numbering.problems, len(merged.codes), passed.names if passed.texts else None)
+    card = dataset_card(numbering.problems, len(merged.rewards), passed.names if passed.texts else None)
     (folder / outputs.CARD).write_text(card, encoding="utf-8")
     if measured.top_up is not None:
         _write_top_up(str(folder / outputs.TOP_UP), numbering.ids, measured.top_up)
