@@ -3,6 +3,7 @@ metrics of the long one, to the last bit."""
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 
 from analyzer.difficulty import metrics
 from analyzer.difficulty.counting import BLOCK, count, distinct
-from analyzer.schema import Metrics
-from analyzer.stages.summary import percentiles
+from analyzer.schema import STATUSES, Metrics, Status
+from analyzer.stages.summary import percentiles, status_counts
 
 codes = st.lists(st.integers(0, 7), max_size=40).map(lambda values: np.array(values, np.int32))
 
@@ -31,6 +32,19 @@ def test_blocks_are_added_up_wherever_they_begin() -> None:
     assert np.array_equal(count(given, problems), np.bincount(given))
     even = given % 2 == 0
     assert np.array_equal(count(given[::-1], problems, even[::-1]), np.bincount(given[even], minlength=problems))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5 * BLOCK])
+def test_statuses_are_counted_in_memory_that_does_not_grow_with_the_rollouts(rows: int) -> None:
+    """np.bincount of one byte a rollout takes eight more: 800 MB of 100 million."""
+    statuses = np.zeros(rows, np.int8)
+    statuses[-1:] = STATUSES.index(Status.TIMEOUT)
+    tracemalloc.start()
+    counts = status_counts(statuses)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert counts == {name: n for name, n in (("ok", rows - 1), ("timeout", min(rows, 1))) if n > 0}
+    assert peak < 12 * BLOCK
 
 
 @pytest.mark.parametrize("wrong", [-1, 3])
