@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -26,6 +27,12 @@ def commit(folder: str, shard: int) -> int:
 def commit_slowly(folder: str, shard: int) -> int:
     """Commit a shard after some work."""
     time.sleep(0.3)
+    return commit(folder, shard)
+
+
+def commit_as_the_driver_ends(folder: str, shard: int) -> int:
+    """Commit a shard; the driver, which has ended meanwhile, has removed its marks."""
+    shutil.rmtree(Path(folder) / "marks")
     return commit(folder, shard)
 
 

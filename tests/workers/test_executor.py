@@ -212,6 +212,14 @@ def test_a_task_that_is_given_out_again_scores_only_the_shards_that_it_had_not_e
     assert shards.scored() == [1, 2, shard_tasks.POISON, 4]
 
 
+def test_a_task_whose_driver_has_ended_goes_on_with_no_further_shard(tmp_path: Path) -> None:
+    shards, marks = Shards(tmp_path), tmp_path / "marks"
+    marks.mkdir()
+    with pytest.raises(UserError, match="the driver of this run has ended; the same command resumes"):
+        _attempt(shard_tasks.commit_as_the_driver_ends, str(tmp_path), (1, 2, 4), str(marks))
+    assert shards.scored() == [1]
+
+
 # ---------------------------------------------------------------- started ahead
 
 
