@@ -118,3 +118,19 @@ def test_the_longest_finished_tenth_is_compared_with_all_finished() -> None:
     passing, finished = tokens < 85, tokens < 95
     assert truncation_bias(tokens, passing, finished) == pytest.approx((0.0, 85 / 95))
     assert truncation_bias(tokens, passing, np.zeros(100, bool)) is None
+
+
+def test_answers_of_rollouts_that_could_not_be_scored_do_not_make_a_policy_unreliable() -> None:
+    given = evidence(*({"passes": 8} for _ in range(10)), reliable=0)
+    (before,) = reliabilities(given, 1)
+    unscored = given._replace(
+        passes=np.append(given.passes, 0),
+        samples=np.append(given.samples, 0),
+        rollouts=np.append(given.rollouts, 8),
+        unearnable=np.append(given.unearnable, False),
+        source=np.append(given.source, 0),
+        majorities=given.majorities._replace(
+            votes=np.append(given.majorities.votes, 8), right=np.append(given.majorities.right, 0.0)
+        ),
+    )
+    assert reliabilities(unscored, 1) == [before]

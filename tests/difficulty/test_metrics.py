@@ -189,3 +189,10 @@ def test_the_order_of_the_rollouts_changes_no_bit(problems: list[list[float]], r
             {"part": -rewards[order]},
         ),
     )
+
+
+def test_of_problems_without_a_scored_rollout_nothing_is_common() -> None:
+    found = of([math.nan, math.nan], [math.nan])
+    assert found.common_samples == 0
+    assert np.isnan(found.common_mean_at_5).all()
+    assert (found.num_scored.tolist(), found.num_samples.tolist()) == ([0, 0], [2, 1])

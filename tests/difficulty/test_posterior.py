@@ -89,6 +89,8 @@ def test_data_sources_have_priors_of_their_own_and_unscored_problems_no_part() -
     assert np.isnan(rates[100])
     alone = posterior(passes[:50], samples[:50])
     assert rates[0] == pytest.approx(alone.mean()[0], abs=1e-12)
+    others = posterior(passes[50:100], samples[50:100])
+    assert found.priors[1] == pytest.approx(others.priors[0], abs=1e-12)
 
 
 def test_one_sample_a_problem_fits_the_mean_alone() -> None:

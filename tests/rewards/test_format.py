@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from analyzer.errors import ConfigError
 from analyzer.rewards.format import Format
-from analyzer.schema import Status, Unscored
+from analyzer.schema import NotPresentable, Status, Unscored
 
 PEERS = {
     "think_answer": re.compile(r"<think>.*?</think>\s*<answer>.*?</answer>\s*\Z", re.DOTALL),
@@ -58,3 +58,10 @@ def test_options_that_fit_nothing_are_refused(options: dict[str, Any], said: str
     with pytest.raises(ConfigError) as refusal:
         Format(**options)
     assert said in str(refusal.value)
+
+
+def test_an_example_is_made_of_tags_and_never_of_a_pattern() -> None:
+    assert Format(tags="think_answer").extract(Format(tags="think_answer").present(None)) == 1.0
+    for reward in (Format(pattern="a+"), Format(tags="think_answer", prefix="<think>")):
+        with pytest.raises(NotPresentable):
+            reward.present(None)
