@@ -1,7 +1,7 @@
 # rollout-analyzer with what its sandbox for model-written programs needs.
 #
 #     docker build -t rollout-analyzer .
-#     docker run --rm rollout-analyzer                              # analyses the bundled sample, prints its summary
+#     docker run --rm rollout-analyzer                              # analyzes the bundled sample, prints its summary
 #     docker run --rm -u "$(id -u):$(id -g)" -v "$PWD:/data" -v analyzer-cache:/cache rollout-analyzer \
 #         analyze-rollouts --rollouts rollouts.parquet --model_path tokenizer --output_dir analysis
 #

@@ -1,8 +1,8 @@
-# make demo           create .venv and analyse the bundled sample (PYTHON=python3.12: with another Python than python3)
+# make demo           create .venv and analyze the bundled sample (PYTHON=python3.12: with another Python than python3)
 # make setup          create .venv with the tools for development
 # make test           run the test suite; test-faults, test-ray, test-slow: tests that take minutes
 # make check          format, lint, types, import rules
-# make format         let ruff correct what it can
+# make format         let ruff fix what it can
 # make test-pythons   run the tests with every Python from 3.11 to 3.14 that is installed (ARGS=tests/difficulty)
 # make test-trainers  load selected files with verl, TRL and datasets, in an environment of their own (several GB)
 # make test-browser   open the report in Chromium (Debian: apt install chromium)
