@@ -19,8 +19,7 @@ Everything else of the public API is imported when it is first used, so that `im
 import contextlib
 import importlib
 import os
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -176,13 +175,16 @@ def score(
 
 def __getattr__(name: str) -> Any:
     """The rest of the public API, and what help() needs."""
+    if name in _SHOWN_WITH_FLAGS:
+        _show_flags()
+        return globals()[name]
     if name not in _HOMES:
         raise AttributeError(f"module 'analyzer' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> "list[str]":
-    return sorted([*globals(), *_HOMES])
+    return sorted({*globals(), *_SHOWN_WITH_FLAGS, *_HOMES})
 
 
 def _show_flags() -> None:
@@ -191,6 +193,7 @@ def _show_flags() -> None:
 
     from analyzer.config import AnalysisSettings, ComparisonSettings, SelectionSettings, keywords
 
+    analyze, compare, select = (_SHOWN_WITH_FLAGS[name] for name in ("analyze", "compare", "select"))
     shown = inspect.signature(analyze)
     progress = shown.parameters["progress"]
     analyze.__signature__ = shown.replace(parameters=[*keywords(AnalysisSettings), progress])  # type: ignore[attr-defined]
@@ -198,7 +201,11 @@ def _show_flags() -> None:
     others = [flag for flag in keywords(ComparisonSettings) if flag.name != "analyses"]
     compare.__signature__ = inspect.Signature([folders, *others])  # type: ignore[attr-defined]
     select.__signature__ = inspect.Signature(keywords(SelectionSettings))  # type: ignore[attr-defined]
+    globals().update(_SHOWN_WITH_FLAGS)
 
 
-if sys.version_info >= (3, 11):  # noqa: UP036  # analyzer.commands reports an older one
-    _show_flags()
+# Taken away, so that the first use of one asks __getattr__. The settings take 20 ms, more than all else here, and every
+# process that scores imports this package without needing them.
+_SHOWN_WITH_FLAGS: "dict[str, Callable[..., Any]]" = {"analyze": analyze, "compare": compare, "select": select}
+for _name in _SHOWN_WITH_FLAGS:
+    del globals()[_name]

@@ -18,7 +18,7 @@ from analyzer.cache import known_tokenizers, tokenizer_proof
 from analyzer.cache.known_tokenizers import Search, TokenizerDiffers
 from analyzer.errors import EXIT_OK, EXIT_USER
 from tests import processes
-from tests.commands import ROOT, SAMPLE, TOKENIZER, flags
+from tests.commands import ROOT, SAMPLE, TOKENIZER, Outcome, flags, known_tokenizer
 
 NOTE = "transformers counts tokens otherwise than tokenizer.json by itself"
 TEXTS = ["one two  three", "I'm <new> and <|end|> here, 12345", "", "Ünïcode ﬁ½ 日本語\r\n\t", "a" * 500]
@@ -186,6 +186,7 @@ def test_counts_begun_with_what_turns_out_wrong_are_made_again_and_that_is_said(
 
 
 def test_a_tokenizer_that_transformers_refuses_ends_the_run_though_its_file_is_fine(tmp_path: Path) -> None:
+    known_tokenizer(tmp_path / "cache")
     assert run(TOKENIZER, tmp_path).returncode == EXIT_OK
     before = counted(tmp_path)
     model = with_code_of_its_own(tmp_path / "model")
@@ -225,8 +226,10 @@ def test_gigatoken_is_left_for_rollouts_that_it_counts_otherwise_and_taken_for_t
     assert known_tokenizers.find(str(TOKENIZER), False, str(tmp_path), TEXTS) == right
 
 
-def test_a_folder_of_an_earlier_analysis_is_recognized_though_the_tokenizer_is_new_to_the_cache(tmp_path: Path) -> None:
+def test_a_folder_of_an_earlier_analysis_is_recognized_though_the_tokenizer_is_new_to_the_cache(
+    tmp_path: Path, analyze: Callable[..., Outcome]
+) -> None:
     model = with_a_token_of_the_config(tmp_path / "model")
-    assert run(model, tmp_path).returncode == EXIT_OK
-    again = run(model, tmp_path, cache_dir=tmp_path / "another", overwrite=False)
-    assert (again.returncode, NOTE in again.stderr) == (EXIT_OK, True), again.stderr
+    assert analyze(SAMPLE, model_path=model).code == EXIT_OK
+    again = analyze(SAMPLE, model_path=model, cache_dir=tmp_path / "another")
+    assert (again.code, NOTE in again.err) == (EXIT_OK, True), again.err
