@@ -105,9 +105,12 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# One more than there are cores: tests wait for servers, limits and ends of processes a good part of their time.
+WORKERS = $(shell echo $$(($$(nproc) + 1)))
+
 # Some containers set PYTHONDONTWRITEBYTECODE: each worker would then rewrite the assertions of all test modules anew.
 test: $(STAMP)
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-pythons:
 	.ci/pythons $(ARGS)

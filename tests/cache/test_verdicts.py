@@ -10,14 +10,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from analyzer import rewards
+from analyzer import rewards, scoring
 from analyzer.cache import verdicts
 from analyzer.cache.verdicts import Log, Verdicts
 from analyzer.grading import Limits, Reply
@@ -53,6 +53,15 @@ def rollouts(opening: str, first: int = 0) -> list[Row]:
         for number, (gold, answers) in enumerate(ANSWERS.items())
         for sample, answer in enumerate(answers)
     ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loaded_once() -> Iterator[None]:
+    """A run ends the processes of its rewards. Here they stay for the next one: loading sympy takes most of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "end_rewards", lambda: None)
+        yield
+    scoring.end_rewards()
 
 
 def logs(cache: Path) -> list[Path]:
