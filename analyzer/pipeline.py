@@ -42,6 +42,9 @@ from analyzer.stages.summary import Summary
 from analyzer.workers import backends
 from analyzer.workers.executor import Work, run_shards
 
+MOST_BEFORE_REWARDS = 1 << 30
+"""Bytes of rollouts up to which scattered rows are gathered before it is known that the rewards can be loaded."""
+
 
 def analyze(settings: AnalysisSettings, progress: bool = True, sizes: Sizes = USUAL) -> Result | None:
     """Analyze rollouts; returns None for a --part, which scores its share and writes no outputs.
@@ -132,11 +135,16 @@ def _score(call: Call) -> Scored:
         run = runs.open_run(cache_dir, plan.parts)
         wanted = range(plan.total)[part]
         if left := run.missing(wanted):
-            # Workers start while the driver loads the rewards and gathers scattered rows.
-            with backends.warmed(settings.workers, len(left), functools.partial(score.warm_up, plan.tokenizer)):
+            # Rewards are loaded and workers start while the driver gathers scattered rows.
+            warm = functools.partial(score.warm_up, plan.tokenizer)
+            with (
+                scoring.starting(plan.rewards.values(), plan.limits) as started,
+                backends.warmed(settings.workers, len(left), warm),
+            ):
                 verdicts.tidy(cache_dir)
                 collisions.look(plan, numbering)
-                scoring.start_rewards(plan.rewards.values(), plan.limits)
+                if opened.dataset.bytes > MOST_BEFORE_REWARDS:
+                    started.result()
                 spill.spill(plan, opened, numbering, run.folder)
                 plan.save(run.folder)
     with clock("score"):

@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from numbers import Real
 from typing import Any, Protocol
 
@@ -255,6 +256,15 @@ def start_rewards(rewards: Iterable[BaseReward], limits: Limits) -> None:
         with contextlib.closing(Scorer(reward, limits)) as scorer:
             scorer.start()
     nursery.share()
+
+
+@contextlib.contextmanager
+def starting(rewards: Iterable[BaseReward], limits: Limits) -> Iterator[Future[None]]:
+    """A context of `start_rewards` under way in a thread; at its end it has ended. Raises RewardError as that does."""
+    with ThreadPoolExecutor(1) as thread:
+        started = thread.submit(start_rewards, rewards, limits)
+        yield started
+        started.result()
 
 
 def end_rewards() -> None:

@@ -39,7 +39,7 @@ class ShardSize(NamedTuple):
 
 SHARD_SIZES = {
     Where.WORKER: ShardSize(64, 256 << 10, 16 << 20, whole_groups=True),
-    Where.CHILD: ShardSize(128, 64 << 10, 2 << 20),
+    Where.CHILD: ShardSize(64, 64 << 10, 2 << 20),
     Where.SANDBOX: ShardSize(128, 16 << 10, 64 << 10),
 }
 """The more a rollout costs, the smaller the shards; one is seconds to a minute of work."""
