@@ -77,8 +77,9 @@ $(DEMO): setup.cfg constraints.txt pyproject.toml
 	$(BIN)/python -m pip install --no-compile -c constraints.txt -e .
 	@touch $@
 
+# Some containers set PYTHONDONTWRITEBYTECODE: each process of each run would then compile what it imports anew.
 demo: $(DEMO)
-	$(BIN)/python scripts/analyze_rollouts.py --rollouts examples/sample/rollouts.parquet \
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python scripts/analyze_rollouts.py --rollouts examples/sample/rollouts.parquet \
 	    --model_path examples/sample/tokenizer --output_dir demo_output --overwrite
 	@echo
 	$(BIN)/python scripts/select_problems.py --analysis demo_output --where "0 < pass_rate < 1" \

@@ -10,6 +10,7 @@ All is run on the same cores in one go. --only with --write keeps the lines of t
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
 import shlex
 import sys
@@ -17,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import inputs
 import measures
 import processes
 import report
@@ -46,6 +48,8 @@ def main() -> int:
     settings = Settings(given.quick, given.cores, given.repeats or (1 if given.quick else 3), python_with_verl(given))
     rows: list[Row] = []
     failed: list[str] = []
+    # As after any first run; where PYTHONDONTWRITEBYTECODE is set, every process would compile what has changed anew.
+    compileall.compile_dir(inputs.ROOT / "analyzer", quiet=1)
     about = report.machine(given.cores)
     with processes.cores(given.cores), tempfile.TemporaryDirectory(prefix="bench-", dir=given.folder) as folder:
         bench = Bench(settings, Path(folder))
