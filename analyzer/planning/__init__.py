@@ -4,7 +4,7 @@
     plan = make_plan(settings, opened, numbering, search)          # rewards, tokenizer, shards: one frozen record
     output_folder(settings, plan).check(...)                       # before hours of work, not after them
 
-Nothing here scores or writes outputs. Proven by tests/planning and by the laws in tests/properties.
+Nothing here scores or writes outputs. Proven by tests/planning and tests/cache/test_runs.py.
 """
 
 from __future__ import annotations

@@ -204,7 +204,7 @@ LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF = 444, 445, 4
 
 
 def number(name: str, machine: str) -> int | None:
-    """The number of a call on this machine; None where there is no such call."""
+    """The number of a call of the tables above on this machine; None where it has no such call. Raises KeyError."""
     for table in (REFUSED, ABSENT, LOOKED_INTO):
         if name in table:
             return table[name][list(ARCHITECTURES).index(machine)]
