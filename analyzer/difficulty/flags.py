@@ -63,7 +63,7 @@ class Reliability(NamedTuple):
     @property
     def speaks(self) -> bool:
         """Whether wrong majorities may be compared with the ground truth."""
-        return self.majorities > 0 and self.share >= RELIABLE
+        return self.share >= RELIABLE  # NaN, of no majorities, is not
 
 
 def reliabilities(evidence: Evidence, sources: int) -> list[Reliability]:

@@ -307,7 +307,7 @@ def _address(shared: str, key: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """The environment of the run, with what changes how Python or sympy behave left out or set by us, but PYTHONPATH."""
+    """The environment of the run; what changes how Python or sympy behave is left out, or set here."""
     # PYTHONHASHSEED, PYTHONOPTIMIZE, PYTHONSTARTUP and SYMPY_USE_CACHE of the user's shell would change rewards
     # from one machine to the next without any trace in the run's identity.
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "SYMPY_"))}

@@ -120,6 +120,13 @@ def test_the_longest_finished_tenth_is_compared_with_all_finished() -> None:
     assert truncation_bias(tokens, passing, np.zeros(100, bool)) is None
 
 
+@pytest.mark.parametrize(
+    ("majorities", "right", "speaks"), [(0, 0.0, False), (1, 1.0, True), (10, 9.0, True), (10, 1.0, False)]
+)
+def test_a_policy_speaks_where_its_majorities_are_mostly_right(majorities: int, right: float, speaks: bool) -> None:
+    assert Reliability(majorities, right).speaks is speaks
+
+
 def test_answers_of_rollouts_that_could_not_be_scored_do_not_make_a_policy_unreliable() -> None:
     given = evidence(*({"passes": 8} for _ in range(10)), reliable=0)
     (before,) = reliabilities(given, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from fractions import Fraction
@@ -196,3 +197,20 @@ def test_of_problems_without_a_scored_rollout_nothing_is_common() -> None:
     assert found.common_samples == 0
     assert np.isnan(found.common_mean_at_5).all()
     assert (found.num_scored.tolist(), found.num_samples.tolist()) == ([0, 0], [2, 1])
+
+
+@pytest.mark.parametrize(
+    "problems", [[[0.0, 1.0, 1.0, 0.5, 0.0], [1.0, 0.0, 0.5]], [[0.0, 1.0], [0.5]], [[0.2] * 4, [0.2, 0.9, 0.9]]]
+)
+def test_where_numbers_differ_problems_are_compared_by_what_the_fewest_would_show(problems: list[list[float]]) -> None:
+    """Of every subset of the common size the mean of its best 5, and the variance; one sample shows no variance."""
+    found = of(*problems)
+    common = min(map(len, problems))
+    assert found.common_samples == common
+    best = [np.mean([np.mean(sorted(s)[-5:]) for s in itertools.combinations(each, common)]) for each in problems]
+    assert found.common_mean_at_5 == pytest.approx(best)
+    spread = [
+        math.sqrt(np.mean([np.var(s) for s in itertools.combinations(each, max(common, 2))])) if len(each) > 1 else 0.0
+        for each in problems
+    ]
+    assert found.common_std_reward == pytest.approx(spread)

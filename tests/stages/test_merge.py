@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analyzer.stages import merge
+from analyzer.errors import AnalyzerError
+from analyzer.planning import sharding
+from analyzer.rollouts.sizes import Sizes
+from analyzer.stages import merge, read
 from tests.commands import Outcome
 
 Analyze = Callable[..., Outcome]
@@ -86,6 +90,19 @@ def test_answers_counted_some_shards_at_a_time_are_those_counted_at_once(
     at_once = metrics_of(analyze(SAMPLE))
     monkeypatch.setattr(merge, "_ENOUGH_ROWS", 1)
     pd.testing.assert_frame_equal(metrics_of(analyze(SAMPLE, output_dir=tmp_path / "in_parts")), at_once)
+
+
+def test_a_row_that_is_there_twice_or_not_at_all_is_a_damaged_cache(tmp_path: Path, analyze: Analyze) -> None:
+    assert analyze(SAMPLE, sizes=Sizes(shard=1 << 14)).code == 0
+    (folder,) = (tmp_path / "cache" / "runs").glob("*/shards")
+    numbering = sharding.number_problems(read.open_files(str(SAMPLE), str(tmp_path / "cache")).dataset)
+    total = len(list(folder.iterdir()))
+    assert len(merge.merge_shards(str(folder), total, numbering).codes) == 1600
+    with pytest.raises(AnalyzerError, match="the cache is damaged"):
+        merge.merge_shards(str(folder), total - 1, numbering)
+    shutil.copy(folder / "shard-000000.parquet", folder / f"shard-{total:06d}.parquet")
+    with pytest.raises(AnalyzerError, match="the cache is damaged"):
+        merge.merge_shards(str(folder), total + 1, numbering)
 
 
 @pytest.mark.parametrize("threshold", [0.25, 0.5])
