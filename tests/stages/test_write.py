@@ -104,7 +104,9 @@ def test_outputs_larger_than_a_file_may_be_end_with_74_and_one_line(
 ) -> None:
     done = limited(tmp_path / "out", size)
     assert done.returncode == EXIT_STORAGE, done.stderr
-    assert [line for line in done.stderr.splitlines() if "scor" not in line] == done.stderr.splitlines()[-1:]
+    # On a busy machine it says what it is about: "writing the outputs ...".
+    said = [line for line in done.stderr.splitlines() if "scor" not in line and not line.endswith(" ...")]
+    assert said == done.stderr.splitlines()[-1:]
     assert "File too large; free some space and run the same command again; no output is half-written" in done.stderr
     assert not list(tmp_path.rglob("*.parquet")) + list(tmp_path.rglob("*.json"))
 
