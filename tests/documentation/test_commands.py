@@ -77,11 +77,11 @@ def test_a_block_of_output_on_a_page_is_what_its_commands_print(
     assert [line for line in shown if line not in printed] == []
 
 
-def test_the_estimate_on_the_page_of_difficulty_is_the_samples(checkout: Path) -> None:
+def test_the_estimate_on_the_page_of_difficulty_is_the_samples(checkout: Path, binaries: Path) -> None:
     page = (ROOT / "docs" / "difficulty.md").read_text(encoding="utf-8")
     shown = " ".join(page.partition("    How sure:\n")[2].partition("\n\n")[0].split())
     command = next(command for command in commands(README) if "analyze_rollouts" in command.text)
-    assert shown in " ".join(printed_by(command, checkout, BINARIES).stderr.split())
+    assert shown in " ".join(printed_by(command, checkout, binaries).stderr.split())
 
 
 def test_commands_are_found_in_blocks_in_tables_and_in_sentences(tmp_path: Path) -> None:
