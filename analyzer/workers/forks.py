@@ -31,6 +31,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from multiprocessing import context, forkserver, popen_forkserver, resource_tracker, spawn, util
 from typing import Any, NoReturn
@@ -222,6 +223,8 @@ def main() -> NoReturn:
     try:
         with contextlib.suppress(Exception):  # what is wrong shows where it matters, in the first shard
             pickle.load(sys.stdin.buffer)()
+        # Of _FORK_SAFE, from Python 3.12 on.
+        warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork", category=DeprecationWarning)
         with open(os.devnull) as null:
             os.dup2(null.fileno(), 0)
         # A fork would lose the threads and keep their locks.
