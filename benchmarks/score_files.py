@@ -33,7 +33,7 @@ from analyzer.schema import STATUSES, Status
 from analyzer.stages import read
 
 SOURCES = 3
-GROUP_ROWS = 1 << 15  # a row group of some 16 MB of text
+GROUP_ROWS, GROUP_BYTES = 1 << 15, 1 << 24  # of a row group at most: a shard holds one at least
 _WRONG = 6  # different wrong answers to a problem
 
 
@@ -93,8 +93,9 @@ def _write_file(path: Path, shape: Shape, first: int, stop: int) -> None:
     text = pa.array(["x" * shape.response_bytes])
     sources = pa.array([f"made/{number}" for number in range(SOURCES)])
     writer = None
-    for start in range(first, stop, GROUP_ROWS):
-        rows = np.arange(start, min(start + GROUP_ROWS, stop))
+    group_rows = min(GROUP_ROWS, max(1, GROUP_BYTES // max(shape.response_bytes, 1)))
+    for start in range(first, stop, group_rows):
+        rows = np.arange(start, min(start + group_rows, stop))
         problem = problem_of(shape, rows)
         distinct, code = np.unique(problem, return_inverse=True)
         codes = pa.array(code)
