@@ -123,7 +123,9 @@ def _round(
         call.stop()
     for shard in sorted(waiting - set(work.missing())):
         work.committed(shard)
-    error = call.error or error
+    error = (
+        error or call.error
+    )  # what the cluster said comes first: stopping the call for it raises another error there
     if error is not None and not is_lost_worker(error):
         raise error
     return error

@@ -165,6 +165,16 @@ def test_a_cluster_of_our_own_that_has_lost_its_workers_for_good_ends_the_run(sh
     assert 0 < len(shards.missing()) < SHARDS
 
 
+@needs("distributed")
+def test_a_worker_that_takes_long_to_restart_is_not_given_up(shards: Shards) -> None:
+    import dask
+
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1 ms"}):  # dask's 15 s pass on a busy machine, too
+        shards.run(shard_tasks.kill_worker_once, Backend("dask", 1))
+    assert shards.missing() == []
+    assert os.getpid() not in shards.workers()  # one worker is no reason for joblib to score in the driver
+
+
 # ---------------------------------------------------------------- several shards a task
 
 

@@ -26,11 +26,13 @@ class Dask(Cluster):
         self._seen = self._looked = time.monotonic()  # when there were workers, and when they were asked for
         self._told = False
         super().__init__(sum(client.ncores().values()), client=client)
+        self._config["backend"] = _register_backend()
 
     @classmethod
     @contextlib.contextmanager
     def launched(cls, backend: Backend, tasks: int, end: Callable[[], None]) -> Iterator[Cluster]:
         try:
+            import dask
             import distributed
         except ImportError:
             raise ConfigError(f"--backend dask needs dask: {to_install('dask')}") from None
@@ -38,6 +40,9 @@ class Dask(Cluster):
             logging.getLogger(name).addFilter(_is_no_hangup)
         if backend.dask_scheduler is None:
             with (
+                # A cluster gives up a lost worker, and ends its nanny, if it is not back within 15 s: too soon
+                # on a busy machine, which would lose all of them.
+                dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}),
                 distributed.LocalCluster(
                     n_workers=min(backend.n_jobs or usable_cores(), tasks),
                     threads_per_worker=1,  # scoring is Python code: a second thread would wait for the GIL
@@ -88,13 +93,13 @@ class Dask(Cluster):
         return None
 
     def _look_for_workers(self, now: float) -> BaseException | None:
-        """An error if the workers of a cluster of our own are gone for long: nobody starts others. Of a running cluster
-        say so, once: dask waits for others, and the work goes on with them.
+        """An error if nobody is left to restart the workers of our own cluster. Otherwise say so, once, if they are
+        gone for long: dask waits for others, and the work goes on with them.
         """
         with contextlib.suppress(OSError, RuntimeError):  # a lost connection shows in the client's status
             if self._client.ncores():
                 self._seen, self._told = now, False
-            elif now - self._seen > self._notice_seconds and self._client.cluster is not None:
+            elif self._client.cluster is not None and not self._client.cluster.workers:  # its nannies
                 return UserError(
                     "all dask workers on this machine have ended and were not restarted (out of memory?); "
                     "run the same command again to resume"
@@ -107,6 +112,23 @@ class Dask(Cluster):
     def stop(self) -> None:
         # Closing the client releases its futures, which cancels tasks that no worker has begun.
         self._client.close(timeout=1)
+
+
+def _register_backend() -> str:
+    """The name under which joblib knows its dask backend, changed to use even a cluster of a single core.
+
+    joblib runs everything in the driver's own process where a backend says that it has one job at a time. A shard that
+    kills its process would end the run, and the cluster would do nothing.
+    """
+    import joblib
+    from joblib._dask import DaskDistributedBackend
+
+    class DaskBackend(DaskDistributedBackend):  # type: ignore[misc]
+        def effective_n_jobs(self, n_jobs: int) -> int:
+            return max(2, int(super().effective_n_jobs(n_jobs)))
+
+    joblib.register_parallel_backend("analyzer-dask", DaskBackend)
+    return "analyzer-dask"
 
 
 def _is_no_hangup(record: logging.LogRecord) -> bool:
