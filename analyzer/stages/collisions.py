@@ -86,10 +86,10 @@ def check(plan: Plan, numbering: Numbering, merged: Merged) -> tuple[str, ...]:
 
 
 def _sentence(plan: Plan, numbering: Numbering, share: str, row: int, other: int) -> str:
-    """What differs between two rows of one data_idx, where they are, and what to do."""
+    """What differs between two rows of one data_idx, `row` before `other`, where they are, and what to do."""
     values = [
         {name: _shown(batch, name, plan) for name in plan.problem_columns}
-        for _, batch in _rows(plan, sorted([row, other]))
+        for _, batch in _rows(plan, [row, other])
         for batch in [batch.slice(at, 1) for at in range(batch.num_rows)]
     ]
     # Values are compared as shown, cut short: where they differ further on none does, and the prompt is named.
@@ -97,7 +97,7 @@ def _sentence(plan: Plan, numbering: Numbering, share: str, row: int, other: int
     name = PROMPT if PROMPT in names or not names else names[0]
     what = {PROMPT: "prompts", plan.truth_column: "ground truths"}.get(name, "data sources")
     code = int(numbering.row_codes()[row])
-    one, two = (f"{values[i][name]} in {dataset.locate(plan.files, at)}" for i, at in enumerate(sorted([row, other])))
+    one, two = (f"{values[i][name]} in {dataset.locate(plan.files, at)}" for i, at in enumerate((row, other)))
     return (
         f"the {what} of one data_idx differ in {share}, of data_idx {numbering.ids[code].as_py()!r} for instance: "
         f"{one}, {two}; these are different problems, whose rollouts would be mixed: {RENUMBER}"

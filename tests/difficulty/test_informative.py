@@ -61,6 +61,19 @@ def test_graded_rewards_are_counted_as_they_are_and_larger_groups_differ_at_leas
     assert all(one.low <= one.share <= one.high for one in estimates.values())
 
 
+def test_where_all_is_counted_the_interval_is_the_spread_of_the_samples() -> None:
+    """Of each class the variance of the share over what its rates could have shown, added up."""
+    passes = np.array([0, 1, 3, 3, 6, 8, 8, 2])
+    found = posterior(passes, np.full(8, 8))
+    share = exact(4, np.arange(9), np.full(9, 8))
+    chances = np.array([binom.pmf(k, 8, RATES) for k in range(9)])
+    at_rate = (share[:, None] ** 2 * chances).sum(axis=0) - (share[:, None] * chances).sum(axis=0) ** 2
+    variance = found.classes.problems @ (found.weights @ at_rate)
+    estimate = informative(4, found, refitted(found.classes, 1))
+    assert estimate.share == pytest.approx(exact(4, passes, np.full(8, 8)).mean())
+    assert estimate.high - estimate.share == pytest.approx(1.645 * math.sqrt(variance) / 8)
+
+
 def test_nothing_scored_has_no_share() -> None:
     found = posterior(np.zeros(2, np.int64), np.zeros(2, np.int64))
     assert all(math.isnan(value) for value in informative(8, found, []))

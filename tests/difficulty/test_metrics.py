@@ -192,6 +192,12 @@ def test_the_order_of_the_rollouts_changes_no_bit(problems: list[list[float]], r
     )
 
 
+def test_a_zero_has_no_sign() -> None:
+    found = of([-0.0, -0.0], [0.0, -0.0, 1.0, -1.0], [0.25, -0.0])
+    for values in (found.max_reward, found.min_reward, found.mean_reward, *found.mean_at.values()):
+        assert not np.signbit(values[values == 0]).any()
+
+
 def test_of_problems_without_a_scored_rollout_nothing_is_common() -> None:
     found = of([math.nan, math.nan], [math.nan])
     assert found.common_samples == 0

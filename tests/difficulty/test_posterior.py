@@ -94,7 +94,7 @@ def test_data_sources_have_priors_of_their_own_and_unscored_problems_no_part() -
 
 
 def test_a_share_is_of_the_scored_problems_and_unknown_of_none() -> None:
-    classes = classes_of(np.array([0, 1, 1, 0]), np.array([2, 2, 2, 0]))
+    classes = classes_of(np.array([0, 1, 1, 0]), np.array([1, 2, 2, 0]))
     assert share_of(classes, (classes.passes == 1) & (classes.samples > 0)) == pytest.approx(2 / 3)
     unscored = classes_of(np.array([0, 0]), np.array([0, 0]))
     assert np.isnan(share_of(unscored, np.array([False])))

@@ -13,6 +13,8 @@ import pytest
 
 import analyzer
 from analyzer.errors import ConfigError, InputError
+from analyzer.selection.analysis import open_analysis
+from analyzer.selection.rule import make_rule
 from analyzer.selection.select import Selection, select
 from tests.selection.conftest import TOKENIZER, settings
 
@@ -227,3 +229,22 @@ def test_a_recipe_and_a_condition_both_hold(sample_analysis: Path, tmp_path: Pat
     mixed = (passes >= 1) & (passes <= problems.difficulty_num_scored - 1)
     assert sorted(kept) == sorted(problems.index[mixed & ((rate < 0.3) | (rate > 0.8))])
     assert 0 < len(kept) < mixed.sum()
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({}, "all problems"),
+        ({"where": "passes > 0"}, "passes > 0"),
+        ({"sort": "-pass_rate"}, "sorted by -pass_rate"),
+        ({"take": 5}, "5 at random"),
+        ({"take": 5, "nearest": 0.5}, "5 nearest to a pass rate of 0.5"),
+        (
+            {"where": "passes > 0", "take": 2, "per": "bucket", "sort": "pass_rate"},
+            "passes > 0; 2 of each bucket first by pass_rate",
+        ),
+    ],
+)
+def test_a_rule_is_a_sentence(analysis: Path, asked: dict[str, Any], said: str) -> None:
+    given = settings(analysis=str(analysis), output="x.parquet", **asked)
+    assert make_rule(given, open_analysis(str(analysis))).sentence() == said

@@ -64,6 +64,14 @@ def test_a_hard_data_source_gets_no_advice_to_rewrite(tmp_path: Path, analyze: A
     assert "sampled responses" not in low
 
 
+def test_a_wrapped_ground_truth_is_no_reason_where_the_answers_are_wrong_without_it(
+    tmp_path: Path, analyze: Analyze
+) -> None:
+    wrong = [{**row, "response": "Answer: 0"} for row in boxed('["{}"]')]
+    (low,) = [w for w in warnings_of(analyze(parquet(tmp_path / "r.parquet", wrong))) if "rewards are low" in w]
+    assert "rewrite" not in low
+
+
 @pytest.mark.parametrize("kept", [0, 1, 20])
 def test_null_responses_are_left_out_of_the_trial(tmp_path: Path, analyze: Analyze, kept: int) -> None:
     rows = [{**row, "response": "Answer: 0" if at < kept else None} for at, row in enumerate(boxed("{}"))]
