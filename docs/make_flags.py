@@ -24,7 +24,7 @@ Flags are keys of `--config FILE` (YAML) too, and keywords of `analyzer.analyze`
 Every command also has `--help`, `--version`, and `--print_config`, which prints the settings as YAML.
 
 `python -m analyzer` lists the commands and runs one: `python -m analyzer select_problems --help`.
-`python -m analyzer sample .` copies the bundled sample and the recipes of `configs/` into this folder.
+`python -m analyzer sample demo` copies the bundled sample and the recipes of `configs/` into a folder `demo`.
 Completion for bash, zsh or fish: `eval "$(python -m analyzer completion bash)"`.
 """
 

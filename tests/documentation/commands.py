@@ -88,7 +88,7 @@ CANNOT: tuple[tuple[str, Callable[[Path], str | None]], ...] = (
     (r"sbatch|ROLLOUTS=", _slurm),
     (r"judge\(", _says("needs a judge; tests/rewards/test_judged.py runs it with one")),
     (r"judged\.parquet", _says("reads what the judge wrote; tests/rewards/test_judged.py runs it")),
-    (r"rollout_5\.pt", _module("torch")),
+    (r"rollout_5\.pt", _says("needs torch and a pickle that slime wrote")),
     (
         r"make (test|bench|setup|check|pictures|site|format)|bench_\w+\.py|benchmarks/",
         _says("part of development, minutes"),
