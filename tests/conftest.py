@@ -30,7 +30,8 @@ settings.load_profile("same")
 gc.disable()  # while modules and tests are collected, of which nothing is garbage: a fifth of the time that takes
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:  # also where xdist hands out tests and collects none
     """From here on the collector looks at what tests make, and not at half a million objects that stay."""
     gc.freeze()
     gc.enable()
