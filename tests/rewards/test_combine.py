@@ -83,6 +83,14 @@ def test_a_part_that_cannot_score_leaves_the_sum_without_a_reward(bonus: str) ->
     assert bad.parts == {"gsm8k": 1.0}
 
 
+def test_what_the_other_parts_say_stays_where_one_cannot_score(bonus: str, tmp_path: Path) -> None:
+    (tmp_path / "other.py").write_text("def other(**given):\n    return {'score': 0.0, 'length': 7}\n")
+    parts: list[Any] = ["gsm8k", *({"name": name, "weight": 0} for name in (bonus, f"{tmp_path / 'other.py'}:other"))]
+    (bad,) = scored(rewards.build("combine", {"parts": parts, "pass_on": "gsm8k"}), "5", ["nothing #### 5"])
+    assert (bad.reward, bad.status) == (None, Status.ABSTAIN)
+    assert bad.extra == {"other_length": 7}
+
+
 def test_a_response_is_right_to_other_parts_from_the_reward_that_is_said() -> None:
     """f1 gives 1.0 and 0.5: by default both are right to Kimi's length term, and the shorter one earns for it."""
     parts = [{"name": "f1"}, {"name": "length", "options": {"rule": "kimi", "unit": "characters"}}]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from tests.commands import TOKENIZER, analyzed, rollouts
+from tests.commands import TOKENIZER, Outcome, analyzed, parquet, rollouts
+
+Analyze = Callable[..., Outcome]
 
 
 @pytest.mark.parametrize("column", ["ground_truth", "original_answer"])
@@ -20,3 +23,13 @@ def test_a_bare_ground_truth_is_there_as_text_under_the_names_of_trainers(column
     assert table["solution"].to_pylist() == table["label"].to_pylist() == ["0", "2", "4"]
     assert table["prompt"].to_pylist() == [f"What is {n} + {n}?" for n in range(3)]
     assert ("answer" in table.column_names) is (column == "original_answer")
+
+
+def test_without_copies_of_the_rollouts_the_training_rows_are_the_same(tmp_path: Path, analyze: Analyze) -> None:
+    rows = rollouts(6)
+    for number in range(3):
+        parquet(tmp_path / "in" / f"{number}.parquet", rows[8 * number : 8 * number + 8])
+    outcomes = [analyze(tmp_path / "in", output_dir=tmp_path / kept, outputs=kept) for kept in ("all", "problems")]
+    tables = [outcome.table("problems") for outcome in outcomes]
+    assert tables[0].equals(tables[1])
+    assert tables[1]["prompt"].to_pylist() == [f"What is {n} + {n}?" for n in range(6)]

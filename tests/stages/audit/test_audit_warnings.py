@@ -90,6 +90,11 @@ def test_more_than_a_tenth_cut_off_is_warned_of_with_what_they_earned(uncut: int
         assert "of these 5 of 100 pass, 55% of the others do" in warning
 
 
+def test_where_all_are_cut_off_there_are_no_others() -> None:
+    (warning,) = warnings.truncation_warnings(FINE._replace(uncut=0, cut_scored=1000, cut_passed=500))
+    assert "of these 500 of 1000 pass. Problems" in warning
+
+
 def test_nothing_known_of_cuts_is_nothing_said() -> None:
     assert warnings.truncation_warnings(None) == []
 
