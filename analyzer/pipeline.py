@@ -121,8 +121,9 @@ def _score(call: Call) -> Scored:
             opened.tell()
     with clock("plan"):
         scoring.announce_rewards()
-        # There will be work, unless a run of this input is there already: what workers need is loaded meanwhile.
-        if not runs.is_known(cache_dir, opened.identity):
+        # There will be work for several workers, unless a run of this input is there already: they load meanwhile.
+        is_large = settings.limit is None and opened.dataset.bytes >= sizes.ahead
+        if is_large and not runs.is_known(cache_dir, opened.identity):
             backends.begin(settings.workers, functools.partial(score.warm_up, search.likely()))
         numbering = planning.number_problems(opened.dataset, settings.limit)
         plan = planning.make_plan(settings, opened, numbering, search, sizes)

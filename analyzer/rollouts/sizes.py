@@ -13,6 +13,7 @@ class Sizes(NamedTuple):
     window: int = 8 << 20  # from which on rollouts that stand together are scored
     largest_window: int = 64 << 20  # ... and scattered ones; a problem larger than this is scored in parts
     spill_above: float = 2.0  # read amplification from which on gathering scattered rows pays
+    ahead: int = 1 << 20  # bytes of rollouts from which workers load before the plan says how many are needed
     spill_files: int = 128  # open at once while rows are gathered; 256 open files are all that some systems allow
     spill_buffer: int = 128 << 20
 

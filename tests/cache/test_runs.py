@@ -88,6 +88,10 @@ def test_workers_are_loaded_ahead_of_the_plan_unless_a_run_of_the_input_is_there
 ) -> None:
     begun: list[Any] = []
     monkeypatch.setattr(backends, "begin", lambda backend, warm: begun.append(backend.name))
+    analyze(data, output_dir=tmp_path / "small", limit=3)
+    assert begun == []
+    analyze = functools.partial(analyze, sizes=Sizes(shard=1 << 10, ahead=0))
+    os.utime(data, ns=(0, data.stat().st_mtime_ns + 1))
     analyze(data)
     assert begun == ["loky"]
     analyze(data, bucketing_strategy="pass_rate", output_dir=tmp_path / "other")
