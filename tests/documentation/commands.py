@@ -90,7 +90,7 @@ CANNOT: tuple[tuple[str, Callable[[Path], str | None]], ...] = (
     (r"judged\.parquet", _says("reads what the judge wrote; tests/rewards/test_judged.py runs it")),
     (r"rollout_5\.pt", _says("needs torch and a pickle that slime wrote")),
     (
-        r"make (test|bench|setup|check|pictures|site|format)|bench_\w+\.py|benchmarks/",
+        r"make (test|bench|setup|check|pictures|site|format|flags)|bench_\w+\.py|benchmarks/",
         _says("part of development, minutes"),
     ),
     (r"\.venv-server", _says("needs the model of make test-server (some GB)")),
