@@ -38,8 +38,9 @@ from typing import Any, NoReturn
 
 from analyzer import proc
 
+# An empty line: the driver was interrupted before it wrote, and ends.
 _BOOT = (
-    "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline());"
+    "import json, sys; line = sys.stdin.buffer.readline() or sys.exit(); sys.path[:] = json.loads(line);"
     "from analyzer.workers.forks import main; main()"
 )
 _FORK_SAFE = {"jemalloc_bg_thd"}  # arrow's: jemalloc takes its locks before a fork, and starts it anew after one
@@ -58,13 +59,19 @@ class _Server:
         # A worker is one core's worth of work, and a process with threads of BLAS could not be forked.
         one = {f"{name}_NUM_THREADS": "1" for name in _ONE_THREAD}
         with theirs:
-            # -P: a file in the working directory must not stand in for a module of the standard library.
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _BOOT, str(theirs.fileno())],
-                stdin=subprocess.PIPE,
-                env=os.environ | one,
-                pass_fds=[theirs.fileno()],
-            )
+            # Ctrl-C reaches the whole process group, and Python cannot ignore it while it starts: it inherits a mask.
+            # A process group of its own would do, too, but Ctrl-Z must stop the workers with their driver.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                # -P: a file in the working directory must not stand in for a module of the standard library.
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-c", _BOOT, str(theirs.fileno())],
+                    stdin=subprocess.PIPE,
+                    env=os.environ | one,
+                    pass_fds=[theirs.fileno()],
+                )
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:  # ended: the first fork will tell
             # sys.path first, as JSON: the pickle cannot be read before the modules that it names can be imported.
@@ -217,6 +224,7 @@ def main() -> NoReturn:
     """The server's program: load, then fork a worker for each request until the driver hangs up."""
     # Ctrl-C reaches the whole process group; workers are ended by the driver, and inherit this.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
     sys.argv = [""]
@@ -277,6 +285,7 @@ def _serve(control: socket.socket) -> None:
 def _work(fds: list[int], others: list[int]) -> NoReturn:
     """In a forked worker: what multiprocessing's own server does after its fork."""
     code = 1
+    driver = os.dup(fds[0])
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -285,9 +294,13 @@ def _work(fds: list[int], others: list[int]) -> NoReturn:
         call, _, tracker, *inherited = fds
         resource_tracker._resource_tracker._fd = tracker  # type: ignore[attr-defined]
         forkserver._forkserver._inherited_fds = inherited  # type: ignore[attr-defined]
-        code = spawn._main(call, os.dup(call))
+        code = spawn._main(call, driver)
     except Exception:  # noqa: BLE001  # the end of this process: nobody is there to raise it to
-        sys.excepthook(*sys.exc_info())
+        # Of a driver that has ended, the semaphores have gone with it: no fault of anybody's.
+        ends = select.poll()
+        ends.register(driver, 0)
+        if not ends.poll(0):  # it has not hung up
+            sys.excepthook(*sys.exc_info())
     finally:
         os._exit(code)
 
