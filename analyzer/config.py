@@ -160,9 +160,9 @@ class AnalysisSettings:
         metavar="SHARE",
     )
     reward_timeout: float = option(
-        Group.REWARDS, "CPU seconds for grading one rollout", 5.0, least=0.001, metavar="SECONDS"
+        Group.REWARDS, "CPU seconds for grading one rollout", 5.0, least=0.001, most=10**6, metavar="SECONDS"
     )
-    reward_memory: float = option(Group.REWARDS, "memory for grading, in GB", 2.0, least=0.01, metavar="GB")
+    reward_memory: float = option(Group.REWARDS, "memory for grading, in GB", 2.0, least=0.01, most=10**6, metavar="GB")
 
     allow_code_execution: bool = option(Group.CODE, "let rewards for code run model-written programs", False)
     sandbox: str = option(
@@ -172,7 +172,7 @@ class AnalysisSettings:
         metavar="LEVEL",
     )
     code_timeout: float = option(
-        Group.CODE, "CPU seconds for one test of a program", 6.0, least=0.001, metavar="SECONDS"
+        Group.CODE, "CPU seconds for one test of a program", 6.0, least=0.001, most=10**6, metavar="SECONDS"
     )
 
     bucketing_strategy: str = option(

@@ -184,6 +184,8 @@ def _settings(cls: type[Settings], parsed: Callable[[], Any], places: Mapping[st
         if value is not None and value == field.metadata.get("unset"):
             values[field.name] = None
             continue
+        if isinstance(value, float) and not math.isfinite(value):  # 1e400 is read as inf
+            raise ConfigError(f"{_flag(field.name, places)} {value}: must be a finite number")
         least, most = field.metadata.get("range", (-math.inf, math.inf))
         if isinstance(value, int | float) and not least <= value <= most:
             bounds = f"{least} or more" if most == math.inf else f"from {least} to {most}"

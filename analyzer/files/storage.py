@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from analyzer import proc
-from analyzer.errors import InputError, OutputError, StorageError
+from analyzer.errors import AnalyzerError, InputError, OutputError, StorageError
 from analyzer.files import temporaries
 
 JSONL_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
@@ -73,27 +73,42 @@ def _find_local(spec: str) -> list[str]:
 
 def _find_remote(spec: str) -> list[str]:
     fs, inner = filesystem(spec)
-    if any(character in inner for character in "*?["):
-        names = fs.glob(inner)
-    elif fs.isdir(inner):
-        names = fs.ls(inner, detail=False)
-    elif fs.exists(inner):
-        return [spec]
-    else:
-        raise InputError(f"{spec}: no such file or folder")
+    with _readable(spec):
+        if any(character in inner for character in "*?["):
+            names = fs.glob(inner)
+        elif fs.isdir(inner):
+            names = fs.ls(inner, detail=False)
+        elif fs.exists(inner):
+            return [spec]
+        else:
+            raise InputError(f"{spec}: no such file or folder")
     return sorted(fs.unstrip_protocol(name) for name in names if name.endswith(INPUT_SUFFIXES))
+
+
+@contextlib.contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """Turn what a disk or a remote store says of a path into an InputError."""
+    try:
+        yield
+    except AnalyzerError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except Exception as error:
+        # The errors of a store's client (aiohttp, botocore) are of its own kinds: no connection, no permission.
+        if not is_remote(path):
+            raise
+        raise InputError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
 
 
 def open_binary(path: str) -> IO[bytes]:
     """Open a file for reading. Raises InputError where that fails."""
-    try:
+    with _readable(path):
         if is_remote(path):
             fs, inner = filesystem(path)
             opened: IO[bytes] = fs.open(inner, "rb")
             return opened
         return open(local(path), "rb")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 _REMOTE_MARKS = (
@@ -111,17 +126,13 @@ def stat(path: str) -> tuple[int, str]:
     """
     if is_remote(path):
         fs, inner = filesystem(path)
-        try:
+        with _readable(path):
             # fsspec answers from an earlier listing otherwise, and a change of the file would not be seen.
             fs.invalidate_cache(inner)  # or it answers from a listing of long ago
             info = fs.info(inner)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
         return int(info["size"] or 0), next((str(info[key]) for key in _REMOTE_MARKS if info.get(key)), "")
-    try:
+    with _readable(path):
         status = os.stat(local(path))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     if not statmodes.S_ISREG(status.st_mode):
         kind = {statmodes.S_IFIFO: "pipe", statmodes.S_IFDIR: "folder", statmodes.S_IFSOCK: "socket"}
         raise InputError(

@@ -58,6 +58,16 @@ class Line(NamedTuple):
     replaced: int  # lone surrogates in it, each now U+FFFD
 
 
+_OTHERS = {
+    b"PAR1": "a parquet file does: rename it to .parquet",
+    b"\x1f\x8b": "a gzip file does: rename it to .jsonl.gz",
+    b"\x28\xb5\x2f\xfd": "a zstd file does: rename it to .jsonl.zst",
+    b"\xff\xfe": "UTF-16 does: write it as UTF-8",
+    b"\xfe\xff": "UTF-16 does: write it as UTF-8",
+}
+"""How a file begins that is not what its name says."""
+
+
 def read_lines(path: str) -> Iterator[Line]:
     """The lines of a file that are not blank, parsed. Raises InputError with file and line."""
     for number, line in _raw_lines(path):
@@ -101,7 +111,8 @@ def _parse(line: bytes, where: str) -> tuple[dict[str, Any], int]:
     try:
         value, replaced = load_counted(line)
     except UnicodeDecodeError as error:
-        raise InputError(f"{where}: not UTF-8 (byte {error.start})") from None
+        kind = next((f"; it begins as {kind}" for begins, kind in _OTHERS.items() if line.startswith(begins)), "")
+        raise InputError(f"{where}: not UTF-8 (byte {error.start}){kind}") from None
     except json.JSONDecodeError as error:
         raise InputError(
             f"{where}: not valid JSON ({error.msg}, column {error.colno}); each line must be one complete JSON object"

@@ -69,10 +69,13 @@ def run_shards(work: Work, backend: Backend) -> None:
             # otherwise: its round ends without a loss when a shard has used up its attempts.
             idle = idle + 1 if at_once == 1 and len(left) == len(todo) else 0
             if idle == _IDLE_ROUNDS or (lost is None and any(started[shard] == ATTEMPTS for shard in left)):
+                which, others = "workers die before they begin a shard", f"{len(left)} shards are not scored"
+                if suspects:
+                    which = f"the worker of shard {', '.join(map(str, suspects))} dies each time it is tried"
+                    others = "all others are scored"
                 raise AnalyzerError(
-                    f"the worker of shard {', '.join(map(str, suspects))} dies each time it is tried ({work.folder}); "
-                    "all others are scored. The node may be out of memory: run the same command again where there is "
-                    "more"
+                    f"{which} ({work.folder}); {others}. The node may be out of memory: run the same command again "
+                    "where there is more"
                 ) from lost
             if lost is None and left:
                 raise AnalyzerError(f"{len(left)} shards are not committed although no worker failed ({work.folder})")

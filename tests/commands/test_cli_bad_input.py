@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -203,6 +204,9 @@ FILE_CASES = {
     "a jsonl file of blank lines": Case(lines("r.jsonl", "", " "), ("r.jsonl", "empty")),
     "an empty jsonl file beside another": Case(two_files("a.jsonl", ROWS, "b.jsonl", []), ("b.jsonl", "empty")),
     "bad UTF-8": Case(lines("r.jsonl", ROWS[0], b'{"prompt": "\xff"}'), ("r.jsonl, line 2", "not UTF-8")),
+    "a parquet file named jsonl": Case(damaged("r.jsonl", lambda data: b"PAR1\x15\xff"), ("parquet file", ".parquet")),
+    "a gzip file named jsonl": Case(damaged("r.jsonl", lambda data: gzip.compress(b"{}")), ("gzip", ".jsonl.gz")),
+    "UTF-16": Case(damaged("r.jsonl", lambda data: '{"prompt": "a"}'.encode("utf-16")), ("write it as UTF-8",)),
     "100,000 brackets": Case(lines("r.jsonl", ROWS[0], "[" * 100_000), ("r.jsonl, line 2", "nested too deeply")),
     "a line nested beyond use": Case(
         lines("r.jsonl", ROWS[0], '{"x": ' * 150 + "1" + "}" * 150), ("r.jsonl, line 2", "nested too deeply")

@@ -113,3 +113,10 @@ def test_the_cache_must_be_a_folder(analyze: Analyze, tmp_path: Path) -> None:
     outcome = analyze(parquet(tmp_path / "rollouts.parquet", rollouts()), cache_dir="memory://cache")
     assert (outcome.code, len(outcome.errors)) == (EXIT_USER, 1)
     assert "--cache_dir memory://cache" in outcome.errors[0]
+
+
+def test_a_server_that_does_not_answer_is_one_line_and_no_bug(analyze: Analyze) -> None:
+    pytest.importorskip("aiohttp")
+    refused = analyze("http://127.0.0.1:1/r.parquet")
+    assert (refused.code, len(refused.errors)) == (EXIT_USER, 1)
+    assert refused.errors[0].startswith("error: http://127.0.0.1:1/r.parquet: cannot be read (Connect call failed")

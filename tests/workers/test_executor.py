@@ -105,6 +105,11 @@ def test_a_shard_that_always_kills_its_worker_ends_the_run_with_its_number(backe
     assert os.getpid() not in shards.workers()
 
 
+def test_workers_that_die_before_they_begin_are_said_to(shards: Shards) -> None:
+    with pytest.raises(AnalyzerError, match=r"workers die before they begin a shard .*; 12 shards are not scored"):
+        shards.run(shard_tasks.EndsItsWorker(), Backend("loky", 2))
+
+
 @pytest.mark.parametrize("backend", [LOKY, DASK, RAY, SEQUENTIAL])
 def test_what_a_shard_raises_is_raised_as_it_is(backend: Backend, shards: Shards) -> None:
     with pytest.raises(InputError, match="row 7: response is null"):

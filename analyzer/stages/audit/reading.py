@@ -59,6 +59,14 @@ def problems_of(given: AuditInput, table: pa.Table) -> list[tuple[tuple[Any, ...
     return found
 
 
+_SEEN = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
 def short(value: Any) -> str:
-    text = " ".join(str(value).split())
+    whole = str(value)
+    text = " ".join(whole.split())
+    # White space around a text is not to be seen, and may be all that keeps it from being equal to an answer.
+    if text and whole != whole.strip():
+        before, after = whole[: -len(whole.lstrip())], whole[len(whole.rstrip()) :]
+        text = "".join(_SEEN.get(c, c) for c in before) + text + "".join(_SEEN.get(c, c) for c in after)
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."

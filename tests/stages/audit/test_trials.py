@@ -56,6 +56,13 @@ def test_an_empty_ground_truth_is_said_to_be_empty(tmp_path: Path, analyze: Anal
     assert 'ground truth "" (it is empty) beside the answer "' in low
 
 
+def test_white_space_around_a_ground_truth_is_shown(tmp_path: Path, analyze: Analyze) -> None:
+    rows = [{**row, "response": "#### 5"} for row in boxed("5\n", "openai/gsm8k")]
+    (low,) = [w for w in warnings_of(analyze(parquet(tmp_path / "r.parquet", rows))) if "rewards are low" in w]
+    assert r'ground truth "5\n" beside the answer "5"' in low
+    assert r'("5" for "5\n")' in low
+
+
 def test_a_hard_data_source_gets_no_advice_to_rewrite(tmp_path: Path, analyze: Analyze) -> None:
     wrong = [{**row, "response": "Answer: 0"} for row in boxed("{}")]
     (low,) = [w for w in warnings_of(analyze(parquet(tmp_path / "r.parquet", wrong))) if "rewards are low" in w]
