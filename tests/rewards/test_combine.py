@@ -84,7 +84,9 @@ def test_a_part_that_cannot_score_leaves_the_sum_without_a_reward(bonus: str) ->
 
 
 def test_what_the_other_parts_say_stays_where_one_cannot_score(bonus: str, tmp_path: Path) -> None:
-    (tmp_path / "other.py").write_text("def other(**given):\n    return {'score': 0.0, 'length': 7}\n")
+    (tmp_path / "other.py").write_text(
+        "def other(data_source, solution_str, ground_truth, extra_info=None):\n    return {'score': 0.0, 'length': 7}\n"
+    )
     parts: list[Any] = ["gsm8k", *({"name": name, "weight": 0} for name in (bonus, f"{tmp_path / 'other.py'}:other"))]
     (bad,) = scored(rewards.build("combine", {"parts": parts, "pass_on": "gsm8k"}), "5", ["nothing #### 5"])
     assert (bad.reward, bad.status) == (None, Status.ABSTAIN)
