@@ -39,9 +39,6 @@ def run(command: Callable[[], int]) -> int:
         if is_disk_error(error) or "No usable temporary directory" in str(error):
             fail(_of_the_system(error))
             return EXIT_STORAGE
-        if error.errno in (errno.EMFILE, errno.ENFILE):
-            fail(_TOO_FEW_FILES)
-            return EXIT_USER
         # `cache --prune` in another terminal removes a run directory in use; nothing of the output was touched.
         if isinstance(error, FileNotFoundError) and "/runs/" in str(error.filename):
             fail(f"{error.filename}: the cache was removed during the run; run the command again")
@@ -49,15 +46,15 @@ def run(command: Callable[[], int]) -> int:
         if error.filename is not None and error.errno in _OF_THE_PATH:
             fail(printable(f"{error.filename}: {error.strerror}; check this path and its permissions"))
             return EXIT_USER
-        return _bug()
+        return _limit_or_bug(error)
     except ImportError as error:
         # A missing package is for the user to install; a missing module of ours or of Python is a bug.
         if (package := (error.name or "").partition(".")[0]) in ("", "analyzer", *sys.stdlib_module_names):
             return _bug()
         fail(printable(cannot_import(package, error)))
         return EXIT_USER
-    except Exception:  # noqa: BLE001  # the last line of defence: what gets here is a bug of ours
-        return _bug()
+    except Exception as error:  # noqa: BLE001  # the last line of defence: what gets here is a bug of ours
+        return _limit_or_bug(error)
 
 
 def fail(reason: str) -> None:
@@ -68,6 +65,11 @@ def fail(reason: str) -> None:
 # What a path of the user's may be wrong by; who opens it says more where there is more to say.
 _OF_THE_PATH = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 _TOO_FEW_FILES = "too many open files: allow 256 or more, `ulimit -n 1024`, and run the same command again"
+
+_TOO_FEW_PROCESSES = (
+    "the system allows no more processes or threads: allow more, `ulimit -u 1024` (in a container the limit of its "
+    "cgroup, `--pids-limit`), and run the same command again"
+)
 
 
 def _of_the_system(error: OSError) -> str:
@@ -104,6 +106,17 @@ def cannot_import(package: str, error: ImportError) -> str:
     if own.exists() and Path(sys.prefix) != checkout / ".venv":
         return f"{what}; use {own}, or activate it: `. {checkout}/.venv/bin/activate`"
     return f"{what}; `make demo` in {checkout} creates a Python that has it, .venv/bin/python"
+
+
+def _limit_or_bug(error: Exception) -> int:
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.EMFILE, errno.ENFILE):
+        fail(_TOO_FEW_FILES)
+    elif number == errno.EAGAIN or (isinstance(error, RuntimeError) and "can't start new thread" in str(error)):
+        fail(_TOO_FEW_PROCESSES)  # a fork that fails says EAGAIN
+    else:
+        return _bug()
+    return EXIT_USER
 
 
 def _bug() -> int:
