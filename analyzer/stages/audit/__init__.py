@@ -235,7 +235,7 @@ def _audit_with(scorer: Scorer, reward: Reward, asked: Sequence[tuple[Any, Probl
         if own.reward is None or own.reward < reward.maximum:
             failed += 1
             earned = own.status if own.reward is None else own.reward
-            example = example or f"data_idx {name!r}, ground truth {short(problem.ground_truth)!r} earns {earned}"
+            example = example or f'data_idx {name!r}, ground truth "{short(problem.ground_truth)}" earns {earned}'
         # Neighbours in the sample, so that each ground truth is tried on others about as often. Equal ones fool nobody.
         rest = [p for _, p in [*asked[number + 1 :], *asked[:number]]]
         foolers = [p for p in rest if not _same_gold(reward, p, problem)][:FOOLERS]

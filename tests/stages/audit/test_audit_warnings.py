@@ -29,11 +29,11 @@ def test_more_than_a_fifth_of_wrong_answers_with_full_marks_is_warned_of(fooled:
 
 
 def test_a_single_ground_truth_that_earns_less_than_full_marks_is_warned_of_with_the_example() -> None:
-    (warning,) = warned(golds={"d": GoldAudit(24, 1, 24, 0, "data_idx 3, ground truth '2,125' earns 0.0")})
+    (warning,) = warned(golds={"d": GoldAudit(24, 1, 24, 0, 'data_idx 3, ground truth "2,125" earns 0.0')})
     assert warning.startswith(
         "d: the ground truth, given as the answer, does not score full marks from reward gsm8k in 1 "
     )
-    assert "ground truth '2,125' earns 0.0" in warning
+    assert 'ground truth "2,125" earns 0.0' in warning
     assert not warned(golds={"d": GoldAudit(24, 0, 24, 0, "")})
 
 

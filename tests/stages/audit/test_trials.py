@@ -58,7 +58,9 @@ def test_an_empty_ground_truth_is_said_to_be_empty(tmp_path: Path, analyze: Anal
 
 def test_white_space_around_a_ground_truth_is_shown(tmp_path: Path, analyze: Analyze) -> None:
     rows = [{**row, "response": "#### 5"} for row in boxed("5\n", "openai/gsm8k")]
-    (low,) = [w for w in warnings_of(analyze(parquet(tmp_path / "r.parquet", rows))) if "rewards are low" in w]
+    said = warnings_of(analyze(parquet(tmp_path / "r.parquet", rows)))
+    assert any(r'ground truth "5\n" earns 0.0' in warning for warning in said)
+    (low,) = [warning for warning in said if "rewards are low" in warning]
     assert r'ground truth "5\n" beside the answer "5"' in low
     assert r'("5" for "5\n")' in low
 
