@@ -516,9 +516,11 @@ def _packed_columns(
     shown = np.array([known.index(name) if name in known else 0 for name in flags] or [0], dtype="<u1")
     # As few bytes as hold what is usual: 600,000 problems are some megabytes of a page
     # that people send each other.
+    # More rollouts than two bytes count are shown as that many, at the same pass rate.
+    scale = np.maximum(scored / 65535, 1)
     parts: list[NDArray[Any]] = [
-        passes.astype("<u2"),
-        scored.astype("<u2"),
+        np.rint(passes / scale).astype("<u2"),
+        np.rint(scored / scale).astype("<u2"),
         source.astype("<u2"),
         place[bucket],
         shown[flag],

@@ -109,6 +109,15 @@ def test_the_columns_in_the_page_are_those_of_the_analysis(sample: Path) -> None
     assert meta["problems"] == problems
 
 
+def test_a_problem_of_more_rollouts_than_two_bytes_count_keeps_its_pass_rate(tmp_path: Path) -> None:
+    row = {"prompt": "1 + 1?", "response": "2", "data_idx": 0, "original_data_source": "sums"}
+    rows = [{**row, "sample_idx": sample, "reward": float(sample < 20_000)} for sample in range(80_000)]
+    analyzed(tmp_path, rows)
+    data = gzip.decompress(page_of(tmp_path / "out").part("columns"))
+    passes, scored = np.frombuffer(data, "<u2", 2).tolist()
+    assert (passes / scored, scored) == (pytest.approx(0.25, abs=1e-4), 65535)
+
+
 def test_every_problem_of_a_small_set_has_its_texts(sample: Path) -> None:
     shown = json.loads(gzip.decompress(page_of(sample).part("texts")))
     assert [text["number"] for text in shown] == list(range(200))

@@ -99,7 +99,7 @@ def _import_file(path: Path) -> ModuleType:
 def _form(function: Any, spec: str, kwargs: Mapping[str, Any]) -> tuple[Form, frozenset[str] | None, tuple[str, ...]]:
     """Form, accepted parameters and columns, as in `Loaded`. Raises RewardError for what cannot be called."""
     if not callable(function):
-        raise RewardError(f"{spec} is a {type(function).__name__}, not a function")
+        raise RewardError(f"{spec} is not a function but of type {type(function).__name__}")
     try:
         parameters = inspect.signature(function).parameters.values()
     except (ValueError, TypeError):

@@ -203,7 +203,7 @@ def test_a_wrong_number_of_results_is_invalid() -> None:
         ("no/such/file.py:f", {}, RewardError, "no such file: no/such/file.py"),
         (f"{FUNCTIONS}", {}, RewardError, "does not name a function; write path/to/file.py:name"),
         (f"{FUNCTIONS}:absent", {}, RewardError, "has no 'absent'; its functions are: _raise, _spin"),
-        (f"{FUNCTIONS}:CASES", {}, RewardError, "is a dict, not a function"),
+        (f"{FUNCTIONS}:CASES", {}, RewardError, "is not a function but of type dict"),
         (f"{FUNCTIONS}:other_form", {}, RewardError, "takes (response, answer); it must be like compute_score("),
         (f"{FUNCTIONS}:needs_tokens", {}, RewardError, "needs completion_ids, which exist only during training"),
         (f"{FUNCTIONS}:needs_setting", {}, RewardError, "needs threshold: set it with --reward_kwargs"),
