@@ -134,7 +134,7 @@ def test_the_warning_of_missing_answers_shows_the_ends_of_two_problems_responses
         rows[at]["response"] = f"a long way\nto stop at {problem}, without a mark"
     outcome = analyze(parquet(tmp_path / "r.parquet", rows))
     assert "no answer was found in 8% of the responses of openai/gsm8k" in outcome.err
-    shown = re.search(r'e\.g\. not there in "\.\.\.([^"]*)"; "\.\.\.([^"]*)"', outcome.err)
+    shown = re.search(r'which is missing in "\.\.\.([^"]*)"; "\.\.\.([^"]*)"', outcome.err)
     assert shown is not None
     assert shown.groups() == (
         "a long way to stop at two, without a mark",
