@@ -7,8 +7,8 @@
 
 A worker takes 0.8 s of CPU time to load all that by itself, and a copy of the tokenizer; forked, it takes some
 milliseconds, and what is loaded is shared until it is changed. To loky a forked worker is like any other: the same
-queues, the same signs of its death. Where the process has ended or could not be forked (it has threads), loky starts
-its workers as it does without this.
+queues, the same signs of its death. Where the process has ended or could not be forked (it has threads), or where a
+private name of another version is missing, loky starts its workers as usual. docs/decisions/forked-workers.md says why.
 
     driver ── control socket (descriptors) ── server   exec'ed, single-threaded; forks, reaps, ends with the driver
        └───── pipes: call in, pid and exit code out ── worker
@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import importlib
 import io
 import json
 import multiprocessing
@@ -113,6 +114,31 @@ class _Server:
 
 _server: _Server | None = None
 
+# What is private here to multiprocessing and loky, whose other versions may lack it.
+_PRIVATE = {
+    "multiprocessing.context": ("_concrete_contexts", "set_spawning_popen"),
+    "multiprocessing.forkserver": ("_forkserver", "read_signed", "write_signed"),
+    "multiprocessing.popen_forkserver": ("Popen",),
+    "multiprocessing.resource_tracker": ("_resource_tracker", "getfd"),
+    "multiprocessing.spawn": ("_main",),
+    "joblib.externals.loky.backend.context": ("LokyContext",),
+    "joblib.externals.loky.backend.process": ("LokyProcess",),
+    "joblib.externals.loky.backend.reduction": ("dump",),
+}
+
+
+def _missing() -> list[str]:
+    """The private names that these versions of Python and joblib lack."""
+    missing = []
+    for module, names in _PRIVATE.items():
+        try:
+            found = importlib.import_module(module)
+        except ImportError:
+            missing.append(module)
+        else:
+            missing += [f"{module}.{name}" for name in names if not hasattr(found, name)]
+    return missing
+
 
 def begin(warm: Callable[[], None]) -> None:
     """Start loading: `warm` is called in a process apart, once. Nothing happens where that has begun already.
@@ -135,7 +161,7 @@ def end() -> None:
 @contextlib.contextmanager
 def workers() -> Iterator[None]:
     """A context in which loky's pools have their workers forked, where `begin` was called."""
-    if _server is None:
+    if _server is None or _missing():
         yield
         return
     forking = _context()

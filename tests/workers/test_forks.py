@@ -22,6 +22,23 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_the_private_names_are_there() -> None:
+    """Without one of them a run is slower and no less right, so nothing else would tell."""
+    assert forks._missing() == []
+
+
+def test_without_a_private_name_loky_starts_its_own_workers() -> None:
+    done = run("""
+server = forks._server._process.pid
+import joblib
+forks._PRIVATE["joblib.externals.loky.backend.process"] = ("LokyProcess", "of_another_version")
+with forks.workers(), joblib.parallel_config("loky"):
+    parents = joblib.Parallel(n_jobs=2, batch_size=1)(joblib.delayed(os.getppid)() for _ in range(4))
+print(set(parents) == {os.getpid()})
+""")
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 def test_a_driver_interrupted_before_it_says_what_to_load_leaves_no_traceback() -> None:
     with open(os.devnull) as nothing:
         done = subprocess.run(
