@@ -22,8 +22,17 @@ from analyzer.rewards._common.boxed import BOX, last_box
 from analyzer.rewards._common.tags import CLOSE, OPEN, last_tagged
 from analyzer.schema import NotPresentable
 
-THOUGHTS = (("<think>", "</think>"), ("<thinking>", "</thinking>"))
-
+THOUGHTS = (
+    ("<think>", "</think>"),  # DeepSeek-R1, Qwen3 and most others
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("[THINK]", "[/THINK]"),  # Magistral
+    ("<seed:think>", "</seed:think>"),  # Seed-OSS
+    ("◁think▷", "◁/think▷"),  # Kimi
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),  # Sky-T1, OpenThinker
+)
+"""How models begin and end a thought."""
 
 REGEX = "regex"
 ANSWER_LINE = re.compile(
