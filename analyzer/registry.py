@@ -57,11 +57,11 @@ class Registry(Generic[Variant]):
     def __iter__(self) -> Iterator[Variant]:
         """All variants."""
         if not self._loaded:
-            self._loaded = True
             for module in pkgutil.iter_modules(importlib.import_module(self._package).__path__):
                 if not module.name.startswith("_"):  # what variants share may import what a worker must not
                     importlib.import_module(f"{self._package}.{module.name}")
-        return iter(self._variants.values())
+            self._loaded = True  # not before: another thread would take what there is for all
+        return iter(list(self._variants.values()))
 
     def names(self) -> list[str]:
         """The names of all variants, sorted."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,6 +50,16 @@ def test_one_variant_is_found_without_importing_the_others(fruits: Registry[Frui
     assert fruits.get("pear") == Fruit("pear")
     assert "orchard.quince" not in sys.modules
     assert fruits.names() == ["apple", "pear", "quince"]
+
+
+def test_a_thread_that_asks_while_another_imports_gets_all(fruits: Registry[Fruit]) -> None:
+    folder = Path(sys.modules["orchard"].__path__[0])
+    for name in ("pear", "quince"):
+        code = "import orchard, time\ntime.sleep(0.2)\norchard.fruits.register(orchard.Fruit({name!r}))\n"
+        (folder / f"{name}.py").write_text(code.format(name=name))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: fruits.names(), range(4)))
+    assert found == [["apple", "pear", "quince"]] * 4
 
 
 def test_an_unknown_name_lists_all_and_the_nearest(fruits: Registry[Fruit]) -> None:
