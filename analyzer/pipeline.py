@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 from typing import NamedTuple
 
 from analyzer import buckets, planning, report, scoring
@@ -55,7 +56,10 @@ def analyze(settings: AnalysisSettings, progress: bool = True, sizes: Sizes = US
     part = settings.shards_of_part
     cache_dir = runs.cache_folder(settings.cache_dir, settings.shared_cache)
     # A tokenizer that is new is proven in a process of its own while all else goes on; see cache/tokenizer_proof.py.
-    with known_tokenizers.searching(settings.model_path, settings.trust_remote_code, cache_dir) as search:
+    with (
+        _ONE_AT_A_TIME,
+        known_tokenizers.searching(settings.model_path, settings.trust_remote_code, cache_dir) as search,
+    ):
         call = Call(settings, strategy, part, cache_dir, search, Clock(progress), progress, sizes)
         try:
             return _analyze(call)
@@ -68,6 +72,8 @@ def analyze(settings: AnalysisSettings, progress: bool = True, sizes: Sizes = US
             scoring.end_rewards()
 
 
+# Of each there is one in a process: joblib's pool, what its workers are forked from, the children that grade.
+_ONE_AT_A_TIME = threading.RLock()
 _COUNTED_AGAIN = (
     "{}: transformers counts tokens otherwise than tokenizer.json by itself; what was counted is counted again, as "
     "transformers does"

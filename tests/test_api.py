@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,22 @@ def test_a_settings_object_does_what_its_keywords_do(tmp_path: Path) -> None:
     assert one.summary.to_json() == other.summary.to_json()
     with pytest.raises(analyzer.UserError, match="settings or keywords"):
         analyzer.analyze(AnalysisSettings(**common, output_dir="x"), limit=3)
+
+
+def test_analyses_in_threads_run_one_after_the_other(tmp_path: Path) -> None:
+    def run(name: str) -> Any:
+        return analyzer.analyze(
+            rollouts=str(SAMPLE / "rollouts.parquet"),
+            model_path=str(SAMPLE / "tokenizer"),
+            output_dir=str(tmp_path / name),
+            cache_dir=str(tmp_path / f"{name} cache"),
+            n_jobs=2,
+            no_report=True,
+        ).summary.to_json()
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(run, ("one", "other"))
+    assert one == other
 
 
 @pytest.mark.parametrize(
