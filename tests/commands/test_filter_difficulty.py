@@ -210,7 +210,10 @@ def test_a_rule_selects_at_the_end_and_runs_again_from_what_is_there(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--where", "pass_rate = 0"], "--where: = is not part of the language, write =="),
+        (
+            ["--where", "pass_rate = 0"],
+            "--where: at the ^ in `pass_rate ^= 0`: = is not part of the language, write ==",
+        ),
         (["--recipe", "polari"], "did you mean 'polaris'"),
         (["--format", "vrl"], "did you mean 'verl'"),
     ],
