@@ -296,6 +296,9 @@ def block(manifest: Mapping[str, Any]) -> str:
     return "\n".join([*lines, line]) + "\n"
 
 
+_HEADS = {"rule": "excluded"}  # by the rule
+
+
 def _table(by_source: Mapping[str, Mapping[str, int]]) -> list[str]:
     shown = [reason for reason in REASONS if any(reason in counts for counts in by_source.values())]
     heads = ["problems", *shown]
@@ -304,7 +307,7 @@ def _table(by_source: Mapping[str, Mapping[str, int]]) -> list[str]:
     if len(rows) > 1:
         rows.append(("all", [sum(column) for column in zip(*(values for _, values in rows), strict=True)]))
     width = max(len("data source"), *(len(name) for name, _ in rows))
-    lines = ["  ".join([f"{'data source':<{width}}", *(f"{head:>9}" for head in heads)])]
+    lines = ["  ".join([f"{'data source':<{width}}", *(f"{_HEADS.get(head, head):>9}" for head in heads)])]
     return lines + ["  ".join([f"{name:<{width}}", *(f"{value:>9}" for value in values)]) for name, values in rows]
 
 

@@ -112,7 +112,7 @@ def test_the_block_counts_each_reason_of_each_data_source(tmp_path: Path) -> Non
     found = select(settings(analysis=tmp_path, dry_run=True, where="pass_rate > 0.5"))
     lines = [line.split() for line in found.report.splitlines()]
     heads = lines[next(at for at, line in enumerate(lines) if line[:2] == ["data", "source"])]
-    assert heads == ["data", "source", "problems", "kept", "rule", "unscored"]
+    assert heads == ["data", "source", "problems", "kept", "excluded", "unscored"]
     kept, seldom = int((passes > 4).sum()), int(((passes > 0) & (passes < 4)).sum())
     expected = {
         "never": [int((passes == 0).sum()), 0, 0, int((passes == 0).sum())],
