@@ -54,7 +54,8 @@ def test_every_flag_is_in_one_group_and_required_ones_are_first(
         assert "".join(help_text(field).split()) in "".join(text[0].split())
         assert "null" not in text[0]
         assert "None" not in text[0]
-        assert shown.count(f"\n  --{field.name} ") + shown.count(f"\n  --{field.name}\n") == 1
+        # A comma from Python 3.13 on, where it has two names: argparse writes the value behind the last alone.
+        assert len(re.findall(rf"\n  --{field.name}[ ,\n]", shown)) == 1
 
 
 @pytest.mark.parametrize("name", NAMES)
