@@ -126,9 +126,8 @@ def _round(
         call.stop()
     for shard in sorted(waiting - set(work.missing())):
         work.committed(shard)
-    error = (
-        error or call.error
-    )  # what the cluster said comes first: stopping the call for it raises another error there
+    # What the cluster said comes first: stopping the call for it raises another error there.
+    error = error or call.error
     if error is not None and not is_lost_worker(error):
         raise error
     return error
