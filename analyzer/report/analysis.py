@@ -331,23 +331,54 @@ class Analysis:
                 start += batch.num_rows
         return found
 
-    def samples(self, problems: Sequence[int], columns: Sequence[str]) -> dict[int, list[dict[str, Any]]]:
-        """The rollouts of some problems, by number, with these of their columns that are there."""
+    def samples(
+        self, problems: Sequence[int], columns: Sequence[str], most: int | None = None
+    ) -> dict[int, list[dict[str, Any]]]:
+        """The rollouts of some problems, by number, with these of their columns that are there.
+
+        most: of each problem the rollouts with the highest and with the lowest rewards, half of `most` each; None: all.
+        """
         rollouts = self.rollouts
         found: dict[int, list[dict[str, Any]]] = {int(problem): [] for problem in problems}
         if rollouts is None:
             return found
         first, stop, code = self.rows
         wanted = np.flatnonzero(np.isin(code, list(found)))
-        names = [name for name in columns if name in rollouts.schema.names]
-        ranges = [(int(first[run]), int(stop[run])) for run in wanted]
         owners = np.repeat(code[wanted], stop[wanted] - first[wanted])
+        ranges = _joined(first[wanted], stop[wanted])
+        chosen = np.ones(len(owners), bool) if most is None else _extremes(rollouts, ranges, owners, most)
         done = 0
-        for _, batch in rollouts.read(names, ranges):
-            for record in batch.to_pylist():
-                found[int(owners[done])].append(record)
-                done += 1
+        for _, batch in rollouts.read([name for name in columns if name in rollouts.schema.names], ranges):
+            rows = np.flatnonzero(chosen[done : done + batch.num_rows])
+            # Texts that nobody will see are not made into Python objects: of many samples they are most of them.
+            part = batch if len(rows) == batch.num_rows else batch.take(rows)
+            for owner, record in zip(owners[done + rows].tolist(), part.to_pylist(), strict=True):
+                found[owner].append(record)
+            done += batch.num_rows
         return found
+
+
+def _joined(starts: IntArray, stops: IntArray) -> list[tuple[int, int]]:
+    """Ascending ranges, those that follow upon each other as one: what is read for each range costs more than rows."""
+    begins = np.append(True, starts[1:] != stops[:-1])[: len(starts)]
+    ends = np.append(begins[1:], True)[: len(starts)]
+    return list(zip(starts[begins].tolist(), stops[ends].tolist(), strict=True))
+
+
+def _extremes(rollouts: Rollouts, ranges: Sequence[tuple[int, int]], owners: IntArray, most: int) -> NDArray[np.bool_]:
+    """Which rollouts of the ranges, (rollouts,), are among the best or the worst of their problem, `owners`."""
+    import pyarrow.compute as pc
+
+    # Those without a reward come last, like in the page's order.
+    rewards = [pc.fill_null(batch.column(0), -1.0).to_numpy() for _, batch in rollouts.read([REWARD], ranges)]
+    order = np.lexsort(
+        (-np.concatenate([np.zeros(0), *rewards]), owners)
+    )  # stable: equal rewards stay in the order of the file
+    _, begins, sizes = np.unique(owners[order], return_index=True, return_counts=True)
+    rank, size = np.arange(len(order)) - np.repeat(begins, sizes), np.repeat(sizes, sizes)
+    chosen = np.zeros(len(order), bool)
+    chosen[order] = (size <= most) | (rank < most // 2) | (rank >= size - most // 2)
+    return chosen
 
 
 def _runs(numbering: Numbering) -> tuple[IntArray, IntArray, IntArray]:

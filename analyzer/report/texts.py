@@ -137,9 +137,9 @@ def read_texts(
     gold = gold_column(analysis)
     # A half, for head and tail.
     chars = chars or max(120, BUDGET // (len(numbers) * most) // 2)
-    found = analysis.samples(numbers.tolist(), [*_COLUMNS, *filter(None, [gold])])
+    found = analysis.samples(numbers.tolist(), [*_COLUMNS, *filter(None, [gold])], most)
     return [
-        _problem(number, records, gold, most=most, chars=chars, threshold=analysis.threshold)
+        _problem(number, records, gold, chars=chars, threshold=analysis.threshold)
         for number, records in found.items()
         if records
     ]
@@ -194,12 +194,10 @@ def _has(analysis: Analysis, name: str) -> bool:
 
 
 def _problem(
-    number: int, records: list[dict[str, Any]], gold: str | None, *, most: int, chars: int, threshold: float
+    number: int, records: list[dict[str, Any]], gold: str | None, *, chars: int, threshold: float
 ) -> ProblemText:
     # By reward, so that right and wrong ones are both there; those without a reward come last.
     shown = sorted(records, key=lambda record: -(record[REWARD] if record[REWARD] is not None else -1.0))
-    if len(shown) > most:  # the best half and the worst half
-        shown = [*shown[: most // 2], *shown[-most // 2 :]]
     prompt, truth = _prompt_and_truth(records, gold)
     samples = [_sample(one, chars, threshold) for one in shown]
     return ProblemText(number, _cut(prompt, _PROMPT_CHARS), _cut(truth, 600), samples)

@@ -1,11 +1,13 @@
 """rewarded: the rollouts with what the analysis adds to each, put together as the rows pass by.
 
-It is what rollouts_with_rewards.parquet holds. The writer copies it to that file; where no copy of the text is wanted,
-the report reads it here: nothing is held in memory but the columns that are ours.
+It is what rollouts_with_rewards.parquet holds. The writer copies it to that file. The report reads it here where no
+copy of the text is wanted, and where the input is small enough to stay in memory after the writer has read it; of a
+larger one nothing is held but the columns that are ours.
 """
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,6 +29,10 @@ from analyzer.schema import (
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
+
+
+HELD_BYTES = 1 << 26
+"""Of an input in memory that the report reads there after the writer: some ten thousand rollouts."""
 
 
 class RowValues(NamedTuple):
@@ -55,6 +61,9 @@ class Rewarded:
 
         self._input, self._kept, self._values = rollouts, list(kept), values
         self.rows = len(values.rewards)
+        self._read: list[tuple[slice, pa.RecordBatch]] = []
+        self.held = False
+        """Whether all rows are in memory, which `all` has read."""
         self._extra = [json_columns.load_json(text) for text in values.extra_texts.to_pylist()]
         seen = json_columns.observe(self._extra[at] for at in _by_first_row(values.extra, len(self._extra)))
         self._kinds = {name: json_columns.kind_of(column) for name, column in seen.items()}
@@ -76,11 +85,15 @@ class Rewarded:
 
     def all(self) -> Iterator[tuple[slice, pa.RecordBatch, pa.Table]]:
         """The places of some rows, these rows as the input has them, and with all columns of `schema`."""
-        done = 0
+        done, held = 0, 0
         for _, batch in Reader(self._input.files, None, threads=True).batches(self._kept):
             rows = slice(done, done + batch.num_rows)
             done = rows.stop
+            if held <= HELD_BYTES:
+                held += batch.nbytes if _is_valid(batch) else HELD_BYTES + 1
+                self._read = [*self._read, (rows, batch)] if held <= HELD_BYTES else []
             yield rows, batch, self._table(batch, rows, self.schema)
+        self.held = held <= HELD_BYTES
 
     def read(
         self, columns: Sequence[str], ranges: Sequence[tuple[int, int]] | None = None
@@ -106,6 +119,9 @@ class Rewarded:
                 for first in range(start, stop, NARROW_ROWS):
                     yield slice(first, min(first + NARROW_ROWS, stop)), None
             return
+        if self.held:
+            yield from self._from_memory(columns, ranges)
+            return
         kept, before = self._kept_places()
         pieces: list[tuple[int, int]] = []
         for start, stop in ranges:
@@ -117,6 +133,17 @@ class Rewarded:
             at = int(np.searchsorted(kept[:, 0], row, side="right")) - 1
             first = int(before[at]) + row - int(kept[at, 0])
             yield slice(first, first + batch.num_rows), batch
+
+    def _from_memory(
+        self, columns: Sequence[str], ranges: Sequence[tuple[int, int]]
+    ) -> Iterator[tuple[slice, pa.RecordBatch]]:
+        starts = [rows.start for rows, _ in self._read]
+        for start, stop in ranges:
+            for rows, batch in self._read[max(bisect.bisect_right(starts, start) - 1, 0) :]:
+                if rows.start >= stop:
+                    break
+                first, last = max(start, rows.start), min(stop, rows.stop)
+                yield slice(first, last), batch.slice(first - rows.start, last - first).select(list(columns))
 
     def pieces(self) -> NDArray[np.int64]:
         """(pieces,) the rows of each part of the input that is decoded as one."""
@@ -167,6 +194,17 @@ class Rewarded:
         codes = self._values.extra[rows].tolist()
         records = [self._extra[code] if code >= 0 else {} for code in codes]
         return json_columns.shown_batch(json_columns.columns_to_arrow(records, self._kinds))
+
+
+def _is_valid(batch: pa.RecordBatch) -> bool:
+    """Whether its texts are UTF-8, which a copy need not be, and what is shown must."""
+    import pyarrow as pa
+
+    try:
+        batch.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _by_first_row(codes: NDArray[np.int32] | None, texts: int) -> list[int]:

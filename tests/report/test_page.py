@@ -8,11 +8,17 @@ import hashlib
 import html.parser
 import json
 import re
+import tempfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from analyzer.report import build, lengths, write_report
 from analyzer.report.analysis import Analysis
@@ -122,6 +128,43 @@ def test_every_problem_of_a_small_set_has_its_texts(sample: Path) -> None:
     shown = json.loads(gzip.decompress(page_of(sample).part("texts")))
     assert [text["number"] for text in shown] == list(range(200))
     assert all(len(text["samples"]) == 8 and text["prompt"] and text["ground_truth"] for text in shown)
+
+
+@pytest.mark.parametrize("size", [0, 1, build._BLOCK - 1, build._BLOCK, build._BLOCK + 1, 3 * build._BLOCK + 77])
+def test_what_is_compressed_in_blocks_is_one_gzip_stream(size: int) -> None:
+    numbers = np.random.default_rng(size).integers(0, 1 << 20, size // 4 + 1)
+    data = b" ".join(b"%d" % number for number in numbers)[:size]
+    packed = base64.b64decode(build._packed(data))
+    # As a browser unpacks it: what stands after the end of the first stream is an error there.
+    stream = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    assert stream.decompress(packed) == data
+    assert stream.eof
+    assert stream.unused_data == b""
+    assert len(packed) <= 1.01 * len(gzip.compress(data, build._LEVEL)) + 20
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.sampled_from([None, -1.0, -0.0, 0.0, 0.5, 1.0])), min_size=1, max_size=60),
+    st.sets(st.integers(0, 5), min_size=1),
+    st.sampled_from([2, 4, 8]),
+)
+def test_of_many_samples_the_best_and_the_worst_are_shown(
+    rollouts: list[tuple[int, float | None]], wanted: set[int], most: int
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ids, rewards = zip(*rollouts, strict=True)
+        table = pa.table({"data_idx": ids, "reward": pa.array(rewards, pa.float64()), "number": range(len(ids))})
+        pq.write_table(table, folder / "rollouts_with_rewards.parquet", row_group_size=7)
+        pq.write_table(pa.table({"data_idx": range(6)}), folder / "problem_metrics.parquet")
+        found = Analysis(folder).samples(sorted(wanted), ["reward", "number"], most)
+    for problem in wanted:
+        own = [(reward, at) for at, (of, reward) in enumerate(rollouts) if of == problem]
+        ranked = sorted(own, key=lambda one: 1.0 if one[0] is None else -one[0])
+        if len(ranked) > most:
+            ranked = [*ranked[: most // 2], *ranked[-most // 2 :]]
+        assert [row["number"] for row in found[problem]] == sorted(at for _, at in ranked)
 
 
 def test_texts_that_do_not_compress_stay_within_ten_megabytes(tmp_path: Path) -> None:

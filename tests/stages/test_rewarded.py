@@ -1,0 +1,84 @@
+"""rewarded: what the writer has read, the report reads from memory, and finds there what it would find in the files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analyzer.report import write_report
+from analyzer.rollouts import dataset
+from analyzer.rollouts.dataset import Dataset
+from analyzer.stages import rewarded
+from analyzer.stages.rewarded import Rewarded, RowValues
+from tests.commands import Outcome, parquet, rollouts
+
+COLUMNS = ["response", "data_idx", "reward", "prompt"]
+
+
+def rollouts_of(path: Path, kept: list[tuple[int, int]]) -> Rewarded:
+    """The rollouts of a file with made-up rewards, as the analysis of these rows has them."""
+    file, schema = dataset.describe(str(path))
+    size = sum(stop - start for start, stop in kept)
+    counts, none = np.zeros(size, np.int32), pa.array([], pa.large_string())
+    values = RowValues(np.arange(size, dtype=float), np.zeros(size, np.int8), counts, counts - 1, none, None, none)
+    return Rewarded(Dataset((file,), schema), kept, values)
+
+
+def rows(of: Rewarded, ranges: list[tuple[int, int]] | None) -> list[object]:
+    batches = list(of.read(COLUMNS, ranges))
+    numbers = [first + at for first, batch in batches for at in range(batch.num_rows)]
+    return list(zip(numbers, [row for _, batch in batches for row in batch.to_pylist()], strict=True))
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rewarded, Rewarded]:
+    """Some rows of a file of several row groups, read from the disk and from memory."""
+    path = parquet(tmp_path_factory.mktemp("rewarded") / "in.parquet", rollouts(20, 5), row_group_size=7)
+    on_disk, in_memory = (rollouts_of(path, [(3, 40), (55, 98)]) for _ in range(2))
+    assert sum(table.num_rows for _, _, table in in_memory.all()) == in_memory.rows == 80
+    return on_disk, in_memory
+
+
+@settings(deadline=None, max_examples=50)
+@given(edges=st.sets(st.integers(0, 80), max_size=8).map(sorted))
+def test_rows_in_memory_are_those_of_the_files(both: tuple[Rewarded, Rewarded], edges: list[int]) -> None:
+    on_disk, in_memory = both
+    assert in_memory.held
+    assert not on_disk.held
+    ranges = list(zip(edges[::2], edges[1::2], strict=False))
+    assert rows(in_memory, ranges) == rows(on_disk, ranges)
+    assert rows(in_memory, None) == rows(on_disk, None)
+
+
+def test_a_file_whose_rows_are_in_memory_is_not_read_again(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "in.parquet", rollouts())
+    found = rollouts_of(path, [(0, 12)])
+    expected = [(slice_.start, table.select(COLUMNS)) for slice_, _, table in found.all()]
+    dataset.close_files()
+    path.unlink()
+    assert [(first, pa.Table.from_batches([batch])) for first, batch in found.read(COLUMNS)] == expected
+
+
+def test_an_input_that_is_too_large_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = parquet(tmp_path / "in.parquet", rollouts(20, 5), row_group_size=50)
+    found = rollouts_of(path, [(0, 100)])
+    monkeypatch.setattr(rewarded, "HELD_BYTES", 4000)
+    for _ in found.all():
+        pass
+    assert not found.held
+    assert len(rows(found, None)) == 100
+
+
+def test_the_report_is_the_one_that_is_made_of_the_files_later(tmp_path: Path, analyze: Callable[..., Outcome]) -> None:
+    ordered = rollouts(30, 12)
+    mixed = [ordered[at] for at in np.random.default_rng(0).permutation(360)[:72]] + ordered
+    texts = [{**row, "sample_idx": number} for number, row in enumerate(mixed)]  # runs of any length
+    folder = analyze(parquet(tmp_path / "in.parquet", texts, row_group_size=100), limit=25).folder
+    page = (folder / "report.html").read_bytes()
+    assert write_report(folder, target=tmp_path / "later.html").read_bytes() == page
