@@ -94,6 +94,17 @@ def test_gigatoken_counts_real_text_as_a_real_tokenizer_does(shared: Callable[[s
     assert subject.TokenCounter(spec).count(texts).tolist() == counts_of_transformers(model, texts)
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()], ids=str)
+@pytest.mark.parametrize("engine", [subject.GIGATOKEN, subject.TOKENIZERS])
+def test_a_column_is_counted_as_each_of_its_texts_is(engine: str, kind: pa.DataType, tmp_path: Path) -> None:
+    spec = prepared(TOKENIZER, tmp_path)
+    digest = subject.digest(engine, Path(spec.path).read_text("utf-8"), repr(spec.specials))
+    counter = subject.TokenCounter(spec._replace(engine=engine, digest=digest))
+    texts = [*pq.read_table(SAMPLE)["response"].to_pylist()[:50], *HOSTILE]
+    assert counter.count_column(chunked(texts, kind)).tolist() == counter.count(texts).tolist()
+    assert counter.count_column(chunked([], kind)).tolist() == []
+
+
 def lower_casing(folder: Path) -> str:
     tokenizer = bytes_as_tokens()
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
@@ -218,6 +229,13 @@ def test_a_column_is_stripped_as_each_of_its_texts_is(
     texts = ["", "<", *special, "plain", *(f"é {token} <|" for token in special), "<", "|a|>", "日本", *special]
     assert counter.stripped(chunked(texts, kind), texts) == [counter.strip(text) for text in texts]
     assert counter.stripped(chunked([], kind), []) == []
+
+
+@given(st.lists(st.text("<|im>é", max_size=9), max_size=9))
+def test_a_column_is_stripped_of_tokens_that_begin_with_one_pair_of_bytes(texts: list[str]) -> None:
+    specials = (subject.SpecialToken("<|im|>"), subject.SpecialToken("<|>"))
+    counter = subject.TokenCounter(subject.NO_TOKENIZER._replace(specials=specials))
+    assert counter.stripped(chunked(texts), texts) == [counter.strip(text) for text in texts]
 
 
 def test_only_special_tokens_are_taken_out(bytewise: tuple[subject.TokenCounter, Any]) -> None:

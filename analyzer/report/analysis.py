@@ -35,6 +35,7 @@ class Rollouts(Protocol):
     """The rollouts of an analysis with their rewards, numbered from 0: those of a file, or as the analysis saw them."""
 
     rows: int
+    bytes: int  # of all columns, not compressed
     schema: pa.Schema
 
     def read(
@@ -52,7 +53,7 @@ class Written:
     def __init__(self, path: Path) -> None:
         file, self.schema = dataset.describe(str(path))
         self._files = (file,)
-        self.rows = file.rows
+        self.rows, self.bytes = file.rows, file.bytes
 
     def read(
         self, columns: Sequence[str], ranges: Sequence[tuple[int, int]] | None = None

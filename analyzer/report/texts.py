@@ -34,6 +34,8 @@ PER_BUCKET = 200  # problems
 PER_PROBLEM = 8  # rollouts
 BUDGET = 10_000_000  # characters that are read of all responses together, and bytes of all texts in the page
 _MOST_ROWS = 60_000  # rows of the row groups that are read
+_MOST_BYTES = 128 << 20  # of these row groups, not compressed: long responses take seconds to read
+_TOGETHER = 4  # problems at the least whose rollouts are read together
 _PROMPT_CHARS = 6000
 _SHORT = 240  # texts up to this length are never shortened further
 _REWARD_ANSWER = "reward_answer"
@@ -94,15 +96,21 @@ def choose_problems(analysis: Analysis, seed: int) -> IntArray:
 
 
 def _near(analysis: Analysis, random: np.random.Generator) -> IntArray:
-    """Problems whose rollouts all lie in a choice of row groups with at most _MOST_ROWS rows together."""
+    """Problems whose rollouts all lie in a choice of row groups with at most _MOST_ROWS rows and about _MOST_BYTES."""
     first, stop, code = analysis.rows
     rollouts = analysis.rollouts
     assert rollouts is not None
-    if rollouts.rows <= _MOST_ROWS:
+    most = min(_MOST_ROWS, _MOST_BYTES * rollouts.rows // max(rollouts.bytes, 1))
+    if rollouts.rows <= most:
         return np.unique(code)
     sizes = rollouts.pieces()
+    # Row groups that hold less than a few problems are taken together with their neighbours: a problem that lies in
+    # several is shown only if all of them are read.
+    least = max(1, _TOGETHER * rollouts.rows // max(analysis.problems.num_rows, 1))
+    _, stretch = np.unique((np.cumsum(sizes) - 1) // least, return_inverse=True)
+    sizes = np.bincount(stretch, weights=sizes).astype(np.int64)
     order = random.permutation(len(sizes))
-    taken = order[: max(1, int(np.searchsorted(np.cumsum(sizes[order]), _MOST_ROWS, side="right")))]
+    taken = order[: max(1, int(np.searchsorted(np.cumsum(sizes[order]), most, side="right")))]
     edges = np.append(0, np.cumsum(sizes))
     inside = np.zeros(len(sizes), dtype=bool)
     inside[taken] = True

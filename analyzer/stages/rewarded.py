@@ -61,6 +61,7 @@ class Rewarded:
 
         self._input, self._kept, self._values = rollouts, list(kept), values
         self.rows = len(values.rewards)
+        self.bytes = rollouts.bytes * self.rows // max(rollouts.rows, 1)
         self._read: list[tuple[slice, pa.RecordBatch]] = []
         self.held = False
         """Whether all rows are in memory, which `all` has read."""

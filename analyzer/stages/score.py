@@ -8,6 +8,7 @@ leaves it.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -234,8 +235,8 @@ class _Worker:
             absent = column.is_null().to_numpy().tolist() if column.null_count else None
             # Tokens of a missing response are those of an empty text; its status says that there was none.
             column = column.fill_null("") if absent else column
+            tokens = self._counter.count_column(column)
             texts: list[str] = column.to_pylist()
-            tokens = self._counter.count(texts)
             if self.plan.keep_rewards:
                 scored, sources, golds = self._kept(window)
             else:
@@ -332,8 +333,11 @@ def _count(rows: Any, scores: Sequence[Score], texts: Sequence[str]) -> score_fi
     # One example for each problem, so that those shown are of several.
     first = tuple(int(rows[i]) for i in missing[:1])
     long = [text for text in texts if len(text) >= score_files.LONG]
+    # Nearly all differ in length: only those of one length are compared, for a hash is a pass over the text.
+    by_length = Counter(map(len, long))
+    alike = [text for text in long if by_length[len(text)] > 1]
     return score_files.SourceCount(
-        len(scores), len(scores) - len(missing), first, failed, len(long), len(long) - len(set(long))
+        len(scores), len(scores) - len(missing), first, failed, len(long), len(alike) - len(set(alike))
     )
 
 

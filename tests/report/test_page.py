@@ -20,9 +20,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzer.report import build, lengths, write_report
-from analyzer.report.analysis import Analysis
+from analyzer.report import build, lengths, texts, write_report
+from analyzer.report.analysis import Analysis, Written
 from analyzer.report.harmless import visible
+from analyzer.rollouts import dataset
 from tests.commands import Outcome, analyzed, parquet
 
 SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "sample"
@@ -192,6 +193,32 @@ def test_texts_that_do_not_compress_stay_within_ten_megabytes(tmp_path: Path) ->
     assert len(shown) == 560  # 200 of each bucket
     assert all(sample["head"] and sample["tail"] for text in shown for sample in text["samples"])
     assert (tmp_path / "out" / "report.html").stat().st_size < 11_000_000
+
+
+@pytest.mark.parametrize("samples", [2, 12])  # of 4 kB each: several problems in a row group, or a part of one
+def test_of_much_text_a_few_row_groups_are_read_and_whole_problems_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, samples: int
+) -> None:
+    random = np.random.default_rng(0)
+    rows = [
+        {"prompt": "", "response": random.bytes(2000).hex(), "data_idx": p, "sample_idx": s, "reward": float(p % 2)}
+        for p in range(600 // samples)
+        for s in range(samples)
+    ]
+    analysis = Analysis(analyzed(tmp_path, [row | {"original_data_source": "noise"} for row in rows]))
+    path = analysis.folder / "rollouts_with_rewards.parquet"
+    parquet(path, pq.read_table(path), row_group_size=6)
+    monkeypatch.setattr(dataset, "BATCH_BYTES", 24_000)  # up to which row groups are read as one
+    sizes = Written(path).pieces()
+    assert len(sizes) == 100
+    monkeypatch.setattr(texts, "_MOST_BYTES", 400_000)  # one in six
+    numbers = texts.choose_problems(analysis, 42)
+    first, stop, code = analysis.rows
+    shown = np.isin(code, numbers)
+    assert np.bincount(code[shown], (stop - first)[shown])[numbers].tolist() == [samples] * len(numbers)
+    rows_read = np.concatenate(list(map(np.arange, first[shown], stop[shown])))
+    read = np.unique(np.searchsorted(np.cumsum(sizes), rows_read, "right"))
+    assert 1 / 20 < sizes[read].sum() / 600 < 1 / 5
 
 
 def test_whiskers_reach_from_the_fewest_to_the_most_problems_a_bar_could_have(tmp_path: Path) -> None:

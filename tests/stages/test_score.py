@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from analyzer.plan import Seal
+from analyzer.schema import Score
 from analyzer.stages import score
 from tests.commands import Outcome, parquet, rollouts
 
@@ -48,3 +51,10 @@ def test_a_shard_that_is_committed_is_left_alone(plans: list[tuple[str, Seal]]) 
     shard.unlink()
     assert score.score_shard(seal, folder, 0) == 12
     assert shard.exists()
+
+
+@given(st.lists(st.sampled_from(["", "short", *(letter * size for letter in "abé" for size in (199, 200, 201))])))
+def test_equal_responses_are_counted_whatever_their_lengths(texts: list[str]) -> None:
+    counted = score._count(range(len(texts)), [Score(1.0)] * len(texts), texts)
+    long = [text for text in texts if len(text) >= 200]
+    assert (counted.long, counted.repeated) == (len(long), len(long) - len(set(long)))
