@@ -131,6 +131,8 @@ def _score(call: Call) -> Scored:
         is_large = settings.limit is None and opened.dataset.bytes >= sizes.ahead
         if is_large and not runs.is_known(cache_dir, opened.identity):
             backends.begin(settings.workers, functools.partial(score.warm_up, search.likely()))
+        else:
+            backends.end(settings.workers)  # a command may have started them
         numbering = planning.number_problems(opened.dataset, settings.limit)
         plan = planning.make_plan(settings, opened, numbering, search, sizes)
         if progress and (kept := plan.kept_note()):

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from analyzer.commands.command import Command
 from analyzer.commands.running import fail
 from analyzer.config import AnalysisSettings
-from analyzer.errors import EXIT_OK, printable
+from analyzer.errors import EXIT_OK, AnalyzerError, printable
+from analyzer.files import storage
 from analyzer.files.outputs import CARD, REPORT
 from analyzer.progress import YELLOW, coloured
 from analyzer.rollouts.sizes import USUAL, Sizes
 
 if TYPE_CHECKING:
     from analyzer.result import Result
+
+_COMPRESSED = 8  # times smaller than in memory a file may be
 
 
 def analyze_rollouts(argv: Sequence[str] | None = None) -> int:
@@ -42,6 +47,30 @@ def analyze(settings: AnalysisSettings, sizes: Sizes = USUAL) -> int:
     code = show(result)
     print(where_to_look(settings), file=sys.stderr)
     return code
+
+
+@contextlib.contextmanager
+def ahead(settings: AnalysisSettings, sizes: Sizes = USUAL) -> Iterator[None]:
+    """A context in which another process imports what workers need, where there is likely to be work for several."""
+    only_looks = settings.dry_run or settings.explain_cache
+    if settings.limit is not None or only_looks or not _is_large(settings.rollouts, sizes.ahead // _COMPRESSED):
+        yield
+        return
+    from analyzer.workers import backends
+
+    backends.start(settings.workers, "analyzer.stages.score:load_modules")
+    try:
+        yield
+    finally:
+        backends.end(settings.workers)
+
+
+def _is_large(rollouts: str, least: int) -> bool:
+    """Whether there are so many bytes of rollouts; a guess for a URL, since to ask takes longer than a start."""
+    try:
+        return storage.is_remote(rollouts) or sum(map(os.path.getsize, storage.find_inputs(rollouts))) >= least
+    except (AnalyzerError, OSError):  # the first step says what is wrong with them
+        return False
 
 
 def where_to_look(settings: AnalysisSettings) -> str:
@@ -73,6 +102,7 @@ COMMAND = Command(
     "Scores are cached: another strategy scores nothing again. `analyze_rollouts cache` lists and removes cached runs.",
     example="--rollouts rollouts.parquet --model_path Qwen/Qwen3-8B --output_dir analysis",
     call=analyze,
+    ahead=ahead,
     unscored="done, but too many rollouts have no reward (--max_unscored)",
     resumes=True,
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class Command:
     description: str
     example: str  # flags, of which all that are required are there
     call: Callable[[Any], int]
+    ahead: Callable[[Any], AbstractContextManager[object]] = nullcontext  # other processes, while this one imports
     unscored: str = ""  # when it exits with 3
     resumes: bool = False  # the same command goes on after an interruption
     adjust: Callable[[Sequence[str]], Sequence[str]] = list  # words that the parser would misread
@@ -45,11 +47,12 @@ class Command:
 
         def call() -> int:
             settings = parse(self.settings, words, prog, self.description, self.epilog(prog))
-            if argv is None:  # the words of the process itself: nothing else runs in it that could want pandas
-                from analyzer.workers import processes
+            with self.ahead(settings):
+                if argv is None:  # the words of the process itself: nothing else runs in it that could want pandas
+                    from analyzer.workers import processes
 
-                processes.tell_arrow_of_no_pandas()
-            return self.call(settings)
+                    processes.tell_arrow_of_no_pandas()
+                return self.call(settings)
 
         return run(call)
 

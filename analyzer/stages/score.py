@@ -90,8 +90,16 @@ def score_shard(seal: Seal, folder: str, shard: int) -> int:
     return len(scores.rows)
 
 
+def load_modules() -> None:
+    """Import what any shard needs: this module, and what arrow and numpy import when they are first asked for it."""
+    import numpy.ma  # noqa: F401
+    import pyarrow.compute
+    import pyarrow.parquet  # noqa: F401
+
+
 def warm_up(spec: TokenizerSpec) -> None:
-    """Load what any shard needs: this module, and what counts tokens."""
+    """Load what any shard needs: modules, and what counts tokens."""
+    load_modules()
     load_ahead(spec)
 
 

@@ -1,6 +1,7 @@
 """Workers forked from one process that has loaded what each of them needs: modules, the tokenizer.
 
-    begin(warm)             # a process apart imports and calls warm(), while the driver does other things
+    start(load)             # a process apart calls load(), while the driver does other things
+    begin(warm)             # and then warm(), the last of what any worker needs
     with workers():         # joblib's loky then has its workers forked from that process
         ...
     end()
@@ -54,11 +55,9 @@ _MOST_FDS = 200  # of one request; the kernel's limit is 253
 class _Server:
     """The driver's side."""
 
-    def __init__(self, warm: Callable[[], None]) -> None:
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # A worker is one core's worth of work, and a process with threads of BLAS could not be forked.
-        one = {f"{name}_NUM_THREADS": "1" for name in _ONE_THREAD}
         with theirs:
             # Ctrl-C reaches the whole process group, and Python cannot ignore it while it starts: it inherits a mask.
             # A process group of its own would do, too, but Ctrl-Z must stop the workers with their driver.
@@ -68,21 +67,44 @@ class _Server:
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-c", _BOOT, str(theirs.fileno())],
                     stdin=subprocess.PIPE,
-                    env=os.environ | one,
+                    env=_environment(),
                     pass_fds=[theirs.fileno()],
                 )
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        # sys.path first, as JSON: no pickle can be read before the modules that it names can be imported.
+        self._write(json.dumps(sys.path).encode() + b"\n")
+
+    def call(self, function: Callable[[], None], last: bool = False) -> None:
+        """Have it call that next; after the `last` call it forks."""
+        # In the environment of now: what is set meanwhile is for workers, too.
+        self._write(pickle.dumps(functools.partial(_call, _environment(), function)))
+        if last:
+            self._close()
+
+    @property
+    def ready(self) -> bool:
+        """Whether its last call has been given to it."""
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:  # ended: the first fork will tell
-            # sys.path first, as JSON: the pickle cannot be read before the modules that it names can be imported.
-            stdin.write(json.dumps(sys.path).encode() + b"\n" + pickle.dumps(warm))
+        return self._process.stdin.closed
+
+    def _write(self, what: bytes) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended: the first fork will tell
+            self._process.stdin.write(what)
+            self._process.stdin.flush()
+
+    def _close(self) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
 
     def fork(self, fds: list[int]) -> tuple[int, int]:
         """Fork a worker that inherits `fds`: where its pid and exit code are read, and where its call is written.
 
         Raises OSError where the server has ended.
         """
+        self._close()  # without a last call, too: it would wait for one
         if len(fds) > _MOST_FDS:
             raise OSError(f"{len(fds)} descriptors for one worker")
         status_r, status_w = os.pipe()
@@ -108,8 +130,14 @@ class _Server:
             while proc.children_of(self._process.pid) and time.monotonic() < deadline:
                 time.sleep(0.002)
         self._control.close()
+        self._close()
         self._process.kill()  # it may be loading still, and holds nothing
         self._process.wait()
+
+
+def _environment() -> dict[str, str]:
+    # A worker is one core's worth of work, and a process with threads of BLAS could not be forked.
+    return {**os.environ, **{f"{name}_NUM_THREADS": "1" for name in _ONE_THREAD}}
 
 
 _server: _Server | None = None
@@ -140,18 +168,31 @@ def _missing() -> list[str]:
     return missing
 
 
+def start(load: Callable[[], None]) -> None:
+    """Start the process before it is known what workers need: it calls `load` (see `begin`), and waits for the rest.
+
+    Nothing happens where it is there already.
+    """
+    global _server
+    if _server is None:
+        _server = _Server()
+        _server.call(load)
+
+
 def begin(warm: Callable[[], None]) -> None:
-    """Start loading: `warm` is called in a process apart, once. Nothing happens where that has begun already.
+    """Call `warm` in the process that workers are forked from, once, while the driver does other things.
 
     warm: picklable. What it raises is left for the workers to meet.
     """
     global _server
     if _server is None:
-        _server = _Server(warm)
+        _server = _Server()
+    if not _server.ready:
+        _server.call(warm, last=True)
 
 
 def end() -> None:
-    """End what `begin` has started, when its workers have been killed."""
+    """End what `start` or `begin` has started, when its workers have been killed."""
     global _server
     if _server is not None:
         server, _server = _server, None
@@ -255,8 +296,10 @@ def main() -> NoReturn:
     control.set_inheritable(False)
     sys.argv = [""]
     try:
-        with contextlib.suppress(Exception):  # what is wrong shows where it matters, in the first shard
-            pickle.load(sys.stdin.buffer)()
+        # Until the last call, or the end of the driver. What is wrong shows where it matters, in the first shard.
+        with contextlib.suppress(Exception):
+            while True:
+                pickle.load(sys.stdin.buffer)()
         # Of _FORK_SAFE, from Python 3.12 on.
         warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork", category=DeprecationWarning)
         with open(os.devnull) as null:
@@ -270,6 +313,11 @@ def main() -> NoReturn:
         _serve(control)
     finally:
         os._exit(0)
+
+
+def _call(environment: dict[str, str], function: Callable[[], None]) -> None:
+    os.environ.update(environment)
+    function()
 
 
 def _serve(control: socket.socket) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import pickle
+import pkgutil
 import queue
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from analyzer.errors import AnalyzerError
@@ -43,10 +45,17 @@ def start_worker(driver: int) -> None:
         tell_arrow_of_no_pandas()
 
 
-def warm_up(load: Callable[[], None]) -> None:
+def warm_up(load: Callable[[], None], modules: Sequence[str]) -> None:
     """Load what any worker needs, in the process that they are forked from."""
     tell_arrow_of_no_pandas()
+    for module in modules:
+        importlib.import_module(module)
     load()
+
+
+def call_by_name(name: str) -> None:
+    """Call a function that is named as `package.module:function`: to say it, the driver need not import the module."""
+    pkgutil.resolve_name(name)()
 
 
 def tell_arrow_of_no_pandas() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -20,9 +21,11 @@ from transformers import AutoTokenizer
 
 import analyzer
 from analyzer.buckets import names as strategies
-from analyzer.commands.parsing import parse
+from analyzer.commands.analyze_rollouts import COMMAND
+from analyzer.commands.parsing import from_values, parse
 from analyzer.config import AnalysisSettings
 from analyzer.errors import ConfigError, InputError, OutputError
+from analyzer.workers import forks
 from tests.commands import ROOT, SAMPLE, TOKENIZER, Outcome, changed, flags, parquet, real_command, rollouts
 
 Analyze = Callable[..., Outcome]
@@ -45,6 +48,38 @@ def judge(data_source, solution_str, ground_truth, extra_info=None):
         note = [note]
     return {"score": 1.0, "note": note}
 """
+
+
+# ---------------------------------------------------------------- the start
+
+
+@pytest.mark.parametrize(
+    ("given", "started"),
+    [
+        ({}, True),
+        ({"n_jobs": 1}, False),
+        ({"backend": "dask"}, False),
+        ({"limit": 3}, False),
+        ({"dry_run": True}, False),
+        ({"explain_cache": True}, False),
+        ({"rollouts": "missing.parquet"}, False),
+        ({"rollouts": "small"}, False),
+        ({"rollouts": "large*.jsonl"}, True),
+    ],
+)
+def test_workers_begin_to_load_with_the_command_where_several_may_be_needed(
+    given: dict[str, Any], started: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "large.jsonl").write_bytes(b" " * (1 << 20))
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "a.jsonl").write_bytes(b" " * (1 << 10))
+    values = {"rollouts": "large.jsonl", "output_dir": "out", "n_jobs": 2, **given}
+    with COMMAND.ahead(from_values(AnalysisSettings, values)):
+        server = forks._server
+        assert (server is not None) == (started and len(os.sched_getaffinity(0)) > 1)
+    assert forks._server is None
+    assert server is None or server._process.returncode is not None
 
 
 # ---------------------------------------------------------------- real rollouts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -57,6 +58,48 @@ def test_ctrl_c_while_python_starts_is_not_for_what_forks() -> None:
 server = forks._server._process.pid
 for _ in range(20):
     os.kill(server, signal.SIGINT)
+import joblib
+with forks.workers(), joblib.parallel_config("loky"):
+    parents = joblib.Parallel(n_jobs=2, batch_size=1)(joblib.delayed(os.getppid)() for _ in range(4))
+print(set(parents) == {server})
+""")
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_what_a_driver_sets_after_the_start_is_set_in_its_workers() -> None:
+    """The name under which workers find what grades answers is one of these."""
+    done = run("""
+forks.end()
+forks.start(os.getpid)
+os.environ["SET_LATER"] = "here"
+forks.begin(os.getpid)
+server = forks._server._process.pid
+import joblib
+with forks.workers(), joblib.parallel_config("loky"):
+    calls = [joblib.delayed(os.getenv)("SET_LATER"), joblib.delayed(os.getppid)()]
+    print(joblib.Parallel(n_jobs=2, batch_size=1)(calls) == ["here", server])
+""")
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_a_driver_that_is_killed_before_it_says_what_to_load_leaves_no_process() -> None:
+    """`run` would wait for it."""
+    for seconds in (0.0, 0.1, 0.5):
+        done = run(f"""
+import time
+forks.end()
+forks.start(os.getpid)
+time.sleep({seconds})
+os.kill(os.getpid(), signal.SIGKILL)
+""")
+        assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")
+
+
+def test_workers_are_forked_without_a_word_of_what_to_load() -> None:
+    done = run("""
+forks.end()
+forks.start(os.getpid)
+server = forks._server._process.pid
 import joblib
 with forks.workers(), joblib.parallel_config("loky"):
     parents = joblib.Parallel(n_jobs=2, batch_size=1)(joblib.delayed(os.getppid)() for _ in range(4))

@@ -28,6 +28,7 @@ __all__ = [
     "launched",
     "names",
     "register",
+    "start",
     "usable_cores",
     "warmed",
 ]
@@ -88,12 +89,19 @@ class Cluster(ABC):
         """
 
     @classmethod  # noqa: B027  # not every backend can
+    def start(cls, backend: Backend, load: str) -> None:
+        """Begin with the modules alone: `load` is a function as `package.module:function`, which imports them.
+
+        For the very first, when nothing but the flags is known. `end` must follow.
+        """
+
+    @classmethod  # noqa: B027  # not every backend can
     def begin(cls, backend: Backend, warm: Callable[[], None]) -> None:
         """Begin to load what workers need, before it is known that there is work for them. `end` must follow."""
 
     @classmethod  # noqa: B027  # see `begin`
     def end(cls) -> None:
-        """End what `begin` has begun, where no workers were made of it."""
+        """End what `start` or `begin` has begun, where no workers were made of it."""
 
     @classmethod
     @contextlib.contextmanager
@@ -135,13 +143,18 @@ def launched(backend: Backend, tasks: int, end: Callable[[], None]) -> AbstractC
     return BACKENDS.find(backend.name).launched(backend, tasks, end)
 
 
+def start(backend: Backend, load: str) -> None:
+    """Begin to import what workers need, see `Cluster.start`. Raises ConfigError for a backend that is not known."""
+    BACKENDS.find(backend.name).start(backend, load)
+
+
 def begin(backend: Backend, warm: Callable[[], None]) -> None:
     """Begin to load what workers need, see `Cluster.begin`. Raises ConfigError for a backend that is not known."""
     BACKENDS.find(backend.name).begin(backend, warm)
 
 
 def end(backend: Backend) -> None:
-    """End what `begin` has begun, where no workers were made of it."""
+    """End what `start` or `begin` has begun, where no workers were made of it."""
     BACKENDS.find(backend.name).end()
 
 

@@ -14,6 +14,8 @@ from analyzer.workers.backends import Backend, Cluster, Task, register, usable_c
 from analyzer.workers.backends.sequential import Sequential
 
 _STOP_SECONDS = 1.0
+_MODULES = ("joblib", "joblib.externals.loky.process_executor")
+"""What a worker imports to take its first task."""
 
 
 @register
@@ -44,10 +46,16 @@ class Loky(Cluster):
             cluster.stop()
 
     @classmethod
+    def start(cls, backend: Backend, load: str) -> None:
+        # On one core it would only compete with the driver, which may find that there is nothing to score.
+        if min(cores := len(os.sched_getaffinity(0)), backend.n_jobs or cores) > 1:
+            forks.start(functools.partial(processes.warm_up, functools.partial(processes.call_by_name, load), _MODULES))
+
+    @classmethod
     def begin(cls, backend: Backend, warm: Callable[[], None]) -> None:
         # Not usable_cores(): to import joblib takes as long as what is to be won.
         if (backend.n_jobs or len(os.sched_getaffinity(0))) > 1:
-            forks.begin(functools.partial(processes.warm_up, warm))
+            forks.begin(functools.partial(processes.warm_up, warm, _MODULES))
 
     @classmethod
     def end(cls) -> None:
@@ -62,7 +70,7 @@ class Loky(Cluster):
             yield
             return
         cluster = cls._of(wanted)
-        forks.begin(functools.partial(processes.warm_up, warm))
+        forks.begin(functools.partial(processes.warm_up, warm, _MODULES))
 
         def call() -> None:
             with contextlib.suppress(Exception):  # what is wrong shows where it matters, in the first shard
