@@ -84,6 +84,17 @@ TRANSIENT = frozenset({Status.TIMEOUT, Status.MEMORY, Status.CRASH, Status.SANDB
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
+MAX_DEPTH = 100
+"""Levels in which lists and dicts may be nested, in a line of the input and in what a reward returns."""
+
+
+def is_deeper(value: Any, levels: int = MAX_DEPTH) -> bool:
+    """Whether lists and dicts are nested in each other more than `levels` deep."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(is_deeper(item, levels - 1) for item in inner)
+
 
 class Score(NamedTuple):
     """What one rollout earned. `reward` is a finite float exactly when `status` is OK, else None."""

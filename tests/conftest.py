@@ -9,14 +9,19 @@ from __future__ import annotations
 import functools
 import gc
 import importlib.metadata
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from analyzer import tokens
+from analyzer.cache.tokenizer_proof import Proof
+from analyzer.files import storage
 from analyzer.rollouts.sizes import Sizes
+from analyzer.tokens import TokenizerSpec
 from tests.commands import TOKENIZER, Outcome, flags
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,22 +77,49 @@ class CallHere:
 
 @pytest.fixture(scope="session", autouse=True)
 def _tokenizers_are_loaded_here() -> Iterator[None]:
-    """In this process, where transformers is imported once for all tests, and loads the sample's tokenizer once.
+    """In this process, where transformers is imported once for all tests, and loads and proves the sample's once.
 
     Commands of their own start their process.
     """
     from analyzer.cache import known_tokenizers, tokenizer_proof
 
-    load = tokenizer_proof.load
-    of_the_sample = functools.cache(lambda: load(str(TOKENIZER), False))
+    sample, load = (str(TOKENIZER), False), tokenizer_proof.load
+    of_the_sample = functools.cache(lambda: load(*sample))
+    proven_once = functools.cache(lambda: ProvenOnce(of_the_sample()))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(known_tokenizers, "CallApart", CallHere)
         patch.setattr(
-            tokenizer_proof,
-            "load",
-            lambda *asked: of_the_sample() if asked == (str(TOKENIZER), False) else load(*asked),
+            known_tokenizers,
+            "CallApart",
+            lambda function, *asked: CallHere(proven_once) if asked == sample else CallHere(function, *asked),
         )
+        patch.setattr(tokenizer_proof, "load", lambda *asked: of_the_sample() if asked == sample else load(*asked))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_waits_for_the_disk() -> Iterator[None]:
+    """An analysis in this process syncs 32 files, half of the time of a small one; no test cuts the power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda fd: None)
+        yield
+
+
+class ProvenOnce:
+    """What `tokenizer_proof.load` returns: its first proof, of further rollouts, too, in whichever folder."""
+
+    def __init__(self, prove: Callable[..., Proof]) -> None:
+        self._prove = prove
+        self._found: tuple[Proof, bytes] | None = None
+
+    def __call__(self, folder: str, sample: Sequence[str], begun_with: TokenizerSpec | None = None) -> Proof:
+        if self._found is None:
+            found = self._prove(folder, sample, begun_with)
+            self._found = found, Path(found.spec.path).read_bytes()
+        (spec, any_text), content = self._found
+        assert spec == any_text
+        here = spec._replace(path=tokens.json_path(folder, spec))
+        storage.write_if_changed(here.path, content)
+        return Proof(here, here)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -30,7 +30,7 @@ from analyzer.rollouts.json_columns import (
     load_counted,
     observe_row,
 )
-from analyzer.schema import DATA_IDX, DATA_SOURCE, ORIGINAL
+from analyzer.schema import DATA_IDX, DATA_SOURCE, MAX_DEPTH, ORIGINAL, is_deeper
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,7 +41,6 @@ _NAMES = (DATA_IDX, DATA_SOURCE, DATA_SOURCE.removeprefix(ORIGINAL))  # columns 
 _CHUNK_BYTES = 16 << 20
 _SENTENCES = 5
 _READ_BYTES = 1 << 18
-MAX_DEPTH = 100  # levels of a line that are read at all
 _BOM = b"\xef\xbb\xbf"
 _JSON_WORDS = {list: "list", str: "string", bool: "truth value", type(None): "null"}  # else a number
 
@@ -127,14 +126,6 @@ def _parse(line: bytes, where: str) -> tuple[dict[str, Any], int]:
     if line.count(b"{") + line.count(b"[") > MAX_DEPTH and is_deeper(value):
         raise InputError(f"{where}: nested too deeply (more than {MAX_DEPTH} levels)")
     return value, replaced
-
-
-def is_deeper(value: Any, levels: int = MAX_DEPTH) -> bool:
-    """Whether lists and dicts are nested in each other more than `levels` deep."""
-    if not isinstance(value, dict | list):
-        return False
-    inner = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(is_deeper(item, levels - 1) for item in inner)
 
 
 # ---------------------------------------------------------------- conversion

@@ -17,6 +17,7 @@ This runs only where the function is loaded: in the bounded child.
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib.metadata
 import os
@@ -144,22 +145,14 @@ class Watch:
 class _Installed:
     """The files of installed distributions. Those that pip lists in RECORD; others by their top-level names."""
 
+    # An environment of 160 distributions lists 50,000 files. To take all of them apart would be a third of what it
+    # takes to start: it is done for those in whose text the first part of a path is found.
     def __init__(self) -> None:
-        self._listed: dict[str, importlib.metadata.Distribution] = {}
-        self._by_name: dict[str, importlib.metadata.Distribution] = {}
-        for distribution in importlib.metadata.distributions():
-            base = str(distribution.locate_file(""))
-            if record := distribution.read_text("RECORD"):
-                # Hash and size are the last two fields: a path may hold commas itself.
-                for line in record.splitlines():
-                    self._listed.setdefault(f"{base}/{line.rsplit(',', 2)[0]}", distribution)
-            else:  # as Debian packages have it
-                for name in (distribution.read_text("top_level.txt") or distribution.name or "").split():
-                    self._by_name.setdefault(f"{base}/{name}", distribution)
+        self._listing: dict[tuple[str, str], dict[str, importlib.metadata.Distribution]] = {}
 
     def find(self, file: str) -> tuple[str, str] | None:
         """Name and version of the distribution that a file belongs to; None if there is none."""
-        found = self._listed.get(file) or self._listed.get(os.path.realpath(file))
+        found = self._lister(file) or self._lister(os.path.realpath(file))
         if found is None and (site := _SITE.search(file)):
             top = file[: site.end()] + file[site.end() :].partition("/")[0].partition(".")[0]
             found = self._by_name.get(top)
@@ -170,6 +163,45 @@ class _Installed:
         if found.read_text("direct_url.json"):  # from a folder or a repository: its version says little
             version += f" {digest(found.read_text('RECORD') or '')}"
         return found.name, version
+
+    def _lister(self, file: str) -> importlib.metadata.Distribution | None:
+        """The first distribution that lists a file."""
+        for base in self._records:
+            if file.startswith(f"{base}/"):
+                place = file.removeprefix(f"{base}/")
+                top = place.partition("/")[0]
+                if (base, top) not in self._listing:
+                    self._listing[base, top] = dict(self._places(base, top))
+                if found := self._listing[base, top].get(place):
+                    return found
+        return None
+
+    def _places(self, base: str, top: str) -> Iterator[tuple[str, importlib.metadata.Distribution]]:
+        """What is listed by distributions that list anything below `top`, the first of them last."""
+        for distribution, record in reversed(self._records[base]):
+            if f"\n{top}/" in record or f"\n{top}," in record:
+                # Hash and size are the last two fields: a path may hold commas itself.
+                yield from ((line.rsplit(",", 2)[0], distribution) for line in record.splitlines())
+
+    @functools.cached_property
+    def _records(self) -> dict[str, list[tuple[importlib.metadata.Distribution, str]]]:
+        """Folder -> the distributions that are installed in it, each with its RECORD after a line feed, or nothing."""
+        found: dict[str, list[tuple[importlib.metadata.Distribution, str]]] = {}
+        for distribution in importlib.metadata.distributions():
+            record = distribution.read_text("RECORD")
+            found.setdefault(str(distribution.locate_file("")), []).append((distribution, f"\n{record or ''}"))
+        return found
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, importlib.metadata.Distribution]:
+        """What distributions without a list, as Debian packages have it, say that they have."""
+        found: dict[str, importlib.metadata.Distribution] = {}
+        for base, distributions in self._records.items():
+            for distribution, record in distributions:
+                if len(record) == 1:
+                    for name in (distribution.read_text("top_level.txt") or distribution.name or "").split():
+                        found.setdefault(f"{base}/{name}", distribution)
+        return found
 
 
 def _is_ours_or_python_s(file: str) -> bool:

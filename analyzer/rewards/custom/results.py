@@ -7,8 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from analyzer.rollouts.jsonl import is_deeper
-from analyzer.schema import NOTHING, Score, Status
+from analyzer.schema import NOTHING, Score, Status, is_deeper
 
 MAX_EXTRA = 64 << 10  # characters of the further columns of one rollout, as JSON
 _EXACT = 1 << 53  # integers up to here are exact as a float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from analyzer import rewards
 from analyzer.errors import EXIT_OK, EXIT_UNSCORED, EXIT_USER, RewardError
 from analyzer.grading import Limits, nursery
+from analyzer.rewards.custom.dependencies import _Installed
 from analyzer.rewards.custom.reward import Custom
 from analyzer.schema import Problem, Score, Status
 from analyzer.scoring import Scorer
@@ -188,6 +190,20 @@ def test_an_installed_library_counts_by_its_version_and_its_files_are_not_read(
     assert source(file) == first
     write(info / "METADATA", "Metadata-Version: 2.1\nName: helper\nVersion: 1.1\n")
     assert source(file) != first
+
+
+def test_a_file_belongs_to_the_distribution_that_lists_it_whatever_its_name_is() -> None:
+    installed = _Installed()
+    listed = {
+        str(distribution.locate_file(place)): distribution.name
+        for distribution in reversed(list(importlib.metadata.distributions()))
+        for place in distribution.files or ()
+        if str(place).startswith(("yaml/", "sklearn/", "dateutil/", "six.py", "orjson/", "pyarrow/lib", "_pytest/"))
+    }
+    assert {"PyYAML", "scikit-learn", "python-dateutil", "six", "orjson", "pytest"} <= set(listed.values())
+    found = {file: (installed.find(file) or ("", ""))[0] for file in listed}
+    assert found == listed
+    assert installed.find(f"{Path(next(iter(listed))).parents[1]}/six.pyx") is None
 
 
 def test_one_installed_from_a_folder_counts_by_what_was_installed(
