@@ -12,6 +12,7 @@ buckets.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from analyzer.schema import FloatArray, IntArray
 
+_TABLED = 1 << 14  # rewards of all pairs of counts together up to which the metrics of each pair are kept
 _RECTANGLE = 1 << 16  # rewards worked on at a time: few enough to stay in the cache
 
 
@@ -151,13 +153,15 @@ def _of_two_values(
         return None
     low, high = values
     hits = count(codes, problems, rewards == high) if low < high else num_scored
-    span = int(num_scored.max(initial=0)) + 1
-    keys, of = distinct(num_scored * span + hits, span * span)
-    sizes, hits = keys // span, keys % span
-    starts = np.cumsum(sizes) - sizes
-    place = np.arange(int(sizes.sum())) - np.repeat(starts, sizes)
-    made = np.where(place < np.repeat(hits, sizes), high, low)
-    found = _of_rewards(made, sizes)
+    sizes = np.flatnonzero(np.bincount(num_scored))
+    if sizes @ (sizes + 1) <= _TABLED:
+        first = np.zeros(int(sizes.max(initial=0)) + 1, np.int64)  # of each size, the place of the pair without hits
+        first[sizes] = np.cumsum(sizes + 1) - (sizes + 1)
+        found, of = _of_all_counts(tuple(sizes.tolist()), low, high), first[num_scored] + hits
+    else:
+        span = int(num_scored.max(initial=0)) + 1
+        keys, of = distinct(num_scored * span + hits, span * span)
+        found = _of_counts(keys // span, keys % span, low, high)
     gathered: dict[int, FloatArray] = {}  # by the array it is made from: what is one array stays one
 
     def gather(values: FloatArray) -> FloatArray:
@@ -173,6 +177,22 @@ def _of_two_values(
         common_mean_at_5=gather(found.common_mean_at_5),
         common_std_reward=gather(found.common_std_reward),
     )
+
+
+# Resampled problems are put into buckets some thirty times, each with another set of pairs of the same sizes.
+@functools.lru_cache(maxsize=8)
+def _of_all_counts(sizes: tuple[int, ...], low: float, high: float) -> _OfRewards:
+    """The metrics of problems of these numbers of rollouts with 0, 1, .. all of them of the higher reward."""
+    pairs = np.array(sizes, np.int64) + 1
+    hits = np.arange(pairs.sum()) - np.repeat(np.cumsum(pairs) - pairs, pairs)
+    return _of_counts(np.repeat(pairs - 1, pairs), hits, low, high)
+
+
+def _of_counts(sizes: IntArray, hits: IntArray, low: float, high: float) -> _OfRewards:
+    """The metrics of problems of which so many rollouts, `hits` of `sizes`, have the higher reward."""
+    starts = np.cumsum(sizes) - sizes
+    place = np.arange(int(sizes.sum())) - np.repeat(starts, sizes)
+    return _of_rewards(np.where(place < np.repeat(hits, sizes), high, low), sizes)
 
 
 def _part_mean(codes: NDArray[np.integer], values: FloatArray, problems: int) -> FloatArray:

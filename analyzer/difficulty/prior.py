@@ -12,12 +12,11 @@ weight on a handful of rates, which with few problems is noise.
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from analyzer.difficulty.beta import fitted_betas
 
 if TYPE_CHECKING:
     from analyzer.schema import FloatArray, IntArray
@@ -28,13 +27,6 @@ RATES: FloatArray = np.concatenate([[0.0], 1 / (1 + np.exp(-_LOGITS)), [1.0]])
 POINTS = len(RATES)
 MOST_STEPS = 300
 _BLOCK = 1 << 12  # classes whose likelihoods are held at a time
-
-_LOGIT_BOUNDS = (-16.0, 16.0)  # of the mean of the beta distribution
-_STRENGTH_BOUNDS = (-7.0, 9.0)  # of log(a + b), which has no best value where all problems are alike
-_PRECISION = 1e-4
-_LEAN = 1e-6  # towards a + b = 2, which decides where the rollouts do not
-
-_Counted = tuple[tuple[int, float], ...]  # (value, problems that have it)
 
 
 def likelihoods(passes: IntArray, samples: IntArray) -> FloatArray:
@@ -64,7 +56,7 @@ def fit_prior(passes: IntArray, samples: IntArray, problems: IntArray | FloatArr
     counts = np.asarray(problems, np.float64)
     several = counts if counts.ndim == 2 else counts[:, None]  # (classes, fits)
     total = several.sum(axis=0)
-    starts = [_beta_cells(*fitted_beta(passes, samples - passes, each)) for each in several.T]
+    starts = [_beta_cells(*each) for each in fitted_betas(passes, samples - passes, several)]
     weights = np.stack(starts, axis=1)  # (POINTS, fits)
     table = likelihoods(passes, samples)
     for _ in range(max(1, min(int(total.max()) // 10, MOST_STEPS))):
@@ -89,73 +81,3 @@ def _beta_cells(a: float, b: float) -> FloatArray:
     cells = cells / cells.sum() + 1e-9
     cells /= cells.sum()
     return cells
-
-
-# ---------------------------------------------------------------- the beta distribution EM starts from
-
-
-def fitted_beta(passes: IntArray, failures: IntArray, weights: FloatArray | None = None) -> tuple[float, float]:
-    """The a and b of the beta distribution under which these numbers of passes and failures are likeliest.
-
-    passes, failures: (problems,), or (classes,) with `weights` problems each. With one rollout per problem nothing
-    tells how much problems differ: then only the mean of the distribution means something, and a + b is that of the
-    uniform distribution. scipy.optimize would find the same; to import it takes longer than a small run.
-    """
-    each = np.ones(len(passes)) if weights is None else weights
-    return _likeliest(*(_counted(values, each) for values in (passes, failures, passes + failures)))
-
-
-# A report draws charts of priors that the analysis has fitted before it. The key is a few numbers per class, whatever
-# the number of problems.
-@functools.lru_cache(maxsize=1024)
-def _likeliest(passed: _Counted, failed: _Counted, tried: _Counted) -> tuple[float, float]:
-    def likelihood(logit: float, strength: float) -> float:
-        a, b = _beta(logit, strength)
-        return _rising(a, passed) + _rising(b, failed) - _rising(a + b, tried)
-
-    def best_mean(strength: float) -> float:
-        return _peak(lambda logit: likelihood(logit, strength), *_LOGIT_BOUNDS)
-
-    def how_good(strength: float) -> float:
-        return likelihood(best_mean(strength), strength) - _LEAN * (strength - math.log(2)) ** 2
-
-    strength = _peak(how_good, *_STRENGTH_BOUNDS)
-    return _beta(best_mean(strength), strength)
-
-
-def _beta(logit: float, strength: float) -> tuple[float, float]:
-    """The a and b of the beta distribution whose mean has this logit, and whose a + b has this logarithm."""
-    both = math.exp(strength)
-    return both / (1 + math.exp(-logit)), both / (1 + math.exp(logit))
-
-
-def _counted(values: IntArray, weights: FloatArray) -> _Counted:
-    """Each value above 0 that problems have, and how many of them."""
-    distinct, inverse = np.unique(values, return_inverse=True)
-    pairs = zip(distinct.tolist(), np.bincount(inverse.reshape(-1), weights).tolist(), strict=True)
-    return tuple((value, times) for value, times in pairs if value and times)  # the others add 0 to every likelihood
-
-
-def _rising(start: float, counted: _Counted) -> float:
-    """The sum of log(start (start + 1) .. (start + n - 1)) over all n."""
-    # Called some ten thousand times for one small analysis, hence a list and no generator.
-    log_gamma, base = math.lgamma, math.lgamma(start)
-    return math.fsum([times * (log_gamma(start + n) - base) for n, times in counted])
-
-
-def _peak(function: Callable[[float], float], low: float, high: float) -> float:
-    """Where a function with one maximum is largest, by golden-section search."""
-    # Each step uses one of the two values of the step before: half of the evaluations of a search by thirds.
-    golden = (math.sqrt(5) - 1) / 2
-    left, right = high - golden * (high - low), low + golden * (high - low)
-    at_left, at_right = function(left), function(right)
-    while high - low > _PRECISION:
-        if at_left < at_right:
-            low, left, at_left = left, right, at_right
-            right = low + golden * (high - low)
-            at_right = function(right)
-        else:
-            high, right, at_right = right, left, at_left
-            left = high - golden * (high - low)
-            at_left = function(left)
-    return (low + high) / 2

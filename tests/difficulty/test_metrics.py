@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analyzer.difficulty import metrics
 from analyzer.difficulty.counting import BLOCK
 from analyzer.difficulty.metrics import overall_metrics, problem_metrics
 from analyzer.schema import MEAN_AT, Metrics
@@ -190,6 +191,24 @@ def test_the_order_of_the_rollouts_changes_no_bit(problems: list[list[float]], r
             {"part": -rewards[order]},
         ),
     )
+
+
+@given(
+    st.lists(st.lists(st.sampled_from([0.1, 0.9, math.nan]), max_size=30), min_size=1, max_size=8),
+    st.sampled_from([(0.0, 1.0), (-0.0, 1.0), (0.1, 0.9), (-1.0, -1.0)]),
+)
+def test_metrics_kept_for_each_pair_of_counts_are_those_of_the_rollouts(
+    problems: list[list[float]], values: tuple[float, float]
+) -> None:
+    named = dict(zip((0.1, 0.9), values, strict=True))
+    rewards = [[named.get(reward, reward) for reward in those] for those in problems]
+    kept = of(*rewards)
+    assert same(of(*rewards), kept)  # from those that were kept
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "_TABLED", -1)
+        assert same(of(*rewards), kept)
+        patch.setattr(metrics, "_of_two_values", lambda *given: None)
+        assert same(of(*rewards), kept)
 
 
 def test_a_zero_has_no_sign() -> None:

@@ -7,7 +7,8 @@ import pytest
 from scipy.optimize import minimize
 from scipy.stats import betabinom
 
-from analyzer.difficulty.prior import RATES, fit_prior, fitted_beta, likelihoods
+from analyzer.difficulty.beta import fitted_beta
+from analyzer.difficulty.prior import RATES, fit_prior, likelihoods
 
 RANDOM = np.random.default_rng(3)
 

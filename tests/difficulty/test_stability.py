@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.stats import betabinom
 
 from analyzer import buckets, rewards
+from analyzer.difficulty.beta import fitted_beta
 from analyzer.difficulty.metrics import problem_metrics
-from analyzer.difficulty.prior import fitted_beta
 from analyzer.difficulty.stability import Stability, stability
 
 Ints = NDArray[np.int64]
