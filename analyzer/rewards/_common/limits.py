@@ -9,6 +9,7 @@ there. Text over a limit is never wrong: it is not scored (status `limit`), or t
 
 from __future__ import annotations
 
+import functools
 import re
 
 from analyzer.rewards._common import sizes
@@ -45,7 +46,9 @@ def refusal(text: str) -> str | None:
     """Why a text is not parsed, in a few words; None where it may be."""
     if _HARMLESS.fullmatch(text):
         return None
-    return _too_large(text) or _too_deep(text) or _too_costly(text)
+    if len(text) > CANDIDATE:
+        return f"more than {CANDIDATE:,} characters"
+    return _excess(text)
 
 
 def check_answer(text: str) -> None:
@@ -75,9 +78,13 @@ def is_long_list(text: str) -> bool:
     return len(set(numbers)) > LONG_LIST and any(len(number) != 3 for number in numbers[1:])  # not 1,000,000
 
 
+@functools.lru_cache(maxsize=1024)
+def _excess(text: str) -> str | None:
+    """Remembered: an answer is asked about more than once on its way, and problems have answers in common."""
+    return _too_large(text) or _too_deep(text) or _too_costly(text)
+
+
 def _too_large(text: str) -> str | None:
-    if len(text) > CANDIDATE:
-        return f"more than {CANDIDATE:,} characters"
     # Far below Python's limit of 4,300 digits, at which int() raises and Math-Verify finds nothing, silently.
     if re.search(rf"\d{{{DIGIT_RUN + 1}}}", text):
         return f"a number of more than {DIGIT_RUN} digits"

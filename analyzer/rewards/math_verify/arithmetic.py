@@ -25,15 +25,17 @@ _DEEPEST = 12
 _MOST_BITS = 4096
 _MOST = 1e9  # of an approximate value, so that it keeps 6 digits whatever cancels out
 _MOST_FACTORIAL = 30
+_MOST_DIGITS = 15
 
 _TOKEN = re.compile(
     # No number next to "." or ",": 1,5 may be 1.5, 15 or a pair.
-    r"\s*+(?:(?P<number>\d{1,15}(?:\.\d{1,15})?)(?![\d.,])"
+    rf"\s*+(?:(?P<number>\d{{1,{_MOST_DIGITS}}}(?:\.\d{{1,{_MOST_DIGITS}}})?)(?![\d.,])"
     r"|(?P<letters>[A-Za-z]{1,2})(?![A-Za-z])"
     r"|(?P<sign>[-+*/^_={}()|!])"
     r"|\\(?P<command>[dt]?frac|sqrt|[dt]?binom|cdot|times|pi|alpha|beta|theta)(?![A-Za-z]))",
     re.ASCII,
 )
+_KINDS = {number: kind for kind, number in _TOKEN.groupindex.items()}
 _NOT_LETTERS = re.compile(r"or|d[A-Za-z]|[A-Za-z]?d(?=\s*[A-Za-z\\])", re.ASCII)  # a separator, a differential
 # What the normalisation drops from the end as a unit: some letters, and a letter with a space and any character.
 _UNIT = re.compile(r"(?as)(?:(?<![\\A-Za-z])(?:[othclsgmd]|[A-Za-z]{2})|(?:\d|\}|\s)\s*[a-z]{1,2}\s.(?:e?s)?)\s*$")
@@ -60,6 +62,8 @@ def read(text: str) -> Value | None:
     """The value of a text or of its last side, NaN where it surely parses all the same; None where that is not sure."""
     if len(text) > _MOST_CHARACTERS:
         return None
+    if len(text) <= _MOST_DIGITS and text.isdecimal() and text.isascii():  # most answers
+        return Value(Fraction(int(text)))
     if _WITH_COMMAS.fullmatch(text):
         # Thousands separators are one number only where they are the whole text; within an expression a comma may
         # be a list.
@@ -82,9 +86,13 @@ def _tokens(text: str) -> list[tuple[str, str]]:
     while at < len(text):
         found = _TOKEN.match(text, at)
         # A character that is not a token here may be anything to the grammar, so the whole text is given up.
-        if found is None or (found.lastgroup == "letters" and _NOT_LETTERS.match(text, found.start("letters"))):
+        if found is None:
             raise _Unsure
-        tokens.append((str(found.lastgroup), found[str(found.lastgroup)]))
+        group = found.lastindex or 0
+        kind = _KINDS[group]
+        if kind == "letters" and _NOT_LETTERS.match(text, found.start(group)):
+            raise _Unsure
+        tokens.append((kind, found[group]))
         at = found.end()
     return [*tokens, ("end", "")]
 
@@ -188,7 +196,7 @@ class _Reader:
         self._next += 1
         if kind == "number":
             # Within an expression sympy computes with floats as soon as one operand is one.
-            return float(text) if "." in text else Fraction(text)
+            return float(text) if "." in text else Fraction(int(text))
         if kind == "letters":
             return self.symbol(text)
         if text == "(":

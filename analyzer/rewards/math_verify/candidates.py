@@ -12,7 +12,7 @@ equal answers in different responses are equal values and are graded once.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 from analyzer.rewards.math_verify import plain_spans as plain
@@ -33,6 +33,7 @@ _IS = re.compile(r"(?<!\s)\s++is:?")
 _HOPE = re.compile(r"\.?\s?I hope")
 _SEPARATOR = re.compile(r"\b(?:and|or)\b|,|;")
 _ANY_BOX = re.compile(r"\\(?:boxed|fbox)")
+_CLOSE = re.compile(r"[.\s]*+\Z")
 _BRACE = re.compile(r"[{}]")
 
 
@@ -86,7 +87,9 @@ def candidates(text: str, search: Search = EVERYTHING) -> Iterator[Candidate]:
         if search.numbers_first:
             kept = sorted(kept, key=lambda found: not isinstance(found, PlainSpan))
         # The order in which Math-Verify sorts its matches: the last end first and, of equal ends, the longest.
-        for found in sorted(kept, key=lambda found: (-found.end, found.start)) if len(kept) > 1 else kept:
+        if len(kept) > 1:
+            kept = sorted(kept, key=lambda found: (-found.end, found.start))
+        for found in kept:
             # Lazily: most responses are settled by the first candidate, and the ranks below would search the
             # whole text.
             yield (candidate := _candidate(text, found))
@@ -97,12 +100,9 @@ def candidates(text: str, search: Search = EVERYTHING) -> Iterator[Candidate]:
 def _ranks(text: str, search: Search) -> Iterator[list[Found]]:
     """What was found in each rank, LaTeX before numbers."""
     latex, numbers = LatexText(text), PlainText(text)
-    latex_there, number_there = Known(latex.list_after_space), Known(lambda at: numbers.at(at, plain.ANYTHING))
-    number_answer = NumberAnswer(numbers)
-    answers = list(_answers(text))
-    # Looked for from "answer", which is rare: a regex for "final answer" would stop at each "final".
-    finals = [(start - 6, end) for start, end in answers if start >= 6 and _FINAL.match(text, start - 6)]
+    answers, finals = _anchors(text)
     hoped_for: list[Found] = []
+    latex_there = Known(latex.list_after_space)
     # Two substring searches (memchr) in place of a regex over a megabyte.
     if finals and "I hope" in text:
         hoped_for += _after(finals, lambda end: _latex_hoped_for(latex, end))
@@ -111,21 +111,44 @@ def _ranks(text: str, search: Search) -> Iterator[list[Found]]:
         yield [*hoped_for, *latex.boxed_spans(), *_whole_box(text)]
     elif hoped_for:
         yield hoped_for
-    boxes: list[Found] = [] if search.boxed_first else [*latex.boxed_spans(), *_whole_box(text)]
-    yield [
+    said = list(_after(finals, lambda end: _latex_after_is(text, end, latex_there))) if finals else []
+    closes = not search.boxed_first and not search.numbers_first and len(finals) == 1 and _closes(text, said)
+    if closes:
+        # The usual response: what else is in this rank comes after it, and is hardly ever asked for.
+        yield [*said]
+        said = []
+    rank: list[Found] = [*said]
+    if not search.boxed_first and BOX in text:
+        rank += [*latex.boxed_spans(), *_whole_box(text)]
+    if finals:
+        number_there = Known(lambda at: numbers.at(at, plain.ANYTHING))
         # Math-Verify gives both one priority unless it is told otherwise, so they share a rank.
-        *_after(finals, lambda end: _latex_after_is(text, end, latex_there)),
-        *boxes,
-        *_after(finals, lambda end: _number_after_is(text, end, number_there)),
-    ]
-    for anchors in ([(start, end + 1) for start, end in answers if text.startswith(":", end)], answers):
-        yield [
-            # 50 characters, as in Math-Verify's regex `answer:.{0,50}?`.
-            *_after(anchors, lambda end: latex.first_list(end, end + 50)),
-            *_after(anchors, number_answer.after),
-        ]
+        rank += _after(finals, lambda end: _number_after_is(text, end, number_there))
+    yield rank
+    if answers:
+        number_answer = NumberAnswer(numbers)
+        for anchors in ([(start, end + 1) for start, end in answers if text.startswith(":", end)], answers):
+            yield [
+                # 50 characters, as in Math-Verify's regex `answer:.{0,50}?`.
+                *_after(anchors, lambda end: latex.first_list(end, end + 50)),
+                *_after(anchors, number_answer.after),
+            ]
     if search.anywhere:
         yield from _anywhere(latex, numbers)
+
+
+def _closes(text: str, said: Sequence[Span | PlainSpan]) -> bool:
+    r"""Whether ``is $..$`` ends the text, but for white space and full stops, and so is the first of its rank.
+
+    Whatever else may be found in the rank ends before it, or with it and starts later: nothing but the same dollar
+    sign closes an environment after it, and no digit or brace stands there. With ``\[`` a wider environment could start
+    before and end with the same mark.
+    """
+    if len(said) != 1 or not isinstance(span := said[0], Span) or len(span.parts) != 1:
+        return False
+    ((start, _, percent),) = span.parts
+    by_dollar = text[start - 1] == "$" != text[start - 2]
+    return by_dollar and not percent and _CLOSE.match(text, span.end) is not None
 
 
 def _anywhere(latex: LatexText, numbers: PlainText) -> Iterator[list[Found]]:
@@ -134,14 +157,15 @@ def _anywhere(latex: LatexText, numbers: PlainText) -> Iterator[list[Found]]:
     # cost does not depend on the length of the response, and the worst is a constant times one pass.
     limit = len(latex.text)
     for start in latex.breaks():
-        spans = list(latex.spans(start, limit))
+        spans = latex.spans(start, limit)
         if spans:
             # What ends after the last environment, and so comes first, opens at the white space and signs at its end.
             last = spans[-1].end
             # Numbers that end after the last environment outrank it; the rest is only worked out when asked for.
-            after = [
-                span for span in _plain_spans(numbers, max(start, last - LONGEST_OPENING), limit) if span.end > last
-            ]
+            after: list[PlainSpan] = []
+            if numbers.has_digit(last, limit):  # no number or expression goes across the end of an environment
+                begin = max(start, last - LONGEST_OPENING)
+                after = [span for span in _plain_spans(numbers, begin, limit) if span.end > last]
             yield [*after, spans.pop()]
             yield [*spans, *(span for span in _plain_spans(numbers, start, limit) if span not in after)]
         else:
@@ -157,17 +181,23 @@ def _plain_spans(numbers: PlainText, start: int, limit: int) -> Iterator[PlainSp
         yield number
 
 
-def _answers(text: str) -> Iterator[Anchor]:
-    """Where the word "answer" stands, in whatever case."""
+def _anchors(text: str) -> tuple[list[Anchor], list[Anchor]]:
+    """Where the words "answer" and "final answer" stand, in whatever case."""
     # lower() can change the length of other text (İ becomes two characters), and so the places.
     if not text.isascii():
-        yield from (found.span() for found in _ANSWER.finditer(text))
-        return
+        answers = [found.span() for found in _ANSWER.finditer(text)]
+        # Looked for from "answer", which is rare: a regex for "final answer" would stop at each "final".
+        return answers, [(start - 6, end) for start, end in answers if start >= 6 and _FINAL.match(text, start - 6)]
+    answers, finals = [], []
     lowered = text.lower()  # as long as the text, since it is ASCII
     at = lowered.find("answer")
     while at >= 0:
-        yield at, at + len("answer")
-        at = lowered.find("answer", at + len("answer"))
+        end = at + len("answer")
+        answers.append((at, end))
+        if at >= 6 and lowered.startswith("final ", at - 6):
+            finals.append((at - 6, end))
+        at = lowered.find("answer", end)
+    return answers, finals
 
 
 def _after(anchors: Iterable[Anchor], find: Callable[[int], Span | PlainSpan | None]) -> Iterator[Span | PlainSpan]:
@@ -177,7 +207,10 @@ def _after(anchors: Iterable[Anchor], find: Callable[[int], Span | PlainSpan | N
         # As finditer goes on after each match: what lies within one is not matched again.
         if start >= covered and (found := find(end)) is not None:
             covered = found.end
-            yield found._replace(start=start)
+            if isinstance(found, Span):
+                yield Span(start, covered, found.parts)
+            else:
+                yield found._replace(start=start)
 
 
 def _latex_hoped_for(latex: LatexText, at: int) -> Span | None:
@@ -195,6 +228,11 @@ def _number_hoped_for(numbers: PlainText, at: int) -> PlainSpan | None:
 
 
 def _latex_after_is(text: str, at: int, latex_there: Known[Span]) -> Span | None:
+    # As it is nearly always said. `at` is the end of a word, so the white space starts here.
+    if text.startswith(" is", at):
+        span = latex_there[at + (4 if text.startswith(":", at + 3) else 3)]
+        if span is not None:
+            return span
     found = (latex_there[opening.end()] for opening in _each_is(text, at))
     return next((span for span in found if span is not None), None)
 
@@ -237,8 +275,10 @@ class NumberAnswer:
             if (span := self._after_sign[sign + 1]) is not None:
                 return span
             sign = text.rfind("=", at, sign)
-        found = map(self._at.__getitem__, self._numbers.openings(at, min(at + 50, line)))
-        return next((span for span in found if span is not None), None)
+        for opening in self._numbers.openings(at, min(at + 50, line)):
+            if (span := self._at[opening]) is not None:
+                return span
+        return None
 
 
 def _whole_box(text: str) -> Iterator[WholeBox]:
@@ -255,7 +295,7 @@ def _candidate(text: str, found: Found) -> Candidate:
     if isinstance(found, WholeBox):
         return Candidate(LATEX, (in_boxes(text[found.start : found.end], last=True),), (False,))
     texts = (in_boxes(text[start:end], last=False) for start, end, _ in found.parts)
-    return Candidate(LATEX, tuple(texts), tuple(part.percent for part in found.parts))
+    return Candidate(LATEX, tuple(texts), tuple(percent for _, _, percent in found.parts))
 
 
 def in_boxes(text: str, last: bool) -> str:
@@ -268,6 +308,10 @@ def in_boxes(text: str, last: bool) -> str:
     # Most texts hold none, and a substring search says so at once.
     if "box" not in text:
         return text
+    # Most others are one box.
+    content = text[len(BOX) : -1]
+    if text.startswith(BOX) and text.endswith("}") and not ("{" in content or "}" in content or "box" in content):
+        return content.strip()
     contents: list[str] = []
     limit = len(text)  # where the box that follows starts
     # From the last to the first, so each character between two boxes is read once: the library starts again at

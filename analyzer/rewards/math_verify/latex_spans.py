@@ -21,33 +21,38 @@ MAX_JOINED = 6  # environments in one list
 TAIL = 64  # characters: about what is looked at first, from the end
 
 _LONGEST_OPENING = len("-\\frac{")
-# A `$` before three more opens nothing, since neither `$$..$$` nor `$..$` may be empty.
-_OPENING = re.compile(r"\$(?!\$\$\$)|\\[\[(]|\s\[|-?\\frac\{")
+# A `$` before three more opens nothing, since neither `$$..$$` nor `$..$` may be empty. Written with one set in front,
+# which `re` skips to fast; the white space before "[" and the minus sign are looked at once the rest is found.
+_OPENING = re.compile(r"[$\\[](?:(?<=\$)(?!\$\$\$)|(?<=\\)(?:[\[(]|frac\{)|(?<=\s\[))")
 # Possessive repeats (++): a run that was matched is never given back, so no text makes these patterns backtrack.
 _INLINE_DOLLAR = re.compile(r"\$(?:[^\n$]++|(?<=\\)\$)++\$")
 _INLINE_BRACKET = re.compile(r"\s\[[^\n\]\[]++\]\s")
 _FRACTION = re.compile(r"-?\\frac\{-?\d+(?:[.,]\d+)?\}\{-?\d+(?:[.,]\d+)?\}")
+# What most lists are, in one match: one environment on its own, of a kind whose end is plain. Another opening of the
+# same kind within it ends the attempt, so that many that are never closed are not searched to the end each time.
+_ALONE = re.compile(
+    r"(?<!\\)(?:(?<!\d)\$([^\n$]++)(?<!\\)\$|\\\(((?:[^\n\\]++|\\[^()\\\n])++)\\\)"
+    r"|\\\[((?:[^\\]++|\\[^\[\]\\]|\\\\(?!\]))++)(?<!\\)\\\])\s*+(?!,|and|or|\\?%|[Pp]ercent|[Pp]ct)"
+)
 # Text that is in no environment, number or expression, and joins nothing to what follows: not with "and", "or",
 # "percent", "percentage" or "pct", and at the end of an environment only where a full stop or colon follows, or what
 # can be neither joined to it nor a per cent sign.
 _WORD = r"(?<=[A-CE-QSU-Za-cf-qsu-z\"';!?])[.:,]?"
 _CLOSED = r"(?<=\\[)\]])(?:[.:]\n|\n(?=\s*+[A-NQ-Zb-nq-z\"'*#\d-]))"
 _LINE_END = re.compile(rf"{_WORD}\n|{_CLOSED}")
+_BEFORE_LINE_END = (".", ":", ",")  # that both may take in
 _WORD_OR_LINE_END = re.compile(rf"{_WORD}[\n ]|{_CLOSED}")
 _JOIN = re.compile(r"\s*+(?:,?and|,?or|,)\s*+")
 SPACE = re.compile(r"\s*+")
 PERCENT = re.compile(r"\\?%|[Pp]ercent|[Pp]ct")
 _MAY_BE_PERCENT = ("\\", "%", "P", "p")
-_MAY_JOIN = (",", "a", "o")
+_JOINS = ("and", "or")
+_OPENS = ("$", "\\", "-")
 PERCENT_IN_FULL = re.compile(r"\\?%|[Pp]ercent(?:age)?|[Pp]ct")
 
 
-class Part(NamedTuple):
-    """The inside of one environment: text[start:end], and whether a per cent sign follows."""
-
-    start: int
-    end: int
-    percent: bool
+Part = tuple[int, int, bool]
+"""The inside of one environment: text[start:end], and whether a per cent sign follows."""
 
 
 class Span(NamedTuple):
@@ -77,44 +82,67 @@ class LatexText:
         # outside.
         at = last = 0 if "$$" in text else len(text)
         # Where a dollar sign stands, the line must be read from its start to know which of them open.
-        end = _LINE_END if "$" in text else _WORD_OR_LINE_END
+        line_ends_alone = "$" in text
         # Stretches double, so the sum of all work is that of the last two.
         while (at := at - TAIL - (len(text) - at)) > 0:
-            found = end.search(text, at, last)
-            if found is not None and not self._is_open(found.end() - 1):
-                last = found.end() - 1
+            if line_ends_alone:
+                place = _line_end(text, at, last)
+            else:
+                found = _WORD_OR_LINE_END.search(text, at, last)
+                place = -1 if found is None else found.end() - 1
+            if place >= 0 and not self._is_open(place):
+                last = place
                 yield last
         yield 0
 
     def _is_open(self, at: int) -> bool:
         """Whether an environment that opens with a bracket may go across a place."""
-        line = self.text.rfind("\n", 0, at) + 1
-        return any(
-            self.text.rfind(opening, since, at) > self.text.rfind(closing, since, at)
-            for opening, closing, since in (("\\[", "\\]", 0), ("\\(", "\\)", line), ("[", "]", line))
+        text = self.text
+        line = text.rfind("\n", 0, at) + 1
+        return (
+            text.rfind("[", line, at) > text.rfind("]", line, at)
+            or text.rfind("\\(", line, at) > text.rfind("\\)", line, at)
+            or text.rfind("\\[", 0, at) > text.rfind("\\]", 0, at)
         )
 
-    def spans(self, start: int, limit: int) -> Iterator[Span]:
+    def spans(self, start: int, limit: int) -> list[Span]:
         """All lists of environments in text[start:limit], from left to right, none overlapping another.
 
         None may go across `start` or `limit`.
         """
-        at = start
-        while opening := _OPENING.search(self.text, at, limit):
+        at, spans = start, []
+        while (opening := self._opening(at, limit)) >= 0:
             # One character on, not to the end of the opening: "$$$" holds openings at both of its first dollars.
-            at = opening.start() + 1
-            if (span := self.list_at(opening.start())) is not None:
-                yield span
+            at = opening + 1
+            if (span := self.list_at(opening)) is not None:
+                spans.append(span)
                 at = span.end
+        return spans
+
+    def _opening(self, at: int, limit: int) -> int:
+        """Where the first thing in text[at:limit] stands that may open an environment; -1 if nothing does."""
+        text = self.text
+        since = at
+        while found := _OPENING.search(text, since, limit):
+            start = found.start()
+            if text[start] == "[":
+                if start > at:
+                    return start - 1
+            elif start > at and text[start - 1] == "-" and text.startswith("\\frac", start):
+                return start - 1
+            else:
+                return start
+            since = start + 1
+        return -1
 
     def boxed_spans(self) -> Iterator[Span]:
         r"""As `spans`, of the environments that hold a ``\boxed{..}`` alone."""
         at = 0
         while (box := self.text.find(BOX, at)) >= 0:
             at = self._where_it_may_open(at, box)
-            while at <= box and (opening := _OPENING.search(self.text, at, box)):
-                at = opening.start() + 1
-                if (span := self.list_at(opening.start(), boxed=True)) is not None:
+            while at <= box and (opening := self._opening(at, box)) >= 0:
+                at = opening + 1
+                if (span := self.list_at(opening, boxed=True)) is not None:
                     yield span
                     at = span.end
             at = max(at, box + 1)
@@ -131,12 +159,10 @@ class LatexText:
     def first_list(self, start: int, last: int) -> Span | None:
         """The leftmost list of environments that opens at `start` or later, at `last` at the latest."""
         at = start
-        while opening := _OPENING.search(self.text, at, last + _LONGEST_OPENING):
-            if opening.start() > last:
-                return None
-            if (span := self.list_at(opening.start())) is not None:
+        while 0 <= (opening := self._opening(at, last + _LONGEST_OPENING)) <= last:
+            if (span := self.list_at(opening)) is not None:
                 return span
-            at = opening.start() + 1
+            at = opening + 1
         return None
 
     def list_after_space(self, start: int, percent: re.Pattern[str] = PERCENT) -> Span | None:
@@ -149,37 +175,42 @@ class LatexText:
 
     def list_at(self, start: int, boxed: bool = False, percent: re.Pattern[str] = PERCENT) -> Span | None:
         """The list of environments that opens right at `start`, as long as it goes."""
+        text = self.text
+        if not boxed and (alone := _ALONE.match(text, start)):
+            return Span(start, alone.end(), ((*alone.span(alone.lastindex or 0), False),))
         inside = self._inside(start, boxed)
         if inside is None:
             return None
-        text, parts = self.text, []
+        parts: tuple[Part, ...] = ()
         while True:
             begin, stop, at = inside
             # White space is taken before "%", and kept where no "%" follows, as the regex does.
-            if text[at : at + 1].isspace():
+            if (after := text[at : at + 1]).isspace():
                 at = end_of(SPACE, text, at)
+                after = text[at : at + 1]
             # The next character tells that neither a per cent sign nor a join follows: no regex is asked, most times.
-            space, after = at, text[at : at + 1]
+            space = at
             if after in _MAY_BE_PERCENT:
                 at = end_of(percent, text, space)
                 if boxed:
                     at = end_of(SPACE, text, at)
                 after = text[at : at + 1]
-            parts.append(Part(begin, stop, at > space))
-            may_join = len(parts) < MAX_JOINED and (after in _MAY_JOIN or after.isspace())
-            inside = self._joined(at, boxed) if may_join else None
+            parts = (*parts, (begin, stop, at > space))
+            may_join = after == "," or text.startswith(_JOINS, at) or after.isspace()
+            inside = self._joined(at, boxed) if may_join and len(parts) < MAX_JOINED else None
             if inside is None:
-                return Span(start, at, tuple(parts))
+                return Span(start, at, parts)
 
     def _joined(self, at: int, boxed: bool) -> tuple[int, int, int] | None:
-        join = _JOIN.match(self.text, at)
+        text = self.text
+        join = _JOIN.match(text, at)
         if join is None:
             return None
-        inside = self._inside(join.end(), boxed)
+        at = join.end()
+        if text.startswith(_OPENS, at):
+            return self._inside(at, boxed)
         # `` [..] `` needs the white space before it, which the join has used up: one character is given back.
-        if inside is None and self.text[join.end() - 1].isspace():
-            inside = self._inside(join.end() - 1, boxed)
-        return inside
+        return self._inside(at - 1, boxed) if text.startswith("[", at) and text[at - 1].isspace() else None
 
     def _inside(self, start: int, boxed: bool) -> tuple[int, int, int] | None:
         """Where the inside of the environment at `start` begins and ends, and where the environment itself ends."""
@@ -233,3 +264,18 @@ def end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
     """Where the match of a pattern that matches anything, if only the empty string, ends."""
     found = pattern.match(text, at)
     return at if found is None else found.end()
+
+
+def _line_end(text: str, start: int, limit: int) -> int:
+    """Where the first line in text[start:limit] ends that matches _LINE_END; -1 if none does.
+
+    Only line ends are looked at: the pattern begins with what stands before, and a search would try every character.
+    """
+    at = text.find("\n", start, limit)
+    while at >= 0:
+        if at > start and text[at - 1] in _BEFORE_LINE_END and _LINE_END.match(text, at - 1, limit):
+            return at
+        if _LINE_END.match(text, at, limit):
+            return at
+        at = text.find("\n", at + 1, limit)
+    return -1

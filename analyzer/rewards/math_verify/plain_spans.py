@@ -23,10 +23,12 @@ _LONG_RUN = re.compile(_CHARACTERS + "{3,}+")
 _UP_TO_STOP = re.compile(_CHARACTERS + r"*[.\s)]")
 _FIRST_START = re.compile(r"(?:^|[\s=])(?:\*\*)?(?=-?\(?-?\d)")
 _START = re.compile(r"[\s=](?:\*\*)?(?=-?\(?-?\d)")
+_DIGIT = re.compile(r"\d")
 _FIRST_DIGIT = re.compile(r"-?\(?-?\d")
 
 _CURRENCIES = "$€£¥₹₽₪₩₫฿₡₢₣₤₥₦₧₨₩₪₫₭₮₯₰₱₲₳₴₵₶₷₸₹₺₻₼₽₾₿"
 _NUMBER_BODY = (
+    rf"(?=[-*.\d{re.escape(_CURRENCIES)}])"  # most of what follows white space is a word
     rf"(?:\*\*)?[{re.escape(_CURRENCIES)}]?(?:"
     r"(-?[1-9]\d{0,2}(?:[ ,]\d{3})+)(\.\d+)?"  # 1,234.5
     r"|(-?\d+)([.,]\d+)"  # 12.5
@@ -39,7 +41,8 @@ _OPENING = re.compile(rf"[\s=](?=(?:\*\*)?[-(.\d{re.escape(_CURRENCIES)}])")
 _LONGEST_PREFIX = len("**$")
 LONGEST_OPENING = 1 + _LONGEST_PREFIX  # characters before the first digit, sign or bracket, at most
 _LETTER = re.compile(r"[A-OQ-Zbdfhijklmoqsuvwxyz]")  # but those of "percent" and "pct"
-_NUMBER = re.compile(r"(?:^|[\s=])" + _NUMBER_BODY)
+_NUMBER = re.compile(r"[\s=]" + _NUMBER_BODY)
+_FIRST_NUMBER = re.compile(r"(?:^|[\s=])" + _NUMBER_BODY)
 
 
 class Then(NamedTuple):
@@ -78,6 +81,10 @@ class PlainText:
         self._run = (0, -1, -1)  # from here on, the run ends there, and its last stop before the end is there
         self._operator = (0, -1)  # from here on, the next operator is there
 
+    def has_digit(self, start: int, limit: int) -> bool:
+        """Whether there is a digit in text[start:limit]."""
+        return _DIGIT.search(self.text, start, limit) is not None
+
     def expressions(self, start: int, limit: int) -> Iterator[PlainSpan]:
         """All expressions in text[start:limit]: at most one in each run of digits, operators, dots and white space.
 
@@ -107,7 +114,8 @@ class PlainText:
             since = start if letter is None else letter.start()
             last = None
             # From a letter that is in no number: starting within one would cut it in two.
-            for last in _NUMBER.finditer(self.text, since, limit):  # noqa: B007 - the last one is what is wanted
+            number = _NUMBER if since else _FIRST_NUMBER
+            for last in number.finditer(self.text, since, limit):  # noqa: B007 - the last one is what is wanted
                 pass
             if last is not None or since == start:
                 return None if last is None else _number(last), since

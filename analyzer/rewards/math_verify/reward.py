@@ -158,6 +158,8 @@ class MathVerify(Reward):
 
 def _candidate(fields: Sequence[Any]) -> Candidate:
     """A candidate, also where its tuples have become lists on the way to the child."""
+    if isinstance(fields, Candidate):
+        return fields
     # JSON has no tuples, and a Candidate must be hashable for the memo of parsed texts.
     kind, texts, percents = fields
     return Candidate(kind, tuple(texts), tuple(percents))

@@ -10,6 +10,7 @@ number. Where it may parse or not, the answer is only plain if it is wrong eithe
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from enum import Enum
@@ -20,7 +21,7 @@ from analyzer.rewards._common import limits
 from analyzer.rewards.math_verify.arithmetic import Value, read
 from analyzer.rewards.math_verify.candidates import EXPRESSION, NOT_PARSED, NUMBER, Candidate
 
-NEAR = Fraction(1, 10_000)  # within which values may count as equal though they differ
+_PER_NEAR = 10_000  # values that differ by less than 1 in so many may count as equal
 
 _PLAIN_NUMBER = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 _PLAIN_EXPRESSION = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:[ \n]?[-+*/][ \n]?(?:0|[1-9][0-9]{0,14})){1,8}")
@@ -77,6 +78,7 @@ def settled(gold: Value, answer: Iterable[Candidate]) -> bool | None:
     return False
 
 
+@functools.lru_cache(maxsize=1024)
 def outcome(kind: str, text: str) -> Value | LastSide | Plain | None:
     """What Math-Verify makes of a text: NaN where it surely parses, to what is not known here; None if not sure."""
     if kind == NUMBER:
@@ -112,19 +114,23 @@ def _is_no_number(text: str) -> bool:
 
 def equal_values(gold: Value, answer: Value) -> bool | None:
     """Whether two values are equal to Math-Verify; None where that is not plain."""
-    if isinstance(gold.number, Fraction) and isinstance(answer.number, Fraction):
-        if gold.number == answer.number:
+    one, other = gold.number, answer.number
+    if isinstance(one, Fraction) and isinstance(other, Fraction):
+        if one == other:
             # 0.5 and 1/2: sympy's Float and Rational are compared to six places by some of Math-Verify's steps
             # and not by others.
-            is_ratio = gold.number.denominator != 1
+            is_ratio = one.denominator != 1
             return None if is_ratio and gold.is_decimal != answer.is_decimal else True
         # Between equal and far there is a zone in which Math-Verify's rounding decides: not plain.
-        is_far = abs(gold.number - answer.number) > NEAR * max(Fraction(1), abs(gold.number))
+        if one.denominator == other.denominator == 1:  # most numbers, and integers take a tenth of the time
+            is_far = abs(one.numerator - other.numerator) * _PER_NEAR > max(1, abs(one.numerator))
+        else:
+            is_far = abs(one - other) * _PER_NEAR > max(Fraction(1), abs(one))
         return False if is_far else None
     try:
         first, second = float(gold.number), float(answer.number)
     # A fraction of thousands of digits has no float.
     except OverflowError:
         return None
-    is_far = abs(first - second) > float(NEAR) * max(1.0, abs(first))  # which NaN is not
+    is_far = abs(first - second) > 1 / _PER_NEAR * max(1.0, abs(first))  # which NaN is not
     return False if is_far else None

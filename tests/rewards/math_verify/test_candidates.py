@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from latex2sympy2_extended import normalize_latex
 from math_verify import ExprExtractionConfig, LatexExtractionConfig
@@ -75,8 +75,25 @@ def plain(groups: dict[str, str | None]) -> Candidate:
     return Candidate(NUMBER, (digits + decimal.replace(",", "."),), (bool(groups.get("percent")),))
 
 
+# The usual end of a response, for which there is a short cut, and what is nearly such an end.
+ends = st.tuples(
+    pieces,
+    st.sampled_from(["The final answer is ", "final answer is: ", "Final answer  is\n", "final answer: is "]),
+    st.sampled_from(["$", "$$", "\\(", "\\[ a final answer is \\[", "\\$"]),
+    pieces | st.sampled_from(["\\boxed{10}", "\\boxed{ }", "x is 3+4", "5 is 7", "\\boxed{\\boxed{1}}", "1$ and $2"]),
+    st.sampled_from(["$", "$$", "\\)", "\\]", "\\$", "$, $3$", "$ %"]),
+    st.sampled_from(["", ".", ". ", ".\n", " \n.", "}", " 1", ". I hope", " percent"]),
+).map("".join)
+
+
 @settings(max_examples=4 * EXAMPLES)
-@given(pieces)
+@given(pieces | ends)
+@example("\\[\\boxed{4} so the final answer is \\[\\boxed{5}\\]")
+@example("The final answer is $1$ or \\boxed{2}.")
+@example("The final answer is $1$. It is 2.")
+@example("The final answer is $x$. The final answer is $y$.")
+@example("The final answer is $\\boxed{1}$ and $\\boxed{2}$.")
+@example("The final answer is $x is 3+4$.")
 def test_candidates_are_what_the_patterns_of_math_verify_find_in_their_order(text: str) -> None:
     ours = [
         one._replace(texts=tuple(map(equivalence._normalized, one.texts))) if one.kind == LATEX else one
@@ -123,6 +140,7 @@ LINEAR = [
     *("answer", "answer ", "Answer: ", "answer is", "final answer is ", "final answer is is is ", "answer: =1="),
     *("answer = ", "answer $", "answer: $", "answer \\[", "final answer is \\[", "final answer is $1$, ", "é answer "),
     *("$", "$$ ", "\\$", "$1$ and ", "1$", "\\[", "\\(", "\\(1\\)", " [", " [1] ", "\\frac{", "\\frac{1}{2}"),
+    *("\\(\\x", "\\[\\\\", "\\\\[", "\\[1\\] or "),
     *("\\boxed{", "\\boxed{1}", "$\\boxed{1}", "$$\\boxed{$$", "\\boxed{1} and ", "}", "(", ")(", "a", " ", "\n"),
     *(" 1 ", "1 + 1 ", "1+", "=", "=1", "7", "1,000", "1,", "1%", "1 percent ", "**1", "I hope final answer is $1$"),
 ]
