@@ -36,6 +36,7 @@ MEASURES = {
     "memory": scaling.memory,
     "workers": scaling.workers,
     "metrics": scaling.metrics,
+    "analysis": scaling.analysis,
     "sizes": scaling.sizes,
     "help": scaling.help_text,
 }

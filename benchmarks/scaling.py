@@ -88,6 +88,22 @@ def metrics(bench: Bench) -> Iterator[Row]:
         )
 
 
+def analysis(bench: Bench) -> Iterator[Row]:
+    """What follows the buckets for 10 million rollouts of 600 thousand problems that are scored, on one core."""
+    shape = bench_scale.Shape(bench.sized(10_000_000, 1_000_000), bench.sized(600_000, 60_000), response_bytes=160)
+    with processes.cores(1):  # so that seconds by the clock, which the stages are measured in, are those of the CPU
+        (point,) = bench_scale.points("rollouts", [shape], bench.folder)
+    took = {name: point.stages[name] for name in ("estimate", "audit", "summary", "write")}
+    yield Row(
+        f"difficulty, problem files and report, {shape.rollouts:,} rollouts of {shape.problems:,} problems",
+        sum(took.values()),
+        "s",
+        Bars(12, 7, False),
+        ", ".join(f"{name} {seconds:.2f} s" for name, seconds in took.items())
+        + f"; the whole command {point.seconds:.1f} s (CPU {point.cpu:.1f} s), {point.peak_mb:.0f} MB",
+    )
+
+
 def sizes(bench: Bench) -> Iterator[Row]:
     """What one more rollout, problem, shard or file costs where all is scored already: slopes fitted to three sizes."""
     for axis, shapes in bench_scale.AXES.items():

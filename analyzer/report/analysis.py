@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from analyzer.schema import IntArray
 
 
+_KEPT_ROWS = 1 << 20
+"""Problems up to which columns stay in memory once they are read."""
 WITHOUT_ROLLOUTS = (
     "the analysis was written without its rollouts (--outputs problems); analyze them again with --outputs all for "
     "their texts, lengths and rewards, nothing is scored again"
@@ -75,9 +77,9 @@ class Seen(NamedTuple):
 
 
 class Problems:
-    """problem_metrics.parquet by its columns, each read when it is first asked for.
+    """problem_metrics.parquet by its columns, each read when it is asked for.
 
-    Of millions of problems all columns together would be gigabytes.
+    Of millions of problems all columns together would be gigabytes, so those of large files are read again each time.
     """
 
     def __init__(self, path: Path) -> None:
@@ -92,9 +94,30 @@ class Problems:
     def __getitem__(self, name: str) -> pa.ChunkedArray:
         import pyarrow.parquet as pq
 
-        if name not in self._read:
-            self._read[name] = pq.read_table(self._path, columns=[name])[name]
-        return self._read[name]
+        if name in self._read:
+            return self._read[name]
+        column = pq.read_table(self._path, columns=[name])[name]
+        if self.num_rows <= _KEPT_ROWS:
+            self._read[name] = column
+        return column
+
+    def coded(self, name: str) -> tuple[list[str], NDArray[np.int32]]:
+        """A column of few texts: the texts in the order in which they appear, and the code of each problem's.
+
+        Null is the text "".
+        """
+        import pyarrow.parquet as pq
+
+        # Codes as they are in the file: as texts, millions of names would be hundreds of megabytes.
+        column = pq.read_table(self._path, columns=[name], read_dictionary=[name])[name].unify_dictionaries()
+        texts = [*(column.chunk(0).dictionary.to_pylist() if column.num_chunks else []), ""]
+        parts = [chunk.indices.fill_null(len(texts) - 1).to_numpy() for chunk in column.chunks]
+        codes = np.concatenate([np.zeros(0, np.int32), *parts])
+        # None of a text that is not there; "" is there twice where it was written as such and as null.
+        first = {code: int(np.argmax(codes == code)) for code in range(len(texts)) if (codes == code).any()}
+        names = list(dict.fromkeys(texts[code] for code in sorted(first, key=first.__getitem__)))
+        place = np.array([names.index(text) if text in names else 0 for text in texts], np.int32)
+        return names, place[codes]
 
 
 @dataclass(frozen=True)
@@ -138,15 +161,12 @@ class Analysis:
             )
         return Problems(path)
 
-    def coded(self, name: str) -> tuple[list[str], IntArray]:
+    def coded(self, name: str) -> tuple[list[str], NDArray[np.integer]]:
         """A column of few names, bucket or flag: the names in the order in which they appear, and the (problems,) code
         of each problem's. Null is the name ""; no names where there is no such column."""
-        import pyarrow.compute as pc
-
         if name not in self.problems.column_names:
-            return [], np.zeros(self.problems.num_rows, np.int64)
-        column = pc.fill_null(self.problems[name], "").combine_chunks().dictionary_encode()
-        return column.dictionary.to_pylist(), column.indices.to_numpy().astype(np.int64)
+            return [], np.zeros(self.problems.num_rows, np.int32)
+        return self.problems.coded(name)
 
     def column(self, name: str, otherwise: Any = 0) -> NDArray[Any]:
         """(problems,) a metric, with `otherwise` for null and where there is no such column."""

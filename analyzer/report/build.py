@@ -13,7 +13,7 @@ import os
 import shlex
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from html import escape
@@ -527,26 +527,34 @@ def _packed_columns(
     # that people send each other.
     # More rollouts than two bytes count are shown as that many, at the same pass rate.
     scale = np.maximum(scored / 65535, 1)
-    parts: list[NDArray[Any]] = [
-        np.rint(passes / scale).astype("<u2"),
-        np.rint(scored / scale).astype("<u2"),
-        source.astype("<u2"),
-        place[bucket],
-        shown[flag],
-        np.nan_to_num(analysis.column("tokens_mean", 0.0).astype(np.float64)).astype("<u4"),
-        np.minimum(analysis.column("truncated").astype(np.float64), 65535).astype("<u2"),
-        np.minimum(analysis.column("num_samples"), 65535).astype("<u2"),
+    # Made one after the other: all of them twice would be most of the memory of a report.
+    parts: list[Callable[[], NDArray[Any]]] = [
+        lambda: np.rint(passes / scale).astype("<u2"),
+        lambda: np.rint(scored / scale).astype("<u2"),
+        lambda: source.astype("<u2"),
+        lambda: place[bucket],
+        lambda: shown[flag],
+        lambda: np.nan_to_num(analysis.column("tokens_mean", 0.0).astype(np.float64)).astype("<u4"),
+        lambda: np.minimum(analysis.column("truncated").astype(np.float64), 65535).astype("<u2"),
+        lambda: np.minimum(analysis.column("num_samples"), 65535).astype("<u2"),
     ]
     if not analysis.reward_is_pass_rate:
-        parts.append(np.nan_to_num(analysis.column("mean_reward", np.nan).astype(np.float64), nan=-1e9).astype("<f4"))
+        parts.append(
+            lambda: np.nan_to_num(analysis.column("mean_reward", np.nan).astype(np.float64), nan=-1e9).astype("<f4")
+        )
     if analysis.statuses[0]:
-        parts.append(analysis.statuses[1].astype("<u2"))
+        parts.append(lambda: analysis.statuses[1].astype("<u2"))
+    data = bytearray()
+    for part in parts:
+        data += _planes(part())
     steps = _id_steps(analysis)
-    if steps is not None:
-        parts.append(steps)
-    planes = b"".join(part.view(np.uint8).reshape(len(part), -1).T.tobytes() for part in parts)
-    ids = b"" if steps is not None else orjson.dumps(analysis.problems[DATA_IDX].to_pylist(), default=str)
-    return _packed(planes + ids)
+    data += orjson.dumps(analysis.problems[DATA_IDX].to_pylist(), default=str) if steps is None else _planes(steps)
+    return _packed(data)
+
+
+def _planes(values: NDArray[Any]) -> bytes:
+    """The low bytes of all numbers, then the next: (problems,) numbers of some bytes each."""
+    return values.view(np.uint8).reshape(len(values), -1).T.tobytes()
 
 
 def _id_steps(analysis: Analysis) -> NDArray[Any] | None:
@@ -575,7 +583,7 @@ def _packed_texts(shown: list[ProblemText]) -> tuple[list[ProblemText], str]:
         shown = less
 
 
-def _packed(data: bytes) -> str:
+def _packed(data: bytes | bytearray) -> str:
     """gzip, base64: browsers unpack it themselves (DecompressionStream)."""
     # Blocks of one size, whatever the cores, are compressed side by side and joined into one stream: browsers refuse a
     # second one. No time is in the header, so that equal data is equal text.
@@ -586,7 +594,7 @@ def _packed(data: bytes) -> str:
     return base64.b64encode(b"".join([_GZIP_HEADER, *blocks, trailer])).decode()
 
 
-def _deflated(data: bytes, end: int) -> bytes:
+def _deflated(data: bytes | bytearray, end: int) -> bytes:
     """The block of `data` up to `end` as a part of a deflate stream; only the block at the end of the data ends it."""
     start = (end - 1) // _BLOCK * _BLOCK if end else 0
     # What stands before the block is its dictionary, as if it had been compressed just now.

@@ -363,3 +363,15 @@ def test_a_notebook_shows_the_top_of_the_page(tmp_path: Path) -> None:
     assert "5 problems, 20 rollouts" in words
     assert f"{result.summary.warnings[0]}" in words
     assert sum(tag == "rect" for tag, _ in page.elements) == 5  # 0 to 4 of 4, a bar each
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.sampled_from(["hard", "easy", "", None, "medium"]), max_size=30), st.integers(1, 9))
+def test_codes_of_few_names_are_in_the_order_in_which_they_appear(names: list[str | None], group_rows: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        table = pa.table({"data_idx": range(len(names)), "bucket": pa.array(names, pa.string())})
+        pq.write_table(table, Path(folder) / "problem_metrics.parquet", row_group_size=group_rows)
+        found, codes = Analysis(Path(folder)).coded("bucket")
+    shown = [name or "" for name in names]
+    assert [found[code] for code in codes.tolist()] == shown
+    assert found == list(dict.fromkeys(shown))
