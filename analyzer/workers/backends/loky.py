@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
-from analyzer.workers import forks, processes
+from analyzer.workers import forks, processes, tracker
 from analyzer.workers.backends import Backend, Cluster, Task, register, usable_cores
 from analyzer.workers.backends.sequential import Sequential
 
@@ -93,6 +93,7 @@ class Loky(Cluster):
         return cls(wanted, inner_max_num_threads=1, initializer=processes.start_worker, initargs=(os.getpid(),))
 
     def run(self, tasks: Iterable[Task], at_once: int) -> None:
+        tracker.start()
         with forks.workers():
             super().run(tasks, at_once)
 
