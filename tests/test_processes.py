@@ -26,6 +26,12 @@ ENDS = {
     "a number": "import sys; sys.exit(75)",
     "a sentence": "import sys; sys.exit('no room')",
     "at once": "import os; os._exit(3)",
+    "an error": "import atexit; atexit.register(print, 'at exit'); raise ValueError('no room')",
+    "an exit code past a byte": "import sys; sys.exit(-1)",
+    "nothing said": "import sys; sys.exit(None)",
+    "something else said": "import sys; sys.exit(['no', 'room'])",
+    "a thread goes on": "import threading, time; threading.Timer(0.05, print, ['from the thread']).start()",
+    "what it says does not fit": "import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 1); print('said')",
     "killed": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
     "terminated": "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",
     "interrupted": "import os, signal; os.kill(os.getpid(), signal.SIGINT)",
@@ -54,6 +60,7 @@ def test_it_ends_as_a_new_interpreter_ends(code: str) -> None:
     started = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True, text=True, check=False,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert (forked.returncode, forked.stdout) == (started.returncode, started.stdout)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from transformers import AutoTokenizer
 from analyzer import tokens as subject
 from analyzer.cache import tokenizer_proof
 from analyzer.errors import TokenizerError
-from tests.commands import ROOT, SAMPLE, TOKENIZER
+from tests.commands import SAMPLE, TOKENIZER
 
 HOSTILE = ["", " " * 5000, "\x00\x1f\x7f", "<|im_end|>" * 30, "\N{WHITE SMILING FACE}\ufe0f\u200d" * 50, "a\u0300" * 99,
            "\\frac{1}{2}" * 40, "9" * 4000, "\r\n\t\v\f\x1c\x85\xa0\u2028\u3000", "日本語" * 300, "ﬁ½Ⅷ"]  # fmt: skip
@@ -276,23 +274,3 @@ def test_a_tokenizer_that_cannot_be_loaded_is_said_in_one_line(model: str, says:
         subject.load(model, False)
     assert "\n" not in str(caught.value)
     assert model in str(caught.value)
-
-
-# ---------------------------------------------------------------- help
-
-
-@pytest.mark.parametrize("script", ["analyze_rollouts.py"])
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["--print_config"]])
-def test_help_needs_no_heavy_library(script: str, words: list[str]) -> None:
-    heavy = ("transformers", "tokenizers", "torch", "sklearn", "scipy", "pandas", "pyarrow", "numpy", "sympy", "joblib")
-    code = (
-        "import atexit, runpy, sys\n"
-        f"heavy = {heavy}\n"
-        "atexit.register(lambda: print('loaded', [n for n in heavy if n in sys.modules], file=sys.stderr))\n"
-        f"sys.argv = {[script, *words]!r}\n"
-        f"runpy.run_path({str(ROOT / 'scripts' / script)!r}, run_name='__main__')\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
-    assert done.stderr.splitlines()[-1] == "loaded []"

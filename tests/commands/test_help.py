@@ -17,13 +17,16 @@ import analyzer
 from analyzer.commands.all import NAMES, find, main
 from analyzer.commands.parsing import help_text, parse
 from analyzer.config import Group
+from tests import processes
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(*words: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "COLUMNS": "80", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(words, capture_output=True, text=True, check=False, cwd=cwd, env=env, timeout=120)
+ENVIRONMENT = {**os.environ, "COLUMNS": "80", "PYTHONPATH": str(ROOT)}
+
+
+def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT, env=ENVIRONMENT, timeout=120)
 
 
 def shown_by(name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
@@ -83,21 +86,21 @@ def test_usage_has_the_name_that_was_called(name: str, tmp_path: Path) -> None:
     )
     installed.chmod(0o755)
     for words, usage in [
-        ([sys.executable, f"scripts/{name}.py"], f"python scripts/{name}.py"),
-        ([sys.executable, "-m", "analyzer", name], f"python -m analyzer {name}"),
-        ([sys.executable, "-m", "analyzer", dashed], f"python -m analyzer {name}"),
+        ([f"scripts/{name}.py"], f"python scripts/{name}.py"),
+        (["-m", "analyzer", name], f"python -m analyzer {name}"),
+        (["-m", "analyzer", dashed], f"python -m analyzer {name}"),
         ([str(installed)], dashed),
     ]:
-        done = run(*words, "--help")
+        done = processes.run([*words, "--help"], cwd=ROOT, env=ENVIRONMENT)
         assert (done.returncode, done.stderr) == (0, "")
         assert " ".join(done.stdout.split()).startswith(f"usage: {usage} ")
         assert f"\n  {usage}" in done.stdout
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_help_imports_nothing_heavy(name: str) -> None:
-    heavy = (
+HEAVY = (
+    *(
         "transformers",
+        "tokenizers",
         "torch",
         "sklearn",
         "scipy",
@@ -107,15 +110,27 @@ def test_help_imports_nothing_heavy(name: str) -> None:
         "sympy",
         "joblib",
         "dask",
-        "ray",
-    )
+    ),
+    "ray",
+)
+
+
+def test_neither_help_nor_version_nor_an_empty_configuration_imports_anything_heavy() -> None:
+    """One after the other in one new interpreter: where nothing has been imported in the end, none of them did."""
+    lines = [[name, "--help"] for name in NAMES] + [
+        ["analyze_rollouts", flag] for flag in ("--version", "--print_config")
+    ]
     code = (
-        f"import atexit, runpy, sys\nheavy = {heavy}\n"
-        "atexit.register(lambda: print([n for n in heavy if n in sys.modules], file=sys.stderr))\n"
-        f"sys.argv = ['{name}.py', '--help']\nrunpy.run_path('scripts/{name}.py', run_name='__main__')\n"
+        "import runpy, sys\n"
+        f"for name, flag in {lines}:\n"
+        "    sys.argv = [f'{name}.py', flag]\n"
+        "    try: runpy.run_path(f'scripts/{name}.py', run_name='__main__')\n"
+        "    except SystemExit as end: code = end.code or 0\n"
+        f"    print(name, flag, code, [name for name in {HEAVY} if name in sys.modules], file=sys.stderr)\n"
     )
     done = run(sys.executable, "-c", code)
-    assert (done.returncode, done.stderr.strip()) == (0, "[]")
+    assert done.stderr.splitlines() == [f"{name} {flag} 0 []" for name, flag in lines]
+    assert len(done.stdout.splitlines()) > 100
 
 
 def test_the_package_alone_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,7 +148,7 @@ def test_the_command_cache_has_the_name_that_was_called_too() -> None:
         (["scripts/analyze_rollouts.py", "cache"], "python scripts/analyze_rollouts.py cache"),
         (["-m", "analyzer", "analyze_rollouts", "cache"], "python -m analyzer analyze_rollouts cache"),
     ]:
-        done = run(sys.executable, *words, "--help")
+        done = processes.run([*words, "--help"], cwd=ROOT, env=ENVIRONMENT)
         assert (done.returncode, done.stderr) == (0, "")
         assert " ".join(done.stdout.split()).startswith(f"usage: {usage} [flags]")
         assert f"\n  {usage} --prune" in done.stdout

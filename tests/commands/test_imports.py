@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,31 +12,30 @@ from tests.commands import ROOT, SAMPLE, TOKENIZER, flags
 HEAVY = ("pandas", "scipy", "sklearn", "transformers", "sympy", "torch", "numpy.testing")
 
 
-def loaded(script: str, *words: str) -> list[str]:
-    """Run a script in a process of its own; which of the heavy libraries it had imported at its end."""
+def test_no_command_imports_a_library_that_it_does_not_use(tmp_path: Path) -> None:
+    """One after the other in one new interpreter: where none has been imported in the end, no command did."""
+    values = {"rollouts": SAMPLE, "model_path": TOKENIZER, "output_dir": tmp_path / "out", "n_jobs": 1}
+    analyze = flags(**values, cache_dir=tmp_path / "cache", overwrite=True)
+    analysis = flags(analysis=tmp_path / "out")
+    lines = [
+        ["analyze_rollouts", *analyze],
+        ["analyze_rollouts", *analyze],  # which scores nothing
+        ["view_analysis", *analysis, "--show", "hard", "-n", "2"],
+        ["view_analysis", *analysis, "--report_only"],
+        ["select_problems", *analysis, *flags(where="0 < pass_rate < 1", output=tmp_path / "train.parquet")],
+        ["compare_analyses", "--analyses", str(tmp_path / "out"), str(tmp_path / "same"),
+         *flags(output_dir=tmp_path / "compared")],
+    ]  # fmt: skip
     code = (
-        "import atexit, runpy, sys\n"
-        f"heavy = {HEAVY}\n"
-        "atexit.register(lambda: print('loaded', *(n for n in heavy if n in sys.modules), file=sys.stderr))\n"
-        f"sys.argv = {[f'{script}.py', *words]!r}\n"
-        f"runpy.run_path({str(ROOT / 'scripts' / f'{script}.py')!r}, run_name='__main__')\n"
+        "import runpy, shutil, sys\n"
+        f"for name, *words in {lines!r}:\n"
+        "    sys.argv = [f'{name}.py', *words]\n"
+        "    if name == 'compare_analyses':\n"
+        f"        shutil.copytree({str(tmp_path / 'out')!r}, {str(tmp_path / 'same')!r})\n"
+        f"    try: runpy.run_path(f'{ROOT}/scripts/{{name}}.py', run_name='__main__')\n"
+        "    except SystemExit as end: code = end.code or 0\n"
+        f"    print('imported', name, code, *(n for n in {HEAVY} if n in sys.modules), file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == EXIT_OK, done.stderr
-    return done.stderr.splitlines()[-1].split()[1:]
-
-
-def test_no_command_imports_a_library_that_it_does_not_use(tmp_path: Path) -> None:
-    values = {"rollouts": SAMPLE, "model_path": TOKENIZER, "output_dir": tmp_path / "out", "n_jobs": 1}
-    words = flags(**values, cache_dir=tmp_path / "cache", overwrite=True)
-    for _ in range(2):  # a first run, and one that scores nothing
-        assert loaded("analyze_rollouts", *words) == []
-    analysis = flags(analysis=tmp_path / "out")
-    assert loaded("view_analysis", *analysis, "--show", "hard", "-n", "2") == []
-    assert loaded("view_analysis", *analysis, "--report_only") == []
-    assert (
-        loaded("select_problems", *analysis, *flags(where="0 < pass_rate < 1", output=tmp_path / "train.parquet")) == []
-    )
-    shutil.copytree(tmp_path / "out", tmp_path / "same")
-    two = ["--analyses", str(tmp_path / "out"), str(tmp_path / "same"), *flags(output_dir=tmp_path / "compared")]
-    assert loaded("compare_analyses", *two) == []
+    said = [line for line in done.stderr.splitlines() if line.startswith("imported ")]
+    assert said == [f"imported {name} {EXIT_OK}" for name, *_ in lines], done.stderr
