@@ -2,8 +2,8 @@
 
 A server, one for each process of pytest and started when it is first needed, has imported what our commands import. For
 each command it forks: a true process, with its own id, exit code, signals, streams, environment, folder and session,
-which runs the script as `__main__` and ends as Python ends. What `run` runs leaves out the last of that, in which Python
-takes its modules apart: so many are imported that it takes 0.13 s, ten times as long as the fork.
+which runs the script as `__main__` and ends as Python ends. What `run` runs leaves out the last of that, in which
+Python takes its modules apart: so many are imported here that it takes 0.13 s, ten times as long as the fork.
 
 What it cannot show, as the interpreter is already running: which modules a command imports, and when; options and
 variables that Python reads as it starts (-X, PYTHONHASHSEED, PYTHONIOENCODING; PYTHONPATH is followed, but not for what

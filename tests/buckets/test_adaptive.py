@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -66,21 +65,14 @@ def test_problems_that_differ_in_the_last_bit_only_still_get_a_bucket(place: Cal
 
 
 def test_the_number_of_threads_changes_nothing() -> None:
-    program = (
-        "import numpy as np\n"
-        "from analyzer.buckets import assign, build\n"
-        "from analyzer.difficulty.metrics import problem_metrics\n"
-        "random = np.random.default_rng(0)\n"
-        "metrics = problem_metrics(np.repeat(np.arange(2000), 6), random.random(12000), 2000)\n"
-        "print(assign(build('adaptive'), metrics).positions.tobytes().hex())\n"
-    )
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", program], env={"OMP_NUM_THREADS": threads}, capture_output=True, check=True
-        ).stdout
-        for threads in ("1", "2")
-    }
-    assert len(outputs) == 1
+    from threadpoolctl import threadpool_limits
+
+    metrics = problem_metrics(np.repeat(np.arange(2000), 6), np.random.default_rng(0).random(12000), 2000)
+    found = []
+    for threads in (1, 2, 3):
+        with threadpool_limits(threads):
+            found.append(assign(build("adaptive"), metrics).positions.tolist())
+    assert found[0] == found[1] == found[2]
 
 
 def test_without_scikit_learn_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

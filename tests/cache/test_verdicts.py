@@ -6,9 +6,6 @@ import multiprocessing
 import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -26,6 +23,7 @@ from analyzer.schema import Problem, Status
 from analyzer.scoring import Scorer
 from tests.commands import ROOT, Outcome, Row, parquet
 from tests.grading.bounded_rewards import Bounded
+from tests.processes import Process
 
 Analyze = Callable[..., Outcome]
 OTHER = 65534
@@ -249,11 +247,11 @@ for number in range(10**9):
 
 def test_a_process_that_is_killed_while_it_writes_spoils_nothing(tmp_path: Path) -> None:
     for _ in range(4):
-        process = subprocess.Popen([sys.executable, "-c", KEEP_ON, str(tmp_path)], cwd=ROOT)
+        process = Process(["-c", KEEP_ON, tmp_path], cwd=ROOT)
         while not logs(tmp_path) or process.poll() is not None:
             time.sleep(0.02)
-        time.sleep(0.6 + random.random() / 3)
-        process.send_signal(signal.SIGKILL)
+        time.sleep(0.1 + random.random() / 3)
+        process.kill()
         process.wait()
     log = log_of(tmp_path)
     found = [log.find(f"{number}") for number in range(50)]

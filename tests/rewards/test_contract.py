@@ -11,7 +11,7 @@ import math
 import random
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -301,18 +301,25 @@ MORE_LONG = {
 }  # fmt: skip
 
 
-LINEAR_SECONDS = 0.9  # for 300 kB: 3 s for a megabyte, as for the others
+LINEAR_SIZE = 100_000
+LINEAR_SECONDS = 0.3  # 3 s for a megabyte, as for the others
 
 
 @pytest.fixture(scope="module", params=WHOLE)
 def whole(request: pytest.FixtureRequest) -> Iterator[tuple[Scorer, Any]]:
-    name, options, gold = WHOLE[request.param]
+    with scorer_of(request.param, LINEAR_SECONDS) as made:
+        yield made
+
+
+@contextmanager
+def scorer_of(case: str, seconds: float) -> Iterator[tuple[Scorer, Any]]:
+    name, options, gold = WHOLE[case]
     for library in rewards.find(name).libraries:
         try:
             importlib.metadata.version(library)
         except importlib.metadata.PackageNotFoundError:
             pytest.skip(f"{name} needs {library}")
-    with closing(Scorer(rewards.build(name, options), Limits(cpu_seconds=LINEAR_SECONDS))) as scorer:
+    with closing(Scorer(rewards.build(name, options), Limits(cpu_seconds=seconds))) as scorer:
         scorer.start()
         yield scorer, gold
 
@@ -337,12 +344,23 @@ def test_whole_rewards_take_linear_time_on_anything(whole: tuple[Scorer, Any]) -
 
     What is graded in the child has that limit there, and ends at it with a status.
     """
+    score_in_time(whole, LINEAR_SIZE, LINEAR_SECONDS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", WHOLE)
+def test_whole_rewards_take_linear_time_on_a_megabyte_of_anything(case: str) -> None:
+    with scorer_of(case, 3.0) as made:
+        score_in_time(made, MEGABYTE, 3.0)
+
+
+def score_in_time(whole: tuple[Scorer, Any], size: int, seconds: float) -> None:
     for name, unit in {**LONG, **MORE_LONG}.items():
-        response = unit * (300_000 // len(unit))
+        response = unit * (size // len(unit))
         began = time.process_time()
         (score,) = whole_scores(whole, [response])
         assert score.status in (Status.OK, Status.LIMIT), (name, score.status, score.detail)
-        assert time.process_time() - began < LINEAR_SECONDS, name
+        assert time.process_time() - began < seconds, name
 
 
 def test_whole_rewards_do_not_depend_on_order(whole: tuple[Scorer, Any]) -> None:

@@ -108,15 +108,15 @@ def test_a_response_of_10_megabytes_is_scored_and_written_whole(tmp_path: Path, 
 
 
 def test_a_problem_of_very_many_samples_is_scored_in_windows(tmp_path: Path, analyze: Analyze) -> None:
-    rows = [*rollouts(1), *({**row, "data_idx": 7} for row in rollouts(1, 5000)), *rollouts(9)[32:]]
-    given = parquet(tmp_path / "r.parquet", rows, row_group_size=500)
+    rows = [*rollouts(1), *({**row, "data_idx": 7} for row in rollouts(1, 1500)), *rollouts(9)[32:]]
+    given = parquet(tmp_path / "r.parquet", rows, row_group_size=150)
     usual = analyze(given, output_dir=tmp_path / "out1", cache_dir=tmp_path / "cache1")
     small = Sizes(batch=1, window=10_000, largest_window=20_000)
     assert_same(usual, analyze(given, small))
     reader = dataset.Reader([dataset.describe(str(given))[0]], None, batch_bytes=small.batch)
     cut = [window.table.nbytes for window in windows.windows(reader, [(0, len(rows))], True, small)]
     assert max(cut) < 40_000
-    assert usual.json("problem_metrics.json")["7"]["num_samples"] == 5000
+    assert usual.json("problem_metrics.json")["7"]["num_samples"] == 1500
 
 
 def test_scattered_rows_are_brought_together_with_bounded_buffers(tmp_path: Path, analyze: Analyze) -> None:
@@ -135,8 +135,8 @@ def test_scattered_rows_are_brought_together_with_bounded_buffers(tmp_path: Path
 def test_what_is_decoded_grows_with_row_groups_and_shards_and_not_with_their_product(
     shard_bytes: int, tmp_path: Path, analyze: Analyze, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = parquet(tmp_path / "r.parquet", rollouts(300), row_group_size=4)
-    monkeypatch.setattr(dataset, "BATCH_BYTES", 20_000)
+    given = parquet(tmp_path / "r.parquet", rollouts(150), row_group_size=4)
+    monkeypatch.setattr(dataset, "BATCH_BYTES", 10_000)
     blocks = len(dataset.describe(str(given))[0].blocks)
     opened: list[int] = []
     real = dataset._OpenFile.open
@@ -148,7 +148,7 @@ def test_what_is_decoded_grows_with_row_groups_and_shards_and_not_with_their_pro
     monkeypatch.setattr(dataset._OpenFile, "open", watched)
     outcome = analyze(given, Sizes(shard=shard_bytes, spill_above=1e9))
     shards = len(list(tmp_path.glob("cache/runs/*/shards/*.parquet")))
-    assert (outcome.code, shards) == (0, {1: 300, 20_000: shards, 1 << 30: 1}[shard_bytes])
+    assert (outcome.code, shards) == (0, {1: 150, 20_000: shards, 1 << 30: 1}[shard_bytes])
     assert blocks > 5
     passes = (
         8  # data_idx, data_source, the look at a few problems, the sample of texts, scoring, the audit (two), writing

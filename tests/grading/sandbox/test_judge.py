@@ -10,6 +10,7 @@ from analyzer.grading.sandbox import Budget, FaultyTest, Sandbox, Verdict
 from analyzer.grading.sandbox.inside.values import unpack
 
 BUDGET = Budget(cpu_seconds=0.7)
+SHORT = Budget(cpu_seconds=0.3)  # for what uses up all that it gets
 STUB = "def f(x):\n    pass\n"
 CHECK = "def check(candidate):\n    assert candidate(1) == 2\n    assert candidate([1, 2.5]) == (1, 2.5)\n"
 RIGHT = "def f(x):\n    return x + 1 if isinstance(x, int) else tuple(x)\n"
@@ -20,8 +21,8 @@ def run(sandbox: Sandbox, source: str, given: str = "", prelude: str = "contest"
     return outcome.verdict, outcome.output.decode()
 
 
-def check(sandbox: Sandbox, source: str, test: str = CHECK) -> Verdict | None:
-    return sandbox.check([source], [STUB, test, "check(f)"], ["f"], BUDGET, "modules").verdict
+def check(sandbox: Sandbox, source: str, test: str = CHECK, budget: Budget = BUDGET) -> Verdict | None:
+    return sandbox.check([source], [STUB, test, "check(f)"], ["f"], budget, "modules").verdict
 
 
 SCRIPTS = {
@@ -152,9 +153,10 @@ CALLS = {
 
 @pytest.mark.parametrize(("source", "verdict"), CALLS.values(), ids=CALLS)
 def test_a_function_that_fails_gets_a_verdict_that_says_how(sandbox: Sandbox, source: str, verdict: Verdict) -> None:
-    outcome = sandbox.call([source], "f", [1], BUDGET)
+    budget = SHORT if verdict is Verdict.TIME_LIMIT else BUDGET
+    outcome = sandbox.call([source], "f", [1], budget)
     assert (outcome.verdict or Verdict.WRONG) is verdict  # None: another value, which its judge compares
-    assert check(sandbox, source) is verdict
+    assert check(sandbox, source, budget=budget) is verdict
 
 
 @pytest.mark.parametrize("source", ["def f(x): return '(' * 450_000", "def f(x): return '[' * 450_000"])
@@ -236,7 +238,7 @@ def test_a_test_that_no_program_can_pass_is_a_faulty_test(sandbox: Sandbox, test
 
 
 def test_a_test_that_never_ends_is_stopped(sandbox: Sandbox) -> None:
-    assert check(sandbox, RIGHT, "def check(candidate):\n    while candidate: pass\n") is Verdict.TIME_LIMIT
+    assert check(sandbox, RIGHT, "def check(candidate):\n    while candidate: pass\n", SHORT) is Verdict.TIME_LIMIT
 
 
 def test_a_program_finds_nothing_of_the_one_before(sandbox: Sandbox) -> None:
