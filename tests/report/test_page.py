@@ -9,7 +9,6 @@ import html.parser
 import json
 import re
 import tempfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,19 +128,6 @@ def test_every_problem_of_a_small_set_has_its_texts(sample: Path) -> None:
     shown = json.loads(gzip.decompress(page_of(sample).part("texts")))
     assert [text["number"] for text in shown] == list(range(200))
     assert all(len(text["samples"]) == 8 and text["prompt"] and text["ground_truth"] for text in shown)
-
-
-@pytest.mark.parametrize("size", [0, 1, build._BLOCK - 1, build._BLOCK, build._BLOCK + 1, 3 * build._BLOCK + 77])
-def test_what_is_compressed_in_blocks_is_one_gzip_stream(size: int) -> None:
-    numbers = np.random.default_rng(size).integers(0, 1 << 20, size // 4 + 1)
-    data = b" ".join(b"%d" % number for number in numbers)[:size]
-    packed = base64.b64decode(build._packed(data))
-    # As a browser unpacks it: what stands after the end of the first stream is an error there.
-    stream = zlib.decompressobj(16 + zlib.MAX_WBITS)
-    assert stream.decompress(packed) == data
-    assert stream.eof
-    assert stream.unused_data == b""
-    assert len(packed) <= 1.01 * len(gzip.compress(data, build._LEVEL)) + 20
 
 
 @settings(deadline=None, max_examples=100)
