@@ -131,6 +131,15 @@ def _versions_are_read_once() -> Iterator[None]:
 
 
 @pytest.fixture
+def warm_zygotes() -> Iterator[None]:
+    """Functions of the user's own are loaded in processes that are forked, see tests/grading/warm.py."""
+    from tests.grading import warm
+
+    with warm.warm_zygotes():
+        yield
+
+
+@pytest.fixture
 def analyze(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Outcome]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import functools
 import gc
 import importlib
@@ -32,7 +33,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 PIPE = subprocess.PIPE
@@ -77,7 +78,8 @@ class Process:
     """A running `python *words`, used as subprocess.Popen with text=True is.
 
     `words` begin with a script, with -m and a module, or with -c and code. `env` is the whole environment. `brief`: its
-    modules are not taken apart in the end, as they are where a signal may come until the very last.
+    modules are not taken apart in the end, as they are where a signal may come until the very last. `server`: what is
+    to fork it, if not the server of commands.
     """
 
     def __init__(
@@ -91,10 +93,13 @@ class Process:
         stderr: Stream = None,
         start_new_session: bool = False,
         brief: bool = False,
+        pass_fds: Sequence[int] = (),
+        server: Callable[[], Server] | None = None,
     ) -> None:
+        forks = (server or _server)()
         environment = dict(os.environ if env is None else env)
-        for name in {*environment, *os.environ} - {"PYTHONPATH"}:
-            if name.startswith("PYTHON") and environment.get(name) != os.environ.get(name):
+        for name in {*environment, *forks.environment} - {"PYTHONPATH"}:
+            if name.startswith("PYTHON") and environment.get(name) != forks.environment.get(name):
                 raise ValueError(f"{name} is read when Python starts: start sys.executable with it")
         self.args = [sys.executable, *(os.fspath(word) for word in words)]
         self.returncode: int | None = None
@@ -127,11 +132,12 @@ class Process:
             "env": environment,
             "session": start_new_session,
             "brief": brief,
+            "fds": list(pass_fds),
         }
         with status, tempfile.TemporaryFile() as file:  # not in the message: an environment may be long
             file.write(json.dumps(request).encode())
             file.seek(0)
-            socket.send_fds(_server(), [b"run"], [*theirs, status.fileno(), file.fileno()])
+            socket.send_fds(forks.control, [b"run"], [*theirs, status.fileno(), file.fileno(), *pass_fds])
             for fd in to_close:
                 os.close(fd)
         self.pid = int(self._answer(60.0))
@@ -216,7 +222,7 @@ control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 control.connect({address!r})
 status, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 request = os.memfd_create("request")
-wanted = dict(words=sys.argv[1:], cwd=os.getcwd(), env=dict(os.environ), session=False, brief=True)
+wanted = dict(words=sys.argv[1:], cwd=os.getcwd(), env=dict(os.environ), session=False, brief=True, fds=[])
 os.write(request, json.dumps(wanted).encode())
 os.lseek(request, 0, 0)
 socket.send_fds(control, [b"run"], [0, 1, 2, theirs.fileno(), request])
@@ -236,32 +242,42 @@ sys.exit(code)
 
 def python(folder: Path) -> Path:
     """A program `python` in a folder, for scripts of a shell: it forks what it is to run, and hands it signals."""
-    _server()
     path = folder / "python"
-    path.write_text(_PYTHON.format(python=sys.executable, address=_address(os.getpid())))
+    path.write_text(_PYTHON.format(python=sys.executable, address=_server().address))
     path.chmod(0o755)
     return path
 
 
-def _address(pid: int) -> str:
-    return f"\0rollout-analyzer-tests/{pid}"
+class Server(NamedTuple):
+    """The connection to a process that forks, the environment it was started in, and where others may connect."""
+
+    control: socket.socket
+    environment: Mapping[str, str]
+    address: str
 
 
 @functools.cache
-def _server() -> socket.socket:
-    """The connection to this process's server. The server ends when it is closed, and so with this process."""
+def _server() -> Server:
+    return start_server("commands", _IMPORTED, os.environ)
+
+
+def start_server(name: str, imported: Sequence[str], environment: Mapping[str, str]) -> Server:
+    """Start a server of this process's. It ends when the connection to it is closed, and so with this process."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    address = f"\0rollout-analyzer-tests/{os.getpid()}/{name}"
     with theirs:
         process = subprocess.Popen(
             # A module of the tests, and not its file: __main__ must be free for what is run.
-            [sys.executable, "-c", f"from tests.processes import serve; serve({theirs.fileno()})()"],
+            [sys.executable, "-P", "-c",
+             f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tests.processes import serve;"
+             f"serve({theirs.fileno()}, {address!r}, {imported!r})()"],
             cwd=ROOT,
             # Of one thread, as a process must be that is forked. The hub is told at its import that it is offline.
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+            env={**environment, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
             pass_fds=[theirs.fileno()],
             stdin=DEVNULL,
             stdout=DEVNULL,
-        )
+        )  # fmt: skip
 
     if not ours.recv(16):
         raise AssertionError("the server of forked commands did not start")
@@ -271,19 +287,19 @@ def _server() -> socket.socket:
         process.wait()
 
     atexit.register(end)
-    return ours
+    return Server(ours, dict(environment), address)
 
 
-def serve(fd: int) -> Callable[[], None]:
+def serve(fd: int, address: str, imported: Sequence[str]) -> Callable[[], None]:
     """The server: fork a process for each request. Returns in a forked process alone, what that one has to do."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C in the terminal ends it, and says nothing
     control = socket.socket(fileno=fd)
     control.set_inheritable(False)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    listener.bind(_address(os.getppid()))
+    listener.bind(address)
     listener.listen()
     control.send(b"listening")
-    _import()
+    _import(imported)
     poller = select.poll()
     clients = {control.fileno(): control}
     poller.register(control, select.POLLIN)
@@ -296,14 +312,14 @@ def serve(fd: int) -> Callable[[], None]:
                 clients[client.fileno()] = client
                 poller.register(client, select.POLLIN)
             elif ready in clients:
-                message, fds, _, _ = socket.recv_fds(clients[ready], 16, 5)
+                message, fds, _, _ = socket.recv_fds(clients[ready], 16, 9)
                 if not message:
                     if ready == control.fileno():
                         os._exit(0)
                     poller.unregister(ready)
                     clients.pop(ready).close()
                     continue
-                *streams, status, request = fds
+                streams, (status, request), others = fds[:3], fds[3:5], fds[5:]
                 with open(request, "rb") as file:
                     wanted = json.load(file)
                 pid = os.fork()
@@ -312,9 +328,9 @@ def serve(fd: int) -> Callable[[], None]:
                         each.close()
                     for other in (status, *running):
                         os.close(other)
-                    return functools.partial(_briefly if wanted["brief"] else _become, wanted, streams)
-                for stream in streams:
-                    os.close(stream)
+                    return functools.partial(_briefly if wanted["brief"] else _become, wanted, streams, others)
+                for other in (*streams, *others):
+                    os.close(other)
                 pidfd = os.pidfd_open(pid)
                 running[pidfd] = pid, socket.socket(fileno=status)
                 running[pidfd][1].send(str(pid).encode())
@@ -338,19 +354,19 @@ _IMPORTED = (
 """What commands import sooner or later: none of them starts a thread or a process, or connects, when it is imported."""
 
 
-def _import() -> None:
+def _import(names: Sequence[str]) -> None:
     os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"
-    for name in _IMPORTED:
+    for name in names:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # a collection in a fork would write to every object, and so copy what is shared
 
 
-def _briefly(wanted: Mapping[str, Any], streams: Sequence[int]) -> None:
+def _briefly(wanted: Mapping[str, Any], streams: Sequence[int], others: Sequence[int]) -> None:
     """As _become, and end as Python does until there is nothing left but to take modules apart."""
     code = 0
     try:
-        _become(wanted, streams)
+        _become(wanted, streams, others)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         if not isinstance(end.code, int | None):
@@ -371,11 +387,18 @@ def _briefly(wanted: Mapping[str, Any], streams: Sequence[int]) -> None:
     os._exit(code & 0xFF)
 
 
-def _become(wanted: Mapping[str, Any], streams: Sequence[int]) -> None:
+def _become(wanted: Mapping[str, Any], streams: Sequence[int], others: Sequence[int]) -> None:
     """Be, in a process just forked, the one that runs python with these words; then fall off the end, as it does."""
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
+    # By way of high numbers: one may have the number that another is to have.
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 200) for fd in others]
+    for fd in others:
+        os.close(fd)
+    for number, fd in zip(wanted["fds"], high, strict=True):
+        os.dup2(fd, number)
+        os.close(fd)
     # New objects: those that are there remember of what was open before whether it is a terminal, and can seek.
     for name, mode, buffering in (("stdin", "r", -1), ("stdout", "w", -1), ("stderr", "w", 1)):
         old = getattr(sys, name)

@@ -23,6 +23,7 @@ from analyzer.rollouts import jsonl as subject
 from analyzer.rollouts.problems import group
 from tests.commands import SAMPLE, Outcome, Row, compressed, jsonl, parquet, rollouts
 
+pytestmark = pytest.mark.usefixtures("warm_zygotes")
 ROWS = rollouts()
 GOLD = "original_reward_model"
 FORMATS = ["r.jsonl", "r.jsonl.gz", "r.jsonl.zst"]

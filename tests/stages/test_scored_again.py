@@ -13,6 +13,7 @@ from analyzer.errors import EXIT_OK, EXIT_UNSCORED
 from analyzer.rollouts.sizes import Sizes
 from tests.commands import Outcome, parquet, rollouts
 
+pytestmark = pytest.mark.usefixtures("warm_zygotes")
 Analyze = Callable[..., Outcome]
 PROBLEMS, SAMPLES = 12, 5
 

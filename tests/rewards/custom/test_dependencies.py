@@ -23,6 +23,7 @@ from analyzer.schema import Problem, Score, Status
 from analyzer.scoring import Scorer
 from tests.commands import SAMPLE, Outcome, flags, real_command
 
+pytestmark = pytest.mark.usefixtures("warm_zygotes")
 LIMITS = Limits(cpu_seconds=2)
 PROBLEM = Problem("a source", "5")
 HEAD = "def compute_score(data_source, solution_str, ground_truth, extra_info=None, **kw):\n"
@@ -60,6 +61,18 @@ def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
+
+
+def test_a_process_that_is_forked_for_a_test_depends_on_what_one_that_starts_depends_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BONUS", "0.5")
+    write(tmp_path / "helper.py", "import yaml\nVALUE = 1.0\n")
+    file = write(tmp_path / "mine.py", "import os, helper\nBONUS = os.environ['BONUS']\n" + USES)
+    forked = source(file)
+    monkeypatch.setattr(nursery, "subprocess", subprocess)
+    assert source(file) == forked
+    assert {"PyYAML"} < {*forked["distributions"]}
 
 
 # ---------------------------------------------------------------- modules
@@ -194,13 +207,14 @@ def test_an_installed_library_counts_by_its_version_and_its_files_are_not_read(
 
 def test_a_file_belongs_to_the_distribution_that_lists_it_whatever_its_name_is() -> None:
     installed = _Installed()
+    names = ("PyYAML", "python-dateutil", "six", "orjson", "pytest")
     listed = {
-        str(distribution.locate_file(place)): distribution.name
-        for distribution in reversed(list(importlib.metadata.distributions()))
-        for place in distribution.files or ()
-        if str(place).startswith(("yaml/", "sklearn/", "dateutil/", "six.py", "orjson/", "pyarrow/lib", "_pytest/"))
+        str(place.locate()): name
+        for name in names
+        for place in importlib.metadata.files(name) or ()
+        if place.suffix in (".py", ".so") and ".." not in place.parts
     }
-    assert {"PyYAML", "scikit-learn", "python-dateutil", "six", "orjson", "pytest"} <= set(listed.values())
+    assert {*listed.values()} == {*names}
     found = {file: (installed.find(file) or ("", ""))[0] for file in listed}
     assert found == listed
     assert installed.find(f"{Path(next(iter(listed))).parents[1]}/six.pyx") is None

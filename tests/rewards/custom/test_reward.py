@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +22,7 @@ from analyzer.rewards import BaseReward
 from analyzer.rewards.custom.reward import Custom
 from analyzer.schema import Problem, Score, Status
 from analyzer.scoring import Scorer
+from tests.grading import warm
 from tests.grading.processes import gone, marked
 
 FUNCTIONS = Path(__file__).with_name("functions.py")
@@ -30,9 +32,16 @@ PROBLEM = Problem("a source", "5", {"index": 7}, "What is 2+3?", {"answer": 5})
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _close_zygotes() -> Iterator[None]:
-    yield
+def _warm_zygotes() -> Iterator[None]:
+    with warm.warm_zygotes():
+        yield
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Zygotes that are started, and so have the mark in their environment."""
     nursery.close_all()
+    monkeypatch.setattr(nursery, "subprocess", subprocess)
 
 
 @functools.cache
@@ -121,8 +130,8 @@ def test_the_order_of_rollouts_changes_no_reward() -> None:
     assert forward == backward[::-1]
 
 
+@pytest.mark.usefixtures("started")
 def test_no_process_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    nursery.close_all()
     monkeypatch.setenv("CUSTOM", "left")
     scored("compute_score", ["leave daemon", "leave thread", "wait for daemon", "right"])
     nursery.close_all()
@@ -381,8 +390,8 @@ def test_the_examples_do_what_they_say(
     assert [score.reward for score in scores] == expected
 
 
+@pytest.mark.usefixtures("started")
 def test_children_do_not_outlive_their_scorers(monkeypatch: pytest.MonkeyPatch) -> None:
-    nursery.close_all()
     monkeypatch.setenv("CUSTOM", "closed")
     scored("compute_score", ["right"])
     assert len(marked("CUSTOM=closed")) == 1  # the zygote, for the next scorer
