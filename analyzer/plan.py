@@ -260,7 +260,7 @@ class Plan:
         """What the workers read: the input, or what was spilled from it to the run directory."""
         if not self.spilled:
             return ScoringInput(self.files, self.cut)
-        files = tuple(dataset.describe(str(path))[0] for path in sorted((Path(folder) / SPILL).glob("part-*.parquet")))
+        files = tuple(dataset.file_at(str(path)) for path in sorted((Path(folder) / SPILL).glob("part-*.parquet")))
         return ScoringInput(files, whole_files([file.rows for file in files]))
 
 

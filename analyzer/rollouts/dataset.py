@@ -96,6 +96,19 @@ def describe(path: str, name: str | None = None) -> tuple[InputFile, pa.Schema]:
 
     Raises InputError when the file is empty, truncated or not parquet.
     """
+    file, source = _opened(path, name)
+    with _readable(path):
+        return file, _OpenFile(source, file).schema()
+
+
+def file_at(path: str) -> InputFile:
+    """A parquet file as `describe` does, without the schema."""
+    file, source = _opened(path, None)
+    source.close()
+    return file
+
+
+def _opened(path: str, name: str | None) -> tuple[InputFile, Any]:
     size, mark = storage.stat(path)
     if size == 0:
         raise InputError(f"{path}: the file is empty")
@@ -116,7 +129,7 @@ def describe(path: str, name: str | None = None) -> tuple[InputFile, pa.Schema]:
             Footer(at, at + layout.head, at + layout.tail, stop),
             join_groups(groups, at),
         )
-        return file, _OpenFile(source, file).schema()
+        return file, source
 
 
 def file_from(fields: Sequence[Any]) -> InputFile:

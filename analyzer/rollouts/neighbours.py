@@ -53,6 +53,8 @@ def _differ(one: pa.Array, other: pa.Array) -> Bools:
         # Bits, since by value NaN differs from itself and 0.0 does not differ from -0.0.
         bits = {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}[kind.bit_width]
         unequal = _numpy(pc.not_equal(one.view(bits), other.view(bits)).fill_null(False))
+    elif one.null_count == other.null_count == 0:
+        return _numpy(pc.not_equal(one, other))
     # Null where either side is null; the validity of both is compared below.
     else:
         unequal = _numpy(pc.not_equal(one, other).fill_null(False))
