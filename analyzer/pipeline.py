@@ -162,6 +162,7 @@ def _score(call: Call) -> Scored:
             score_shard = functools.partial(score.score_shard, plan.seal)
             work = Work(score_shard, score.end_worker, run.folder, missing, bar.committed, search.check)
             run_shards(work, settings.workers)
+        search.hurry()
         # Before anything is merged: of an input that was written while workers read it, scores are of both versions.
         opened.still_same()
     return Scored(opened, numbering, plan, outputs, run, bar.scored, bar.reused)

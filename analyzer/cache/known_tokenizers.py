@@ -21,8 +21,11 @@ from analyzer.cache import tokenizer_proof
 from analyzer.cache.tokenizer_proof import Proof
 from analyzer.files import storage
 from analyzer.tokens import NO_TOKENIZER, TokenizerSpec
-from analyzer.workers.processes import CallApart
+from analyzer.workers import forks
+from analyzer.workers.processes import CallApart, CallForked
 
+_PROOF_SECONDS = 10.0
+"""Until a known tokenizer is proven on further rollouts, unless they are scored before: a difference is not likely."""
 LIBRARIES = ("gigatoken", "tokenizers", "transformers")
 
 
@@ -73,7 +76,8 @@ class Search:
             return known
         if known is not None:
             self._begun_with = known
-            self._apart = CallApart(tokenizer_proof.again, known, str(self._folder))
+            again = (tokenizer_proof.again, known, str(self._folder))
+            self._apart = CallForked(_PROOF_SECONDS, *again) if forks.can_call() else CallApart(*again)
             self._apart.go_on(list(sample))
             return known
         if self._key is not None:
@@ -101,6 +105,11 @@ class Search:
         """Settle it where that takes no waiting."""
         if self._apart is not None and self._apart.done():
             self.settle()
+
+    def hurry(self) -> None:
+        """The rollouts are scored: what is left to be proven is proven now."""
+        if isinstance(self._apart, CallForked):
+            self._apart.hurry()
 
     def settle(self) -> None:
         """Wait for the proof of what was begun with, if anything was.

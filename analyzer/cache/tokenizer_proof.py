@@ -53,7 +53,7 @@ def as_the_file_says(model_path: str, folder: str | os.PathLike[str]) -> Tokeniz
     if not path.is_file():
         return None
     try:
-        text = path.read_text("utf-8")
+        text = path.read_bytes()
         fields = orjson.loads(text)
         if fields["truncation"] or fields["padding"]:  # a count is that of the whole response
             return None
@@ -89,14 +89,14 @@ def prove(loaded: Loaded, folder: str, sample: Sequence[str], begun_with: Tokeni
     model_path, trust_remote_code, tokenizer = loaded
     specials = tokens.special_tokens(tokenizer)
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    text = ""
+    text = b""
     if backend is not None:
         backend.no_truncation()
         backend.no_padding()
-        text = backend.to_str()
+        text = backend.to_str().encode()
         if begun_with is not None and begun_with.specials == specials:
-            said = Path(begun_with.path).read_text("utf-8")
-            text = said if _counting_part(said) == _counting_part(text) else text
+            said = Path(begun_with.path).read_bytes()
+            text = said if _count_alike(said, text) else text
     if text:
         always = [*_TRICKY, *_around(specials)]
         texts = [*always, *sample]
@@ -125,8 +125,11 @@ def again(spec: TokenizerSpec, folder: str) -> Callable[[Sequence[str]], Proof]:
 
 
 def _prove_again(spec: TokenizerSpec, folder: str, sample: Sequence[str]) -> Proof:
-    slower = _kept(TOKENIZERS, Path(spec.path).read_text("utf-8"), spec.specials, folder)
-    return Proof(spec if _counts(spec, sample) == _counts(slower, sample) else slower, spec)
+    text = Path(spec.path).read_bytes()
+    slower = spec._replace(engine=TOKENIZERS, digest=tokens.digest(TOKENIZERS, text, repr(spec.specials)))
+    if _counts(spec, sample) == _counts(slower, sample):
+        return Proof(spec, spec)
+    return Proof(_kept(TOKENIZERS, text, spec.specials, folder), spec)
 
 
 def prepare(model_path: str, trust_remote_code: bool, folder: str, sample: Sequence[str]) -> Proof:
@@ -134,21 +137,29 @@ def prepare(model_path: str, trust_remote_code: bool, folder: str, sample: Seque
     return load(model_path, trust_remote_code)(folder, sample, as_the_file_says(model_path, folder))
 
 
-def _kept(engine: str, text: str, specials: tuple[SpecialToken, ...], folder: str | os.PathLike[str]) -> TokenizerSpec:
+def _kept(
+    engine: str, text: bytes, specials: tuple[SpecialToken, ...], folder: str | os.PathLike[str]
+) -> TokenizerSpec:
     """The spec of a tokenizer.json, written to `folder`, which must exist; to write it twice is harmless."""
     spec = TokenizerSpec(engine, "", specials, tokens.digest(engine, text, repr(specials)))
     # Named by its content, so runs of other tokenizers in one cache do not meet.
     spec = spec._replace(path=tokens.json_path(folder, spec))
-    storage.write_if_changed(spec.path, text.encode())
+    storage.write_if_changed(spec.path, text)
     return spec
 
 
-def _counting_part(tokenizer_json: str) -> Any:
-    """All of a tokenizer.json that can change a count, defaults filled in."""
+def _count_alike(said: bytes, written: bytes) -> bool:
+    """Whether a tokenizer.json is the same as one that the library wrote, in all that can change a count."""
+    ours, theirs = _counting_part(orjson.loads(said)), _counting_part(orjson.loads(written))
+    if ours == theirs:
+        return True
     from tokenizers import Tokenizer
 
     # Through the library, which writes what it has understood: a file may leave defaults out, or be of an old version.
-    fields = orjson.loads(Tokenizer.from_str(tokenizer_json).to_str())
+    return _counting_part(orjson.loads(Tokenizer.from_buffer(said).to_str())) == theirs
+
+
+def _counting_part(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: _without_offsets(part) for name, part in fields.items() if name not in _NOT_COUNTING}
 
 

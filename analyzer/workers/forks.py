@@ -48,7 +48,7 @@ _BOOT = (
 _FORK_SAFE = {"jemalloc_bg_thd"}  # arrow's: jemalloc takes its locks before a fork, and starts it anew after one
 _ONE_THREAD = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR")
 _REAP_SECONDS = 1.0
-_REQUEST = b"fork"
+_REQUEST, _CALL = b"fork", b"call"  # of a worker, of a call that lasts longer than they
 _MOST_FDS = 200  # of one request; the kernel's limit is 253
 
 
@@ -57,6 +57,8 @@ class _Server:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._calls: set[int] = set()  # pids
+        self._ended = False
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             # Ctrl-C reaches the whole process group, and Python cannot ignore it while it starts: it inherits a mask.
@@ -99,8 +101,8 @@ class _Server:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
 
-    def fork(self, fds: list[int]) -> tuple[int, int]:
-        """Fork a worker that inherits `fds`: where its pid and exit code are read, and where its call is written.
+    def fork(self, fds: list[int], request: bytes = _REQUEST) -> tuple[int, int]:
+        """Fork a process that inherits `fds`: where its pid and exit code are read, and where its call is written.
 
         Raises OSError where the server has ended.
         """
@@ -113,7 +115,7 @@ class _Server:
             tracker = resource_tracker.getfd()
             assert tracker is not None
             with self._lock:
-                socket.send_fds(self._control, [_REQUEST], [call_r, status_w, tracker, *fds])
+                socket.send_fds(self._control, [request], [call_r, status_w, tracker, *fds])
         except OSError:
             os.close(status_r)
             os.close(call_w)
@@ -124,15 +126,33 @@ class _Server:
         return status_r, call_w
 
     def end(self) -> None:
-        """End it, once the workers that are being killed are reaped: nobody else could."""
+        """End it, once the workers that are being killed are reaped: nobody else could. A call keeps it."""
         deadline = time.monotonic() + _REAP_SECONDS
         with contextlib.suppress(OSError):
-            while proc.children_of(self._process.pid) and time.monotonic() < deadline:
+            while {*proc.children_of(self._process.pid)} - self._calls and time.monotonic() < deadline:
                 time.sleep(0.002)
-        self._control.close()
-        self._close()
-        self._process.kill()  # it may be loading still, and holds nothing
-        self._process.wait()
+        with self._lock:
+            self._ended = True
+            self._control.close()
+            self._close()
+            if not self._calls:
+                self._process.kill()  # it may be loading still, and holds nothing
+                self._process.wait()
+
+    def keep(self, pid: int) -> None:
+        """Let it outlive `end` for this process."""
+        with self._lock:
+            self._calls.add(pid)
+
+    def release(self, pid: int) -> None:
+        """The process has ended."""
+        with self._lock:
+            self._calls.discard(pid)
+            if self._ended and not self._calls:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_REAP_SECONDS)  # it reaps that process, and ends
+                self._process.kill()
+                self._process.wait()
 
 
 def _environment() -> dict[str, str]:
@@ -254,6 +274,7 @@ def _plain(state: dict[str, Any]) -> Any:
 class _Popen(popen_forkserver.Popen):
     """A forked worker as the driver sees it; how it has ended is what the server says."""
 
+    _request = _REQUEST
     _fds: list[int]  # that the worker is to inherit
 
     def _launch(self, process_obj: Any) -> None:
@@ -270,13 +291,38 @@ class _Popen(popen_forkserver.Popen):
             reduction.dump(process_obj, call)
         finally:
             context.set_spawning_popen(None)
-        self.sentinel, into = _server.fork(self._fds)
+        self.sentinel, into = _server.fork(self._fds, self._request)
         # A second way into the worker's pipe: its end tells the worker that this process has ended.
         kept = os.dup(into)
         self.finalizer = util.Finalize(self, _close, (kept, self.sentinel))
         with open(into, "wb") as file:
             file.write(call.getbuffer())
         self.pid = forkserver.read_signed(self.sentinel)
+
+
+class Call(_Popen):
+    """`function(*args)` in a process forked from where workers are, which may last longer than they; then `close`."""
+
+    _request = _CALL
+
+    def __init__(self, function: Callable[..., None], *args: Any) -> None:
+        """Waits for what is being loaded. Raises OSError or EOFError where there is nothing to fork from."""
+        if _server is None:
+            raise OSError("no server")
+        self._server = _server
+        super().__init__(_context().Process(target=function, args=args))
+        self._server.keep(self.pid)
+
+    def close(self) -> None:
+        """End it where it still runs: to it, the driver has ended."""
+        self.finalizer()
+        self._server.release(self.pid)
+
+
+def can_call() -> bool:
+    """Whether there is something to fork a `Call` from."""
+    # It imports joblib, in this thread: where two import it at once, each may find it half-made.
+    return _server is not None and _server.ready and not _missing()
 
 
 def _close(*fds: int) -> None:
@@ -330,7 +376,9 @@ def _serve(control: socket.socket) -> None:
     poller.register(control, select.POLLIN)
     poller.register(woken, select.POLLIN)
     told: dict[int, int] = {}  # pid of a worker -> where its exit code is written
-    while True:
+    calls: set[int] = set()  # pids, too
+    hung_up = False
+    while not hung_up or calls:
         ready = {fd for fd, _ in poller.poll()}
         if woken in ready:
             os.read(woken, 4096)
@@ -338,20 +386,25 @@ def _serve(control: socket.socket) -> None:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if pid == 0:
                     break
+                calls.discard(pid)
                 where = told.pop(pid)
                 with contextlib.suppress(BrokenPipeError):
                     forkserver.write_signed(where, os.waitstatus_to_exitcode(status))
                 os.close(where)
         if control.fileno() in ready:
             message, fds, _, _ = socket.recv_fds(control, len(_REQUEST), _MOST_FDS + 3)
-            if message != _REQUEST:
-                return
+            if not message:
+                hung_up = True
+                poller.unregister(control)
+                continue
             pid = os.fork()
             if pid == 0:
                 _work(fds, [control.detach(), woken, wake, fds[1], *told.values()])
             with contextlib.suppress(BrokenPipeError):
                 forkserver.write_signed(fds[1], pid)
             told[pid] = fds[1]
+            if message == _CALL:
+                calls.add(pid)
             for fd in {*fds} - {fds[1]}:
                 os.close(fd)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import multiprocessing
 import os
 import pickle
 import pkgutil
@@ -15,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
 from analyzer.errors import AnalyzerError
@@ -100,15 +102,19 @@ class CallApart(threading.Thread, Generic[Value]):
         self._name = getattr(function, "__name__", str(function))
         self._rest: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._answer = b""
+        self._code = 0  # that the process has exited with
         # Not with loky: for one call it would make semaphores, and so need a /dev/shm that can be written to.
         # sys.path goes first, as JSON: the pickle cannot be read before the modules that it names can be imported.
         self._call = json.dumps(sys.path).encode() + b"\n" + pickle.dumps((os.getpid(), function, args))
+        self._begin()
+        self.start()
+
+    def _begin(self) -> None:
         # -P: a file in the working directory must not stand in for a module of the standard library. A process group
         # of its own: Ctrl-C is for the driver, also while Python starts and cannot ignore it yet.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", _APART], stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
         )
-        self.start()
 
     def go_on(self, *args: Any) -> None:
         """Tell the process what its call lacks."""
@@ -125,7 +131,7 @@ class CallApart(threading.Thread, Generic[Value]):
             stdin.write(self._rest.get())
         with stdout:
             self._answer = stdout.read()
-        self._process.wait()
+        self._code = self._process.wait()
 
     def done(self) -> bool:
         """Whether `result` returns at once."""
@@ -134,9 +140,8 @@ class CallApart(threading.Thread, Generic[Value]):
     def result(self) -> Value:
         """What the call returned. Raises what it raised, and AnalyzerError where the process ended without a word."""
         self.join()
-        code = self._process.returncode
-        if code != 0 or not self._answer:
-            how = f"signal {-code}" if code < 0 else f"exit status {code}"
+        if self._code != 0 or not self._answer:
+            how = f"signal {-self._code}" if self._code < 0 else f"exit status {self._code}"
             raise AnalyzerError(f"a process that calls {self._name} ended too soon ({how}); out of memory?")
         # A pickle is safe here alone: both ends are this program, and only trusted code (never a model's) ran in
         # between.
@@ -160,13 +165,89 @@ def answer() -> None:
     os.dup2(2, 1)
     driver, function, args = pickle.load(sys.stdin.buffer)
     follow(driver)
+    answered = _answer(lambda: function(*args), lambda: pickle.load(sys.stdin.buffer))
+    with open(out, "wb") as file:
+        file.write(answered)
+
+
+def _answer(function: Callable[[], Callable[..., Any]], rest: Callable[[], Sequence[Any]]) -> bytes:
     result: tuple[Any, BaseException | None]
     try:
-        rest = function(*args)
-        result = (rest(*pickle.load(sys.stdin.buffer)), None)
+        further = function()
+        result = (further(*rest()), None)
     except EOFError:  # the driver has no use for it any more
         os._exit(1)
     except Exception as error:  # noqa: BLE001  # raised again by the driver
         result = (None, error)
-    with open(out, "wb") as file:
-        file.write(pickle.dumps(result))
+    return pickle.dumps(result)
+
+
+class CallForked(CallApart[Value]):
+    """The same, forked from where workers are: what is loaded there for them, the call need not load again.
+
+    The cores are for the workers first: the process waits for `hurry`, or for so many seconds. Where nothing can be
+    forked, a new Python makes the call at once.
+    """
+
+    def __init__(self, after: float, function: Callable[..., Callable[..., Value]], *args: Any) -> None:
+        self._after = after
+        self._loads = (function, args)
+        self._lock = threading.Lock()
+        self._forked: forks.Call | None = None
+        self._over = False
+        self._hurried = threading.Event()
+        super().__init__(function, *args)
+
+    def _begin(self) -> None:
+        """Nothing yet: to fork, it is waited until all is loaded."""
+
+    def hurry(self) -> None:
+        """The workers have nothing left to do."""
+        self._hurried.set()
+
+    def run(self) -> None:
+        """Fork, and read what the process answers."""
+        ours, theirs = multiprocessing.Pipe()
+        with ours:
+            try:
+                with theirs:
+                    forked = forks.Call(answer_forked, theirs, *self._loads)
+            except (OSError, EOFError):  # the process to fork from has ended, or could not fork
+                with self._lock:
+                    if self._over:
+                        return
+                    super()._begin()
+                super().run()
+                return
+            with self._lock:
+                self._forked = forked
+            with contextlib.suppress(OSError, EOFError):  # it has ended; without an answer, `result` says so
+                self._hurried.wait(self._after)
+                ours.send_bytes(self._rest.get())
+                self._answer = ours.recv_bytes()
+            forked.close()
+
+    def result(self) -> Value:
+        """As of CallApart; now it is waited for."""
+        self.hurry()
+        return super().result()
+
+    def end(self) -> None:
+        """End the process where it still runs."""
+        with self._lock:
+            self._over = True
+            if self._forked is not None:
+                self._forked.close()
+            elif hasattr(self, "_process"):
+                self._process.kill()
+        self._hurried.set()
+        self._rest.put(b"")
+        self.join()
+
+
+def answer_forked(driver: Connection, function: Callable[..., Any], args: Sequence[Any]) -> None:
+    """The other side of `CallForked`."""
+    forks.follow()
+    os.dup2(2, 1)
+    with driver:
+        driver.send_bytes(_answer(lambda: function(*args), lambda: pickle.loads(driver.recv_bytes())))

@@ -155,7 +155,7 @@ def changed(**parts: Any) -> str:
     ],
 )
 def test_two_tokenizers_count_alike_if_nothing_differs_that_decides_a_count(text: str, same: bool) -> None:
-    assert (tokenizer_proof._counting_part(text) == tokenizer_proof._counting_part(changed())) == same
+    assert tokenizer_proof._count_alike(text.encode(), changed().encode()) == same
 
 
 # ---------------------------------------------------------------- the command
@@ -193,6 +193,17 @@ def test_a_tokenizer_that_transformers_refuses_ends_the_run_though_its_file_is_f
     done = run(model, tmp_path)
     assert (done.returncode, "--trust_remote_code" in done.stderr) == (EXIT_USER, True), done.stderr
     assert counted(tmp_path) == before
+
+
+def test_other_rollouts_are_proven_beside_the_workers(shared: Callable[[str], Path], tmp_path: Path) -> None:
+    known_tokenizer(tmp_path / "cache")
+    proofs = set((tmp_path / "cache" / "tokenizers").glob("*-*.spec.json"))
+    rollouts = shared("data/gsm8k_openai.parquet")
+    done = run(TOKENIZER, tmp_path, rollouts=rollouts, n_jobs=2)
+    assert (done.returncode, NOTE in done.stderr) == (EXIT_OK, False), done.stderr
+    assert len(set((tmp_path / "cache" / "tokenizers").glob("*-*.spec.json")) - proofs) == 1
+    texts = pq.read_table(rollouts)["response"].to_pylist()[:100]
+    assert counted(tmp_path)[:100] == expected(TOKENIZER, texts)
 
 
 # ---------------------------------------------------------------- the search

@@ -124,3 +124,71 @@ os.read(status, 8), os.read(status, 8)  # its pid, and its exit code
 forks.end()
 """)
     assert "UnpicklingError" in done.stderr
+
+
+# ---------------------------------------------------------------- calls
+
+CALL = """
+import time
+from analyzer.workers.processes import CallForked
+from tests.workers import shard_tasks
+assert forks.can_call()
+server = forks._server._process.pid
+call = CallForked(60.0, shard_tasks.in_two_steps)
+"""
+
+
+def test_a_call_is_made_where_workers_are_forked_when_they_are_done_and_outlives_them() -> None:
+    done = run(
+        CALL
+        + """
+call.go_on("before")
+time.sleep(0.5)
+while call._forked is None:
+    time.sleep(0.01)
+print(call.done())
+forks.end()
+print(os.path.exists(f"/proc/{server}"))
+call.hurry()
+print(call.result() == [server, "before"])
+print(os.path.exists(f"/proc/{server}"))
+"""
+    )
+    assert (done.stdout, done.stderr) == ("False\nTrue\nTrue\nFalse\n", "")
+
+
+def test_a_call_is_made_by_a_new_python_where_there_is_nothing_to_fork_from() -> None:
+    done = run(
+        CALL.replace("call =", "os.kill(server, signal.SIGKILL); call =")
+        + """
+call.go_on("before")
+print(call.result() == [os.getpid(), "before"])
+forks.end()
+"""
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_what_a_forked_call_raises_is_raised_in_the_driver() -> None:
+    done = run(
+        CALL
+        + """
+from analyzer.errors import InputError
+call.go_on()
+try:
+    call.result()
+except TypeError as error:
+    print(error)
+forks.end()
+"""
+    )
+    assert "missing 1 required positional argument" in done.stdout
+    assert done.stderr == ""
+
+
+def test_a_call_that_nobody_waits_for_ends_with_the_driver_or_before_it() -> None:
+    """`run` would wait for a process that is left."""
+    for program in ("call.end(); forks.end()", "forks.end(); call.end()", "os.kill(os.getpid(), signal.SIGKILL)"):
+        for seconds in (0.0, 1.0):
+            done = run(f"{CALL}\ntime.sleep({seconds})\n{program}")
+            assert done.stderr == ""
