@@ -160,6 +160,9 @@ def _score(call: Call) -> Scored:
         missing = functools.partial(run.missing, wanted)
         with Bar(plan.shard_rows, wanted, missing(), progress, run.again) as bar:
             score_shard = functools.partial(score.score_shard, plan.seal)
+            if left and settings.part is None and not settings.no_report:
+                # Workers score, and this process waits.
+                threading.Thread(target=report.layout, daemon=True).start()
             work = Work(score_shard, score.end_worker, run.folder, missing, bar.committed, search.check)
             run_shards(work, settings.workers)
         search.hurry()
@@ -180,6 +183,7 @@ def _measure(call: Call, scored: Scored) -> Result:
         metrics = problem_metrics(merged.codes, merged.rewards, numbering.problems, merged.passing, merged.parts)
     with clock("bucket"):
         assignment = buckets.assign(strategy, metrics)
+        proc.give_back_memory()
     # All outputs are made aside and replace the old set at the end: until then the folder holds the earlier analysis.
     # Compressing the text takes longest, and needs no more than the buckets: it goes on beside what follows.
     texts = settings.outputs == "all"
@@ -221,6 +225,7 @@ def _findings(
             settings, plan, opened.dataset, numbering, merged, metrics, strategy, assignment, cut
         )
         measured = difficulty.measure(analyzed)
+        proc.give_back_memory()
     with clock("audit"):
         audited = audit.audit_rewards(
             settings, plan, opened.dataset, numbering, merged, cache_dir=runs.cache_of(run.folder), cut=cut

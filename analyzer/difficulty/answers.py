@@ -22,23 +22,25 @@ if TYPE_CHECKING:
 class Majorities(NamedTuple):
     """The answers of each problem, arrays of shape (problems,)."""
 
-    distinct: IntArray  # different answers, rollouts without one not counted
-    answer: IntArray  # the code of the most frequent answer, of equally frequent ones the lowest; -1: no answer at all
-    votes: IntArray  # rollouts that give it
+    distinct: NDArray[np.integer]  # different answers, rollouts without one not counted
+    answer: NDArray[
+        np.integer
+    ]  # the code of the most frequent answer, of equally frequent ones the lowest; -1: no answer at all
+    votes: NDArray[np.integer]  # rollouts that give it
     right: FloatArray  # whether it passes: 0 or 1, between where the equally frequent differ in that
-    wrong: IntArray  # the code of the most frequent answer that does not pass, -1: there is none
-    wrong_votes: IntArray  # rollouts that give that
+    wrong: NDArray[np.integer]  # the code of the most frequent answer that does not pass, -1: there is none
+    wrong_votes: NDArray[np.integer]  # rollouts that give that
 
 
 NO_MAJORITIES: tuple[tuple[float, type], ...] = (
-    (0, np.int64),
-    (-1, np.int64),
-    (0, np.int64),
+    (0, np.int32),
+    (-1, np.int32),
+    (0, np.int32),
     (0.0, np.float64),
-    (-1, np.int64),
-    (0, np.int64),
+    (-1, np.int32),
+    (0, np.int32),
 )
-"""The value and type of each field of Majorities for a problem without answers."""
+"""The value and type of each field of Majorities for a problem without answers; no analysis has 2^31 answers."""
 
 
 def majorities(codes: IntArray, answers: IntArray, passing: NDArray[np.bool_], problems: int) -> Majorities:

@@ -262,7 +262,8 @@ def overall_metrics(metrics: Metrics) -> Overall:
 
 
 def _average(values: FloatArray) -> float:
-    parts = (values[start : start + BLOCK].tolist() for start in range(0, len(values), BLOCK))  # no list of millions
+    # No list of millions: a float is 32 bytes there.
+    parts = (values[start : start + _RECTANGLE].tolist() for start in range(0, len(values), _RECTANGLE))
     return math.fsum(itertools.chain.from_iterable(parts)) / len(values) if len(values) else math.nan
 
 

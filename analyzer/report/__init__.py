@@ -7,6 +7,6 @@ analysis made earlier can have its report made again.
 """
 
 from analyzer.report.analysis import Seen
-from analyzer.report.build import fragment, write_report
+from analyzer.report.build import fragment, layout, write_report
 
-__all__ = ["Seen", "fragment", "write_report"]
+__all__ = ["Seen", "fragment", "layout", "write_report"]

@@ -82,7 +82,7 @@ def render(analysis: Analysis, seed: int = 42, *, server: bool = False) -> str:
         # zlib and arrow let other threads run: compressing takes as long as all charts and tables.
         packing = beside.submit(_packed_texts, texts.read_texts(analysis, numbers))
         view = _view(analysis, seed, server)
-        template = templates().get_template("report.html.j2")
+        template = layout()
         shown, packed = packing.result()
     view |= {"texts_shown": len(shown), "texts": packed}
     script, style = asset("report.js"), asset("report.css")
@@ -142,6 +142,11 @@ def templates() -> Any:
     )
     templates.filters.update(percent=percent, count=count, visible=visible, date=date, plural=counted)
     return templates
+
+
+def layout() -> Any:
+    """The template of the report; to import jinja2 and compile it takes 70 ms, once."""
+    return templates().get_template("report.html.j2")
 
 
 def percent(share: float | None, digits: int = 1) -> str:

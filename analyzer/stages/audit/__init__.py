@@ -9,6 +9,7 @@ second grader disagree with the reward on real responses.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -210,6 +211,8 @@ def audit_golds(given: AuditInput, verdicts: Verdicts) -> dict[str, GoldAudit]:
     table = rows_of(given, rows.tolist(), [DATA_IDX])
     for ids, problem in problems_of(given, table):
         found.setdefault(problem.data_source, []).append((ids[0], problem))
+        if all(len(found.get(name, ())) >= GOLDS for name in given.rewards):
+            break
     audits = {}
     for name, reward in sorted(given.rewards.items()):
         # The ground truth of a reward for code is a list of tests: no response can be made of it.
@@ -238,7 +241,7 @@ def _audit_with(scorer: Scorer, reward: Reward, asked: Sequence[tuple[Any, Probl
             example = example or f'data_idx {name!r}, ground truth "{short(problem.ground_truth)}" earns {earned}'
         # Neighbours in the sample, so that each ground truth is tried on others about as often. Equal ones fool nobody.
         rest = [p for _, p in [*asked[number + 1 :], *asked[:number]]]
-        foolers = [p for p in rest if not _same_gold(reward, p, problem)][:FOOLERS]
+        foolers = list(itertools.islice((p for p in rest if not _same_gold(reward, p, problem)), FOOLERS))
         if foolers:
             others += 1
             given = [_earned(scorer, reward, problem, reward.gold_of(other)).reward for other in foolers]

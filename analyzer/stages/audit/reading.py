@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analyzer.rewards import BaseReward, Reward
@@ -47,16 +47,14 @@ def rows_of(given: AuditInput, rows: Sequence[int], columns: Sequence[str]) -> p
     return pa.Table.from_batches(batches).combine_chunks().select(list(wanted))
 
 
-def problems_of(given: AuditInput, table: pa.Table) -> list[tuple[tuple[Any, ...], Problem]]:
+def problems_of(given: AuditInput, table: pa.Table) -> Iterator[tuple[tuple[Any, ...], Problem]]:
     """For each row the values of the first columns and the problem; rows are looked at one by one."""
     common = [name for name in (given.gold_column, DATA_SOURCE, EXTRA_INFO) if name in table.column_names]
     names = [name for name in table.column_names if name not in common]
-    found = []
     for row in range(table.num_rows):
         one = table.slice(row, 1)
         groups = problems.group(one, common, given.gold_column, given.data_source)
-        found.append((tuple(one[name][0].as_py() for name in names), groups.problems[0]))
-    return found
+        yield tuple(one[name][0].as_py() for name in names), groups.problems[0]
 
 
 _SEEN = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
