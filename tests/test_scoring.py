@@ -11,19 +11,20 @@ from typing import Any
 import pytest
 
 from analyzer.errors import RewardError
-from analyzer.grading import Limits, nursery
+from analyzer.grading import Limits
 from analyzer.rewards import BaseReward, Reward, WholeReward
 from analyzer.schema import GoldError, Problem, Score, Status, Unscored
 from analyzer.scoring import Scorer
 from tests.grading.bounded_rewards import Bounded, Broken, Whole, WholeHere
+from tests.grading.warm import warm_zygotes
 
 BOUNDED = Limits(cpu_seconds=0.3, wall_factor=10)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _close_zygotes() -> Iterator[None]:
-    yield
-    nursery.close_all()
+    with warm_zygotes():
+        yield
 
 
 def scored(reward: BaseReward, gold: Any, responses: list[str]) -> list[Score]:

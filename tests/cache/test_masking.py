@@ -11,6 +11,7 @@ from analyzer.cache import masking
 from analyzer.errors import EXIT_OK
 from tests.commands import SAMPLE, Outcome
 
+pytestmark = pytest.mark.usefixtures("warm_zygotes")
 Analyze = Callable[..., Outcome]
 SECRET = "sk-very-secret-5f1e"
 FUNCTION = (

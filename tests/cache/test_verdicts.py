@@ -23,6 +23,7 @@ from analyzer.schema import Problem, Status
 from analyzer.scoring import Scorer
 from tests.commands import ROOT, Outcome, Row, parquet
 from tests.grading.bounded_rewards import Bounded
+from tests.grading.warm import warm_zygotes
 from tests.processes import Process
 
 Analyze = Callable[..., Outcome]
@@ -56,10 +57,9 @@ def rollouts(opening: str, first: int = 0) -> list[Row]:
 @pytest.fixture(scope="module", autouse=True)
 def _loaded_once() -> Iterator[None]:
     """A run ends the processes of its rewards. Here they stay for the next one: loading sympy takes most of it."""
-    with pytest.MonkeyPatch.context() as patch:
+    with warm_zygotes(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(scoring, "end_rewards", lambda: None)
         yield
-    scoring.end_rewards()
 
 
 def logs(cache: Path) -> list[Path]:

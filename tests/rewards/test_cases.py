@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from analyzer import rewards
-from analyzer.grading import Limits, nursery
+from analyzer.grading import Limits
 from analyzer.schema import Problem, Status
 from analyzer.scoring import Scorer
+from tests.grading.warm import warm_zygotes
 
 CASES = {
     f"{table.stem}-{row['id']}": (table.stem, row)
@@ -37,10 +38,10 @@ def scorer_of() -> Iterator[Callable[[str, dict[str, Any]], Scorer]]:
             scorers[key] = Scorer(rewards.build(name, options), Limits())
         return scorers[key]
 
-    yield find
-    for scorer in scorers.values():
-        scorer.close()
-    nursery.close_all()
+    with warm_zygotes():
+        yield find
+        for scorer in scorers.values():
+            scorer.close()
 
 
 @pytest.mark.parametrize(("name", "case"), CASES.values(), ids=CASES)

@@ -14,13 +14,14 @@ import pytest
 
 from analyzer import rewards
 from analyzer.errors import ConfigError
-from analyzer.grading import Limits, nursery
+from analyzer.grading import Limits
 from analyzer.rewards import Where, leaves
 from analyzer.rewards.combine import Combine
 from analyzer.schema import Lengths, Problem, Score, Status
 from analyzer.scoring import Scorer
 from tests import commands
 from tests.commands import Outcome
+from tests.grading.warm import warm_zygotes
 
 BONUS = """
 def bonus(data_source, solution_str, ground_truth, extra_info=None, size=1.0):
@@ -32,9 +33,9 @@ PARTS: list[Any] = [{"name": "gsm8k", "weight": 1.0}, {"name": "numeric", "weigh
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _close_zygotes() -> Iterator[None]:
-    yield
-    nursery.close_all()
+def _zygotes() -> Iterator[None]:
+    with warm_zygotes():
+        yield
 
 
 @pytest.fixture

@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 
 from analyzer import rewards
-from analyzer.grading import Limits, nursery
+from analyzer.grading import Limits
 from analyzer.rewards import BaseReward, Reward, Where
 from analyzer.schema import GoldError, Lengths, Problem, Score, Status, Unscored
 from analyzer.scoring import Scorer
+from tests.grading.warm import warm_zygotes
 
 CASES = Path(__file__).parent / "cases"
 MEGABYTE = 1_000_000  # characters; parsing graders may refuse more
@@ -79,8 +80,8 @@ LONG = {
 
 @pytest.fixture(scope="module", autouse=True)
 def _close_zygotes() -> Iterator[None]:
-    yield
-    nursery.close_all()
+    with warm_zygotes():
+        yield
 
 
 def names() -> list[str]:

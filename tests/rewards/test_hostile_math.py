@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 import pytest
 
-from analyzer.grading import Limits, nursery
+from analyzer.grading import Limits
 from analyzer.rewards import Reward, Where, find
 from analyzer.schema import NOTHING, Problem, Score, Status, Unscored
 from analyzer.scoring import Scorer
+from tests.grading.warm import warm_zygotes
 
 REWARDS = ("math_verify", "math_prime", "geometry3k", "numeric")
 STRINGS = ("gsm8k", "math_boxed", "math_dapo")
@@ -115,9 +116,9 @@ def children(scorer: Scorer) -> int:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _close_zygotes() -> Iterator[None]:
-    yield
-    nursery.close_all()
+def _zygotes() -> Iterator[None]:
+    with warm_zygotes():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.grading import Limits, nursery
+from analyzer.grading import Limits
 from analyzer.rewards import Reward, default_route
 from analyzer.rewards.geometry3k import Geometry3k
 from analyzer.rewards.math_prime import MathPrime, find_answer
 from analyzer.rewards.prm800k import equality, expressions, tolerant
 from analyzer.schema import GoldError, Problem, Score, Status, Unscored
 from analyzer.scoring import Scorer
+from tests.grading.warm import warm_zygotes
 
 REWARD = MathPrime()
 DIALECTS = {"math_prime": equality.PRIME, "geometry3k": equality.MATHRULER}
@@ -25,9 +26,9 @@ BOUNDED = Limits(cpu_seconds=1)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _close_zygotes() -> Iterator[None]:
-    yield
-    nursery.close_all()
+def _zygotes() -> Iterator[None]:
+    with warm_zygotes():
+        yield
 
 
 def score(response: str, ground_truth: str) -> Score:

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.grading import Limits, nursery
+from analyzer.grading import Limits
 from analyzer.rewards.math_verify.reward import MathVerify
 from analyzer.schema import GoldError, Problem, Score, Status, Unscored
 from analyzer.scoring import Scorer
+from tests.grading.warm import warm_zygotes
 from tests.rewards.math_verify import math_verify_itself
 
 REWARD = MathVerify()
@@ -32,7 +33,7 @@ UNSCORED = {
 """How many rows of each file are not scored: the only ones in which the package's verdict is not our reward."""
 
 LABELLED = {"math_qwen": 1.0, "carp_en_qwen3b": 0.993, "gaokao2023en_qwen3b": 0.972}
-SAMPLED = 120  # rows of each file that stand for all
+SAMPLED = 60  # rows of each file that stand for all
 
 
 class Row(NamedTuple):
@@ -45,8 +46,8 @@ class Row(NamedTuple):
 
 @pytest.fixture(scope="module", autouse=True)
 def _close_zygotes() -> Iterator[None]:
-    yield
-    nursery.close_all()
+    with warm_zygotes():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import pytest
 
 from tests.commands import TOKENIZER, Outcome, Row, flags, parquet, real_command, rollouts
 
+pytestmark = pytest.mark.usefixtures("warm_zygotes")
 Analyze = Callable[..., Outcome]
 
 MISSED = {"\\frac{1}{4}": "0.25", "x+1": "1+x", "\\{1,2\\}": "2, 1"}  # ground truth -> the same in other words

@@ -10,6 +10,7 @@ import pytest
 
 from tests.commands import Outcome, Row, parquet, rollouts
 
+pytestmark = pytest.mark.usefixtures("warm_zygotes")
 Analyze = Callable[..., Outcome]
 
 
