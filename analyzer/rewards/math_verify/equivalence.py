@@ -28,6 +28,7 @@ from sympy.parsing.sympy_parser import parse_expr
 
 from analyzer.rewards._common import limits
 from analyzer.rewards.math_verify.candidates import EVERYTHING, EXPRESSION, NOT_PARSED, NUMBER, Candidate, candidates
+from analyzer.rewards.math_verify.equations import have_no_common_solution
 from analyzer.rewards.math_verify.evaluation import surely_differ
 from analyzer.rewards.math_verify.prediction import Predictor, Tables
 from analyzer.rewards.math_verify.recipes import RECIPES, Search
@@ -116,7 +117,7 @@ def equal(gold: Parsed, answer: Parsed) -> bool:
         return False
     # Most wrong answers are numbers far from the gold, and sympy's simplify would take milliseconds to seconds
     # for each.
-    if surely_differ(gold.expression, answer.expression):
+    if surely_differ(gold.expression, answer.expression) or have_no_common_solution(gold.expression, answer.expression):
         return False
     # timeout_seconds=None: its timeout is signal.alarm, which is swallowed by any `except Exception` within sympy
     # and cannot end C code. raise_on_error: a failure must be a status here, and is False there.

@@ -39,11 +39,11 @@ _FUNCTIONS: dict[Any, Callable[..., complex | float]] = {
 }
 
 
-class _Unknown(Exception):
+class Unknown(Exception):
     """Raised for what has no number here."""
 
 
-class _Number(NamedTuple):
+class Number(NamedTuple):
     """A number and a bound of its error.
 
     What was worked out from real numbers alone has an imaginary part of +0, and so one side of a branch cut.
@@ -105,40 +105,41 @@ def _is_other_set(expression: Any, differs: Callable[[Any], bool]) -> bool:
     return any((len(members) > 1 and isinstance(member, sympy.Symbol)) or differs(member) for member in members)
 
 
-def _number(expression: Any) -> _Number | None:
+def _number(expression: Any) -> Number | None:
     """The value of an expression, None where it is not known for sure."""
     try:
-        return _Evaluation().of(expression)
+        return Evaluation().of(expression)
     # float() of a huge integer, a pole, math.gamma of a negative integer: each raises, and each means "not
     # known".
-    except (_Unknown, ArithmeticError, ValueError, TypeError):
+    except (Unknown, ArithmeticError, ValueError, TypeError):
         return None
 
 
-class _Evaluation:
-    """The evaluation of one expression, which counts its nodes."""
+class Evaluation:
+    """The evaluation of one expression, which counts its nodes; `scale`: of the values of letters."""
 
-    def __init__(self) -> None:
+    def __init__(self, scale: float = 1.0) -> None:
+        self._scale = scale
         self._nodes = 0
 
-    def of(self, expression: Any) -> _Number:
+    def of(self, expression: Any) -> Number:
         self._nodes += 1
         # Bounds the time of one look, and the depth of the recursion.
         if self._nodes > _MOST_NODES:
-            raise _Unknown
+            raise Unknown
         if isinstance(expression, sympy.Rational | sympy.Float):
             # Rounded correctly by Python for rationals of any size: the error is half a unit, the bound is
             # generous.
             value = float(expression)
-            return _Number(value, 0.0 if value.is_integer() and abs(value) < _EXACT else _ROUNDING * abs(value))
+            return Number(value, 0.0 if value.is_integer() and abs(value) < _EXACT else _ROUNDING * abs(value))
         if isinstance(expression, sympy.Symbol):
             # By name, so that the same letter has the same value on both sides, whatever assumptions sympy gave
             # it.
-            return _Number(_value_of(expression.name))
+            return Number(self._scale * _value_of(expression.name))
         if isinstance(expression, sympy.Add):
-            return _sum([self.of(term) for term in expression.args])
+            return total([self.of(term) for term in expression.args])
         if isinstance(expression, sympy.Mul):
-            return functools.reduce(_product, map(self.of, expression.args))
+            return functools.reduce(product, map(self.of, expression.args))
         if isinstance(expression, sympy.Pow):
             return _power(self.of(expression.base), self.of(expression.exp))
         if isinstance(expression, sympy.log):
@@ -154,38 +155,38 @@ class _Evaluation:
             return _applied(functools.partial(_undefined, _value_of(expression.func.__name__)), *parts)
         function = _FUNCTIONS.get(expression.func) if isinstance(expression, sympy.Function) else None
         if function is None:
-            raise _Unknown
+            raise Unknown
         return _applied(function, *map(self.of, expression.args))
 
 
 _CONSTANTS = {
-    **{sympy.pi: _Number(cmath.pi, _ROUNDING), sympy.E: _Number(cmath.e, _ROUNDING), sympy.I: _Number(1j)},
-    **{sympy.oo: _Number(_INFINITY), sympy.S.NegativeInfinity: _Number(-_INFINITY)},
+    **{sympy.pi: Number(cmath.pi, _ROUNDING), sympy.E: Number(cmath.e, _ROUNDING), sympy.I: Number(1j)},
+    **{sympy.oo: Number(_INFINITY), sympy.S.NegativeInfinity: Number(-_INFINITY)},
 }
 
 
-def _sum(terms: list[_Number]) -> _Number:
+def total(terms: list[Number]) -> Number:
     value = sum(term.value for term in terms)
     # + 0j turns an imaginary part of -0 into +0: on the negative axis the sign of zero chooses the branch of log
     # and sqrt.
-    return _Number(value + 0j, sum(term.error + _ROUNDING * abs(term.value) for term in terms))
+    return Number(value + 0j, sum(term.error + _ROUNDING * abs(term.value) for term in terms))
 
 
-def _product(one: _Number, other: _Number) -> _Number:
+def product(one: Number, other: Number) -> Number:
     value = one.value * other.value
     # The product rule, with the second-order term: for large errors it is not small.
     error = abs(one.value) * other.error + abs(other.value) * one.error + one.error * other.error
-    return _Number(value + 0j, error + _ROUNDING * abs(value))
+    return Number(value + 0j, error + _ROUNDING * abs(value))
 
 
-def _power(base: _Number, exponent: _Number) -> _Number:
+def _power(base: Number, exponent: Number) -> Number:
     found = _applied(lambda x, y: x**y, base, exponent)
     # x**y is exp(y log x): the relative error grows with |y log x|.
     turns = abs(exponent.value * cmath.log(base.value))  # where they are many, little is left of a float's digits
     return found._replace(error=found.error + _ROUNDING * turns * abs(found.value))
 
 
-def _applied(function: Callable[..., complex | float], *arguments: _Number) -> _Number:
+def _applied(function: Callable[..., complex | float], *arguments: Number) -> Number:
     """The value of a smooth function, and how far it moves when its arguments do, as far as they may be wrong.
 
     Across a branch cut and near a pole it moves far, so that the number says nothing.
@@ -199,12 +200,12 @@ def _applied(function: Callable[..., complex | float], *arguments: _Number) -> _
             moved = function(*values[:at], there + way, *values[at + 1 :])
             # A difference stands for the derivative; twice, since it may be larger on the other side.
             error += 2 * abs(moved - value)
-    return _Number(value + 0j, error)
+    return Number(value + 0j, error)
 
 
 def _gamma(x: complex) -> float:
     if x.imag:
-        raise _Unknown
+        raise Unknown
     return math.gamma(x.real)
 
 
