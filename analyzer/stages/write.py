@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 # than a group in the queue each stands still while the other compresses, and two cores do the work of one and a half.
 _QUEUED_BYTES = 2 * GROUP_BYTES
 _QUEUED_TABLES = 2  # of any size
+_SWITCHING = 0.0005  # seconds that a thread may keep the interpreter from others
 
 
 # ---------------------------------------------------------------- rollouts
@@ -201,6 +203,7 @@ def passing(
     gold_column = gold_column_of(rollouts.schema.names, reward_fn_key)
     all_path, paths = str(folder / outputs.ROLLOUTS), [str(folder / outputs.bucket_file(name)) for name in names]
     stop = threading.Event()
+    switching = sys.getswitchinterval()
     of_rows = positions[merged.codes] if texts else positions
     del merged  # it is the caller's to let go of
 
@@ -224,30 +227,37 @@ def passing(
         done = thread.submit(work)
         flushed = thread.submit(flush)
         try:
+            # A writer needs the interpreter for a moment between two calls of arrow, some ten times for each batch.
+            # While the caller computes in Python it would wait 5 ms every time, and a core would stand still.
+            sys.setswitchinterval(_SWITCHING)
             yield Pass(rewarded, training, names, positions, texts, done)
             done.result()
             flushed.result()
         finally:
+            sys.setswitchinterval(switching)
             stop.set()
 
 
 def write_outputs(folder: Path, passed: Pass, findings: Findings, summary: bytes) -> None:
-    """Write every other output file of a run to the folder of the pass, once that is done. summary: summary.json."""
+    """Write every other output file of a run to the folder of the pass. When it returns, the pass has read all.
+
+    summary: summary.json. Raises what the pass raised.
+    """
     numbering, merged, metrics, *_, measured, _ = findings
     order = numbering.order()
-    passed.done.result()
     columns = tables.metric_columns(metrics) | measured.columns
     answers = tables.Answers(measured.majority, merged.texts)
     tables.write_metrics(str(folder / outputs.METRICS), numbering.ids, columns, answers, order)
     table = {"bucket": Gathered(np.array(passed.names, dtype=object), passed.positions), **columns}
     tables.write_metrics_table(str(folder / outputs.TABLE), numbering.ids, table, answers, order)
-    passed.training.write(folder / outputs.PROBLEMS, folder / outputs.TABLE)
     tables.write_buckets(str(folder / outputs.BUCKETS), numbering.ids, passed.names, passed.positions, order)
     card = dataset_card(numbering.problems, len(merged.rewards), passed.names if passed.texts else None)
     (folder / outputs.CARD).write_text(card, encoding="utf-8")
     if measured.top_up is not None:
         _write_top_up(str(folder / outputs.TOP_UP), numbering.ids, measured.top_up)
     (folder / outputs.SUMMARY).write_bytes(summary)
+    passed.done.result()
+    passed.training.write(folder / outputs.PROBLEMS, folder / outputs.TABLE)
 
 
 def _row_values(merged: Merged) -> RowValues:

@@ -7,6 +7,7 @@ import errno
 import os
 import resource
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -163,6 +164,29 @@ def test_the_text_is_written_while_the_rest_is_found_out(
     data = parquet(tmp_path / "in.parquet", rollouts(8, 4))
     assert analyze(data, output_dir=tmp_path / "out").code == EXIT_OK
     assert seen == [32]
+
+
+def test_the_metrics_are_written_while_the_text_is(
+    analyze: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rollouts, seen, switching = write.write_rollouts, list[str](), list[float]()
+
+    def wait_for_the_metrics(*args: Any, **options: Any) -> None:
+        """Write the text only once all that can be written without it is there."""
+        deadline = time.monotonic() + 60
+        while "summary.json" not in seen and time.monotonic() < deadline:
+            time.sleep(0.02)
+            seen[:] = [path.name for path in tmp_path.glob("out/.*/*")]
+        switching.append(sys.getswitchinterval())
+        write_rollouts(*args, **options)
+
+    monkeypatch.setattr(write, "write_rollouts", wait_for_the_metrics)
+    before = sys.getswitchinterval()
+    data = parquet(tmp_path / "in.parquet", rollouts(8, 4))
+    assert analyze(data, output_dir=tmp_path / "out").code == EXIT_OK
+    assert {"problem_metrics.json", "problem_metrics.parquet", "problem_buckets.json", "summary.json"} <= {*seen}
+    assert "problems.parquet" not in seen
+    assert (switching[0] < before / 5, sys.getswitchinterval()) == (True, before)
 
 
 def test_what_fails_beside_the_writing_ends_it_and_keeps_the_old_outputs(
