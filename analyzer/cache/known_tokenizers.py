@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 import orjson
 
 from analyzer import tokens
-from analyzer.cache import tokenizer_proof
+from analyzer.cache import place, tokenizer_proof
 from analyzer.cache.tokenizer_proof import Proof
 from analyzer.files import storage
 from analyzer.tokens import NO_TOKENIZER, TokenizerSpec
@@ -93,7 +94,8 @@ class Search:
 
     def _load(self) -> CallApart[Proof]:
         if self._apart is None:
-            self._apart = CallApart(tokenizer_proof.load, self._named(), self._trust)
+            asked = (self._named(), self._trust)
+            self._apart = _early.pop(asked, None) or CallApart(tokenizer_proof.load, *asked)
         return self._apart
 
     def _named(self) -> str:
@@ -158,6 +160,27 @@ class Search:
         storage.write_bytes(self._path(of_sample), orjson.dumps(spec, default=list))
 
 
+_early: dict[tuple[str, bool], CallApart[Proof]] = {}  # what no search has taken up yet
+
+
+@contextlib.contextmanager
+def loading_early(model_path: str | None, trust_remote_code: bool, cache_dir: str | None) -> Iterator[None]:
+    """A context in which a tokenizer that the cache does not hold is being loaded, for the search that asks for it.
+
+    For the very start of a command, before the cache is checked or made.
+    """
+    asked = None if model_path is None else (model_path, trust_remote_code)
+    if asked is not None:
+        key = _key(*asked)
+        if key is None or not (Path(place.path_of(cache_dir)) / "tokenizers" / f"{key}.spec.json").exists():
+            _early[asked] = CallApart(tokenizer_proof.load, *asked)
+    try:
+        yield
+    finally:
+        if asked in _early:
+            _early.pop(asked).end()
+
+
 @contextlib.contextmanager
 def searching(model_path: str | None, trust_remote_code: bool, cache_dir: str) -> Iterator[Search]:
     """A search that ends with the context."""
@@ -177,6 +200,11 @@ def find(model_path: str, trust_remote_code: bool, cache_dir: str, sample: Seque
         return search.proven()
 
 
+@functools.cache  # 4 ms each
+def _versions() -> list[str]:
+    return [importlib.metadata.version(name) for name in LIBRARIES]
+
+
 def _key(model_path: str, trust_remote_code: bool) -> str | None:
     """All that the answer depends on; None for a hub name, which may stand for something else tomorrow."""
     if not os.path.isdir(model_path):
@@ -184,6 +212,5 @@ def _key(model_path: str, trust_remote_code: bool) -> str | None:
     # Sizes and times instead of contents: a folder of a model holds its weights, too. ctime cannot be set back.
     found = [(entry.name, entry.stat()) for entry in os.scandir(model_path) if entry.is_file()]
     files = sorted((name, status.st_size, status.st_mtime_ns, status.st_ctime_ns) for name, status in found)
-    versions = [importlib.metadata.version(name) for name in LIBRARIES]
-    told = [os.path.abspath(model_path), trust_remote_code, files, versions]
+    told = [os.path.abspath(model_path), trust_remote_code, files, _versions()]
     return hashlib.sha256(orjson.dumps(told)).hexdigest()[:32]

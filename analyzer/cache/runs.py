@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from analyzer.cache import masking, score_files
+from analyzer.cache import masking, place, score_files
 from analyzer.errors import ConfigError, OutputError
 from analyzer.files import storage, temporaries
 
@@ -43,11 +43,9 @@ def cache_folder(given: str | None, shared: bool = False) -> str:
 
     Raises ConfigError for a URL, OutputError where it cannot be made or is not to be trusted.
     """
-    import platformdirs
-
     if given is not None and storage.is_remote(given):
         raise ConfigError(f"--cache_dir {given}: must be a local or mounted folder; input and output may be URLs")
-    folder = storage.absolute(given or platformdirs.user_cache_dir("rollout-analyzer"))
+    folder = place.path_of(given)
     advice = "name a folder for the cache with --cache_dir"
     if not os.path.isdir(folder):
         storage.make_folder(folder, advice, mode=0o777 if shared else 0o700)

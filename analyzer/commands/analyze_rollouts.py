@@ -51,16 +51,18 @@ def analyze(settings: AnalysisSettings, sizes: Sizes = USUAL) -> int:
 
 @contextlib.contextmanager
 def ahead(settings: AnalysisSettings, sizes: Sizes = USUAL) -> Iterator[None]:
-    """A context in which another process imports what workers need, where there is likely to be work for several."""
-    only_looks = settings.dry_run or settings.explain_cache
-    if settings.limit is not None or only_looks or not _is_large(settings.rollouts, sizes.ahead // _COMPRESSED):
+    """A context in which other processes load what is likely to be needed: a new tokenizer, and what workers import."""
+    if settings.dry_run or settings.explain_cache:
         yield
         return
+    from analyzer.cache import known_tokenizers
     from analyzer.workers import backends
 
-    backends.start(settings.workers, "analyzer.stages.score:load_modules")
+    if settings.limit is None and _is_large(settings.rollouts, sizes.ahead // _COMPRESSED):
+        backends.start(settings.workers, "analyzer.stages.score:load_modules")
     try:
-        yield
+        with known_tokenizers.loading_early(settings.model_path, settings.trust_remote_code, settings.cache_dir):
+            yield
     finally:
         backends.end(settings.workers)
 

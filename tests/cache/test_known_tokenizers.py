@@ -217,6 +217,20 @@ def test_other_rollouts_of_a_known_tokenizer_need_no_transformers(
     assert known_tokenizers.find(str(TOKENIZER), False, str(tmp_path), ["others"]) == first
 
 
+def test_what_is_loaded_with_the_command_is_what_the_search_goes_on_with(tmp_path: Path) -> None:
+    asked = str(TOKENIZER), False
+    with known_tokenizers.loading_early(*asked, str(tmp_path)):
+        (early,) = known_tokenizers._early.values()
+        with known_tokenizers.searching(*asked, str(tmp_path)) as search:
+            assert search._apart is early
+            assert search.begin(TEXTS) == search.proven()
+    with known_tokenizers.loading_early(*asked, str(tmp_path)):  # it is known by now
+        assert known_tokenizers._early == {}
+    with known_tokenizers.loading_early("a name on the hub", False, str(tmp_path)):
+        assert len(known_tokenizers._early) == 1
+    assert known_tokenizers._early == {}  # nobody asked for it
+
+
 def test_gigatoken_is_left_for_rollouts_that_it_counts_otherwise_and_taken_for_the_next(tmp_path: Path) -> None:
     class Answer:
         def __init__(self, proof: tokenizer_proof.Proof) -> None:
