@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from analyzer.difficulty.metrics import two_values
 from analyzer.report import analysis
 from analyzer.rollouts.finish import was_cut_off
 from analyzer.schema import FINISH_REASON, NOTHING, RESPONSE_TOKENS, REWARD, REWARD_PASS_VALUE
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from analyzer.schema import IntArray
 
 _MOST_VALUES = 1000  # distinct rewards that are counted one by one
@@ -72,15 +75,25 @@ def count_rollouts(rollouts: analysis.Rollouts, threshold: float) -> Rollouts:
         if scored.any():
             low, high = min(low, rewards[scored].min()), max(high, rewards[scored].max())
             if values is not None:
-                levels, counts = np.unique(rewards[scored], return_counts=True)
-                values.update(dict(zip(levels.tolist(), counts.tolist(), strict=True)))
-                levels, counts = np.unique(rewards[scored & passing], return_counts=True)
-                passed.update(dict(zip(levels.tolist(), counts.tolist(), strict=True)))
+                values.update(_levels(rewards[scored]))
+                passed.update(_levels(rewards[scored & passing]))
                 values = values if len(values) <= _MOST_VALUES else None
     longest = max(len(right), len(wrong))
     right, wrong = (np.pad(part, (0, longest - len(part))) for part in (right, wrong))
     lowest, highest = (float(low), float(high)) if np.isfinite(low) else (np.nan, np.nan)
     return Rollouts(right, wrong, dict(sorted((values or {}).items())), lowest, highest, cut, known, dict(passed))
+
+
+def _levels(rewards: NDArray[np.float64]) -> dict[float, int]:
+    """How many rollouts have each reward."""
+    found = two_values(rewards)
+    if found is None or not len(rewards):
+        levels, counts = np.unique(rewards, return_counts=True)
+        return dict(zip(levels.tolist(), counts.tolist(), strict=True))
+    # Right and wrong, as nearly always: counted without sorting them.
+    low, high = found
+    highest = int(np.count_nonzero(rewards == high))
+    return {low: len(rewards) - highest, high: highest} if highest < len(rewards) else {high: highest}
 
 
 def _added(one: IntArray, other: IntArray) -> IntArray:

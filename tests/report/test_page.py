@@ -9,6 +9,7 @@ import html.parser
 import json
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -293,6 +294,12 @@ def counted(right: list[int], wrong: list[int]) -> lengths.Rollouts:
     return lengths.Rollouts(
         np.bincount(right, minlength=longest), np.bincount(wrong, minlength=longest), {}, 0.0, 1.0, 0, True
     )
+
+
+@given(st.lists(st.sampled_from([0.0, 1.0, 0.5, -1.0]), max_size=20), st.integers(1, 4))
+def test_rewards_are_counted_by_value(rewards: list[float], kinds: int) -> None:
+    some = np.array([reward for reward in rewards if reward in (1.0, 0.0, 0.5, -1.0)[:kinds]])
+    assert lengths._levels(some) == dict(Counter(some.tolist()))
 
 
 def test_deciles_hold_every_rollout_once_and_split_no_tie() -> None:
