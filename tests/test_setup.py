@@ -115,6 +115,21 @@ def python_of(checkout: Path) -> str:
 HERE = str(sys.version_info[:2])
 
 
+@pytest.fixture
+def quick_python(tmp_path: Path) -> str:
+    """This Python, but for pip in the environments that it makes: a file that is taken for it, and there 3 s sooner."""
+    path = tmp_path / "quick" / "python"
+    path.parent.mkdir()
+    path.write_text(
+        "#!/bin/sh\n"
+        f'[ "$1 $2" = "-m venv" ] || exec {sys.executable} "$@"\n'
+        "shift 2; for folder; do :; done\n"
+        f'{sys.executable} -m venv --without-pip "$@" && cd "$folder"/lib/python3.*/site-packages && touch pip.py\n'
+    )
+    path.chmod(0o755)
+    return str(path)
+
+
 def test_make_with_an_old_python_names_the_version_it_needs(old_python: str, checkout: Path) -> None:
     code, _, err = run("make", "demo", f"PYTHON={old_python}", cwd=checkout)
     assert code == 2
@@ -139,7 +154,9 @@ def test_an_environment_of_an_old_python_is_created_again(old_python: str, check
     assert (checkout / ".venv" / "of_the_user").exists()  # a good one is kept
 
 
-def test_an_environment_of_another_supported_python_is_kept_unless_python_names_one(checkout: Path) -> None:
+def test_an_environment_of_another_supported_python_is_kept_unless_python_names_one(
+    checkout: Path, quick_python: str
+) -> None:
     other = another_python()
     assert run(other, "-m", "venv", "--without-pip", checkout / ".venv")[0] == 0
     (site,) = (checkout / ".venv" / "lib").glob("python3.*/site-packages")
@@ -148,7 +165,7 @@ def test_an_environment_of_another_supported_python_is_kept_unless_python_names_
     wanted = run("make", "-n", "demo", cwd=checkout)[1]
     assert "-m venv" not in wanted  # the user chose it
     assert "-m venv" in run("make", "-n", "demo", f"PYTHON={sys.executable}", cwd=checkout)[1]
-    code, out, err = run("make", "venv", f"PYTHON={sys.executable}", cwd=checkout)
+    code, out, err = run("make", "venv", f"PYTHON={quick_python}", cwd=checkout)
     assert (code, "has another Python" in out) == (0, True), err
     assert python_of(checkout) == HERE
 
@@ -162,9 +179,9 @@ def another_python() -> str:
     pytest.skip("there is no other Python of 3.11 or newer here")
 
 
-def test_an_environment_whose_creation_was_interrupted_is_created_again(checkout: Path) -> None:
+def test_an_environment_whose_creation_was_interrupted_is_created_again(checkout: Path, quick_python: str) -> None:
     venv.create(checkout / ".venv", with_pip=False)
-    assert run("make", "venv", f"PYTHON={sys.executable}", cwd=checkout)[0] == 0
+    assert run("make", "venv", f"PYTHON={quick_python}", cwd=checkout)[0] == 0
     assert python_of(checkout) == HERE
 
 

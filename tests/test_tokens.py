@@ -117,8 +117,8 @@ def of_words(folder: Path) -> str:
 
 def of_python_only(folder: Path) -> str:
     folder.mkdir(parents=True)
-    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CanineTokenizer"}))
-    (folder / "config.json").write_text(json.dumps({"model_type": "canine"}))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "ByT5Tokenizer"}))
+    (folder / "config.json").write_text(json.dumps({"model_type": "t5"}))
     return str(folder)
 
 

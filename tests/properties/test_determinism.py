@@ -22,8 +22,8 @@ SPILLED = Sizes(spill_above=0.0)
 
 @pytest.fixture(scope="module")
 def sample() -> list[Row]:
-    """The first 60 problems of the sample, 8 rollouts each."""
-    return list(pq.read_table(SAMPLE).slice(0, 480).to_pylist())
+    """The first 30 problems of the sample, 8 rollouts each."""
+    return list(pq.read_table(SAMPLE).slice(0, 240).to_pylist())
 
 
 def shuffled(rows: Sequence[Row], seed: int = 3) -> list[Row]:
@@ -49,7 +49,7 @@ def test_two_workers_write_the_bytes_of_one(tmp_path: Path, sample: list[Row], a
     two = analyze(given, cache_dir=tmp_path / "two", output_dir=tmp_path / "out2", n_jobs=2)
     assert (one.code, two.code) == (0, 0)
     assert two.files() == one.files()
-    assert "480 of 480" in two.err
+    assert "240 of 240" in two.err
 
 
 @pytest.mark.parametrize("size", [1, 1 << 12, 1 << 15, 1 << 30])
@@ -58,7 +58,7 @@ def test_any_shard_size_gives_the_same_bytes(size: int, tmp_path: Path, sample: 
     usual = analyze(given, cache_dir=tmp_path / "usual")
     other = analyze(given, Sizes(shard=size), cache_dir=tmp_path / "other", output_dir=tmp_path / "out2")
     assert other.files() == usual.files()
-    assert (shards_in(tmp_path, "other") == 60) == (size == 1)
+    assert (shards_in(tmp_path, "other") == 30) == (size == 1)
     assert (shards_in(tmp_path, "other") == 1) == (size == 1 << 30)
 
 
@@ -77,7 +77,7 @@ def test_a_rerun_scores_nothing_and_writes_the_same_bytes(tmp_path: Path, sample
     first = analyze(given).files()
     again = analyze(given)
     assert again.code == 0
-    assert "480 rollouts are already scored; nothing is scored again" in again.err
+    assert "240 rollouts are already scored; nothing is scored again" in again.err
     assert again.files() == first
 
 
@@ -141,7 +141,7 @@ def test_rows_of_a_problem_in_several_files_give_the_same(tmp_path: Path, sample
     sorted_ = analyze(parquet(tmp_path / "sorted.parquet", sample), output_dir=tmp_path / "out1")
     by_sample = sorted(sample, key=lambda row: row["sample_idx"])
     for number in range(4):
-        parquet(tmp_path / "in" / f"{number}.parquet", by_sample[number * 120 : (number + 1) * 120])
+        parquet(tmp_path / "in" / f"{number}.parquet", by_sample[number * 60 : (number + 1) * 60])
     several = analyze(tmp_path / "in")
     for file in JSON_FILES:
         assert several.files()[file] == sorted_.files()[file]
@@ -181,12 +181,12 @@ def test_a_column_named_like_one_of_ours_is_carried_along(tmp_path: Path, analyz
     assert spilled.files() == plain.files()
 
 
-@pytest.mark.parametrize("rows_in_a_group", [1, 480])
+@pytest.mark.parametrize("rows_in_a_group", [1, 240])
 def test_one_giant_row_group_or_very_many_tiny_ones_give_the_same(
     rows_in_a_group: int, tmp_path: Path, sample: list[Row], analyze: Analyze, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual = analyze(parquet(tmp_path / "usual.parquet", sample, row_group_size=60), output_dir=tmp_path / "out1")
-    if rows_in_a_group == 480:
+    usual = analyze(parquet(tmp_path / "usual.parquet", sample, row_group_size=30), output_dir=tmp_path / "out1")
+    if rows_in_a_group == 240:
         monkeypatch.setattr(dataset, "STREAMED_GROUP", 1 << 10)
     other = analyze(parquet(tmp_path / "other.parquet", sample, row_group_size=rows_in_a_group))
     assert other.code == 0

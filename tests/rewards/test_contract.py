@@ -5,6 +5,7 @@ Ground truths are taken from its table, cases/<name>.json: those of the cases th
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import json
 import math
@@ -101,6 +102,7 @@ def built(name: str) -> Reward:
     return reward
 
 
+@functools.cache
 def golds(name: str) -> list[Any]:
     path = CASES / f"{name}.json"
     assert path.exists(), f"{name} has no table of cases: add {path.name} to {path.parent}"
@@ -163,33 +165,40 @@ def test_a_ground_truth_of_a_wrong_type_is_a_gold_error(reward: Reward, gold: An
         reward.check_gold(gold)
 
 
-@pytest.mark.parametrize("response", HOSTILE.values(), ids=HOSTILE)
-def test_hostile_text_never_raises(reward: Reward, response: str) -> None:
-    answer = reward.extract(response)
-    hash(answer)
-    if reward.where is Where.WORKER:
-        check_score(reward.grade(answer, golds(reward.name)[0]), reward.maximum)
-    else:
-        json.dumps(answer)
+def test_hostile_text_never_raises(reward: Reward) -> None:
+    raised = {}
+    for name, response in HOSTILE.items():
+        try:
+            answer = reward.extract(response)
+            hash(answer)
+            if reward.where is Where.WORKER:
+                check_score(reward.grade(answer, golds(reward.name)[0]), reward.maximum)
+            else:
+                json.dumps(answer)
+        except Exception as error:  # noqa: BLE001
+            raised[name] = error
+    assert raised == {}
 
 
-@pytest.mark.parametrize("unit", LONG.values(), ids=LONG)
-def test_extract_takes_linear_time_on_anything(reward: Reward, unit: str) -> None:
+def test_extract_takes_linear_time_on_anything(reward: Reward) -> None:
     """A generous bound, that of 3 s for a megabyte: linear work takes far less, quadratic work on 80 kB more."""
-    extract_in_time(reward, unit, 80_000, attempts=3)
+    extract_in_time(reward, 80_000, attempts=3)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("unit", LONG.values(), ids=LONG)
-def test_extract_takes_linear_time_on_a_megabyte_of_anything(reward: Reward, unit: str) -> None:
-    extract_in_time(reward, unit, MEGABYTE)
+def test_extract_takes_linear_time_on_a_megabyte_of_anything(reward: Reward) -> None:
+    extract_in_time(reward, MEGABYTE)
 
 
-def extract_in_time(reward: Reward, unit: str, size: int, attempts: int = 1) -> None:
-    """Extract, and grade where that is the worker's, from many of a unit; attempts are for what else the node does."""
-    many = unit * ((size - 50) // len(unit))
-    for response in (many, f"{many} so \\boxed{{1}}\n#### 1", f"<answer>\\boxed{{{many}}}</answer>"):
-        assert any(seconds_of(reward, response) < 3 * size / MEGABYTE for _ in range(attempts))
+def extract_in_time(reward: Reward, size: int, attempts: int = 1) -> None:
+    """Extract, and grade where that is the worker's, from many of each unit; attempts: for what else the node does."""
+    too_slow = []
+    for name, unit in LONG.items():
+        many = unit * ((size - 50) // len(unit))
+        for response in (many, f"{many} so \\boxed{{1}}\n#### 1", f"<answer>\\boxed{{{many}}}</answer>"):
+            if not any(seconds_of(reward, response) < 3 * size / MEGABYTE for _ in range(attempts)):
+                too_slow.append((name, response[-40:]))
+    assert too_slow == []
 
 
 def seconds_of(reward: Reward, response: str) -> float:
