@@ -88,12 +88,14 @@ class Bench:
         n_jobs: int | None = None,
         memory: bool = False,
         cache: Path | None = None,
+        proven: bool = False,
     ) -> Run:
         """The whole job with a fresh cache that knows the tokenizer, and a fresh output folder, both removed after.
 
-        cache: of an earlier run, a copy of which is then used.
+        cache: of an earlier run, a copy of which is then used. proven: the tokenizer is known from these very rollouts,
+        and not from others, so that its counts of them need no proof.
         """
-        known = self._known_tokenizer(rollouts)
+        known = self._known_tokenizer(rollouts if proven else inputs.SAMPLE / "rollouts.parquet")
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             if cache is not None:
                 shutil.copytree(cache, f"{folder}/cache")
@@ -130,7 +132,7 @@ class Bench:
         key = " ".join(("job", *flags, "known" if cache else ""))
         return Side(
             lambda: self.job(rollouts, *flags, n_jobs=n_jobs, cache=cache),
-            lambda: self.job(first, "--limit", "1", *flags, n_jobs=n_jobs, cache=cache),
+            lambda: self.job(first, "--limit", "1", *flags, n_jobs=n_jobs, cache=cache, proven=True),
             key,
         )
 

@@ -46,7 +46,8 @@ def circumstances(settings: Settings, failed: Sequence[str]) -> list[str]:
     if failed:
         found.append(f"left out because they failed: {', '.join(failed)}")
     found.append(
-        f"rounds: {settings.repeats}; medians; the tokenizer is known to the cache unless a line says otherwise"
+        f"rounds: {settings.repeats}; medians; the tokenizer is known to the cache from other rollouts unless a line "
+        "says otherwise"
     )
     found.append("* marks the figure that the bars are for; `rounds` gives its lowest and highest value")
     return found
