@@ -1,6 +1,6 @@
-"""Whether two equations surely have no solution in common: a quick proof that they differ, without solving them.
+"""Whether two equations or inequalities surely differ: a quick proof, without solving them.
 
-    have_no_common_solution(Eq(y, 2*x + 1), Eq(y, 2*x + 3))  ->  True
+    relations_differ(Eq(y, 2*x + 1), Eq(y, 2*x + 3))  ->  True, since they have no solution in common
 
 Math-Verify 0.9.0 (grader.py, `sympy_compare_relational`) takes two equations for equal where the differences of their
 sides are equal, up to the sign, or where sympy's `solve` says the same of both: some letter in terms of the others.
@@ -18,46 +18,81 @@ from typing import Any
 
 import sympy
 
-from analyzer.rewards.math_verify.evaluation import FAR, Evaluation, Number, Unknown, product, total
+from analyzer.rewards.math_verify.evaluation import FAR, Evaluation, Number, Unknown, product, surely_differ, total
 
+_INEQUALITIES = {sympy.Gt: sympy.Lt, sympy.Lt: sympy.Gt, sympy.Ge: sympy.Le, sympy.Le: sympy.Ge}
 _MOST_LETTERS = 4
 _MOST_NODES = 400
 _MOST_DEGREE = 2
 _SCALES = (1.0, 5.0)  # of the values of the other letters: a hyperbola has no point where x is 1, and has where it is 5
 _SMALLEST = 1e-6  # beside the largest coefficient: below it, the degree is not sure
 
+_NOT_KNOWN = (Unknown, ArithmeticError, ValueError, TypeError)
+
 _Polynomial = Sequence[Number]  # coefficients, that of the lowest power first
 
 
-def have_no_common_solution(gold: Any, answer: Any) -> bool:
-    """Whether two equations of the same letters are certainly not equal to Math-Verify. False says nothing."""
-    if not (isinstance(gold, sympy.Eq) and isinstance(answer, sympy.Eq)):
+def relations_differ(gold: Any, answer: Any) -> bool:
+    """Whether two equations, or two inequalities, are certainly not equal to Math-Verify. False says nothing."""
+    if type(gold) in _INEQUALITIES and type(answer) in _INEQUALITIES:
+        return _inequalities_differ(gold, answer)
+    return isinstance(gold, sympy.Eq) and isinstance(answer, sympy.Eq) and have_no_common_solution(gold, answer)
+
+
+def _inequalities_differ(gold: Any, answer: Any) -> bool:
+    """Whether neither the differences of their sides nor, with the sign the other way round, their negatives are equal.
+
+    Else they are equal only where `solve` has the same list for both, and it has none but the empty one, for what holds
+    always or never. An inequality with a bound does neither.
+    """
+    if not any(_has_bound(each) for each in (gold, answer)):
         return False
-    letters = gold.free_symbols
-    if letters != answer.free_symbols or not 0 < len(letters) <= _MOST_LETTERS:
+    ours, theirs = gold.lhs - gold.rhs, answer.lhs - answer.rhs
+    if type(gold) is type(answer):
+        return surely_differ(ours, theirs)
+    return type(gold) is not _INEQUALITIES[type(answer)] or surely_differ(ours, -theirs)
+
+
+def _has_bound(inequality: Any) -> bool:
+    """Whether an inequality of one letter surely is an equation for some real number."""
+    letter = next(iter(inequality.free_symbols), None)
+    if letter is None or len(inequality.free_symbols) > 1 or not letter.is_real:
+        return False
+    try:
+        return _has_real_root(_polynomial(inequality, letter, _SCALES[0]))
+    except _NOT_KNOWN:
+        return False
+
+
+def have_no_common_solution(gold: Any, answer: Any) -> bool:
+    """Whether two equations have certainly no solution in common, and one of them a real one. False says nothing."""
+    letters = gold.free_symbols | answer.free_symbols
+    if not 0 < len(letters) <= _MOST_LETTERS:
         return False
     # A product of letters may spell the name of another to Math-Verify, and beside an i no letter stands for a real
     # number, so that `solve` drops real solutions.
-    if not all(letter.is_real and len(letter.name) == 1 for letter in letters):
+    if not all(letter.is_real and len(letter.name) == 1 and letter.name not in "eE" for letter in letters):
         return False
     if gold.has(sympy.UnevaluatedExpr) or answer.has(sympy.UnevaluatedExpr):  # 25 % may be 0.25, and 25
         return False
     # `solve` may solve for any of them. That it says the same of both is out of the question only if each differs.
-    return all(_differ_in(letter, gold, answer) for letter in letters)
+    return all(
+        _differ_in(letter, [each for each in (gold, answer) if letter in each.free_symbols]) for letter in letters
+    )
 
 
-def _differ_in(letter: Any, gold: Any, answer: Any) -> bool:
+def _differ_in(letter: Any, equations: Sequence[Any]) -> bool:
     """Whether, at some values of the other letters, the equations hold for other values of this one.
 
     And one of them holds for real ones, at the same or other values: of two equations without a real solution `solve`
-    says the same, nothing.
+    says the same, nothing. Where a letter is in one of them alone, what is solved for it has no counterpart.
     """
     try:
-        slices = [[_polynomial(equation, letter, scale) for equation in (gold, answer)] for scale in _SCALES]
-    except (Unknown, ArithmeticError, ValueError, TypeError):
+        slices = [[_polynomial(equation, letter, scale) for equation in equations] for scale in _SCALES]
+    except _NOT_KNOWN:
         return False
-    is_real = any(_has_real_root(polynomial) for pair in slices for polynomial in pair)
-    return is_real and any(_have_no_common_root(first, second) for first, second in slices)
+    is_real = any(_has_real_root(polynomial) for polynomials in slices for polynomial in polynomials)
+    return is_real and (len(equations) == 1 or any(_have_no_common_root(*pair) for pair in slices))
 
 
 def _polynomial(equation: Any, letter: Any, scale: float) -> _Polynomial:

@@ -10,25 +10,30 @@ off, since the child has a deadline. This module imports sympy, and so belongs t
 from __future__ import annotations
 
 import functools
+import importlib
 import logging
+import os
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from types import ModuleType
 from typing import Any, NamedTuple
 
+import sympy
 from antlr4 import PredictionMode
 from latex2sympy2_extended import convert_to_pct, normalize_latex
 from latex2sympy2_extended.latex2sympy2 import PSParser, _Latex2Sympy, comma_number_regex
 from latex2sympy2_extended.sets import FiniteSet
 from math_verify import LatexExtractionConfig, verify
 from math_verify.grader import should_treat_as_complex
-from sympy import Float, Integer, Number, nan, zoo
+from sympy import Expr, Float, Integer, Number, nan, zoo
 from sympy.core.sympify import SympifyError
 from sympy.parsing.sympy_parser import parse_expr
 
 from analyzer.rewards._common import limits
 from analyzer.rewards.math_verify.candidates import EVERYTHING, EXPRESSION, NOT_PARSED, NUMBER, Candidate, candidates
-from analyzer.rewards.math_verify.equations import have_no_common_solution
+from analyzer.rewards.math_verify.equations import relations_differ
 from analyzer.rewards.math_verify.evaluation import surely_differ
 from analyzer.rewards.math_verify.prediction import Predictor, Tables
 from analyzer.rewards.math_verify.recipes import RECIPES, Search
@@ -117,7 +122,7 @@ def equal(gold: Parsed, answer: Parsed) -> bool:
         return False
     # Most wrong answers are numbers far from the gold, and sympy's simplify would take milliseconds to seconds
     # for each.
-    if surely_differ(gold.expression, answer.expression) or have_no_common_solution(gold.expression, answer.expression):
+    if surely_differ(gold.expression, answer.expression) or relations_differ(gold.expression, answer.expression):
         return False
     # timeout_seconds=None: its timeout is signal.alarm, which is swallowed by any `except Exception` within sympy
     # and cannot end C code. raise_on_error: a failure must be a status here, and is False there.
@@ -252,12 +257,40 @@ class _Latex(_Latex2Sympy):  # type: ignore[misc]
 
 _ALIKE = ((r"2(x+1)", r"2x+2"), (r"x = 1", r"2x = 2"))
 """Equal, but not at first sight: they go through simplify and solve."""
+_UNUSED = {"sympy.physics.units": ("Quantity",), "sympy.tensor.tensor": ("TensExpr", "TensAdd")}
+"""What sympy imports, in 0.17 s, to see that an expression holds none of it."""
 
 
 def warm_up() -> None:
     """Use the parser and sympy once, before the child is forked: they import much of themselves when first used."""
+    for name, classes in _UNUSED.items():
+        _leave_out(name, classes)
     for text in _USUAL:
         expression = _tree(text, should_treat_as_complex(text))
         verify(expression, expression, timeout_seconds=None)
     for one, other in _ALIKE:
         verify(_tree(one, False), _tree(other, False), timeout_seconds=None)
+
+
+def _leave_out(name: str, classes: Sequence[str]) -> None:
+    """Have a module of sympy imported when more is asked of it than these classes, which no expression here is of.
+
+    sympy's sums and `simplify` import it for a test with isinstance alone.
+    """
+    if name in sys.modules:
+        return
+    stand_in = ModuleType(name)
+
+    def from_the_real_one(attribute: str) -> Any:
+        if attribute.startswith("__"):  # what looks through all modules asks for __file__ and the like
+            raise AttributeError(attribute)
+        if sys.modules.get(name) is stand_in:
+            del sys.modules[name]
+        return getattr(importlib.import_module(name), attribute)
+
+    vars(stand_in).update({each: type(each, (Expr,), {}) for each in classes}, __getattr__=from_the_real_one)
+    folders = [os.path.join(folder, *name.split(".")[1:]) for folder in sympy.__path__]
+    if any(map(os.path.isdir, folders)):  # a package, whose own modules are to be found
+        vars(stand_in).update(__path__=folders)
+    sys.modules[name] = stand_in
+    importlib.import_module(name.rpartition(".")[0])  # the package that it is in, which may import it
