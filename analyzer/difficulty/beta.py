@@ -1,8 +1,6 @@
 """beta: the beta distribution under which passes and failures are likeliest, from which EM starts (prior.py).
 
-One record, 1,319 problems with 8 samples each::
-
-    fitted_beta(passes, failures) -> (0.7, 2.1)
+One record: problems whose solve rates are spread like Beta(0.7, 2.1), passes 0, 3, 0, 8, 1, .. of 8 samples each.
 
 A prior and a dozen that are fitted to resampled problems are all searched for together: `fitted_betas` gives what
 `fitted_beta` gives for each, to the last bit.
