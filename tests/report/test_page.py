@@ -119,7 +119,7 @@ def test_the_columns_in_the_page_are_those_of_the_analysis(sample: Path) -> None
 def test_a_problem_of_more_rollouts_than_two_bytes_count_keeps_its_pass_rate(tmp_path: Path) -> None:
     row = {"prompt": "1 + 1?", "response": "2", "data_idx": 0, "original_data_source": "sums"}
     rows = [{**row, "sample_idx": sample, "reward": float(sample < 20_000)} for sample in range(80_000)]
-    analyzed(tmp_path, rows)
+    analyzed(tmp_path, rows, no_report=True)
     data = gzip.decompress(page_of(tmp_path / "out").part("columns"))
     passes, scored = np.frombuffer(data, "<u2", 2).tolist()
     assert (passes / scored, scored) == (pytest.approx(0.25, abs=1e-4), 65535)
@@ -172,7 +172,7 @@ def test_texts_that_do_not_compress_stay_within_ten_megabytes(tmp_path: Path) ->
         for p in range(600)
         for s in range(4)
     ]
-    analyzed(tmp_path, rows)
+    analyzed(tmp_path, rows, no_report=True)
     page = page_of(tmp_path / "out")
     at = [attrs.get("id") for tag, attrs in page.elements if tag == "script"].index("texts")
     assert 5_000_000 < len(page.scripts[at]) <= 10_000_000
