@@ -40,6 +40,8 @@ PIPE = subprocess.PIPE
 DEVNULL = subprocess.DEVNULL
 STDOUT = subprocess.STDOUT
 
+_AT_FIRST = dict(os.environ)  # whatever the test that comes first sets in it
+
 Word = str | os.PathLike[str]
 Stream = int | IO[Any] | None
 
@@ -258,7 +260,7 @@ class Server(NamedTuple):
 
 @functools.cache
 def _server() -> Server:
-    return start_server("commands", _IMPORTED, os.environ)
+    return start_server("commands", _IMPORTED, _AT_FIRST)
 
 
 def start_server(name: str, imported: Sequence[str], environment: Mapping[str, str]) -> Server:
