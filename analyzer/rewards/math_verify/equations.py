@@ -1,6 +1,6 @@
 """Whether two equations or inequalities surely differ: a quick proof, without solving them.
 
-    relations_differ(Eq(y, 2*x + 1), Eq(y, 2*x + 3))  ->  True, since they have no solution in common
+    y = 2*x + 1 and y = 2*x + 3 differ: they have no solution in common
 
 Math-Verify 0.9.0 (grader.py, `sympy_compare_relational`) takes two equations for equal where the differences of their
 sides are equal, up to the sign, or where sympy's `solve` says the same of both: some letter in terms of the others.
