@@ -119,9 +119,7 @@ def write(path: str, footer: ShardFooter, scores: Scores) -> None:
     )
     said = {**footer._asdict(), "statuses": STATUSES}
     table = table.replace_schema_metadata({_META: orjson.dumps(said, default=list)})
-    # Not synced: 7 ms each, in which a worker stands still. Its digest tells whether it came through a power cut whole;
-    # if not, the shard is scored again.
-    storage.write_bytes(path, parquet_bytes(table), synced=False)
+    storage.write_bytes(path, parquet_bytes(table))
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

@@ -204,10 +204,8 @@ def _errno(error: OSError) -> int | None:
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike[str], synced: bool = True) -> Iterator[str]:
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[str]:
     """A temporary name beside `path` to write to; moved to `path` at the end, removed when anything fails.
-
-    synced: it survives a power cut, too. Without, what is there after one must show that it is whole.
 
     Raises StorageError when the disk is full or failing.
     """
@@ -217,7 +215,7 @@ def atomic_path(path: str | os.PathLike[str], synced: bool = True) -> Iterator[s
     try:
         with storage_errors(target):
             yield temporary
-            commit(temporary, target, synced)
+            commit(temporary, target)
     except BaseException:
         temporaries.remove(temporary)
         raise
@@ -274,19 +272,17 @@ def _commit_folder(made: Path, path: Path) -> None:
     sync_folder(str(path.parent))
 
 
-def commit(temporary: str, target: str, synced: bool = True) -> None:
+def commit(temporary: str, target: str) -> None:
     """Make a finished local file durable under its final name: flush, rename, flush the folder."""
     fd = os.open(temporary, os.O_RDONLY)
     try:
         _no_more_open_than(os.path.dirname(target) or ".", fd)
-        if synced:
-            os.fsync(fd)
+        os.fsync(fd)
     finally:
         os.close(fd)
     # Contents, then the name, then the folder: in any other order a power cut can leave a name without its bytes.
     os.replace(temporary, target)
-    if synced:
-        sync_folder(os.path.dirname(target) or ".")
+    sync_folder(os.path.dirname(target) or ".")
 
 
 def _no_more_open_than(folder: str | os.PathLike[str], fd: int) -> None:
@@ -366,7 +362,7 @@ def sync_folder(folder: str) -> None:
         os.close(fd)
 
 
-def write_bytes(path: str | os.PathLike[str], data: bytes, synced: bool = True) -> None:
-    """Write a small local file atomically; `synced` as of `atomic_path`."""
-    with atomic_path(path, synced) as temporary, open(temporary, "xb") as file:
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a small local file atomically."""
+    with atomic_path(path) as temporary, open(temporary, "xb") as file:
         file.write(data)
