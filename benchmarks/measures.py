@@ -123,7 +123,9 @@ def later_checkpoint(bench: Bench) -> Iterator[Row]:
     measure = "carp_en + gaokao with math_verify, a later checkpoint's rollouts, vs the same without the earlier run"
     yield found.row(measure, ("first", "later"), Bars(2, 3), f"{inputs.rows_of(later):,} rollouts")
     # What no store of verdicts can exceed: this reward compares strings, in the workers.
-    yield found.row("the same rollouts with math_dapo, which needs no grader, vs math_verify", ("first", "ungraded"), None)
+    yield found.row(
+        "the same rollouts with math_dapo, which needs no grader, vs math_verify", ("first", "ungraded"), None
+    )
 
 
 def symbolic_maths(bench: Bench) -> Iterator[Row]:
