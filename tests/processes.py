@@ -193,9 +193,9 @@ class Process:
 
     def send_signal(self, number: int) -> None:
         """Send it a signal, unless it has ended."""
-        # The server has not reaped it before it has sent the exit code: until then the id is its own.
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended since, and the server has reaped it
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """Send SIGKILL."""
