@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ _FEW = 3  # fits that are found sooner one by one
 _MOST_TABLED = 1 << 10  # samples of a problem up to which logarithms are added up
 _ERROR = 1e-13  # of a likelihood, by what it is a sum of: a hundred times what rounding can do
 
+_Strength = TypeVar("_Strength", float, "FloatArray")
 _Counted = tuple[tuple[int, float], ...]  # (value, problems that have it)
 _Fit = tuple[_Counted, _Counted, _Counted]  # passes, failures, samples
 
@@ -78,7 +79,8 @@ def _rising(start: float, counted: _Counted) -> float:
     return math.fsum([times * (log_gamma(start + n) - base) for n, times in counted])
 
 
-def _lean(strength: float) -> float:
+def _lean(strength: _Strength) -> _Strength:
+    """What is taken off a likelihood for being far from the uniform distribution."""
     return _LEAN * (strength - math.log(2)) ** 2
 
 
@@ -181,7 +183,7 @@ class _Search:
 
     def best(self, strengths: FloatArray) -> FloatArray:
         """What is largest at the likeliest a + b: the likelihood at the likeliest mean."""
-        return self.near(self.means(strengths), np.exp(strengths)) - _LEAN * (strengths - math.log(2)) ** 2
+        return self.near(self.means(strengths), np.exp(strengths)) - _lean(strengths)
 
     def exact_best(self, number: int, strength: float) -> float:
         """`best` of one fit, exactly; for a strength that `best` was called with."""

@@ -392,9 +392,8 @@ def _extremes(rollouts: Rollouts, ranges: Sequence[tuple[int, int]], owners: Int
 
     # Those without a reward come last, like in the page's order.
     rewards = [pc.fill_null(batch.column(0), -1.0).to_numpy() for _, batch in rollouts.read([REWARD], ranges)]
-    order = np.lexsort(
-        (-np.concatenate([np.zeros(0), *rewards]), owners)
-    )  # stable: equal rewards stay in the order of the file
+    # Stable: equal rewards stay in the order of the file.
+    order = np.lexsort((-np.concatenate([np.zeros(0), *rewards]), owners))
     _, begins, sizes = np.unique(owners[order], return_index=True, return_counts=True)
     rank, size = np.arange(len(order)) - np.repeat(begins, sizes), np.repeat(sizes, sizes)
     chosen = np.zeros(len(order), bool)
