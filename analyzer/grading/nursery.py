@@ -286,8 +286,11 @@ def share() -> None:
 
 def close_all() -> None:
     """End the zygotes of this process; the next call that needs one starts it again."""
+    global _announced
     with _zygotes_lock:
         os.environ.pop(SHARED, None)
+        # A run that ended before its `share` has left it: workers of the next one would not be told that name.
+        _announced = None
         while _zygotes:
             _zygotes.popitem()[1].close()
 

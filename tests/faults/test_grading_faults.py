@@ -22,7 +22,7 @@ from analyzer.schema import Status
 from tests.grading.processes import gone, marked
 
 TARGET = Target("tests.grading.targets:Target", {"mark": "faults"})
-LIMITS = Limits(cpu_seconds=0.3, wall_factor=4, memory_bytes=200 << 20)
+LIMITS = Limits(cpu_seconds=0.1, wall_factor=12, memory_bytes=200 << 20)
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -96,14 +96,16 @@ def test_f2_what_a_reward_left_running_goes_when_its_zygote_is_killed(monkeypatc
     assert gone("FAULT=daemon", seconds=3)
 
 
-def test_f4_a_stopped_child_is_a_timeout(supervisor: Supervisor) -> None:
-    child = current_child(supervisor)
-    thread = signalled(lambda: child, signal.SIGSTOP, after=0.05)
-    reply = supervisor.call("sleep", 0.3)
-    thread.join()
-    assert reply.status is Status.TIMEOUT
-    assert not Path(f"/proc/{child}").exists()
-    assert supervisor.call("echo", "next").value == "next"
+def test_f4_a_stopped_child_is_a_timeout() -> None:
+    with closing(Supervisor(TARGET, LIMITS._replace(wall_factor=1))) as supervisor:
+        supervisor.start()
+        child = current_child(supervisor)
+        os.kill(child, signal.SIGSTOP)
+        reply = supervisor.call("echo", "never read")
+        assert (reply.status, reply.detail.partition(",")[0]) == (Status.TIMEOUT, "stopped")
+        assert not Path(f"/proc/{child}").exists()
+        assert supervisor.call("echo", "next").value == "next"
+    nursery.close_all()
 
 
 def test_f4_a_stopped_zygote_is_replaced(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,25 +151,36 @@ def test_f17_what_is_no_reply_is_a_crash_and_never_the_reward_of_another(supervi
 
 @contextmanager
 def spinning(number: int, cpu: int) -> Iterator[None]:
-    code = f"import os\nos.sched_setaffinity(0, {{{cpu}}})\nwhile os.getppid() == {os.getpid()}: sum(range(10000))"
-    # Each in a session of its own: the kernel's autogroups would give them one share between them.
-    processes = [subprocess.Popen([sys.executable, "-c", code], start_new_session=True) for _ in range(number)]
+    code = (
+        f"import os\nos.sched_setaffinity(0, {{{cpu}}})\nprint(flush=True)\n"
+        f"while os.getppid() == {os.getpid()}: sum(range(10000))"
+    )
+    processes = [
+        # Each in a session of its own: the kernel's autogroups would give them one share between them.
+        subprocess.Popen([sys.executable, "-SEc", code], stdout=subprocess.PIPE, start_new_session=True)
+        for _ in range(number)
+    ]
     try:
+        for process in processes:
+            assert process.stdout is not None
+            process.stdout.readline()  # it is up
         yield
     finally:
         for process in processes:
             process.kill()
-            process.wait()
+            process.communicate()
 
 
-def test_f18_a_busy_node_makes_a_call_slower_and_changes_no_reply(supervisor: Supervisor) -> None:
+def test_f18_a_busy_node_makes_a_call_slower_and_changes_no_reply() -> None:
     cpu = min(os.sched_getaffinity(0))
-    with spinning(9, cpu):
-        time.sleep(0.5)  # they are up
+    limits = LIMITS._replace(wall_factor=2)
+    with spinning(6, cpu), closing(Supervisor(TARGET, limits)) as supervisor:
+        supervisor.start()
         os.sched_setaffinity(current_child(supervisor), {cpu})
         started = time.monotonic()
-        assert supervisor.call("burn", 0.2).value == "done"
-        assert time.monotonic() - started > LIMITS.cpu_seconds * LIMITS.wall_factor  # not compared with it
+        assert supervisor.call("burn", 0.07).value == "done"
+        assert time.monotonic() - started > limits.cpu_seconds * limits.wall_factor  # not compared with it
+    nursery.close_all()
 
 
 WORKER = """

@@ -119,7 +119,7 @@ class Target:
 
     def print_a_lot(self) -> str:
         for stream in (sys.stdout, sys.stderr):
-            for _ in range(100):
+            for _ in range(4):  # megabytes: no pipe that nobody reads holds one
                 stream.write("x" * (1 << 20))
             stream.flush()
         os.write(1, b"raw" * 1000)
@@ -264,7 +264,7 @@ class StartsThread(Target):
 
 def outcomes() -> list[str]:
     """What some calls come to in whatever worker this runs in."""
-    supervisor = Supervisor(Bounded("tests.grading.targets:Target"), Limits(0.2, 4, 200 << 20))
+    supervisor = Supervisor(Bounded("tests.grading.targets:Target"), Limits(0.1, 8, 200 << 20))
     calls: list[tuple[Any, ...]] = [("echo", 1), ("spin",), ("exit", 3), ("hoard",), ("echo", "after")]
     replies = [supervisor.call(*call) for call in calls]
     supervisor.close()

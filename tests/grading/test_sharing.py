@@ -98,6 +98,17 @@ def test_a_worker_has_children_of_its_own_from_the_zygote_of_its_driver(
     assert len({first.call("pid"), second.call("pid"), ("ok", str(driver.call("pid").value))}) == 3
 
 
+def test_what_a_run_announced_that_ended_before_it_shared_is_forgotten(worker: Callable[..., Worker]) -> None:
+    nursery.announce()
+    nursery.close_all()
+    driver = Supervisor(Target(PATH, {"mark": "shared"}), LIMITS)
+    zygote = driver.call("zygote").value
+    nursery.share()
+    assert worker().call("zygote") == ("ok", str(zygote))
+    driver.close()
+    nursery.close_all()
+
+
 def test_another_reward_is_not_taken_for_the_one_that_is_shared(
     driver: Supervisor, worker: Callable[..., Worker]
 ) -> None:
