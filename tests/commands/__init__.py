@@ -142,15 +142,19 @@ def _known_tokenizer() -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in Path(cache, "tokenizers").iterdir()}
 
 
-def known_tokenizer(cache: Path) -> Path:
+def known_tokenizer(cache: Path, model: Path = TOKENIZER) -> Path:
     """Put into a new cache what an earlier run would have left there of the sample's tokenizer; returns the cache.
 
-    A command need not start a process then that loads it with transformers, which takes over a second.
+    A command need not start a process then that loads it with transformers, which takes over a second. model: the
+    place by which the command names it, if it is another.
     """
+    from analyzer.cache import known_tokenizers
+
+    key, here = (str(known_tokenizers._key(str(path), False)) for path in (TOKENIZER, model))
     folder = cache / "tokenizers"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, content in _known_tokenizer().items():
-        (folder / name).write_bytes(content)
+        (folder / name.replace(key, here)).write_bytes(content)
     return cache
 
 

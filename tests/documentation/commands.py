@@ -52,6 +52,7 @@ class Outcome(NamedTuple):
     verdict: str  # works, fails, or cannot be tried here
     reason: str
     seconds: float
+    said: str = ""  # on stdout and stderr
 
 
 def _slurm(_: Path) -> str | None:
@@ -177,9 +178,9 @@ def run(command: Command, folder: Path, binaries: Path, port: int = PORT, *, fre
             said = process.communicate(timeout=1200)[0]
     seconds = time.monotonic() - start
     if process.returncode == 0:
-        return Outcome(command, "works", "", seconds)
+        return Outcome(command, "works", "", seconds, said)
     last = said.strip().splitlines()[-1] if said.strip() else ""
-    return Outcome(command, "fails", f"exit {process.returncode}: {last}", seconds)
+    return Outcome(command, "fails", f"exit {process.returncode}: {last}", seconds, said)
 
 
 def clone(folder: Path, page: str) -> Path:

@@ -4,84 +4,87 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import processes
+from tests.commands import known_tokenizer
 from tests.documentation import files
-from tests.documentation.commands import PAGES, ROOT, Command, commands, run, server
+from tests.documentation.commands import PAGES, ROOT, Outcome, commands, run, server
 
 BINARIES = Path(sys.prefix) / "bin"
 README = ROOT / "README.md"
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A folder that looks like a checkout to a command; what is not committed yet is in it, too."""
-    folder = tmp_path / "checkout"
-    folder.mkdir()
-    for name in ("scripts", "examples", "configs", "analyzer"):
-        (folder / name).symlink_to(ROOT / name)
-    return folder
-
-
-@pytest.fixture
-def binaries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def binaries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with a `python` that forks what it runs; the other programs of this environment are next on the path."""
-    monkeypatch.setenv("PATH", f"{BINARIES}{os.pathsep}{os.environ['PATH']}")
-    (tmp_path / "bin").mkdir()
-    return processes.python(tmp_path / "bin").parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{BINARIES}{os.pathsep}{os.environ['PATH']}")
+        yield processes.python(tmp_path_factory.mktemp("bin")).parent
 
 
-def printed_by(command: Command, checkout: Path, binaries: Path) -> subprocess.CompletedProcess[str]:
-    environment = f'export PATH="{binaries}:$PATH" XDG_CACHE_HOME="{checkout}/cache"'
-    return subprocess.run(
-        ["bash", "-ec", f"{environment}\n{command.text}"],
-        cwd=checkout,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
+def checkout(folder: Path) -> Path:
+    """A folder that looks like a checkout to a command; what is not committed yet is in it, too.
+
+    The cache beside it, which `run` names to the commands, knows the sample's tokenizer.
+    """
+    made = folder / "checkout"
+    made.mkdir()
+    for name in ("scripts", "examples", "configs", "analyzer"):
+        (made / name).symlink_to(ROOT / name)
+    known_tokenizer(folder / "cache" / "rollout-analyzer", made / "examples" / "sample" / "tokenizer")
+    return made
 
 
-def test_every_command_of_the_readme_runs_as_it_is_written(checkout: Path, binaries: Path) -> None:
-    files.for_page("README", checkout)
+@pytest.fixture(scope="module")
+def readme(binaries: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Outcome]:
+    """The commands of README, run one after the other in a checkout."""
+    folder = checkout(tmp_path_factory.mktemp("readme"))
+    files.for_page("README", folder)
     with server(0) as port:
-        outcomes = [run(command, checkout, binaries, port) for command in commands(README)]
-    assert [outcome.reason for outcome in outcomes if outcome.verdict == "fails"] == []
-    left = {outcome.command.text for outcome in outcomes if outcome.verdict != "works"}
+        return [run(command, folder, binaries, port) for command in commands(README)]
+
+
+def said_by(script: str, outcomes: list[Outcome]) -> str:
+    """What the first command that runs a script said."""
+    return next(outcome.said for outcome in outcomes if script in outcome.command.text)
+
+
+def test_every_command_of_the_readme_runs_as_it_is_written(readme: list[Outcome]) -> None:
+    assert [outcome.reason for outcome in readme if outcome.verdict == "fails"] == []
+    left = {outcome.command.text for outcome in readme if outcome.verdict != "works"}
     assert {text.partition(" ")[0] for text in left} <= {"make", "pip"}  # tests/test_setup.py makes environments
-    assert len(outcomes) - len(left) >= 9
+    assert len(readme) - len(left) >= 9
 
 
-@pytest.mark.parametrize(
-    ("page", "heading", "script"),
-    [
-        ("README.md", "ANALYSIS SUMMARY", "analyze_rollouts.py"),
-        ("docs/select_problems.md", "SELECTION", "select_problems"),
-    ],
-)
-def test_a_block_of_output_on_a_page_is_what_its_commands_print(
-    checkout: Path, binaries: Path, page: str, heading: str, script: str
-) -> None:
-    text = (ROOT / page).read_text(encoding="utf-8")
-    block = re.search(rf"^ +=+\n +{heading}\n(?: .*\n|\n)*", text, re.MULTILINE)
+def assert_shown(page: Path, heading: str, said: str) -> None:
+    block = re.search(rf"^ +=+\n +{heading}\n(?: .*\n|\n)*", page.read_text(encoding="utf-8"), re.MULTILINE)
     assert block is not None
-    command = next(command for command in commands(ROOT / page) if script in command.text)
     shown = [line.strip() for line in block[0].strip().splitlines()]
-    printed = [line.strip() for line in printed_by(command, checkout, binaries).stdout.splitlines()]
+    printed = [line.strip() for line in said.splitlines()]
     assert [line for line in shown if line not in printed] == []
 
 
-def test_the_estimate_on_the_page_of_difficulty_is_the_samples(checkout: Path, binaries: Path) -> None:
+def test_the_summary_in_the_readme_is_what_its_command_prints(readme: list[Outcome]) -> None:
+    assert_shown(README, "ANALYSIS SUMMARY", said_by("analyze_rollouts.py", readme))
+
+
+def test_the_estimate_on_the_page_of_difficulty_is_the_samples(readme: list[Outcome]) -> None:
     page = (ROOT / "docs" / "difficulty.md").read_text(encoding="utf-8")
     shown = " ".join(page.partition("    How sure:\n")[2].partition("\n\n")[0].split())
-    command = next(command for command in commands(README) if "analyze_rollouts" in command.text)
-    assert shown in " ".join(printed_by(command, checkout, binaries).stderr.split())
+    assert shown in " ".join(said_by("analyze_rollouts.py", readme).split())
+
+
+def test_the_report_on_the_page_of_selection_is_what_its_commands_print(tmp_path: Path, binaries: Path) -> None:
+    page = ROOT / "docs" / "select_problems.md"
+    command = next(command for command in commands(page) if "select_problems" in command.text)
+    outcome = run(command, checkout(tmp_path), binaries)
+    assert outcome.verdict == "works", outcome.reason
+    assert_shown(page, "SELECTION", outcome.said)
 
 
 def test_commands_are_found_in_blocks_in_tables_and_in_sentences(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ import yaml
 
 from analyzer import rewards
 from analyzer.buckets import names
-from tests.commands import SAMPLE, TOKENIZER, Outcome, flags, parquet, real_command, rollouts
+from analyzer.commands.analyze_rollouts import analyze_rollouts
+from tests.commands import SAMPLE, TOKENIZER, Outcome, flags, known_tokenizer, parquet, rollouts
 
 ROOT = Path(__file__).resolve().parents[2]
 STRATEGY_RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
@@ -63,7 +64,7 @@ def test_the_recipe_of_verls_routes_says_what_is_done_without_it() -> None:
 
 @pytest.mark.parametrize("recipe", REWARD_RECIPES, ids=lambda recipe: recipe.stem)
 def test_a_reward_recipe_routes_what_it_names_and_works_with_a_dry_run(
-    recipe: Path, tmp_path: Path, analyze: Callable[..., Outcome]
+    recipe: Path, tmp_path: Path, analyze: Callable[..., Outcome], warm_zygotes: None
 ) -> None:
     routes = read(recipe)["reward_routes"]
     sources = {pattern.replace("*", "x"): route for pattern, route in routes.items()}
@@ -86,15 +87,32 @@ def command_of(recipe: Path) -> list[str]:
     return shlex.split(header[1].replace("\\\n#", " "))
 
 
-def test_every_recipe_runs_as_its_header_says_one_after_the_other(tmp_path: Path) -> None:
-    """In one folder, as a user goes through them: no command may find the outputs of another in its way."""
+@pytest.fixture
+def run_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], warm_zygotes: None
+) -> Callable[..., tuple[int, str, str]]:
+    """The command in this process, in a folder where the paths of the recipes lead to the files of the checkout."""
     for name in ("configs", "examples"):
         (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    known_tokenizer(tmp_path / "cache", tmp_path / "examples" / "sample" / "tokenizer")
+
+    def run(*words: str) -> tuple[int, str, str]:
+        code = analyze_rollouts([*words, "--cache_dir", "cache"])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_every_recipe_runs_as_its_header_says_one_after_the_other(
+    tmp_path: Path, run_here: Callable[..., tuple[int, str, str]]
+) -> None:
+    """In one folder, as a user goes through them: no command may find the outputs of another in its way."""
     folders = set()
     for recipe in [*STRATEGY_RECIPES, *REWARD_RECIPES]:
         before = set(tmp_path.glob("demo_output/*"))
-        outcome = real_command(tmp_path, [*command_of(recipe), "--cache_dir", "cache", "--no_report"])
-        assert outcome.code == 0, (recipe.name, outcome.err)
+        code, _, err = run_here(*command_of(recipe), "--no_report")
+        assert code == 0, (recipe.name, err)
         (made,) = set(tmp_path.glob("demo_output/*")) - before
         folders.add(made.name)
         summary = json.loads((made / "summary.json").read_bytes())
@@ -105,13 +123,14 @@ def test_every_recipe_runs_as_its_header_says_one_after_the_other(tmp_path: Path
 
 
 @pytest.mark.parametrize("recipe", REWARD_RECIPES, ids=lambda recipe: recipe.stem)
-def test_a_reward_recipe_goes_with_a_strategy_recipe_on_the_command_line(recipe: Path, tmp_path: Path) -> None:
+def test_a_reward_recipe_goes_with_a_strategy_recipe_on_the_command_line(
+    recipe: Path, run_here: Callable[..., tuple[int, str, str]]
+) -> None:
     words = flags(config=ROOT / "configs" / "pass_rate.yaml") + flags(config=recipe, dry_run=True)
-    words += flags(rollouts=SAMPLE, model_path=TOKENIZER, output_dir="out", cache_dir="cache")
-    outcome = real_command(tmp_path, words)
-    assert outcome.code == 0, outcome.err
+    code, out, err = run_here(*words, *flags(rollouts=SAMPLE, model_path=TOKENIZER, output_dir="out"))
+    assert code == 0, err
     route = read(recipe)["reward_routes"]["openai/gsm8k"]
-    assert any("openai/gsm8k" in line and route in line for line in outcome.out.splitlines())
+    assert any("openai/gsm8k" in line and route in line for line in out.splitlines())
 
 
 @pytest.mark.parametrize("recipe", REWARD_RECIPES, ids=lambda recipe: recipe.stem)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+
+from tests import processes
+from tests.commands import known_tokenizer
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
@@ -21,15 +22,19 @@ def test_a_notebook_runs_and_writes_its_training_file(notebook: Path, tmp_path: 
     pytest.importorskip("nbclient", reason="needs nbclient and ipykernel (the extra dev)")
     (tmp_path / "sample").symlink_to(EXAMPLES / "sample")
     (tmp_path / notebook.name).write_bytes(notebook.read_bytes())
-    command = [sys.executable, "-m", "jupyter", "execute", "--kernel_name=python3", notebook.name]
+    known_tokenizer(tmp_path / "cache" / "rollout-analyzer", tmp_path / "sample" / "tokenizer")
+    forked = {"argv": [str(processes.python(tmp_path)), "-m", "ipykernel_launcher", "-f", "{connection_file}"]}
+    kernel = tmp_path / "kernels" / "forked" / "kernel.json"
+    kernel.parent.mkdir(parents=True)
+    kernel.write_text(json.dumps(forked | {"display_name": "Python", "language": "python"}))
     environment = os.environ | {
+        "JUPYTER_PATH": str(tmp_path),
         "PYTHONPATH": str(EXAMPLES.parent),
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
         "HF_HUB_OFFLINE": "1",
     }
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
+    words = ["-m", "jupyter", "execute", "--kernel_name=forked", notebook.name]
+    done = processes.run(words, cwd=tmp_path, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     table = pq.read_table(tmp_path / MADE[notebook.stem])
     assert 100 < table.num_rows < 200
