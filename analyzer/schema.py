@@ -58,6 +58,22 @@ NOT_COUNTED = -1
 PASS_THRESHOLD = 0.5
 """A rollout passes when its reward is at least this."""
 
+_ROUNDING = 2.0**-20  # relative; that of 32-bit floats is 2**-24, and sums of a few rewards add theirs up
+
+
+def least_passing(threshold: float) -> float:
+    """The least reward that passes: the threshold less what rounding may take from a reward that is meant to equal it.
+
+    Trainers keep rewards as 32-bit floats, in which 0.7 is 0.69999999, and 0.7 + 0.2 + 0.1 is below 1 in 64 bits too.
+    """
+    return threshold - abs(threshold) * _ROUNDING
+
+
+def threshold_of(summary: Mapping[str, Any]) -> float:
+    """The pass threshold of an analysis by its summary.json; those of early versions do not name it."""
+    said = summary.get("settings", {}).get("pass_threshold")
+    return PASS_THRESHOLD if said is None else float(said)  # 0 is a threshold: of -1 and 0, or of penalties
+
 
 class Status(StrEnum):
     """What became of the scoring of one rollout. Only OK goes with a reward."""

@@ -16,7 +16,7 @@ from analyzer.files import outputs
 from analyzer.rollouts import dataset
 from analyzer.rollouts.dataset import Reader
 from analyzer.rollouts.numbering import Numbering
-from analyzer.schema import DATA_IDX, PASS_THRESHOLD, PROMPT, REWARD, REWARD_PASS_VALUE, REWARD_STATUS
+from analyzer.schema import DATA_IDX, PROMPT, REWARD, REWARD_PASS_VALUE, REWARD_STATUS, threshold_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -180,7 +180,7 @@ class Analysis:
     @property
     def threshold(self) -> float:
         """The reward from which a rollout passes."""
-        return float(self.summary.get("settings", {}).get("pass_threshold") or PASS_THRESHOLD)
+        return threshold_of(self.summary)
 
     @functools.cached_property
     def passes(self) -> tuple[IntArray, IntArray]:

@@ -41,7 +41,7 @@ from analyzer.errors import ConfigError, InputError
 from analyzer.files import outputs, storage
 from analyzer.report.analysis import Analysis
 from analyzer.report.matching import match
-from analyzer.schema import DATA_IDX
+from analyzer.schema import DATA_IDX, least_passing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -301,7 +301,7 @@ def compared(analyses: Sequence[Analysis], seed: int = 42) -> Comparison:
             f"{analyses[0].folder} and the others have no problem in common: neither data_idx with the same prompt, "
             "nor prompt and ground truth agree"
         )
-    strategy = buckets.build(strategy_name, int(analyses[0].summary.get("settings", {}).get("seed") or 42))
+    strategy = buckets.build(strategy_name, int(analyses[0].summary.get("settings", {}).get("seed", 42)))
     names = list(strategy.buckets)
     position = {name: at for at, name in enumerate(names)}
     passes, scored, placed = [], [], []
@@ -403,4 +403,4 @@ def _rollouts(analysis: Analysis, numbers: IntArray, threshold: float) -> Run:
     number = np.full(analysis.problems.num_rows, -1, np.int64)
     number[numbers] = np.arange(len(numbers))
     kept = number[codes] >= 0
-    return Run(number[codes[kept]], rewards[kept], deciding[kept] >= threshold)
+    return Run(number[codes[kept]], rewards[kept], deciding[kept] >= least_passing(threshold))

@@ -11,7 +11,7 @@ import numpy as np
 from analyzer.difficulty.metrics import two_values
 from analyzer.report import analysis
 from analyzer.rollouts.finish import was_cut_off
-from analyzer.schema import FINISH_REASON, NOTHING, RESPONSE_TOKENS, REWARD, REWARD_PASS_VALUE
+from analyzer.schema import FINISH_REASON, NOTHING, RESPONSE_TOKENS, REWARD, REWARD_PASS_VALUE, least_passing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,7 +67,7 @@ def count_rollouts(rollouts: analysis.Rollouts, threshold: float) -> Rollouts:
         if REWARD_PASS_VALUE in names:  # of a sum, one part says what passes
             values_of_part = batch.column(REWARD_PASS_VALUE).to_numpy(zero_copy_only=False).astype(np.float64)
             deciding = np.where(np.isnan(values_of_part), rewards, values_of_part)
-        passing = deciding >= threshold
+        passing = deciding >= least_passing(threshold)
         right = _added(right, np.bincount(lengths[scored & passing]))
         wrong = _added(wrong, np.bincount(lengths[scored & ~passing]))
         if FINISH_REASON in names:

@@ -10,7 +10,7 @@ import numpy as np
 from analyzer.report import charts
 from analyzer.report.analysis import Analysis, Rollouts
 from analyzer.report.harmless import visible
-from analyzer.schema import DATA_SOURCE, RESPONSE_TOKENS, REWARD, REWARD_EXTRA, REWARD_PASS_VALUE
+from analyzer.schema import DATA_SOURCE, RESPONSE_TOKENS, REWARD, REWARD_EXTRA, REWARD_PASS_VALUE, least_passing
 
 if TYPE_CHECKING:
     from analyzer.schema import IntArray
@@ -135,7 +135,7 @@ def parts(rollouts: Rollouts, threshold: float) -> list[Part]:
         }
         # The last is the part that decides, where there is one; without a value of its own the sum itself decides.
         decides = columns[deciding[-1]]
-        passing = np.where(np.isnan(decides), columns[REWARD], decides) >= threshold
+        passing = np.where(np.isnan(decides), columns[REWARD], decides) >= least_passing(threshold)
         for name in names:
             there = np.isfinite(columns[name])
             for right in (0, 1):

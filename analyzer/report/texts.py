@@ -23,6 +23,7 @@ from analyzer.schema import (
     REWARD,
     REWARD_PASS_VALUE,
     REWARD_STATUS,
+    least_passing,
 )
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ def _sample(record: dict[str, Any], chars: int, threshold: float) -> Sample:
     return Sample(
         record[REWARD],
         record[REWARD_STATUS],
-        record[REWARD] is not None and deciding >= threshold,
+        record[REWARD] is not None and deciding >= least_passing(threshold),
         record.get(RESPONSE_TOKENS),
         as_text(record.get(FINISH_REASON)) or None,
         record.get(_REWARD_ANSWER),

@@ -23,13 +23,14 @@ from analyzer.schema import (
     DATA_IDX,
     FINISH_REASON,
     MAX_TOKENS,
-    PASS_THRESHOLD,
     RESPONSE,
     RESPONSE_TOKENS,
     REWARD,
     REWARD_PASS_VALUE,
     REWARD_STATUS,
     Status,
+    least_passing,
+    threshold_of,
 )
 from analyzer.selection.analysis import Analysis
 from analyzer.selection.formats._responses import Response
@@ -50,7 +51,7 @@ class Candidates:
     def __init__(self, analysis: Analysis, kept: IntArray, folder: str) -> None:
         """`kept`: rows of problems.parquet. Raises ConfigError for an analysis without text."""
         self.unscored = self.cut = 0  # rollouts of the kept problems that were left out
-        self.threshold = float(analysis.summary.get("settings", {}).get("pass_threshold") or PASS_THRESHOLD)
+        self._least = least_passing(threshold_of(analysis.summary))
         rollouts = _rollouts(analysis)
         import pyarrow as pa
 
@@ -121,7 +122,7 @@ class Candidates:
                 deciding = table.column(REWARD)
                 if REWARD_PASS_VALUE in table.column_names:  # of a sum, one part says what passes
                     deciding = pc.coalesce(table.column(REWARD_PASS_VALUE), deciding)
-                taken = table.select(list(_KEPT)).append_column(_PASSING, pc.greater_equal(deciding, self.threshold))
+                taken = table.select(list(_KEPT)).append_column(_PASSING, pc.greater_equal(deciding, self._least))
                 taken = taken.filter(pa.array(chosen)).combine_chunks()
                 # The text goes to disk at once; in memory stays one number for each candidate.
                 for piece in taken.to_batches():

@@ -28,7 +28,16 @@ from analyzer.plan import Plan
 from analyzer.rollouts import problems
 from analyzer.rollouts.dataset import Dataset, Reader
 from analyzer.rollouts.numbering import Numbering
-from analyzer.schema import ANSWER_LENGTH, DATA_IDX, NOT_COUNTED, ORIGINAL, PASS_THRESHOLD, SAMPLE_IDX, Metrics
+from analyzer.schema import (
+    ANSWER_LENGTH,
+    DATA_IDX,
+    NOT_COUNTED,
+    ORIGINAL,
+    PASS_THRESHOLD,
+    SAMPLE_IDX,
+    Metrics,
+    least_passing,
+)
 from analyzer.stages.merge import Merged
 
 if TYPE_CHECKING:
@@ -437,7 +446,8 @@ def _guard_line(suspects: dict[str, Any]) -> list[str]:
 def _threshold_line(threshold: float, rewards: NDArray[np.floating]) -> list[str]:
     """Where rewards vary and all lie on one side of the threshold, or are on a scale that it divides near its end."""
     low, high = float(np.fmin.reduce(rewards, initial=np.inf)), float(np.fmax.reduce(rewards, initial=-np.inf))
-    divides = low < threshold <= high
+    least = least_passing(threshold)
+    divides = low < least <= high
     # Infinite the other way round where nothing is scored.
     if low >= high or (divides and (high <= 1 or threshold != PASS_THRESHOLD)):
         return []
@@ -446,14 +456,14 @@ def _threshold_line(threshold: float, rewards: NDArray[np.floating]) -> list[str
     shown = " and ".join(f"{value:g}" for value in values) if len(values) == 2 else f"{low:g} to {high:g}"
     advice = f"give the reward from which a rollout passes with --pass_threshold, {_middle(values):g} for instance"
     if not divides:
-        side, outcome = ("reach", "passes") if low >= threshold else ("stay below", "fails")
+        side, outcome = ("reach", "passes") if low >= least else ("stay below", "fails")
         all_of = f"and all {side} the pass threshold {threshold:g}, so every rollout {outcome}"
         return [f"rewards are {shown}, {all_of}: {advice}"]
     # 0 to 10, or accuracy plus bonuses: the threshold is of another scale, and a tenth of the points passes.
-    passing = values[values >= threshold]
+    passing = values[values >= least]
     if len(passing) == 1 or threshold - low > (high - low) / 3:
         return []
-    share = float((scored >= threshold).mean())
+    share = float((scored >= least).mean())
     return [
         f"rewards are {shown}, and all from {passing[0]:g} on pass ({share:.0%}): if that is not what solved means, "
         f"{advice}"

@@ -19,7 +19,7 @@ from analyzer.cache.texts import Texts
 from analyzer.difficulty.answers import NO_MAJORITIES, Majorities, majorities
 from analyzer.errors import AnalyzerError
 from analyzer.rollouts.numbering import Numbering
-from analyzer.schema import PASS_THRESHOLD
+from analyzer.schema import PASS_THRESHOLD, least_passing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -159,7 +159,7 @@ class _Rows:
             self.pass_values = np.full(self._size, np.nan) if self.pass_values is None else self.pass_values
             self.pass_values[at] = scores.pass_values
             deciding = np.where(no_value, scores.rewards, scores.pass_values)
-        self.passing[at] = deciding >= threshold
+        self.passing[at] = deciding >= least_passing(threshold)
         for name, values in scores.parts.items():
             self.parts.setdefault(name, np.full(self._size, np.nan))[at] = values
         if len(scores.extra.dictionary):

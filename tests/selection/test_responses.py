@@ -130,6 +130,17 @@ def test_of_a_sum_of_rewards_the_deciding_part_says_which_responses_pass(tmp_pat
     assert made(tmp_path / "out", tmp_path, "dpo", pick="all").rejected.unique().tolist() == ["wrong, well formatted"]
 
 
+def test_responses_pass_from_the_threshold_of_the_analysis_on_be_it_zero(tmp_path: Path) -> None:
+    rewards = {"worse": -1.0, "at": 0.0, "better": 0.25}
+    rows = [rollout(at, text, reward) for at, (text, reward) in enumerate(rewards.items())]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rollouts.parquet")
+    flags: dict[str, Any] = {"model_path": TOKENIZER, "cache_dir": tmp_path / "cache", "n_jobs": 1}
+    analyzer.analyze(rollouts=tmp_path / "rollouts.parquet", output_dir=tmp_path / "out", pass_threshold=0, **flags)
+    assert sorted(made(tmp_path / "out", tmp_path, "sft", pick="all").completion) == ["at", "better"]
+    labels = made(tmp_path / "out", tmp_path, "kto", pick="all").set_index("completion").label
+    assert labels.to_dict() == {"at": True, "better": True, "worse": False}
+
+
 @pytest.mark.parametrize(
     ("text", "left"),
     [

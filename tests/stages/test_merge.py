@@ -14,6 +14,8 @@ import pytest
 
 from analyzer.errors import AnalyzerError
 from analyzer.planning import sharding
+from analyzer.report.analysis import Analysis
+from analyzer.report.lengths import count_rollouts
 from analyzer.rollouts.sizes import Sizes
 from analyzer.stages import merge, read
 from tests.commands import Outcome
@@ -52,6 +54,30 @@ def test_a_reward_at_the_threshold_passes_and_one_just_below_does_not(tmp_path: 
     assert metrics_of(analyze(path)).pass_rate.to_dict() == {"a": 0.5, "b": 1.0}
     higher = analyze(path, pass_threshold=0.75, output_dir=tmp_path / "higher")
     assert metrics_of(higher).pass_rate.to_dict() == {"a": 0.0, "b": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("rewards", "threshold", "passes"),
+    [
+        (pa.array([0.7, 0.7, 0.3], pa.float32()), 0.7, 2),  # 0.699999988
+        (pa.array([0.7 + 0.2 + 0.1, 1.0, 0.9999], pa.float64()), 1, 2),  # 0.9999999999999999
+        (pa.array([-0.1, -0.1, -0.1001], pa.float32()), -0.1, 2),  # -0.100000001
+        (pa.array([0.0, 0.5, -1e-6], pa.float64()), 0, 2),
+    ],
+    ids=["32 bits", "a sum", "a penalty", "zero"],
+)
+def test_a_reward_that_was_rounded_down_from_the_threshold_passes(
+    rewards: pa.Array, threshold: float, passes: int, tmp_path: Path, analyze: Analyze
+) -> None:
+    table = pa.Table.from_pylist(
+        [{"prompt": "p", "response": f"r{at}", "data_idx": 0, "sample_idx": at} for at in range(3)]
+    )
+    pq.write_table(table.append_column("reward", rewards), tmp_path / "r.parquet")
+    outcome = analyze(tmp_path / "r.parquet", pass_threshold=threshold)
+    assert metrics_of(outcome).passes.tolist() == [passes]
+    # The report counts for itself.
+    assert Analysis(outcome.folder).threshold == threshold
+    assert int(count_rollouts(Analysis(outcome.folder).rollouts, threshold).right.sum()) == passes
 
 
 def test_the_majority_is_the_most_frequent_answer(tmp_path: Path, analyze: Analyze) -> None:

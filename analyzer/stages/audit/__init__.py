@@ -26,7 +26,7 @@ from analyzer.rewards._common.answers import answer_text
 from analyzer.rewards._common.spelling import same
 from analyzer.rollouts.dataset import Dataset, Reader
 from analyzer.rollouts.sources import SourceOfProblems
-from analyzer.schema import DATA_IDX, RESPONSE, SAMPLE_IDX, NotPresentable, Problem, Score
+from analyzer.schema import DATA_IDX, RESPONSE, SAMPLE_IDX, NotPresentable, Problem, Score, least_passing
 from analyzer.scoring import Scorer, failure
 from analyzer.stages.audit.reading import SHOWN, AuditInput, problems_of, rows_of, short
 from analyzer.stages.audit.trials import Trial, extracted, sentence, try_rewards
@@ -301,6 +301,7 @@ def second_opinions(
     table = rows_of(given, rows, [DATA_IDX, SAMPLE_IDX, RESPONSE])
     first = rewards_of(np.array(rows, dtype=np.int64)).tolist()
     cut = cut_of(np.array(rows, dtype=np.int64)).tolist()
+    least = least_passing(given.threshold)
     compared: dict[str, int] = {}
     differing: dict[str, list[Disagreement]] = {}
     scorers = {name: Scorer(second, given.limits) for name, second in seconds.items()}
@@ -314,7 +315,7 @@ def second_opinions(
             if score.reward is None:
                 continue
             compared[name] = compared.get(name, 0) + 1
-            if (score.reward >= given.threshold) != (first[at] >= given.threshold):
+            if (score.reward >= least) != (first[at] >= least):
                 read = [answer_text(extracted(grader, text)) for grader in (given.rewards[name], seconds[name])]
                 shown = [None if one is None else short(one) for one in read]
                 ending = " ".join(ids[2].split())[-SHOWN:]

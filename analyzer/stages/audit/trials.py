@@ -17,7 +17,7 @@ from analyzer.rewards import BaseReward, Reward, Where
 from analyzer.rewards._common.answers import answer_text
 from analyzer.rewards._common.spelling import unwrapped
 from analyzer.rollouts.sources import SourceOfProblems
-from analyzer.schema import DATA_IDX, RESPONSE, Problem
+from analyzer.schema import DATA_IDX, RESPONSE, Problem, least_passing
 from analyzer.scoring import Scorer
 from analyzer.stages.audit.reading import AuditInput, problems_of, rows_of, short
 
@@ -136,7 +136,7 @@ def _fares(reward: BaseReward, sample: Sequence[tuple[Any, Problem, str]], given
         for _, problem, response in sample:
             score = scorer.score(problem, [response])[0]
             unscored += score.reward is None
-            fares.passed.append(score.reward is not None and score.reward >= given.threshold)
+            fares.passed.append(score.reward is not None and score.reward >= least_passing(given.threshold))
             fares.answers.append(extracted(reward, response) if score.found else None)
     finally:
         scorer.close()
@@ -164,7 +164,7 @@ def _without_wrapping(reward: Reward, failing: Sequence[tuple[Any, Problem, str]
             passing = ""
             for inner in unwrapped(problem.ground_truth):
                 score = scorer.score(problem._replace(ground_truth=inner, gold_text=None), [response])[0]
-                if score.reward is not None and score.reward >= given.threshold:
+                if score.reward is not None and score.reward >= least_passing(given.threshold):
                     passing = inner
                     break
             found.append(passing)
