@@ -70,8 +70,11 @@ class Dialect:
         """The flat rows of one record of a file. KeyError, TypeError, IndexError and ValueError say that it is none."""
         return (record,)
 
-    def prepared(self, records: Iterator[Row], settings: Settings) -> Dialect:
-        """The dialect set to an input: `records` are those of all its files. Raises UserError where it cannot be."""
+    def prepared(self, records: Iterator[Iterator[Row]], settings: Settings) -> Dialect:
+        """The dialect set to an input: `records` are those of each file. Raises UserError where it cannot be.
+
+        They are read as they are asked for: most dialects settle on the first, and only some need them all.
+        """
         return self
 
 

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
 from analyzer.dialects import files, joining, mapping
 from analyzer.dialects.files import Record
 from analyzer.dialects.fitting import Options
-from analyzer.dialects.layout import FILE, Layout
+from analyzer.dialects.layout import Layout
 from analyzer.dialects.mapping import Mapper
 from analyzer.dialects.operations import root
 from analyzer.dialects.reading import Reading, Request
@@ -158,7 +157,7 @@ class _Source:
         # A column in `drop` that some path of --columns asks for must be read after all.
         needed = {root(one.strip()) for _, path in layout.paths() for one in path.split("|") if path != "*"}
         self._dropped = frozenset() if reading.dialect.nested else frozenset(set(layout.drop) - needed)
-        self._told = _told_columns(layout, reading.paths)
+        self._told = files.told_columns(layout, reading.paths)
         self._by_record = reading.dialect.nested or any(files.suffix_of(p) != files.PARQUET for p in reading.paths)
         if self._by_record:
             # jsonl is read twice: the lines may disagree about a column's type, which only the last one settles.
@@ -267,28 +266,6 @@ class _Source:
                 )
 
 
-def _told_columns(layout: Layout, paths: Sequence[str]) -> dict[str, list[Any]]:
-    """Columns whose values the paths of the files tell: name -> value by file."""
-    found: dict[str, list[Any]] = {}
-    for name, regex in layout.file:
-        # The absolute path, so that `cd step_100` and a relative name tell the same.
-        texts = [match[1] if (match := re.search(regex, os.path.abspath(path))) else None for path in paths]
-        if any(text is not None for text in texts):
-            whole = all(text is None or text.isdigit() for text in texts)
-            found[name] = [int(text) if whole and text is not None else text for text in texts]
-    if layout.sample == FILE:
-        found[FILE] = _numbers(paths)
-    return found
-
-
-def _numbers(paths: Sequence[str]) -> list[Any]:
-    """The number of each file: the last in its name where these differ, else its place."""
-    matches = [re.findall(r"\d+", os.path.basename(path)) for path in paths]
-    numbers = [int(found[-1]) if found else -1 for found in matches]
-    # Numbers in names count only where they tell all files apart, else the order of the sorted names does.
-    return numbers if len(set(numbers)) == len(paths) and min(numbers) >= 0 else list(range(len(paths)))
-
-
 # ---------------------------------------------------------------- what is said
 
 
@@ -305,6 +282,8 @@ def _said(
     ]
     if not sizes:
         why = f": --rows {request.rows!r} keeps none of {tally.read}" if request.rows and tally.read else ""
+        if tally.failed:
+            why = f" with a response: {counted(tally.failed, 'rollout')} without one (failed requests)"
         raise InputError(f"{request.spec}: has no rows{why}")
     if reading.unread:
         notes.append(f"not read: {files.named(reading.unread)}")

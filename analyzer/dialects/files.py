@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analyzer import dialects
 from analyzer.dialects import Dialect, Row
+from analyzer.dialects.layout import FILE, Layout
 from analyzer.errors import InputError, printable
 from analyzer.files import storage
 from analyzer.rollouts import dataset, jsonl
@@ -139,12 +140,23 @@ def _of_json(path: str) -> Iterator[Record]:
         # RecursionError: a few thousand brackets are enough, and a file must not end the program.
         value = load_json(data)
     except (ValueError, RecursionError) as error:
+        if _is_line(data):
+            raise InputError(f"{path}: holds a JSON object per line; rename it to end in .jsonl") from None
         raise InputError(f"{path}: not valid JSON ({' '.join(str(error).split())})") from None
     rows = value if isinstance(value, list) else [value]
     for at, row in enumerate(rows):
         if not isinstance(row, dict):
             raise InputError(f"{path}: must hold a JSON object or a list of them")
         yield Record(row, len(data) // len(rows), f"{path}, item {at} (counted from 0)" if len(rows) > 1 else path)
+
+
+def _is_line(data: bytes) -> bool:
+    """Whether the first line is a JSON object of its own, with more behind it."""
+    first, _, more = data.lstrip().partition(b"\n")
+    try:
+        return bool(more.strip()) and isinstance(load_json(first), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def flat_records(dialect: Dialect, found: Iterable[Record]) -> Iterator[Record]:
@@ -177,13 +189,14 @@ def recognise(found: Found, chosen: Dialect | None, spec: str) -> Recognized:
     unread = list(found.others)
     fitting: tuple[str, ...] = ()
     unknown: list[str] = []
+    unreadable: InputError | None = None
     for path in found.paths:
         try:
             row = first_record(path)
-        except InputError:
+        except InputError as error:
             if suffix_of(path) != JSON:  # a .json file beside rollouts is seldom one of them
                 raise
-            row = None
+            row, unreadable = None, unreadable or error
         if row is None:
             unknown.append(path)
             continue
@@ -210,7 +223,7 @@ def recognise(found: Found, chosen: Dialect | None, spec: str) -> Recognized:
         )
     first = next(iter(rows.values()), None)
     if first is None:
-        raise InputError(
+        raise unreadable or InputError(
             f"{spec}: {found.paths[0]}: the file is empty" if len(found.paths) > 1 else f"{spec}: the file is empty"
         )
     if not kinds:
@@ -223,3 +236,25 @@ def named(paths: Sequence[str]) -> str:
     """The names of files, the first few one by one."""
     names = ", ".join(os.path.basename(path) for path in paths[:_NAMED])
     return names + (f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else "")
+
+
+def told_columns(layout: Layout, paths: Sequence[str]) -> dict[str, list[Any]]:
+    """Columns whose values the paths of the files tell: name -> value by file."""
+    found: dict[str, list[Any]] = {}
+    for name, regex in layout.file:
+        # The absolute path, so that `cd step_100` and a relative name tell the same.
+        texts = [match[1] if (match := re.search(regex, os.path.abspath(path))) else None for path in paths]
+        if any(text is not None for text in texts):
+            whole = all(text is None or text.isdigit() for text in texts)
+            found[name] = [int(text) if whole and text is not None else text for text in texts]
+    if layout.sample == FILE:
+        found[FILE] = _numbers(paths)
+    return found
+
+
+def _numbers(paths: Sequence[str]) -> list[Any]:
+    """The number of each file: the last in its name where these differ, else its place."""
+    matches = [re.findall(r"\d+", os.path.basename(path)) for path in paths]
+    numbers = [int(found[-1]) if found else -1 for found in matches]
+    # Numbers in names count only where they tell all files apart, else the order of the sorted names does.
+    return numbers if len(set(numbers)) == len(paths) and min(numbers) >= 0 else list(range(len(paths)))

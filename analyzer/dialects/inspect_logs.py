@@ -48,12 +48,17 @@ def read_eval(path: str) -> Iterator[Row]:
 class Inspect(Dialect):
     """Reads the samples of logs, with the one scorer that is wanted."""
 
-    def prepared(self, records: Iterator[Row], settings: Settings) -> Dialect:
+    def prepared(self, records: Iterator[Iterator[Row]], settings: Settings) -> Dialect:
         """With the scorer as the reward where there is one; where there are several, --columns must name it."""
-        samples = next(records, {}).get("samples") or [{}]
-        names = list(samples[0].get("scores") or {})
-        layout = dataclasses.replace(self.layout, reward=f'scores["{names[0]}"]' if len(names) == 1 else "scores.*")
-        return dataclasses.replace(self, layout=layout)
+        # Of each log: tasks have scorers of their own. Of its first sample that has any: one that failed has none.
+        found = {tuple(_scored(log)) for log in records}
+        names = sorted({name for scorers in found for name in scorers})
+        reward = "scores.*"
+        if len(names) == 1:
+            reward = f'scores["{names[0]}"]'
+        elif all(len(scorers) < 2 for scorers in found):
+            reward = "only_score"
+        return dataclasses.replace(self, layout=dataclasses.replace(self.layout, reward=reward))
 
     def records(self, record: Row) -> Iterable[Row]:
         """A row for each sample of the log."""
@@ -68,6 +73,7 @@ class Inspect(Dialect):
                 "response": content_text(message.get("content")),
                 "ground_truth": target[0] if isinstance(target, list) and len(target) == 1 else target,
                 "scores": scores or None,
+                "only_score": next(iter(scores.values())) if len(scores) == 1 else None,
                 "finish_reason": choices[0].get("stop_reason"),
                 "model": model,
                 "task": task,
@@ -75,6 +81,12 @@ class Inspect(Dialect):
                 "epoch": sample["epoch"],
                 "metadata": sample.get("metadata") or None,
             }
+
+
+def _scored(log: Iterator[Row]) -> Iterable[str]:
+    """The names of the scorers of a log."""
+    samples = (sample for record in log for sample in record.get("samples") or ())
+    return next((scores for sample in samples if (scores := sample.get("scores"))), ())
 
 
 def _value(score: Any) -> Any:

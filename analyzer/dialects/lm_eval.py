@@ -19,13 +19,29 @@ from analyzer.dialects.layout import Group, Layout
 class LmEval(Dialect):
     """Reads one filter of a samples file."""
 
-    def prepared(self, records: Iterator[Row], settings: Settings) -> Dialect:
-        """With the filter of the first line as the one that is read."""
-        first = next(records, {}).get("filter")
-        if not isinstance(first, str):
+    def prepared(self, records: Iterator[Iterator[Row]], settings: Settings) -> Dialect:
+        """With the filter of each task's first line as the one that is read."""
+        tasks: dict[str, list[str | None]] = {}  # filter -> the tasks of which it is the first
+        for file in records:
+            first = next(file, {})
+            name, task = first.get("filter"), first.get("task")
+            if isinstance(name, str) and not any(task in known for known in tasks.values()):
+                tasks.setdefault(name, []).append(task)
+        if not tasks:
             return self
-        text = first.replace("\\", "\\\\").replace("'", "\\'")
-        return dataclasses.replace(self, layout=dataclasses.replace(self.layout, rows=f"filter == '{text}'"))
+        rules = [f"filter == {_quoted(name)}" for name in tasks]
+        if len(rules) > 1:  # tasks have filters of their own, and each is read by one of its own
+            rules = [f"{rule} and {_is_of(known)}" for rule, known in zip(rules, tasks.values(), strict=True)]
+        return dataclasses.replace(self, layout=dataclasses.replace(self.layout, rows=" or ".join(rules)))
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _is_of(tasks: list[str | None]) -> str:
+    named = [_quoted(task) for task in tasks if task is not None]
+    return f"task in [{', '.join(named)}]" if named else "task is null"
 
 
 register(

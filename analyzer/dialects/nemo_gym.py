@@ -12,7 +12,7 @@ from typing import Any
 
 from analyzer.dialects import Dialect, Row, register
 from analyzer.dialects.layout import Group, Layout
-from analyzer.dialects.values import content_text
+from analyzer.dialects.values import content_text, said_in, why_it_ended
 
 _NESTED = {"responses_create_params", "response", "agent_ref"}
 
@@ -24,11 +24,10 @@ class NemoGym(Dialect):
         """One row: the text of all messages of the answer, the fields of the verifier as they are."""
         response = record["response"]
         agent = record.get("agent_ref")
-        spoken = [item for item in response["output"] if item.get("type", "message") == "message"]
         yield {
             "prompt": _messages(record["responses_create_params"]["input"]),
-            "response": content_text(spoken[-1].get("content")) if spoken else "",
-            "finish_reason": _finish_reason(response),
+            "response": said_in(response),
+            "finish_reason": why_it_ended(response),
             "model": response.get("model"),
             "agent": agent.get("name") if isinstance(agent, dict) else agent,
             **{name: value for name, value in record.items() if name not in _NESTED},
@@ -40,13 +39,6 @@ def _messages(said: Any) -> Any:
     if isinstance(said, str):
         return [{"role": "user", "content": said}]
     return [{"role": item["role"], "content": content_text(item["content"])} for item in said if "role" in item]
-
-
-def _finish_reason(response: dict[str, Any]) -> str | None:
-    why = response.get("incomplete_details")
-    if isinstance(why, dict) and why.get("reason") == "max_output_tokens":
-        return "length"
-    return "stop" if response.get("status") == "completed" else None
 
 
 register(

@@ -26,7 +26,7 @@ class OpenInstruct(Dialect):
 
     decode: Decode | None = dataclasses.field(default=None, compare=False, repr=False)
 
-    def prepared(self, records: Iterator[Row], settings: Settings) -> Dialect:
+    def prepared(self, records: Iterator[Iterator[Row]], settings: Settings) -> Dialect:
         """With the tokenizer that decodes, where there is one; pooled steps are joined by what their prompts are."""
         layout = self.layout
         if settings.pool:

@@ -10,13 +10,14 @@ its custom_id usually names the problem and the sample (`gsm8k-0-2`); that is se
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from analyzer.dialects import Dialect, Row, Settings, register
 from analyzer.dialects.layout import Group, Layout
-from analyzer.dialects.values import content_text
+from analyzer.dialects.values import content_text, said_in, why_it_ended
 
 _NUMBERED = r"^(.+)[-_:/]\d+$"
 
@@ -24,10 +25,10 @@ _NUMBERED = r"^(.+)[-_:/]\d+$"
 class OpenaiBatch(Dialect):
     """Reads the choices of every request that was answered."""
 
-    def prepared(self, records: Iterator[Row], settings: Settings) -> Dialect:
+    def prepared(self, records: Iterator[Iterator[Row]], settings: Settings) -> Dialect:
         """Grouped by custom_id, or by custom_id without the number of the sample where these number the samples."""
         samples: Counter[str] = Counter()  # of each custom_id without its number
-        for record in records:
+        for record in itertools.chain.from_iterable(records):
             body = (record.get("response") or {}).get("body") or {}
             if len(body.get("choices") or ()) > 1:
                 return self
@@ -46,6 +47,9 @@ class OpenaiBatch(Dialect):
         """A row for each choice; one without a response for a request that failed."""
         body = (record["response"] or {}).get("body") or {}
         choices = body.get("choices") or []
+        # Of /v1/responses, which gives one answer to a request.
+        if isinstance(body.get("output"), list) and body.get("status") != "failed":
+            choices = [{"text": said_in(body), "finish_reason": why_it_ended(body)}]
         # Kept as a row without a response, so that it is counted as a failed request.
         if record.get("error") or not choices:
             yield {

@@ -26,15 +26,18 @@ class PrimeRl(Dialect):
         task, run = record["task"], record.get("run") or {}
         data = task.get("data") or {}
         known = {"prompt", "system_prompt", "answer"}
-        for trace in record["traces"]:
+        # An episode that broke off before any agent ran has a row, too, and counts as a request that failed.
+        for trace in record["traces"] or [{"nodes": []}]:
             # Judges and user simulators are agents as well; their words are not rollouts of the policy.
             if (trace.get("agent") or {}).get("trainable") is False:
                 continue
             sampled = [node["message"] for node in trace["nodes"] if node.get("sampled")]
-            reward = _reward(trace.get("rewards"))
+            # Rewards of an agent that failed are those that were given before; releases before 0.4 do not say `ok`.
+            failed = trace.get("ok") is False
+            reward = None if failed else _reward(trace.get("rewards"))
             yield {
                 "prompt": _prompt(data, trace["nodes"]),
-                "response": content_text(sampled[-1].get("content")) if sampled else "",
+                "response": content_text(sampled[-1].get("content")) if sampled else "" if record["traces"] else None,
                 "ground_truth": data.get("answer"),
                 "reward": reward,
                 "reward_status": str(Status.OK if reward is not None else Status.ERROR),

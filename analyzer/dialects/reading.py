@@ -7,12 +7,12 @@ import functools
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from analyzer import dialects
-from analyzer.dialects import Dialect, files, mapping
+from analyzer.dialects import Dialect, Row, files, mapping
 from analyzer.dialects.files import Recognized
 from analyzer.dialects.layout import FILE, Layout, parse_columns, paste
 from analyzer.dialects.table import OURS
@@ -89,11 +89,8 @@ def settle(request: Request, as_is: bool = True) -> Reading:
         unread = tuple(path for path in (*found.paths, *found.others) if path not in ours) if ours else ()
         return Reading(dialect, dialect.layout, ours or found.paths, unread, as_is=True)
     if type(dialect).prepared is not Dialect.prepared:
-        # A generator: most dialects settle on a few records, and only some need them all.
-        everything = (record.row for path in seen.paths for record in files.records(path))
-        dialect = dialect.prepared(
-            everything, dialects.Settings(request.model_path, request.trust_remote_code, request.pool)
-        )
+        settings = dialects.Settings(request.model_path, request.trust_remote_code, request.pool)
+        dialect = dialect.prepared(_by_file(dialect, seen.paths), settings)
     layout = dialect.layout
     if dialect.name == OWN:
         # Columns with our names are what they say: rollouts of ours with one column renamed need that one named.
@@ -103,6 +100,14 @@ def settle(request: Request, as_is: bool = True) -> Reading:
         layout = dataclasses.replace(layout, group=None)
     asked = tuple(key for key, value in said.items() if value is not None)
     return Reading(dialect, layout.with_columns(said), seen.paths, seen.unread, asked)
+
+
+def _by_file(dialect: Dialect, paths: Sequence[str]) -> Iterator[Iterator[Row]]:
+    """The records of each file, with what its path tells; read as they are asked for."""
+    told = files.told_columns(dialect.layout, paths)
+    for at, path in enumerate(paths):
+        tells = {name: values[at] for name, values in told.items()}
+        yield ({**record.row, **tells} for record in files.records(path))
 
 
 def _is_whole(row: Mapping[str, Any]) -> bool:

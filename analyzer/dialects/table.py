@@ -190,23 +190,6 @@ TABLE = (
         ),
     ),
     Dialect(
-        name="verifiers",
-        framework="verifiers results",
-        file="results.jsonl of vf-eval -s",
-        lacks="data_source",
-        requires=_needs("example_id", "prompt", "completion", "reward"),
-        layout=Layout(
-            prompt="prompt",
-            response="completion",
-            ground_truth="answer",
-            reward="reward",
-            finish_reason="is_truncated",
-            group=Group(("example_id",)),
-            tasks=("task",),
-            drop=("tool_defs",),
-        ),
-    ),
-    Dialect(
         name="open_instruct_filtering",
         framework="open-instruct filtering generations",
         file="the jsonl file of scripts/data/rlvr/filtering_vllm.py",

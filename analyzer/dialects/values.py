@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,6 +59,20 @@ def content_text(content: Any) -> str:
     if isinstance(content, list):
         return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
     return "" if content is None else str(content)
+
+
+def said_in(response: Mapping[str, Any]) -> str:
+    """The last message of a response of OpenAI's Responses API: reasoning and calls of tools come before it."""
+    spoken = [item for item in response["output"] if item.get("type", "message") == "message"]
+    return content_text(spoken[-1].get("content")) if spoken else ""
+
+
+def why_it_ended(response: Mapping[str, Any]) -> str | None:
+    """The finish_reason of a response of OpenAI's Responses API."""
+    why = response.get("incomplete_details")
+    if isinstance(why, dict) and why.get("reason") == "max_output_tokens":
+        return "length"
+    return "stop" if response.get("status") == "completed" else None
 
 
 def rewards_of(column: Column | None, path: str, row: RowName) -> NDArray[np.float64]:

@@ -140,6 +140,91 @@ def test_a_folder_of_failures_is_not_read_with_the_rollouts(tmp_path: Path) -> N
     assert "not read: rollouts_failures.jsonl" in found.notes
 
 
+@pytest.mark.parametrize(
+    "error", ["SandboxError", {"error": "ModelError", "error_chain_repr": "..."}], ids=["text", "struct"]
+)
+def test_a_rollout_of_verifiers_that_broke_off_has_no_reward_and_no_0(error: Any, tmp_path: Path) -> None:
+    path = layouts.verifiers(tmp_path) / "results.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[0] |= {"error": error, "reward": 0.0}
+    layouts.lines(path, rows)
+    found = rows_of(opened(tmp_path, path))
+    assert [(row["reward"], row["reward_status"]) for row in found[:2]] == [(None, "error"), (rows[1]["reward"], "ok")]
+    assert "tool_defs" not in found[0]
+
+
+def test_an_episode_that_failed_has_no_reward_though_some_were_given_before(tmp_path: Path) -> None:
+    path = layouts.prime_rl(tmp_path)
+    episodes = [json.loads(line) for line in path.read_text().splitlines()]
+    episodes[0]["traces"][0] |= {"ok": False, "rewards": {"format": {"score": 0.0, "weight": 1.0}}}
+    episodes[1] |= {"ok": False, "errors": [{"type": "EnvError"}], "traces": []}
+    layouts.lines(path, episodes)
+    found = opened(tmp_path, path)
+    assert [row["reward_status"] for row in rows_of(found)] == ["error", *["ok"] * 14]
+    assert rows_of(found)[0]["reward"] is None
+    assert any("1 rollout without a response (failed requests) left out" in warning for warning in found.warnings)
+
+
+def test_each_task_of_lm_eval_is_read_by_a_filter_of_its_own(tmp_path: Path) -> None:
+    folder = layouts.lm_eval(tmp_path)
+    [gsm8k] = folder.glob("samples_*.jsonl")
+    rows = [json.loads(line) | {"filter": "it's"} for line in gsm8k.read_text().splitlines()[:4]]
+    layouts.lines(folder / "samples_math_2026-01-01T00-00-00.000000.jsonl", rows)
+    with pytest.raises(InputError, match=r"several values of task \('gsm8k', 'math', ...\)"):
+        opened(tmp_path, folder, scored_without_gold=True)
+    for task in ("gsm8k", "math"):
+        assert opened(tmp_path, folder, rows=f"task == '{task}'").dataset.rows == 16
+    pooled = opened(tmp_path, folder, pool=True)
+    assert pooled.dataset.rows == 32
+    assert {row["filter"] for row in rows_of(pooled)} == {"strict", "it's"}
+
+
+def test_logs_of_inspect_have_each_the_scorer_of_its_task(tmp_path: Path) -> None:
+    log = json.loads(layouts.inspect_json(tmp_path).read_text())
+    log["eval"]["task"] = "mmlu"
+    for sample in log["samples"]:
+        sample["scores"] = {"choice": sample["scores"]["match"]}
+    log["samples"][0]["scores"] = None  # it failed
+    (tmp_path / "other.json").write_text(json.dumps(log))
+    for task, scored in (("gsm8k", 16), ("mmlu", 15)):
+        found = rows_of(opened(tmp_path, tmp_path, rows=f"task == '{task}'"))
+        assert sum(row["reward"] is not None for row in found) == scored
+
+
+def test_a_batch_of_the_responses_api_is_read_as_one_of_chat_completions(tmp_path: Path) -> None:
+    path = layouts.openai_batch(tmp_path)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        [choice] = row["response"]["body"].pop("choices")
+        text = {"type": "output_text", "text": choice["message"]["content"]}
+        cut = choice["finish_reason"] == "length"
+        row["response"]["body"] |= {
+            "status": "incomplete" if cut else "completed",
+            "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+            "output": [{"type": "reasoning", "summary": []}, {"type": "message", "content": [text]}],
+        }
+    (tmp_path / "other").mkdir()
+    read_as = [
+        [
+            (row["data_idx"], row["response"], row["finish_reason"])
+            for row in rows_of(opened(tmp_path, one, scored_without_gold=True))
+        ]
+        for one in (path, layouts.lines(tmp_path / "other" / "responses.jsonl", rows))
+    ]
+    assert read_as[0] == read_as[1]
+    for row in rows:
+        row["response"]["body"] |= {"status": "failed", "output": []}
+    with pytest.raises(InputError, match="no rows with a response: 16 rollouts without one"):
+        opened(tmp_path, layouts.lines(tmp_path / "failed.jsonl", rows), scored_without_gold=True)
+
+
+@pytest.mark.parametrize("name", ["a.json", ""], ids=["the file", "its folder"])
+def test_a_json_file_with_an_object_per_line_is_said_to_be_jsonl(name: str, tmp_path: Path) -> None:
+    layouts.lines(tmp_path / "in" / "a.json", [{"prompt": "p", "response": "r"}] * 2)
+    with pytest.raises(InputError, match=r"a\.json: holds a JSON object per line; rename it to end in \.jsonl"):
+        opened(tmp_path, tmp_path / "in" / name)
+
+
 def test_a_key_that_is_too_fine_is_noticed(tmp_path: Path) -> None:
     columns = {"prompt": "input", "response": "output", "ground_truth": "gts", "reward": "score", "group": "uid"}
     found = opened(tmp_path, layouts.verl_rollouts_v1(tmp_path), columns=columns)

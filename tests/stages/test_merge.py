@@ -77,7 +77,9 @@ def test_a_reward_that_was_rounded_down_from_the_threshold_passes(
     assert metrics_of(outcome).passes.tolist() == [passes]
     # The report counts for itself.
     assert Analysis(outcome.folder).threshold == threshold
-    assert int(count_rollouts(Analysis(outcome.folder).rollouts, threshold).right.sum()) == passes
+    counted = Analysis(outcome.folder).rollouts
+    assert counted is not None
+    assert int(count_rollouts(counted, threshold).right.sum()) == passes
 
 
 def test_the_majority_is_the_most_frequent_answer(tmp_path: Path, analyze: Analyze) -> None:
