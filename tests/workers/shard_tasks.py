@@ -28,7 +28,7 @@ def commit(folder: str, shard: int) -> int:
 
 def commit_slowly(folder: str, shard: int) -> int:
     """Commit a shard after some work."""
-    time.sleep(0.3)
+    time.sleep(0.15)
     return commit(folder, shard)
 
 
@@ -74,7 +74,7 @@ def end() -> None:
 def warm(folder: str) -> None:
     """Note which process was there before the first shard."""
     (Path(folder) / f"warm-{os.getpid()}").touch()
-    time.sleep(0.5)  # so that one worker does not take all of these tasks
+    time.sleep(0.3)  # so that one worker does not take all of these tasks
 
 
 def load() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import sys
 import threading
@@ -72,15 +73,20 @@ class Loky(Cluster):
         cluster = cls._of(wanted)
         forks.begin(functools.partial(processes.warm_up, warm, _MODULES))
 
+        ended = threading.Event()
+
         def call() -> None:
+            # Asked when joblib has its pool: of one made after the `stop` below, no worker may come, as none would end.
+            tasks = itertools.takewhile(lambda _: not ended.is_set(), [Task(warm, ())] * wanted)
             with contextlib.suppress(Exception):  # what is wrong shows where it matters, in the first shard
-                cluster.run([Task(warm, ())] * wanted, wanted)
+                cluster.run(tasks, wanted)
 
         thread = threading.Thread(target=call, daemon=True)
         thread.start()
         try:
             yield
         except BaseException:
+            ended.set()
             cluster.stop()
             thread.join(_STOP_SECONDS)
             raise
