@@ -8,19 +8,31 @@ import subprocess
 import sys
 
 from analyzer.workers import forks
+from tests import processes
 
 BEGIN = """
-import os, signal, sys
-from analyzer.workers import forks, processes
-forks.begin(os.getpid)
+import functools, importlib, os, signal, sys
+from analyzer.workers import forks
+load = os.getpid
+forks.begin(load)
+"""
+OF_JOBLIB = BEGIN.replace(  # which each worker would load by itself
+    "os.getpid", 'functools.partial(importlib.import_module, "joblib.externals.loky.process_executor")'
+)
+POOL = """
+import joblib
+def parents():
+    with forks.workers(), joblib.parallel_config("loky"):
+        return {*joblib.Parallel(n_jobs=2, batch_size=1)(joblib.delayed(os.getppid)() for _ in range(4))}
 """
 
 
-def run(program: str) -> subprocess.CompletedProcess[str]:
+def run(program: str, begin: str = BEGIN) -> subprocess.CompletedProcess[str]:
     """It has ended, and all that it started, when this returns: they hold its stderr."""
-    return subprocess.run(
-        [sys.executable, "-c", BEGIN + program], capture_output=True, text=True, check=False, timeout=60
-    )
+    pipe = processes.PIPE
+    with processes.Process(["-c", begin + program], stdout=pipe, stderr=pipe, brief=True) as driver:
+        said = driver.communicate(timeout=60)
+    return subprocess.CompletedProcess(driver.args, driver.wait(), *said)
 
 
 def test_the_private_names_are_there() -> None:
@@ -29,13 +41,9 @@ def test_the_private_names_are_there() -> None:
 
 
 def test_without_a_private_name_loky_starts_its_own_workers() -> None:
-    done = run("""
-server = forks._server._process.pid
-import joblib
+    done = run(f"""{POOL}
 forks._PRIVATE["joblib.externals.loky.backend.process"] = ("LokyProcess", "of_another_version")
-with forks.workers(), joblib.parallel_config("loky"):
-    parents = joblib.Parallel(n_jobs=2, batch_size=1)(joblib.delayed(os.getppid)() for _ in range(4))
-print(set(parents) == {os.getpid()})
+print(parents() == {{os.getpid()}})
 """)
     assert (done.stdout, done.stderr) == ("True\n", "")
 
@@ -54,31 +62,35 @@ def test_a_driver_interrupted_before_it_says_what_to_load_leaves_no_traceback() 
 
 
 def test_ctrl_c_while_python_starts_is_not_for_what_forks() -> None:
-    done = run("""
+    done = run(
+        f"""
 server = forks._server._process.pid
 for _ in range(20):
     os.kill(server, signal.SIGINT)
-import joblib
-with forks.workers(), joblib.parallel_config("loky"):
-    parents = joblib.Parallel(n_jobs=2, batch_size=1)(joblib.delayed(os.getppid)() for _ in range(4))
-print(set(parents) == {server})
-""")
+{POOL}
+print(parents() == {{server}})
+""",
+        OF_JOBLIB,
+    )
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 
 def test_what_a_driver_sets_after_the_start_is_set_in_its_workers() -> None:
     """The name under which workers find what grades answers is one of these."""
-    done = run("""
+    done = run(
+        """
 forks.end()
-forks.start(os.getpid)
+forks.start(load)
 os.environ["SET_LATER"] = "here"
-forks.begin(os.getpid)
+forks.begin(load)
 server = forks._server._process.pid
 import joblib
 with forks.workers(), joblib.parallel_config("loky"):
     calls = [joblib.delayed(os.getenv)("SET_LATER"), joblib.delayed(os.getppid)()]
     print(joblib.Parallel(n_jobs=2, batch_size=1)(calls) == ["here", server])
-""")
+""",
+        OF_JOBLIB,
+    )
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 
@@ -96,15 +108,16 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_workers_are_forked_without_a_word_of_what_to_load() -> None:
-    done = run("""
+    done = run(
+        f"""
 forks.end()
-forks.start(os.getpid)
+forks.start(load)
 server = forks._server._process.pid
-import joblib
-with forks.workers(), joblib.parallel_config("loky"):
-    parents = joblib.Parallel(n_jobs=2, batch_size=1)(joblib.delayed(os.getppid)() for _ in range(4))
-print(set(parents) == {server})
-""")
+{POOL}
+print(parents() == {{server}})
+""",
+        OF_JOBLIB,
+    )
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 
@@ -143,7 +156,6 @@ def test_a_call_is_made_where_workers_are_forked_when_they_are_done_and_outlives
         CALL
         + """
 call.go_on("before")
-time.sleep(0.5)
 while call._forked is None:
     time.sleep(0.01)
 print(call.done())
@@ -188,7 +200,8 @@ forks.end()
 
 def test_a_call_that_nobody_waits_for_ends_with_the_driver_or_before_it() -> None:
     """`run` would wait for a process that is left."""
+    forked = "while call._forked is None: time.sleep(0.01)\n"
     for program in ("call.end(); forks.end()", "forks.end(); call.end()", "os.kill(os.getpid(), signal.SIGKILL)"):
-        for seconds in (0.0, 1.0):
-            done = run(f"{CALL}\ntime.sleep({seconds})\n{program}")
+        for wait in ("", forked):
+            done = run(f"{CALL}\n{wait}{program}")
             assert done.stderr == ""
