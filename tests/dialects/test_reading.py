@@ -204,14 +204,10 @@ def test_a_batch_of_the_responses_api_is_read_as_one_of_chat_completions(tmp_pat
             "output": [{"type": "reasoning", "summary": []}, {"type": "message", "content": [text]}],
         }
     (tmp_path / "other").mkdir()
-    read_as = [
-        [
-            (row["data_idx"], row["response"], row["finish_reason"])
-            for row in rows_of(opened(tmp_path, one, scored_without_gold=True))
-        ]
-        for one in (path, layouts.lines(tmp_path / "other" / "responses.jsonl", rows))
-    ]
-    assert read_as[0] == read_as[1]
+    other = layouts.lines(tmp_path / "other" / "responses.jsonl", rows)
+    chat, responses = (rows_of(opened(tmp_path, one, scored_without_gold=True)) for one in (path, other))
+    names = ("data_idx", "sample_idx", "response", "finish_reason")
+    assert [[row[name] for name in names] for row in chat] == [[row[name] for name in names] for row in responses]
     for row in rows:
         row["response"]["body"] |= {"status": "failed", "output": []}
     with pytest.raises(InputError, match="no rows with a response: 16 rollouts without one"):
