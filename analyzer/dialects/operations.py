@@ -17,7 +17,18 @@ import orjson
 
 from analyzer.dialects.layout import ANY, Group, Path, parse_path
 from analyzer.errors import InputError
-from analyzer.rollouts.json_columns import JSON_FIELD, decode, dump_json, is_encoded, load_json
+from analyzer.rollouts.json_columns import (
+    AS_DOUBLE,
+    AS_TEXT,
+    JSON_FIELD,
+    SHOWN,
+    decode,
+    dump_json,
+    is_encoded,
+    load_json,
+    shown_array,
+    shown_field,
+)
 from analyzer.schema import ORIGINAL
 
 if TYPE_CHECKING:
@@ -296,6 +307,9 @@ def group_ids(rows: Rows, group: Group, columns: Sequence[Column], where: Callab
     import pyarrow as pa
 
     (array, field), *others = columns
+    # Where lines disagree, 1 and 1.0 are one number, and a number among texts is its text, as in the outputs.
+    if not group.hashed and not others and (field.metadata or {}).get(SHOWN) in (AS_DOUBLE, AS_TEXT):
+        array, field = shown_array(array, field), shown_field(field)
     whole = pa.types.is_integer(array.type) or pa.types.is_floating(array.type)
     # A lone whole number or text is its own data_idx, which keeps it readable; all else becomes a digest.
     # Numbers of which some lines have 5 and others 5.0 are marked as encoded, and are numbers all the same.

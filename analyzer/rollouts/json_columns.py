@@ -434,13 +434,17 @@ def shown_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
     fields = list(batch.schema)
     if not any(map(_is_held, fields)):
         return batch
-    arrays = [
-        pa.array([_shown_value(value, field) for value in column.to_pylist()], type=shown_field(field).type)
-        if _is_held(field)
-        else column
-        for column, field in zip(batch.columns, fields, strict=True)
-    ]
+    arrays = [shown_array(column, field) for column, field in zip(batch.columns, fields, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=shown_schema(batch.schema))
+
+
+def shown_array(array: pa.Array, field: pa.Field) -> pa.Array:
+    """The values of a column in the shown form."""
+    import pyarrow as pa
+
+    if not _is_held(field):
+        return array
+    return pa.array([_shown_value(value, field) for value in array.to_pylist()], type=shown_field(field).type)
 
 
 def _shown_value(value: Any, field: pa.Field) -> Any:

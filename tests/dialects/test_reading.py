@@ -221,6 +221,24 @@ def test_a_json_file_with_an_object_per_line_is_said_to_be_jsonl(name: str, tmp_
         opened(tmp_path, tmp_path / "in" / name)
 
 
+@pytest.mark.parametrize(
+    ("said", "ids"),
+    [
+        ([1.0, 1, 2], [1, 1, 2]),
+        ([1, 1.0, 2.0], [1, 1, 2]),
+        (["a", 1, "1"], ["a", "1", "1"]),
+        ([1.0, 2.0, 2.0], [1, 2, 2]),
+    ],
+)
+def test_a_lone_key_stays_readable_where_lines_spell_it_differently(
+    said: list[Any], ids: list[Any], tmp_path: Path
+) -> None:
+    rows = [{"q": f"p{one}", "out": f"r{at}", "reward": 1.0, "id": one} for at, one in enumerate(said)]
+    path = layouts.lines(tmp_path / "r.jsonl", rows)
+    found = opened(tmp_path, path, columns={"prompt": "q", "response": "out", "reward": "reward", "group": "id"})
+    assert [row["data_idx"] for row in rows_of(found)] == ids
+
+
 def test_a_key_that_is_too_fine_is_noticed(tmp_path: Path) -> None:
     columns = {"prompt": "input", "response": "output", "ground_truth": "gts", "reward": "score", "group": "uid"}
     found = opened(tmp_path, layouts.verl_rollouts_v1(tmp_path), columns=columns)
