@@ -278,6 +278,7 @@ class Mapper:
         found = None if is_pooled else self._optional(rows, path)
         if found is None:
             return Column(pa.array(ordinals), field)
+        found = operations.settled(found)
         if pa.types.is_floating(found.array.type) and not found.array.null_count:
             return Column(operations.whole_numbers(found.array, str(path), row), field)
         if not pa.types.is_integer(found.array.type) or found.array.null_count:

@@ -307,9 +307,8 @@ def group_ids(rows: Rows, group: Group, columns: Sequence[Column], where: Callab
     import pyarrow as pa
 
     (array, field), *others = columns
-    # Where lines disagree, 1 and 1.0 are one number, and a number among texts is its text, as in the outputs.
-    if not group.hashed and not others and (field.metadata or {}).get(SHOWN) in (AS_DOUBLE, AS_TEXT):
-        array, field = shown_array(array, field), shown_field(field)
+    if not group.hashed and not others:
+        array, field = settled(columns[0])
     whole = pa.types.is_integer(array.type) or pa.types.is_floating(array.type)
     # A lone whole number or text is its own data_idx, which keeps it readable; all else becomes a digest.
     # Numbers of which some lines have 5 and others 5.0 are marked as encoded, and are numbers all the same.
@@ -326,17 +325,28 @@ def group_ids(rows: Rows, group: Group, columns: Sequence[Column], where: Callab
     return array.cast(pa.int64() if pa.types.is_integer(array.type) else pa.string())
 
 
+def settled(column: Column) -> Column:
+    """Numbers and texts that jsonl lines spell differently as one kind: 1 and 1.0 numbers, 1 among texts its text."""
+    array, field = column
+    if (field.metadata or {}).get(SHOWN) in (AS_DOUBLE, AS_TEXT):
+        return Column(shown_array(array, field), shown_field(field))
+    return column
+
+
 def whole_numbers(array: pa.Array, name: str, where: Callable[[int], str]) -> pa.Array:
     """Numbers that a reader made floats of, as the integers that they are."""
     import pyarrow as pa
 
     values = array.to_numpy(zero_copy_only=False)
-    with np.errstate(invalid="ignore"):
-        # Beyond 2**53 floats skip integers: two ids may have become one. NaN compares false, hence the negation.
-        broken = np.flatnonzero((values != np.floor(values)) | ~(np.abs(values) <= 1 << 53))
-    if broken.size:
+    # From here on, 2**53 for doubles and 2**24 for 32 bits, floats skip integers: two ids may have become one.
+    most = 2.0 ** (np.finfo(values.dtype).nmant + 1)
+    values = values.astype(np.float64)
+    # NaN compares false, hence the negation.
+    if (broken := np.flatnonzero((values != np.floor(values)) | ~(np.abs(values) < most))).size:
         at = int(broken[0])
-        raise InputError(f"{where(at)}: {name} is {values[at]}, not a whole number, so it cannot identify a problem")
+        large = np.isfinite(values[at]) and abs(values[at]) >= most
+        why = f"which {array.type} cannot tell from its neighbors" if large else "not a whole number"
+        raise InputError(f"{where(at)}: {name} is {values[at]}, {why}, so it cannot identify a rollout")
     return pa.array(values.astype(np.int64))
 
 

@@ -14,7 +14,7 @@ from analyzer.files import foreign, storage
 from analyzer.rollouts import dataset, json_columns, jsonl
 from analyzer.rollouts.dataset import Dataset
 from analyzer.rollouts.input import Identity, Input, identify, still_same
-from analyzer.rollouts.json_columns import BIG, BRACKETED, INT, LIST, NULL, STRING, WIDE, WORDS
+from analyzer.rollouts.json_columns import BIG, BRACKETED, FLOAT, INT, LIST, NULL, STRING, WIDE, WORDS
 from analyzer.schema import DATA_IDX, DATA_SOURCE, ORIGINAL, REQUIRED_COLUMNS, RESPONSE, REWARD, SAMPLE_IDX
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def open_rollouts(request: Request, cache_dir: str) -> Input:
     if settled.as_is:
         opened = open_files(request.spec, cache_dir, settled.paths)
         # The usual case by far, our own parquet: read where it lies, nothing is copied.
-        if not _needs_conversion(opened.dataset.schema, request.rescore):
+        if not _needs_conversion(opened, request.rescore):
             notes = (f"not read: {files.named(settled.unread)}",) if settled.unread else ()
             return _checked(opened, request.spec)._replace(notes=notes)
         settled = reading.settle(request, as_is=False)
@@ -79,12 +79,17 @@ def open_rollouts(request: Request, cache_dir: str) -> Input:
     )
 
 
-def _needs_conversion(schema: pa.Schema, rescore: bool) -> bool:
+def _needs_conversion(opened: Input, rescore: bool) -> bool:
     """Whether columns of ours are of a type that only a conversion reads: ids as floats, rewards as texts or lists."""
     import pyarrow as pa
 
-    if DATA_IDX in schema.names and pa.types.is_floating(schema.field(DATA_IDX).type):
-        return True
+    schema = opened.dataset.schema
+    for name in (DATA_IDX, SAMPLE_IDX):
+        # pandas makes floats of integers as soon as one value is missing, be it later filled in or left out.
+        if name in schema.names and pa.types.is_floating(schema.field(name).type):
+            return True
+        if FLOAT in (kinds := opened.kinds.get(name, {})) and set(kinds) <= {INT, FLOAT}:  # 1 and 1.0 in jsonl
+            return True
     if REWARD not in schema.names or rescore:
         return False
     kind = schema.field(REWARD).type

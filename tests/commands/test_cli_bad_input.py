@@ -228,7 +228,8 @@ FILE_CASES = {
         lines("r.jsonl", "", *changed(ROWS, 3, sample_idx="3")), ("r.jsonl, line 5", "'sample_idx' must be an integer")
     ),
     "a sample_idx with a fraction": Case(
-        lines("r.jsonl", *changed(ROWS, 3, sample_idx=3.0)), ("r.jsonl, line 4", "it is a floating-point number")
+        lines("r.jsonl", *changed(ROWS, 3, sample_idx=3.5)),
+        ("r.jsonl, line 4", "sample_idx is 3.5, not a whole number"),
     ),
     "a data_idx that is an object on a line of the second file": Case(
         two_files("a.jsonl", ROWS[:6], "b.jsonl", changed(ROWS[6:], 1, data_idx={"id": 1})),

@@ -239,6 +239,33 @@ def test_a_lone_key_stays_readable_where_lines_spell_it_differently(
     assert [row["data_idx"] for row in rows_of(found)] == ids
 
 
+@pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64()])
+@pytest.mark.parametrize("name", ["data_idx", "sample_idx"])
+def test_numbers_of_rollouts_may_be_floats_as_far_as_these_tell_integers_apart(
+    kind: pa.DataType, name: str, tmp_path: Path
+) -> None:
+    rows = [{"prompt": f"p{at}", "response": "r", "data_idx": at, "sample_idx": at, "reward": 1.0} for at in range(2)]
+    table = pa.Table.from_pylist(rows)
+
+    def written(values: list[float]) -> Path:
+        column = table.schema.get_field_index(name)
+        pq.write_table(table.set_column(column, name, pa.array(values, kind)), tmp_path / "r.parquet")
+        return tmp_path / "r.parquet"
+
+    most = 2.0 ** {16: 11, 32: 24, 64: 53}[kind.bit_width]
+    found = rows_of(opened(tmp_path, written([0.0, most - 1])))
+    assert [row[name] for row in found] == [0, most - 1]
+    with pytest.raises(InputError, match=rf"row 1 .*{name} is .* cannot tell from its neighbors"):
+        opened(tmp_path, written([0.0, most]))
+
+
+@pytest.mark.parametrize("said", [[0, 1.0], [0.0, 1], [0.0, 1.0]])
+def test_numbers_of_samples_may_be_spelt_as_floats_in_some_lines(said: list[Any], tmp_path: Path) -> None:
+    rows = [{"prompt": "p", "response": "r", "data_idx": 3, "sample_idx": one, "reward": 1.0} for one in said]
+    found = rows_of(opened(tmp_path, layouts.lines(tmp_path / "r.jsonl", rows)))
+    assert [(row["data_idx"], row["sample_idx"]) for row in found] == [(3, 0), (3, 1)]
+
+
 def test_a_key_that_is_too_fine_is_noticed(tmp_path: Path) -> None:
     columns = {"prompt": "input", "response": "output", "ground_truth": "gts", "reward": "score", "group": "uid"}
     found = opened(tmp_path, layouts.verl_rollouts_v1(tmp_path), columns=columns)
