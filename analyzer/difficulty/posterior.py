@@ -10,11 +10,13 @@ some hundreds at most, and a gather: 600,000 problems cost milliseconds.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from analyzer.difficulty.beta import fit_ahead
 from analyzer.difficulty.counting import distinct
 from analyzer.difficulty.prior import POINTS, RATES, fit_prior, likelihoods
 
@@ -106,6 +108,7 @@ def fit_priors(classes: Classes, problems: IntArray) -> FloatArray:
     """The prior of each data source, (sources, POINTS), for `problems` in each class (or (classes, fits): several)."""
     sources = int(classes.source.max(initial=-1)) + 1
     priors = np.full((sources, POINTS, *problems.shape[1:]), 1.0 / POINTS)
+    fit_ahead(_by_source(classes, problems))
     for number in range(sources):
         those = (classes.source == number) & (classes.samples > 0)
         if those.any():
@@ -113,8 +116,30 @@ def fit_priors(classes: Classes, problems: IntArray) -> FloatArray:
     return priors
 
 
+def _by_source(classes: Classes, problems: IntArray) -> Iterator[tuple[IntArray, IntArray, IntArray]]:
+    """The passes and failures of the scored classes of each data source, and `problems` as (classes, fits)."""
+    several = problems.reshape(len(problems), -1)
+    for number in range(int(classes.source.max(initial=-1)) + 1):
+        those = (classes.source == number) & (classes.samples > 0)
+        if those.any():
+            yield classes.passes[those], (classes.samples - classes.passes)[those], several[those]
+
+
 def refitted(classes: Classes, seed: int) -> list[FloatArray]:
     """REFITS sets of priors, each fitted to as many problems drawn again with replacement (within each data source)."""
+    return refitted_each([classes], seed)[0]
+
+
+def refitted_each(several: Sequence[Classes], seed: int) -> list[list[FloatArray]]:
+    """`refitted` for several sets of problems, in little more time than for one."""
+    drawn = [_drawn(classes, seed) for classes in several]
+    fit_ahead(each for classes, problems in zip(several, drawn, strict=True) for each in _by_source(classes, problems))
+    fitted = list(map(fit_priors, several, drawn))
+    return [[priors[..., fit] for fit in range(REFITS)] for priors in fitted]
+
+
+def _drawn(classes: Classes, seed: int) -> IntArray:
+    """How many problems of each class are drawn in each of REFITS samples with replacement, (classes, REFITS)."""
     random = np.random.default_rng(seed)
     drawn = np.zeros((len(classes.problems), REFITS), np.int64)
     for number in np.unique(classes.source):
@@ -124,8 +149,7 @@ def refitted(classes: Classes, seed: int) -> list[FloatArray]:
             # Problems of a class are alike, so how many of each are drawn says all: one multinomial instead of drawing
             # problems.
             drawn[those] = random.multinomial(total, classes.problems[those] / total, REFITS).T
-    priors = fit_priors(classes, drawn)
-    return [priors[..., fit] for fit in range(REFITS)]
+    return drawn
 
 
 @dataclass(frozen=True)

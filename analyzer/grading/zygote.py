@@ -87,6 +87,7 @@ def build(path: str, options: Mapping[str, Any]) -> Any:
 
 def _preload(control: socket.socket, load: Callable[[], Any]) -> Callable[[], Any]:
     """Load the reward here, for all children; ends the process where that fails or leaves threads running."""
+    gc.disable()  # what is loaded stays: looking through it again and again would be a fifth of loading sympy
     try:
         reward = load()
     except BaseException as error:  # noqa: BLE001 - a reward may raise anything when it is loaded
@@ -100,6 +101,7 @@ def _preload(control: socket.socket, load: Callable[[], Any]) -> Callable[[], An
     # write to every object's header, and so copy all the pages that fork shares.
     gc.collect()
     gc.freeze()
+    gc.enable()
     return lambda: reward
 
 

@@ -25,7 +25,7 @@ import orjson
 
 from analyzer.difficulty import informative
 from analyzer.difficulty.metrics import informative_groups
-from analyzer.difficulty.posterior import posterior, refitted
+from analyzer.difficulty.posterior import posterior, refitted_each
 from analyzer.errors import counted
 from analyzer.files.outputs import REPORT
 from analyzer.report import charts, lengths, panels, texts
@@ -351,13 +351,13 @@ def _informative_chart(analysis: Analysis, sources: list[str], source: IntArray,
     if not analysis.reward_is_pass_rate:  # groups may differ in more than pass and fail, as the summary counts them
         codes, rewards, _ = analysis.rewards()
         graded = informative_groups(codes, rewards, len(passes), GROUP_SIZES)
+    kinds = [kind for kind in kinds if kind[1].sum() >= 2]
+    posteriors = [posterior(passes[chosen], scored[chosen]) for _, chosen, _ in kinds]
+    refits = refitted_each([found.classes for found in posteriors], seed)
     curves = []
-    for name, chosen, style in kinds:
-        if chosen.sum() < 2:
-            continue
-        found = posterior(passes[chosen], scored[chosen])
+    for (name, chosen, style), found, refitted in zip(kinds, posteriors, refits, strict=True):
         of_chosen = None if graded is None else {group: values[chosen] for group, values in graded.items()}
-        shares = informative.shares(GROUP_SIZES, found, refitted(found.classes, seed), of_chosen).values()
+        shares = informative.shares(GROUP_SIZES, found, refitted, of_chosen).values()
         y, low, high = zip(*shares, strict=True)
         curves.append(Line(name, GROUP_SIZES, y, low, high, style))
     legend = "".join(f'<span class="key {curve.style}">{escape(visible(curve.name))}</span>' for curve in curves)

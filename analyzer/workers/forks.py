@@ -342,6 +342,7 @@ def main() -> NoReturn:
     control.set_inheritable(False)
     sys.argv = [""]
     try:
+        gc.disable()  # what is loaded stays
         # Until the last call, or the end of the driver. What is wrong shows where it matters, in the first shard.
         with contextlib.suppress(Exception):
             while True:
@@ -356,6 +357,7 @@ def main() -> NoReturn:
         # Out of the collector's sight: a collection in a worker would write to every object, and so copy its page.
         gc.collect()
         gc.freeze()
+        gc.enable()
         _serve(control)
     finally:
         os._exit(0)

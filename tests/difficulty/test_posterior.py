@@ -6,8 +6,19 @@ import numpy as np
 import pytest
 from scipy.stats import beta, binom
 
+from analyzer.difficulty import beta as fits
 from analyzer.difficulty.passing import at_least_one
-from analyzer.difficulty.posterior import classes_of, fit_priors, gathered, posterior, posterior_of, refitted, share_of
+from analyzer.difficulty.posterior import (
+    _drawn,
+    classes_of,
+    fit_priors,
+    gathered,
+    posterior,
+    posterior_of,
+    refitted,
+    refitted_each,
+    share_of,
+)
 from analyzer.difficulty.prior import POINTS, RATES, fit_prior, likelihoods
 
 
@@ -112,6 +123,26 @@ def test_refits_are_of_resampled_problems_and_repeatable() -> None:
     means = [priors[0] @ RATES for priors in first]
     assert 0.005 < np.std(means) < 0.1
     assert not np.array_equal(first[0], refitted(classes, 8)[0])
+
+
+def test_priors_of_several_data_sources_and_sets_are_searched_for_at_once_and_are_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    searches = []
+    together = fits._together
+    monkeypatch.setattr(fits, "_together", lambda several: searches.append(len(several)) or together(several))
+    passes, samples = np.arange(300) % 9, np.full(300, 8)
+    sets = [classes_of(passes, samples, np.arange(300) % 5), classes_of(passes[:90], samples[:90])]
+    fits._known.clear()
+    found = refitted_each(sets, 7)
+    assert searches == [72]  # 12 fits of 6 data sources
+    for classes, priors in zip(sets, found, strict=True):
+        for number in range(5 if classes is sets[0] else 1):
+            fits._known.clear()
+            those = classes.source == number
+            drawn = _drawn(classes, 7)[those]
+            alone = fit_prior(classes.passes[those], classes.samples[those], drawn)
+            assert np.array_equal(np.stack([each[number] for each in priors], axis=1), alone)
 
 
 def test_the_mean_of_a_function_predicts_pass_at_k() -> None:

@@ -5,6 +5,7 @@ Loaded by import path in the child; nothing here runs in the test's own process.
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import resource
@@ -31,9 +32,14 @@ class Target:
 
     def load(self) -> None:
         self.loaded = True
+        self.collects = [gc.isenabled()]
 
     def about(self) -> Any:
         return [self.mark, self.loaded]
+
+    def garbage(self) -> Any:
+        """Whether garbage is collected while the reward is loaded, and when it is called; objects that are exempt."""
+        return [*self.collects, gc.isenabled(), gc.get_freeze_count() > 0]
 
     def pid(self) -> int:
         return os.getpid()

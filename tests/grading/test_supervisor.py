@@ -38,6 +38,10 @@ def _close_zygotes() -> Iterator[None]:
 
 def test_the_target_is_built_with_its_options_and_loaded_once(supervisor: Supervisor) -> None:
     assert supervisor.call("about") == Reply(Status.OK, ["m", True])
+
+
+def test_garbage_is_collected_in_calls_and_not_while_the_reward_is_loaded(supervisor: Supervisor) -> None:
+    assert supervisor.call("garbage") == Reply(Status.OK, [False, True, True])
     assert supervisor.call("pid").value == supervisor.call("pid").value != os.getpid()
 
 
