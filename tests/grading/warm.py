@@ -44,7 +44,8 @@ def _popen(command: Sequence[str], stdin: IO[bytes], **options: Any) -> processe
     assert list(command) == [sys.executable, "-P", "-c", nursery._BOOT]
     path = json.load(stdin)["path"]
     stdin.seek(0)
-    imported = _MATH if path.startswith("analyzer.rewards.") and ".custom." not in path else _CUSTOM
+    of_the_user = not path.startswith(("analyzer.rewards.", "tests.rewards.")) or ".custom." in path
+    imported = _CUSTOM if of_the_user else _MATH
     return processes.Process(["-c", _BOOT], server=functools.partial(_server, imported), stdin=stdin, **options)
 
 

@@ -181,8 +181,8 @@ def test_hostile_text_never_raises(reward: Reward) -> None:
 
 
 def test_extract_takes_linear_time_on_anything(reward: Reward) -> None:
-    """A generous bound, that of 3 s for a megabyte: linear work takes far less, quadratic work on 80 kB more."""
-    extract_in_time(reward, 80_000, attempts=3)
+    """A generous bound, that of 3 s for a megabyte: linear work takes far less, quadratic work on 30 kB more."""
+    extract_in_time(reward, 30_000, attempts=3)
 
 
 @pytest.mark.slow
@@ -238,10 +238,9 @@ def test_the_order_of_rollouts_does_not_change_a_reward(gradable: Reward) -> Non
     responses = [*(case["response"] for case in cases), *HOSTILE.values()]
     pairs = [(case["ground_truth"], case["response"]) for case in cases]
     pairs += [(cases[0]["ground_truth"], response) for response in responses]
-    for seed in range(2):
-        order = random.Random(seed).sample(range(len(pairs)), len(pairs))
-        shuffled = dict(zip(order, scored(gradable, [pairs[at] for at in order]), strict=True))
-        assert scored(gradable, pairs) == [shuffled[at] for at in range(len(pairs))]
+    order = random.Random(0).sample(range(len(pairs)), len(pairs))
+    shuffled = dict(zip(order, scored(gradable, [pairs[at] for at in order]), strict=True))
+    assert scored(gradable, pairs) == [shuffled[at] for at in range(len(pairs))]
 
 
 def scored(reward: Reward, pairs: Sequence[tuple[Any, str]]) -> list[tuple[float | None, Status]]:
@@ -311,8 +310,8 @@ MORE_LONG = {
 }  # fmt: skip
 
 
-LINEAR_SIZE = 100_000
-LINEAR_SECONDS = 0.3  # 3 s for a megabyte, as for the others
+LINEAR_SIZE = 40_000
+LINEAR_SECONDS = 0.12  # 3 s for a megabyte, as for the others
 
 
 @pytest.fixture(scope="module", params=WHOLE)

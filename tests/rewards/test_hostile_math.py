@@ -26,7 +26,7 @@ from tests.grading.warm import warm_zygotes
 
 REWARDS = ("math_verify", "math_prime", "geometry3k", "numeric")
 STRINGS = ("gsm8k", "math_boxed", "math_dapo")
-BOUNDED = Limits(cpu_seconds=1)
+BOUNDED = Limits(cpu_seconds=0.4)
 LIMIT, WRONG, RIGHT, TIMEOUT, GOLD_ERROR = "limit", "wrong", "right", "timeout", "gold_error"
 EITHER = "limit or wrong"
 

@@ -22,7 +22,7 @@ from tests.grading.warm import warm_zygotes
 
 REWARD = MathPrime()
 DIALECTS = {"math_prime": equality.PRIME, "geometry3k": equality.MATHRULER}
-BOUNDED = Limits(cpu_seconds=1)
+BOUNDED = Limits(cpu_seconds=0.4)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -48,8 +48,8 @@ def test_what_no_rule_can_be_asked_is_a_gold_error(gold: Any) -> None:
 
 
 @pytest.mark.parametrize("unit", ["[", "<<", "*", "a ", ". ", "* * *\n", "******", "A"])
-def test_a_megabyte_takes_linear_time(unit: str) -> None:
-    text = unit * (1_000_000 // len(unit))
+def test_two_hundred_kilobytes_take_linear_time(unit: str) -> None:
+    text = unit * (200_000 // len(unit))
     given = {"N": 3, "quantifier": "at least", "section_splitter": "***", "keyword_list": ["zz"], "word": "zz"}
     for name in RULES.keys() & {
         *("validate_placeholders", "validate_title", "validate_highlighted_sections", "verify_sentence_constraint"),
@@ -59,4 +59,4 @@ def test_a_megabyte_takes_linear_time(unit: str) -> None:
         wanted = {key: given[key] for key in inspect.signature(RULES[name]).parameters if key in given}
         began = time.process_time()
         earned({"func_name": name, **wanted}, text)
-        assert time.process_time() - began < 3, name
+        assert time.process_time() - began < 0.6, name

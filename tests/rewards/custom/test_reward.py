@@ -27,7 +27,7 @@ from tests.grading.processes import gone, marked
 
 FUNCTIONS = Path(__file__).with_name("functions.py")
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "rewards"
-LIMITS = Limits(cpu_seconds=0.3, wall_factor=5, memory_bytes=300 << 20)
+LIMITS = Limits(cpu_seconds=0.2, wall_factor=5, memory_bytes=300 << 20)
 PROBLEM = Problem("a source", "5", {"index": 7}, "What is 2+3?", {"answer": 5})
 
 
@@ -91,9 +91,9 @@ RESULTS = [
     ("kill the group", None, Status.CRASH, "SIGKILL"),
     ("alarm", None, Status.CRASH, "SIGALRM"),
     ("close all", None, Status.CRASH, "crashed"),
-    ("loop", None, Status.TIMEOUT, "0.3 s of CPU time"),
-    ("join thread", None, Status.TIMEOUT, "0.3 s of CPU time"),
-    ("wait for daemon", None, Status.TIMEOUT, "0.3 s of CPU time"),
+    ("loop", None, Status.TIMEOUT, "0.2 s of CPU time"),
+    ("join thread", None, Status.TIMEOUT, "0.2 s of CPU time"),
+    ("wait for daemon", None, Status.TIMEOUT, "0.2 s of CPU time"),
     ("leave thread", 1.0, Status.OK, ""),
     ("leave daemon", 1.0, Status.OK, ""),
     ("close streams", 1.0, Status.OK, ""),

@@ -176,9 +176,10 @@ def test_only_what_is_safe_is_left_out(text: str, compact: str) -> None:
 @settings(max_examples=EXAMPLES // 4)  # some take Math-Verify a second
 @given(expressions | sets, expressions | sets)
 def test_what_surely_differs_is_not_equal_to_math_verify(gold: str, answer: str) -> None:
-    first, second = (parse(f"${text}$", fallback_mode="no_fallback", parsing_timeout=None) for text in (gold, answer))
-    if first and second and surely_differ(first[0], second[0]):
-        assert not verify(first[0], second[0], timeout_seconds=None)
+    # Parsed as the child does, which is as Math-Verify does, see above, in a fifth of its time.
+    (first, _), (second, _) = (equivalence.parsed(candidates(f"${text}$")) for text in (gold, answer))
+    if first is not None and second is not None and surely_differ(first, second):
+        assert not verify(first, second, timeout_seconds=None)
 
 
 @pytest.mark.parametrize(

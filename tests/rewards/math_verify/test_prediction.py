@@ -117,7 +117,7 @@ def test_fast_mode_finds_most_trees_without_the_context() -> None:
 
 @pytest.mark.parametrize("name", ["math_qwen", "gaokao2023en_qwen3b", "carp_en_qwen3b", "aime_amc_50"])
 def test_the_tree_of_real_answers(name: str, shared: Callable[[str], Path]) -> None:
-    _check_real(shared(f"data/{name}.parquet"), most=60)
+    _check_real(shared(f"data/{name}.parquet"), most=20)
 
 
 @pytest.mark.slow
@@ -131,7 +131,10 @@ def test_the_tree_of_every_real_answer(name: str, shared: Callable[[str], Path])
 def _check_real(path: Path, most: int | None) -> None:
     texts: dict[str, None] = {}
     reward = MathVerify()
-    for row in pq.read_table(path, columns=["original_reward_model", "response"]).to_pylist():
+    table = pq.read_table(path, columns=["original_reward_model", "response"])
+    if most is not None:  # rows with several texts each, from all over the file
+        table = table.take(list(range(0, table.num_rows, max(1, table.num_rows // most))))
+    for row in table.to_pylist():
         texts[_normalized(row["original_reward_model"]["ground_truth"])] = None
         try:
             answer = reward.extract(row["response"]) or ()

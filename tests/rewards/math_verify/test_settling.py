@@ -35,11 +35,24 @@ def test_the_last_side_of_an_equation_may_prove_it_wrong(text: str, gold: int, o
     assert settled(Value(Fraction(gold)), [latex(text), NUMBER_12]) is outcome
 
 
-@pytest.mark.parametrize("form", ["12{}_x", "12 {}_2", "5+{}_{{1}}", "12{}", "12x{}_2"])
+FORMS = ["12{}_x", "12 {}_2", "5+{}_{{1}}", "12{}", "12x{}_2"]
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_a_number_beside_a_name_equals_what_math_verify_says(form: str) -> None:
+    assert_equal_to_math_verify(form, "ecgxEX")  # Euler's number, units, and letters that are names alone
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+def test_a_number_beside_any_letter_equals_what_math_verify_says(form: str) -> None:
+    assert_equal_to_math_verify(form, string.ascii_letters)
+
+
+def assert_equal_to_math_verify(form: str, letters: str) -> None:
     reward = MathVerify()
     gold = form[: 2 if form.startswith("12") else 1]
-    for letter in string.ascii_letters:
+    for letter in letters:
         response = f"${form.format(letter)}$"
         itself = verify(
             parse(f"${gold}$", parsing_timeout=None), parse(response, parsing_timeout=None), timeout_seconds=None
