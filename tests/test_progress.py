@@ -36,7 +36,7 @@ def in_a_terminal(tmp_path: Path, **env: str) -> str:
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (40, 100))
     process = Process(
-        [SCRIPT, *words_for(tmp_path)],
+        [SCRIPT, *words_for(tmp_path), "--no_report"],
         stdout=DEVNULL,
         stderr=theirs,
         stdin=theirs,

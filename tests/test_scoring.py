@@ -18,7 +18,7 @@ from analyzer.scoring import Scorer
 from tests.grading.bounded_rewards import Bounded, Broken, Whole, WholeHere
 from tests.grading.warm import warm_zygotes
 
-BOUNDED = Limits(cpu_seconds=0.3, wall_factor=10)
+BOUNDED = Limits(cpu_seconds=0.3, wall_factor=4)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -227,7 +227,7 @@ def test_a_ground_truth_is_checked_in_the_child_before_anything_is_settled() -> 
 def test_a_ground_truth_that_hangs_leaves_every_rollout_unscored_and_says_so() -> None:
     scores = scored(Bounded(), "hangs", ["hangs", "6"])
     assert {score.status for score in scores} == {Status.TIMEOUT}
-    assert scores[0].detail == "in checking the ground truth: not done after 3 s"
+    assert scores[0].detail == "in checking the ground truth: not done after 1.2 s"
 
 
 def test_a_ground_truth_found_bad_in_the_child_leaves_every_rollout_unscored() -> None:

@@ -33,7 +33,9 @@ def old_pythons() -> list[str]:
     found = []
     for name in ("python3.10", "python3.9", "python3.8", "python3.7", "python3.6", "python2.7"):
         paths = [path for place in places if (path := shutil.which(name, path=place))]
-        found += [path for path in paths if run(path, "-c", "")[0] == 0][:1]
+        # Itself, and not the script of pyenv that finds it anew each time.
+        names = (run(path, "-c", "import sys; print(sys.executable)") for path in paths)
+        found += [out.strip() for code, out, _ in names if code == 0][:1]
     if not found:
         pytest.skip("there is no Python older than 3.11 here")
     return found
@@ -123,8 +125,9 @@ def quick_python(tmp_path: Path) -> str:
     path.write_text(
         "#!/bin/sh\n"
         f'[ "$1 $2" = "-m venv" ] || exec {sys.executable} "$@"\n'
-        "shift 2; for folder; do :; done\n"
-        f'{sys.executable} -m venv --without-pip "$@" && cd "$folder"/lib/python3.*/site-packages && touch pip.py\n'
+        "without=; for folder; do [ $folder = --without-pip ] && without=pip; done; shift 2\n"
+        f'{sys.executable} -m venv --without-pip "$@" && cd "$folder"/lib/python3.*/site-packages\n'
+        '[ "$without" ] || touch pip.py\n'
     )
     path.chmod(0o755)
     return str(path)
@@ -144,13 +147,17 @@ def test_make_with_a_python_that_is_not_there_says_that_too(checkout: Path) -> N
     assert "error: rollout-analyzer needs Python 3.11 or newer, and python-of-nowhere is" in err
 
 
-def test_an_environment_of_an_old_python_is_created_again(old_python: str, checkout: Path) -> None:
+@pytest.mark.parametrize("quick", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["quick", "with pip"])
+def test_an_environment_of_an_old_python_is_created_again(
+    old_python: str, checkout: Path, quick_python: str, quick: bool
+) -> None:
+    python = quick_python if quick else sys.executable
     assert run(old_python, "-m", "venv", "--without-pip", checkout / ".venv")[0] == 0
-    code, out, err = run("make", "venv", f"PYTHON={sys.executable}", cwd=checkout)
+    code, out, err = run("make", "venv", f"PYTHON={python}", cwd=checkout)
     assert (code, "has another Python, or is incomplete: creating it again" in out) == (0, True), err
     assert python_of(checkout) == HERE
     (checkout / ".venv" / "of_the_user").touch()
-    assert run("make", "venv", f"PYTHON={sys.executable}", cwd=checkout)[0] == 0
+    assert run("make", "venv", f"PYTHON={python}", cwd=checkout)[0] == 0
     assert (checkout / ".venv" / "of_the_user").exists()  # a good one is kept
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tenacity import wait_random_exponential
 
-from analyzer.generation import GenerationSettings
+from analyzer.generation import GenerationSettings, server, servers
 
 Settings = Callable[..., GenerationSettings]
 
@@ -38,6 +39,13 @@ def training(tmp_path: Path) -> Callable[[int], Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for a server waits a fifth as long: one in trouble is set aside for 0.2 s at first."""
+    monkeypatch.setattr(servers, "_ASIDE_FIRST", servers._ASIDE_FIRST / 5)
+    monkeypatch.setattr(server, "_BACKOFF", wait_random_exponential(multiplier=server._BACKOFF.multiplier / 5))
 
 
 @pytest.fixture

@@ -102,6 +102,7 @@ def test_servers_that_load_it_from_different_places_are_named_unless_the_user_vo
         assert run(settings(training(2), both, same_model=True)).rollouts == 8
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_server_that_comes_back_with_another_checkpoint_is_not_asked(training: Training, settings: Settings) -> None:
     data = training(300)
     with running(delay=0.02, root="/ckpt/100") as one, running(root="/ckpt/200") as other:

@@ -16,6 +16,7 @@ from analyzer.generation import Generated, run, servers
 from tests.generation.conftest import Settings
 from tests.generation.stub import Plan, always, first, running, well
 
+pytestmark = pytest.mark.usefixtures("impatient")
 Training = Callable[[int], Path]
 WHOLE = [(data_idx, sample_idx) for data_idx in range(6) for sample_idx in range(4)]
 
@@ -112,13 +113,13 @@ def test_a_prompt_that_fails_for_good_is_listed_and_the_others_are_whole(
 
 def test_a_slow_loris_is_cut_off_and_asked_again(training: Training, settings: Settings) -> None:
     with running(first("drips", "hangs")) as server:
-        done = run(settings(training(2), server.url, request_timeout=0.5))
+        done = run(settings(training(2), server.url, request_timeout=0.3))
     assert done.rollouts == 8
 
 
 def test_a_server_that_only_drips_fails_its_prompts(training: Training, settings: Settings) -> None:
     with running(always("drips")) as server:
-        done = run(settings(training(1), server.url, request_timeout=0.3, max_attempts=2))
+        done = run(settings(training(1), server.url, request_timeout=0.15, max_attempts=2))
     assert (done.rollouts, done.failed) == (0, 1)
     assert "--request_timeout" in done.first_failure
 
@@ -199,12 +200,12 @@ def test_waiting_for_servers_that_are_gone_is_said_once(
 ) -> None:
     monkeypatch.setattr(servers, "_TELL_AFTER_SECONDS", 0.2)
     with running(delay=0.02) as server:
-        asked = settings(training(300), server.url, max_concurrent=4, patience=3)
+        asked = settings(training(300), server.url, max_concurrent=4, patience=1)
         with server.after(20, server.die), pytest.raises(Interrupted):
             run(asked)
     said = capsys.readouterr().err
     assert said.count("no server has answered for 0.2 s (last: ") == 1
-    assert "waiting up to 3 s (--patience)" in said
+    assert "waiting up to 1 s (--patience)" in said
 
 
 def test_when_all_servers_are_gone_the_run_stops_and_goes_on_later(training: Training, settings: Settings) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from analyzer.errors import ConfigError
 from analyzer.rewards import build
+from analyzer.rewards._common import patterns
 from analyzer.rewards._common.places import PLACES
 from analyzer.rewards.exact_match import ExactMatch
 from analyzer.schema import GoldError, NotPresentable, Status, Unscored
@@ -46,7 +47,8 @@ def test_what_the_audit_looks_for_follows_the_place() -> None:
     assert ExactMatch(place="tag").expects == "an <answer>...</answer>"
 
 
-def test_a_pattern_that_never_ends_is_a_time_out_and_no_wrong_answer() -> None:
+def test_a_pattern_that_never_ends_is_a_time_out_and_no_wrong_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patterns, "SECONDS", 0.1)
     reward = ExactMatch(place="regex", pattern="(a|aa)+$")
     with pytest.raises(Unscored) as stopped:
         reward.extract("a" * 60 + "b")

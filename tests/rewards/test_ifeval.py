@@ -161,13 +161,17 @@ def test_the_loose_check_tries_each_variant_once() -> None:
     assert loose_variants("*a*\nb\nc") == ["b\nc", "*a*\nb", "b", "a\nb\nc", "a\nb"]
 
 
-def test_real_responses_get_their_official_label(reward: IFEval, shared: Callable[[str], Path]) -> None:
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_real_responses_get_their_official_label(reward: IFEval, every: int, shared: Callable[[str], Path]) -> None:
     rows = pq.read_table(shared("data/ifeval.parquet")).to_pylist()
     different = set()
-    for row in rows:
+    for at, row in enumerate(rows):
+        key = (row["data_idx"], row["model"])
+        if at % every and key not in EXPLAINED:
+            continue
         found = score(reward, row["original_reward_model"]["ground_truth"], row["response"])
         if found.reward != row["label"]:
-            different.add((row["data_idx"], row["model"]))
+            different.add(key)
     assert different == set(EXPLAINED)
     assert len(different) < 0.005 * len(rows)
 

@@ -19,8 +19,8 @@ FENCED = "```python\n{}\n```"
 ADD = json.dumps({"inputs": ["1 2\n", "3 4\n", "5 6\n"], "outputs": ["3\n", "7\n", "11\n"]})
 
 
-def built(**options: Any) -> PrimeCode:
-    return PrimeCode(allow_code_execution=True, code_timeout=1.0, **options)
+def built(code_timeout: float = 1.0, **options: Any) -> PrimeCode:
+    return PrimeCode(allow_code_execution=True, code_timeout=code_timeout, **options)
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +92,9 @@ def test_a_program_that_does_not_compile_is_run_once(reward: PrimeCode, monkeypa
     assert len(runs) == 1
 
 
-def test_a_slow_but_right_program_is_over_the_time_limit(reward: PrimeCode) -> None:
+def test_a_slow_but_right_program_is_over_the_time_limit() -> None:
     gold = {"inputs": ["1"], "outputs": ["1"]}
-    score = reward.grade("x = sum(range(10**9))\nprint(1)", gold)
+    score = built(code_timeout=0.3).grade("x = sum(range(10**9))\nprint(1)", gold)
     assert (score.status, score.reward, score.extra["verdict"]) == (Status.OK, 0.0, "time_limit")
 
 

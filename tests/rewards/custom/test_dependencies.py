@@ -21,7 +21,7 @@ from analyzer.rewards.custom.dependencies import _Installed
 from analyzer.rewards.custom.reward import Custom
 from analyzer.schema import Problem, Score, Status
 from analyzer.scoring import Scorer
-from tests.commands import SAMPLE, Outcome, flags, real_command
+from tests.commands import SAMPLE, Outcome
 
 pytestmark = pytest.mark.usefixtures("warm_zygotes")
 LIMITS = Limits(cpu_seconds=2)
@@ -327,30 +327,25 @@ def test_a_worker_with_another_value_ends_the_run(tmp_path: Path, monkeypatch: p
 # ---------------------------------------------------------------- the command
 
 
-def test_a_changed_helper_and_a_changed_variable_are_scored_anew_by_the_command(tmp_path: Path) -> None:
+def test_a_changed_helper_and_a_changed_variable_are_scored_anew_by_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, analyze: Callable[..., Outcome]
+) -> None:
     write(tmp_path / "elsewhere" / "helper.py", "VALUE = 0.25\n")
     code = "import helper, os\n" + HEAD + "    return helper.VALUE + float(os.environ.get('BONUS', '0'))\n"
     write(tmp_path / "mine.py", code)
-    words = flags(
-        rollouts=SAMPLE,
-        model_path=SAMPLE.parent / "tokenizer",
-        output_dir=tmp_path / "out",
-        cache_dir=tmp_path / "cache",
-        reward_fn=f"{tmp_path}/mine.py:compute_score",
-        limit=2,
-        n_jobs=1,
-        overwrite=True,
-    )
+    monkeypatch.syspath_prepend(str(tmp_path / "elsewhere"))
 
-    def mean(**env: str) -> float:
-        outcome = real_command(tmp_path, words, {"PYTHONPATH": str(tmp_path / "elsewhere"), **env})
+    def mean() -> float:
+        nursery.close_all()  # a command finds no process of an earlier one
+        outcome = analyze(SAMPLE, reward_fn=f"{tmp_path}/mine.py:compute_score", limit=2, overwrite=True)
         assert outcome.code == EXIT_OK, outcome.err
         return float(outcome.json("summary.json")["overall_metrics"]["mean_reward"])
 
     assert mean() == 0.25
     write(tmp_path / "elsewhere" / "helper.py", "VALUE = 0.50\n")
     assert mean() == 0.5
-    assert mean(BONUS="0.25") == 0.75
+    monkeypatch.setenv("BONUS", "0.25")
+    assert mean() == 0.75
 
 
 BROKEN = {

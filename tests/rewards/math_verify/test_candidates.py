@@ -147,23 +147,23 @@ LINEAR = [
 FORMS = ["{}", "{} so the final answer is $\\boxed{{1}}$. I hope", "answer: \\[{}\\] = 1", "final answer is {} = 1"]
 
 
-@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("unit", LINEAR)
-def test_eight_times_the_text_takes_about_eight_times_the_time(unit: str, form: str) -> None:
+def test_eight_times_the_text_takes_about_eight_times_the_time(unit: str) -> None:
     """CPU time: quadratic work would take 64 times as much. Three attempts are for what else the machine does."""
 
-    def seconds(size: int) -> float:
+    def seconds(form: str, size: int) -> float:
         response = form.format(unit * (size // len(unit)))
         began = time.process_time()
         answer = REWARD.extract(response)
         hash(answer)
         return time.process_time() - began
 
-    # What is done at once needs no comparison: the bound is never below 0.02 s.
-    large = seconds(32_000)
-    if large >= 0.02:
-        small = min(seconds(4_000) for _ in range(3))
-        assert large < 24 * small + 0.02 or any(seconds(32_000) < 24 * small + 0.02 for _ in range(2))
+    for form in FORMS:
+        # What is done at once needs no comparison: the bound is never below 0.02 s.
+        large = seconds(form, 32_000)
+        if large >= 0.02:
+            bound = 24 * min(seconds(form, 4_000) for _ in range(3)) + 0.02
+            assert large < bound or any(seconds(form, 32_000) < bound for _ in range(2)), form
 
 
 def test_a_megabyte_of_answers_is_searched() -> None:
