@@ -250,6 +250,9 @@ class _Parser:
 
             one, other = left(batch), right(batch)
             self.check_alike(one, other, at)
+            if {_kind(one), _kind(other)} == {"null"}:  # arrow compares no nulls without a type
+                one = one.cast(pa.bool_())
+                other = other.cast(pa.bool_())
             try:
                 return _call(function, one, other)
             except pa.ArrowNotImplementedError:

@@ -70,6 +70,7 @@ CASES: list[tuple[str, list[bool | None]]] = [
     ("solved == true", [True, False, None, True]),
     ("NOT solved AND true", [False, True, None, False]),
     ("nothing == 3", [None] * 4),
+    ("not nothing < nothing", [None] * 4),
     ("nothing + 1 == 3 or true", [True] * 4),
     ("nothing in [1]", [None] * 4),
     ("'x' in nothing or nothing.level == 1", [None] * 4),
