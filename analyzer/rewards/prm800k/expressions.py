@@ -19,8 +19,11 @@ import sympy
 from analyzer.rewards._common import limits
 from analyzer.schema import Status, Unscored
 
+# Blanks are those of Python's tokenizer: verl's grader reads no other, so a no-break space makes an answer wrong.
+_BLANKS = " \t\f\r\n"
+_LINE_END = re.compile("[\r\n]")
 _TOKEN = re.compile(
-    r"\s*(?:(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]{1,3}(?!\w))?)"
+    r"(?P<blanks>[ \t\f\r\n]*)(?:(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]{1,3}(?!\w))?)"
     r"|(?P<name>[^\W\d_]\w*)|(?P<operator>\*\*|[-+*/^()!]))"
 )
 _BAD_NUMBER = re.compile(r"0[0-9xob]")
@@ -74,7 +77,7 @@ def _python(text: str) -> str:
     """The text as Python has it: with the "*" that people leave out, and names split into letters."""
     written: list[str] = []
     ends_value = applies = False  # whether a value ended just before, or a function waits for what it applies to
-    at, text = 0, text.strip()
+    at, text = 0, text.strip(_BLANKS)
     while at < len(text):
         token = _TOKEN.match(text, at)
         # No character is skipped: what is not understood makes the whole text no expression.
@@ -82,7 +85,11 @@ def _python(text: str) -> str:
             raise _NoExpression
         at, value = token.end(), token[0].strip()
         is_called = text.startswith("(", at)
-        if ends_value and (token["operator"] or "(") == "(":
+        is_product = ends_value and (token["operator"] or "(") == "("
+        # sympy sees a line end between what it would multiply or apply, and a blank before "!".
+        if ((is_product or applies) and _LINE_END.search(token["blanks"])) or (value == "!" and token["blanks"]):
+            raise _NoExpression
+        if is_product:
             written.append("*")
         # sympy's implicit application: sqrt 2 is sqrt(2), of the one token that follows.
         if applies and value != "(":  # sqrt 2
