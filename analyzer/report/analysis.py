@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _KEPT_ROWS = 1 << 20
 """Problems up to which columns stay in memory once they are read."""
+_READ_TOGETHER = 1 << 14
+"""Problems up to which all columns are read at once: of so few, opening the file takes longer than any column."""
 WITHOUT_ROLLOUTS = (
     "the analysis was written without its rollouts (--outputs problems); analyze them again with --outputs all for "
     "their texts, lengths and rewards, nothing is scored again"
@@ -77,7 +79,7 @@ class Seen(NamedTuple):
 
 
 class Problems:
-    """problem_metrics.parquet by its columns, each read when it is asked for.
+    """problem_metrics.parquet by its columns, each read when it is asked for, or all at once where problems are few.
 
     Of millions of problems all columns together would be gigabytes, so those of large files are read again each time.
     """
@@ -89,7 +91,10 @@ class Problems:
         with pq.ParquetFile(path) as file:
             self.column_names: list[str] = file.schema_arrow.names
             self.num_rows: int = file.metadata.num_rows
-        self._read: dict[str, pa.ChunkedArray] = {}
+            together = file.read(use_threads=False) if self.num_rows <= _READ_TOGETHER else None
+        self._read: dict[str, pa.ChunkedArray] = (
+            {} if together is None else dict(zip(together.column_names, together.columns, strict=True))
+        )
 
     def __getitem__(self, name: str) -> pa.ChunkedArray:
         import pyarrow.parquet as pq
@@ -108,8 +113,12 @@ class Problems:
         """
         import pyarrow.parquet as pq
 
-        # Codes as they are in the file: as texts, millions of names would be hundreds of megabytes.
-        column = pq.read_table(self._path, columns=[name], read_dictionary=[name])[name].unify_dictionaries()
+        if name in self._read:
+            column = self._read[name].dictionary_encode()
+        else:
+            # Codes as they are in the file: as texts, millions of names would be hundreds of megabytes.
+            column = pq.read_table(self._path, columns=[name], read_dictionary=[name])[name]
+        column = column.unify_dictionaries()
         texts = [*(column.chunk(0).dictionary.to_pylist() if column.num_chunks else []), ""]
         parts = [chunk.indices.fill_null(len(texts) - 1).to_numpy() for chunk in column.chunks]
         codes = np.concatenate([np.zeros(0, np.int32), *parts])
