@@ -189,3 +189,13 @@ class Metrics(NamedTuple):
     common_mean_at_5: FloatArray  # mean@5 expected of `common_samples` of the rollouts: no larger for more samples
     common_std_reward: FloatArray  # the standard deviation expected of so many (2 at least)
     parts: Mapping[str, FloatArray] = NOTHING  # of sums of rewards: the mean of each part by name; NaN: it gave nothing
+
+    def only(self, chosen: NDArray[np.bool_] | slice) -> Metrics:
+        """Those of some problems; `parts` and `common_samples` stay what they are."""
+        import numpy as np
+
+        mean_at = {k: values[chosen] for k, values in self.mean_at.items()}
+        arrays: dict[str, Any] = {
+            name: values[chosen] for name, values in self._asdict().items() if isinstance(values, np.ndarray)
+        }
+        return self._replace(mean_at=mean_at, **arrays)

@@ -24,7 +24,7 @@ from analyzer.difficulty import comparison, flags, informative, topup
 from analyzer.difficulty import posterior as posteriors
 from analyzer.difficulty.answers import majorities
 from analyzer.difficulty.metrics import problem_metrics
-from analyzer.difficulty.stability import stability
+from analyzer.difficulty.stability import placing, stability
 from analyzer.grading import Limits
 from analyzer.schema import Problem
 from analyzer.scoring import Scorer
@@ -148,12 +148,8 @@ def _two_humps(splits: int) -> Figure:
 
 def _stability(passes: Ints, samples: int, strategy: str, seed: int):  # type: ignore[no-untyped-def]
     built = buckets.build(strategy)
-
-    def place(codes: Ints, values: NDArray[np.float64], passing: NDArray[np.bool_], problems: int) -> NDArray[np.int8]:
-        return buckets.assign(built, problem_metrics(codes, values, problems, passing)).positions
-
     codes, values, problems = rollouts(passes, samples)
-    return stability(place, built.buckets, codes=codes, rewards=values, problems=problems, seed=seed)
+    return stability(placing(built), built.buckets, codes=codes, rewards=values, problems=problems, seed=seed)
 
 
 def margins(splits: int) -> Iterator[Figure]:
@@ -402,9 +398,7 @@ def cost() -> Iterator[Figure]:
     timed(
         "stability",
         lambda: stability(
-            lambda codes, values, passing, problems: (
-                buckets.assign(built, problem_metrics(codes, values, problems, passing)).positions
-            ),
+            placing(built),
             built.buckets,
             codes=codes.astype(np.int64),
             rewards=values,

@@ -153,7 +153,13 @@ def analyze(
     from analyzer.config import AnalysisSettings
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    usual = {"model_path": TOKENIZER, "output_dir": tmp_path / "out", "n_jobs": 1, "cache_dir": tmp_path / "cache"}
+    usual = {
+        "model_path": TOKENIZER,
+        "output_dir": tmp_path / "out",
+        "n_jobs": 1,
+        "cache_dir": tmp_path / "cache",
+        "no_report": True,
+    }
 
     def run(rollouts: Path | str | None, sizes: Sizes | None = None, **settings: Any) -> Outcome:
         values = {"rollouts": rollouts, **usual, **settings}

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from analyzer.errors import ConfigError, counted
 from analyzer.registry import Registry
@@ -112,20 +112,10 @@ def assign(strategy: Strategy, metrics: Metrics) -> Assignment:
     if not scored.any():
         return Assignment(strategy.buckets, positions)
     if not scored.all():  # of millions of problems a copy takes a gigabyte
-        metrics = _only(metrics, scored)
+        metrics = metrics.only(scored)
     placed = strategy.place(metrics)
     positions[scored] = placed.positions
     return Assignment(placed.buckets, positions, (*_warn_of_samples(strategy, metrics), *placed.warnings))
-
-
-def _only(metrics: Metrics, chosen: NDArray[np.bool_]) -> Metrics:
-    import numpy as np
-
-    mean_at = {k: values[chosen] for k, values in metrics.mean_at.items()}
-    arrays: dict[str, Any] = {
-        name: values[chosen] for name, values in metrics._asdict().items() if isinstance(values, np.ndarray)
-    }
-    return metrics._replace(mean_at=mean_at, **arrays)
 
 
 def _warn_of_samples(strategy: Strategy, metrics: Metrics) -> list[str]:

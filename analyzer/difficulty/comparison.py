@@ -8,6 +8,7 @@ exact test with a bound on the share of false discoveries names them.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +17,7 @@ import numpy as np
 from analyzer.difficulty.intervals import student_quantile
 from analyzer.difficulty.passing import log_factorials
 from analyzer.difficulty.posterior import classes_of, fit_priors, posterior_of
-from analyzer.difficulty.stability import ENOUGH_PROBLEMS, drawn, of_chosen
+from analyzer.difficulty.stability import ENOUGH_PROBLEMS, of_chosen, placed_again
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -156,9 +157,8 @@ def moves_by_chance(
     found = posterior_of(classes, fit_priors(classes, classes.problems))
     total = np.zeros((buckets, buckets))
     counts = []
-    for _ in range(min(_MOST_DRAWS, math.ceil(ENOUGH_PROBLEMS / max(len(chosen), 1)))):
-        rates = found.draw(random)
-        first, second = (place(run.codes, *drawn(run, rates, random), len(chosen)) for run in seen)
+    draws = min(_MOST_DRAWS, math.ceil(ENOUGH_PROBLEMS / max(len(chosen), 1)))
+    for first, second in placed_again(place, seen, itertools.repeat(found, draws), random):
         np.add.at(total, (first, second), 1.0)
         counts.append(int((first != second).sum()))
     scale = problems / max(len(chosen), 1)

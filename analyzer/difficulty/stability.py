@@ -11,14 +11,17 @@ would stay where they are, and problems that are all alike, which would not.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from analyzer.buckets import Strategy, assign
 from analyzer.difficulty.counting import BLOCK, count
-from analyzer.difficulty.posterior import REFITS, classes_of, fit_priors, posterior_of, refitted
+from analyzer.difficulty.metrics import problem_metrics
+from analyzer.difficulty.posterior import REFITS, Posterior, classes_of, fit_priors, posterior_of, refitted
 from analyzer.schema import PASS_THRESHOLD
 
 if TYPE_CHECKING:
@@ -26,12 +29,14 @@ if TYPE_CHECKING:
 
     from analyzer.schema import FloatArray, IntArray
 
-    Bucketing = Callable[[IntArray, FloatArray, NDArray[np.bool_], int], NDArray[np.int8]]
+    Draw = tuple[FloatArray, NDArray[np.bool_]]  # (rollouts,) each: rewards, and which pass
+    Bucketing = Callable[[IntArray, Sequence[Draw], int], NDArray[np.int8]]
 
 ENOUGH_PROBLEMS = 20_000  # placed again in all draws together: the error of a share is below half a per cent
 MOST_DRAWS = 20
 FEWEST_DRAWS_TO_SPREAD = 8  # draws from which the spread of the shares can be read; with fewer there are many problems
 MOST_ROLLOUTS = 1 << 20  # looked at, of whole problems chosen at random: bounds time and memory
+TOGETHER = 1 << 16  # rollouts placed in one call: of few problems, the calls take longer than the work
 MARGIN = 1.9  # standard errors either side, which covers 85 to 97 % (benchmarks/bench_difficulty.py)
 ONE_SAMPLE = (
     "most problems have one scored rollout: whether problems differ or chance does cannot be told; sample at least two "
@@ -61,6 +66,19 @@ class Rollouts(NamedTuple):
     passing: NDArray[np.bool_]  # (rollouts,)
 
 
+def placing(strategy: Strategy) -> Bucketing:
+    """How `stability` puts problems into buckets: the metrics of all draws are computed together."""
+
+    def place(codes: IntArray, draws: Sequence[Draw], problems: int) -> NDArray[np.int8]:
+        of = np.concatenate([codes + at * problems for at in range(len(draws))])
+        rewards, passing = (np.concatenate(each) for each in zip(*draws, strict=True))
+        found = problem_metrics(of, rewards, problems * len(draws), passing)
+        own = (slice(at * problems, (at + 1) * problems) for at in range(len(draws)))
+        return np.stack([assign(strategy, found.only(rows)).positions for rows in own])
+
+    return place
+
+
 def stability(
     place: Bucketing,
     buckets: Sequence[str],
@@ -74,7 +92,8 @@ def stability(
 ) -> Stability | None:
     """How many problems stay in their bucket when all are sampled again; None with fewer than two scored problems.
 
-    place: the (problems,) positions in `buckets` for codes, rewards, what passes and the number of problems.
+    place: the (draws, problems) positions in `buckets` for codes, the rewards of each draw with what passes, and the
+    number of problems.
     codes: the problem of each rollout, 0 .. problems-1; shape (rollouts,). With problems numbered by their data_idx the
     order of the rollouts changes nothing.
     rewards: NaN where the rollout is not scored; shape (rollouts,).
@@ -92,21 +111,19 @@ def stability(
     if np.median(samples) < 2:
         return Stability(None, None, {}, None, ONE_SAMPLE)
     # Placed again, not taken from the run: percentiles among the chosen problems differ from those among all.
-    before = place(seen.codes, seen.rewards, seen.passing, total)
+    [before] = place(seen.codes, [(seen.rewards, seen.passing)], total)
     classes = classes_of(seen.passes, samples, None if source is None else source[number >= 0])
     found = posterior_of(classes, fit_priors(classes, classes.problems))
     moved = np.zeros((len(buckets), len(buckets)), np.int64)  # problems by bucket before and after
     shares = []
-    for _ in range(min(MOST_DRAWS, math.ceil(ENOUGH_PROBLEMS / total))):
-        after = place(seen.codes, *drawn(seen, found.draw(random), random), total)
+    draws = min(MOST_DRAWS, math.ceil(ENOUGH_PROBLEMS / total))
+    for (after,) in placed_again(place, [seen], itertools.repeat(found, draws), random):
         np.add.at(moved, (before, after), 1)
         shares.append(float((after == before).mean()))
     apart = np.abs(np.subtract.outer(np.arange(len(buckets)), np.arange(len(buckets))))
     stay, there = moved.diagonal(), moved.sum(axis=1)
     refits = [posterior_of(classes, priors) for priors in refitted(classes, seed)] if total < ENOUGH_PROBLEMS else []
-    again = [
-        float((place(seen.codes, *drawn(seen, fit.draw(random), random), total) == before).mean()) for fit in refits
-    ]
+    again = [float((after == before).mean()) for (after,) in placed_again(place, [seen], refits, random)]
     return Stability(
         same_bucket=_share(stay.sum(), moved.sum()),
         same_or_next_bucket=_share(moved[apart <= 1].sum(), moved.sum()),
@@ -118,6 +135,18 @@ def stability(
             if there[at]
         },
     )
+
+
+def placed_again(
+    place: Bucketing, runs: Sequence[Rollouts], posteriors: Iterable[Posterior], random: np.random.Generator
+) -> Iterator[tuple[NDArray[np.int8], ...]]:
+    """The (problems,) positions in each of some runs of the same problems, after a draw from each of the posteriors."""
+    each, total = max(1, TOGETHER // max(1, *(len(run.codes) for run in runs))), len(runs[0].starts)
+    rates = (posterior.draw(random) for posterior in posteriors)
+    draws = ([drawn(run, solved, random) for run in runs] for solved in rates)
+    while some := list(itertools.islice(draws, each)):
+        of_runs = zip(runs, zip(*some, strict=True), strict=True)
+        yield from zip(*(place(run.codes, of_run, total) for run, of_run in of_runs), strict=True)
 
 
 def _error(shares: Sequence[float], refits: Sequence[float], problems: int) -> float:
@@ -158,7 +187,7 @@ def of_chosen(
     return Rollouts(drawn_from, of, np.cumsum(counts) - counts, counts - passes, passes, passing)
 
 
-def drawn(seen: Rollouts, rates: FloatArray, random: np.random.Generator) -> tuple[FloatArray, NDArray[np.bool_]]:
+def drawn(seen: Rollouts, rates: FloatArray, random: np.random.Generator) -> Draw:
     """New rewards for the same problems, as many of each, and which pass: by its solve rate, rewards among its own.
 
     rates: the solve rate of each problem, (problems,).

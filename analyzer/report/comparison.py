@@ -25,7 +25,6 @@ import orjson
 
 from analyzer import buckets
 from analyzer.config import ComparisonSettings
-from analyzer.difficulty import metrics
 from analyzer.difficulty.comparison import (
     FALSE_DISCOVERIES,
     MeanChange,
@@ -37,6 +36,7 @@ from analyzer.difficulty.comparison import (
     q_values,
 )
 from analyzer.difficulty.intervals import student_quantile
+from analyzer.difficulty.stability import placing
 from analyzer.errors import ConfigError, InputError
 from analyzer.files import outputs, storage
 from analyzer.report.analysis import Analysis
@@ -389,12 +389,8 @@ def _chance(found: Comparison, strategy: buckets.Strategy, threshold: float, see
     both = np.flatnonzero(found.both)
     if len(both) < 2:
         return None
-
-    def place(codes: IntArray, rewards: FloatArray, passing: NDArray[np.bool_], problems: int) -> NDArray[np.int8]:
-        return buckets.assign(strategy, metrics.problem_metrics(codes, rewards, problems, passing)).positions
-
     first, last = (_rollouts(found.analyses[at], found.numbers[at][both], threshold) for at in (0, -1))
-    return moves_by_chance(place, len(found.buckets), (first, last), found.source[both], seed=seed)
+    return moves_by_chance(placing(strategy), len(found.buckets), (first, last), found.source[both], seed=seed)
 
 
 def _rollouts(analysis: Analysis, numbers: IntArray, threshold: float) -> Run:

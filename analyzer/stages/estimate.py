@@ -6,25 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer import buckets
 from analyzer.buckets import Strategy
-from analyzer.difficulty import metrics
-from analyzer.difficulty.stability import Stability, stability
+from analyzer.difficulty.stability import Stability, placing, stability
 from analyzer.rollouts.numbering import Numbering
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from analyzer.schema import FloatArray, IntArray
     from analyzer.stages.merge import Merged
 
 
 def bucket_stability(strategy: Strategy, numbering: Numbering, merged: Merged, seed: int) -> Stability | None:
     """How many problems would stay in their buckets if all were sampled again; None for fewer than two problems."""
-
-    def place(codes: IntArray, values: FloatArray, passing: NDArray[np.bool_], problems: int) -> NDArray[np.int8]:
-        return buckets.assign(strategy, metrics.problem_metrics(codes, values, problems, passing)).positions
-
     # By data_idx, so that the order of the rows changes nothing; mostly they are numbered in that order already.
     order, codes = numbering.order(), merged.codes
     if (np.diff(order) != 1).any():
@@ -32,7 +23,7 @@ def bucket_stability(strategy: Strategy, numbering: Numbering, merged: Merged, s
         rank[order] = np.arange(len(order))
         codes = rank[codes]
     return stability(
-        place,
+        placing(strategy),
         strategy.buckets,
         codes=codes,
         rewards=merged.rewards,

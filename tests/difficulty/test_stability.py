@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from scipy.stats import betabinom
 from analyzer import buckets, rewards
 from analyzer.difficulty.beta import fitted_beta
 from analyzer.difficulty.metrics import problem_metrics
-from analyzer.difficulty.stability import Stability, stability
+from analyzer.difficulty.stability import Stability, placing, stability
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -29,8 +29,7 @@ def place(strategy: buckets.Strategy, codes: Ints, rewards: Floats, passing: Boo
 
 def foretold(codes: Ints, values: Floats, problems: int, name: str = "percentile", seed: int = 42) -> Stability | None:
     strategy = buckets.build(name)
-    again = functools.partial(place, strategy)
-    return stability(again, strategy.buckets, codes=codes, rewards=values, problems=problems, seed=seed)
+    return stability(placing(strategy), strategy.buckets, codes=codes, rewards=values, problems=problems, seed=seed)
 
 
 def same_bucket(codes: Ints, first: Floats, second: Floats, problems: int, name: str) -> float:
@@ -47,6 +46,17 @@ def sampled(rates: Floats, samples: int, seed: int) -> tuple[Ints, Floats]:
 
 
 @pytest.mark.parametrize("name", buckets.names())
+@pytest.mark.parametrize("values", [[0.0, 1.0], [0.0, 0.1, 0.9, 1.0]], ids=["binary", "graded"])
+def test_draws_that_are_placed_together_are_where_each_is_alone(name: str, values: list[float]) -> None:
+    random = np.random.default_rng(4)
+    strategy = buckets.build(name)
+    codes = np.repeat(np.arange(90), random.integers(1, 12, 90))
+    draws = [(rewards := random.choice(values[: 1 + at], len(codes)), rewards >= 0.5) for at in range(4)]
+    alone = [place(strategy, codes, rewards, passing, 90) for rewards, passing in draws]
+    assert placing(strategy)(codes, draws, 90).tolist() == np.stack(alone).tolist()
+
+
+@pytest.mark.parametrize("name", buckets.names())
 @pytest.mark.parametrize(("a", "b", "samples"), [(0.4, 0.6, 4), (2.0, 2.0, 8), (0.3, 2.0, 16), (1.0, 1.0, 64)])
 def test_what_is_foretold_comes_true_where_solve_rates_follow_a_beta_distribution(
     name: str, a: float, b: float, samples: int
@@ -60,13 +70,22 @@ def test_what_is_foretold_comes_true_where_solve_rates_follow_a_beta_distributio
 
 
 @functools.cache
-def real_rewards(path: Path, name: str) -> pd.DataFrame:
-    """data_idx and reward of real rollouts."""
+def halves(path: Path, name: str, half: int) -> list[tuple[int, Floats, Floats]]:
+    """Real rewards, three times halved at random: the problems, and `half` rewards of each for either half."""
     reward = rewards.build(name)
     assert isinstance(reward, rewards.Reward)
     table = pq.read_table(path, columns=["data_idx", "response", "original_reward_model"]).to_pylist()
     scores = [reward.grade(reward.extract(x["response"]), x["original_reward_model"]["ground_truth"]) for x in table]
-    return pd.DataFrame({"data_idx": [x["data_idx"] for x in table], "reward": [score.reward for score in scores]})
+    frame = pd.DataFrame({"data_idx": [x["data_idx"] for x in table], "reward": [score.reward for score in scores]})
+    found = []
+    for seed in range(3):
+        turns = frame.sample(frac=1, random_state=seed).groupby("data_idx", sort=True).reward
+        whole = [values.to_numpy(float)[: 2 * half] for _, values in turns if len(values) >= 2 * half]
+        first, second = (
+            np.concatenate([values[part] for values in whole]) for part in (slice(half), slice(half, None))
+        )
+        found.append((len(whole), first, second))
+    return found
 
 
 @pytest.mark.parametrize("name", buckets.names())
@@ -77,20 +96,14 @@ def real_rewards(path: Path, name: str) -> pd.DataFrame:
 def test_what_is_foretold_of_real_rollouts_comes_true(
     file: str, reward: str, half: int, name: str, shared: Callable[[str], Path]
 ) -> None:
-    table = real_rewards(shared(f"data/{file}.parquet"), reward)
-    halves = []
-    for seed in range(3):
-        turns = table.sample(frac=1, random_state=seed).groupby("data_idx", sort=True).reward
-        whole = [values.to_numpy(float)[: 2 * half] for _, values in turns if len(values) >= 2 * half]
-        codes = np.repeat(np.arange(len(whole)), half)
-        first, second = (
-            np.concatenate([values[part] for values in whole]) for part in (slice(half), slice(half, None))
-        )
-        told = foretold(codes, first, len(whole), name)
+    both = []
+    for problems, first, second in halves(shared(f"data/{file}.parquet"), reward, half):
+        codes = np.repeat(np.arange(problems), half)
+        told = foretold(codes, first, problems, name)
         assert told is not None
         assert told.same_bucket is not None
-        halves.append((told.same_bucket, same_bucket(codes, first, second, len(whole), name)))
-    said, true = np.mean(halves, axis=0)
+        both.append((told.same_bucket, same_bucket(codes, first, second, problems, name)))
+    said, true = np.mean(both, axis=0)
     assert said == pytest.approx(true, abs=0.08)
 
 
@@ -152,9 +165,9 @@ def test_new_rewards_are_among_those_that_were_earned() -> None:
     rewards = np.random.default_rng(0).choice([0.0, 0.1, 0.9, 1.0], len(codes))
     seen: list[Floats] = []
 
-    def spy(codes: Ints, rewards: Floats, passing: Bools, problems: int) -> NDArray[np.int8]:
-        seen.append(rewards)
-        return np.zeros(problems, np.int8)
+    def spy(codes: Ints, draws: Sequence[tuple[Floats, Bools]], problems: int) -> NDArray[np.int8]:
+        seen.extend(rewards for rewards, _ in draws)
+        return np.zeros((len(draws), problems), np.int8)
 
     told = stability(spy, ("all",), codes=codes, rewards=rewards, problems=100, seed=42)
     assert told is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import analyzer
 from analyzer.rollouts import dataset, windows
 from analyzer.rollouts.sizes import Sizes
-from tests.commands import SAMPLE, Outcome, Row, parquet, rollouts
+from tests.commands import SAMPLE, TOKENIZER, Outcome, Row, parquet, rollouts
 
 Analyze = Callable[..., Outcome]
 JSON_FILES = ("problem_metrics.json", "problem_buckets.json")
@@ -24,6 +26,21 @@ SPILLED = Sizes(spill_above=0.0)
 def sample() -> list[Row]:
     """The first 30 problems of the sample, 8 rollouts each."""
     return list(pq.read_table(SAMPLE).slice(0, 240).to_pylist())
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory, sample: list[Row]) -> Path:
+    """A file of those rows, sorted by problem."""
+    return parquet(tmp_path_factory.mktemp("given") / "r.parquet", sample, row_group_size=50)
+
+
+@pytest.fixture(scope="module")
+def usual(given: Path) -> Outcome:
+    """What it gives with one worker and the usual sizes; its cache is in the folder `cache` beside the file."""
+    folder = given.parent / "out"
+    cache = given.parent / "cache"
+    analyzer.analyze(rollouts=given, output_dir=folder, model_path=TOKENIZER, cache_dir=cache, n_jobs=1, no_report=True)
+    return Outcome(0, "", "", folder)
 
 
 def shuffled(rows: Sequence[Row], seed: int = 3) -> list[Row]:
@@ -43,66 +60,60 @@ def shards_in(tmp_path: Path, cache: str) -> int:
 # ---------------------------------------------------------------- workers and shards
 
 
-def test_two_workers_write_the_bytes_of_one(tmp_path: Path, sample: list[Row], analyze: Analyze) -> None:
-    given = parquet(tmp_path / "r.parquet", sample, row_group_size=40)
-    one = analyze(given, cache_dir=tmp_path / "one")
-    two = analyze(given, cache_dir=tmp_path / "two", output_dir=tmp_path / "out2", n_jobs=2)
-    assert (one.code, two.code) == (0, 0)
-    assert two.files() == one.files()
+def test_two_workers_write_the_bytes_of_one(given: Path, usual: Outcome, analyze: Analyze) -> None:
+    two = analyze(given, n_jobs=2)
+    assert two.code == 0
+    assert two.files() == usual.files()
     assert "240 of 240" in two.err
 
 
 @pytest.mark.parametrize("size", [1, 1 << 12, 1 << 15, 1 << 30])
-def test_any_shard_size_gives_the_same_bytes(size: int, tmp_path: Path, sample: list[Row], analyze: Analyze) -> None:
-    given = parquet(tmp_path / "r.parquet", sample, row_group_size=50)
-    usual = analyze(given, cache_dir=tmp_path / "usual")
-    other = analyze(given, Sizes(shard=size), cache_dir=tmp_path / "other", output_dir=tmp_path / "out2")
+def test_any_shard_size_gives_the_same_bytes(
+    size: int, tmp_path: Path, given: Path, usual: Outcome, analyze: Analyze
+) -> None:
+    other = analyze(given, Sizes(shard=size))
     assert other.files() == usual.files()
-    assert (shards_in(tmp_path, "other") == 30) == (size == 1)
-    assert (shards_in(tmp_path, "other") == 1) == (size == 1 << 30)
+    assert (shards_in(tmp_path, "cache") == 30) == (size == 1)
+    assert (shards_in(tmp_path, "cache") == 1) == (size == 1 << 30)
 
 
-def test_any_window_gives_the_same_bytes(tmp_path: Path, sample: list[Row], analyze: Analyze) -> None:
-    given = parquet(tmp_path / "r.parquet", sample)
-    usual = analyze(given, cache_dir=tmp_path / "usual")
-    tiny = Sizes(batch=1, window=1, largest_window=1 << 12)
-    other = analyze(given, tiny, cache_dir=tmp_path / "other", output_dir=tmp_path / "out2")
+def test_any_window_gives_the_same_bytes(given: Path, usual: Outcome, analyze: Analyze) -> None:
+    other = analyze(given, Sizes(batch=1, window=1, largest_window=1 << 12))
     for file in JSON_FILES:
         assert other.files()[file] == usual.files()[file]
     assert other.table().equals(usual.table())
 
 
-def test_a_rerun_scores_nothing_and_writes_the_same_bytes(tmp_path: Path, sample: list[Row], analyze: Analyze) -> None:
-    given = parquet(tmp_path / "r.parquet", sample)
-    first = analyze(given).files()
-    again = analyze(given)
+@pytest.fixture
+def cache_of_usual(usual: Outcome, tmp_path: Path) -> Path:
+    """The cache of the usual run, for a test alone."""
+    return Path(shutil.copytree(usual.folder.parent / "cache", tmp_path / "known"))
+
+
+def test_a_rerun_scores_nothing_and_writes_the_same_bytes(
+    given: Path, usual: Outcome, cache_of_usual: Path, analyze: Analyze
+) -> None:
+    again = analyze(given, cache_dir=cache_of_usual)
     assert again.code == 0
     assert "240 rollouts are already scored; nothing is scored again" in again.err
-    assert again.files() == first
+    assert again.files() == usual.files()
 
 
-def test_another_strategy_scores_nothing(tmp_path: Path, sample: list[Row], analyze: Analyze) -> None:
-    given = parquet(tmp_path / "r.parquet", sample)
-    analyze(given)
-    other = analyze(given, bucketing_strategy="adaptive", output_dir=tmp_path / "out2")
+def test_another_strategy_scores_nothing(given: Path, cache_of_usual: Path, analyze: Analyze) -> None:
+    other = analyze(given, bucketing_strategy="adaptive", cache_dir=cache_of_usual)
     assert other.code == 0
     assert "nothing is scored again" in other.err
 
 
 def test_a_fresh_cache_elsewhere_and_a_moved_input_change_no_byte(
-    tmp_path: Path, sample: list[Row], analyze: Analyze
+    tmp_path: Path, given: Path, usual: Outcome, analyze: Analyze
 ) -> None:
-    given = parquet(tmp_path / "r.parquet", sample)
-    first = analyze(given).files()
-    moved = tmp_path / "elsewhere" / "renamed.parquet"
-    moved.parent.mkdir()
-    given.rename(moved)
-    again = analyze(moved, cache_dir=tmp_path / "fresh", output_dir=tmp_path / "out2")
-    assert again.files() == first
+    moved = Path(shutil.copyfile(given, tmp_path / "renamed.parquet"))
+    assert analyze(moved).files() == usual.files()
 
 
-def test_a_file_that_was_written_anew_is_read_anew(tmp_path: Path, sample: list[Row], analyze: Analyze) -> None:
-    given = parquet(tmp_path / "r.parquet", sample)
+def test_a_file_that_was_written_anew_is_read_anew(tmp_path: Path, analyze: Analyze) -> None:
+    given = parquet(tmp_path / "r.parquet", rollouts(5, 8))
     analyze(given)
     outcome = analyze(parquet(given, rollouts()), overwrite=True)
     assert outcome.code == 0
@@ -126,42 +137,39 @@ def assert_rows_as_in(outcome: Outcome, rows: Sequence[Row], scored: Outcome) ->
 
 @pytest.mark.parametrize("size", [1 << 12, 1 << 30])
 def test_scattered_rows_keep_their_order_and_give_the_same_metrics_and_buckets(
-    size: int, tmp_path: Path, sample: list[Row], analyze: Analyze
+    size: int, tmp_path: Path, sample: list[Row], usual: Outcome, analyze: Analyze
 ) -> None:
-    sorted_ = analyze(parquet(tmp_path / "sorted.parquet", sample), output_dir=tmp_path / "out1")
     rows = shuffled(sample)
     scattered = analyze(parquet(tmp_path / "scattered.parquet", rows, row_group_size=64), Sizes(shard=size))
     assert scattered.code == 0
     for file in JSON_FILES:
-        assert scattered.files()[file] == sorted_.files()[file]
-    assert_rows_as_in(scattered, rows, sorted_)
+        assert scattered.files()[file] == usual.files()[file]
+    assert_rows_as_in(scattered, rows, usual)
 
 
-def test_rows_of_a_problem_in_several_files_give_the_same(tmp_path: Path, sample: list[Row], analyze: Analyze) -> None:
-    sorted_ = analyze(parquet(tmp_path / "sorted.parquet", sample), output_dir=tmp_path / "out1")
+def test_rows_of_a_problem_in_several_files_give_the_same(
+    tmp_path: Path, sample: list[Row], usual: Outcome, analyze: Analyze
+) -> None:
     by_sample = sorted(sample, key=lambda row: row["sample_idx"])
     for number in range(4):
         parquet(tmp_path / "in" / f"{number}.parquet", by_sample[number * 60 : (number + 1) * 60])
     several = analyze(tmp_path / "in")
     for file in JSON_FILES:
-        assert several.files()[file] == sorted_.files()[file]
-    assert_rows_as_in(several, by_sample, sorted_)
+        assert several.files()[file] == usual.files()[file]
+    assert_rows_as_in(several, by_sample, usual)
 
 
-@pytest.mark.parametrize("files", [1, 7, 256])
-def test_repartitioned_rows_give_the_same_bytes(
-    files: int, tmp_path: Path, sample: list[Row], analyze: Analyze
-) -> None:
+def test_repartitioned_rows_give_the_same_bytes(tmp_path: Path, sample: list[Row], analyze: Analyze) -> None:
     given = parquet(tmp_path / "r.parquet", shuffled(sample), row_group_size=64)
     small = Sizes(shard=1 << 12)
-    picked = analyze(given, small._replace(spill_above=1e9), cache_dir=tmp_path / "picked")
-    gathered = small._replace(spill_above=0.0, spill_files=files, spill_buffer=1 << 13)
-    other = analyze(given, gathered, cache_dir=tmp_path / "spilled", output_dir=tmp_path / "out2")
-    assert other.files() == picked.files()
+    picked = analyze(given, small._replace(spill_above=1e9), cache_dir=tmp_path / "picked", output_dir=tmp_path / "out")
     assert spilled_in(tmp_path, "picked") == 0
-    assert (
-        shards_in(tmp_path, "spilled") == spilled_in(tmp_path, "spilled") == min(files, shards_in(tmp_path, "picked"))
-    )
+    for files in (1, 7, 256):
+        gathered = small._replace(spill_above=0.0, spill_files=files, spill_buffer=1 << 13)
+        cache = f"spilled{files}"
+        other = analyze(given, gathered, cache_dir=tmp_path / cache, output_dir=tmp_path / f"out{files}")
+        assert other.files() == picked.files(), files
+        assert shards_in(tmp_path, cache) == spilled_in(tmp_path, cache) == min(files, shards_in(tmp_path, "picked"))
 
 
 def test_a_null_in_repartitioned_rows_is_named_by_its_place_in_the_input(tmp_path: Path, analyze: Analyze) -> None:
@@ -183,12 +191,12 @@ def test_a_column_named_like_one_of_ours_is_carried_along(tmp_path: Path, analyz
 
 @pytest.mark.parametrize("rows_in_a_group", [1, 240])
 def test_one_giant_row_group_or_very_many_tiny_ones_give_the_same(
-    rows_in_a_group: int, tmp_path: Path, sample: list[Row], analyze: Analyze, monkeypatch: pytest.MonkeyPatch
+    rows_in_a_group: int, given: Path, usual: Outcome, analyze: Analyze, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual = analyze(parquet(tmp_path / "usual.parquet", sample, row_group_size=30), output_dir=tmp_path / "out1")
     if rows_in_a_group == 240:
         monkeypatch.setattr(dataset, "STREAMED_GROUP", 1 << 10)
-    other = analyze(parquet(tmp_path / "other.parquet", sample, row_group_size=rows_in_a_group))
+    table = pq.read_table(given)
+    other = analyze(parquet(given.parent / "other.parquet", table, row_group_size=rows_in_a_group))
     assert other.code == 0
     for file in JSON_FILES:
         assert other.files()[file] == usual.files()[file]
@@ -219,43 +227,38 @@ def test_empty_files_and_row_groups_are_passed_over(tmp_path: Path, analyze: Ana
         assert outcome.table().equals(expected.table())
 
 
-def test_problems_named_by_text_ascend_by_code_point(tmp_path: Path, sample: list[Row], analyze: Analyze) -> None:
+def test_problems_named_by_text_ascend_by_code_point(
+    tmp_path: Path, sample: list[Row], usual: Outcome, analyze: Analyze
+) -> None:
     rows = [{**row, "data_idx": f"id-{row['data_idx']}-é"} for row in sample]
-    plain = analyze(parquet(tmp_path / "r.parquet", sample), output_dir=tmp_path / "out1")
     named = analyze(parquet(tmp_path / "named.parquet", shuffled(rows)))
     assert named.code == 0
     metrics = named.json("problem_metrics.json")
     assert list(metrics) == sorted(metrics)
-    assert {name.split("-")[1]: value for name, value in metrics.items()} == plain.json("problem_metrics.json")
+    assert {name.split("-")[1]: value for name, value in metrics.items()} == usual.json("problem_metrics.json")
     buckets = named.json("problem_buckets.json")
     assert list(buckets) == list(metrics)
-    assert named.json("summary.json")["bucket_distribution"] == plain.json("summary.json")["bucket_distribution"]
+    assert named.json("summary.json")["bucket_distribution"] == usual.json("summary.json")["bucket_distribution"]
 
 
-@pytest.mark.parametrize(
-    "cast",
-    [
-        lambda ids: pa.array([(1 << 63) + value for value in ids.to_pylist()], pa.uint64()),
-        lambda ids: ids.cast(pa.int8()),
-        lambda ids: ids.cast(pa.large_string()),
-        lambda ids: ids.cast(pa.string()).dictionary_encode(),
-    ],
-    ids=["beyond 63 bits", "small integers", "large text", "categories"],
-)
-def test_names_of_every_type_are_problems(
-    cast: Callable[[pa.Array], pa.Array], tmp_path: Path, analyze: Analyze
-) -> None:
+def test_names_of_every_type_are_problems(tmp_path: Path, analyze: Analyze) -> None:
     table = pa.Table.from_pylist(rollouts())
-    plain = analyze(parquet(tmp_path / "plain.parquet", table), output_dir=tmp_path / "out1")
-    names = cast(table["data_idx"].combine_chunks())
-    at = table.schema.get_field_index("data_idx")
-    outcome = analyze(parquet(tmp_path / "r.parquet", table.set_column(at, "data_idx", names)))
-    assert outcome.code == 0
-    expected = list(plain.json("problem_metrics.json").values())
-    assert outcome.json("problem_metrics.json") == dict(
-        zip(map(str, names.unique().to_pylist()), expected, strict=True)
+    expected = analyze(parquet(tmp_path / "r.parquet", table), output_dir=tmp_path / "out1").json(
+        "problem_metrics.json"
     )
-    assert outcome.table()["data_idx"].to_pylist() == names.to_pylist()
+    ids = table["data_idx"].combine_chunks()
+    for kind, names in {
+        "beyond 63 bits": pa.array([(1 << 63) + value for value in ids.to_pylist()], pa.uint64()),
+        "small integers": ids.cast(pa.int8()),
+        "large text": ids.cast(pa.large_string()),
+        "categories": ids.cast(pa.string()).dictionary_encode(),
+    }.items():
+        named = table.set_column(table.schema.get_field_index("data_idx"), "data_idx", names)
+        outcome = analyze(parquet(tmp_path / f"{kind}.parquet", named), output_dir=tmp_path / kind)
+        assert outcome.code == 0, kind
+        metrics = dict(zip(map(str, names.unique().to_pylist()), expected.values(), strict=True))
+        assert outcome.json("problem_metrics.json") == metrics, kind
+        assert outcome.table()["data_idx"].to_pylist() == names.to_pylist(), kind
 
 
 def test_names_that_lead_out_of_the_folder_build_no_path(tmp_path: Path, analyze: Analyze) -> None:

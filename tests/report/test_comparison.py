@@ -15,7 +15,7 @@ import pytest
 import analyzer
 from analyzer import buckets
 from analyzer.difficulty.comparison import Run, changed, mean_change, mid_p, moves_by_chance, q_values
-from analyzer.difficulty.metrics import problem_metrics
+from analyzer.difficulty.stability import placing
 from analyzer.errors import ConfigError, InputError, OutputError
 from analyzer.report.comparison import _half_width
 from tests import processes
@@ -213,15 +213,12 @@ def split(seed: int, strategy: buckets.Strategy) -> tuple[bool, int, float, bool
     """Of one split: is a problem named, how many move, how many by chance, does the interval hold 0."""
     code, reward, half = halves(seed)
     problems = int(code.max()) + 1
-
-    def place(codes: np.ndarray, values: np.ndarray, passing: np.ndarray, count: int) -> np.ndarray:
-        return buckets.assign(strategy, problem_metrics(codes, values, count, passing)).positions
-
     both = ((code[half == number], reward[half == number]) for number in (0, 1))
     runs = [Run(codes, values, values >= 0.5) for codes, values in both]
     k = [np.bincount(run.codes, run.passing, problems).astype(np.int64) for run in runs]
     n = [np.bincount(run.codes, minlength=problems) for run in runs]
-    places = [place(*run, problems) for run in runs]
+    place = placing(strategy)
+    places = [place(run.codes, [(run.rewards, run.passing)], problems)[0] for run in runs]
     moved = int((places[0] != places[1]).sum())
     chance = moves_by_chance(place, len(strategy.buckets), (runs[0], runs[1]), np.zeros(problems, np.int64), seed=seed)
     total = mean_change(k[0] / n[0], k[1] / n[1])
