@@ -15,8 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.difficulty import metrics
-from analyzer.difficulty.counting import BLOCK
+from analyzer.difficulty import counting, metrics
 from analyzer.difficulty.metrics import overall_metrics, problem_metrics
 from analyzer.schema import MEAN_AT, Metrics
 
@@ -140,11 +139,15 @@ def test_the_smallest_rewards_are_not_lost_beside_large_ones() -> None:
     assert of([1e16, 1.0, -1e16]).mean_reward[0] == 1 / 3
 
 
-def test_a_problem_larger_than_a_block_is_ranked_whole() -> None:
-    rewards = np.random.default_rng(2).permutation(2 * BLOCK) / 7.0
-    metrics = problem_metrics(np.zeros(2 * BLOCK, np.int32), rewards, 1)
-    assert metrics.mean_at[3][0] == pytest.approx(((2 * BLOCK - 1) + (2 * BLOCK - 2) + (2 * BLOCK - 3)) / 21.0)
-    assert metrics.mean_reward[0] == math.fsum(rewards) / (2 * BLOCK)
+def test_a_problem_larger_than_a_block_is_ranked_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (counting, metrics):
+        monkeypatch.setattr(module, "BLOCK", 1 << 12)
+    monkeypatch.setattr(metrics, "_RECTANGLE", 1 << 10)
+    size = 1 << 13
+    rewards = np.random.default_rng(2).permutation(size) / 7.0
+    found = problem_metrics(np.zeros(size, np.int32), rewards, 1)
+    assert found.mean_at[3][0] == pytest.approx(((size - 1) + (size - 2) + (size - 3)) / 21.0)
+    assert found.mean_reward[0] == math.fsum(rewards) / size
 
 
 def test_no_problem_or_no_rollout_of_a_problem_is_no_error() -> None:

@@ -15,11 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from analyzer.report import analysis as reading
 from analyzer.report import build, lengths, texts, write_report
 from analyzer.report.analysis import Analysis, Written
 from analyzer.report.harmless import visible
@@ -80,12 +82,17 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
+@pytest.fixture(scope="module")
+def page(sample: Path) -> Page:
+    """The page of that analysis."""
+    return page_of(sample)
+
+
 def page_of(folder: Path) -> Page:
     return Page(write_report(folder).read_text(encoding="utf-8"))
 
 
-def test_the_page_loads_nothing_and_runs_its_own_script_alone(sample: Path) -> None:
-    page = page_of(sample)
+def test_the_page_loads_nothing_and_runs_its_own_script_alone(page: Page) -> None:
     policy = next(attrs["content"] for tag, attrs in page.elements if attrs.get("http-equiv"))
     assert policy is not None
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
@@ -99,8 +106,8 @@ def test_the_page_loads_nothing_and_runs_its_own_script_alone(sample: Path) -> N
     assert handlers == []
 
 
-def test_the_columns_in_the_page_are_those_of_the_analysis(sample: Path) -> None:
-    page, analysis = page_of(sample), Analysis(sample)
+def test_the_columns_in_the_page_are_those_of_the_analysis(page: Page, sample: Path) -> None:
+    analysis = Analysis(sample)
     data = gzip.decompress(page.part("columns"))
     problems = analysis.problems.num_rows
     passes = np.frombuffer(data, "u1", problems)  # the low bytes come first, and these are below 256
@@ -118,20 +125,25 @@ def test_the_columns_in_the_page_are_those_of_the_analysis(sample: Path) -> None
 
 def test_a_problem_of_more_rollouts_than_two_bytes_count_keeps_its_pass_rate(tmp_path: Path) -> None:
     row = {"prompt": "1 + 1?", "response": "2", "data_idx": 0, "original_data_source": "sums"}
-    rows = [{**row, "sample_idx": sample, "reward": float(sample < 20_000)} for sample in range(80_000)]
-    analyzed(tmp_path, rows, no_report=True)
+    rows = [{**row, "sample_idx": sample, "reward": float(sample < 2)} for sample in range(8)]
+    analyzed(tmp_path, rows, outputs="problems")
+    path = tmp_path / "out" / "problem_metrics.parquet"
+    table = pq.read_table(path)
+    for name in ("passes", "num_scored", "num_samples"):
+        at, times = table.schema.get_field_index(name), 10_000
+        table = table.set_column(at, table.schema.field(name), pa.compute.multiply(table[name], times))
+    parquet(path, table)
     data = gzip.decompress(page_of(tmp_path / "out").part("columns"))
     passes, scored = np.frombuffer(data, "<u2", 2).tolist()
     assert (passes / scored, scored) == (pytest.approx(0.25, abs=1e-4), 65535)
 
 
-def test_every_problem_of_a_small_set_has_its_texts(sample: Path) -> None:
-    shown = json.loads(gzip.decompress(page_of(sample).part("texts")))
+def test_every_problem_of_a_small_set_has_its_texts(page: Page) -> None:
+    shown = json.loads(gzip.decompress(page.part("texts")))
     assert [text["number"] for text in shown] == list(range(200))
     assert all(len(text["samples"]) == 8 and text["prompt"] and text["ground_truth"] for text in shown)
 
 
-@settings(deadline=None, max_examples=100)
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.sampled_from([None, -1.0, -0.0, 0.0, 0.5, 1.0])), min_size=1, max_size=60),
     st.sets(st.integers(0, 5), min_size=1),
@@ -155,14 +167,15 @@ def test_of_many_samples_the_best_and_the_worst_are_shown(
         assert [row["number"] for row in found[problem]] == sorted(at for _, at in ranked)
 
 
-def test_texts_that_do_not_compress_stay_within_ten_megabytes(tmp_path: Path) -> None:
-
+def test_texts_that_do_not_compress_stay_within_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert texts.BUDGET == 10_000_000
+    monkeypatch.setattr(texts, "BUDGET", 4_000_000)
     random = np.random.default_rng(0)
-    noise = "".join(map(chr, random.integers(0x4E00, 0x9FFF, 400_000)))  # Chinese characters at random: 3 bytes each
+    noise = random.integers(0x4E00, 0x9FFF, 3_000_000, "<u2").tobytes().decode("utf-16-le")  # Chinese, 3 bytes each
     rows = [
         {
-            "prompt": noise[p * 400 : p * 400 + 9000],
-            "response": noise[p * 300 + s : p * 300 + s + 200_000] if p % 50 == 0 else noise[p * 300 + s :][:4000],
+            "prompt": noise[p * 2000 :][:2000],
+            "response": noise[(p * 4 + s) * 1000 :][: 20_000 if p % 50 == 0 else 1000],
             "data_idx": p,
             "sample_idx": s,
             "reward": float(s < p % 5),
@@ -175,11 +188,11 @@ def test_texts_that_do_not_compress_stay_within_ten_megabytes(tmp_path: Path) ->
     analyzed(tmp_path, rows, no_report=True)
     page = page_of(tmp_path / "out")
     at = [attrs.get("id") for tag, attrs in page.elements if tag == "script"].index("texts")
-    assert 5_000_000 < len(page.scripts[at]) <= 10_000_000
+    assert 2_000_000 < len(page.scripts[at]) <= 4_000_000
     shown = json.loads(gzip.decompress(page.part("texts")))
     assert len(shown) == 560  # 200 of each bucket
     assert all(sample["head"] and sample["tail"] for text in shown for sample in text["samples"])
-    assert (tmp_path / "out" / "report.html").stat().st_size < 11_000_000
+    assert (tmp_path / "out" / "report.html").stat().st_size < 5_000_000
 
 
 @pytest.mark.parametrize("samples", [2, 12])  # of 4 kB each: several problems in a row group, or a part of one
@@ -235,8 +248,7 @@ def test_whiskers_reach_from_the_fewest_to_the_most_problems_a_bar_could_have(tm
     assert "had all rollouts been scored" in text
 
 
-def test_without_javascript_charts_and_tables_are_there(sample: Path) -> None:
-    page = page_of(sample)
+def test_without_javascript_charts_and_tables_are_there(page: Page) -> None:
     assert sum(tag == "svg" for tag, _ in page.elements) >= 3
     assert all(attrs.get("aria-label") for tag, attrs in page.elements if tag == "svg")
     words = " ".join(" ".join(page.text).split())
@@ -358,13 +370,17 @@ def test_a_notebook_shows_the_top_of_the_page(tmp_path: Path) -> None:
     assert sum(tag == "rect" for tag, _ in page.elements) == 5  # 0 to 4 of 4, a bar each
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.lists(st.sampled_from(["hard", "easy", "", None, "medium"]), max_size=30), st.integers(1, 9))
-def test_codes_of_few_names_are_in_the_order_in_which_they_appear(names: list[str | None], group_rows: int) -> None:
+@given(st.lists(st.sampled_from(["hard", "easy", "", None, "medium"]), max_size=30), st.integers(1, 9), st.booleans())
+def test_codes_of_few_names_are_in_the_order_in_which_they_appear(
+    names: list[str | None], group_rows: int, together: bool
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         table = pa.table({"data_idx": range(len(names)), "bucket": pa.array(names, pa.string())})
         pq.write_table(table, Path(folder) / "problem_metrics.parquet", row_group_size=group_rows)
-        found, codes = Analysis(Path(folder)).coded("bucket")
+        with pytest.MonkeyPatch.context() as patch:
+            if not together:  # as of many problems
+                patch.setattr(reading, "_READ_TOGETHER", -1)
+            found, codes = Analysis(Path(folder)).coded("bucket")
     shown = [name or "" for name in names]
     assert [found[code] for code in codes.tolist()] == shown
     assert found == list(dict.fromkeys(shown))

@@ -59,7 +59,7 @@ def test_one_giant_row_group_is_never_in_memory_whole(tmp_path: Path, monkeypatc
 def test_of_very_many_row_groups_arrow_is_told_of_few_at_a_time(
     tmp_path: Path, analyze: Analyze, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = rollouts(300)
+    rows = rollouts(80)
     usual = analyze(parquet(tmp_path / "usual.parquet", rows), output_dir=tmp_path / "out1")
     told: list[int] = []
     real = footers.metadata
@@ -69,7 +69,7 @@ def test_of_very_many_row_groups_arrow_is_told_of_few_at_a_time(
         return real(head, groups, described, tail)
 
     monkeypatch.setattr(footers, "metadata", watched)
-    monkeypatch.setattr(dataset, "BATCH_BYTES", 20_000)
+    monkeypatch.setattr(dataset, "BATCH_BYTES", 5_000)
     given = parquet(tmp_path / "r.parquet", rows, row_group_size=1)
     largest = max(block.groups for block in dataset.describe(str(given))[0].blocks)
     assert 5 < largest < 200
@@ -88,13 +88,16 @@ def test_one_row_of_a_block_of_tiny_row_groups_decodes_no_other(tmp_path: Path) 
     assert [(row, batch.to_pylist()) for row, batch in reader.batches([(301, 302)])] == [(301, [{"data_idx": 75}])]
 
 
-def test_many_files_are_as_one_and_few_are_open_at_once(tmp_path: Path, analyze: Analyze) -> None:
-    rows = rollouts(150)
+def test_many_files_are_as_one_and_few_are_open_at_once(
+    tmp_path: Path, analyze: Analyze, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "_OPEN_FILES", 10)
+    rows = rollouts(30)
     usual = analyze(parquet(tmp_path / "usual.parquet", rows), output_dir=tmp_path / "out1")
-    for number in range(200):
+    for number in range(40):
         parquet(tmp_path / "in" / f"{number:03d}.parquet", rows[number * 3 : number * 3 + 3])
     assert_same(usual, analyze(tmp_path / "in"))
-    assert 0 < len(dataset._open_files.files) <= dataset._OPEN_FILES < 200
+    assert 0 < len(dataset._open_files.files) <= 10
 
 
 def test_a_response_of_10_megabytes_is_scored_and_written_whole(tmp_path: Path, analyze: Analyze) -> None:
@@ -108,19 +111,20 @@ def test_a_response_of_10_megabytes_is_scored_and_written_whole(tmp_path: Path, 
 
 
 def test_a_problem_of_very_many_samples_is_scored_in_windows(tmp_path: Path, analyze: Analyze) -> None:
-    rows = [*rollouts(1), *({**row, "data_idx": 7} for row in rollouts(1, 1500)), *rollouts(9)[32:]]
+    rows = [*rollouts(1), *({**row, "data_idx": 7} for row in rollouts(1, 600)), *rollouts(9)[32:]]
     given = parquet(tmp_path / "r.parquet", rows, row_group_size=150)
     usual = analyze(given, output_dir=tmp_path / "out1", cache_dir=tmp_path / "cache1")
-    small = Sizes(batch=1, window=10_000, largest_window=20_000)
+    small = Sizes(batch=1, window=4_000, largest_window=8_000)
     assert_same(usual, analyze(given, small))
     reader = dataset.Reader([dataset.describe(str(given))[0]], None, batch_bytes=small.batch)
     cut = [window.table.nbytes for window in windows.windows(reader, [(0, len(rows))], True, small)]
-    assert max(cut) < 40_000
-    assert usual.json("problem_metrics.json")["7"]["num_samples"] == 1500
+    assert max(cut) < 16_000
+    assert sum(cut) > 3 * 16_000
+    assert usual.json("problem_metrics.json")["7"]["num_samples"] == 600
 
 
 def test_scattered_rows_are_brought_together_with_bounded_buffers(tmp_path: Path, analyze: Analyze) -> None:
-    rows = sorted(rollouts(400), key=lambda row: row["sample_idx"])
+    rows = sorted(rollouts(200), key=lambda row: row["sample_idx"])
     given = parquet(tmp_path / "r.parquet", rows, row_group_size=100)
     usual = analyze(given, output_dir=tmp_path / "out1", cache_dir=tmp_path / "cache1")
     assert_same(usual, analyze(given, Sizes(batch=1_000, spill_above=0.0, spill_buffer=10_000)))
@@ -131,12 +135,12 @@ def test_scattered_rows_are_brought_together_with_bounded_buffers(tmp_path: Path
     assert max(sizes) < 20_000
 
 
-@pytest.mark.parametrize("shard_bytes", [1, 20_000, 1 << 30])
+@pytest.mark.parametrize("shard_bytes", [1, 8_000, 1 << 30])
 def test_what_is_decoded_grows_with_row_groups_and_shards_and_not_with_their_product(
     shard_bytes: int, tmp_path: Path, analyze: Analyze, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = parquet(tmp_path / "r.parquet", rollouts(150), row_group_size=4)
-    monkeypatch.setattr(dataset, "BATCH_BYTES", 10_000)
+    given = parquet(tmp_path / "r.parquet", rollouts(60), row_group_size=4)
+    monkeypatch.setattr(dataset, "BATCH_BYTES", 4_000)
     blocks = len(dataset.describe(str(given))[0].blocks)
     opened: list[int] = []
     real = dataset._OpenFile.open
@@ -148,7 +152,7 @@ def test_what_is_decoded_grows_with_row_groups_and_shards_and_not_with_their_pro
     monkeypatch.setattr(dataset._OpenFile, "open", watched)
     outcome = analyze(given, Sizes(shard=shard_bytes, spill_above=1e9))
     shards = len(list(tmp_path.glob("cache/runs/*/shards/*.parquet")))
-    assert (outcome.code, shards) == (0, {1: 150, 20_000: shards, 1 << 30: 1}[shard_bytes])
+    assert (outcome.code, shards) == (0, {1: 60, 8_000: shards, 1 << 30: 1}[shard_bytes])
     assert blocks > 5
     passes = (
         8  # data_idx, data_source, the look at a few problems, the sample of texts, scoring, the audit (two), writing

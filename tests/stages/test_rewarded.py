@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.report import write_report
@@ -45,7 +45,6 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rewarded, Rewarded]:
     return on_disk, in_memory
 
 
-@settings(deadline=None, max_examples=50)
 @given(edges=st.sets(st.integers(0, 80), max_size=8).map(sorted))
 def test_rows_in_memory_are_those_of_the_files(both: tuple[Rewarded, Rewarded], edges: list[int]) -> None:
     on_disk, in_memory = both
@@ -79,6 +78,6 @@ def test_the_report_is_the_one_that_is_made_of_the_files_later(tmp_path: Path, a
     ordered = rollouts(30, 12)
     mixed = [ordered[at] for at in np.random.default_rng(0).permutation(360)[:72]] + ordered
     texts = [{**row, "sample_idx": number} for number, row in enumerate(mixed)]  # runs of any length
-    folder = analyze(parquet(tmp_path / "in.parquet", texts, row_group_size=100), limit=25).folder
+    folder = analyze(parquet(tmp_path / "in.parquet", texts, row_group_size=100), limit=25, no_report=False).folder
     page = (folder / "report.html").read_bytes()
     assert write_report(folder, target=tmp_path / "later.html").read_bytes() == page

@@ -55,7 +55,7 @@ def plain(values: Any, at: int) -> Any:
     return value if isinstance(value, str) else value.item()
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(columns(), st.sampled_from([1, 3, 100]))
 def test_json_and_parquet_are_those_of_a_dict_a_problem(
     tmp_path: Path, made: tuple[pa.Array, dict[str, Any], list[str | None], np.ndarray], rows: int
