@@ -18,7 +18,7 @@ from analyzer.cache import known_tokenizers, tokenizer_proof
 from analyzer.cache.known_tokenizers import Search, TokenizerDiffers
 from analyzer.errors import EXIT_OK, EXIT_USER
 from tests import processes
-from tests.commands import ROOT, SAMPLE, TOKENIZER, Outcome, flags, known_tokenizer
+from tests.commands import ROOT, SAMPLE, TOKENIZER, Outcome, flags, known_tokenizer, parquet
 
 NOTE = "transformers counts tokens otherwise than tokenizer.json by itself"
 TEXTS = ["one two  three", "I'm <new> and <|end|> here, 12345", "", "Ünïcode ﬁ½ 日本語\r\n\t", "a" * 500]
@@ -173,21 +173,30 @@ def counted(tmp_path: Path) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("make", [of_words, with_a_token_of_the_config])
-def test_counts_begun_with_what_turns_out_wrong_are_made_again_and_that_is_said(
-    make: Callable[[Path], Path], tmp_path: Path
-) -> None:
-    model = make(tmp_path / "model")
-    first = run(model, tmp_path)
+def test_counts_begun_with_what_turns_out_wrong_are_made_again_and_that_is_said(tmp_path: Path) -> None:
+    model = with_a_token_of_the_config(tmp_path / "model")
+    given = parquet(tmp_path / "r.parquet", pq.read_table(SAMPLE).slice(0, 240))
+    first = run(model, tmp_path, rollouts=given)
     assert (first.returncode, NOTE in first.stderr) == (EXIT_OK, True), first.stderr
-    assert counted(tmp_path) == expected(model, pq.read_table(SAMPLE)["response"].to_pylist())
-    again = run(model, tmp_path)
+    assert counted(tmp_path) == expected(model, pq.read_table(given)["response"].to_pylist())
+    again = run(model, tmp_path, rollouts=given)
     assert (again.returncode, NOTE in again.stderr, again.stdout) == (EXIT_OK, False, first.stdout)
 
 
-def test_a_tokenizer_that_transformers_refuses_ends_the_run_though_its_file_is_fine(tmp_path: Path) -> None:
-    known_tokenizer(tmp_path / "cache")
-    assert run(TOKENIZER, tmp_path).returncode == EXIT_OK
+def test_so_they_are_where_gigatoken_cannot_load_the_file(tmp_path: Path, analyze: Callable[..., Outcome]) -> None:
+    model = of_words(tmp_path / "model")
+    given = parquet(tmp_path / "r.parquet", pq.read_table(SAMPLE).slice(0, 80))
+    first = analyze(given, model_path=model)
+    assert (first.code, NOTE in first.err) == (EXIT_OK, True), first.err
+    assert counted(tmp_path) == expected(model, pq.read_table(given)["response"].to_pylist())
+    again = analyze(given, model_path=model)
+    assert (again.code, NOTE in again.err, again.out) == (EXIT_OK, False, first.out)
+
+
+def test_a_tokenizer_that_transformers_refuses_ends_the_run_though_its_file_is_fine(
+    tmp_path: Path, analyze: Callable[..., Outcome]
+) -> None:
+    assert analyze(SAMPLE).code == EXIT_OK
     before = counted(tmp_path)
     model = with_code_of_its_own(tmp_path / "model")
     done = run(model, tmp_path)

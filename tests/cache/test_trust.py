@@ -187,10 +187,10 @@ def find_again(data: Path, tmp_path: Path) -> tokens.TokenizerSpec:
 # ---------------------------------------------------------------- as another user
 
 
-def as_user(uid: int, tmp_path: Path, **values: Any) -> subprocess.CompletedProcess[str]:
-    """The command, run by a user with a Python that the other user may run, too."""
-    python = f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
-    home = tmp_path / "home"
+PYTHON = f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}"  # the other user may run it, too
+
+
+def python_as(uid: int, home: Path, *words: str) -> subprocess.CompletedProcess[str]:
     home.mkdir(exist_ok=True)
     os.chown(home, uid, uid)
     env = {
@@ -199,13 +199,14 @@ def as_user(uid: int, tmp_path: Path, **values: Any) -> subprocess.CompletedProc
         "PATH": os.environ["PATH"],
         "HF_HUB_OFFLINE": "1",
     }
-    words = [python, str(ROOT / "scripts" / "analyze_rollouts.py"), *flags(model_path=TOKENIZER, n_jobs=1, **values)]
     options: dict[str, Any] = {"user": uid, "group": uid, "extra_groups": [], "cwd": "/", "env": env}
-    try:
-        subprocess.run([python, "-c", "import numpy, analyzer"], check=True, capture_output=True, **options)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip(f"user {OTHER} cannot run {python} with the packages of this environment")
-    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=120, **options)
+    return subprocess.run([PYTHON, *words], capture_output=True, text=True, check=False, timeout=120, **options)
+
+
+def as_user(uid: int, tmp_path: Path, **values: Any) -> subprocess.CompletedProcess[str]:
+    """The command, run by a user."""
+    words = flags(model_path=TOKENIZER, n_jobs=1, no_report=True, **values)
+    return python_as(uid, tmp_path / "home", str(ROOT / "scripts" / "analyze_rollouts.py"), *words)
 
 
 @pytest.fixture
@@ -219,6 +220,8 @@ def open_folder() -> Iterator[Path]:
 @needs_root
 def test_a_read_only_cache_of_a_colleague_that_holds_the_whole_run_is_enough(data: Path, open_folder: Path) -> None:
     tmp_path = open_folder
+    if not Path(PYTHON).exists() or python_as(OTHER, tmp_path / "home", "-c", "import numpy, analyzer").returncode:
+        pytest.skip(f"user {OTHER} cannot run {PYTHON} with the packages of this environment")
     data = Path(shutil.copy(data, tmp_path))
     mine = {"rollouts": data, "cache_dir": tmp_path / "cache", "output_dir": tmp_path / "out"}
     assert as_user(0, tmp_path, **mine).returncode == EXIT_OK

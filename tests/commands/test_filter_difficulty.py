@@ -13,6 +13,7 @@ import pytest
 
 from analyzer.commands.filter_difficulty import filter_difficulty
 from tests import processes
+from tests.commands import known_tokenizer
 from tests.generation.stub import always, running
 from tests.processes import DEVNULL, Process
 
@@ -154,6 +155,7 @@ def test_what_is_wrong_is_said_in_one_line(argv: list[str], message: str, capsys
 
 def test_killed_while_it_generates_it_goes_on(command: Command, tmp_path: Path) -> None:
     script = ROOT / "scripts" / "filter_difficulty.py"
+    known_tokenizer(tmp_path / "cache")
     with running(delay=0.05) as server:
         arguments = command(server.url, "--max_concurrent", "1")
         with Process([script, *arguments], stdout=DEVNULL, stderr=DEVNULL) as process:

@@ -212,24 +212,29 @@ def _integer(digits: str) -> int | str:
     return digits if len(digits) > 19 else int(digits)
 
 
-@pytest.mark.parametrize("values", DISAGREEING.values(), ids=DISAGREEING)
 def test_pandas_and_datasets_read_texts_as_they_were_and_numbers_as_numbers(
-    values: list[Any], tmp_path: Path, analyze: Callable[..., Outcome]
+    tmp_path: Path, analyze: Callable[..., Outcome]
 ) -> None:
-    rows = [{**ROWS[i], "note": value, "notes": {"of": value}} for i, value in enumerate(values)]
+    columns: dict[str, list[Any]] = {}
+    for what, values in DISAGREEING.items():
+        columns[what] = [values[i % len(values)] for i in range(len(ROWS))]
+        columns[f"members that are {what}"] = [{"of": value} for value in columns[what]]
+    rows = [{**row, **{name: values[i] for name, values in columns.items()}} for i, row in enumerate(ROWS)]
     outcome = analyze(jsonl(tmp_path / "r.jsonl", rows))
     assert outcome.code == 0, outcome.err
     path = str(outcome.folder / "rollouts_with_rewards.parquet")
-    notes = pd.read_parquet(path)
+    frame = pd.read_parquet(path)
     loaded = datasets.load_dataset("parquet", data_files=path, split="train", cache_dir=str(tmp_path / "hf"))
-    for shown in (notes["note"], [row["of"] for row in notes["notes"]], loaded["note"]):
-        for value, told in zip(values, shown, strict=True):
-            if isinstance(value, str):
-                assert told == value
-            elif isinstance(told, str):
-                assert json.loads(told) == value
-            elif isinstance(value, int | float):
-                assert told == value
+    for what in DISAGREEING:
+        inside = [row["of"] for row in frame[f"members that are {what}"]]
+        for shown in (frame[what], inside, loaded[what]):
+            for value, told in zip(columns[what], shown, strict=True):
+                if isinstance(value, str):
+                    assert told == value, what
+                elif isinstance(told, str):
+                    assert json.loads(told) == value, what
+                elif isinstance(value, int | float):
+                    assert told == value, what
 
 
 def test_rewards_stay_what_they_are_when_outputs_are_analyzed_again(

@@ -15,7 +15,7 @@ from tests.commands import Outcome, parquet, rollouts
 
 pytestmark = pytest.mark.usefixtures("warm_zygotes")
 Analyze = Callable[..., Outcome]
-PROBLEMS, SAMPLES = 12, 5
+PROBLEMS, SAMPLES = 5, 5
 
 REWARD = """
 import ctypes, os, time
@@ -59,7 +59,7 @@ class Case:
         outcome = self._analyze(
             self._data,
             reward_fn=f"{self._folder / 'mine.py'}:compute_score",
-            reward_timeout=0.2,
+            reward_timeout=0.1,
             overwrite=True,
             sizes=Sizes(shard=1 << 9),
             **flags,
