@@ -50,13 +50,14 @@ class Candidates:
 
     def __init__(self, analysis: Analysis, kept: IntArray, folder: str) -> None:
         """`kept`: rows of problems.parquet. Raises ConfigError for an analysis without text."""
-        self.unscored = self.cut = 0  # rollouts of the kept problems that were left out
         self._least = least_passing(threshold_of(analysis.summary))
         rollouts = _rollouts(analysis)
         import pyarrow as pa
 
         kept_fields = [rollouts.schema.field(name) for name in _KEPT]
         self._spool = Spool(pa.schema([*kept_fields, pa.field(_PASSING, pa.bool_())]), folder)
+        # Rollouts that were left out, by problem.
+        self._unscored, self._cut = (np.zeros(analysis.problems.rows, np.int64) for _ in range(2))
         codes = list(self._gather(analysis, rollouts, kept))
         self._spool.finish()
         code = np.concatenate(codes) if codes else np.zeros(0, np.int64)
@@ -72,9 +73,9 @@ class Candidates:
     def __exit__(self, *error: object) -> None:
         self._spool.__exit__(None, None, None)
 
-    def told(self) -> dict[str, int]:
-        """Rollouts of the chosen problems that take no part, by reason."""
-        return {"unscored": self.unscored, "cut_off": self.cut}
+    def left_out(self, problems: IntArray) -> dict[str, int]:
+        """Rollouts of these problems that take no part, by reason."""
+        return {"unscored": int(self._unscored[problems].sum()), "cut_off": int(self._cut[problems].sum())}
 
     def of(self, problems: IntArray) -> tuple[list[list[Response]], list[list[Response]]]:
         """The passing and the failing candidates of each of these problems; (problems,) lists each."""
@@ -115,8 +116,8 @@ class Candidates:
             scored = pc.equal(table.column(REWARD_STATUS), str(Status.OK)).to_numpy()
             cut = _cut_off(table)
             # Each rollout is counted for one reason: one without a reward is not counted as cut off, too.
-            self.unscored += int((mine & ~scored).sum())
-            self.cut += int((mine & scored & cut).sum())
+            np.add.at(self._unscored, code[mine & ~scored], 1)
+            np.add.at(self._cut, code[mine & scored & cut], 1)
             chosen = mine & scored & ~cut
             if chosen.any():
                 deciding = table.column(REWARD)

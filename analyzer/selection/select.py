@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -202,9 +203,11 @@ def _write(work: _Work, manifest: dict[str, Any]) -> dict[str, Any]:
         staging = destinations.open_destination(_split(output)[0]).make_staging()
         try:
             written = _fill(staging, work)
-            for (path, rows), told in zip(work.files, written, strict=True):
+            # Before the first is moved in: both files are of one selection.
+            for (path, _), told in zip(work.files, written, strict=True):
                 if told["rows"] == 0:
-                    raise InputError(f"{path}: nothing to write: no response of the kept problems fits {told}")
+                    raise InputError(f"{path}: nothing to write: {_no_response(told.get('responses', {}))}")
+            for (path, rows), told in zip(work.files, written, strict=True):
                 folder, name = _split(path)
                 place = destinations.open_destination(folder)
                 # In this order a kill leaves a file without a manifest at worst, never with that of another selection.
@@ -220,6 +223,13 @@ def _write(work: _Work, manifest: dict[str, Any]) -> dict[str, Any]:
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return added
+
+
+def _no_response(told: Mapping[str, int]) -> str:
+    """Why no response of the kept problems is taken."""
+    left = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in told.items() if number)
+    taken = "sft takes passing responses, dpo needs a passing and a failing one of a problem"
+    return f"no response of the kept problems fits the format ({taken})" + (f"; left out: {left}" if left else "")
 
 
 def _fill(staging: Path, work: _Work) -> list[dict[str, Any]]:
@@ -238,20 +248,20 @@ def _fill(staging: Path, work: _Work) -> list[dict[str, Any]]:
             for name, (_, rows) in zip(names, files, strict=True)
         ]
 
-    responses: dict[str, Any] = {}
+    responses: list[dict[str, Any]] = [{} for _ in files]
     if isinstance(chosen, ResponseFormat):
         # One pass over the rollouts for the output and its control group, which is the costly part.
         every = np.unique(np.concatenate([rows for _, rows in files]))
         with Candidates(analysis, every, str(staging)) as candidates:
-            responses = {"responses": candidates.told()}
+            responses = [{"responses": candidates.left_out(rows)} for _, rows in files]
             made = targets(lambda table, rows: chosen.table(table, *candidates.of(rows)))
             write_rows(analysis, made, choice.weights)
     else:
         made = targets(lambda table, rows: chosen.rows(table))
         write_rows(analysis, made, choice.weights)
     return [
-        {"file": name, "rows": target.sink.rows, **described(str(staging / name)), **responses}
-        for name, target in zip(names, made, strict=True)
+        {"file": name, "rows": target.sink.rows, **described(str(staging / name)), **left}
+        for name, target, left in zip(names, made, responses, strict=True)
     ]
 
 

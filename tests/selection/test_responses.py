@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 import analyzer
 from analyzer.errors import ConfigError, InputError
@@ -112,6 +113,19 @@ def test_unscored_and_cut_off_responses_are_in_no_file(analysis: Path, tmp_path:
     assert found.manifest["responses"] == {"unscored": 3, "cut_off": 1}
     assert "Responses left out: 3 without a reward, 1 cut off" in found.report
     assert "<|im_end|>" not in "".join(texts)
+
+
+def test_what_is_left_out_is_counted_for_each_file_and_without_any_response_nothing_is_written(
+    analysis: Path, tmp_path: Path
+) -> None:
+    flags: dict[str, Any] = {"analysis": analysis, "format": "kto", "pick": "all", "control": tmp_path / "c.parquet"}
+    select(settings(output=tmp_path / "o.parquet", where="data_idx == 0", seed=2, **flags))
+    manifests = [yaml.safe_load((tmp_path / f"{name}.manifest.yaml").read_text()) for name in ("o", "c")]
+    assert manifests[0]["responses"] == {"unscored": 1, "cut_off": 1}
+    assert manifests[1]["responses"] == {"unscored": 0, "cut_off": 0}
+    with pytest.raises(InputError, match=r"s\.parquet: nothing to write: no response of .*; left out: 2 unscored$"):
+        select(settings(analysis=analysis, output=tmp_path / "s.parquet", format="sft", where="data_idx == 2"))
+    assert not list(tmp_path.glob("s.*"))
 
 
 def test_of_a_sum_of_rewards_the_deciding_part_says_which_responses_pass(tmp_path: Path) -> None:

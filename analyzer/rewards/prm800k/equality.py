@@ -45,7 +45,8 @@ REPLACED = (
 )
 SYMBOLS = (("√", "sqrt"), ("π", "pi"), ("∞", "inf"), ("∪", "U"), ("·", "*"), ("×", "*"))
 BRACKETS = "()[]"
-FLOAT = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,4})?\s*", re.ASCII)
+# float() strips any white space, a no-break space too.
+FLOAT = re.compile(r"\s*[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,4})?\s*")
 PLAIN_NUMBER = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
 _IN_TEXT = re.compile(r"\\text\{(.+?)\}$")
 _THOUSANDS = re.compile(r"(\d),(\d\d\d)($|\D)")
