@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from analyzer.dialects import operations
 from analyzer.dialects.layout import ANY, FILE, Layout, paste
-from analyzer.dialects.operations import Rows, is_list, look_up, root
+from analyzer.dialects.operations import Column, Rows, is_list, look_up, root
 from analyzer.errors import InputError
 
 
@@ -58,6 +58,11 @@ def fit(layout: Layout, rows: Rows, options: Options, spec: str) -> Layout:
         missing |= {"reward": found[0] if found else None}
     layout = dataclasses.replace(layout, **missing)
     group = layout.group
+    if group is not None and not group.hashed and _is_empty(look_up(rows, group.columns[0])):
+        # Nothing but nulls tells no problems apart: all rollouts would be those of one.
+        if "group" in options.asked:
+            raise InputError(f"{spec}: {group.columns[0]}, which identifies the problem, is null in every row")
+        group = None
     if group is not None and any(look_up(rows, path) is None for path in group.columns):
         there = tuple(path for path in group.columns if look_up(rows, path) is not None)
         # A hash may do with fewer columns; a single one that is missing leaves the default.
@@ -116,6 +121,13 @@ def _other_rewards(layout: Layout, rows: Rows, spec: str) -> list[str]:
             f"{paste({'reward': found[0]})}, or score again with --rescore"
         )
     return found if len(found) == 1 else []
+
+
+def _is_empty(column: Column | None) -> bool:
+    """Whether a column has no values in any row."""
+    import pyarrow as pa
+
+    return column is not None and pa.types.is_null(column.array.type)
 
 
 def _taken(rows: Rows, path: str) -> str:

@@ -13,7 +13,8 @@ import dataclasses
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from analyzer.dialects import Dialect, Row, Settings, register
 from analyzer.dialects.layout import Group, Layout
@@ -29,7 +30,10 @@ class OpenaiBatch(Dialect):
         """Grouped by custom_id, or by custom_id without the number of the sample where these number the samples."""
         samples: Counter[str] = Counter()  # of each custom_id without its number
         for record in itertools.chain.from_iterable(records):
-            body = (record.get("response") or {}).get("body") or {}
+            try:
+                body = _body(record)
+            except ValueError:
+                return self  # said with its place when it is read
             if len(body.get("choices") or ()) > 1:
                 return self
             match = re.match(_NUMBERED, str(record.get("custom_id")))
@@ -45,7 +49,7 @@ class OpenaiBatch(Dialect):
 
     def records(self, record: Row) -> Iterable[Row]:
         """A row for each choice; one without a response for a request that failed."""
-        body = (record["response"] or {}).get("body") or {}
+        body = _body(record)
         choices = body.get("choices") or []
         # Of /v1/responses, which gives one answer to a request.
         if isinstance(body.get("output"), list) and body.get("status") != "failed":
@@ -66,6 +70,17 @@ class OpenaiBatch(Dialect):
                 "finish_reason": choice.get("finish_reason"),
                 "model": body.get("model"),
             }
+
+
+def _body(record: Row) -> Mapping[str, Any]:
+    """The body of the response; empty if there is none. Raises ValueError for a response that is no object."""
+    found: Mapping[str, Any] = record
+    for name in ("response", "body"):
+        inner = found.get(name) or {}
+        if not isinstance(inner, Mapping):
+            raise ValueError(f"{name} is no object")
+        found = inner
+    return found
 
 
 register(

@@ -266,6 +266,26 @@ def test_numbers_of_samples_may_be_spelt_as_floats_in_some_lines(said: list[Any]
     assert [(row["data_idx"], row["sample_idx"]) for row in found] == [(3, 0), (3, 1)]
 
 
+def test_a_key_without_values_does_not_make_one_problem_of_all(tmp_path: Path) -> None:
+    path = layouts.verl_rollouts_v1(tmp_path)
+    rows = [json.loads(line) | {"uid": None} for line in path.read_text().splitlines()]
+    found = opened(tmp_path, layouts.lines(path, rows))
+    assert len({row["data_idx"] for row in rows_of(found)}) == 4
+    assert "4 problems by (prompt, ground truth)" in found.notes[0]
+
+
+@pytest.mark.parametrize("response", ["a text", [], {"body": "a text"}], ids=["text", "list", "body"])
+def test_a_response_that_is_no_object_is_no_batch_s(response: Any, tmp_path: Path) -> None:
+    path = layouts.openai_batch(tmp_path)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[1]["response"] = response or [1]
+    layouts.lines(path, rows)
+    with pytest.raises(
+        InputError, match=r"line 2: not a record of OpenAI or vLLM batch output \((response|body) is no object"
+    ):
+        opened(tmp_path, path, scored_without_gold=True)
+
+
 def test_a_key_that_is_too_fine_is_noticed(tmp_path: Path) -> None:
     columns = {"prompt": "input", "response": "output", "ground_truth": "gts", "reward": "score", "group": "uid"}
     found = opened(tmp_path, layouts.verl_rollouts_v1(tmp_path), columns=columns)
