@@ -10,31 +10,34 @@ from typing import NamedTuple
 import pytest
 
 from tests.commands import known_tokenizer
-from tests.faults.drivers import SAMPLE, Driver, outputs, slow_reward
+from tests.faults.drivers import Driver, many_shards, outputs, slow_reward
 
 
 class Story(NamedTuple):
-    """A run of some seconds on two workers and 58 shards, and how it ends when nothing happens."""
+    """A run of a second or two on two workers and 25 shards, and how it ends when nothing happens."""
 
-    start: Callable[..., Driver]  # (folder, *flags): the command, with its output and cache in `folder`
+    start: Callable[..., Driver]  # (folder, *flags, n_jobs, brief): the command, with its output and cache in `folder`
+    rollouts: Path
+    reward: str  # as --reward_fn takes it
     expected: dict[str, str]  # file name -> sha256
     seconds: float
 
 
 @pytest.fixture(scope="session")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
-    reward = slow_reward(tmp_path_factory.mktemp("reward"))
-
-    def start(folder: Path, *flags: str) -> Driver:
-        places = {"rollouts": SAMPLE / "rollouts.parquet", "output": folder / "output", "cache": folder / "cache"}
-        return Driver("--n_jobs", "2", "--reward_fn", reward, *flags, **places)
-
     folder = tmp_path_factory.mktemp("clean")
+    reward, rollouts = slow_reward(folder), many_shards(folder / "rollouts")
+
+    def start(folder: Path, *flags: str, n_jobs: int = 2, brief: bool = True) -> Driver:
+        places = {"rollouts": rollouts, "output": folder / "output", "cache": folder / "cache"}
+        return Driver("--n_jobs", str(n_jobs), "--reward_fn", reward, *flags, **places, brief=brief)
+
     known_tokenizer(folder / "cache")
     began = time.monotonic()
     driver = start(folder)
     assert driver.end()[0] == 0
-    return Story(start, outputs(folder / "output"), time.monotonic() - began)
+    assert driver.committed() == 25
+    return Story(start, rollouts, reward, outputs(folder / "output"), time.monotonic() - began)
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.grading.processes import gone, marked
@@ -30,7 +31,7 @@ def compute_score(data_source, solution_str, ground_truth, extra_info=None):
 """A reward that takes a while and says something of the response, so that a score at the wrong row would be seen."""
 
 
-def slow_reward(folder: Path, seconds: float = 0.002) -> str:
+def slow_reward(folder: Path, seconds: float = 0.008) -> str:
     """The --reward_fn for SLOW_REWARD, written to a file in `folder`."""
     path = folder / "slow.py"
     path.write_text(SLOW_REWARD.format(seconds=seconds))
@@ -40,18 +41,20 @@ def slow_reward(folder: Path, seconds: float = 0.002) -> str:
 class Driver:
     """A run of the command, in a session of its own and marked, so that all its processes can be found."""
 
-    def __init__(self, *flags: str, rollouts: Path, output: Path, cache: Path, model: Path | None = None) -> None:
+    def __init__(self, *flags: str, rollouts: Path, output: Path, cache: Path, brief: bool = True) -> None:
+        """`brief`: it ends without taking its modules apart, in which nothing of ours is called (see Process)."""
         self.mark = f"TEST_RUN={uuid.uuid4().hex}"
         name, _, value = self.mark.partition("=")
         self.cache = cache
         paths = ["--rollouts", str(rollouts), "--output_dir", str(output), "--cache_dir", str(cache)]
         self.process = Process(
-            ["-m", "analyzer", *paths, "--model_path", str(model or SAMPLE / "tokenizer"), *flags],
+            ["-m", "analyzer", *paths, "--model_path", str(SAMPLE / "tokenizer"), *flags],
             cwd=ROOT,
             env={**os.environ, name: value},
             stdout=PIPE,
             stderr=PIPE,
             start_new_session=True,
+            brief=brief,
         )
 
     def end(self) -> tuple[int, str]:
@@ -103,9 +106,22 @@ class Driver:
         return [command(pid) for pid in self.processes()]
 
     def workers(self) -> list[int]:
-        """The processes that score, of whatever backend: those that have a zygote as a child."""
-        parents = {parent(pid) for pid in self.processes() if "analyzer.grading.zygote" in command(pid)}
-        return [pid for pid in self.processes() if pid in parents]
+        """The processes that score, of whatever backend."""
+
+        def scores(pid: int, words: str) -> bool:
+            forked = "analyzer.workers.forks" in words and parent(pid) != self.process.pid  # loky's
+            return forked or "multiprocessing.spawn" in words or words.startswith("ray::PoolActor")
+
+        return [pid for pid in self.processes() if scores(pid, command(pid))]
+
+    def zygote(self) -> int:
+        """The process in which the reward is loaded, and from which those are forked that grade."""
+        (found,) = (
+            pid
+            for pid in self.processes()
+            if "analyzer.grading.zygote" in command(pid) and parent(pid) == self.process.pid
+        )
+        return found
 
     def leaves_nothing(self, seconds: float = 3.0) -> bool:
         """Whether no process of the run is left after so long."""
@@ -146,7 +162,16 @@ def outputs(folder: Path) -> dict[str, str]:
     }
 
 
-def many_groups(target: Path, rows: int = 100, keep: Sequence[str] | None = None) -> Path:
-    """The embedded sample with row groups of so many rows."""
-    pq.write_table(pq.read_table(SAMPLE / "rollouts.parquet", columns=keep), target, row_group_size=rows)
-    return target
+def many_shards(folder: Path, problems: int = 25) -> Path:
+    """Of the embedded sample so many problems of 8 samples, with a column so wide that each problem is a shard.
+
+    Few rollouts in as many shards as a long run has. In files of two, or they would first be gathered from a block of
+    4 MB, which is decoded from its start.
+    """
+    folder.mkdir()
+    rollouts = pq.read_table(SAMPLE / "rollouts.parquet").slice(0, 8 * problems)
+    rollouts = rollouts.append_column("notes", pa.array(f"{row:010000}" for row in range(len(rollouts))))
+    for first in range(0, problems, 2):
+        path = folder / f"part-{first:02}.parquet"
+        pq.write_table(rollouts.slice(8 * first, 16), path, use_dictionary=False)
+    return folder

@@ -16,6 +16,7 @@ import pytest
 from analyzer.errors import EXIT_OK, EXIT_USER
 from tests import processes
 from tests.commands import SAMPLE, SCRIPT, TOKENIZER, Outcome, flags, known_tokenizer
+from tests.faults.drivers import many_shards, slow_reward
 
 OFFLINE = {**os.environ, "HF_HUB_OFFLINE": "1"}
 SHM = "/dev/shm cannot be used ({}), which parallel workers need: one process scores all shards"
@@ -64,17 +65,25 @@ def test_without_shared_memory_one_process_scores_all_and_says_so(tmp_path: Path
     for name in ("null", "zero", "urandom", "random"):
         (devices / name).touch()
         before = before if kind != "missing" else f"mount --bind /dev/{name} {devices}/{name} && {before}"
-    outcome = with_mounts(before.replace("{devices}", str(devices)), tmp_path, reward_fn="math_verify")
+    rollouts = many_shards(tmp_path / "rollouts")
+    outcome = with_mounts(before.replace("{devices}", str(devices)), tmp_path, rollouts=rollouts)
     assert outcome.code == EXIT_OK, outcome.err
     assert SHM.format(why) in outcome.err
     assert "serial mode" not in outcome.err
     assert (tmp_path / "out" / "summary.json").exists()
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_end_no_run_and_spoil_no_file(tmp_path: Path, closed: str) -> None:
+@pytest.mark.parametrize(("number", "name"), [(1, "stdout"), (2, "stderr")])
+def test_a_closed_stream_ends_no_run_and_spoils_no_file(tmp_path: Path, number: int, name: str) -> None:
+    as_python_starts = f"import os, sys; os.close({number}); sys.{name} = sys.__{name}__ = None"
+    outcome = after(as_python_starts, tmp_path, n_jobs=1, limit=20)
+    assert (outcome.code, outcome.errors) == (EXIT_OK, [])
+    assert outcome.json("summary.json")["total_problems"] == 20
+
+
+def test_closed_streams_end_no_run_and_spoil_no_file(tmp_path: Path) -> None:
     known_tokenizer(tmp_path / "cache")
-    line = f"exec {shlex.join([sys.executable, *words_for(tmp_path, n_jobs=1, limit=20)])} {closed}"
+    line = f"exec {shlex.join([sys.executable, *words_for(tmp_path, n_jobs=1, limit=20)])} <&- >&- 2>&-"
     done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, timeout=120, env=OFFLINE)
     outcome = Outcome(done.returncode, done.stdout, done.stderr, tmp_path / "out")
     assert (outcome.code, outcome.errors) == (EXIT_OK, [])
@@ -83,7 +92,8 @@ def test_closed_streams_end_no_run_and_spoil_no_file(tmp_path: Path, closed: str
 
 def test_256_open_files_are_enough(tmp_path: Path) -> None:
     limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))"
-    outcome = after(limit, tmp_path, reward_fn="math_verify")
+    reward = slow_reward(tmp_path, seconds=0)  # in processes of its own, which hold sockets
+    outcome = after(limit, tmp_path, rollouts=many_shards(tmp_path / "rollouts"), reward_fn=reward)
     assert (outcome.code, outcome.errors) == (EXIT_OK, [])
 
 

@@ -85,10 +85,10 @@ def test_f2_a_killed_zygote_is_started_again_and_the_call_made_again(supervisor:
 
 def test_f2_what_a_reward_left_running_goes_when_its_zygote_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAULT", "daemon")
-    supervisor = Supervisor(Target(TARGET.path, {"mark": "daemon"}), LIMITS)
+    supervisor = Supervisor(Target(TARGET.path, {"mark": "daemon"}), LIMITS._replace(cpu_seconds=10))
     zygote = supervisor.call("zygote").value
     thread = signalled(lambda: zygote, signal.SIGKILL, after=0.15)
-    supervisor.call("fork_and_hang")
+    assert supervisor.call("fork_and_hang", retry=False).status is Status.CRASH
     thread.join()
     supervisor.call("echo", 1)
     supervisor.close()

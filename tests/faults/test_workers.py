@@ -18,17 +18,27 @@ DASK = pytest.param("dask", marks=needs("distributed"))
 RAY = pytest.param("ray", marks=[needs("ray"), pytest.mark.ray])
 
 
+def workers_of(backend: str) -> int:
+    """One of dask's, which takes a second of CPU time to start; tests/workers has more of them."""
+    return 1 if backend == "dask" else 2
+
+
 def in_mid_run(driver: Driver) -> Driver:
     """The driver once some shards are committed and others are in flight."""
-    driver.wait_for(lambda: driver.committed() >= 5 and bool(driver.workers()))
+    driver.wait_for(lambda: driver.committed() >= 5)
     return driver
 
 
 @pytest.mark.parametrize("backend", [LOKY, DASK, RAY])
-def test_f3_f20_a_worker_killed_in_mid_run_changes_no_byte(story: Story, folder: Path, backend: str) -> None:
-    driver = in_mid_run(story.start(folder, "--backend", backend))
-    assert driver.committed() < 40
+def test_f3_f20_a_worker_killed_in_mid_run_and_a_zygote_after_it_change_no_byte(
+    story: Story, folder: Path, backend: str
+) -> None:
+    driver = in_mid_run(story.start(folder, "--backend", backend, n_jobs=workers_of(backend)))
     os.kill(driver.workers()[0], signal.SIGKILL)
+    assert driver.committed() < 15
+    driver.wait_for(lambda: driver.committed() >= 15)  # the others go on, and those that replace it
+    os.kill(driver.zygote(), signal.SIGKILL)
+    assert driver.committed() < 25
     code, err = driver.end()
     assert code == 0, err
     assert outputs(folder / "output") == story.expected
@@ -37,7 +47,7 @@ def test_f3_f20_a_worker_killed_in_mid_run_changes_no_byte(story: Story, folder:
 
 @pytest.mark.parametrize("backend", [pytest.param(*DASK.values, marks=[*DASK.marks, pytest.mark.faults]), RAY])
 def test_f5_a_killed_driver_leaves_no_process(story: Story, folder: Path, backend: str) -> None:
-    driver = in_mid_run(story.start(folder, "--backend", backend))
+    driver = in_mid_run(story.start(folder, "--backend", backend, n_jobs=workers_of(backend)))
     driver.kill()
     left = driver.leaves_rays_agents if backend == "ray" else driver.leaves_nothing
     assert left(), [command(pid) for pid in driver.processes()]
@@ -51,7 +61,7 @@ def test_f5_a_killed_driver_leaves_no_process(story: Story, folder: Path, backen
 def test_f6_a_signal_ends_the_run_with_75_in_5_seconds(
     story: Story, folder: Path, backend: str, number: signal.Signals
 ) -> None:
-    driver = in_mid_run(story.start(folder, "--backend", backend))
+    driver = in_mid_run(story.start(folder, "--backend", backend, n_jobs=workers_of(backend), brief=False))
     seconds = driver.stop(number)
     code, err = driver.end()
     assert (code, seconds < 5) == (EXIT_INTERRUPTED, True), (seconds, err)
