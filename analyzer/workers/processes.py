@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
@@ -51,8 +52,11 @@ def start_worker(driver: int) -> None:
 def warm_up(load: Callable[[], None], modules: Sequence[str]) -> None:
     """Load what any worker needs, in the process that they are forked from."""
     tell_arrow_of_no_pandas()
-    for module in modules:
-        importlib.import_module(module)
+    with warnings.catch_warnings():
+        # joblib's, where there is no /dev/shm: the driver says what follows from that, and once.
+        warnings.simplefilter("ignore")
+        for module in modules:
+            importlib.import_module(module)
     load()
 
 

@@ -48,6 +48,15 @@ print(parents() == {{os.getpid()}})
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 
+def test_what_joblib_warns_of_where_there_are_no_semaphores_is_for_the_driver_to_say() -> None:
+    program = (
+        "import _multiprocessing; del _multiprocessing.SemLock; from analyzer.workers import processes;"
+        "processes.warm_up(lambda: None, ['joblib']); import joblib; print(joblib._multiprocessing_helpers.mp)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.stderr) == ("None\n", "")
+
+
 def test_a_driver_interrupted_before_it_says_what_to_load_leaves_no_traceback() -> None:
     with open(os.devnull) as nothing:
         done = subprocess.run(
