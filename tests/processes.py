@@ -1,6 +1,6 @@
 """Commands as processes of their own, without the second or two in which a new interpreter imports everything.
 
-A server, one for each process of pytest and started when it is first needed, has imported what our commands import. For
+A server, one for all workers of pytest and started when it is first needed, has imported what our commands import. For
 each command it forks: a true process, with its own id, exit code, signals, streams, environment, folder and session,
 which runs the script as `__main__` and ends as Python ends. What `run` runs leaves out the last of that, in which
 Python takes its modules apart: so many are imported here that it takes 0.13 s, ten times as long as the fork.
@@ -266,9 +266,31 @@ def _server() -> Server:
 
 
 def start_server(name: str, imported: Sequence[str], environment: Mapping[str, str]) -> Server:
-    """Start a server of this process's. It ends when the connection to it is closed, and so with this process."""
+    """Connect to the server of that name that a worker of the same run of pytest has started, or start it.
+
+    It ends when the last connection to it is closed, and so with the last process that uses it.
+    """
+    run = _AT_FIRST.get("PYTEST_XDIST_TESTRUNUID", os.getpid())
+    address = f"\0rollout-analyzer-tests/{run}/{name}"
+    with open(Path(tempfile.gettempdir(), f"rollout-analyzer-tests-{os.getuid()}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until it can be connected to
+        control = _connected(address) or _started(address, imported, environment)
+    atexit.register(control.close)
+    return Server(control, dict(environment), address)
+
+
+def _connected(address: str) -> socket.socket | None:
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with contextlib.suppress(ConnectionError):
+        control.connect(address)
+        if control.recv(16):  # nothing from one that is ending
+            return control
+    control.close()
+    return None
+
+
+def _started(address: str, imported: Sequence[str], environment: Mapping[str, str]) -> socket.socket:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    address = f"\0rollout-analyzer-tests/{os.getpid()}/{name}"
     with theirs:
         process = subprocess.Popen(
             # A module of the tests, and not its file: __main__ must be free for what is run.
@@ -282,16 +304,17 @@ def start_server(name: str, imported: Sequence[str], environment: Mapping[str, s
             stdin=DEVNULL,
             stdout=DEVNULL,
         )  # fmt: skip
-
+    process.returncode = 0  # nobody waits for it: it may outlive this process
     if not ours.recv(16):
         raise AssertionError("the server of forked commands did not start")
+    return ours
 
-    def end() -> None:
-        ours.close()
-        process.wait()
 
-    atexit.register(end)
-    return Server(ours, dict(environment), address)
+def _received(client: socket.socket) -> list[int]:
+    """The descriptors of a client's request; none at its end, also where it has not read all that it was sent."""
+    with contextlib.suppress(ConnectionError):
+        return socket.recv_fds(client, 16, 9)[1]
+    return []
 
 
 def serve(fd: int, address: str, imported: Sequence[str]) -> Callable[[], None]:
@@ -313,15 +336,17 @@ def serve(fd: int, address: str, imported: Sequence[str]) -> Callable[[], None]:
         for ready, _ in poller.poll():
             if ready == listener.fileno():
                 client, _ = listener.accept()
+                with contextlib.suppress(OSError):  # it has gone again
+                    client.send(b"listening")
                 clients[client.fileno()] = client
                 poller.register(client, select.POLLIN)
             elif ready in clients:
-                message, fds, _, _ = socket.recv_fds(clients[ready], 16, 9)
-                if not message:
-                    if ready == control.fileno():
-                        os._exit(0)
+                fds = _received(clients[ready])
+                if not fds:
                     poller.unregister(ready)
                     clients.pop(ready).close()
+                    if not clients:
+                        os._exit(0)
                     continue
                 streams, (status, request), others = fds[:3], fds[3:5], fds[5:]
                 with open(request, "rb") as file:
