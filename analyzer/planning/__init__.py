@@ -22,7 +22,7 @@ from analyzer.files.outputs import DIGEST, OutputFolder
 from analyzer.plan import Plan, needed_columns
 from analyzer.planning import routing, sharding, versions
 from analyzer.planning.sharding import number_problems
-from analyzer.rewards import Where, leaves
+from analyzer.rewards import leaves
 from analyzer.rollouts.input import Input
 from analyzer.rollouts.numbering import Numbering
 from analyzer.rollouts.sizes import USUAL, Sizes
@@ -53,8 +53,9 @@ def make_plan(
     # What would stop the run is looked for here, before anything is scored: hours later it is as wrong, and dearer.
     sharding.check_nulls(dataset, numbering, gold_column)
     routing.check_columns(rewards, names)
-    where = {Where.WORKER, *(reward.where for reward in leaves(rewards.values()))}
-    shard_bytes = sharding.shard_bytes(dataset, where) if sizes.shard is None else sizes.shard
+    shard_bytes = sizes.shard
+    if shard_bytes is None:
+        shard_bytes = sharding.shard_bytes(dataset, leaves(rewards.values()))
     cut = sharding.cut_shards(dataset, numbering, shard_bytes)
     tokenizer = _tokenizer(opened, keep, search)
     keys = (ORIGINAL + settings.reward_fn_key, settings.reward_fn_key)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from analyzer.errors import InputError
-from analyzer.rewards import Where
+from analyzer.rewards import BaseReward, Where, WholeReward
 from analyzer.rollouts import dataset, problems
 from analyzer.rollouts.dataset import Dataset, Reader
 from analyzer.rollouts.numbering import RENUMBER, Numbering, Shards
@@ -39,16 +39,22 @@ class ShardSize(NamedTuple):
 
 SHARD_SIZES = {
     Where.WORKER: ShardSize(64, 256 << 10, 16 << 20, whole_groups=True),
-    Where.CHILD: ShardSize(64, 64 << 10, 2 << 20),
+    Where.CHILD: ShardSize(64, 128 << 10, 2 << 20),
     Where.SANDBOX: ShardSize(128, 16 << 10, 64 << 10),
 }
 """The more a rollout costs, the smaller the shards; one is seconds to a minute of work."""
+FUNCTION_SIZE = ShardSize(64, 64 << 10, 2 << 20)
+"""Of a reward that is asked about each response, in the child: a function of the user's may take a second for it."""
 
 
-def shard_bytes(rollouts: Dataset, where: Iterable[Where]) -> int:
-    """Bytes of a shard of this input, whose rewards run at these places: the dearest decides."""
+def shard_bytes(rollouts: Dataset, rewards: Iterable[BaseReward]) -> int:
+    """Bytes of a shard of this input with these rewards."""
     # A shard holds rows of any data source, so the dearest of their rewards decides.
-    size = min((SHARD_SIZES[place] for place in where), key=lambda size: size.most)
+    sizes = [SHARD_SIZES[Where.WORKER]]
+    for reward in rewards:
+        is_function = reward.where is Where.CHILD and isinstance(reward, WholeReward)
+        sizes.append(FUNCTION_SIZE if is_function else SHARD_SIZES[reward.where])
+    size = min(sizes, key=lambda size: (size.most, size.least))
     aimed = min(max(rollouts.bytes // size.aimed_at, size.least), size.most)
     largest = max((file.largest_group for file in rollouts.files), default=0)
     return max(aimed, largest) if size.whole_groups and largest <= LARGEST_GROUP_AS_SHARD else aimed

@@ -7,10 +7,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.planning import sharding
+from analyzer.rewards import BaseReward
+from analyzer.rewards.custom.reward import Custom
+from analyzer.rewards.gsm8k import Gsm8k
+from analyzer.rewards.math_verify.reward import MathVerify
 from analyzer.rollouts import dataset
 from analyzer.rollouts.dataset import Dataset, Footer, InputFile
 from analyzer.rollouts.footers import RowGroup
@@ -43,6 +48,30 @@ def inputs(draw: st.DrawFn) -> tuple[Dataset, Numbering, NDCodes]:
 
 
 NDCodes = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@pytest.mark.parametrize(
+    ("rewards", "megabytes", "shards"),
+    [
+        ((Gsm8k(),), 1, 4),
+        ((Gsm8k(),), 64, 64),
+        # An answer that was graded before costs microseconds, a shard milliseconds.
+        ((MathVerify(),), 4, 32),
+        ((MathVerify(),), 64, 64),
+        # A function may take a second for a response: many cores are to share a few of them.
+        ((Custom(function="rewards.py:score"),), 4, 64),
+        ((Custom(function="rewards.py:score"), MathVerify()), 4, 64),
+        ((MathVerify(), Custom(function="rewards.py:score")), 4, 64),
+    ],
+    ids=str,
+)
+def test_what_a_rollout_costs_at_most_decides_how_many_shards_there_are(
+    rewards: tuple[BaseReward, ...], megabytes: int, shards: int
+) -> None:
+    group = RowGroup(100, megabytes << 20, 0, 0)
+    file = InputFile("1.parquet", "1.parquet", 0, "", 100, 1, Footer(0, 0, 0, 0), dataset.join_groups([group]))
+    rollouts = Dataset((file,), pa.schema([]))
+    assert rollouts.bytes // sharding.shard_bytes(rollouts, rewards) == shards
 
 
 @given(inputs(), st.integers(1, 1 << 24))
