@@ -272,6 +272,9 @@ def test_a_key_without_values_does_not_make_one_problem_of_all(tmp_path: Path) -
     found = opened(tmp_path, layouts.lines(path, rows))
     assert len({row["data_idx"] for row in rows_of(found)}) == 4
     assert "4 problems by (prompt, ground truth)" in found.notes[0]
+    columns = {"prompt": "input", "response": "output", "reward": "score", "group": "uid"}
+    with pytest.raises(InputError, match="uid, which identifies the problem, is null in every row"):
+        opened(tmp_path, path, columns=columns)
 
 
 @pytest.mark.parametrize("response", ["a text", [], {"body": "a text"}], ids=["text", "list", "body"])
