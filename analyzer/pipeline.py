@@ -188,7 +188,7 @@ def _measure(call: Call, scored: Scored) -> Result:
     # Compressing the text takes longest, and needs no more than the buckets: it goes on beside what follows.
     texts = settings.outputs == "all"
     with (
-        outputs.staged() as folder,
+        outputs.staged(settings.overwrite) as folder,
         write.passing(
             folder, opened.dataset, numbering, merged, assignment, reward_fn_key=settings.reward_fn_key, texts=texts
         ) as passed,

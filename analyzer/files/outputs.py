@@ -102,17 +102,21 @@ class OutputFolder(NamedTuple):
         )
 
     @contextlib.contextmanager
-    def staged(self) -> Iterator[Path]:
+    def staged(self, overwrite: bool) -> Iterator[Path]:
         """An empty local folder to write to; at the end its files replace the outputs that were there.
 
-        Raises StorageError where the disk is full or failing: the old outputs are still there then, unless that
-        befell while files were moved in, and then there is no summary.json.
+        Raises OutputError where another run has put outputs of something else there meanwhile. Raises StorageError where
+        the disk is full or failing: the old outputs are still there then, unless that befell while files were moved in,
+        and then there is no summary.json.
         """
         place = destinations.open_destination(self.path)
         with storage.storage_errors(self.path):
             staging = place.make_staging()
             try:
                 yield staging
+                # That was checked hours ago perhaps: two runs would both end well, and one analysis be gone.
+                if not overwrite and (manifest := _manifest(place)).files and (it := self._differences(manifest)):
+                    raise OutputError(f"{self.path} holds outputs of {it}, written during this run; {_ADVICE}")
                 self._move_in(staging, place)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)

@@ -265,7 +265,7 @@ def compare(settings: ComparisonSettings) -> Comparison:
     inputs = [str(analysis.folder / outputs.SUMMARY) for analysis in analyses]
     target.check(settings.overwrite, [], inputs[0], inputs)
     found = compared(analyses, settings.seed)
-    with target.staged() as folder, storage.storage_errors(settings.output_dir):
+    with target.staged(settings.overwrite) as folder, storage.storage_errors(settings.output_dir):
         import pyarrow.parquet as pq
 
         (folder / outputs.COMPARISON).write_bytes(found.to_json())

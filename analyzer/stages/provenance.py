@@ -19,6 +19,7 @@ from analyzer import __version__
 from analyzer.cache import masking
 from analyzer.config import AnalysisSettings
 from analyzer.plan import Plan
+from analyzer.rollouts import dataset
 from analyzer.rollouts.dataset import Reader
 from analyzer.rollouts.input import Input
 
@@ -54,8 +55,8 @@ def provenance(settings: AnalysisSettings, plan: Plan, opened: Input) -> bytes:
 
 def _policies(opened: Input) -> list[str]:
     """The policies that the first rollouts name in their column `model`; empty if there is none."""
-    if MODEL not in opened.dataset.schema.names:
-        return []
+    if MODEL not in opened.dataset.schema.names or not dataset.is_text(opened.dataset.schema.field(MODEL).type):
+        return []  # a struct or a list is something else of that name
     found: set[str] = set()
     # Mixed policies show within thousands of rows; reading the column of all would be another pass.
     rows = min(_ROWS, opened.dataset.rows)

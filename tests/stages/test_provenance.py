@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import datetime
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.commands import SAMPLE, TOKENIZER, flags, real_command
+from tests.commands import SAMPLE, TOKENIZER, Outcome, flags, real_command
 
 SECRET = "sk-very-secret"
+
+
+def test_a_column_model_that_is_no_text_names_no_policy(tmp_path: Path, analyze: Callable[..., Outcome]) -> None:
+    table = pq.read_table(SAMPLE).slice(0, 8)
+    models = pa.array([["m"]] * len(table))
+    pq.write_table(table.set_column(table.schema.get_field_index("model"), "model", models), tmp_path / "r.parquet")
+    outcome = analyze(tmp_path / "r.parquet")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json("provenance.json")["policies"] == []
 
 
 def test_it_holds_paths_date_command_policy_versions_and_backend_and_no_secret(tmp_path: Path) -> None:
