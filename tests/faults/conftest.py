@@ -18,6 +18,7 @@ class Story(NamedTuple):
 
     start: Callable[..., Driver]  # (folder, *flags, n_jobs, brief): the command, with its output and cache in `folder`
     rollouts: Path
+    clean: Path  # the folder of the run that nothing happened to
     reward: str  # as --reward_fn takes it
     expected: dict[str, str]  # file name -> sha256
     seconds: float
@@ -37,7 +38,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     driver = start(folder)
     assert driver.end()[0] == 0
     assert driver.committed() == 25
-    return Story(start, rollouts, reward, outputs(folder / "output"), time.monotonic() - began)
+    return Story(start, rollouts, folder, reward, outputs(folder / "output"), time.monotonic() - began)
 
 
 @pytest.fixture

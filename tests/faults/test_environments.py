@@ -65,7 +65,7 @@ def test_without_shared_memory_one_process_scores_all_and_says_so(tmp_path: Path
     for name in ("null", "zero", "urandom", "random"):
         (devices / name).touch()
         before = before if kind != "missing" else f"mount --bind /dev/{name} {devices}/{name} && {before}"
-    rollouts = many_shards(tmp_path / "rollouts")
+    rollouts = many_shards(tmp_path / "rollouts", problems=10)
     outcome = with_mounts(before.replace("{devices}", str(devices)), tmp_path, rollouts=rollouts)
     assert outcome.code == EXIT_OK, outcome.err
     assert SHM.format(why) in outcome.err

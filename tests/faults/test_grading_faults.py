@@ -173,12 +173,12 @@ def spinning(number: int, cpu: int) -> Iterator[None]:
 
 def test_f18_a_busy_node_makes_a_call_slower_and_changes_no_reply() -> None:
     cpu = min(os.sched_getaffinity(0))
-    limits = LIMITS._replace(wall_factor=2)
-    with spinning(6, cpu), closing(Supervisor(TARGET, limits)) as supervisor:
+    limits = LIMITS._replace(wall_factor=1.5)
+    with spinning(4, cpu), closing(Supervisor(TARGET, limits)) as supervisor:
         supervisor.start()
         os.sched_setaffinity(current_child(supervisor), {cpu})
         started = time.monotonic()
-        assert supervisor.call("burn", 0.07).value == "done"
+        assert supervisor.call("burn", 0.06).value == "done"
         assert time.monotonic() - started > limits.cpu_seconds * limits.wall_factor  # not compared with it
     nursery.close_all()
 

@@ -231,7 +231,7 @@ def test_workers_of_joblib_and_threads_see_the_same() -> None:
     joblib = pytest.importorskip("joblib")
     from tests.grading.targets import outcomes
 
-    expected = [outcomes() for _ in range(2)]
+    expected = [outcomes()] * 2
     for backend in ("loky", "threading"):
         assert joblib.Parallel(n_jobs=2, backend=backend)(joblib.delayed(outcomes)() for _ in range(2)) == expected
 

@@ -23,7 +23,7 @@ from typing import Any
 from analyzer.grading.sandbox import Budget, Level, Sandbox, find_level
 
 BUDGET = Budget(cpu_seconds=0.5, memory_bytes=128 << 20)
-SHORT = BUDGET._replace(cpu_seconds=0.1)  # for what uses up all that it gets
+SHORT = BUDGET._replace(cpu_seconds=0.05)  # for what uses up all that it gets
 SECRET = "the-secret-of-the-canary"
 
 PRELUDE = """

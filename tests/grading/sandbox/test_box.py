@@ -85,14 +85,21 @@ def test_closing_leaves_no_process(level: Level) -> None:
 ALL_BELOW = "all below it"
 
 
-@pytest.mark.parametrize("mode", [0o1777, 0o755], ids=["shared", "own"])
+SHARED, OWN = 0o1777, 0o755  # folders for temporary files: of all users, of root's alone
+
+
 @pytest.mark.parametrize(
-    ("who", "number"),
-    [("worker", signal.SIGKILL), ("worker", signal.SIGTERM), (ALL_BELOW, signal.SIGTERM), (ALL_BELOW, signal.SIGKILL)],
-    ids=str,
+    ("who", "number", "mode"),
+    [
+        ("worker", signal.SIGKILL, SHARED),
+        ("worker", signal.SIGTERM, SHARED),
+        (ALL_BELOW, signal.SIGTERM, SHARED),
+        (ALL_BELOW, signal.SIGKILL, SHARED),
+        (ALL_BELOW, signal.SIGKILL, OWN),  # who signals whom has no part in who may remove what
+    ],
 )
 def test_no_process_and_no_file_outlives_the_one_that_started_it(
-    level: Level, mode: int, who: str, number: signal.Signals
+    level: Level, who: str, number: signal.Signals, mode: int
 ) -> None:
     code = f"""
         import tempfile
