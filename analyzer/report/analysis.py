@@ -216,9 +216,12 @@ class Analysis:
         of_rewards = self.summary.get("data_sources") or {}  # none where the rollouts brought rewards along
         names = list(of_rewards or (self.summary.get("difficulty") or {}).get("data_sources") or {})
         path = self.folder / outputs.PROBLEMS
-        if len(names) <= 1 or not path.exists() or "data_source" not in pq.read_schema(path).names:
+        if len(names) <= 1 or not path.exists():
             return names or [""], np.zeros(self.problems.num_rows, np.int64)
-        column = pq.read_table(path, columns=["data_source"])["data_source"]
+        with pq.ParquetFile(path) as file:  # not read_table, which imports pyarrow.dataset, and that pandas
+            if "data_source" not in file.schema_arrow.names:
+                return names, np.zeros(self.problems.num_rows, np.int64)
+            column = file.read(["data_source"])["data_source"]
         # A problem whose data source the summary does not name would be lost to every table: the first one takes it.
         code = pa.compute.index_in(column, pa.array(names)).fill_null(0)
         return names, code.to_numpy().astype(np.int64)
