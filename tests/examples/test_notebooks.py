@@ -14,13 +14,18 @@ from tests.commands import known_tokenizer
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
+PROBLEMS = 60  # of the 200 of the sample, 8 rollouts each
 MADE = {"verl_users": "verl_demo/train_selected.parquet", "trl_users": "trl_demo/grpo.parquet"}
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
 def test_a_notebook_runs_and_writes_its_training_file(notebook: Path, tmp_path: Path) -> None:
     pytest.importorskip("nbclient", reason="needs nbclient and ipykernel (the extra dev)")
-    (tmp_path / "sample").symlink_to(EXAMPLES / "sample")
+    sample = tmp_path / "sample"
+    sample.mkdir()
+    (sample / "tokenizer").symlink_to(EXAMPLES / "sample" / "tokenizer")
+    rollouts = pq.read_table(EXAMPLES / "sample" / "rollouts.parquet")
+    pq.write_table(rollouts[: 8 * PROBLEMS], sample / "rollouts.parquet")
     (tmp_path / notebook.name).write_bytes(notebook.read_bytes())
     known_tokenizer(tmp_path / "cache" / "rollout-analyzer", tmp_path / "sample" / "tokenizer")
     forked = {"argv": [str(processes.python(tmp_path)), "-m", "ipykernel_launcher", "-f", "{connection_file}"]}
@@ -37,7 +42,7 @@ def test_a_notebook_runs_and_writes_its_training_file(notebook: Path, tmp_path: 
     done = processes.run(words, cwd=tmp_path, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     table = pq.read_table(tmp_path / MADE[notebook.stem])
-    assert 100 < table.num_rows < 200
+    assert PROBLEMS / 2 < table.num_rows < PROBLEMS
     assert set(table["difficulty_pass_rate"].to_pylist()) == {k / 8 for k in range(1, 8)}
 
 
