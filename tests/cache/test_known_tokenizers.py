@@ -11,7 +11,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import AutoTokenizer
 
 from analyzer import tokens
 from analyzer.cache import known_tokenizers, tokenizer_proof
@@ -104,6 +103,8 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def expected(model: Path, texts: list[str]) -> list[int]:
+    from transformers import AutoTokenizer  # here: a second of each worker of pytest
+
     tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=True)
     return list(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"]))
 

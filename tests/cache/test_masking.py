@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from analyzer.cache import masking
 from analyzer.errors import EXIT_OK
+from analyzer.rollouts.sizes import Sizes
 from tests.commands import SAMPLE, Outcome
 
 pytestmark = pytest.mark.usefixtures("warm_zygotes")
@@ -72,5 +74,6 @@ def test_no_value_of_reward_kwargs_is_in_any_file_nor_shown_by_another_run(analy
 
 def test_workers_in_processes_of_their_own_get_the_values(analyze: Analyze, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(FUNCTION)
-    outcome = analyze(SAMPLE, reward_fn=f"{tmp_path}/mine.py:compute_score", reward_kwargs={"bonus": 0.25}, n_jobs=2)
+    mine: dict[str, Any] = {"reward_fn": f"{tmp_path}/mine.py:compute_score", "reward_kwargs": {"bonus": 0.25}}
+    outcome = analyze(SAMPLE, limit=30, n_jobs=2, sizes=Sizes(shard=1 << 12), **mine)
     assert outcome.json("summary.json")["overall_metrics"]["mean_reward"] == 1.25

@@ -112,59 +112,56 @@ def test_half_a_run_is_completed_and_ends_with_the_same_bytes(analyze: Analyze, 
     assert again.files() == expected
 
 
-@pytest.mark.parametrize("damage", ["torn", "empty", "of another shard", "of another run"])
+# In the next two, one damage after the other: what has healed is as good as new.
+
+
 def test_a_shard_file_that_is_not_whole_or_not_ours_is_scored_again(
-    analyze: Analyze, data: Path, tmp_path: Path, damage: str
+    analyze: Analyze, data: Path, tmp_path: Path
 ) -> None:
     expected = analyze(data).files()
     first, second = sorted(committed(tmp_path))[:2]
-    if damage == "torn":
-        first.write_bytes(first.read_bytes()[:-20])
-    elif damage == "empty":
-        first.write_bytes(b"")
-    elif damage == "of another shard":
-        shutil.copy(second, first)
-    else:
+
+    def of_another_run() -> None:
         scores, footer = score_files.read(str(first))
         score_files.write(str(first), footer._replace(fingerprint="f" * 32), scores)
-    again = analyze(data)
-    assert 0 < scored_already(again) < ROLLOUTS
-    assert again.files() == expected
 
+    def with_a_damaged_byte(at: float) -> None:
+        content = bytearray(first.read_bytes())
+        content[int(at * len(content))] ^= 0x10
+        first.write_bytes(content)
 
-@pytest.mark.parametrize("at", [0.2, 0.5, 0.9])
-def test_a_shard_file_with_a_damaged_byte_is_scored_again(
-    analyze: Analyze, data: Path, tmp_path: Path, at: float
-) -> None:
-    expected = analyze(data).files()
-    path = sorted(committed(tmp_path))[0]
-    content = bytearray(path.read_bytes())
-    content[int(at * len(content))] ^= 0x10
-    path.write_bytes(content)
-    again = analyze(data)
-    assert again.code == 0, again.err
-    assert 0 < scored_already(again) < ROLLOUTS
-    assert again.files() == expected
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["runs/*/offsets.npy", "runs/*/ranges.npy", "runs/*/run.json", "runs/*/plan*.json", "tokenizers/*-*.spec.json",
-     "tokenizers/*.tokenizer.json"],
-)  # fmt: skip
-def test_a_damaged_file_of_the_cache_heals(analyze: Analyze, data: Path, tmp_path: Path, name: str) -> None:
-    expected = analyze(data).files()
-    for damage in ("cut", "emptied", "a byte"):  # one after the other: what has healed is as good as new
-        (path,) = (tmp_path / "cache").glob(name)
-        content = bytearray(path.read_bytes())
-        middle = len(content) // 2
-        content[middle] ^= 0x01
-        damaged: dict[str, bytes] = {"cut": bytes(content[:middle]), "emptied": b"", "a byte": bytes(content)}
-        path.write_bytes(damaged[damage])
-        sorted(committed(tmp_path))[0].unlink()  # so that there is something left to score, for which all is read
+    damages: dict[str, Callable[[], object]] = {
+        "torn": lambda: first.write_bytes(first.read_bytes()[:-20]),
+        "empty": lambda: first.write_bytes(b""),
+        "of another shard": lambda: shutil.copy(second, first),
+        "of another run": of_another_run,
+        **{f"a byte at {at}": functools.partial(with_a_damaged_byte, at) for at in (0.2, 0.5, 0.9)},
+    }
+    for damage, spoil in damages.items():
+        spoil()
         again = analyze(data)
         assert again.code == 0, (damage, again.err)
+        assert 0 < scored_already(again) < ROLLOUTS, damage
         assert again.files() == expected, damage
+
+
+def test_a_damaged_file_of_the_cache_heals(analyze: Analyze, data: Path, tmp_path: Path) -> None:
+    expected = analyze(data).files()
+    for name in (
+        *("runs/*/offsets.npy", "runs/*/ranges.npy", "runs/*/run.json", "runs/*/plan*.json"),
+        *("tokenizers/*-*.spec.json", "tokenizers/*.tokenizer.json"),
+    ):
+        for damage in ("cut", "emptied", "a byte"):
+            (path,) = (tmp_path / "cache").glob(name)
+            content = bytearray(path.read_bytes())
+            middle = len(content) // 2
+            content[middle] ^= 0x01
+            damaged: dict[str, bytes] = {"cut": bytes(content[:middle]), "emptied": b"", "a byte": bytes(content)}
+            path.write_bytes(damaged[damage])
+            sorted(committed(tmp_path))[0].unlink()  # so that there is something left to score, for which all is read
+            again = analyze(data)
+            assert again.code == 0, (name, damage, again.err)
+            assert again.files() == expected, (name, damage)
 
 
 def test_each_footer_is_read_once_however_often_is_asked_what_is_missing(
@@ -200,17 +197,17 @@ CHANGES: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
 }
 
 
-@pytest.mark.parametrize(("change", "said"), CHANGES.values(), ids=CHANGES)
 def test_f11_what_can_change_a_reward_makes_another_run_and_explain_cache_names_it(
-    analyze: Analyze, data: Path, tmp_path: Path, change: Callable[[Path], dict[str, Any]], said: str
+    analyze: Analyze, data: Path, tmp_path: Path
 ) -> None:
     assert "new; nothing is cached" in analyze(data, explain_cache=True).out
     analyze(data)
     before = committed(tmp_path)
     assert ": cached" in analyze(data, explain_cache=True).out
-    explained = analyze(data, explain_cache=True, **change(tmp_path)).out
-    assert "the nearest cached run is" in explained
-    assert said in explained
+    for what, (change, said) in CHANGES.items():
+        explained = analyze(data, explain_cache=True, **change(tmp_path)).out
+        assert "the nearest cached run is" in explained, what
+        assert said in explained, what
     assert committed(tmp_path) == before
 
 

@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from transformers import AutoTokenizer
 
 import analyzer
 from analyzer.buckets import names as strategies
@@ -114,6 +113,8 @@ def test_real_rewards_agree_with_the_labels_of_the_authors(real: Outcome) -> Non
 
 
 def test_real_token_counts_are_those_of_the_tokenizer(real: Outcome) -> None:
+    from transformers import AutoTokenizer  # here: a second of each worker of pytest
+
     table = real.table().slice(0, 300)
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
     encoded = tokenizer(table["response"].to_pylist(), add_special_tokens=False)["input_ids"]

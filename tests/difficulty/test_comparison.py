@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy  # whose parts are imported when they are used: a second of each worker of pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import false_discovery_control, hypergeom
 
 from analyzer.difficulty.comparison import FALSE_DISCOVERIES, changed, mid_p, q_values
 
@@ -16,7 +16,7 @@ counts = st.tuples(st.integers(0, 9), st.integers(0, 9)).map(lambda pair: (min(p
 def of_all_tables(first: tuple[int, int], second: tuple[int, int]) -> float:
     """The mid-p of Fisher's test, by the probability of every table with these sums."""
     (a, n), (b, m) = first, second
-    chance = hypergeom(n + m, a + b, n).pmf(range(n + 1))
+    chance = scipy.stats.hypergeom(n + m, a + b, n).pmf(range(n + 1))
     same = np.isclose(chance, chance[a], rtol=1e-9, atol=0)
     return float(chance[(chance < chance[a]) & ~same].sum() + chance[same].sum() / 2)
 
@@ -31,7 +31,7 @@ def test_mid_p_is_that_of_all_tables(problems: list[tuple[tuple[int, int], tuple
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_q_values_are_those_of_scipy_and_name_what_changed(p_values: list[float]) -> None:
     given_ = np.array(p_values)
-    expected = false_discovery_control(given_, method="bh")
+    expected = scipy.stats.false_discovery_control(given_, method="bh")
     assert q_values(given_) == pytest.approx(expected)
     sure = np.abs(expected - FALSE_DISCOVERIES) > 1e-9  # at the bound itself rounding decides
     assert (changed(given_) == (expected <= FALSE_DISCOVERIES))[sure].all()

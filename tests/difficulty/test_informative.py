@@ -7,9 +7,9 @@ import math
 
 import numpy as np
 import pytest
+import scipy  # whose parts are imported when they are used: a second of each worker of pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom
 
 from analyzer.difficulty.informative import binomial, by_class, exact, informative, mixed, shares, unequal
 from analyzer.difficulty.metrics import informative_groups
@@ -40,7 +40,7 @@ def test_pass_or_fail_is_the_case_of_two_rewards() -> None:
 
 
 def test_the_chances_of_passes_are_binomial_at_every_rate() -> None:
-    expected = [binom.pmf(passes, 5, RATES) for passes in range(6)]
+    expected = [scipy.stats.binom.pmf(passes, 5, RATES) for passes in range(6)]
     assert binomial(5) == pytest.approx(np.array(expected), abs=1e-12)
 
 
@@ -66,7 +66,7 @@ def test_where_all_is_counted_the_interval_is_the_spread_of_the_samples() -> Non
     passes = np.array([0, 1, 3, 3, 6, 8, 8, 2])
     found = posterior(passes, np.full(8, 8))
     share = exact(4, np.arange(9), np.full(9, 8))
-    chances = np.array([binom.pmf(k, 8, RATES) for k in range(9)])
+    chances = np.array([scipy.stats.binom.pmf(k, 8, RATES) for k in range(9)])
     at_rate = (share[:, None] ** 2 * chances).sum(axis=0) - (share[:, None] * chances).sum(axis=0) ** 2
     variance = found.classes.problems @ (found.weights @ at_rate)
     estimate = informative(4, found, refitted(found.classes, 1))

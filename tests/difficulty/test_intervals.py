@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from scipy.special import stdtrit
-from scipy.stats import binomtest
+import scipy  # whose parts are imported when they are used: a second of each worker of pytest
 
 from analyzer.difficulty.intervals import student_quantile, wilson
 
@@ -13,13 +12,13 @@ from analyzer.difficulty.intervals import student_quantile, wilson
 def test_quantiles_of_students_distribution(share: float) -> None:
     freedoms = [*range(1, 60), *range(60, 3000, 37), 1e4, 1e5]
     found = [student_quantile(share, freedom) for freedom in freedoms]
-    assert found == pytest.approx(list(map(float, stdtrit(freedoms, share))), rel=1e-10)
+    assert found == pytest.approx(list(map(float, scipy.special.stdtrit(freedoms, share))), rel=1e-10)
     # scipy itself is off by 1e-9 and more from here on; the normal quantile is the limit.
-    assert student_quantile(share, 1e9) == pytest.approx(float(stdtrit(1e9, share)), rel=1e-6)
+    assert student_quantile(share, 1e9) == pytest.approx(float(scipy.special.stdtrit(1e9, share)), rel=1e-6)
 
 
 def test_wilsons_interval_to_the_last_digit() -> None:
     for trials in (1, 2, 7, 24, 100, 2000):
         for successes in range(0, trials + 1, max(trials // 50, 1)):
-            expected = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+            expected = scipy.stats.binomtest(successes, trials).proportion_ci(0.95, method="wilson")
             assert wilson(successes, trials) == (expected.low, expected.high)

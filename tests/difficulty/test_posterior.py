@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import beta, binom
+import scipy  # whose parts are imported when they are used: a second of each worker of pytest
 
 from analyzer.difficulty import beta as fits
 from analyzer.difficulty.passing import at_least_one
@@ -26,7 +26,7 @@ def test_likelihoods_are_binomial_up_to_a_scale_and_do_not_underflow() -> None:
     passes, samples = np.array([0, 3, 8, 0, 2000]), np.array([8, 8, 8, 0, 4000])
     table = likelihoods(passes, samples)
     for row, k, n in zip(table, passes, samples, strict=True):
-        expected = binom.pmf(k, n, RATES)
+        expected = scipy.stats.binom.pmf(k, n, RATES)
         assert row / row.sum() == pytest.approx(expected / expected.sum(), abs=1e-12)
         assert row.max() > 0.5
 
@@ -40,7 +40,7 @@ def test_the_prior_is_the_em_of_the_formula() -> None:
     assert once.shape == (POINTS,)
     weights = fit_prior(passes, samples, np.ones(45))
     assert weights == pytest.approx(fit_prior(classes.passes, classes.samples, classes.problems), abs=1e-9)
-    chances = binom.pmf(passes[:, None], 8, RATES)
+    chances = scipy.stats.binom.pmf(passes[:, None], 8, RATES)
     likelihood = np.log(chances @ weights).sum()
     step = weights * (chances / (chances @ weights)[:, None]).sum(axis=0) / 45
     assert np.log(chances @ step).sum() > likelihood  # stopped early: a further step still gains
@@ -70,9 +70,9 @@ def test_the_posterior_of_a_beta_population_is_near_the_conjugate_one() -> None:
     found = posterior(passes, np.full(5000, 8))
     k = found.classes.passes
     assert found.mean() == pytest.approx((2 + k) / 13, abs=0.03)
-    assert found.quantile(0.05) == pytest.approx(beta.ppf(0.05, 2 + k, 11 - k), abs=0.08)
-    assert found.quantile(0.95) == pytest.approx(beta.ppf(0.95, 2 + k, 11 - k), abs=0.08)
-    assert found.variance() == pytest.approx(beta.var(2 + k, 11 - k), abs=0.004)
+    assert found.quantile(0.05) == pytest.approx(scipy.stats.beta.ppf(0.05, 2 + k, 11 - k), abs=0.08)
+    assert found.quantile(0.95) == pytest.approx(scipy.stats.beta.ppf(0.95, 2 + k, 11 - k), abs=0.08)
+    assert found.variance() == pytest.approx(scipy.stats.beta.var(2 + k, 11 - k), abs=0.004)
     drawn = found.draw(random)
     each = np.bincount(found.classes.of, drawn) / found.classes.problems
     assert each == pytest.approx(found.mean(), abs=0.05)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize
-from scipy.stats import betabinom
+import scipy  # whose parts are imported when they are used: a second of each worker of pytest
 
 from analyzer.difficulty.beta import fitted_beta
 from analyzer.difficulty.prior import RATES, fit_prior, likelihoods
@@ -19,10 +18,10 @@ def test_the_fitted_beta_is_the_likeliest(a: float, b: float) -> None:
     passes = RANDOM.binomial(samples, RANDOM.beta(a, b, 400))
 
     def loss(logs: np.ndarray) -> float:
-        return -float(betabinom.logpmf(passes, samples, *np.exp(logs)).sum())
+        return -float(scipy.stats.betabinom.logpmf(passes, samples, *np.exp(logs)).sum())
 
     found = np.log(fitted_beta(passes, samples - passes))
-    best = minimize(loss, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-9})
+    best = scipy.optimize.minimize(loss, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-9})
     assert found == pytest.approx(best.x, abs=2e-3)
     classes, inverse = np.unique(np.stack([passes, samples]), axis=1, return_inverse=True)
     weights = np.bincount(inverse.reshape(-1)).astype(float)

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import scipy  # whose parts are imported when they are used: a second of each worker of pytest
 from numpy.typing import NDArray
-from scipy.stats import betabinom
 
 from analyzer import buckets, rewards
 from analyzer.difficulty.beta import fitted_beta
@@ -122,7 +122,7 @@ def test_no_other_prior_is_likelier(a: float, b: float, samples: int) -> None:
     logs = np.log(fitted_beta(passes, tried - passes))
 
     def likelihood(logs: Floats) -> float:
-        return float(betabinom.logpmf(passes, tried, *np.exp(logs)).sum())
+        return float(scipy.stats.betabinom.logpmf(passes, tried, *np.exp(logs)).sum())
 
     assert all(likelihood(logs + 0.02 * random.normal(size=2)) < likelihood(logs) for _ in range(20))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+import scipy  # whose parts are imported when they are used: a second of each worker of pytest
 
 from analyzer.difficulty import topup
 from analyzer.difficulty.posterior import posterior
@@ -41,7 +41,7 @@ def test_the_expected_gain_is_that_of_the_formula() -> None:
     bucket = np.digitize(RATES, topup.CUTS)
     for row, weights in enumerate(found.weights):
         for more in (0, 4, 12):
-            chances = binom.pmf(np.arange(more + 1)[:, None], more, RATES) * weights
+            chances = scipy.stats.binom.pmf(np.arange(more + 1)[:, None], more, RATES) * weights
             joint = np.stack([chances[:, bucket == b].sum(axis=1) for b in range(4)])
             assert topup._settled_with(found, more)[row] == pytest.approx(joint.max(axis=0).sum(), abs=1e-12)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,9 +18,10 @@ from tests.commands import Outcome
 ROW = {"prompt": "2+3?", "response": "#### 5", "data_idx": 0, "sample_idx": 0, "ground_truth": "5"}
 
 
+@pytest.mark.filterwarnings("ignore:The 'convert_dates' keyword")  # without it pandas 2 and 3 make dates of texts
 @pytest.mark.parametrize("ending", ["csv", "tsv", "json", "feather"])
 def test_a_table_of_another_format_is_named_and_its_line_converts_it(
-    ending: str, tmp_path: Path, analyze: Callable[..., Outcome]
+    ending: str, tmp_path: Path, analyze: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, frame = tmp_path / f"rollouts.{ending}", pd.DataFrame([ROW])
     write: dict[str, Callable[..., object]] = {
@@ -40,7 +39,9 @@ def test_a_table_of_another_format_is_named_and_its_line_converts_it(
     assert str(path) in line
     assert "parquet and jsonl" in line
     command = shlex.split(re.search(r"python -c .*", line)[0])  # type: ignore[index]
-    subprocess.run([sys.executable, *command[1:]], cwd=tmp_path, check=True)
+    assert command[:2] == ["python", "-c"]
+    monkeypatch.chdir(tmp_path)
+    exec(command[2], {})
     assert analyze(tmp_path / "rollouts.parquet", reward_fn="gsm8k").code == 0
 
 

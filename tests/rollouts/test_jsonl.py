@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -215,6 +214,8 @@ def _integer(digits: str) -> int | str:
 def test_pandas_and_datasets_read_texts_as_they_were_and_numbers_as_numbers(
     tmp_path: Path, analyze: Callable[..., Outcome]
 ) -> None:
+    import datasets  # here: half a second of each worker of pytest
+
     columns: dict[str, list[Any]] = {}
     for what, values in DISAGREEING.items():
         columns[what] = [values[i % len(values)] for i in range(len(ROWS))]
