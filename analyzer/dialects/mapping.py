@@ -59,6 +59,7 @@ _ROUNDED = 0.07  # passes that a rate of three decimals may be off
 _OFF_GRID = (
     0.1  # of a batch, the share of rates that are no whole number of passes, above which they are something else
 )
+_MOST_SAMPLES = 1_000_000  # of a problem that is told as counts
 _OUT_BYTES = 32 << 20  # of rows made of one batch at a time
 
 
@@ -116,7 +117,7 @@ class Mapper:
         self.tally.read += rows.size
         rows = self._filtered(rows)
         self.tally.kept += rows.size
-        tables = [self._table(part, place) for part in self._portions(rows)]
+        tables = [self._table(part, place) for part in self._portions(rows, place)]
         return [table for table in tables if table.num_rows]
 
     def _transposed(self, rows: Rows, place: RowName) -> Rows:
@@ -142,12 +143,12 @@ class Mapper:
             rows = rows.take(np.flatnonzero(kept.to_numpy(zero_copy_only=False)))
         return rows
 
-    def _portions(self, rows: Rows) -> list[Rows]:
+    def _portions(self, rows: Rows, place: RowName) -> list[Rows]:
         """The rows in parts that become some 32 MB each: counts and lists multiply them."""
         if not rows.size:
             return []
         if self.layout.counted:
-            factor = self._samples_of(rows)
+            factor = self._samples_of(rows, lambda at: place(int(rows.places()[at])))
         elif self.layout.explode:
             lists = [column for path in self.layout.explode if (column := look_up(rows, path)) is not None]
             lengths = [operations.list_lengths(c.array) for c in lists if is_list(c.array.type)]
@@ -172,12 +173,15 @@ class Mapper:
         layout, size = self.layout, rows.size
         parents, rewards = np.arange(size), None
 
+        origin = rows.places()
+
         # `parents` is rebound below, so a place is that of the row in the file, whatever was made of it since.
         def row(at: int) -> str:
-            return place(int(parents[at]) if at < len(parents) else 0)
+            parent = int(parents[at]) if at < len(parents) else 0
+            return place(int(origin[parent]) if parent < len(origin) else 0)
 
         if layout.explode:
-            rows, parents = operations.explode(rows, layout.explode, place)
+            rows, parents = operations.explode(rows, layout.explode, row)
         elif layout.counted:
             parents, rewards = self._counts(rows, row)
             rows = rows.take(parents)
@@ -287,7 +291,7 @@ class Mapper:
 
     def _counts(self, rows: Rows, row: RowName) -> tuple[Ints, NDArray[np.float64]]:
         """Of each rollout that counts tell of, the row that it comes from and its reward: those that passed first."""
-        samples = self._samples_of(rows)
+        samples = self._samples_of(rows, row)
         layout = self.layout
         path = layout.passes or layout.fails or layout.pass_rate or layout.fail_rate
         found = self._optional(rows, path)
@@ -305,6 +309,13 @@ class Mapper:
             exact = values / layout.out_of * samples
             values = np.rint(exact)
             self._check_grid(np.abs(exact - values) > _ROUNDED, path)
+        elif (broken := np.flatnonzero(values != np.floor(values))).size:
+            at = int(broken[0])
+            rate = "pass_rate" if layout.passes else "fail_rate"
+            raise InputError(
+                f"{row(at)}: {path} is {values[at]:g}, not a whole number of samples; a share is named "
+                f"with {paste({rate: path})}"
+            )
         passes = samples - values if layout.fails or layout.fail_rate else values
         if (wrong := np.flatnonzero((passes < 0) | (passes > samples))).size:
             at = int(wrong[0])
@@ -327,16 +338,22 @@ class Mapper:
                 f"samples; say what it is, such as {paste({'pass_rate': path, 'samples': 8, 'out_of': 1})}"
             )
 
-    def _samples_of(self, rows: Rows) -> Ints:
-        """(rows,) the samples of each problem, 0 where that is null."""
+    def _samples_of(self, rows: Rows, row: RowName) -> Ints:
+        """(rows,) the samples of each problem, 0 where that is null. Raises InputError for what is no such number."""
         samples = self.layout.samples
         if isinstance(samples, int):
             return np.full(rows.size, samples, np.int64)
         found = None if samples is None else look_up(rows, samples)
         if found is None:
             raise InputError(f"{self.spec}: there is no {samples!r} for the number of samples")
-        values = rewards_of(found, str(samples), lambda at: self.spec)
-        return np.nan_to_num(values).clip(0).astype(np.int64)
+        values = np.nan_to_num(rewards_of(found, str(samples), row))
+        # Each sample becomes a row: a column of tokens or of ids would fill the memory.
+        if (wrong := np.flatnonzero((values != np.floor(values)) | (values < 0) | (values > _MOST_SAMPLES))).size:
+            at = int(wrong[0])
+            raise InputError(
+                f"{row(at)}: {samples} is {values[at]:.15g}, which is no number of samples (0 to {_MOST_SAMPLES:,})"
+            )
+        return values.astype(np.int64)
 
     def _note_sources(self, rows: Rows) -> None:
         """Count the values of steps and tasks. Raises InputError for a second one, unless they are pooled."""

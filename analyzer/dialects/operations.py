@@ -53,6 +53,7 @@ class Rows(NamedTuple):
 
     columns: dict[str, Column]
     size: int
+    origin: Ints | None = None  # (size,) the row of the batch that each comes from; None: they are these, in order
 
     def take(self, indices: Ints) -> Rows:
         """These rows, in this order."""
@@ -61,7 +62,11 @@ class Rows(NamedTuple):
         # Converted once for all columns.
         chosen = pa.array(indices)
         columns = {name: Column(array.take(chosen), field) for name, (array, field) in self.columns.items()}
-        return Rows(columns, len(indices))
+        return Rows(columns, len(indices), self.places()[indices])
+
+    def places(self) -> Ints:
+        """(size,) the row of the batch that each row comes from."""
+        return np.arange(self.size) if self.origin is None else self.origin
 
 
 def rows_of(batch: pa.RecordBatch) -> Rows:
@@ -230,7 +235,7 @@ def transpose(rows: Rows, where: Callable[[int], str]) -> Rows:
         array, field = rows.columns[name]
         # The child's own field keeps its type and metadata, so every batch has one schema.
         columns[name] = Column(_flattened(array, common, length == common), field.type.value_field)
-    return Rows({name: columns[name] for name in rows.columns}, len(parents))
+    return Rows({name: columns[name] for name in rows.columns}, len(parents), rows.places()[parents])
 
 
 def explode(rows: Rows, paths: Sequence[str], where: Callable[[int], str]) -> tuple[Rows, Ints]:

@@ -149,14 +149,20 @@ def count_sources(settings: AnalysisSettings, dataset: Dataset, numbering: Numbe
 
     Raises ConfigError where the data has no such column and no data_source is given.
     """
-    if DATA_SOURCE in dataset.schema.names and not settings.data_source:
-        read.check_sources(settings.rollouts, dataset.schema)
+    import pyarrow as pa
+
+    schema, name = dataset.schema, given_source(settings)
+    # A column of nothing but nulls, as pandas writes it, names none.
+    is_empty = DATA_SOURCE in schema.names and pa.types.is_null(schema.field(DATA_SOURCE).type)
+    if DATA_SOURCE in schema.names and not is_empty and not settings.data_source:
+        read.check_sources(settings.rollouts, schema)
         return True, sharding.count_sources(dataset, numbering)
-    name = given_source(settings)
     if name is None:
+        lack = f"there is no column {DATA_SOURCE!r} to choose a reward by (the columns are: {', '.join(schema.names)})"
+        if is_empty:
+            lack = f"the column {DATA_SOURCE!r}, which chooses the reward, is null in every row"
         raise ConfigError(
-            f"{settings.rollouts}: there is no column {DATA_SOURCE!r} to choose a reward by (the columns are: "
-            f"{', '.join(dataset.schema.names)}); name the data source of all rollouts with --data_source, "
+            f"{settings.rollouts}: {lack}; name the data source of all rollouts with --data_source, "
             "or the reward with --reward_fn"
         )
     return False, {name: sum(stop - start for start, stop in numbering.kept_ranges())}

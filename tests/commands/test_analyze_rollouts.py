@@ -362,6 +362,16 @@ def test_rewards_of_the_input_are_kept_and_rescore_scores_anew(tmp_path: Path, a
     assert again.table().column_names == [*kept.table().column_names, "reward_answer"]
 
 
+def test_a_column_of_data_sources_without_values_is_none(tmp_path: Path, analyze: Analyze) -> None:
+    table = pa.Table.from_pylist([row | {"original_data_source": None} for row in rollouts()])
+    pq.write_table(table, tmp_path / "r.parquet")
+    refused = analyze(tmp_path / "r.parquet")
+    assert refused.code == 2
+    assert "'original_data_source', which chooses the reward, is null in every row; name the data source" in refused.err
+    assert analyze(tmp_path / "r.parquet", reward_fn="gsm8k").code == 0
+    assert analyze(tmp_path / "r.parquet", data_source="openai/gsm8k", output_dir=tmp_path / "other").code == 0
+
+
 def test_kept_rewards_that_are_missing_or_no_numbers_are_no_zeros(tmp_path: Path, analyze: Analyze) -> None:
     rows = [{**row, "reward": 1, "reward_status": "ok"} for row in rollouts(1, 8)]
     table = pa.Table.from_pylist(rows)

@@ -527,6 +527,53 @@ def rows_of_file(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"n": 8, "k": 0.25}, r"line 1: k is 0\.25, not a whole number of samples; .*--columns '\{pass_rate: k\}'"),
+        ({"n": 4.5, "k": 2}, r"line 1: n is 4\.5, which is no number of samples"),
+        ({"n": 10**9, "k": 2}, r"n is 1000000000, which is no number of samples \(0 to 1,000,000\)"),
+        ({"n": -1, "k": 0}, r"n is -1, which is no number of samples"),
+        ({"n": 2, "k": 3}, r"line 1: k says 3 passes of 2 samples"),
+    ],
+    ids=["a rate for passes", "a fraction", "too many", "below none", "more passes than samples"],
+)
+def test_counts_that_are_none_are_an_error_with_their_place(row: dict[str, Any], said: str, tmp_path: Path) -> None:
+    path = layouts.lines(tmp_path / "counts.jsonl", [{"q": "p"} | row])
+    with pytest.raises(InputError, match=said):
+        opened(tmp_path, path, columns={"prompt": "q", "passes": "k", "samples": "n"})
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows"),
+    [
+        ({}, "step == 1"),
+        ({"explode": ["response", "reward"]}, "step == 1"),
+        ({"transpose": True}, "step == 1"),
+        ({"samples": "n", "passes": "reward", "response": None}, "step == 1"),
+        ({"samples": "reward", "passes": "n", "response": None}, "step == 1"),
+        ({}, None),
+    ],
+    ids=["plain", "explode", "transpose", "counts", "samples", "all rows"],
+)
+def test_the_line_that_is_named_is_that_of_the_file_whatever_rows_are_kept(
+    columns: dict[str, Any], rows: str | None, tmp_path: Path
+) -> None:
+    def of(value: Any) -> Any:
+        return [value] * 2 if {"explode", "transpose"} & set(columns) else value
+
+    said = [{"prompt": "p", "response": of("r"), "reward": of("1"), "n": 1, "step": at // 4} for at in range(8)]
+    said[6]["reward"] = of("good")
+    path = layouts.lines(tmp_path / "r.jsonl", said)
+    with pytest.raises(InputError, match="line 7: the reward in reward must be"):
+        opened(
+            tmp_path,
+            path,
+            rows=rows,
+            columns={"prompt": "prompt", "response": "response", "reward": "reward"} | columns,
+        )
+
+
 def test_problems_are_selected_by_counts_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     done = Run(tmp_path, capsys, layouts.skywork_or1(tmp_path))
     assert done.code == 0, done.err
