@@ -270,7 +270,7 @@ class StartsThread(Target):
 
 def outcomes() -> list[str]:
     """What some calls come to in whatever worker this runs in."""
-    supervisor = Supervisor(Bounded("tests.grading.targets:Target"), Limits(0.1, 8, 200 << 20))
+    supervisor = Supervisor(Bounded("tests.grading.targets:Target"), Limits(0.05, 16, 200 << 20))
     calls: list[tuple[Any, ...]] = [("echo", 1), ("spin",), ("exit", 3), ("hoard",), ("echo", "after")]
     replies = [supervisor.call(*call) for call in calls]
     supervisor.close()

@@ -22,7 +22,7 @@ from analyzer import proc
 from analyzer.config import AnalysisSettings
 from analyzer.errors import AnalyzerError, ConfigError, InputError, UserError
 from analyzer.workers import backends, tracker
-from analyzer.workers.backends import Backend
+from analyzer.workers.backends import Backend, Task
 from analyzer.workers.executor import Work, _attempt, joined, run_shards
 from tests.workers import shard_tasks
 
@@ -43,7 +43,7 @@ def dask_workers_are_forked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     distributed = pytest.importorskip("distributed")
     import dask
 
-    multiprocessing.set_forkserver_preload(["distributed", "joblib", "analyzer.workers.executor"])
+    multiprocessing.set_forkserver_preload(["distributed", "joblib", "pyarrow", "analyzer.workers.executor"])
     monkeypatch.setattr(distributed.utils, "_forkserver_preload_set", True, raising=False)  # it would add pandas
     environment = dict(os.environ)  # in which dask leaves variables for its workers
     with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
@@ -147,6 +147,7 @@ def test_workers_that_die_before_they_begin_are_said_to(shards: Shards) -> None:
 
 @pytest.mark.parametrize("backend", [LOKY, ONE_OF_DASK, RAY, SEQUENTIAL], indirect=True)
 def test_what_a_shard_raises_is_raised_as_it_is(backend: Backend, shards: Shards) -> None:
+    backends.begin(backend, shard_tasks.end)
     with pytest.raises(InputError, match="row 7: response is null"):
         shards.run(shard_tasks.raise_error, backend)
 
@@ -216,6 +217,14 @@ def test_a_cluster_of_our_own_that_has_lost_its_workers_for_good_ends_the_run(sh
         shards.run(shard_tasks.commit_slowly, Backend("dask", 1, notice_seconds=0.3))
     losing.join()
     assert 0 < len(shards.missing()) < SHARDS
+
+
+@dask
+def test_arrow_imports_no_pandas_in_workers_of_a_cluster_of_our_own(tmp_path: Path) -> None:
+    """A second and 50 MB each, for which they have no use."""
+    with backends.launched(Backend("dask", 1), 1, shard_tasks.end) as cluster:
+        cluster.run([Task(shard_tasks.look_at_an_array, (str(tmp_path),))], 1)
+    assert (tmp_path / "pandas").read_text() == "False"
 
 
 @dask

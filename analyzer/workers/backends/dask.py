@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from analyzer.errors import ConfigError, UserError, to_install
+from analyzer.workers import processes
 from analyzer.workers.backends import Backend, Cluster, register, usable_cores
 
 
@@ -51,6 +52,7 @@ class Dask(Cluster):
                     dashboard_address=None,
                     scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # its HTTP server: any free port, local only
                     silence_logs="ERROR",
+                    preload=[__name__],
                 ) as local,
                 distributed.Client(local) as client,
             ):
@@ -112,6 +114,11 @@ class Dask(Cluster):
     def stop(self) -> None:
         # Closing the client releases its futures, which cancels tasks that no worker has begun.
         self._client.close(timeout=1)
+
+
+def dask_setup(worker: Any) -> None:
+    """dask calls this in each worker of our own cluster before its work. Not in others, which may serve others, too."""
+    processes.tell_arrow_of_no_pandas()
 
 
 def _register_backend() -> str:
