@@ -526,7 +526,7 @@ def test_a_path_without_permission_is_one_line_and_not_a_bug(tmp_path: Path) -> 
         )
         command = [*words, sys.executable, "-c", code]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-        said = done.stderr.splitlines()
+        said = [line for line in done.stderr.splitlines() if not line.endswith(" ...")]  # on a busy machine
         assert said[1::2] == ["ended with 2"] * 3, done.stderr
         assert [line for line in said[::2] if "ermission" in line or "too long" in line] == said[::2]
         assert all(line.startswith("error:") for line in said[::2])
