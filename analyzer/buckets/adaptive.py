@@ -6,6 +6,7 @@ std_reward, so that a problem solved half the time is told from one with half th
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -69,19 +70,27 @@ class Adaptive(Strategy):
         """The cluster of each problem; features: (problems, 3)."""
         from sklearn.cluster import KMeans
         from sklearn.exceptions import ConvergenceWarning
-        from threadpoolctl import threadpool_limits
 
         # Distinct rows with weights: the outcome cannot depend on the order of the problems, and binary rewards give
         # few of them.
         rows, inverse, counts = _distinct_rows(features)
         kmeans = KMeans(min(4, len(rows)), random_state=self.seed, n_init=10)
         # One thread: with several, sklearn adds their partial sums in the order in which they finish.
-        with threadpool_limits(1), warnings.catch_warnings():
+        with _thread_pools().limit(limits=1), warnings.catch_warnings():
             # Rows that differ in the last bits only are one to KMeans, which warns of it and returns fewer clusters.
             warnings.simplefilter("ignore", ConvergenceWarning)
             labels = kmeans.fit_predict(_standardised(rows, counts), sample_weight=counts)
         cluster: NDArray[np.integer[Any]] = labels[inverse]
         return cluster
+
+
+@functools.cache
+def _thread_pools() -> Any:
+    """What limits the threads of sklearn's libraries, which are loaded; to find them takes as long as the clusters."""
+    import sklearn.cluster  # noqa: F401
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def _distinct_rows(rows: FloatArray) -> tuple[FloatArray, IntArray, IntArray]:
