@@ -42,6 +42,9 @@ STDOUT = subprocess.STDOUT
 
 _AT_FIRST = dict(os.environ)  # whatever the test that comes first sets in it
 
+# Likewise: a test may have a folder of its own for temporary files, and look at what is left there.
+_LOCK = Path(tempfile.gettempdir(), f"rollout-analyzer-tests-{os.getuid()}.lock")
+
 Word = str | os.PathLike[str]
 Stream = int | IO[Any] | None
 
@@ -272,7 +275,7 @@ def start_server(name: str, imported: Sequence[str], environment: Mapping[str, s
     """
     run = _AT_FIRST.get("PYTEST_XDIST_TESTRUNUID", os.getpid())
     address = f"\0rollout-analyzer-tests/{run}/{name}"
-    with open(Path(tempfile.gettempdir(), f"rollout-analyzer-tests-{os.getuid()}.lock"), "w") as lock:
+    with open(_LOCK, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # until it can be connected to
         control = _connected(address) or _started(address, imported, environment)
     atexit.register(control.close)
