@@ -17,7 +17,7 @@ from analyzer.dialects.mapping import GROUND_TRUTH, JOIN
 from analyzer.dialects.operations import Column, Rows, look_up
 from analyzer.dialects.values import content_text, text_of
 from analyzer.errors import InputError, counted, printable
-from analyzer.rollouts.json_columns import columns_to_arrow, kinds_of
+from analyzer.rollouts.json_columns import columns_to_arrow, is_encoded, kinds_of
 from analyzer.schema import DATA_IDX, ORIGINAL, PROMPT
 
 if TYPE_CHECKING:
@@ -114,6 +114,11 @@ class Joiner:
         self._gold = GROUND_TRUTH if GROUND_TRUTH in schema.names else None
         self._request = look_up(training.rows, _REQUEST) is not None
         self.rollouts = self.matched = 0
+        self._golds = _golds(training)
+        self._asked = _last_messages(training) if prompts and self._prompt_column() is not None else None
+        # What a rollout has otherwise than its training row: rollouts, and an example.
+        self._differing: dict[str, tuple[int, str]] = {}
+        self._looked_at: dict[tuple[int, str | None], dict[str, str]] = {}
         self.missed: dict[str, None] = {}
         # Rollouts of a problem have one prompt: it is looked for once and not for each sample.
         self._known: dict[Any, _Matched] = {}
@@ -214,13 +219,34 @@ class Joiner:
             if self._by_id:
                 self._choose_id(keys)
         found = []
+        rendered = table[PROMPT] if PROMPT in table.column_names else None
+        if rendered is not None and is_encoded(table.schema.field(PROMPT)):
+            rendered = None  # JSON, in which a line end is written otherwise
         for at, key in enumerate(keys):
             gold = gold_texts[at] if gold_texts is not None else None
             if (key, gold) not in self._known:
                 self._known[key, gold] = self._match(key, gold)
             found.append(self._known[key, gold])
+            if (row := found[-1].row) >= 0:
+                # Once for each training row: all rollouts of a problem have one prompt.
+                if (row, gold) not in self._looked_at:
+                    asked = rendered[at].as_py() if rendered is not None else None
+                    self._looked_at[row, gold] = self._differences(row, gold, asked)
+                for what, example in self._looked_at[row, gold].items():
+                    number, first = self._differing.get(what, (0, example))
+                    self._differing[what] = number + 1, first
             if found[-1].row < 0 and len(self.missed) < _EXAMPLES:
                 self.missed.setdefault(found[-1].shown)
+        return found
+
+    def _differences(self, row: int, gold: str | None, prompt: Any) -> dict[str, str]:
+        """What a rollout has otherwise than the training row it is joined with: an example by what it is."""
+        found = {}
+        theirs = self._golds[row] if self._golds is not None else None
+        if gold is not None and theirs is not None and gold.strip() != theirs.strip():
+            found["ground truth"] = f"{_short(gold)}, not {_short(theirs)}"
+        if self._asked is not None and isinstance(prompt, str) and self._asked[row] not in prompt:
+            found["prompt"] = f"{_short(prompt)} without {_short(self._asked[row])}"
         return found
 
     def _match(self, key: str | None, gold: str | None) -> _Matched:
@@ -252,13 +278,21 @@ class Joiner:
         return [f"joined with {name} on {self.by}: {self.matched} of {self.rollouts} rollouts have a training row"]
 
     def warnings(self) -> list[str]:
-        """That rollouts were left out."""
-        lost = self.rollouts - self.matched
-        if not lost:
-            return []
-        return [
-            f"{lost} of {counted(self.rollouts, 'rollout')} left out, without a training row: {'; '.join(self.missed)}."
+        """That rollouts were left out, or are of another problem than their training row."""
+        name = os.path.basename(self._training.paths[0])
+        found = [
+            f"{number} of {counted(self.matched, 'rollout')} joined on {self.by} differ in the {what} from their row "
+            f"in {name}, which is taken: {example}. Is this the right file and key?"
+            for what, (number, example) in self._differing.items()
         ]
+        if lost := self.rollouts - self.matched:
+            missed = "; ".join(self.missed)
+            found.append(f"{lost} of {counted(self.rollouts, 'rollout')} left out, without a training row: {missed}.")
+        return found
+
+
+def _short(text: str) -> str:
+    return printable(repr(text[-_SHOWN:]))
 
 
 def _numbered(training: Training, key: str) -> dict[str, list[int]]:

@@ -21,7 +21,7 @@ from analyzer.rollouts.input import Input
 from analyzer.stages import read
 from tests.commands import TOKENIZER, parquet, rollouts
 from tests.dialects import layouts
-from tests.dialects.layouts import GOLDS, QUESTIONS, RATES, ROLLOUTS
+from tests.dialects.layouts import GOLDS, QUESTIONS, RATES, ROLLOUTS, SHUFFLED
 from tests.dialects.test_dialects import rows_of
 
 
@@ -413,6 +413,28 @@ def test_a_key_of_both_files_joins_them(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- the command
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_rollouts_joined_with_rows_of_other_problems_are_said(shift: int, tmp_path: Path) -> None:
+    path = layouts.verl_rollouts(tmp_path) / "1.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row, r in zip(rows, SHUFFLED, strict=True):
+        row["id"] = (r.problem + shift) % len(GOLDS)
+    layouts.lines(path, rows)
+    train = [
+        {"id": at, "prompt": [{"role": "user", "content": question}], "reward_model": {"ground_truth": gold}}
+        for at, (question, gold) in enumerate(zip(QUESTIONS, GOLDS, strict=True))
+    ]
+    pq.write_table(pa.Table.from_pylist(train), tmp_path / "train.parquet")
+    found = opened(tmp_path, path, join=str(tmp_path / "train.parquet"), join_on="id")
+    said = [warning for warning in found.warnings if "differ in the" in warning]
+    if not shift:
+        assert not said
+    else:
+        assert len(said) == 2
+        assert "16 of 16 rollouts joined on id differ in the ground truth from their row in train.parquet" in said[0]
+        assert "differ in the prompt from their row" in said[1]
 
 
 def test_scored_rollouts_need_neither_tokenizer_nor_data_source(
