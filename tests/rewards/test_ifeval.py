@@ -177,7 +177,7 @@ def test_real_responses_get_their_official_label(reward: IFEval, every: int, sha
 
 
 @given(st.text(alphabet="<>[] \na\r\u2028", max_size=24), st.integers(1, 3))
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=4 * settings().max_examples)
 def test_linear_checks_equal_the_official_ones(text: str, number: int) -> None:
     for name, arguments in (
         ("detectable_format:title", {}),
