@@ -117,7 +117,12 @@ echo Submitted batch job $!
     flags += [f"--output_dir={given['OUTPUT']}", f"--cache_dir={given['CACHE']}"]
     done = processes.run(
         [SLURM / "dask_cluster.py", *flags],
-        env=given | {"DASK_JOBQUEUE__SLURM__WORKER_EXTRA_ARGS": "['--nworkers', '1']"},
+        env=given
+        | {
+            "DASK_JOBQUEUE__SLURM__PYTHON": str(tmp_path / "bin" / "python"),
+            # One worker, and no process beside it that would start it again.
+            "DASK_JOBQUEUE__SLURM__WORKER_EXTRA_ARGS": "['--nworkers', '1', '--no-nanny']",
+        },
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "summary.json").exists()
