@@ -6,10 +6,12 @@ Properties are tried with the same examples in every run, so that a test that pa
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import gc
 import importlib.metadata
 import os
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,8 +94,8 @@ class CallHere:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _tokenizers_are_loaded_here() -> Iterator[None]:
-    """In this process, where transformers is imported once for all tests, and loads and proves the sample's once.
+def _tokenizers_are_loaded_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """In this process, where transformers is imported once for all tests; the sample's is proven by the first worker.
 
     Commands of their own start their process.
     """
@@ -101,7 +103,9 @@ def _tokenizers_are_loaded_here() -> Iterator[None]:
 
     sample, load = (str(TOKENIZER), False), tokenizer_proof.load
     of_the_sample = functools.cache(lambda: load(*sample))
-    proven_once = functools.cache(lambda: ProvenOnce(of_the_sample()))
+    own = tmp_path_factory.getbasetemp()
+    of_all_workers = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    proven_once = functools.cache(lambda: ProvenOnce(of_the_sample, of_all_workers / "proof"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             known_tokenizers,
@@ -125,16 +129,26 @@ def _nothing_waits_for_the_disk_nor_gives_memory_back() -> Iterator[None]:
 
 
 class ProvenOnce:
-    """What `tokenizer_proof.load` returns: its first proof, of further rollouts, too, in whichever folder."""
+    """What `tokenizer_proof.load` returns: the first proof, of further rollouts, too, in whichever folder.
 
-    def __init__(self, prove: Callable[..., Proof]) -> None:
-        self._prove = prove
+    The first worker of pytest that needs it leaves it in a file for the others, which need no transformers for it.
+    """
+
+    def __init__(self, load: Callable[[], Callable[..., Proof]], file: Path) -> None:
+        self._load, self._file = load, file
         self._found: tuple[Proof, bytes] | None = None
 
     def __call__(self, folder: str, sample: Sequence[str], begun_with: TokenizerSpec | None = None) -> Proof:
         if self._found is None:
-            found = self._prove(folder, sample, begun_with)
-            self._found = found, Path(found.spec.path).read_bytes()
+            with open(self._file, "a+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                file.seek(0)
+                if not file.read(1):
+                    proof = self._load()(folder, sample, begun_with)
+                    file.write(pickle.dumps((proof, Path(proof.spec.path).read_bytes())))
+                file.seek(0)
+                self._found = pickle.load(file)
+        assert self._found is not None
         (spec, any_text), content = self._found
         assert spec == any_text
         here = spec._replace(path=tokens.json_path(folder, spec))

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
-from transformers import AutoTokenizer
 
 from analyzer import tokens as subject
 from analyzer.cache import tokenizer_proof
@@ -56,8 +55,14 @@ def prepared(model: str | Path, folder: Path, sample: list[str] | None = None) -
     return tokenizer_proof.prepare(str(model), False, str(folder), sample or ["A sample."]).spec
 
 
+def loaded_by_transformers(model: str | Path) -> Any:
+    from transformers import AutoTokenizer  # here: a second of each worker of pytest
+
+    return AutoTokenizer.from_pretrained(model)
+
+
 def counts_of_transformers(model: str | Path, texts: list[str]) -> list[int]:
-    return list(map(len, AutoTokenizer.from_pretrained(model)(texts, add_special_tokens=False)["input_ids"]))
+    return list(map(len, loaded_by_transformers(model)(texts, add_special_tokens=False)["input_ids"]))
 
 
 def chunked(texts: list[str], kind: pa.DataType | None = None) -> pa.ChunkedArray:
@@ -88,7 +93,7 @@ def test_gigatoken_counts_real_text_as_a_real_tokenizer_does(shared: Callable[[s
     model = shared("tokenizers/qwen3")
     rows = pq.read_table(shared("data/gsm8k_zeroeval.parquet"), columns=["response"])
     texts = [*rows["response"][:150].to_pylist(), *HOSTILE]
-    loaded = AutoTokenizer.from_pretrained(model)  # half a second
+    loaded = loaded_by_transformers(model)  # half a second
     spec = tokenizer_proof.prove(tokenizer_proof.Loaded(str(model), False, loaded), str(tmp_path), texts[:64]).spec
     assert spec.engine == subject.GIGATOKEN
     expected = loaded(texts, add_special_tokens=False)["input_ids"]
@@ -202,7 +207,7 @@ def test_another_tokenizer_has_another_digest_and_the_same_one_elsewhere_the_sam
 def bytewise(tmp_path_factory: pytest.TempPathFactory) -> tuple[subject.TokenCounter, Any]:
     folder = tmp_path_factory.mktemp("bytewise")
     model = saved(folder / "model", bytes_as_tokens())
-    return subject.TokenCounter(prepared(model, folder)), AutoTokenizer.from_pretrained(model)
+    return subject.TokenCounter(prepared(model, folder)), loaded_by_transformers(model)
 
 
 @settings(deadline=None)

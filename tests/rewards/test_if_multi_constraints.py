@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
 
-from analyzer.schema import GoldError, Problem
-
-pytest.importorskip("if_verifiable", reason="the extra ifeval is not installed")
-
 from analyzer.rewards import ifeval
 from analyzer.rewards.if_multi_constraints import RULES, IFMultiConstraints, instructions
+from analyzer.schema import GoldError, Problem
+
+pytestmark = pytest.mark.skipif(find_spec("if_verifiable") is None, reason="the extra ifeval is not installed")
 
 
 def earned(gold: Any, response: str) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from analyzer.rewards import default_route, ifeval
 from analyzer.rewards.ifeval import IFEval, loose_variants
 from analyzer.schema import GoldError, Problem, Score, Unscored
 
-pytest.importorskip("if_verifiable", reason="needs the extra ifeval")
+# Looked for and not imported, which takes a second of each worker of pytest.
+pytestmark = pytest.mark.skipif(find_spec("if_verifiable") is None, reason="needs the extra ifeval")
 
 EXPLAINED = {
     (1122, "Qwen__Qwen2.5-32B-Instruct-GPTQ-Int4"): "at least 4 of #: the official code draws a random letter instead",
