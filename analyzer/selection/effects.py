@@ -288,6 +288,11 @@ def block(manifest: Mapping[str, Any]) -> str:
         )
     if left := manifest.get("responses"):
         lines.append(f"Responses left out: {left['unscored']} without a reward, {left['cut_off']} cut off")
+    if manifest.get("rendered_prompts"):
+        lines.append(
+            "Prompts: these are text that a chat template made, and a trainer applies its own to it: run "
+            "analyze_rollouts with --join train.parquet, which brings the prompts of your training data"
+        )
     for written in (manifest, manifest.get("control") or {}):
         if "output" in written:
             lines.append(

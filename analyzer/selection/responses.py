@@ -124,6 +124,10 @@ class Candidates:
                 if REWARD_PASS_VALUE in table.column_names:  # of a sum, one part says what passes
                     deciding = pc.coalesce(table.column(REWARD_PASS_VALUE), deciding)
                 taken = table.select(list(_KEPT)).append_column(_PASSING, pc.greater_equal(deciding, self._least))
+                # Without a tokenizer nothing is counted: the shortest is then the one of the fewest characters.
+                characters = pc.utf8_length(taken[RESPONSE]).cast(taken.schema.field(RESPONSE_TOKENS).type)
+                lengths = pc.coalesce(taken[RESPONSE_TOKENS], characters)
+                taken = taken.set_column(_KEPT.index(RESPONSE_TOKENS), RESPONSE_TOKENS, lengths)
                 taken = taken.filter(pa.array(chosen)).combine_chunks()
                 # The text goes to disk at once; in memory stays one number for each candidate.
                 for piece in taken.to_batches():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -79,6 +80,8 @@ def select(settings: SelectionSettings) -> Selection:
     sources, names = rule.source_numbers(analysis)
     manifest = _manifest(settings, analysis, chosen_rule, chosen_format, choice)
     manifest |= effects.measure(analysis, chosen_rule, choice, sources, names)
+    if _are_rendered(analysis):
+        manifest["rendered_prompts"] = True
     control = rule.control_group(choice, sources, settings.seed) if settings.control else None
     if control is not None and len(control) == 0:
         raise ConfigError("--control: every problem is kept, there are no others")
@@ -104,6 +107,21 @@ def _format(settings: SelectionSettings, analysis: Analysis) -> Format:
     found = formats.build(name, context)
     found.check(analysis.problems.schema)
     return found
+
+
+# What logs of trainers have left of a chat template, with or without its special tokens: "... user\nHow?\nassistant\n".
+_TURN = re.compile(r"(?:^|\n|>)\s*(?:assistant|model)\s*(?:<\|[^<>]*\|>)?\s*(?:<think>\s*)?$")
+_LOOKED_AT = 1000  # prompts
+_TAIL = 100  # characters
+
+
+def _are_rendered(analysis: Analysis) -> bool:
+    """Whether the prompts are text that a chat template made, so that a trainer would apply its own to it."""
+    first = next(analysis.read([ROW + PROMPT]), None)
+    prompts = [] if first is None else first.column(0).slice(0, _LOOKED_AT).to_pylist()
+    texts = [prompt for prompt in prompts if prompt and isinstance(prompt, str)]
+    # A prompt may end so by chance; most do so only by a template.
+    return sum(_TURN.search(text[-_TAIL:]) is not None for text in texts) > len(texts) / 2
 
 
 def _check_outputs(settings: SelectionSettings, analysis: Analysis, chosen: Format) -> None:

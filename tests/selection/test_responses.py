@@ -128,6 +128,38 @@ def test_what_is_left_out_is_counted_for_each_file_and_without_any_response_noth
     assert not list(tmp_path.glob("s.*"))
 
 
+def test_without_a_tokenizer_the_shortest_is_that_of_the_fewest_characters(tmp_path: Path) -> None:
+    rows = [rollout(at, text, 1.0) for at, text in enumerate(["right and long", "right", "right too"])]
+    pq.write_table(pa.Table.from_pylist([*rows, rollout(3, "wrong", 0.0)]), tmp_path / "rollouts.parquet")
+    analyzer.analyze(
+        rollouts=tmp_path / "rollouts.parquet", output_dir=tmp_path / "out", cache_dir=tmp_path / "c", n_jobs=1
+    )
+    assert made(tmp_path / "out", tmp_path, "sft").completion.tolist() == ["right"]
+    assert made(tmp_path / "out", tmp_path, "dpo").rejected.tolist() == ["wrong"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "rendered"),
+    [
+        ("system\nThink.\nuser\nWhat is 2+2?\nassistant\n", True),
+        ("<|im_start|>user\nWhat is 2+2?<|im_end|>\n<|im_start|>assistant\n<think>\n", True),
+        ("<start_of_turn>user\nWhat is 2+2?<end_of_turn>\n<start_of_turn>model\n", True),
+        ("<|start_header_id|>assistant<|end_header_id|>\n\n", True),
+        ("What is 2+2? Answer as a helpful assistant", False),
+        ("Question: What is 2+2?\nAnswer:", False),
+        ([{"role": "user", "content": "What is 2+2?"}], False),
+    ],
+)
+def test_prompts_that_a_chat_template_made_are_said(prompt: Any, rendered: bool, tmp_path: Path) -> None:
+    rows = [rollout(0, "right", 1.0) | {"prompt": prompt}, rollout(1, "wrong", 0.0) | {"prompt": prompt}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rollouts.parquet")
+    analyzer.analyze(
+        rollouts=tmp_path / "rollouts.parquet", output_dir=tmp_path / "out", cache_dir=tmp_path / "c", n_jobs=1
+    )
+    found = select(settings(analysis=tmp_path / "out", output=tmp_path / "o.parquet", format="rows"))
+    assert ("--join train.parquet" in found.report) == rendered
+
+
 def test_of_a_sum_of_rewards_the_deciding_part_says_which_responses_pass(tmp_path: Path) -> None:
     sums = [
         rollout(0, "right, badly formatted", 0.3, reward_pass_value=1.0),
