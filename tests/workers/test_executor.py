@@ -237,6 +237,26 @@ def test_a_worker_that_takes_long_to_restart_is_not_given_up(shards: Shards) -> 
     assert os.getpid() not in shards.workers()  # one worker is no reason for joblib to score in the driver
 
 
+def test_a_task_that_joblib_has_for_a_pool_just_stopped_is_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    with backends.launched(Backend("loky", 2), SHARDS, shard_tasks.end) as cluster:
+        stopped = threading.Event()
+
+        def tasks() -> Iterator[Task]:
+            yield from [Task(shard_tasks.end, ())] * cluster.ahead * 2
+            cluster.stop()  # asked for in a thread of the pool's own, as soon as a task is done
+            stopped.set()
+            yield Task(shard_tasks.end, ())
+
+        def run() -> None:
+            with contextlib.suppress(Exception):  # that its workers were lost
+                cluster.run(tasks(), 2)
+
+        threading.Thread(target=run, daemon=True).start()
+        assert stopped.wait(60)
+        time.sleep(0.3)
+    assert [record.message for record in caplog.records if record.name == "concurrent.futures"] == []
+
+
 # ---------------------------------------------------------------- several shards a task
 
 

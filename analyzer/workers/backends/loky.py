@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import logging
 import os
 import sys
 import threading
@@ -106,9 +107,16 @@ class Loky(Cluster):
     def stop(self) -> None:
         from joblib.externals.loky import get_reusable_executor
 
+        logging.getLogger("concurrent.futures").addFilter(_is_no_shutdown)
         # reuse=True gives the pool that joblib made, whatever its settings were, and not a new one.
         get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)
         forks.end()
+
+
+def _is_no_shutdown(record: logging.LogRecord) -> bool:
+    """Whether there is more to say than that joblib's thread had a task for a pool that was just stopped."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or kind.__name__ != "ShutdownExecutorError"
 
 
 def _no_semaphores() -> str:
