@@ -63,7 +63,8 @@ NDCodes = np.ndarray[Any, np.dtype[np.int64]]
         ((Custom(function="rewards.py:score"), MathVerify()), 4, 64),
         ((MathVerify(), Custom(function="rewards.py:score")), 4, 64),
     ],
-    ids=str,
+    # An address in an id would be another one in each worker of pytest.
+    ids=lambda value: "+".join(reward.name for reward in value) if isinstance(value, tuple) else str(value),
 )
 def test_what_a_rollout_costs_at_most_decides_how_many_shards_there_are(
     rewards: tuple[BaseReward, ...], megabytes: int, shards: int
