@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from importlib.util import find_spec
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from analyzer.rewards import ifeval
 from analyzer.rewards.if_multi_constraints import RULES, IFMultiConstraints, instructions
 from analyzer.schema import GoldError, Problem
+from tests import processes
 
 pytestmark = pytest.mark.skipif(find_spec("if_verifiable") is None, reason="the extra ifeval is not installed")
 
@@ -56,3 +58,18 @@ def test_the_other_reward_is_named_where_a_ground_truth_is_of_another_set() -> N
     with pytest.raises(GoldError, match="use the reward if_multi_constraints"):
         ifeval.parse({"instruction_id": ["a"], "kwargs": [None]})
     assert [one.name for one in instructions("[{'instruction_id': ['a'], 'kwargs': [None]}]")] == ["a"]
+
+
+def test_libraries_that_no_check_uses_are_not_imported_and_can_be_imported_later() -> None:
+    code = """
+        import sys
+        from analyzer.rewards import build
+        before = {*sys.modules}
+        build("if_multi_constraints").load()
+        print(sorted({name.partition(".")[0] for name in {*sys.modules} - before} & {"scipy", "sklearn", "datasets"}))
+        from scipy.stats import norm
+        from datasets import load_dataset
+        print(callable(load_dataset), round(norm.cdf(0), 3))
+    """
+    done = processes.run(["-c", textwrap.dedent(code)], check=True)
+    assert done.stdout.splitlines() == ["[]", "True 0.5"]
