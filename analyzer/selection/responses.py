@@ -56,9 +56,15 @@ class Candidates:
 
         kept_fields = [rollouts.schema.field(name) for name in _KEPT]
         self._spool = Spool(pa.schema([*kept_fields, pa.field(_PASSING, pa.bool_())]), folder)
+        self._texts = False
         # Rollouts that were left out, by problem.
         self._unscored, self._cut = (np.zeros(analysis.problems.rows, np.int64) for _ in range(2))
         codes = list(self._gather(analysis, rollouts, kept))
+        if rollouts.rows and not self._texts:
+            raise ConfigError(
+                f"--format sft, dpo and kto take responses, and {analysis.folder} has none: its rollouts are rewards "
+                "or counts alone"
+            )
         self._spool.finish()
         code = np.concatenate(codes) if codes else np.zeros(0, np.int64)
         # Stable: within a problem the rollouts stay in input order, so the result does not depend on the sort.
@@ -118,7 +124,9 @@ class Candidates:
             # Each rollout is counted for one reason: one without a reward is not counted as cut off, too.
             np.add.at(self._unscored, code[mine & ~scored], 1)
             np.add.at(self._cut, code[mine & scored & cut], 1)
-            chosen = mine & scored & ~cut
+            texts = table.column(RESPONSE).is_valid().to_numpy()
+            self._texts = self._texts or bool(texts.any())
+            chosen = mine & scored & ~cut & texts
             if chosen.any():
                 deciding = table.column(REWARD)
                 if REWARD_PASS_VALUE in table.column_names:  # of a sum, one part says what passes

@@ -128,6 +128,16 @@ def test_what_is_left_out_is_counted_for_each_file_and_without_any_response_noth
     assert not list(tmp_path.glob("s.*"))
 
 
+@pytest.mark.parametrize("kind", ["sft", "dpo", "kto"])
+def test_an_analysis_of_counts_has_no_responses_to_take(kind: str, tmp_path: Path) -> None:
+    pq.write_table(pa.Table.from_pylist([{"question": "p", "rate": 0.5}]), tmp_path / "counts.parquet")
+    columns = {"prompt": "question", "pass_rate": "rate", "samples": 4}
+    flags: dict[str, Any] = {"cache_dir": tmp_path / "cache", "n_jobs": 1, "columns": columns}
+    analyzer.analyze(rollouts=tmp_path / "counts.parquet", output_dir=tmp_path / "out", **flags)
+    with pytest.raises(ConfigError, match=r"take responses, and .* has none: its rollouts are rewards or counts alone"):
+        made(tmp_path / "out", tmp_path, kind)
+
+
 def test_without_a_tokenizer_the_shortest_is_that_of_the_fewest_characters(tmp_path: Path) -> None:
     rows = [rollout(at, text, 1.0) for at, text in enumerate(["right and long", "right", "right too"])]
     pq.write_table(pa.Table.from_pylist([*rows, rollout(3, "wrong", 0.0)]), tmp_path / "rollouts.parquet")
