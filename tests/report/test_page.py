@@ -12,6 +12,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -246,6 +247,41 @@ def test_whiskers_reach_from_the_fewest_to_the_most_problems_a_bar_could_have(tm
     # Problem 0 may have 0 or 1 passes of 4, problem 1 may have 3 or 4; the other two have 2.
     assert reach == ["0: 0 to 1", "1: 0 to 1", "3: 0 to 1", "4: 0 to 1"]
     assert "had all rollouts been scored" in text
+
+
+def rewarded(problems: int = 3, samples: int = 2, **values: Any) -> list[dict[str, Any]]:
+    """Rollouts that bring rewards along; of problem number p the first p pass."""
+    return [
+        {"prompt": f"{p}?", "response": "x", "data_idx": p, "sample_idx": s, "reward": float(s < p)} | values
+        for p in range(problems)
+        for s in range(samples)
+    ]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        rewarded(1),
+        rewarded(samples=1),
+        rewarded(reward=1.0),
+        rewarded(reward=-0.25),
+        rewarded(reward=None),
+        rewarded() + [row | {"data_idx": 7, "reward": None} for row in rewarded(1)],
+        rewarded() + [row | {"data_idx": 7} for row in rewarded(1, 5)],
+        [row | {"reward": 0.1 * at} for at, row in enumerate(rewarded())],
+        [row | {"data_idx": f"p{at // 2}", "original_data_source": f"s{at // 2}"} for at, row in enumerate(rewarded())],
+        rewarded(prompt=[{"role": "user", "content": "?"}], finish_reason="length"),
+        rewarded() + [row | {"data_idx": 7, "response": None} for row in rewarded(1)],
+    ],
+    ids=["one problem", "one sample", "all pass", "below zero", "no reward", "an unscored problem", "unequal samples",
+         "graded", "names and sources", "chat, cut off", "some without a response"],
+)  # fmt: skip
+def test_every_kind_of_analysis_has_its_page(rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    usual = {"original_data_source": "sums", "original_reward_model": {"ground_truth": "1"}}
+    folder = analyzed(tmp_path, [usual | row for row in rows], max_unscored=1.0)
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    assert json.loads(page.part("meta"))["problems"] == len({row["data_idx"] for row in rows})
+    assert json.loads(gzip.decompress(page.part("texts")))
 
 
 def test_without_javascript_charts_and_tables_are_there(page: Page) -> None:
