@@ -20,6 +20,7 @@ from analyzer.difficulty.posterior import gathered, posterior
 from analyzer.errors import ConfigError, InputError
 from analyzer.expression import Expression, compile_expression
 from analyzer.files import storage
+from analyzer.registry import did_you_mean
 from analyzer.rollouts.dataset import is_text
 from analyzer.selection import recipes
 from analyzer.selection.analysis import NUM_SCORED, Analysis
@@ -130,8 +131,8 @@ def _check_column(name: str, analysis: Analysis, flag: str) -> None:
         # Not a column, and yet an order: it is computed from passes and samples when it is asked for.
         return  # of another group size than the analysis has
     if plain not in names:
-        # Compiled for its error alone, which names the nearest column.
-        compile_expression(f"`{plain}` is null", list(names), flag)
+        near = did_you_mean(plain, list(names)) or f"; there are: {', '.join(names)}"
+        raise ConfigError(f"{flag} {name}: there is no {plain!r}{near}")
     kind = analysis.problems.schema.field(names[plain]).type
     if pa.types.is_nested(kind) or pa.types.is_null(kind):
         raise ConfigError(f"{flag} {name}: the column is a {kind}, which cannot be ordered")

@@ -183,7 +183,7 @@ def test_the_control_follows_the_data_sources_as_far_as_they_go() -> None:
         ({"nearest": 0.5}, "give --take N"),
         ({"per": "data_source"}, "--per needs --take N"),
         ({"take": 3, "per": "data_sourc"}, "there is no 'data_sourc' (did you mean 'data_source'?)"),
-        ({"sort": "-pas_rate"}, "there is no 'pas_rate' (did you mean 'pass_rate'?)"),
+        ({"sort": "-pas_rate"}, "--sort pas_rate: there is no 'pas_rate' (did you mean 'pass_rate'?)"),
         ({"sort": "extra_info"}, "--sort extra_info: the column is a struct<level: int64>, which cannot be ordered"),
         (
             {"take": 3, "per": "extra_info"},
