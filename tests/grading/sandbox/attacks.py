@@ -334,7 +334,7 @@ def own_temporary_directory() -> Iterator[Path]:
 def run(level: Level) -> dict[str, Any]:
     """Run all programs that this level may be given. What they did, by name, and the state of the machine after."""
     results: dict[str, Any] = {}
-    before = set(descendants(os.getpid()))  # of other tests: servers that are shared
+    before = descendants(os.getpid())  # of other tests: servers, which fork for other processes of pytest, too
     with machine() as aimed_at, own_temporary_directory() as temporary:
         sandbox = Sandbox(level)
         contained = CONTAINED if level.contains else {}
@@ -352,7 +352,7 @@ def run(level: Level) -> dict[str, Any]:
             results["orphans"] = [outcome.verdict, outcome.output.decode(), outcome.detail]
         outcome = sandbox.run_script(["import os\nprint(os.listdir('.'), open('left', 'w').write('x'))"], b"", BUDGET)
         results["after"] = [outcome.verdict, outcome.output.decode(), outcome.detail]
-        ours = set(descendants(os.getpid())) - before
+        ours = descendants(os.getpid()).difference(before, *map(descendants, before))
         sandbox.close()
         results["machine"] = {
             "intact": aimed_at.intact(),
