@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests import processes
+from tests.commands import known_tokenizer
 from tests.documentation.adder import Adder
 from tests.selection.conftest import ROOT
 
@@ -37,6 +38,7 @@ def test_the_story_of_the_page_runs_as_it_is_written(tmp_path: Path, url: str) -
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "HF_HOME": str(tmp_path / "hf")}
+    known_tokenizer(tmp_path / "cache" / "rollout-analyzer", tmp_path / "examples" / "sample" / "tokenizer")
     (tmp_path / "bin").mkdir()
     python = f"export PATH={processes.python(tmp_path / 'bin').parent}:$PATH\nset -e\n"
     blocks = re.findall(r"```(python|sh)\n(.*?)```", STORY, re.DOTALL)
