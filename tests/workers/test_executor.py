@@ -342,6 +342,22 @@ def test_workers_that_start_ahead_end_where_there_is_nothing_to_do_after_all(sha
     assert list(map(proc.is_dead, there)) == [True] * len(there)
 
 
+def test_the_thread_of_a_stopped_pool_fails_without_a_word_and_no_other(
+    shards: Shards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", said.append)
+    with backends.launched(Backend("loky", 2), SHARDS, shard_tasks.end) as cluster:
+        cluster.run([Task(shard_tasks.warm, (str(shards.folder),))] * 2, 2)
+        (of_the_pool,) = (thread for thread in threading.enumerate() if thread.name == "ExecutorManagerThread")
+    error = KeyError(1)  # of the task that it has dropped
+    threading.excepthook(threading.ExceptHookArgs((KeyError, error, None, of_the_pool)))
+    assert said == []
+    for shown in ((KeyError, error, None, threading.current_thread()), (OSError, OSError(), None, of_the_pool)):
+        threading.excepthook(threading.ExceptHookArgs(shown))
+    assert len(said) == 2
+
+
 def test_workers_that_would_come_after_their_end_do_not_come(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine all was over before the thread had got so far as to ask for them."""
     ended = threading.Event()

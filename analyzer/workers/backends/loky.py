@@ -108,6 +108,8 @@ class Loky(Cluster):
         from joblib.externals.loky import get_reusable_executor
 
         logging.getLogger("concurrent.futures").addFilter(_is_no_shutdown)
+        if not isinstance(threading.excepthook, _WithoutStopped):
+            threading.excepthook = _WithoutStopped(threading.excepthook)
         # reuse=True gives the pool that joblib made, whatever its settings were, and not a new one.
         get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)
         forks.end()
@@ -117,6 +119,21 @@ def _is_no_shutdown(record: logging.LogRecord) -> bool:
     """Whether there is more to say than that joblib's thread had a task for a pool that was just stopped."""
     kind = record.exc_info[0] if record.exc_info else None
     return kind is None or kind.__name__ != "ShutdownExecutorError"
+
+
+class _WithoutStopped:
+    """A threading.excepthook that says nothing of the thread of a pool that was stopped.
+
+    It has ended the workers, and then looks for a task that it has dropped before: KeyError, and a traceback on stderr.
+    """
+
+    def __init__(self, usual: Callable[[threading.ExceptHookArgs], object]) -> None:
+        self._usual = usual
+
+    def __call__(self, args: threading.ExceptHookArgs) -> None:
+        of_a_pool = args.thread is not None and args.thread.name == "ExecutorManagerThread"
+        if not (of_a_pool and issubclass(args.exc_type, KeyError)):
+            self._usual(args)
 
 
 def _no_semaphores() -> str:
