@@ -53,26 +53,27 @@ def circumstances(settings: Settings, failed: Sequence[str]) -> list[str]:
     return found
 
 
-def text(command: str, about: Iterable[str], rows: Sequence[Row], kept: Sequence[str] = ()) -> str:
-    """All of it as Markdown; `kept`: lines of an earlier table to put first."""
+def text(command: str, about: Iterable[str], rows: Sequence[Row]) -> str:
+    """All of it as Markdown."""
     lines = [f"| {' | '.join(HEADS)} |", "|" + "---|" * len(HEADS)]
-    lines += kept
     lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
     return "\n".join([f"    {command}", "", *(f"- {line}" for line in about), "", *lines, ""])
+
+
+def again(path: Path, command: str, rows: Sequence[Row]) -> str:
+    """The results in a file with these rows in the place of earlier ones, and the command that measured them."""
+    now = {row.measure: f"| {' | '.join(_cells(row))} |" for row in rows}
+    lines = path.read_text().partition(BEGIN)[2].partition(END)[0].strip("\n").split("\n")
+    # A blank line is the last before the table.
+    head, table = lines[: (blank := lines.index("", 2))], lines[blank:]
+    told = f"- measured again since: `{command}`"
+    table = [now.pop(line.split("|")[1].strip(), line) if line.startswith("| ") else line for line in table]
+    return "\n".join([*(line for line in head if line != told), told, *table, *now.values(), ""])
 
 
 def line(row: Row) -> str:
     """One result for the terminal."""
     return "  " + "; ".join(cell for cell in _cells(row) if cell)
-
-
-def others(path: Path, rows: Sequence[Row]) -> list[str]:
-    """The lines of the table in a file whose measure is none of these."""
-    table = [
-        found for found in path.read_text().partition(BEGIN)[2].partition(END)[0].splitlines() if found[:2] == "| "
-    ]
-    now = {row.measure for row in rows}
-    return [found for found in table[1:] if found.split("|")[1].strip() not in now]
 
 
 def write(path: Path, results: str) -> None:

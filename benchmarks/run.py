@@ -66,11 +66,11 @@ def main() -> int:
                 processes.say(f"{name} is left out: {error}")
             processes.say(f"  {name} took {time.monotonic() - began:.0f} s")
     about += report.circumstances(settings, failed)
-    kept = report.others(given.write, rows) if given.write and given.only else []
-    text = report.text(shlex.join(["python", *sys.argv]), about, rows, kept)
+    command = shlex.join(["python", *sys.argv])
+    text = report.text(command, about, rows)
     print(text)
     if given.write:
-        report.write(given.write, text)
+        report.write(given.write, report.again(given.write, command, rows) if given.only else text)
     return 1 if failed else 0
 
 

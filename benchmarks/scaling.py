@@ -74,17 +74,24 @@ def metrics(bench: Bench) -> Iterator[Row]:
     rollouts, problems = bench.sized(10_000_000, 1_000_000), bench.sized(600_000, 60_000)
     script = Path(__file__).parent / "bench_metrics.py"
     command = [sys.executable, str(script), "--json", "--rollouts", str(rollouts), "--problems", str(problems)]
-    for line in processes.run(command).stdout.splitlines():
-        said = json.loads(line)
-        took = dict(said["seconds"])
-        first = took.pop("metrics")
-        slowest = max(took, key=took.__getitem__)
+    rounds = [processes.run(command).stdout.splitlines() for _ in range(bench.settings.repeats)]
+    for lines in zip(*rounds, strict=True):  # those of one shape
+        found = []
+        for said in map(json.loads, lines):
+            took = dict(said["seconds"])
+            first = took.pop("metrics")
+            slowest = max(took, key=took.__getitem__)
+            detail = f"metrics {first:.2f} s, the slowest strategy ({slowest}) {took[slowest]:.2f} s"
+            found.append((first + took[slowest], f"{detail}, {said['peak_mb']} MB", said["shape"]))
+        found.sort()
+        seconds, detail, shape = found[len(found) // 2]
         yield Row(
-            f"metrics + bucketing, {rollouts:,} rollouts of {problems:,} problems, {said['shape']}",
-            first + took[slowest],
+            f"metrics + bucketing, {rollouts:,} rollouts of {problems:,} problems, {shape}",
+            seconds,
             "s",
             Bars(3, 2, False),
-            f"metrics {first:.2f} s, the slowest strategy ({slowest}) {took[slowest]:.2f} s, {said['peak_mb']} MB",
+            detail,
+            spread=(found[0][0], found[-1][0]),
         )
 
 
