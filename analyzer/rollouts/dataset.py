@@ -360,9 +360,9 @@ class Reader:
         """Batches of a block that hold all rows from `start` to `stop`, and few others."""
         import pyarrow as pa
 
-        block, path = self.blocks[index], self._files[self._file[index]].path
+        block, source = self.blocks[index], self._files[self._file[index]]
         try:
-            file = _open_files.get(self._files[self._file[index]]).open(block)
+            file = _open_files.get(source).open(block)
             meta = file.metadata
             sizes = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
             ends = int(self._edges[index]) + np.cumsum(sizes)
@@ -381,7 +381,8 @@ class Reader:
                 yield row, usual if self._held else json_columns.shown_batch(usual)
                 row += batch.num_rows
         except (pa.ArrowException, OSError) as error:
-            where = f"{path}: row group {block.group}"
+            still_same(source)  # one that was removed or written again is not damaged
+            where = f"{source.path}: row group {block.group}"
             raise InputError(f"{where} is damaged ({_first_line(error)})") from None
 
 

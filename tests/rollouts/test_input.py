@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from analyzer.errors import EXIT_OK, EXIT_USER, InputError
 from analyzer.files import storage
-from analyzer.rollouts import input
+from analyzer.rollouts import dataset, input
 from analyzer.stages import read
 from tests.commands import Outcome, jsonl, parquet, rollouts
 
@@ -156,3 +158,17 @@ def test_a_pipe_of_the_shell_is_one_line_too(analyze: Analyze) -> None:
     os.close(reading)
     assert (outcome.code, len(outcome.errors)) == (EXIT_USER, 1)
     assert "is a pipe" in outcome.errors[0]
+
+
+@pytest.mark.parametrize("change", ["removed", "changed"])
+def test_a_file_that_is_gone_or_another_when_its_rows_are_read_is_not_called_damaged(
+    tmp_path: Path, change: str
+) -> None:
+    path = tmp_path / "rollouts.parquet"
+    pq.write_table(pa.table({"data_idx": list(range(1000))}), path)
+    reader = dataset.Reader([dataset.describe(str(path))[0]], None)
+    path.unlink()
+    if change == "changed":
+        path.write_bytes(b"PAR1 is being written again")
+    with pytest.raises(InputError, match=f"^{path}: {change} during the analysis; run again when"):
+        list(reader.all())
