@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -110,7 +111,7 @@ cp "$1" {tmp_path}/job.$$
 setsid sh {tmp_path}/job.$$ > {tmp_path}/job.log 2>&1 &
 echo Submitted batch job $!
 """
-    for name, text in {"sbatch": batch, "scancel": "#!/bin/sh\nkill -- -$1\n"}.items():
+    for name, text in {"sbatch": batch, "scancel": "#!/bin/sh\nkill -KILL -- -$1\n"}.items():
         (tmp_path / "bin" / name).write_text(text)
         (tmp_path / "bin" / name).chmod(0o755)
     flags = [f"--rollouts={given['ROLLOUTS']}", f"--model_path={given['MODEL']}"]
@@ -119,7 +120,8 @@ echo Submitted batch job $!
         [SLURM / "dask_cluster.py", *flags],
         env=given
         | {
-            "DASK_JOBQUEUE__SLURM__PYTHON": str(tmp_path / "bin" / "python"),
+            # An interpreter of its own, which ends with its job: a forked worker of dask's hung as it was told to.
+            "DASK_JOBQUEUE__SLURM__PYTHON": sys.executable,
             # One worker, and no process beside it that would start it again.
             "DASK_JOBQUEUE__SLURM__WORKER_EXTRA_ARGS": "['--nworkers', '1', '--no-nanny']",
         },
