@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ PACKAGE = ROOT / "analyzer"
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 FOLDERS = sorted(path.parent for path in PACKAGE.glob("*/__init__.py"))
 DOORS = sorted(path.parent for path in PACKAGE.rglob("README.md"))
+TOP = """.ci .dockerignore .gitignore .pre-commit-config.yaml CHANGELOG.md CITATION.cff CONTRIBUTING.md Dockerfile
+LICENSE MANIFEST.in Makefile README.md SECURITY.md analyzer benchmarks configs constraints.txt docs examples
+pyproject.toml ruff.toml scripts setup.cfg tests"""
 OF_WEIGHT = 300  # lines of code from which on a folder within a folder has a README of its own
 
 
@@ -86,3 +90,13 @@ def test_the_tests_have_the_folders_of_the_package() -> None:
         folder.name for folder in FOLDERS if list((ROOT / "tests" / folder.name).glob("test_*.py"))
     }
     assert {folder.name for folder in FOLDERS} - here == set()
+
+
+def test_nothing_lies_at_the_top_that_does_not_belong_there() -> None:
+    """Such as the outputs of an analysis that was tried there."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("needs a checkout, which knows its files")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip(f"git lists no files: {listed.stderr.strip()}")
+    assert sorted({path.partition("/")[0] for path in listed.stdout.splitlines()} - set(TOP.split())) == []
