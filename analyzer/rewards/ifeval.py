@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import inspect
 import random
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -106,16 +107,26 @@ def loose_variants(response: str) -> list[str]:
 
 
 def checker_of(instruction: Instruction) -> Any:
-    """The check of one instruction. Raises GoldError for arguments that are not its own."""
-    random.seed(0)  # a checker draws the arguments it was not given
-    checker = known_checkers()[instruction.name](instruction.name)
+    """The check of one instruction. Raises GoldError for arguments that are not its own, or that are missing."""
+    name, arguments = instruction.name, dict(instruction.arguments)
+    checker = known_checkers()[name](name)
+    letter = arguments.get("letter") if name == "keywords:letter_frequency" else None
+    if isinstance(letter, str):
+        if len(letter.strip()) != 1:
+            raise GoldError(f"the letter of {name} must be one character, not {letter!r}")
+        arguments["letter"] = "a"  # the official code puts a random letter in the place of "#" or "!"
+    random.seed(0)
+    before = random.getstate()
     try:
-        checker.build_description(**instruction.arguments)
+        checker.build_description(**arguments)
     except (TypeError, ValueError) as error:
-        raise GoldError(f"{instruction.name} does not take {dict(instruction.arguments)}: {error}") from None
-    letter = instruction.arguments.get("letter")
-    if instruction.name == "keywords:letter_frequency" and isinstance(letter, str):
-        checker._letter = letter.strip().lower()  # the official code puts a random letter in the place of "#" or "!"
+        raise GoldError(f"{name} does not take {dict(instruction.arguments)}: {error}") from None
+    if random.getstate() != before:
+        # It drew what it was not given, which no prompt asked for. All of IFEval's own data is given.
+        takes = ", ".join(inspect.signature(checker.build_description).parameters)
+        raise GoldError(f"{name} lacks an argument, or has one out of range: {takes}: {dict(instruction.arguments)}")
+    if isinstance(letter, str):
+        checker._letter = letter.strip().lower()
     return checker
 
 

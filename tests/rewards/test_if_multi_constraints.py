@@ -45,6 +45,10 @@ def test_every_instruction_of_the_training_set_is_known() -> None:
         {"instruction_id": ["punctuation:no_commas"], "kwargs": [None]},
         {"instruction_id": ["punctuation:no_comma"], "kwargs": []},
         {"instruction_id": ["copy:copy"], "kwargs": [None]},
+        {
+            "instruction_id": ["length_constraints:number_words"],
+            "kwargs": [{"relation": "at least", "num_words": None}],
+        },
         {"instruction_id": ["keywords:word_once"], "kwargs": [{"keyword": "("}]},
         {"instruction_id": ["letters:letter_counting"], "kwargs": [{"N": 3, "relation": "around"}]},
     ],

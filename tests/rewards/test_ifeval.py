@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -126,12 +127,42 @@ def test_a_ground_truth_may_be_a_struct(reward: IFEval) -> None:
         {"instruction_id_list": ["punctuation:no_such"], "kwargs": [{}]},
         {"instruction_id_list": ["length_constraints:number_words"], "kwargs": [{"relation": "roughly"}]},
         {"instruction_id_list": ["length_constraints:number_words"], "kwargs": [{"no_such_argument": 1}]},
+        {"instruction_id_list": ["length_constraints:number_words"], "kwargs": [{"relation": "at least"}]},
+        {"instruction_id_list": ["length_constraints:number_words"], "kwargs": [{"num_words": 300, "relation": None}]},
+        {"instruction_id_list": ["keywords:existence"], "kwargs": None},
+        json.loads(
+            gold(("keywords:letter_frequency", {"letter": "ab", "let_relation": "at least", "let_frequency": 1}))
+        ),
+        json.loads(gold(("keywords:letter_frequency", {"letter": "#", "let_relation": "at least"}))),
     ],
-    ids=["none", "no_json", "list", "empty", "no_instruction", "lengths", "unknown", "bad_relation", "bad_argument"],
+    ids=[
+        *("none", "no_json", "list", "empty", "no_instruction", "lengths", "unknown", "bad_relation", "bad_argument"),
+        *("no_number", "no_relation", "no_kwargs", "two_letters", "no_frequency"),
+    ],
 )
 def test_a_ground_truth_that_cannot_be_checked_is_a_gold_error(reward: IFEval, ground_truth: Any) -> None:
     with pytest.raises(GoldError):
         score(reward, ground_truth, "text")
+
+
+def test_no_check_draws_an_argument_that_it_was_not_given(reward: IFEval) -> None:
+    drew, checked = [], 0
+    for name, checker in ifeval.known_checkers().items():
+        random.seed(0)
+        before = random.getstate()
+        try:
+            checker(name).build_description()
+        except ValueError:  # prompt_to_repeat must be set
+            continue
+        if random.getstate() != before:
+            drew.append(name)
+            with pytest.raises(GoldError, match="lacks an argument"):
+                score(reward, gold((name, {})), "A text, of some words.")
+        else:
+            ifeval.checker_of(ifeval.Instruction(name, {}))
+            checked += 1
+    assert len(drew) >= 30
+    assert checked >= 30
 
 
 def test_instructions_that_need_absent_data_leave_the_rollout_unscored(
