@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -33,13 +34,17 @@ def columns(draw: Any) -> tuple[pa.Array, dict[str, Any], list[str | None], np.n
         st.lists(st.integers(-(1 << 63), (1 << 63) - 1), min_size=size, max_size=size, unique=True)
         | st.lists(texts, min_size=size, max_size=size, unique=True)
     )
+    of = np.array(draw(st.lists(st.integers(0, 2), min_size=size, max_size=size)), int)
+    of_classes = np.array([0.0, np.nan, 0.25])[of]
     held: dict[str, Any] = {
         "mean@1": np.array(draw(st.lists(numbers, min_size=size, max_size=size)), float),
+        "mean@3": of_classes,
+        # Equal to a column of classes, and yet another text, or another number, in one place.
+        "mean@5": np.where(np.arange(size) == draw(st.integers(0, 20)), draw(numbers), of_classes),
+        "num_samples": of * (1 << 40),
         "passes": np.array(draw(st.lists(st.integers(0, 1 << 40), min_size=size, max_size=size)), np.int64),
         tables.BEFORE_IT: np.array(draw(st.lists(st.integers(0, 99), min_size=size, max_size=size)), np.int32),
-        "pass@1": Gathered(
-            np.array([0.1, np.nan, 2.0]), np.array(draw(st.lists(st.integers(0, 2), min_size=size, max_size=size)), int)
-        ),
+        "pass@1": Gathered(np.array([0.1, np.nan, 2.0]), of),
         "flag": Gathered(
             np.array(["", 'cut"off'], object),
             np.array(draw(st.lists(st.integers(0, 1), min_size=size, max_size=size)), np.int8),
@@ -95,6 +100,33 @@ def test_more_problems_than_are_put_together_at_a_time_are_one_object(tmp_path: 
     text = (tmp_path / "b.json").read_bytes()
     assert orjson.loads(text) == {str(at): names[at % 2] for at in range(size)}
     assert text.count(b"\n") == size + 2
+
+
+def test_metrics_that_follow_from_the_class_of_a_problem_are_joined_once_for_each_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    formatted = list[int]()
+    make_texts = tables._texts
+
+    def counting(values: np.ndarray) -> pa.StringArray:
+        formatted.append(len(values))
+        return make_texts(values)
+
+    monkeypatch.setattr(tables, "_texts", counting)
+    size = 3 * tables._ROWS
+    of = np.arange(size) % 5
+    held: dict[str, Any] = {
+        "mean@1": np.array([0.0, np.nan, 0.25, 1 / 3, 1.0])[of],
+        "num_samples": np.array([4, 0, 4, 3, 2])[of],
+        "solve_rate": Gathered(np.array([0.1, np.nan, 0.3, 0.4, 0.9]), of),
+    }
+    held["tokens_mean"] = np.where(np.arange(size) == size - 1, 0.5, held["mean@1"])
+    answers = tables.Answers(np.full(size, -1), pa.array([], pa.large_string()))
+    tables.write_metrics(str(tmp_path / "m.json"), pa.array(range(size)), held, answers, np.arange(size))
+    assert formatted == [5, 5, 5, *[tables._ROWS] * 3]
+    read = orjson.loads((tmp_path / "m.json").read_bytes())
+    assert read["1"] == {"mean@1": None, "num_samples": 0, "solve_rate": None, "tokens_mean": None}
+    assert read[str(size - 1)]["tokens_mean"] == 0.5
 
 
 def test_row_groups_are_those_of_one_write(tmp_path: Path) -> None:
