@@ -223,30 +223,18 @@ class _Source:
         places = [record.place for record in held]
         return json_columns.columns_to_arrow([dict(record.row) for record in held], self._fields), places.__getitem__
 
-    def _open(self) -> tuple[list[dataset.InputFile], pa.Schema]:
+    def _open(self) -> tuple[tuple[dataset.InputFile, ...], pa.Schema]:
         import pyarrow as pa
 
-        described = [dataset.describe(path) for path in self.reading.paths]
-        wanted = [name for name in described[0][1].names if name not in self._dropped]
-        schemas = [
-            pa.schema([schema.field(name) for name in wanted if name in schema.names]) for _, schema in described
-        ]
-        for path, schema in zip(self.reading.paths, schemas, strict=True):
-            # Names and types, in order: arrow would read a file of other types into nulls or an error far from
-            # its cause.
-            if not schema.equals(schemas[0]):
-                raise InputError(
-                    f"{path}: its columns differ from those of {self.reading.paths[0]}; "
-                    "all files must have the same columns"
-                )
-        fields = list(schemas[0])
+        files, schema = dataset.describe_all(self.reading.paths, dropped=self._dropped)
+        fields = list(schema)
         is_whole = {
             name: all(value is None or isinstance(value, int) for value in values)
             for name, values in self._told.items()
         }
         # int64 only where every file has a number; a mixture of numbers and texts is text.
         fields += [pa.field(name, pa.int64() if is_whole[name] else pa.string()) for name in self._told]
-        return [file for file, _ in described], pa.schema(fields)
+        return files, pa.schema(fields)
 
     def _of_parquet(self, numbers: Sequence[int]) -> Batches:
         import pyarrow as pa
@@ -293,7 +281,7 @@ def _said(
         notes.append(f"{tally.kept:,} of {counted(tally.read, 'row')} are read: those with {layout.rows}")
     if layout.counted:
         number = layout.samples if isinstance(layout.samples, int) else f"{layout.samples}"
-        notes.append(f"each problem's counts are read as {number} rollouts with rewards 0 and 1, without text")
+        notes.append(f"{_counts(layout)}: read as {number} rollouts of each problem with rewards 0 and 1, without text")
     for path, values in tally.sources.items():
         if len(values) > 1:
             notes.append(f"pooled: {len(values)} values of {path}")
@@ -301,6 +289,18 @@ def _said(
     warnings = [*_size_warnings(sizes, str(group)), *_lost_warnings(tally), *_reward_warnings(tally)]
     warnings += [warning for joiner in joiners for warning in joiner.warnings()]
     return tuple(notes), tuple(warnings), layout.response is not None
+
+
+def _counts(layout: Layout) -> str:
+    """What the column of counts is taken for: names such as `difficulty` mean other things elsewhere."""
+    rate = "the percentage" if layout.out_of == 100 else "the share"
+    meanings = (
+        (layout.passes, "the number of samples that pass"),
+        (layout.fails, "the number of samples that fail"),
+        (layout.pass_rate, f"{rate} of samples that pass"),
+        (layout.fail_rate, f"{rate} of samples that fail"),
+    )
+    return next((f"{path} is taken for {meaning}" for path, meaning in meanings if path), "")
 
 
 def _size_warnings(sizes: Sequence[int], group: str) -> list[str]:

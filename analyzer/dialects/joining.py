@@ -18,6 +18,7 @@ from analyzer.dialects.operations import Column, Rows, look_up
 from analyzer.dialects.values import content_text, text_of
 from analyzer.errors import InputError, counted, printable
 from analyzer.rollouts.json_columns import columns_to_arrow, is_encoded, kinds_of
+from analyzer.rollouts.types import Difference, common_schema
 from analyzer.schema import DATA_IDX, ORIGINAL, PROMPT
 
 if TYPE_CHECKING:
@@ -67,12 +68,14 @@ def load(spec: str, join_on: str | None) -> Training:
         else:
             rows = [dict(record.row) for record in files.records(path)]
             tables.append(pa.Table.from_batches([columns_to_arrow(rows, kinds_of(rows))]))
-    try:
-        table = pa.concat_tables(tables)
-    except pa.ArrowInvalid:
-        raise InputError(f"{spec}: the files to join must have the same columns") from None
+    common = common_schema([table.schema for table in tables])
+    if isinstance(common, Difference):
+        raise InputError(
+            f"{paths[common.file]}: its columns differ from those of {paths[0]}: {common.sentence}; the files to join "
+            "must have the same columns"
+        )
     # One chunk, so that row numbers are indices; training data is small beside rollouts.
-    table = table.combine_chunks()
+    table = pa.concat_tables([table.select(common.names).cast(common) for table in tables]).combine_chunks()
     if table.num_rows == 0:
         raise InputError(f"{spec}: has no rows to join")
     batch = table.to_batches()[0]

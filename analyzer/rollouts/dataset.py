@@ -7,6 +7,7 @@ page by page.
 
 from __future__ import annotations
 
+import base64
 import bisect
 import contextlib
 import threading
@@ -67,6 +68,7 @@ class InputFile(NamedTuple):
     largest_group: int  # uncompressed bytes
     footer: Footer
     blocks: tuple[Block, ...]
+    read_as: str = ""  # the schema of the input where this file's is another, serialized as base64; "": its own
 
     @property
     def bytes(self) -> int:
@@ -99,6 +101,33 @@ def describe(path: str, name: str | None = None) -> tuple[InputFile, pa.Schema]:
     file, source = _opened(path, name)
     with _readable(path):
         return file, _OpenFile(source, file).schema()
+
+
+def describe_all(
+    paths: Sequence[str], names: Sequence[str] | None = None, dropped: frozenset[str] = frozenset()
+) -> tuple[tuple[InputFile, ...], pa.Schema]:
+    """The files of one input, in order, and the schema that they are read in; `dropped`: columns that are not.
+
+    Raises InputError as `describe` does, and for the first file that has other columns or values of another type.
+    """
+    import pyarrow as pa
+
+    described = [describe(path, name) for path, name in zip(paths, names or paths, strict=True)]
+    schemas = [
+        pa.schema([field for field in schema if field.name not in dropped], schema.metadata) for _, schema in described
+    ]
+    common = types.common_schema(schemas)
+    if isinstance(common, types.Difference):
+        raise InputError(
+            f"{described[common.file][0].name}: its columns differ from those of {described[0][0].name}: "
+            f"{common.sentence}; all files must have the same columns, with values of one type"
+        )
+    read_as = base64.b64encode(common.serialize()).decode()
+    files = [
+        file if schema.equals(common) else file._replace(read_as=read_as)
+        for (file, _), schema in zip(described, schemas, strict=True)
+    ]
+    return tuple(files), common
 
 
 def file_at(path: str) -> InputFile:
@@ -141,7 +170,8 @@ def file_from(fields: Sequence[Any]) -> InputFile:
 def schema_of(file: InputFile) -> pa.Schema:
     """The columns of a file that was described before, in their held form. Raises InputError."""
     with _readable(file.path):
-        return _open_files.get(file).schema()
+        opened = _open_files.get(file)
+        return opened.read_as or opened.schema()
 
 
 def join_groups(groups: Sequence[footers.RowGroup], offset: int = 0) -> tuple[Block, ...]:
@@ -191,6 +221,12 @@ def _read(source: Any, start: int, stop: int) -> bytes:
     return bytes(source.read(stop - start))
 
 
+def _schema_from(text: str) -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+
+
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
@@ -221,6 +257,7 @@ class _OpenFile:
         self._source = source
         self._head = _read(source, file.footer.start, file.footer.head)
         self._tail = _read(source, file.footer.tail, file.footer.stop)
+        self.read_as: pa.Schema | None = _schema_from(file.read_as) if file.read_as else None
 
     def schema(self) -> pa.Schema:
         """The columns as arrow has them."""
@@ -362,7 +399,8 @@ class Reader:
 
         block, source = self.blocks[index], self._files[self._file[index]]
         try:
-            file = _open_files.get(source).open(block)
+            opened = _open_files.get(source)
+            file = opened.open(block)
             meta = file.metadata
             sizes = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
             ends = int(self._edges[index]) + np.cumsum(sizes)
@@ -378,6 +416,8 @@ class Reader:
                 if self._checked:
                     batch.validate(full=True)
                 usual = types.usual_batch(batch)
+                if opened.read_as is not None:
+                    usual = types.as_schema(usual, opened.read_as)
                 yield row, usual if self._held else json_columns.shown_batch(usual)
                 row += batch.num_rows
         except (pa.ArrowException, OSError) as error:

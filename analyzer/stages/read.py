@@ -142,26 +142,8 @@ def _converted(paths: Sequence[str], identity: Identity, cache_dir: str) -> list
 
 
 def _open_parquet(parquet: Sequence[str], shown: Sequence[str]) -> Dataset:
-    described = [dataset.describe(path, name) for path, name in zip(parquet, shown, strict=True)]
-    schema: pa.Schema = described[0][1]
-    for (_, other), path in zip(described, shown, strict=True):
-        # Order too: the output has the columns of the input, and one order for all of its rows.
-        if not other.equals(schema):
-            raise InputError(
-                f"{path}: its columns differ from those of {shown[0]}: {_difference(schema, other)}; "
-                "all files must have the same columns"
-            )
-    return Dataset(tuple(file for file, _ in described), json_columns.shown_schema(schema))
-
-
-def _difference(first: pa.Schema, other: pa.Schema) -> str:
-    for name in first.names:
-        if name not in other.names:
-            return f"{name!r} is missing"
-        if first.field(name).type != other.field(name).type:
-            return f"{name!r} is {other.field(name).type} instead of {first.field(name).type}"
-    extra = [name for name in other.names if name not in first.names]
-    return f"{extra[0]!r} is not in the first" if extra else "they are in another order"
+    files, schema = dataset.describe_all(parquet, shown)
+    return Dataset(files, json_columns.shown_schema(schema))
 
 
 def _check_columns(opened: Input, spec: str) -> None:
