@@ -23,7 +23,6 @@ from analyzer.difficulty.counting import code_blocks, count
 from analyzer.difficulty.metrics import informative_groups, problem_metrics, two_values
 from analyzer.difficulty.posterior import Gathered, Posterior, column_of, posterior, refitted
 from analyzer.difficulty.topup import TopUp, plan_top_up
-from analyzer.errors import counted
 from analyzer.plan import Plan
 from analyzer.rollouts import problems
 from analyzer.rollouts.dataset import Dataset, Reader
@@ -33,11 +32,10 @@ from analyzer.schema import (
     DATA_IDX,
     NOT_COUNTED,
     ORIGINAL,
-    PASS_THRESHOLD,
     SAMPLE_IDX,
     Metrics,
-    least_passing,
 )
+from analyzer.stages import remarks
 from analyzer.stages.merge import Merged
 
 if TYPE_CHECKING:
@@ -46,11 +44,8 @@ if TYPE_CHECKING:
 
     from analyzer.schema import FloatArray
 
-_FEW_VALUES = 10  # different rewards: with more, the gaps between them are accidents
 INFORMATIVE_AT = 8  # the group size of the column informative@8
 LISTED = 100  # problems named in summary.json at most, of each kind
-REPEATED_SHARE = 0.01  # say so where more of the long responses are copies of another sample
-BIASED_BY_CUTS = 0.05  # ... and where cut responses could move more of the problems
 
 
 class Difficulty(NamedTuple):
@@ -100,7 +95,7 @@ def measure(run: Analysed) -> Difficulty:
         "data_sources": _by_source(merged, metrics),
         "top_up": None if topped is None else topped[1],
     }
-    report["remarks"] = _remarks(settings, report, merged, metrics)
+    report["remarks"] = remarks.remarks(settings, report, merged, metrics)
     return Difficulty(
         columns=_columns(found, evidence, codes, merged, metrics),
         majority=merged.majorities.answer,
@@ -367,115 +362,6 @@ def _top_up(run: Analysed) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         "settled_after": _number(plan.settled_after),
     }
     return columns, report
-
-
-# ---------------------------------------------------------------- words
-
-
-def _remarks(settings: AnalysisSettings, report: dict[str, Any], merged: Merged, metrics: Metrics) -> list[str]:
-    said = [
-        *_never_solved_line(report),
-        *_threshold_line(settings.pass_threshold, merged.deciding),
-        *_guard_line(report["suspect_golds"]),
-    ]
-    share = report["informative"]["8"]
-    if share["share"] is not None:
-        said.append(
-            f"{share['share']:.0%} of groups of 8 would have different rewards, and so a gradient "
-            f"({share['low']:.0%} to {share['high']:.0%})"
-            if share["high"] >= 0.005  # less reads as "0% (0% to 0%)"
-            else "no group of 8 would have different rewards: none has a gradient"
-        )
-    if moved := report["unscored"]["problems_that_could_move"]:
-        said.append(
-            f"{counted(moved, 'problem')} could be in another bucket if their unscored rollouts had been scored"
-        )
-    cut = report["truncation"]
-    if cut and cut["problems_that_could_move"] > BIASED_BY_CUTS * len(metrics.passes):
-        said.append(
-            f"{counted(cut['problems_that_could_move'], 'problem')} could be in another bucket if their cut-off "
-            f"responses had passed: {cut['pass_rate_of_longest_finished_tenth'] or 0:.0%} of the longest finished tenth"
-            f" pass, {cut['pass_rate_of_finished'] or 0:.0%} of all finished responses"
-        )
-    said += [
-        f"{seen.repeated:,} of {counted(seen.long, 'long response')} of {name} duplicate another sample of the same "
-        "problem (a "
-        "reused seed, or temperature 0?): all estimates here are then too certain"
-        for name, seen in merged.sources.items()
-        if seen.repeated > REPEATED_SHARE * seen.long
-    ]
-    if top := report["top_up"]:
-        before, after = top["settled_before"], top["settled_after"]
-        said.append(
-            f"{counted(top['rollouts'], 'more rollout')} (+{top['rollouts'] / max(len(merged.codes), 1):.0%}) for "
-            f"{counted(top['problems'], 'problem')} would raise the share in the right bucket (solve rate below 25 "
-            "%, 50 %, "
-            f"75 %, or above) from {before:.0%} to {after:.0%}: topup.parquet"
-        )
-    return said
-
-
-def _never_solved_line(report: dict[str, Any]) -> list[str]:
-    never = report["never_solved"]
-    if not never["problems"]:
-        return []
-    parts = []
-    if number := never[flags.GOLD_UNEARNABLE]:
-        example = report["gold_unearnable"][0]["ground_truth"] if report["gold_unearnable"] else None
-        parts.append(f"{number} cannot be solved: the ground truth fails its own reward, e.g. {example!r}")
-    if number := never[flags.SUSPECT_GOLD]:
-        parts.append(f"{counted(number, 'looks', 'look')} mislabeled (see flag in problem_metrics.parquet)")
-    if number := never[flags.CUT_OFF]:
-        parts.append(f"{counted(number, 'is', 'are')} mostly cut off at the token limit")
-    if number := never[flags.NO_ANSWER]:
-        parts.append(f"{number} mostly {'lacks' if number == 1 else 'lack'} an answer")
-    if number := never["hard"]:
-        parts.append(f"{number} may be hard")
-    return [f"{counted(never['problems'], 'problem was', 'problems were')} never solved: {', '.join(parts)}"]
-
-
-def _guard_line(suspects: dict[str, Any]) -> list[str]:
-    return [
-        f"the policy's confident answers are right in only {one['reliability']:.0%} of the problems of {name}: too few "
-        "to judge ground truths by"
-        for name, one in suspects["data_sources"].items()
-        if not one["spoke"] and one["majorities"] and one["reliability"] is not None
-    ]
-
-
-def _threshold_line(threshold: float, rewards: NDArray[np.floating]) -> list[str]:
-    """Where rewards vary and all lie on one side of the threshold, or are on a scale that it divides near its end."""
-    low, high = float(np.fmin.reduce(rewards, initial=np.inf)), float(np.fmax.reduce(rewards, initial=-np.inf))
-    least = least_passing(threshold)
-    divides = low < least <= high
-    # Infinite the other way round where nothing is scored.
-    if low >= high or (divides and (high <= 1 or threshold != PASS_THRESHOLD)):
-        return []
-    scored = rewards[~np.isnan(rewards)].astype(np.float64)
-    values = np.unique(scored)  # not above: sorting ten million rewards takes a second
-    shown = " and ".join(f"{value:g}" for value in values) if len(values) == 2 else f"{low:g} to {high:g}"
-    advice = f"give the reward from which a rollout passes with --pass_threshold, {_middle(values):g} for instance"
-    if not divides:
-        side, outcome = ("reach", "passes") if low >= least else ("stay below", "fails")
-        all_of = f"and all {side} the pass threshold {threshold:g}, so every rollout {outcome}"
-        return [f"rewards are {shown}, {all_of}: {advice}"]
-    # 0 to 10, or accuracy plus bonuses: the threshold is of another scale, and a tenth of the points passes.
-    passing = values[values >= least]
-    if len(passing) == 1 or threshold - low > (high - low) / 3:
-        return []
-    share = float((scored >= least).mean())
-    return [
-        f"rewards are {shown}, and all from {passing[0]:g} on pass ({share:.0%}): if that is not what solved means, "
-        f"{advice}"
-    ]
-
-
-def _middle(values: FloatArray) -> float:
-    """A threshold to suggest: the middle of the widest gap between a few values, else of their range."""
-    if len(values) > _FEW_VALUES:
-        return float(values[0] + values[-1]) / 2
-    at = int(np.argmax(np.diff(values)))
-    return float(values[at] + values[at + 1]) / 2
 
 
 def _number(value: float) -> float | None:

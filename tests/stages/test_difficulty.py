@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analyzer.stages.difficulty import _threshold_line
+from analyzer.schema import least_passing
+from analyzer.stages.remarks import rounding_lines, threshold_lines
 from tests.commands import Outcome, parquet
 
 
@@ -153,13 +155,43 @@ def test_rewards_on_another_scale_are_said_and_the_threshold_is_a_flag(tmp_path:
     ],
 )
 def test_a_threshold_of_another_scale_is_said_and_the_one_suggested_divides(values: list[float], said: str) -> None:
-    lines = _threshold_line(0.5, np.array([*values, np.nan]))
+    lines = threshold_lines(0.5, np.array([*values, np.nan]))
     assert len(lines) == bool(said)
     if lines:
         assert lines[0].startswith(said)
         suggested = float(re.findall(r"--pass_threshold, ([0-9.]+) for instance", lines[0])[0])
         assert min(values) < suggested <= max(values)
         assert suggested not in (min(values), max(values))
+
+
+def stored(value: float, bits: int) -> float:
+    """The value rounded to that many significant bits: bfloat16 has 8, float16 has 11."""
+    exponent = math.frexp(value)[1]
+    return math.ldexp(round(math.ldexp(value, bits - exponent)), exponent - bits)
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("bfloat16", 8), ("float16", 11)])
+@pytest.mark.parametrize("threshold", [0.7, 0.9, 0.3, -0.3, 1.1, 0.1, 100.1])
+def test_rewards_that_16_bits_put_below_the_threshold_are_said_with_one_that_they_reach(
+    threshold: float, kind: str, bits: int
+) -> None:
+    reward = stored(threshold, bits)
+    lines = rounding_lines(threshold, np.array([0.0, reward, 1.0, reward, np.nan], np.float32))
+    assert bool(lines) == (reward < least_passing(threshold))
+    for line in lines:
+        assert line.startswith(f"2 rewards are {reward:g}, which is {threshold:g} in {kind}")
+        assert reward >= least_passing(float(re.findall(r"give --pass_threshold (\S+)", line)[0]))
+
+
+def test_rewards_that_no_rounding_made_are_not_remarked(tmp_path: Path, analyze: Any) -> None:
+    assert rounding_lines(0.5, np.array([0.0, 0.5, 0.4999])) == []
+    assert rounding_lines(0.7, np.array([0.0, 0.7, 1.0, 0.69])) == []
+    assert rounding_lines(1e300, np.array([0.0, np.inf])) == []
+    # In a run: pass rates stay what the numbers say, and the remark is below the summary.
+    given = [row | {"reward": 0.69921875} for row in rows([["a", "b"]] * 2, ["5", "6"])]
+    outcome = analyze(parquet(tmp_path / "r.parquet", given), pass_threshold=0.7)
+    assert outcome.json("summary.json")["overall_metrics"]["mean_pass_rate"] == 0
+    assert "4 rewards are 0.699219, which is 0.7 in bfloat16" in outcome.err
 
 
 def test_problems_mostly_unscored_end_with_3_though_few_rollouts_are(tmp_path: Path, analyze: Any) -> None:
