@@ -22,7 +22,7 @@ from analyzer.grading.supervisor import Supervisor
 from analyzer.schema import Status
 from tests import processes
 from tests.commands import SCRIPT, TOKENIZER, flags, parquet
-from tests.grading.sandbox.attacks import descendants
+from tests.grading.sandbox.attacks import descendants, descendants_but
 
 pytestmark = pytest.mark.faults
 ROOT = Path(__file__).resolve().parents[2]
@@ -147,9 +147,11 @@ def test_a_suspended_child_goes_on_and_answers(who: str) -> None:
 def test_a_program_that_stays_stopped_has_no_verdict(level: Level, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(box, "HELD_FACTOR", 1.0)
 
+    before = descendants(os.getpid())
+
     def stop_the_program() -> None:
         time.sleep(0.3)
-        os.kill(max(descendants(os.getpid())), signal.SIGSTOP)
+        os.kill(max(descendants_but(before)), signal.SIGSTOP)
 
     with closing(Sandbox(level)) as sandbox:
         sandbox.run_script(["print(1)"], b"", Budget())

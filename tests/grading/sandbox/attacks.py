@@ -318,6 +318,11 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
+def descendants_but(before: set[int]) -> set[int]:
+    """Processes below this one that are neither of `before` nor below these: servers fork for other tests, too."""
+    return descendants(os.getpid()).difference(before, *map(descendants, before))
+
+
 @contextlib.contextmanager
 def own_temporary_directory() -> Iterator[Path]:
     """A place for temporary files that is nobody else's: what is in it at the end was left behind."""
@@ -334,7 +339,7 @@ def own_temporary_directory() -> Iterator[Path]:
 def run(level: Level) -> dict[str, Any]:
     """Run all programs that this level may be given. What they did, by name, and the state of the machine after."""
     results: dict[str, Any] = {}
-    before = descendants(os.getpid())  # of other tests: servers, which fork for other processes of pytest, too
+    before = descendants(os.getpid())
     with machine() as aimed_at, own_temporary_directory() as temporary:
         sandbox = Sandbox(level)
         contained = CONTAINED if level.contains else {}
@@ -352,7 +357,7 @@ def run(level: Level) -> dict[str, Any]:
             results["orphans"] = [outcome.verdict, outcome.output.decode(), outcome.detail]
         outcome = sandbox.run_script(["import os\nprint(os.listdir('.'), open('left', 'w').write('x'))"], b"", BUDGET)
         results["after"] = [outcome.verdict, outcome.output.decode(), outcome.detail]
-        ours = descendants(os.getpid()).difference(before, *map(descendants, before))
+        ours = descendants_but(before)
         sandbox.close()
         results["machine"] = {
             "intact": aimed_at.intact(),
