@@ -19,7 +19,8 @@ _PANDAS = {
     ".xls": ("an Excel sheet", f"pd.read_excel(PATH, {_AS_TEXT}"),
     ".feather": ("a feather file", "pd.read_feather(PATH)"),
     ".arrow": ("an Arrow file", "pd.read_feather(PATH)"),
-    ".json": ("JSON, one value for the whole file", "pd.read_json(PATH, dtype=False, convert_dates=False)"),
+    # Not read_json: some versions of pandas make dates of texts and of numbers in columns named so.
+    ".json": ("JSON, one value for the whole file", "pd.DataFrame(json.loads(pathlib.Path(PATH).read_bytes()))"),
 }
 # Opening a pickle can run any code, so no such file is ever opened here, not even to say what is in it.
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib", ".npy", ".npz")
@@ -52,5 +53,6 @@ def refuse_json(path: str) -> InputError:
 def _convert(path: str, ending: str) -> InputError:
     kind, read = _PANDAS[ending]
     target = os.path.basename(path)[: -len(ending)] + ".parquet"
-    line = f'python -c "import pandas as pd; {read.replace("PATH", repr(path))}.to_parquet({target!r})"'
+    modules = "json, pathlib, pandas as pd" if "json." in read else "pandas as pd"
+    line = f'python -c "import {modules}; {read.replace("PATH", repr(path))}.to_parquet({target!r})"'
     return InputError(f"{path}: is {kind}; {_READ}. Convert it with {line}")

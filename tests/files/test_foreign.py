@@ -15,10 +15,16 @@ from analyzer.errors import EXIT_USER, InputError
 from analyzer.files import foreign
 from tests.commands import Outcome
 
-ROW = {"prompt": "2+3?", "response": "#### 5", "data_idx": 0, "sample_idx": 0, "ground_truth": "5"}
+ROW = {
+    "prompt": "2+3?",
+    "response": "#### 5",
+    "data_idx": 0,
+    "sample_idx": 0,
+    "ground_truth": "5",
+    "date": "2020-01-01",
+}
 
 
-@pytest.mark.filterwarnings("ignore:The 'convert_dates' keyword")  # without it pandas 2 and 3 make dates of texts
 @pytest.mark.parametrize("ending", ["csv", "tsv", "json", "feather"])
 def test_a_table_of_another_format_is_named_and_its_line_converts_it(
     ending: str, tmp_path: Path, analyze: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
@@ -42,7 +48,10 @@ def test_a_table_of_another_format_is_named_and_its_line_converts_it(
     assert command[:2] == ["python", "-c"]
     monkeypatch.chdir(tmp_path)
     exec(command[2], {})
-    assert analyze(tmp_path / "rollouts.parquet", reward_fn="gsm8k").code == 0
+    converted = analyze(tmp_path / "rollouts.parquet", reward_fn="gsm8k")
+    assert converted.code == 0
+    # CSV has no types, so that a number may be text; no text has become a number or a date.
+    assert [str(converted.table()[name][0]) for name in ROW] == [str(value) for value in ROW.values()]
 
 
 @pytest.mark.parametrize("name", ["rollout_7.pt", "x.pkl", "x.pickle", "x.npz"])
