@@ -125,7 +125,10 @@ class AnalysisSettings:
         metavar="COLUMN",
     )
     data_source: str | None = option(
-        Group.INPUT, "data source of all rollouts, for data without original_data_source", None, metavar="NAME"
+        Group.INPUT,
+        "data source of all rollouts, for data without original_data_source or in its place",
+        None,
+        metavar="NAME",
     )
     reward_fn_key: str = option(
         Group.INPUT, "column with the ground truth, without original_", DEFAULT_REWARD_FN_KEY, metavar="COLUMN"

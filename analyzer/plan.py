@@ -114,6 +114,7 @@ class Plan:
     gold_column: str | None  # None: there is none and no reward needs one
     data_source: str | None  # of all rollouts; None: the data has the column
     sources: Mapping[str, int]  # rollouts by data_source; empty where the rewards come with the input
+    overruled: Mapping[str, int]  # rollouts by a data_source of the column for which `data_source` is taken
     choices: Mapping[str, RewardChoice]  # by data_source
     keep_rewards: bool  # the input is already scored
     limits: Limits
@@ -191,14 +192,16 @@ class Plan:
         sources = [
             f"  {name}: {counted(n, 'rollout')}, reward {self.choices[name].name}" for name, n in self.sources.items()
         ]
-        return [*lines, "Data sources:", *sources]
+        lines += ["Data sources:", *sources]
+        lines += [f"  --data_source overrules {name}: {counted(n, 'rollout')}" for name, n in self.overruled.items()]
+        return lines
 
     def kept_note(self) -> str:
         """What a user should know where the input is scored already; "" where it is not."""
         if not self.keep_rewards:
             return ""
-        rows = int(self.shard_rows.sum())
-        return f"{counted(rows, 'reward')} of the column {REWARD!r} kept; --rescore scores again"
+        rows = counted(int(self.shard_rows.sum()), "rollout")
+        return f"rewards are taken from the column {REWARD!r} ({rows}); --rescore scores again"
 
     def save(self, folder: str) -> None:
         """Write the plan to its run directory. The same run writes the same bytes, whoever writes them."""

@@ -60,6 +60,8 @@ def make_plan(
     tokenizer = _tokenizer(opened, keep, search)
     keys = (ORIGINAL + settings.reward_fn_key, settings.reward_fn_key)
     truth_column = next((name for name in keys if name in names), None)
+    # Where --data_source is that of all rollouts, two that differ in the column are still of one problem.
+    told_apart_by = (PROMPT, truth_column, None if settings.data_source and not keep else DATA_SOURCE)
     return Plan(
         identity=(*opened.identity, opened.reading) if opened.reading else opened.identity,
         files=tuple(file._replace(path=storage.absolute(file.path)) for file in dataset.files),
@@ -69,12 +71,13 @@ def make_plan(
         cut=cut.shards,
         spilled=cut.amplification > sizes.spill_above,
         columns=needed_columns(names, list(rewards.values()), gold_column, by_column, keep, texts=opened.texts),
-        problem_columns=tuple(name for name in (PROMPT, truth_column, DATA_SOURCE) if name and name in names),
+        problem_columns=tuple(name for name in told_apart_by if name and name in names),
         truth_column=truth_column,
         reward_fn_key=settings.reward_fn_key,
         gold_column=gold_column,
         data_source=None if by_column else next(iter(sources), None),
         sources=sources,
+        overruled={} if keep else routing.overruled_sources(settings, dataset, numbering),
         choices={name: routing.choice_of(settings, reward) for name, reward in rewards.items()},
         keep_rewards=keep,
         limits=settings.limits,

@@ -11,15 +11,16 @@ import orjson
 
 from analyzer import rewards, scoring
 from analyzer.config import AnalysisSettings
+from analyzer.dialects.joining import GOLD_NAMES
 from analyzer.errors import ConfigError, InputError, counted
 from analyzer.plan import RewardChoice
 from analyzer.planning import sharding
 from analyzer.rewards import BaseReward, GroupReward, Where, WholeReward
 from analyzer.rollouts import problems
-from analyzer.rollouts.dataset import Dataset
+from analyzer.rollouts.dataset import Dataset, is_text
 from analyzer.rollouts.input import Input
 from analyzer.rollouts.numbering import Numbering
-from analyzer.schema import DATA_SOURCE, FINISH_REASON, MAX_TOKENS, ORIGINAL
+from analyzer.schema import DATA_SOURCE, DEFAULT_REWARD_FN_KEY, FINISH_REASON, MAX_TOKENS, ORIGINAL
 from analyzer.stages import read
 
 Route = tuple[str, dict[str, Any]]
@@ -168,6 +169,15 @@ def count_sources(settings: AnalysisSettings, dataset: Dataset, numbering: Numbe
     return False, {name: sum(stop - start for start, stop in numbering.kept_ranges())}
 
 
+def overruled_sources(settings: AnalysisSettings, dataset: Dataset, numbering: Numbering) -> dict[str, int]:
+    """The rollouts of each data_source in the data that is another one than --data_source, which is taken."""
+    schema = dataset.schema
+    if not settings.data_source or DATA_SOURCE not in schema.names or not is_text(schema.field(DATA_SOURCE).type):
+        return {}
+    counts = sharding.count_sources(dataset, numbering, nulls=True)
+    return {name: rollouts for name, rollouts in counts.items() if name != settings.data_source}
+
+
 def given_source(settings: AnalysisSettings) -> str | None:
     """The data source of all rollouts where the settings name it, or one reward for all; None where the data must."""
     return settings.data_source or ("(all)" if settings.reward_fn else None)
@@ -186,8 +196,22 @@ def find_gold_column(settings: AnalysisSettings, opened: Input, chosen: Mapping[
     names = opened.dataset.schema.names
     found = problems.gold_column_of(names, settings.reward_fn_key, converted=bool(opened.reading))
     if found is None and needs_gold(chosen.values()):
-        raise read.missing_column(ORIGINAL + settings.reward_fn_key, opened.dataset.schema, settings.rollouts)
+        raise _no_gold(settings, opened, chosen)
     return found
+
+
+def _no_gold(settings: AnalysisSettings, opened: Input, chosen: Mapping[str, BaseReward]) -> InputError:
+    if not opened.reading or settings.reward_fn_key != DEFAULT_REWARD_FN_KEY:
+        return read.missing_column(ORIGINAL + settings.reward_fn_key, opened.dataset.schema, settings.rollouts)
+    # Of another program's files it is no use to name the columns that the conversion made.
+    wanting = next(str(reward) for reward in chosen.values() if needs_gold([reward]))
+    remedy = f"--join {settings.join} brings none (looked for {', '.join(GOLD_NAMES)})"
+    if not settings.join:
+        remedy = "add them from the training data with --join train.parquet"
+    return InputError(
+        f"{settings.rollouts}: there are no ground truths, which reward {wanting} needs: {remedy}, or name their "
+        "column with --columns '{ground_truth: COLUMN}'"
+    )
 
 
 def check_columns(chosen: Mapping[str, BaseReward], names: Sequence[str]) -> None:

@@ -195,12 +195,14 @@ def _all_warnings(
     reports: Mapping[str, SourceReport],
 ) -> tuple[str, ...]:
     """In the order of the run, so that what is wrong with the input comes before what may follow from it."""
-    unused = f"--reward_fn {settings.reward_fn}" if plan.keep_rewards and settings.reward_fn else None
+    choosing = (("reward_fn", settings.reward_fn), ("data_source", settings.data_source))
+    unused = [f"--{flag} {value}" for flag, value in choosing if value and plan.keep_rewards]
     return (
         *warnings.sandbox_warnings(leaves(plan.rewards.values())),
         *opened.warnings,
         *findings.collisions,
         *warnings.input_warnings(opened.replaced, unused),
+        *warnings.overruled_warnings(settings.data_source, plan.overruled),
         *problems.replaced_warnings(opened.dataset.schema),
         *warnings.unmarked_warnings(unmarked(opened)),
         *warnings.uncounted_warnings(settings.model_path, opened.texts),

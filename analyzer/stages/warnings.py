@@ -14,6 +14,7 @@ from analyzer.rollouts.dataset import Dataset, is_text
 from analyzer.rollouts.problems import is_record
 from analyzer.schema import Status
 
+_SOURCES_SHOWN = 3
 TRUNCATED_SHARE = 0.1  # warn where more responses than this are cut off
 
 REMEDIES = {
@@ -65,6 +66,11 @@ def struct_remedy(dataset: Dataset, gold_column: str | None) -> str | None:
     )
 
 
+_OF_THE_INPUT = (
+    "the input has none for them; --rescore scores every response, also what there is of rollouts that broke off"
+)
+
+
 def unscored_warnings(
     counts: Mapping[str, int], sources: Mapping[str, SourceReport], of_structs: str | None = None
 ) -> list[str]:
@@ -82,7 +88,7 @@ def unscored_warnings(
         example = f" (row {examples[0][0]}: {examples[0][1]})" if examples and examples[0][1] else ""
         # Rewards of the input were not made by a reward of ours, whose remedy would be the wrong one.
         known = of_structs if status == Status.GOLD_ERROR and of_structs else REMEDIES[Status(status)]
-        remedy = known if sources else "the input says so; --rescore scores all of them again"
+        remedy = known if sources else _OF_THE_INPUT
         found.append(
             f"{number} of {counted(total, 'rollout')} {'has' if number == 1 else 'have'} no reward ({status}), left "
             "out of the means: "
@@ -91,8 +97,8 @@ def unscored_warnings(
     return found
 
 
-def input_warnings(replaced: int, unused: str | None) -> list[str]:
-    """`replaced`: lone surrogates in jsonl; `unused`: the reward that was asked for though the input has rewards."""
+def input_warnings(replaced: int, unused: Sequence[str]) -> list[str]:
+    """`replaced`: lone surrogates in jsonl; `unused`: flags that choose a reward though the input has rewards."""
     found = []
     if replaced:
         found.append(
@@ -101,9 +107,22 @@ def input_warnings(replaced: int, unused: str | None) -> list[str]:
         )
     if unused:
         found.append(
-            f"the input already has rewards and they were kept: {unused} was not used; add --rescore to score again."
+            f"the input already has rewards and they were kept: {' and '.join(unused)} "
+            f"{'was' if len(unused) == 1 else 'were'} not used; add --rescore to score again."
         )
     return found
+
+
+def overruled_warnings(data_source: str | None, overruled: Mapping[str, int]) -> list[str]:
+    """That rollouts were scored as of --data_source, though the data names another one for them."""
+    if not overruled:
+        return []
+    names = ", ".join(f"{name!r}" for name in list(overruled)[:_SOURCES_SHOWN])
+    names += ", ..." if len(overruled) > _SOURCES_SHOWN else ""
+    return [
+        f"{counted(sum(overruled.values()), 'rollout is', 'rollouts are')} of data source {names} in the input, and "
+        f"scored as {data_source!r}, which --data_source names for all; leave it out to score each by its own."
+    ]
 
 
 def unmarked_warnings(files: Sequence[str]) -> list[str]:

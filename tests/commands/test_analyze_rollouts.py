@@ -372,6 +372,34 @@ def test_a_column_of_data_sources_without_values_is_none(tmp_path: Path, analyze
     assert analyze(tmp_path / "r.parquet", data_source="openai/gsm8k", output_dir=tmp_path / "other").code == 0
 
 
+def test_a_data_source_that_is_null_in_some_rows_is_that_of_the_flag(tmp_path: Path, analyze: Analyze) -> None:
+    rows = rollouts(3, 8)
+    given = parquet(tmp_path / "r.parquet", [row | {"original_data_source": None} for row in rows[::2]] + rows[1::2])
+    for flag in ({}, {"reward_fn": "gsm8k"}):
+        refused = analyze(given, **flag)
+        assert refused.code == 2
+        assert "row 0 (counted from 0): original_data_source is null" in refused.err
+        assert "or name the data source of all rollouts with --data_source" in refused.err
+    outcome = analyze(given, data_source="openai/gsm8k")
+    assert outcome.code == 0, outcome.err
+    assert set(outcome.json("summary.json")["data_sources"]) == {"openai/gsm8k"}
+    assert "in the input, and scored as" not in outcome.err
+
+
+def test_a_data_source_other_than_that_of_the_input_is_used_and_said(tmp_path: Path, analyze: Analyze) -> None:
+    names = ("openai/gsm8k", "lighteval/MATH")  # also of rollouts of one problem, which --data_source makes one of
+    rows = [row | {"original_data_source": names[row["sample_idx"] % 2]} for row in rollouts()]
+    outcome = analyze(parquet(tmp_path / "r.parquet", rows), data_source="openai/gsm8k")
+    assert outcome.table()["reward"].to_pylist() == REWARDS
+    warning = "6 rollouts are of data source 'lighteval/MATH' in the input, and scored as 'openai/gsm8k'"
+    assert warning in outcome.err
+    kept = analyze(
+        parquet(tmp_path / "kept.parquet", [row | {"reward": 1.0} for row in rollouts()]),
+        data_source="a", reward_fn="gsm8k", output_dir=tmp_path / "kept",
+    )  # fmt: skip
+    assert "--reward_fn gsm8k and --data_source a were not used; add --rescore" in kept.err
+
+
 def test_kept_rewards_that_are_missing_or_no_numbers_are_no_zeros(tmp_path: Path, analyze: Analyze) -> None:
     rows = [{**row, "reward": 1, "reward_status": "ok"} for row in rollouts(1, 8)]
     table = pa.Table.from_pylist(rows)
@@ -386,7 +414,8 @@ def test_kept_rewards_that_are_missing_or_no_numbers_are_no_zeros(tmp_path: Path
     assert after["reward_status"].to_pylist() == [
         "ok", "abstain", "invalid_result", "invalid_result", "ok", "timeout", "gold_error", "ok"
     ]  # fmt: skip
-    assert "the input says so; --rescore scores all of them again" in outcome.err
+    assert "the input has none for them; --rescore scores every response" in outcome.err
+    assert "rewards are taken from the column 'reward' (8 rollouts); --rescore scores again" in outcome.err
 
 
 @pytest.mark.parametrize("kind", [pa.int8(), pa.bool_(), pa.float32(), pa.decimal128(5, 2)])

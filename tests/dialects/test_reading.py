@@ -614,6 +614,23 @@ def test_rewards_alone_cannot_be_scored_anew(tmp_path: Path, capsys: pytest.Capt
     assert "there are no responses to score, only rewards: leave out --rescore" in done.err
 
 
+def test_rollouts_without_ground_truths_that_are_to_be_scored_name_the_way_to_get_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = layouts.nemo_rl(tmp_path)
+    words = ["--rescore", "--reward_fn", "gsm8k", "--model_path", str(TOKENIZER)]
+    done = Run(tmp_path, capsys, path, *words)
+    assert done.code == 2
+    assert "no ground truths, which reward gsm8k needs: add them from the training data with --join" in done.err
+    # A file to join that holds none either is no way out.
+    prompts = layouts.table(tmp_path / "train" / "t.parquet", [{"prompt": question} for question in QUESTIONS])
+    joined = Run(tmp_path, capsys, path, *words, "--join", str(prompts))
+    assert joined.code == 2
+    assert f"--join {prompts} brings none (looked for reward_model, " in joined.err
+    # A reward that needs none takes them as they are.
+    assert Run(tmp_path, capsys, path, *words[:2], "format", *words[3:]).code == 0
+
+
 def test_columns_of_ours_need_not_be_named_beside_the_one_that_is_renamed(tmp_path: Path) -> None:
     rows = [{**row, "answer": row["response"], "reward": 0.25} for row in rollouts()]
     for row in rows:

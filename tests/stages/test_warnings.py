@@ -12,6 +12,7 @@ from analyzer.rollouts.dataset import Dataset
 from analyzer.stages.warnings import (
     SourceReport,
     input_warnings,
+    overruled_warnings,
     struct_remedy,
     uncounted_warnings,
     unmarked_warnings,
@@ -68,17 +69,28 @@ def test_each_status_without_a_reward_is_a_sentence_with_its_first_row_and_what_
     assert unscored_warnings(counts, sources, "take the text")[1].endswith("take the text (row 3: no number).")
     assert unscored_warnings(counts, sources, "take the text")[0] == late
     # Rewards that came with the input are not ours to mend.
-    assert all("--rescore scores all of them again" in one for one in unscored_warnings(counts, {}))
+    assert all("--rescore scores every response, also what there is" in one for one in unscored_warnings(counts, {}))
     assert unscored_warnings({"ok": 5}, sources) == []
 
 
 @pytest.mark.parametrize(("replaced", "said"), [(1, "1 lone surrogate (half"), (2, "2 lone surrogates (half")])
 def test_replaced_halves_of_characters_are_counted(replaced: int, said: str) -> None:
-    (warning,) = input_warnings(replaced, None)
+    (warning,) = input_warnings(replaced, [])
     assert warning.startswith(said)
     assert ("was replaced" in warning) == (replaced == 1)
-    (kept,) = input_warnings(0, "--reward_fn gsm8k")
+    (kept,) = input_warnings(0, ["--reward_fn gsm8k"])
     assert "--reward_fn gsm8k was not used" in kept
+    (both,) = input_warnings(0, ["--reward_fn gsm8k", "--data_source a"])
+    assert "--reward_fn gsm8k and --data_source a were not used" in both
+
+
+def test_data_sources_that_a_flag_overrules_are_named() -> None:
+    assert overruled_warnings("a", {}) == []
+    assert overruled_warnings("a", {"b": 1})[0].startswith(
+        "1 rollout is of data source 'b' in the input, and scored as"
+    )
+    many = overruled_warnings("a", dict.fromkeys("bcdef", 2))[0]
+    assert many.startswith("10 rollouts are of data source 'b', 'c', 'd', ... in the input, and scored as 'a'")
 
 
 def test_tokens_that_were_not_counted_have_a_reason() -> None:
