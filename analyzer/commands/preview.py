@@ -61,7 +61,7 @@ def _model(settings: GenerationSettings) -> str:
 
     try:
         # Asked and not required: a preview is often made before the server is up.
-        served, notes = find_model(settings)
+        served, notes, _ = find_model(settings)
     except ConfigError as error:
         return f"not known, {error}"
     place = f", loaded from {served.root}" if served.root else ""

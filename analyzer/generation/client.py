@@ -19,11 +19,10 @@ import zlib
 from typing import Literal
 
 import aiohttp
-import orjson
 
 from analyzer import __version__
 from analyzer.errors import ConfigError
-from analyzer.generation.protocol import MOST_BYTES
+from analyzer.generation.protocol import MOST_BYTES, message_of
 from analyzer.generation.settings import GenerationSettings
 
 _ERROR_BYTES = 1 << 20
@@ -54,9 +53,16 @@ class Rejected(Exception):
     """Raised for a status that is no success; says which, and the server's own words."""
 
     def __init__(self, status: int, content: bytes, retry_after: str | None = None) -> None:
-        super().__init__(f"{status} {_message(content)}")
+        super().__init__(f"{status} {message_of(content)}".rstrip())
         self.status = status
         self.retry_after = _seconds(retry_after)
+
+
+class Moved(Rejected):
+    """Raised for a redirect that loses what a request needs: its body, or its key."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(status, reason.encode())
 
 
 class Client:
@@ -73,6 +79,12 @@ class Client:
             origin: "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
             for origin, (user, password) in settings.credentials.items()
         }
+        # What servers like to quote when they refuse it, and no message or file may hold.
+        self._secrets = [
+            secret
+            for secret in (*(password for _, password in settings.credentials.values()), _key(settings))
+            if secret
+        ] + [value.removeprefix("Basic ") for value in self._basic.values()]
         self._session = aiohttp.ClientSession(
             # One connection per request in flight: HTTP/1.1 answers in order, so a shared one would wait for the
             # longest generation.
@@ -94,6 +106,12 @@ class Client:
         """The content of an answer. Raises Unreachable, Lost, Late, Oversized, Rejected."""
         return await self._ask("GET", url, None, MOST_BYTES)
 
+    def hidden(self, text: str) -> str:
+        """A server's words without the key or password that it was sent."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
     async def close(self) -> None:
         """Close all connections; what the servers still compute they may drop."""
         await self._session.close()
@@ -107,11 +125,14 @@ class Client:
                 asyncio.timeout(self._seconds),  # of the whole answer: aiohttp's own bounds cannot tell it is the last
                 self._session.request(method, url, data=body, headers=headers) as response,
             ):
-                if response.status >= 400:
+                if moved := self._moved(response, method):
+                    raise moved
+                if response.status >= 300:
                     # The status says enough where the text cannot be read.
                     said = b""
                     with contextlib.suppress(Oversized, Lost):
                         said = await _read(response, _ERROR_BYTES)
+                    said = self.hidden(said.decode(errors="replace")).encode()
                     raise Rejected(response.status, said, response.headers.get("Retry-After"))
                 return await _read(response, most)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
@@ -119,8 +140,21 @@ class Client:
         # After the two above: aiohttp's timeouts are subclasses of TimeoutError.
         except TimeoutError:
             raise Late(f"no answer within {self._seconds:g} s") from None
+        except aiohttp.TooManyRedirects as error:
+            raise Moved(error.history[-1].status, "redirects in a circle") from None
         except (aiohttp.ClientError, OSError) as error:
             raise Lost(f"connection lost ({str(error) or type(error).__name__})") from None
+
+    def _moved(self, response: aiohttp.ClientResponse, method: str) -> Moved | None:
+        """The error for a redirect that made a GET of a POST, or left the key behind (it is for one origin alone)."""
+        if not response.history or (response.method == method and response.status not in (401, 403)):
+            return None
+        target = response.url.with_query(None).with_fragment(None).with_user(None)
+        return Moved(response.history[0].status, f"redirects to {target}: give the address there with --vllm_url")
+
+
+def _key(settings: GenerationSettings) -> str:
+    return os.environ[settings.api_key_env].strip() if settings.api_key_env else ""
 
 
 def _headers(settings: GenerationSettings) -> dict[str, str]:
@@ -130,8 +164,7 @@ def _headers(settings: GenerationSettings) -> dict[str, str]:
         "Content-Type": "application/json",
         "User-Agent": f"rollout-analyzer/{__version__}",
     }
-    if settings.api_key_env:
-        key = os.environ[settings.api_key_env].strip()
+    if key := _key(settings):
         if not key.isprintable() or not key.isascii():
             raise ConfigError(f"--api_key_env {settings.api_key_env}: the key has invalid characters")
         headers["Authorization"] = f"Bearer {key}"
@@ -193,17 +226,6 @@ def _why(error: aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) -
         return f"TLS failed: {error.certificate_error}"
     number = cause.errno or next((int(found) for found in _ERRNO.findall(str(cause)) if found), None)
     return os.strerror(number).lower() if number and number > 0 else str(cause) or type(cause).__name__
-
-
-def _message(content: bytes) -> str:
-    """What a server says is wrong, in one line: the message in its JSON, or the text as it is."""
-    try:
-        body = orjson.loads(content)
-        error = body.get("error", body)
-        text = error.get("message") or error.get("detail") or body.get("detail")
-    except (orjson.JSONDecodeError, AttributeError):
-        text = content[:4096].decode(errors="replace")
-    return " ".join(str(text).split())[:500]
 
 
 def _seconds(retry_after: str | None) -> float | None:

@@ -6,7 +6,8 @@ One line per answer::
 
 `first` is the sample_idx of its first text and `count` how many there are, so that the file can be looked through
 without parsing the texts; the checksum covers all that follows it. A line torn by a kill or a power cut is the last
-one and is cut off when the journal is opened again.
+one and is cut off when the journal is opened again; a line damaged by the disk is passed over, and its rollouts alone
+are generated again.
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ class Journal:
         )  # (prompts,)
         self._index = array("q")  # data_idx, position, for each line
         self._end = 0
+        self.damaged_lines = 0
         self.torn_bytes = self._replay()
         self._synced = time.monotonic()
         self._syncing = ThreadPoolExecutor(1, "journal")  # a busy disk must not hold up the requests in flight
@@ -90,13 +92,17 @@ class Journal:
 
     def _replay(self) -> int:
         """Take in what an earlier process wrote; returns how many bytes at the end were torn, and cuts them off."""
+        position, damaged = 0, 0
         with open(self._path, "rb") as file:
             for line in file:
                 head = _head(line)
                 if head is None:
-                    break
-                self._note(*head, self._end)
-                self._end += len(line)
+                    damaged += 1
+                else:
+                    self._note(*head, position)
+                    # Damage with whole lines behind it was not left by a kill: what is behind it counts.
+                    self._end, self.damaged_lines = position + len(line), damaged
+                position += len(line)
         # Cut off at once: an append after a torn line would make one bad line of two.
         torn = os.fstat(self._fd).st_size - self._end
         os.truncate(self._fd, self._end)

@@ -127,6 +127,9 @@ def _generate(
     settings: GenerationSettings, data: TrainingData, identity: Identity, state: State, journal: Journal
 ) -> Generated:
     notes = [f"{state.journal}: a torn line of {journal.torn_bytes} bytes cut off"] if journal.torn_bytes else []
+    if journal.damaged_lines:
+        lines = counted(journal.damaged_lines, "line is", "lines are")
+        notes.append(f"{state.journal}: {lines} damaged; the rollouts there are generated again")
     backend: _Backend | None = None
     # Imported here: neither aiohttp nor torch is needed where nothing is missing.
     if journal.missing() and settings.use_vllm:

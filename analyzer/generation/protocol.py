@@ -19,7 +19,9 @@ from analyzer.generation.prompts import Message, Prompt
 from analyzer.generation.settings import OWN_KEYS, GenerationSettings
 
 CHAT, COMPLETIONS = "/chat/completions", "/completions"
-_UNFINISHED = frozenset({"abort", "error"})  # finish reasons of vLLM and SGLang for a choice that was broken off
+# Finish reasons of a choice that was broken off by the server (vLLM, SGLang), or cut or emptied by a provider's filter:
+# what is left of it is not what the policy answered.
+_UNFINISHED = frozenset({"abort", "error", "content_filter"})
 _SURROGATE = re.compile("[\ud800-\udfff]")
 MOST_BYTES = 16 << 20
 """Longest answer that is read, beside what the tokens asked for may take."""
@@ -35,6 +37,7 @@ class Part(NamedTuple):
     response_tokens: list[int | None]  # known per choice only where the server tells, or there is one choice
     prompt_tokens: int | None
     completion_tokens: int  # of all choices together; 0 where the server does not say
+    model: str | None = None  # that the server says it answered with
 
 
 class Request(NamedTuple):
@@ -142,6 +145,9 @@ def parse(content: bytes, endpoint: str, count: int) -> Part:
     """
     try:
         answer = orjson.loads(content)
+        # Gateways report an error of the server behind them with a status of success.
+        if isinstance(answer, dict) and answer.get("error") and not answer.get("choices"):
+            raise BrokenAnswer(f"the answer is an error: {message_of(content)}")
         choices = answer["choices"]
         # More choices than were asked for are cut: the next request would number its samples twice.
         whole = [choice for choice in choices if reason_of(choice.get("finish_reason")) not in _UNFINISHED][:count]
@@ -150,7 +156,9 @@ def parse(content: bytes, endpoint: str, count: int) -> Part:
         raise BrokenAnswer(f"the answer is not a completion ({type(error).__name__}: {error})") from None
     # Nothing usable is an attempt that failed, never an empty rollout.
     if not texts:
-        raise BrokenAnswer("the answer has no finished choice")
+        reasons_seen = {reason for choice in choices if (reason := reason_of(choice.get("finish_reason")))}
+        why = f" (finish_reason {', '.join(sorted(reasons_seen))[:100]})" if reasons_seen else ""
+        raise BrokenAnswer(f"the answer has no finished choice{why}")
     usage = answer.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     completion = tokens_of(usage.get("completion_tokens"))
@@ -161,7 +169,19 @@ def parse(content: bytes, endpoint: str, count: int) -> Part:
     if len(choices) == 1:
         counts = [counts[0] if counts[0] is not None else completion]
     reasons = [reason_of(choice.get("finish_reason")) for choice in whole]
-    return Part(texts, reasons, counts, tokens_of(usage.get("prompt_tokens")), completion or 0)
+    prompt_tokens = tokens_of(usage.get("prompt_tokens"))
+    return Part(texts, reasons, counts, prompt_tokens, completion or 0, reason_of(answer.get("model")))
+
+
+def message_of(content: bytes) -> str:
+    """What a server says is wrong, in one line: the message in its JSON, or the text as it is."""
+    try:
+        body = orjson.loads(content)
+        error = body.get("error", body)
+        text = error if isinstance(error, str) else error.get("message") or error.get("detail") or body.get("detail")
+    except (orjson.JSONDecodeError, AttributeError):
+        text = content[:4096].decode(errors="replace")
+    return " ".join(str(text).split())[:500]
 
 
 def _text(choice: dict[str, Any], endpoint: str) -> str:
@@ -171,10 +191,11 @@ def _text(choice: dict[str, Any], endpoint: str) -> str:
             "the server removes the reasoning from its answers, so rollouts would lack it; "
             "start the server without --reasoning-parser"
         )
+    # Whatever text there is: servers take the call out of it, so it would be a part of the response, or empty.
+    if message.get("tool_calls") or message.get("function_call"):
+        raise UnusablePrompt("the model called a tool instead of answering")
     text = message.get("text" if endpoint == COMPLETIONS else "content")
     if not isinstance(text, str):
-        if message.get("tool_calls"):
-            raise UnusablePrompt("the model called a tool instead of answering")
         raise BrokenAnswer("a choice without text")
     if not text and not choice.get("finish_reason"):
         raise BrokenAnswer("a choice that is empty and not finished")

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from analyzer.errors import ConfigError
-from analyzer.generation.client import Client, Late, Lost, Oversized, Rejected, Unreachable
+from analyzer.generation.client import Client, Late, Lost, Moved, Oversized, Rejected, Unreachable
 from analyzer.generation.settings import GenerationSettings
 from analyzer.generation.state import Served
 from analyzer.workers.interrupts import run_async
@@ -29,8 +29,16 @@ class NotReady(Exception):
     """Raised for a server that is there and does not list its models; says why, to be read after its address."""
 
 
-def find_model(settings: GenerationSettings, seconds: float = _LISTING_SECONDS) -> tuple[Served, tuple[str, ...]]:
-    """The model on the servers, and what the user should know (servers that are down).
+class Found(NamedTuple):
+    """What the servers say of the model."""
+
+    served: Served
+    notes: tuple[str, ...]  # what the user should know: servers that are down
+    listed: bool  # whether the model's name is in their lists
+
+
+def find_model(settings: GenerationSettings, seconds: float = _LISTING_SECONDS) -> Found:
+    """The model on the servers.
 
     Raises ConfigError when no server answers, it is not clear which model is meant, or servers have different ones.
     """
@@ -39,13 +47,21 @@ def find_model(settings: GenerationSettings, seconds: float = _LISTING_SECONDS) 
         raise ConfigError(f"{'; '.join(down)}; start a server there, or name it with --vllm_url")
     notes = tuple(f"{trouble}; it will be tried again" for trouble in down)
     if settings.vllm_model_name:
-        # A name that was given is not looked up in the listing: servers may know aliases that they do not list.
+        # A name that was given need not be in a listing: servers may know aliases that they do not list.
         chosen = dict.fromkeys(offers, settings.vllm_model_name)
     else:
         chosen = {url: _choose(list(offered), url, settings.model_path) for url, offered in offers.items()}
     if len(names := set(chosen.values())) > 1:
         raise ConfigError(f"the servers serve different models: {', '.join(sorted(names))}; give servers of one model")
-    found = {url: offered.get(chosen[url], Served(chosen[url])) for url, offered in offers.items()}
+    lists = [url for url, offered in offers.items() if chosen[url] in offered]
+    others_only = [url for url, offered in offers.items() if offered and url not in lists]
+    if lists and others_only and not settings.same_model:
+        raise ConfigError(
+            f"{lists[0]} lists the model {chosen[lists[0]]!r}, and {others_only[0]} only "
+            f"{', '.join(list(offers[others_only[0]])[:10])}: their rollouts would be mixed; serve one model on all "
+            "servers, or confirm with --same_model that the weights are the same"
+        )
+    found = {url: as_served(offered, chosen[url]) for url, offered in offers.items()}
     (first_url, first), *others = found.items()
     for url, served in others:
         if not settings.same_model and first.differs(served):
@@ -54,13 +70,24 @@ def find_model(settings: GenerationSettings, seconds: float = _LISTING_SECONDS) 
                 "on all servers, or confirm with --same_model that the weights are the same"
             )
         first_url, first = (url, served) if first.root is None else (first_url, first)  # the one that says most
-    return first, notes
+    return Found(first, notes, bool(lists))
+
+
+def as_served(offered: Mapping[str, Served], name: str) -> Served:
+    """What a listing says of the model `name`.
+
+    Servers of one model (llama.cpp) answer whatever name they are asked for: it is the one that they list.
+    """
+    if name in offered or len(offered) != 1:
+        return offered.get(name, Served(name))
+    ((only, served),) = offered.items()
+    return Served(name, served.root or only, served.parent)
 
 
 def find_now(settings: GenerationSettings) -> Served | None:
     """The model on the servers if they say it at once: for a generation that is complete. Raises ConfigError."""
     try:
-        return find_model(settings, _COMPLETE_SECONDS)[0]
+        return find_model(settings, _COMPLETE_SECONDS).served
     except ConfigError:
         return None
 
@@ -102,6 +129,8 @@ async def listing(client: Client, url: str) -> Mapping[str, Served]:
         models = {str(entry["id"]): _served(entry) for entry in listed}
     except (Lost, Late, Oversized) as error:
         raise NotReady(f"does not answer ({error})") from None
+    except Moved as error:
+        raise ConfigError(f"{url}: {error}") from None
     except Rejected as error:
         if error.status in (401, 403):
             raise ConfigError(

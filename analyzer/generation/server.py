@@ -5,7 +5,10 @@ What may go wrong, and what follows:
 - refused, reset before an answer, 429, 503: the server is down or busy; waited for, up to the patience;
 - broken in mid-answer, timed out, 5xx, not a completion: tried again, `max_attempts` times in all;
 - 400, 413, 422 and other refusals of this request: its prompt has failed;
-- 401, 403, 404: every request would fail; the run stops.
+- 401, 403, 404, a redirect that loses body or key: every request would fail; the run stops.
+
+A server that says 429 or 503 gets fewer requests at a time, and those that it refused go first when it has room: with
+more in flight than a server takes, some prompts would otherwise be refused until they fail.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from tenacity import (
 
 from analyzer import tokens
 from analyzer.errors import ConfigError
-from analyzer.generation.client import Late, Lost, Oversized, Rejected, Unreachable
+from analyzer.generation.client import Late, Lost, Moved, Oversized, Rejected, Unreachable
 from analyzer.generation.intake import Intake
 from analyzer.generation.journal import Answer
 from analyzer.generation.prompts import Prompt
@@ -36,16 +39,21 @@ from analyzer.workers.interrupts import run_async
 
 _BACKOFF = wait_random_exponential(multiplier=0.5, max=60.0)  # seconds: at random, up to a limit that doubles
 _RETRY_AFTER_MOST = 300.0
+_LEAST_REFUSALS = 5  # before a busy server's refusals are laid to the request
 _AGAINST_ALL = frozenset({401, 403, 404})
 _GATEWAY = frozenset({502, 504})
 
 
 class Busy(Exception):
-    """Raised for a server that cannot take the request now; does not count as an attempt."""
+    """Raised for a server that cannot take the request now; does not count as an attempt.
 
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+    `full`: it was sent more than it is known to take, which says nothing about this request.
+    """
+
+    def __init__(self, reason: str, retry_after: float | None = None, *, full: bool = False) -> None:
         super().__init__(reason)
         self.retry_after = retry_after
+        self.full = full
 
 
 class Broken(Exception):
@@ -62,7 +70,7 @@ class ServerModel:
     def __init__(self, settings: GenerationSettings) -> None:
         """Find the model. Raises ConfigError when no server answers or the model is not clear."""
         self._settings = settings
-        self.served, self.notes = find_model(settings)
+        self.served, self.notes, self._listed = find_model(settings)
         tokenizer = None
         if settings.endpoint == "completions" and settings.model_path is not None:
             tokenizer = tokens.load(settings.model_path, settings.trust_remote_code)
@@ -73,7 +81,7 @@ class ServerModel:
         run_async(self._generate(prompts, intake))
 
     async def _generate(self, prompts: Iterator[Prompt], intake: Intake) -> None:
-        servers = Servers(self._settings, self.served)
+        servers = Servers(self._settings, self.served, listed=self._listed)
 
         async def work() -> None:
             # One iterator shared by all tasks: next() runs without a switch between them, so no prompt is asked
@@ -102,11 +110,11 @@ async def _complete(prompt: Prompt, recipe: Recipe, servers: Servers, intake: In
     # Asked again each time: the journal is what counts, and some servers give fewer choices than they were asked
     # for.
     while lacking := intake.lacking(prompt.data_idx):
-        first, count = lacking.start, len(lacking) if servers.many_at_once else 1
+        first, count = lacking.start, min(len(lacking), servers.most_at_once)
         try:
             part = await _ask(recipe.request(prompt, first, count), recipe.settings, servers)
         except UnusablePrompt as error:
-            # Refused for its number of choices: asked again, one at a time.
+            # Refused for its number of choices: asked again, for as many as were given before, or one.
             if isinstance(error, Refused) and servers.refused(count):
                 continue
             intake.fail(prompt.data_idx, str(error))
@@ -119,23 +127,30 @@ async def _complete(prompt: Prompt, recipe: Recipe, servers: Servers, intake: In
 
 async def _ask(request: Request, settings: GenerationSettings, servers: Servers) -> Part:
     """The answer to a request, whatever server gives it. Raises UnusablePrompt when it has failed for good."""
+    ticket = servers.ticket()
     try:
-        return await _attempt(request, servers)
+        return await _attempt(request, servers, ticket)
     except (Busy, Broken) as error:  # only now: tenacity is a tenth of what a request costs
-        return await _ask_again(error, request, settings, servers)
+        return await _ask_again(error, request, settings, servers, ticket)
 
 
 async def _ask_again(
-    failed: Busy | Broken | None, request: Request, settings: GenerationSettings, servers: Servers
+    failed: Busy | Broken | None, request: Request, settings: GenerationSettings, servers: Servers, ticket: int
 ) -> Part:
     """As `_ask`, for a request whose first attempt has `failed`."""
 
+    refusals = 0
+
     async def attempt() -> Part:
-        nonlocal failed
+        nonlocal failed, refusals
         first, failed = failed, None
-        if first is not None:
-            raise first
-        return await _attempt(request, servers)
+        try:
+            if first is not None:
+                raise first
+            return await _attempt(request, servers, ticket)
+        except Busy as error:
+            refusals += not error.full
+            raise
 
     # Two loops in one another: attempts that count are few, waiting for a busy server counts as none and is
     # bounded by time.
@@ -149,7 +164,9 @@ async def _ask_again(
         retry=retry_if_exception_type(Busy),
         # Silence of all servers is the machine's trouble and ends the run; a busy one among answering ones only
         # this prompt.
-        stop=lambda state: servers.silent or (state.seconds_since_start or 0.0) > settings.patience,
+        stop=lambda state: (
+            servers.silent or (refusals >= _LEAST_REFUSALS and (state.seconds_since_start or 0.0) > settings.patience)
+        ),
         wait=lambda state: min(_as_told(state), max(0.0, settings.patience - (state.seconds_since_start or 0.0)) + 0.1),
         reraise=True,
     )
@@ -171,11 +188,11 @@ def _as_told(state: RetryCallState) -> float:
     return _BACKOFF(state)
 
 
-async def _attempt(request: Request, servers: Servers) -> Part:
+async def _attempt(request: Request, servers: Servers, ticket: int) -> Part:
     """One attempt. Raises Busy, Broken, UnusablePrompt, or ConfigError."""
-    server = await servers.next()
+    server = await servers.next(ticket)
     # Counted as in flight while it waits as well, so that the next request goes elsewhere.
-    with servers.flight(server):
+    with servers.flight(server, ticket):
         try:
             await servers.check(server)
             content = await servers.client.post(server.url + request.endpoint, request.content, request.most_bytes)
@@ -189,7 +206,8 @@ async def _attempt(request: Request, servers: Servers) -> Part:
         except Rejected as error:
             raise _refusal(error, server, servers) from None
         except (BrokenAnswer, Oversized) as error:
-            raise Broken(f"{server.url}: {error}") from None
+            raise Broken(f"{server.url}: {servers.client.hidden(str(error))}") from None
+        servers.check_answer(server, part.model)
         servers.answered(server, len(part.texts))
         return part
 
@@ -197,11 +215,14 @@ async def _attempt(request: Request, servers: Servers) -> Part:
 def _refusal(error: Rejected, server: Server, servers: Servers) -> Exception:
     """What a status other than success means."""
     status, reason = error.status, str(error)
+    if isinstance(error, Moved):
+        return ConfigError(f"{server.url}: {reason}")
     if status in _AGAINST_ALL:
         return ConfigError(f"the server refuses all requests: {server.url}: {reason}")
     # Not set aside: a server that says "busy" is well, and takes the next request as soon as it can.
     if status in (429, 503):
-        return Busy(servers.trouble(server, reason, aside=False), error.retry_after)
+        server.checked = server.checked and status == 429  # 503: it may be started anew, behind a gateway
+        return Busy(servers.trouble(server, reason, aside=False), error.retry_after, full=server.refused())
     if status in (408, 409) or status >= 500:
         return Broken(servers.trouble(server, reason, aside=status in _GATEWAY))
     servers.answered(server)

@@ -43,6 +43,10 @@ FAULTS = (
     "bomb",  # a megabyte of gzip that unfolds to a gigabyte
     "gzip",  # a good answer, compressed unasked
     "429_inf",  # busy, forever
+    "quotes",  # refused, with the key that was sent
+    "moved",  # 301 to another path, where all is well
+    "filtered",  # the first choice is emptied by a filter
+    "error_200",  # an error with the status of success
 )
 Plan = Callable[[int, dict[str, Any]], str]
 
@@ -79,6 +83,8 @@ class Stub:
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []  # of the requests for the list of models
         self.busiest = 0
+        self.slots: int | None = None  # requests that are served together; the others get 429
+        self.says: str | None = None  # the model that answers name; None: the one that was asked for
         self._in_flight = 0
         self._texts = itertools.count()
         self._keep = True  # remember bodies; off where memory is measured
@@ -93,6 +99,7 @@ class Stub:
         app.router.add_get("/get_model_info", self._model_info)
         app.router.add_post("/v1/chat/completions", self._answer)
         app.router.add_post("/v1/completions", self._answer)
+        app.router.add_get("/v2/chat/completions", self._list)
         return app
 
     async def _list(self, request: web.Request) -> web.Response:
@@ -122,6 +129,8 @@ class Stub:
         self._in_flight += 1
         self.busiest = max(self.busiest, self._in_flight)
         try:
+            if self.slots is not None and self._in_flight > self.slots:
+                return web.json_response({"error": {"message": "no slot is free"}}, status=429)
             await asyncio.sleep(self.delay)
             return await self._behave(self.plan(number, body), body, request)
         finally:
@@ -132,6 +141,13 @@ class Stub:
             headers = {"Retry-After": "0.01"} if fault == "429" else {}
             error = {"error": {"message": f"stub says {fault}", "code": int(fault)}}
             return web.json_response(error, status=int(fault), headers=headers)
+        if fault == "quotes":
+            said = f"no such key: {request.headers.get('Authorization')}"
+            return web.json_response({"error": {"message": said}}, status=400)
+        if fault == "error_200":
+            return web.json_response({"error": {"message": "the worker is gone", "code": 502}})
+        if fault == "moved":
+            raise web.HTTPMovedPermanently(request.path.replace("/v1/", "/v2/"))
         if fault == "429_inf":
             return web.json_response({"error": "busy"}, status=429, headers={"Retry-After": self.retry_after})
         if fault == "hangs":
@@ -152,7 +168,8 @@ class Stub:
     def _completion(self, fault: str, body: dict[str, Any]) -> dict[str, Any]:
         count = {"one": 1, "two_many": body["n"] + 2}.get(fault, body["n"])
         choices = [self._choice(fault, body, index) for index in range(count)]
-        answer: dict[str, Any] = {"object": "completion", "model": body["model"], "choices": choices}
+        model = self.says or body["model"]
+        answer: dict[str, Any] = {"object": "completion", "model": model, "choices": choices}
         if fault == "odd":
             return answer | {"usage": {"prompt_tokens": 1 << 63, "completion_tokens": "many"}}
         if fault == "usage_list":
@@ -166,11 +183,15 @@ class Stub:
         asked = body["messages"][-1]["content"] if chat else body["prompt"]
         number = 0 if fault == "same" else next(self._texts)
         text = None if fault == "null" else f"{asked} -> {number}"
+        if fault == "filtered" and index == 0:
+            text = ""
         message = {"role": "assistant", "content": text}
         if fault == "reasoning":
             message["reasoning_content"] = "let me think"
         odd: list[Any] = [5, ["stop"], {"reason": "stop"}, 1.5, True]
         reason = {"aborted": "abort", "odd": odd[index % len(odd)]}.get(fault, "stop")
+        if fault == "filtered" and index == 0:
+            reason = "content_filter"
         choice = {"index": index, "finish_reason": reason}
         return choice | ({"message": message} if chat else {"text": text})
 

@@ -70,6 +70,32 @@ def test_user_and_password_of_an_address_are_sent_and_never_shown(
         assert text not in kept
 
 
+def test_a_key_that_a_server_quotes_is_in_no_message_and_no_file(
+    training: Training,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-0123456789")
+    with running(always("quotes")) as server:
+        done = run(settings(training(2), server.url, api_key_env="MY_KEY"))
+        assert "no such key: Bearer ***" in done.first_failure
+        password = server.url.replace("http://", "http://me:sk-0123456789@")
+        basic = run(settings(training(2), password, output_path=str(tmp_path / "basic.parquet")))
+        assert "no such key: Basic ***" in basic.first_failure
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()).decode(errors="replace")
+    for secret in ("sk-0123456789", base64.b64encode(b"me:sk-0123456789").decode()):
+        assert secret not in kept + capsys.readouterr().err
+
+
+def test_a_redirect_that_loses_the_request_is_named_with_its_target(training: Training, settings: Settings) -> None:
+    with running(always("moved")) as server, pytest.raises(ConfigError) as error:
+        run(settings(training(2), server.url))
+    target = server.url.replace("/v1", "/v2/chat/completions")
+    assert str(error.value) == f"{server.url}: 301 redirects to {target}: give the address there with --vllm_url"
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [

@@ -72,6 +72,19 @@ def test_a_changed_byte_never_gives_a_changed_text(
     assert set(map(str, read(path)[0])) <= set(map(str, SOME))
 
 
+def test_a_line_that_a_disk_damaged_costs_its_own_rollouts_only(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    write(path, *SOME)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:20] + b"#" + whole[21:])
+    journal = Journal(path, TWO_EACH)
+    assert (journal.damaged_lines, journal.torn_bytes, journal.have.tolist()) == (1, 0, [2, 0, 0, 0, 0])
+    journal.append(SOME[0])
+    journal.close()
+    # What came behind the damage still has no beginning at the next start; the new line gives it none either.
+    assert read(path) == ([SOME[1], SOME[3], SOME[0]], [2, 0, 0, 2, 0], 0)
+
+
 def test_what_is_missing_is_given_as_ranges(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j", TWO_EACH)
     assert journal.missing() == [(0, 5)]

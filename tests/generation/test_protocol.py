@@ -131,6 +131,31 @@ def test_what_is_no_completion_is_broken(answer: Any) -> None:
         parse(b'{"choices": [{"te', CHAT, 2)
 
 
+@pytest.mark.parametrize("text", ["", "half of an"])
+def test_what_a_filter_left_is_no_rollout(text: str) -> None:
+    answer = chat("a", text)
+    answer["choices"][1]["finish_reason"] = "content_filter"
+    assert parsed(answer).texts == ["a"]
+    with pytest.raises(BrokenAnswer, match="content_filter"):
+        parsed({"choices": answer["choices"][1:]})
+
+
+@pytest.mark.parametrize("text", ["", "Let me look that up."])
+@pytest.mark.parametrize("call", ["tool_calls", "function_call"])
+def test_a_tool_call_beside_text_is_unusable_too(text: str, call: str) -> None:
+    called = chat(text)
+    called["choices"][0] |= {"finish_reason": call}
+    called["choices"][0]["message"][call] = [{"id": "1"}]
+    with pytest.raises(UnusablePrompt, match="tool"):
+        parsed(called)
+
+
+@pytest.mark.parametrize("error", [{"message": "the worker is gone"}, "the worker is gone"])
+def test_an_error_with_the_status_of_success_is_named_in_the_servers_words(error: Any) -> None:
+    with pytest.raises(BrokenAnswer, match="the answer is an error: the worker is gone"):
+        parsed({"error": error})
+
+
 def test_a_tool_call_is_unusable_and_hidden_reasoning_stops_the_run() -> None:
     called = chat(None)
     called["choices"][0]["message"]["tool_calls"] = [{"id": "1"}]

@@ -125,6 +125,56 @@ def test_a_server_that_comes_back_with_another_checkpoint_is_not_asked(training:
         assert 0 < done.asked < 1200
 
 
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("name", [None, "policy"], ids=["listed", "another name"])
+def test_a_server_that_lists_another_name_when_it_comes_back_is_not_asked(
+    training: Training, settings: Settings, name: str | None
+) -> None:
+    # llama.cpp answers any name with the model that it has, and says of its place nothing but that name.
+    data = training(40)
+    with running(delay=0.02, models=("a.gguf",)) as server:
+
+        def started_anew(number: int, body: dict[str, Any]) -> str:
+            if number == 10:
+                server.stub.models = ("b.gguf",)
+            return "dies" if number == 10 else "ok"
+
+        server.stub.plan = started_anew
+        with pytest.raises(ConfigError, match=r"a\.gguf.*now serves .*b\.gguf"):
+            run(settings(data, server.url, max_concurrent=2, vllm_model_name=name))
+        assert asked_of(server.stub) < 20
+        with pytest.raises(OutputError, match=r"a\.gguf.*b\.gguf"):
+            run(settings(data, server.url, vllm_model_name=name))
+        server.stub.models = ("a.gguf",)
+        assert 0 < run(settings(data, server.url, vllm_model_name=name)).asked < 160
+
+
+def test_servers_of_which_one_lists_another_model_are_refused(training: Training, settings: Settings) -> None:
+    with running(models=("a",)) as one, running(models=("b",)) as other:
+        both = f"{one.url},{other.url}"
+        with pytest.raises(ConfigError, match=r"lists the model 'a', and .* only b"):
+            run(settings(training(2), both, vllm_model_name="a"))
+        assert run(settings(training(2), both, vllm_model_name="a", same_model=True)).rollouts == 8
+
+
+def test_answers_that_name_another_model_end_the_run_unless_the_user_vouches(
+    training: Training, settings: Settings
+) -> None:
+    data = training(40)
+    with running() as server:
+
+        def falls_back(number: int, body: dict[str, Any]) -> str:
+            server.stub.says = "stub-2024" if number < 10 else "other"
+            return "ok"
+
+        server.stub.plan = falls_back
+        with pytest.raises(ConfigError, match=r"so far were of 'stub-2024', and .* now answers with 'other'"):
+            run(settings(data, server.url, max_concurrent=1))
+        assert asked_of(server.stub) == 11
+        done = run(settings(data, server.url, same_model=True))
+        assert (done.rollouts, done.asked) == (160, 120)
+
+
 def test_sglang_says_where_its_weights_are_in_another_place(training: Training, settings: Settings) -> None:
     with running(root="/ckpt/100") as one, running(root="/ckpt/200") as other:
         one.stub.like_sglang = other.stub.like_sglang = True

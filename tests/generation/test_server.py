@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -79,6 +80,54 @@ def test_a_first_prompt_that_is_refused_does_not_make_all_others_single(training
         done = run(settings(training(6), server.url, max_concurrent=1))
         assert [body["n"] for body in server.stub.bodies] == [4, 1, 4, 4, 4, 4, 4]
     assert done.failed == 1
+
+
+def test_a_server_with_a_limit_is_asked_for_as_many_as_it_gave(training: Training, settings: Settings) -> None:
+    given = iter([2, 9, 9, 2, 9])
+
+    def top_up(number: int, body: dict[str, Any]) -> str:
+        return "400" if body["n"] > 2 else "ok"
+
+    data = training(5)
+    lists = data.parent / "topup.parquet"
+    samples = list(given)
+    pq.write_table(pa.table({"data_idx": range(5), "samples": samples, "first_sample_idx": [4] * 5}), lists)
+    with running(top_up) as server:
+        done = run(settings(data, server.url, max_concurrent=1, top_up=str(lists)))
+        assert [body["n"] for body in server.stub.bodies] == [2, 9, 2, 2, 2, 2, 1, 2, 2, 2, 2, 1, 2, 2, 2, 2, 2, 1]
+    assert (done.rollouts, done.failed) == (31, 0)
+
+
+@pytest.mark.parametrize(("delay", "prompts"), [(0.1, 120), (1.5, 12)], ids=["short", "longer than the patience"])
+def test_more_in_flight_than_a_server_takes_costs_no_prompt(
+    training: Training, settings: Settings, delay: float, prompts: int
+) -> None:
+    with running(delay=delay) as server:
+        server.stub.slots = 3
+        done = run(settings(training(prompts), server.url, max_concurrent=12, patience=1.0))
+        sent = len(server.stub.bodies)
+    assert (done.rollouts, done.failed) == (4 * prompts, 0)
+    assert sent < 2 * prompts + 12  # it is not asked over and over
+
+
+def test_a_request_that_is_refused_for_ever_fails_while_others_are_answered(
+    training: Training, settings: Settings
+) -> None:
+    def plan(number: int, body: dict[str, Any]) -> str:
+        return "429" if "What is 1+1?" in body["messages"][0]["content"] else "ok"
+
+    with running(plan, delay=0.05) as server:
+        server.stub.slots = 3
+        done = run(settings(training(60), server.url, max_concurrent=6, patience=1.0))
+    assert [line["data_idx"] for line in failures(done)] == [1]
+    assert done.rollouts == 59 * 4
+
+
+def test_a_choice_that_a_filter_emptied_is_asked_for_again(training: Training, settings: Settings) -> None:
+    with running(first("filtered", "filtered")) as server:
+        done = run(settings(training(6), server.url, max_concurrent=1))
+        assert [body["n"] for body in server.stub.bodies[:3]] == [4, 1, 1]
+    assert keys(done) == WHOLE
 
 
 def test_greedy_sampling_asks_for_one_at_a_time(training: Training, settings: Settings) -> None:
