@@ -27,9 +27,11 @@ _MOST = 1e9  # of an approximate value, so that it keeps 6 digits whatever cance
 _MOST_FACTORIAL = 30
 _MOST_DIGITS = 15
 
+BLANKS = " \t\r\n"
+"""All white space that the grammar passes over; a text with any other in it does not parse."""
 _TOKEN = re.compile(
     # No number next to "." or ",": 1,5 may be 1.5, 15 or a pair.
-    rf"\s*+(?:(?P<number>\d{{1,{_MOST_DIGITS}}}(?:\.\d{{1,{_MOST_DIGITS}}})?)(?![\d.,])"
+    rf"[{BLANKS}]*+(?:(?P<number>\d{{1,{_MOST_DIGITS}}}(?:\.\d{{1,{_MOST_DIGITS}}})?)(?![\d.,])"
     r"|(?P<letters>[A-Za-z]{1,2})(?![A-Za-z])"
     r"|(?P<sign>[-+*/^_={}()|!])"
     r"|\\(?P<command>[dt]?frac|sqrt|[dt]?binom|cdot|times|pi|alpha|beta|theta)(?![A-Za-z]))",
@@ -40,7 +42,7 @@ _NOT_LETTERS = re.compile(r"or|d[A-Za-z]|[A-Za-z]?d(?=\s*[A-Za-z\\])", re.ASCII)
 # What the normalisation drops from the end as a unit: some letters, and a letter with a space and any character.
 _UNIT = re.compile(r"(?as)(?:(?<![\\A-Za-z])(?:[othclsgmd]|[A-Za-z]{2})|(?:\d|\}|\s)\s*[a-z]{1,2}\s.(?:e?s)?)\s*$")
 # Brackets' sizes, and the sign of degrees, which is one token: no white space stands in it, and no power follows it.
-_DROPPED = re.compile(r"\\(?:left|right)(?=[()|])|(?<=\d)\s?\^(?:\\circ|\{\\circ\})(?![A-Za-z]|\s*[\^_])")
+_DROPPED = re.compile(rf"\\(?:left|right)(?=[()|])|(?<=\d)[{BLANKS}]?\^(?:\\circ|\{{\\circ\}})(?![A-Za-z]|\s*[\^_])")
 _WITH_COMMAS = re.compile(r"\s*-?[1-9]\d{0,2}(?:,\d{3})+\s*", re.ASCII)
 
 Number = Fraction | float  # exact or approximate; NaN: it parses, to a value not known here

@@ -32,6 +32,7 @@ from sympy.core.sympify import SympifyError
 from sympy.parsing.sympy_parser import parse_expr
 
 from analyzer.rewards._common import limits
+from analyzer.rewards.math_verify.arithmetic import BLANKS
 from analyzer.rewards.math_verify.candidates import EVERYTHING, EXPRESSION, NOT_PARSED, NUMBER, Candidate, candidates
 from analyzer.rewards.math_verify.equations import relations_differ
 from analyzer.rewards.math_verify.evaluation import surely_differ
@@ -57,10 +58,10 @@ _HOLDS_SPACE = re.compile(
 # thing: `3 E2` is a product, `3E2` one number; `x^ {T}` a power, `x^{T}` a transpose; `5 \%` may be 5 and a sign.
 _SPLIT_BY_SPACE = re.compile(r"\dE|\d\\?%|\^\{?(?:T|\\circ|\\degree|°)|\\\{\\\}")
 _SPACE = re.compile(  # beside brackets, and between an operand and an operator, where no two become one token
-    r"(?<![\\\s])\s+(?=[{}()\[\],^_])|(?<=[{}()\[\],^_])\s+|(?<==)\s+(?=[-+])"
-    r"|(?<=[A-Za-z\d)}\]])\s+(?=[-+*/=<>|])|(?<=[-+*/=<>|])\s+(?=[A-Za-z\d({\[\\])"
+    rf"(?<![\\{BLANKS}])[{BLANKS}]+(?=[{{}}()\[\],^_])|(?<=[{{}}()\[\],^_])[{BLANKS}]+|(?<==)[{BLANKS}]+(?=[-+])"
+    rf"|(?<=[A-Za-z\d)}}\]])[{BLANKS}]+(?=[-+*/=<>|])|(?<=[-+*/=<>|])[{BLANKS}]+(?=[A-Za-z\d({{\[\\])"
 )
-_NUMBER_AND_LETTER = re.compile(r"(?<=\d)\s+(?=[A-Za-z])")
+_NUMBER_AND_LETTER = re.compile(rf"(?<=\d)[{BLANKS}]+(?=[A-Za-z])")
 _BRACED_DIGIT = re.compile(r"(?<=[A-Za-z\d)}])\^\{(\d)\}(?=[-+*/=)\]},;a-df-zA-DF-Z\\]|$)")
 # Forms, not answers: each goes through one part of the grammar, and has sympy import what it needs for it.
 _USUAL = (
@@ -193,7 +194,7 @@ def _compact(text: str) -> str:
     # As it stands: the price is a parse more, and never another answer.
     if _HOLDS_SPACE.search(text):
         return text
-    compact = _NUMBER_AND_LETTER.sub("", _SPACE.sub("", text.strip()))
+    compact = _NUMBER_AND_LETTER.sub("", _SPACE.sub("", text.strip(BLANKS)))
     compact = _BRACED_DIGIT.sub(r"^\1", compact)
     if _SPLIT_BY_SPACE.search(compact) or comma_number_regex.match(compact):
         return text

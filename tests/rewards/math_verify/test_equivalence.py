@@ -28,6 +28,8 @@ latex = st.lists(
                 " ",
                 "  ",
                 "\n",
+                "\u2028",
+                "\x0c",
                 "\\ ",
                 "\\,",
                 "^{2}",
@@ -125,6 +127,9 @@ def its_own(text: str) -> tuple[str | None, str]:
 @example("\\{ \\}")
 @example("5 i")
 @example("\\bar  {12}")
+@example("\\sqrt { 3 \u2028}")  # white space that the grammar does not pass over
+@example("[x\u2028]")
+@example("x\x0c - 1")
 def test_what_is_parsed_after_every_shortening_is_what_math_verify_parses(text: str) -> None:
     assume(limits.refusal(text) is None)
     assert ours(text) == its_own(text)
@@ -137,6 +142,9 @@ def test_what_is_parsed_after_every_shortening_is_what_math_verify_parses(text: 
 @example("120, 5", "5, 120")
 @example("5120", "5, 120")
 @example("32, 349", "32349")
+@example("3\x0b+4", "3+4")
+@example("\\frac{1\x0c}{2}", "\\frac{1}{2}")
+@example("30\x0c^\\circ", "30")
 def test_what_is_settled_without_parsing_is_what_math_verify_says(text: str, other: str) -> None:
     reward = MathVerify()
     for gold in {other, text, text.replace(" ", "")} - {""}:
