@@ -126,7 +126,7 @@ def compare(analyses: "ComparisonSettings | Sequence[str | os.PathLike[str] | Re
     from analyzer.commands.parsing import from_values
     from analyzer.config import ComparisonSettings
     from analyzer.errors import ConfigError
-    from analyzer.report.comparison import compare as compare_analyses
+    from analyzer.report.compare import compare as compare_analyses
 
     if isinstance(analyses, ComparisonSettings):
         if options:

@@ -19,7 +19,7 @@ def _compare(settings: ComparisonSettings) -> int:
     from analyzer.errors import printable
     from analyzer.files.outputs import REPORT
     from analyzer.progress import YELLOW, coloured
-    from analyzer.report.comparison import compare
+    from analyzer.report.compare import compare
 
     found = compare(settings)
     print(found.to_text(), end="", flush=True)

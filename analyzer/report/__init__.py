@@ -7,6 +7,7 @@ analysis made earlier can have its report made again.
 """
 
 from analyzer.report.analysis import Seen
-from analyzer.report.build import fragment, layout, write_report
+from analyzer.report.build import fragment, write_report
+from analyzer.report.templating import layout
 
 __all__ = ["Seen", "fragment", "layout", "write_report"]

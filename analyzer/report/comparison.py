@@ -12,7 +12,6 @@ The first analysis is compared with the last; those in between have their pass r
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 import os
 from collections.abc import Sequence
@@ -24,7 +23,6 @@ import numpy as np
 import orjson
 
 from analyzer import buckets
-from analyzer.config import ComparisonSettings
 from analyzer.difficulty.comparison import (
     FALSE_DISCOVERIES,
     MeanChange,
@@ -38,7 +36,6 @@ from analyzer.difficulty.comparison import (
 from analyzer.difficulty.intervals import student_quantile
 from analyzer.difficulty.stability import placing
 from analyzer.errors import ConfigError, InputError
-from analyzer.files import outputs, storage
 from analyzer.report.analysis import Analysis
 from analyzer.report.matching import match
 from analyzer.schema import DATA_IDX, least_passing
@@ -248,48 +245,6 @@ def _number(value: float) -> float | None:
 
 
 # ---------------------------------------------------------------- comparing
-
-
-def compare(settings: ComparisonSettings) -> Comparison:
-    """Compare analyses; write compare.json, compare.parquet, report.html. Raises the errors of analyzer.errors."""
-    from analyzer.report.comparison_page import render
-
-    analyses = [_opened(folder) for folder in settings.analyses]
-    if len(analyses) < 2:
-        raise ConfigError("--analyses: name two output folders of analyze_rollouts or more")
-    for first, analysis in enumerate(analyses):
-        if any(os.path.samefile(analysis.folder, other.folder) for other in analyses[:first]):
-            raise ConfigError(f"--analyses: {analysis.folder} is named twice")
-    compared_of = {"analyses": outputs.DIGEST + _digest(analyses), "seed": settings.seed}
-    target = outputs.OutputFolder(settings.output_dir, compared_of)
-    inputs = [str(analysis.folder / outputs.SUMMARY) for analysis in analyses]
-    target.check(settings.overwrite, [], inputs[0], inputs)
-    found = compared(analyses, settings.seed)
-    with target.staged(settings.overwrite) as folder, storage.storage_errors(settings.output_dir):
-        import pyarrow.parquet as pq
-
-        (folder / outputs.COMPARISON).write_bytes(found.to_json())
-        pq.write_table(found.to_table(), folder / outputs.COMPARISON_TABLE, compression="zstd")
-        (folder / outputs.REPORT).write_text(render(found), encoding="utf-8", errors="replace")
-    return found
-
-
-def _digest(analyses: Sequence[Analysis]) -> str:
-    """Tells whether a comparison is of the same analyses: of what was scored, and of what was found."""
-    digest = hashlib.sha256()
-    # The fingerprint names what was scored, the summary what was found of it; neither changes when a folder is moved.
-    for analysis in analyses:
-        digest.update(str(analysis.provenance.get("fingerprint")).encode())
-        digest.update((analysis.folder / outputs.SUMMARY).read_bytes())
-    return digest.hexdigest()
-
-
-def _opened(folder: str) -> Analysis:
-    if storage.is_remote(folder):
-        raise ConfigError(f"--analyses {folder}: copy the folder to this machine first")
-    analysis = Analysis(Path(storage.local(folder)))
-    _ = analysis.summary, analysis.problems  # raises InputError if there is none
-    return analysis
 
 
 def compared(analyses: Sequence[Analysis], seed: int = 42) -> Comparison:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyzer.report import charts
-from analyzer.report.build import asset, bucket_styles, count, digest, templates
 from analyzer.report.charts import Interval, points
 from analyzer.report.harmless import visible
+from analyzer.report.templating import asset, bucket_styles, count, digest, templates
 from analyzer.report.texts import PER_PROBLEM, ProblemText, Sample, read_texts
 from analyzer.schema import DATA_IDX
 

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.report import analysis as reading
-from analyzer.report import build, lengths, texts, write_report
+from analyzer.report import build, lengths, templating, texts, write_report
 from analyzer.report.analysis import Analysis, Written
 from analyzer.report.harmless import visible
 from analyzer.rollouts import dataset
@@ -330,7 +330,7 @@ def test_a_folder_that_holds_no_analysis_is_a_users_error(tmp_path: Path) -> Non
 def test_the_script_shows_the_same_marks_as_python() -> None:
     assert visible("a\u202eb\x00\u200d\ud800") == "a<U+202E>b<U+0000><U+200D><U+D800>"
     assert visible("naïve 日本\n\t👩") == "naïve 日本\n\t👩"
-    script = build.asset("report.js")
+    script = templating.asset("report.js")
     assert r"[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}]" in script  # the categories of `visible`
 
 

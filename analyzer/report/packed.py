@@ -1,0 +1,150 @@
+"""packed: what the page's script reads, as base64 texts: columns of all problems, texts of some, and what they mean."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import shlex
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from analyzer.report import texts
+from analyzer.report.analysis import Analysis
+from analyzer.report.harmless import visible
+from analyzer.report.texts import ProblemText
+from analyzer.schema import DATA_IDX
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FLAGS = {
+    "gold_unearnable": "the ground truth, given as the answer, does not score full marks: mend or drop them",
+    "suspect_gold": "the samples agree on another answer: the ground truth may be wrong",
+    "cut_off": "never solved, and half or more of the responses were cut off at the token limit",
+    "no_answer": "never solved, and no answer was found in half or more of the responses",
+}
+"""What each flag means, in the order of the codes that the script has."""
+
+
+def columns(analysis: Analysis, names: Sequence[str]) -> str:
+    """The columns of all problems, one after the other as little-endian numbers, then the ids.
+
+    Of a number first the low bytes of all problems, then the next, which compresses better. Ids that are integers are
+    their differences, others JSON; mean rewards that are the pass rates are not repeated (`meta` says which it is).
+    """
+    passes, scored = analysis.passes
+    _, source = analysis.sources
+    in_buckets, bucket = analysis.coded("bucket")
+    # Codes by the tables that the script has too, not by the order in which names happen to appear.
+    known = ["", *FLAGS]
+    flags, flag = analysis.coded("flag")
+    place = np.array([list(names).index(name) for name in in_buckets], dtype="<u1")
+    shown = np.array([known.index(name) if name in known else 0 for name in flags] or [0], dtype="<u1")
+    # As few bytes as hold what is usual: 600,000 problems are some megabytes of a page
+    # that people send each other.
+    # More rollouts than two bytes count are shown as that many, at the same pass rate.
+    scale = np.maximum(scored / 65535, 1)
+    # Made one after the other: all of them twice would be most of the memory of a report.
+    parts: list[Callable[[], NDArray[Any]]] = [
+        lambda: np.rint(passes / scale).astype("<u2"),
+        lambda: np.rint(scored / scale).astype("<u2"),
+        lambda: source.astype("<u2"),
+        lambda: place[bucket],
+        lambda: shown[flag],
+        lambda: np.nan_to_num(analysis.column("tokens_mean", 0.0).astype(np.float64)).astype("<u4"),
+        lambda: np.minimum(analysis.column("truncated").astype(np.float64), 65535).astype("<u2"),
+        lambda: np.minimum(analysis.column("num_samples"), 65535).astype("<u2"),
+    ]
+    if not analysis.reward_is_pass_rate:
+        parts.append(
+            lambda: np.nan_to_num(analysis.column("mean_reward", np.nan).astype(np.float64), nan=-1e9).astype("<f4")
+        )
+    if analysis.statuses[0]:
+        parts.append(lambda: analysis.statuses[1].astype("<u2"))
+    data = bytearray()
+    for part in parts:
+        data += _planes(part())
+    steps = _id_steps(analysis)
+    data += orjson.dumps(analysis.problems[DATA_IDX].to_pylist(), default=str) if steps is None else _planes(steps)
+    return _packed(data)
+
+
+def _planes(values: NDArray[Any]) -> bytes:
+    """The low bytes of all numbers, then the next: (problems,) numbers of some bytes each."""
+    return values.view(np.uint8).reshape(len(values), -1).T.tobytes()
+
+
+def _id_steps(analysis: Analysis) -> NDArray[Any] | None:
+    """Integer ids as differences, (problems,), the first from 0; None where they are not integers of 31 bits."""
+    import pyarrow as pa
+
+    column = analysis.problems[DATA_IDX]
+    if not pa.types.is_integer(column.type) or column.null_count:
+        return None
+    ids = column.to_numpy()
+    steps = np.diff(ids.astype(np.int64), prepend=0)
+    return steps.astype("<i4") if ids.astype(np.int64).max(initial=0) < 1 << 31 and (ids >= 0).all() else None
+
+
+def fitting_texts(shown: list[ProblemText]) -> tuple[list[ProblemText], str]:
+    """The texts, shortened until they fit the budget packed: text that does not compress takes more than was read."""
+    while True:
+        packed = _packed(
+            orjson.dumps([text._asdict() | {"samples": [s._asdict() for s in text.samples]} for text in shown])
+        )
+        if len(packed) <= texts.BUDGET:
+            return shown, packed
+        less = [texts.shorter(text, 0.9 * texts.BUDGET / len(packed)) for text in shown]
+        if less == shown:  # nothing is left to shorten: fewer problems
+            less = shown[: len(shown) // 2]
+        shown = less
+
+
+def _packed(data: bytes | bytearray) -> str:
+    # gzip, since browsers unpack it themselves (DecompressionStream); no time in it, so that equal data is equal text.
+    # Level 5 takes 60 % of the time of level 6 for 2 % more bytes.
+    return base64.b64encode(gzip.compress(data, 5, mtime=0)).decode()
+
+
+def meta(analysis: Analysis, names: Sequence[str], styles: dict[str, str], server: bool) -> str:
+    """What the script needs to know, as JSON in the page."""
+    from analyzer.selection.recipes import RECIPES
+
+    told = {
+        "problems": analysis.problems.num_rows,
+        "buckets": list(names),
+        "styles": [styles[name] for name in names],
+        "flags": ["", *FLAGS],
+        "sources": [visible(name) for name in analysis.sources[0]],
+        "statuses": analysis.statuses[0],
+        "predicted": _predicted(analysis),
+        "command": f"python scripts/select_problems.py --analysis {shlex.quote(_shown_folder(analysis))}",
+        "viewer": f"python scripts/view_analysis.py --analysis {shlex.quote(_shown_folder(analysis))}",
+        "recipes": [
+            {"name": recipe.name, "where": recipe.where, "source": recipe.reference}
+            for recipe in RECIPES
+            if recipe.where
+        ],
+        "server": server,
+        "reward_is_rate": analysis.reward_is_pass_rate,
+        "integer_ids": _id_steps(analysis) is not None,
+    }
+    return base64.b64encode(orjson.dumps(told)).decode()
+
+
+def _predicted(analysis: Analysis) -> dict[str, float]:
+    """The chance that a group of 8 both passes and fails, by "passes,scored", of problems with fewer samples."""
+    passes, scored = analysis.passes
+    few = (scored > 0) & (scored < 8)
+    chances = analysis.column("informative@8", np.nan).astype(np.float64)
+    return {
+        f"{k},{n}": round(float(np.nan_to_num(chances[few & (passes == k) & (scored == n)].mean())), 4)
+        for k, n in sorted(set(zip(passes[few].tolist(), scored[few].tolist(), strict=True)))
+    }
+
+
+def _shown_folder(analysis: Analysis) -> str:
+    return str(analysis.provenance.get("settings", {}).get("output_dir") or analysis.folder)
