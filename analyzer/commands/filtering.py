@@ -6,10 +6,10 @@ import dataclasses
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from analyzer import buckets, generation, pipeline, tokens
 from analyzer.commands import analyze_rollouts
+from analyzer.commands.filter_settings import FilterSettings
 from analyzer.commands.generate_rollouts import again
 from analyzer.commands.preview import preview
 from analyzer.config import AnalysisSettings, SelectionSettings
@@ -23,9 +23,6 @@ from analyzer.rollouts.dataset import Reader
 from analyzer.schema import DATA_SOURCE, ORIGINAL
 from analyzer.selection import recipes
 from analyzer.selection.select import select
-
-if TYPE_CHECKING:
-    from analyzer.commands.filter_difficulty import FilterSettings
 
 
 def generate_analyse_select(settings: FilterSettings) -> int:
@@ -106,18 +103,25 @@ def check_analysis(analysis: AnalysisSettings, wanted: GenerationSettings, data:
 
 def _sources(settings: AnalysisSettings, data: TrainingData, num_samples: int) -> dict[str, int]:
     """Rollouts to come of each data_source, num_samples for each row."""
-    name = routing.given_source(settings)
-    if name is not None:
+    name, column = routing.given_source(settings), DATA_SOURCE.removeprefix(ORIGINAL)
+    if settings.data_source or column not in data.dataset.schema.names:
+        if name is None:
+            raise _missing(
+                column, data, settings, "name the data source of all rows with --data_source, or give --reward_fn"
+            )
         return {name: data.rows * num_samples}
-    column = DATA_SOURCE.removeprefix(ORIGINAL)
-    if column not in data.dataset.schema.names:
-        raise _missing(
-            column, data, settings, "name the data source of all rows with --data_source, or give --reward_fn"
-        )
-    counts = Counter[str]()
+    counts = Counter[str | None]()
     for _, batch in Reader(data.dataset.files, [column]).batches([(0, data.rows)]):
-        counts.update(str(source) for source in batch.column(0).to_pylist())
-    return {source: rows * num_samples for source, rows in counts.items()}
+        counts.update(batch.column(0).to_pylist())
+    unnamed = counts.pop(None, 0)
+    if name is not None and not counts:
+        return {name: data.rows * num_samples}
+    if unnamed:
+        raise InputError(
+            f"{settings.rollouts}: {column} is null in {counted(unnamed, 'row')}; fill it in, leave the rows out, or "
+            "name the data source of all rows with --data_source"
+        )
+    return {str(source): rows * num_samples for source, rows in counts.items()}
 
 
 def _missing(column: str, data: TrainingData, settings: AnalysisSettings, remedy: str) -> InputError:

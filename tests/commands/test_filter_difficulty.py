@@ -191,6 +191,20 @@ def test_what_would_stop_the_analysis_is_said_before_anything_is_generated(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("more", [[], ["--reward_fn", "gsm8k"]])
+def test_rows_without_a_data_source_are_said_before_anything_is_generated(
+    command: Command, training: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    rows = pd.read_parquet(training)
+    rows.loc[[2, 5], "data_source"] = None
+    rows.to_parquet(training)
+    with running() as server:
+        assert filter_difficulty(command(server.url, *more)) == 2
+        assert not server.stub.bodies
+    said = "data_source is null in 2 rows; fill it in, leave the rows out, or name the data source of all rows with"
+    assert said in capsys.readouterr().err
+
+
 def test_a_rule_selects_at_the_end_and_runs_again_from_what_is_there(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
