@@ -16,7 +16,7 @@ from analyzer.errors import ConfigError, InputError, counted
 from analyzer.plan import RewardChoice
 from analyzer.planning import sharding
 from analyzer.rewards import BaseReward, GroupReward, Where, WholeReward
-from analyzer.rollouts import problems
+from analyzer.rollouts import dataset, problems
 from analyzer.rollouts.dataset import Dataset, is_text
 from analyzer.rollouts.input import Input
 from analyzer.rollouts.numbering import Numbering
@@ -145,22 +145,30 @@ def choice_of(settings: AnalysisSettings, reward: BaseReward) -> RewardChoice:
 # ---------------------------------------------------------------- columns
 
 
-def count_sources(settings: AnalysisSettings, dataset: Dataset, numbering: Numbering) -> tuple[bool, dict[str, int]]:
+def count_sources(settings: AnalysisSettings, rollouts: Dataset, numbering: Numbering) -> tuple[bool, dict[str, int]]:
     """Whether each rollout names its data_source, and the rollouts of each.
 
-    Raises ConfigError where the data has no such column and no data_source is given.
+    Raises ConfigError where the data has no such column and no data_source is given, InputError where it is null in
+    some rows.
     """
     import pyarrow as pa
 
-    schema, name = dataset.schema, given_source(settings)
+    schema, name = rollouts.schema, given_source(settings)
+    has_column = DATA_SOURCE in schema.names
     # A column of nothing but nulls, as pandas writes it, names none.
-    is_empty = DATA_SOURCE in schema.names and pa.types.is_null(schema.field(DATA_SOURCE).type)
-    if DATA_SOURCE in schema.names and not is_empty and not settings.data_source:
+    if has_column and not settings.data_source and not pa.types.is_null(schema.field(DATA_SOURCE).type):
         read.check_sources(settings.rollouts, schema)
-        return True, sharding.count_sources(dataset, numbering)
+        counts, unnamed = sharding.count_sources(rollouts, numbering)
+        if counts and unnamed is not None:
+            raise InputError(
+                f"{dataset.locate(rollouts.files, unnamed)}: {DATA_SOURCE} is null; fill it in, leave the row out, or "
+                "name the data source of all rollouts with --data_source"
+            )
+        if counts:
+            return True, counts
     if name is None:
         lack = f"there is no column {DATA_SOURCE!r} to choose a reward by (the columns are: {', '.join(schema.names)})"
-        if is_empty:
+        if has_column:
             lack = f"the column {DATA_SOURCE!r}, which chooses the reward, is null in every row"
         raise ConfigError(
             f"{settings.rollouts}: {lack}; name the data source of all rollouts with --data_source, "
@@ -169,13 +177,13 @@ def count_sources(settings: AnalysisSettings, dataset: Dataset, numbering: Numbe
     return False, {name: sum(stop - start for start, stop in numbering.kept_ranges())}
 
 
-def overruled_sources(settings: AnalysisSettings, dataset: Dataset, numbering: Numbering) -> dict[str, int]:
+def overruled_sources(settings: AnalysisSettings, rollouts: Dataset, numbering: Numbering) -> dict[str, int]:
     """The rollouts of each data_source in the data that is another one than --data_source, which is taken."""
-    schema = dataset.schema
+    schema = rollouts.schema
     if not settings.data_source or DATA_SOURCE not in schema.names or not is_text(schema.field(DATA_SOURCE).type):
         return {}
-    counts = sharding.count_sources(dataset, numbering, nulls=True)
-    return {name: rollouts for name, rollouts in counts.items() if name != settings.data_source}
+    counts, _ = sharding.count_sources(rollouts, numbering)
+    return {name: number for name, number in counts.items() if name != settings.data_source}
 
 
 def given_source(settings: AnalysisSettings) -> str | None:

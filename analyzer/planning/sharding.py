@@ -123,11 +123,10 @@ def _scan(rollouts: Dataset) -> tuple[Ints, pa.Array, list[NDArray[np.signedinte
     return np.concatenate(starts), pa.concat_arrays(values), samples, rising
 
 
-def _no_nulls(rollouts: Dataset, row: int, column: pa.Array, name: str, remedy: str = "") -> None:
+def _no_nulls(rollouts: Dataset, row: int, column: pa.Array, name: str) -> None:
     if column.null_count:
         at = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-        advice = f"fill it in{',' if remedy else ' or'} leave the row out{remedy}"
-        raise InputError(f"{dataset.locate(rollouts.files, row + at)}: {name} is null; {advice}")
+        raise InputError(f"{dataset.locate(rollouts.files, row + at)}: {name} is null; fill it in or leave the row out")
 
 
 def _check_unique(
@@ -266,19 +265,16 @@ def common_ranges(one: Sequence[tuple[int, int]], other: Sequence[tuple[int, int
 # ---------------------------------------------------------------- data sources
 
 
-def count_sources(rollouts: Dataset, numbering: Numbering, *, nulls: bool = False) -> dict[str, int]:
-    """Rows of each data_source among the analyzed rows, most first.
-
-    `nulls`: rows without one are left out; else the first raises InputError, with its place.
-    """
+def count_sources(rollouts: Dataset, numbering: Numbering) -> tuple[dict[str, int], int | None]:
+    """Rows of each data_source among the analyzed rows, most first; and the first row that has none."""
     counts: dict[Any, int] = {}
+    unnamed = None
     for row, batch in Reader(rollouts.files, [DATA_SOURCE], threads=True).batches(numbering.kept_ranges()):
         values = batch.column(0)
-        if not nulls:
-            remedy = ", or name the data source of all rollouts with --data_source"
-            _no_nulls(rollouts, row, values, DATA_SOURCE, remedy)
+        if unnamed is None and values.null_count:
+            unnamed = row + int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0])
         # Counted in arrow: of a batch of thousands of rows a handful of names become Python objects.
         for item in values.value_counts():
             if (name := item["values"].as_py()) is not None:
                 counts[name] = counts.get(name, 0) + item["counts"].as_py()
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))))
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))), unnamed

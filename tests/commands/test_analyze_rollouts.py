@@ -362,8 +362,12 @@ def test_rewards_of_the_input_are_kept_and_rescore_scores_anew(tmp_path: Path, a
     assert again.table().column_names == [*kept.table().column_names, "reward_answer"]
 
 
-def test_a_column_of_data_sources_without_values_is_none(tmp_path: Path, analyze: Analyze) -> None:
+@pytest.mark.parametrize("kind", [pa.null(), pa.string()], ids=str)
+def test_a_column_of_data_sources_without_values_is_none(kind: pa.DataType, tmp_path: Path, analyze: Analyze) -> None:
     table = pa.Table.from_pylist([row | {"original_data_source": None} for row in rollouts()])
+    table = table.set_column(
+        table.column_names.index("original_data_source"), "original_data_source", pa.nulls(12, kind)
+    )
     pq.write_table(table, tmp_path / "r.parquet")
     refused = analyze(tmp_path / "r.parquet")
     assert refused.code == 2
