@@ -57,6 +57,7 @@ gc.disable()  # while modules and tests are collected, of which nothing is garba
 def pytest_runtestloop() -> None:  # also where xdist hands out tests and collects none
     """From here on the collector looks at what tests make, and not at half a million objects that stay."""
     gc.freeze()
+    gc.set_threshold(50_000, 20, 20)  # Python's own first number is 700: most looks would be at what is still in use
     gc.enable()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
@@ -41,11 +42,14 @@ AFTER_SCORING = (
 @functools.cache
 def scoring_code_digest(package: Path = PACKAGE) -> str:
     """sha256 over paths and contents of the modules and tables of a copy of this package that can change a score."""
+    # Not Path.rglob, which takes two thirds of the time, 20 ms in each run.
+    files = (os.path.join(folder, name) for folder, _, names in os.walk(package) for name in names)
+    sources = [path for path in files if path.endswith((".py", ".json"))]
     digest = hashlib.sha256()
-    for file in sorted([*package.rglob("*.py"), *package.rglob("*.json")]):
-        name = file.relative_to(package).as_posix()
+    for path, name in sorted((path, os.path.relpath(path, package)) for path in sources):
         if not name.startswith(AFTER_SCORING):
-            content = file.read_bytes()
+            with open(path, "rb") as file:
+                content = file.read()
             # With the length, or code moved from the end of one file to the start of the next would have the same
             # digest.
             digest.update(f"{name}\0{len(content)}\0".encode() + content)

@@ -200,9 +200,10 @@ def find(model_path: str, trust_remote_code: bool, cache_dir: str, sample: Seque
         return search.proven()
 
 
-@functools.cache  # 4 ms each
-def _versions() -> list[str]:
-    return [importlib.metadata.version(name) for name in LIBRARIES]
+@functools.cache  # 4 ms each, and asked for here and for the run
+def version_of(library: str) -> str:
+    """The version that is installed. Raises PackageNotFoundError."""
+    return importlib.metadata.version(library)
 
 
 def _key(model_path: str, trust_remote_code: bool) -> str | None:
@@ -212,5 +213,5 @@ def _key(model_path: str, trust_remote_code: bool) -> str | None:
     # Sizes and times instead of contents: a folder of a model holds its weights, too. ctime cannot be set back.
     found = [(entry.name, entry.stat()) for entry in os.scandir(model_path) if entry.is_file()]
     files = sorted((name, status.st_size, status.st_mtime_ns, status.st_ctime_ns) for name, status in found)
-    told = [os.path.abspath(model_path), trust_remote_code, files, _versions()]
+    told = [os.path.abspath(model_path), trust_remote_code, files, list(map(version_of, LIBRARIES))]
     return hashlib.sha256(orjson.dumps(told)).hexdigest()[:32]

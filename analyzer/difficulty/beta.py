@@ -47,12 +47,12 @@ def fitted_beta(passes: IntArray, failures: IntArray, weights: FloatArray | None
 
 def fitted_betas(passes: IntArray, failures: IntArray, weights: FloatArray) -> list[tuple[float, float]]:
     """`fitted_beta` for several data sets of the same classes; weights: (classes, fits)."""
-    return _fitted([_fit(passes, failures, each) for each in weights.T])
+    return _fitted(_fits(passes, failures, weights))
 
 
 def fit_ahead(data: Iterable[tuple[IntArray, IntArray, IntArray]]) -> None:
     """Find what `fitted_betas` will be asked for, for all arguments at once: that takes hardly longer than for one."""
-    _fitted([_fit(passes, failures, each) for passes, failures, weights in data for each in weights.T])
+    _fitted([fit for passes, failures, weights in data for fit in _fits(passes, failures, weights)])
 
 
 # A report draws charts of priors that the analysis has fitted before it. A key is a few numbers per class, whatever the
@@ -72,15 +72,23 @@ def _fitted(fits: Sequence[_Fit]) -> list[tuple[float, float]]:
     return [found[fit] for fit in fits]
 
 
-def _fit(passes: IntArray, failures: IntArray, weights: FloatArray) -> _Fit:
-    return _counted(passes, weights), _counted(failures, weights), _counted(passes + failures, weights)
+def _fits(passes: IntArray, failures: IntArray, weights: IntArray | FloatArray) -> list[_Fit]:
+    """What each of some fits is of; weights: (classes, fits)."""
+    several = (_counted(values, weights) for values in (passes, failures, passes + failures))
+    return list(zip(*several, strict=True))
 
 
-def _counted(values: IntArray, weights: FloatArray) -> _Counted:
-    """Each value above 0 that problems have, and how many of them."""
+def _counted(values: IntArray, weights: IntArray | FloatArray) -> list[_Counted]:
+    """For each fit each value above 0 that problems have, and how many of them."""
     distinct, inverse = np.unique(values, return_inverse=True)
-    pairs = zip(distinct.tolist(), np.bincount(inverse.reshape(-1), weights).tolist(), strict=True)
-    return tuple((value, times) for value, times in pairs if value and times)  # the others add 0 to every likelihood
+    problems = np.zeros((len(distinct), weights.shape[1]))
+    np.add.at(problems, inverse.reshape(-1), weights)
+    known = distinct.tolist()
+    # The others add 0 to every likelihood.
+    return [
+        tuple((value, times) for value, times in zip(known, each, strict=True) if value and times)
+        for each in problems.T.tolist()
+    ]
 
 
 def _beta(logit: float, strength: float) -> tuple[float, float]:

@@ -21,7 +21,7 @@ import numpy as np
 from analyzer.buckets import Strategy, assign
 from analyzer.difficulty.counting import BLOCK, count
 from analyzer.difficulty.metrics import problem_metrics
-from analyzer.difficulty.posterior import REFITS, Posterior, classes_of, fit_priors, posterior_of, refitted
+from analyzer.difficulty.posterior import REFITS, Posterior, classes_of, fit_priors, posterior_of, with_refits
 from analyzer.schema import PASS_THRESHOLD
 
 if TYPE_CHECKING:
@@ -113,7 +113,10 @@ def stability(
     # Placed again, not taken from the run: percentiles among the chosen problems differ from those among all.
     [before] = place(seen.codes, [(seen.rewards, seen.passing)], total)
     classes = classes_of(seen.passes, samples, None if source is None else source[number >= 0])
-    found = posterior_of(classes, fit_priors(classes, classes.problems))
+    if total < ENOUGH_PROBLEMS:
+        found, refits = with_refits(classes, seed)
+    else:
+        found, refits = posterior_of(classes, fit_priors(classes, classes.problems)), []
     moved = np.zeros((len(buckets), len(buckets)), np.int64)  # problems by bucket before and after
     shares = []
     draws = min(MOST_DRAWS, math.ceil(ENOUGH_PROBLEMS / total))
@@ -122,8 +125,8 @@ def stability(
         shares.append(float((after == before).mean()))
     apart = np.abs(np.subtract.outer(np.arange(len(buckets)), np.arange(len(buckets))))
     stay, there = moved.diagonal(), moved.sum(axis=1)
-    refits = [posterior_of(classes, priors) for priors in refitted(classes, seed)] if total < ENOUGH_PROBLEMS else []
-    again = [float((after == before).mean()) for (after,) in placed_again(place, [seen], refits, random)]
+    others = (posterior_of(classes, priors) for priors in refits)
+    again = [float((after == before).mean()) for (after,) in placed_again(place, [seen], others, random)]
     return Stability(
         same_bucket=_share(stay.sum(), moved.sum()),
         same_or_next_bucket=_share(moved[apart <= 1].sum(), moved.sum()),

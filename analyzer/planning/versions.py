@@ -18,7 +18,7 @@ def library_versions(used: Iterable[BaseReward]) -> dict[str, str]:
     # A library that is installed later may change a reward, so its absence is noted, too.
     for name in sorted(names):
         try:
-            versions[name] = importlib.metadata.version(name)
+            versions[name] = known_tokenizers.version_of(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = "none"
     return versions

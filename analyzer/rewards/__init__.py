@@ -37,6 +37,7 @@ __all__ = [
     "build",
     "default_route",
     "find",
+    "is_place",
     "leaves",
     "names",
     "register",
@@ -213,6 +214,11 @@ def _why(cls: type[BaseReward], error: TypeError) -> str:
     return f"there is no {wrong[1]!r}{did_you_mean(wrong[1], taken)}; {known}"
 
 
+def is_place(spec: str) -> bool:
+    """Whether it says where a function of the user's own is: no name, for which all rewards would be imported."""
+    return ":" in spec or spec.endswith(".py")
+
+
 def build(spec: str, options: Mapping[str, Any] = NOTHING) -> BaseReward:
     """The reward that `spec` names, with its options (of a custom function: --reward_kwargs).
 
@@ -226,13 +232,13 @@ def build(spec: str, options: Mapping[str, Any] = NOTHING) -> BaseReward:
 
     from analyzer.rewards.custom import load_custom
 
+    if is_place(spec):
+        return load_custom(spec, options)
     if (cls := REWARDS.get(spec)) is not None:
         try:
             return cls(**options)
         except TypeError as error:
             raise ConfigError(f"the reward {spec!r} does not take these options: {_why(cls, error)}") from None
-    if ":" in spec or spec.endswith(".py"):
-        return load_custom(spec, options)
     points = {point.name: point.value for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
     if spec in points:
         return load_custom(points[spec], options)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from analyzer.difficulty.informative import CONFIDENCE, binomial, mixed
-from analyzer.difficulty.posterior import Posterior, posterior, posterior_of, refitted
+from analyzer.difficulty.posterior import Posterior, classes_of, posterior_of, with_refits
 from analyzer.errors import counted, printable
 from analyzer.expression import Expression, compile_expression
 from analyzer.selection import recipes
@@ -79,8 +79,7 @@ def gather(analysis: Analysis, sources: IntArray, seed: int) -> Evidence:
     # With partial credit passes do not tell the mean, so what the rule does at other numbers of passes cannot be told
     # either.
     binary = bool((_floats(analysis, "mean_reward", 0) == rates).all())
-    found = posterior(passes, samples, sources)
-    return Evidence(passes, samples, binary, found, refitted(found.classes, seed))
+    return Evidence(passes, samples, binary, *with_refits(classes_of(passes, samples, sources), seed))
 
 
 def _reason_counts(reasons: NDArray[np.int8]) -> dict[str, int]:

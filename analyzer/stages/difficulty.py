@@ -21,7 +21,7 @@ from analyzer.difficulty import flags, informative, passing
 from analyzer.difficulty.comparison import mean_interval
 from analyzer.difficulty.counting import code_blocks, count
 from analyzer.difficulty.metrics import informative_groups, problem_metrics, two_values
-from analyzer.difficulty.posterior import Gathered, Posterior, column_of, posterior, refitted
+from analyzer.difficulty.posterior import Gathered, Posterior, classes_of, column_of, posterior, with_refits
 from analyzer.difficulty.topup import TopUp, plan_top_up
 from analyzer.plan import Plan
 from analyzer.rollouts import problems
@@ -74,8 +74,7 @@ class Analysed(NamedTuple):
 def measure(run: Analysed) -> Difficulty:
     """Everything about difficulty that is not a metric or a bucket."""
     settings, _, _, numbering, merged, metrics, *_, cut = run
-    found = posterior(metrics.passes, metrics.num_scored, merged.source)
-    refits = refitted(found.classes, settings.seed)
+    found, refits = with_refits(classes_of(metrics.passes, metrics.num_scored, merged.source), settings.seed)
     evidence = _evidence(numbering, merged, metrics, cut)
     reliable = flags.reliabilities(evidence, max(len(merged.source_names), 1))
     # Two passes over the problems: how reliable a policy is must be known before a majority may accuse a ground truth.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import json
 import os
 import shutil
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 
 from analyzer import scoring
-from analyzer.cache import score_files
+from analyzer.cache import known_tokenizers, score_files
 from analyzer.errors import EXIT_OK, EXIT_USER
 from analyzer.rollouts.sizes import Sizes
 from analyzer.workers import backends
@@ -227,8 +226,8 @@ def test_f11_another_version_of_a_library_is_another_run_and_its_scores_are_not_
 ) -> None:
     analyze(data)
     before = committed(tmp_path)
-    version = importlib.metadata.version
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: "99" if name == "tokenizers" else version(name))
+    version = known_tokenizers.version_of
+    monkeypatch.setattr(known_tokenizers, "version_of", lambda name: "99" if name == "tokenizers" else version(name))
     assert "versions.tokenizers: " in analyze(data, explain_cache=True).out
     again = analyze(data, output_dir=tmp_path / "other")
     assert (again.code, scored_already(again)) == (EXIT_OK, 0)

@@ -18,6 +18,7 @@ from analyzer.difficulty.posterior import (
     refitted,
     refitted_each,
     share_of,
+    with_refits,
 )
 from analyzer.difficulty.prior import POINTS, RATES, fit_prior, likelihoods
 
@@ -125,6 +126,17 @@ def test_refits_are_of_resampled_problems_and_repeatable() -> None:
     assert not np.array_equal(first[0], refitted(classes, 8)[0])
 
 
+def test_a_posterior_and_its_refits_are_found_in_one_search_and_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    classes = classes_of(np.arange(90) % 9, np.full(90, 8))
+    fits._known.clear()
+    alone, refits = posterior_of(classes, fit_priors(classes, classes.problems)), refitted(classes, 7)
+    fits._known.clear()
+    monkeypatch.delattr(fits, "_alone")  # the search for one fit
+    found, again = with_refits(classes, 7)
+    assert np.array_equal(found.weights, alone.weights)
+    assert np.array_equal(again, refits)
+
+
 def test_priors_of_several_data_sources_and_sets_are_searched_for_at_once_and_are_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -135,7 +147,7 @@ def test_priors_of_several_data_sources_and_sets_are_searched_for_at_once_and_ar
     sets = [classes_of(passes, samples, np.arange(300) % 5), classes_of(passes[:90], samples[:90])]
     fits._known.clear()
     found = refitted_each(sets, 7)
-    assert searches == [72]  # 12 fits of 6 data sources
+    assert searches == [78]  # 12 fits of 6 data sources, and one of the problems themselves
     for classes, priors in zip(sets, found, strict=True):
         for number in range(5 if classes is sets[0] else 1):
             fits._known.clear()

@@ -18,6 +18,7 @@ import pytest
 from analyzer import rewards
 from analyzer.errors import ConfigError, RewardError
 from analyzer.grading import Limits, nursery
+from analyzer.planning import routing
 from analyzer.rewards import BaseReward
 from analyzer.rewards.custom.reward import Custom
 from analyzer.schema import Problem, Score, Status
@@ -108,6 +109,14 @@ RESULTS = [
     ("subprocess", 1.0, Status.OK, ""),
     ("break os", 1.0, Status.OK, ""),
 ]
+
+
+def test_a_place_is_not_looked_for_among_the_built_in_rewards_which_takes_their_import(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(rewards, "REWARDS")
+    reward = routing.build(f"{FUNCTIONS}:reward", {}, dict)
+    assert isinstance(reward, Custom)
 
 
 @pytest.mark.parametrize(("sin", "reward", "status", "detail"), RESULTS, ids=[row[0] for row in RESULTS])
