@@ -30,6 +30,7 @@ AFTER_SCORING = (
     "stages/merge.py",
     "stages/problems.py",
     "stages/provenance.py",
+    "stages/remarks.py",
     "stages/rewarded.py",
     "stages/summary.py",
     "stages/tables.py",

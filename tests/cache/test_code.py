@@ -43,7 +43,7 @@ CHANGES = {
     "tokens": ("tokens.py", "_PART_CHARS = 4 << 20", "_PART_CHARS = 8 << 20"),
     "schema": ("schema.py", "PASS_THRESHOLD = 0.5", "PASS_THRESHOLD = 0.6"),
     "how rows are read": ("rollouts/dataset.py", "BATCH_ROWS = 8192", "BATCH_ROWS = 4096"),
-    "scoring": ("scoring.py", "from __future__", "# changed\nfrom __future__"),
+    "scoring": ("scoring/grades.py", "from __future__", "# changed\nfrom __future__"),
     "a reward": ("rewards/gsm8k.py", "from __future__", "# changed\nfrom __future__"),
     "the cut into shards": ("planning/sharding.py", "128 << 20", "64 << 20"),
     "the files of scores": ("cache/score_files.py", "EXAMPLES = 2", "EXAMPLES = 3"),

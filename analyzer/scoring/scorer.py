@@ -1,33 +1,20 @@
-"""Scoring: the rollouts of one problem in, one `Score` for each out, whatever the reward does.
-
-    with closing(Scorer(reward, Limits())) as scorer:
-        scores = scorer.score(Problem("openai/gsm8k", "5"), ["#### 5", "#### 6", "#### 5"])   # two answers are graded
-        [score.reward for score in scores]      # [1.0, 0.0, 1.0]
-
-A failure of the scorer is a status on its own rollout, never a reward of 0 and never an exception. Only what would
-befall every rollout is raised: a reward that cannot be loaded (RewardError).
-"""
+"""The scorer of one reward: it knows how each kind of reward is called, and what to do when one fails."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from numbers import Real
-from typing import Any, Protocol
+from typing import Any
 
 from analyzer.errors import AnalyzerError
-from analyzer.grading import Limits, Reply, Target, nursery
-from analyzer.grading.frames import as_text
+from analyzer.grading import Limits, Target, nursery
 from analyzer.grading.supervisor import Supervisor
 from analyzer.rewards import BaseReward, GroupReward, Part, Reward, Where, WholeReward
 from analyzer.schema import (
-    ANSWER_LENGTH,
     NOTHING,
     PASS_THRESHOLD,
-    TRANSIENT,
     GoldError,
     Lengths,
     NotPresentable,
@@ -36,21 +23,11 @@ from analyzer.schema import (
     Status,
     Unscored,
 )
+from analyzer.scoring.grades import ChildGrader, Grades, Verdicts, same, score_from, value_of
+from analyzer.scoring.scores import checked, failure, one_line
 
-DETAIL_LENGTH = 300  # characters of an explanation that are kept
 BATCH_CHARS = 4 << 20  # characters of responses in one call of a WholeReward
 RECENT_BYTES = 16 << 20  # of answers with dear grades that are remembered, about
-_FINAL = frozenset({Status.OK, Status.GOLD_ERROR, Status.LIMIT, Status.ABSTAIN})
-
-
-class Verdicts(Protocol):
-    """What graders have said before, kept somewhere: the methods of a reward are pure, so they would say it again."""
-
-    def find(self, question: str) -> Reply | None:
-        """The reply to a method's name and arguments (as JSON), None where it is not known."""
-
-    def keep(self, question: str, reply: Reply) -> None:
-        """Note a reply that is final."""
 
 
 class Scorer:
@@ -189,7 +166,7 @@ class Scorer:
 
     def _grades_of(self, reward: Reward, gold: Any) -> Grades:
         """The grades for this ground truth: those of a recent call where it is the same one, else new ones."""
-        if self._grades is None or not _same(gold, self._gold):
+        if self._grades is None or not same(gold, self._gold):
             if self._child is None:
                 grades = Grades(
                     lambda: reward.check_gold(gold), lambda answer: reward.grade(answer, gold), reward.answer_text
@@ -197,7 +174,7 @@ class Scorer:
             else:
                 if isinstance(self._gold, str) and self._grades is not None:
                     self._remember(self._gold, self._grades)
-                grader = _Grader(reward, self._child, self._verdicts, gold)
+                grader = ChildGrader(reward, self._child, self._verdicts, gold)
                 # A problem may be there under several data_idx, and many problems have the same number as an answer.
                 known = self._recent.pop(gold, None) if isinstance(gold, str) else None
                 if known is not None:
@@ -234,7 +211,7 @@ class Scorer:
             # A batch that crashes is not tried again as it is, but each of its rollouts is.
             # The budget grows with the number of rollouts, so a batch is no stricter than single calls.
             reply = self._child.call("score_json", problem, batch, items=len(batch), retry=len(batch) == 1)
-            scores = list(map(_score_from, _value_of(reply)))
+            scores = list(map(score_from, value_of(reply)))
         # Too few or too many: nobody knows which score belongs to which response.
         if len(scores) != len(batch):
             raise Unscored(Status.INVALID_RESULT, f"{len(scores)} scores for {len(batch)} responses")
@@ -314,52 +291,6 @@ def _sum_of(parts: Sequence[Part], scores: Sequence[Score], decider: int) -> Sco
     return checked(Score(total, Status.OK, first.found, extra or NOTHING, "", first.answer, first.reward, given))
 
 
-class Grades(dict[Hashable, Score]):
-    """Answer -> Score for one ground truth, filled as answers are looked up, so that a hit costs a dict look-up.
-
-    A grade that fails becomes the Score that says why. What `check` raises makes every answer unscored.
-    """
-
-    def __init__(
-        self, check: Callable[[], None], grade: Callable[[Any], Score], text: Callable[[Any], str | None]
-    ) -> None:
-        super().__init__()
-        self._grade = grade
-        self._text = text
-        self.size = 1000  # bytes, about
-        self.refusal = _failure_of(check)
-
-    def has_transient(self) -> bool:
-        """Whether any answer, or the ground truth, failed in a way that another try may not."""
-        refused = self.refusal is not None and self.refusal.status in TRANSIENT
-        return refused or any(score.status in TRANSIENT for score in self.values())
-
-    def __missing__(self, answer: Hashable) -> Score:
-        """Grade an answer not seen before. Raises GoldError where only grading finds that the gold cannot be graded."""
-        try:
-            score = checked(self._grade(answer), found=answer is not None)
-        except GoldError as error:
-            self.refusal = failure(error)
-            raise
-        except AnalyzerError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a failing scorer must not end the run, nor count as a wrong answer
-            score = failure(error)
-        reward, status, found, extra, detail, _, pass_value, parts = score
-        text = shortened(self._text(answer))
-        # Built anew: _replace() takes four times as long.
-        score = self[answer] = Score(reward, status, found, extra, detail, text, pass_value, parts)
-        self.size += 500 + _length(answer)
-        return score
-
-
-def _length(answer: Any) -> int:
-    """Characters in an answer, about."""
-    if isinstance(answer, tuple):
-        return sum(map(_length, answer))
-    return len(answer) if isinstance(answer, str) else 20
-
-
 def _score_all(reward: Reward, grades: Grades, responses: Sequence[str]) -> list[Score]:
     if grades.refusal is not None:
         return [grades.refusal] * len(responses)
@@ -381,137 +312,10 @@ def _score_one(reward: Reward, grades: Grades, response: str) -> Score:
         return failure(error)
 
 
-def _failure_of(check: Callable[[], None]) -> Score | None:
-    try:
-        check()
-    except AnalyzerError:
-        raise
-    except Exception as error:  # noqa: BLE001 - becomes the status of all rollouts of the problem
-        return failure(error)
-    return None
-
-
-class _Grader:
-    """Grades by one ground truth: what neither the worker knows nor an earlier run has asked goes to the child."""
-
-    def __init__(self, reward: Reward, child: Supervisor, verdicts: Verdicts | None, gold: Any) -> None:
-        self._reward = reward
-        self._child = child
-        self._verdicts = verdicts
-        self._gold = gold
-
-    def check(self) -> None:
-        # Known in the worker: saves a round trip to the child for every problem.
-        if self._reward.settle_gold(self._gold):
-            return
-        try:
-            self._ask("check_gold", self._gold)
-        except GoldError:
-            raise
-        except Unscored as error:
-            raise Unscored(error.status, f"in checking the ground truth: {error.detail}") from None
-
-    def grade(self, answer: Any) -> Score:
-        # The same for answers: of the 9,706 pairs of problem and answer of math_l5_zeroeval, 796 reach the child.
-        settled = self._reward.settle(answer, self._gold)
-        return settled if settled is not None else _score_from(self._ask("grade", answer, self._gold))
-
-    def _ask(self, method: str, *args: Any) -> Any:
-        if self._verdicts is None:
-            return _value_of(self._child.call(method, *args))
-        try:
-            question = as_text([method, *args])
-        except (TypeError, ValueError, RecursionError):  # the call says what is wrong with it
-            return _value_of(self._child.call(method, *args))
-        reply = self._verdicts.find(question)
-        if reply is None:
-            reply = self._child.call(method, *args)
-            if reply.status in _FINAL:
-                self._verdicts.keep(question, reply)
-        return _value_of(reply)
-
-
-def _value_of(reply: Reply) -> Any:
-    """The value of a reply. Raises Unscored, or GoldError, where it has none."""
-    # A GoldError travels as a status and becomes the exception again on this side.
-    if reply.status is Status.GOLD_ERROR:
-        raise GoldError(reply.detail)
-    if reply.status is not Status.OK:
-        raise Unscored(reply.status, reply.detail)
-    return reply.value
-
-
-def _score_from(fields: Any) -> Score:
-    """A Score from its fields as they come out of JSON."""
-    reward, status, found, extra, detail, answer, *_ = fields
-    return Score(reward, Status(status), found, writable(extra), detail, answer)
-
-
 def target_of(reward: BaseReward) -> Target:
     """How the child builds a reward equal to this one."""
     cls = type(reward)
     return Target(f"{cls.__module__}:{cls.__qualname__}", reward.options, str(reward))
-
-
-def failure(error: Exception) -> Score:
-    """The Score of a rollout whose scoring raised: the status of Unscored, else `memory` or `error`."""
-    if isinstance(error, Unscored):
-        return Score(None, error.status, detail=one_line(error.detail))
-    status = Status.MEMORY if isinstance(error, MemoryError) else Status.ERROR
-    return Score(None, status, detail=one_line(f"{type(error).__name__}: {error}"))
-
-
-def checked(score: Score, found: bool = True) -> Score:
-    """The score with its reward as a finite float, or INVALID_RESULT; without a reward where the status is not OK."""
-    found = found and score.found
-    # Most scores are as they should be, and some thousand a second are looked at.
-    plain = type(score.reward) is float and score.status is Status.OK and score.answer is None and not score.detail
-    if plain and found is score.found and math.isfinite(score.reward):  # type: ignore[arg-type]
-        return score
-    score = score._replace(answer=shortened(score.answer))
-    if score.status is not Status.OK:
-        return score._replace(reward=None, found=found, detail=one_line(score.detail))
-    reward: Any = score.reward
-    try:
-        # Real covers numpy's scalars; a str or None becomes NaN, and so INVALID_RESULT.
-        number = float(reward) if isinstance(reward, Real) else math.nan
-    except OverflowError:
-        number = math.inf
-    # NaN and infinity would spoil every mean that they enter, and JSON cannot hold them.
-    if not math.isfinite(number):
-        shown = repr(reward) if isinstance(reward, float) else f"of type {type(reward).__name__}"
-        detail = f"the reward is {shown}, not a finite number"
-        invalid = Status.INVALID_RESULT
-        return score._replace(reward=None, status=invalid, found=found, detail=one_line(detail), pass_value=None)
-    return score._replace(reward=number, found=found, detail=one_line(score.detail))
-
-
-def shortened(answer: str | None) -> str | None:
-    """An answer of at most ANSWER_LENGTH characters; of a longer one the start, and a digest that keeps it distinct."""
-    if answer is None or (len(answer) <= ANSWER_LENGTH and answer.isascii()):
-        return answer
-    if len(answer) > ANSWER_LENGTH:
-        # Two long answers with one beginning must not be one answer in a majority.
-        digest = hashlib.blake2b(answer.encode(errors="surrogatepass"), digest_size=8).hexdigest()
-        answer = f"{answer[: ANSWER_LENGTH - len(digest) - 2]}… {digest}"
-    return str(writable(answer))
-
-
-def one_line(text: str) -> str:
-    """Text for a person: one line, bounded, and writable as UTF-8."""
-    return str(writable(" ".join(text[: 2 * DETAIL_LENGTH].split())[:DETAIL_LENGTH]))
-
-
-def writable(value: Any) -> Any:
-    """A JSON value with the lone surrogates in its texts replaced by "?", since no file format here can hold them."""
-    if isinstance(value, str):
-        # isascii() reads a flag of the string; encoding costs a pass.
-        return value if value.isascii() else value.encode(errors="replace").decode()
-    if isinstance(value, list):
-        return [writable(item) for item in value]
-    if isinstance(value, dict):
-        return {writable(key): writable(item) for key, item in value.items()}
-    return value
 
 
 def _batches(responses: Sequence[str], size: int) -> Iterator[Sequence[str]]:
@@ -525,30 +329,3 @@ def _batches(responses: Sequence[str], size: int) -> Iterator[Sequence[str]]:
         chars += len(response)
     if start < len(responses):
         yield responses[start:]
-
-
-def _same(gold: Any, other: Any) -> bool:
-    """Whether two JSON values are the same to any reward: == is too lenient, as `[1] == [True]` and `0.0 == -0.0`.
-
-    Types are equal all the way down, and objects hold their keys in one order. Without recursion: a value may be
-    nested deeper than the interpreter's stack.
-    """
-    pairs = [(gold, other)]
-    while pairs:
-        one, two = pairs.pop()
-        if one is two:
-            continue
-        # True == 1 and 1 == 1.0 to Python; a reward may tell them apart, and so must the memo.
-        if type(one) is not type(two):
-            return False
-        if isinstance(one, list | tuple):
-            if len(one) != len(two):
-                return False
-            pairs.extend(zip(one, two, strict=True))
-        elif isinstance(one, dict):
-            if list(one) != list(two):
-                return False
-            pairs.extend(zip(one.values(), two.values(), strict=True))
-        elif repr(one) != repr(two) if isinstance(one, float) else one != two:  # NaN is NaN, and -0.0 is not 0.0
-            return False
-    return True
