@@ -53,7 +53,8 @@ NAMES = {
     "analyzer.grading.sandbox.box": "from analyzer.grading.sandbox.levels import find_level, open_box",
     "analyzer.grading.sandbox.judge": "from analyzer.grading.sandbox.levels import find_level",
     "analyzer.rewards.math_verify.evaluation": "from sympy import Integer, Symbol; x = Symbol('x')",
-    "analyzer.scoring": "from analyzer.rewards.gsm8k import Gsm8k; from contextlib import closing; reward = Gsm8k()",
+    "analyzer.scoring": "from analyzer.rewards.gsm8k import Gsm8k; from contextlib import closing; reward = Gsm8k()\n"
+    "from analyzer.grading import Limits; from analyzer.schema import Problem",
 }
 """What an example takes for granted beside the names of its own module."""
 
