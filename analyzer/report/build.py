@@ -121,6 +121,7 @@ def _view(analysis: Analysis, seed: int, server: bool) -> dict[str, Any]:
         "cards": _cards(analysis),
         "hardness": figures.hardness_chart(analysis, styles),
         "dead": _dead(analysis),
+        "scored": int((analysis.passes[1] > 0).sum()),
         "remarks": [visible(str(remark)) for remark in (summary.get("difficulty") or {}).get("remarks", [])],
         "informative": figures.informative_chart(analysis, seed),
         "sources": _source_rows(analysis),
@@ -153,26 +154,43 @@ def _title(analysis: Analysis) -> str:
 
 
 def _dead(analysis: Analysis) -> dict[str, float]:
+    """Problems never and always solved, and the share of those that have equal rewards only (NaN: none is scored).
+
+    The share is not the other two: graded rewards of a problem that is never solved can differ, and have a gradient.
+    """
     passes, scored = analysis.passes
-    total = max(int((scored > 0).sum()), 1)
-    never, always = int(((passes == 0) & (scored > 0)).sum()), int(((passes == scored) & (scored > 0)).sum())
-    return {"never": never, "always": always, "share": (never + always) / total}
+    there = scored > 0
+    never, always = there & (passes == 0), there & (passes == scored)
+    equal = never | always
+    if {"min_reward", "max_reward"} <= set(analysis.problems.column_names):
+        equal = there & (analysis.column("min_reward", np.nan) == analysis.column("max_reward", np.nan))
+    total = int(there.sum())
+    return {
+        "never": int(never.sum()),
+        "always": int(always.sum()),
+        "share": int(equal.sum()) / total if total else np.nan,
+    }
 
 
 def _cards(analysis: Analysis) -> list[Card]:
     summary = analysis.summary
     overall = summary["overall_metrics"]
     dead = _dead(analysis)
+    mean_reward = overall["mean_reward"]
     cards = [
-        Card(percent(overall["mean_pass_rate"]), "mean pass rate", f"mean reward {overall['mean_reward'] or 0:.3f}"),
+        Card(
+            percent(overall["mean_pass_rate"]),
+            "mean pass rate",
+            "no problem is scored" if mean_reward is None else f"mean reward {mean_reward:.3f}",
+        ),
         Card(
             percent(dead["share"]),
-            "of the problems teach nothing",
+            "of the problems have equal rewards only, and teach nothing",
             f"{count(dead['never'])} never, {count(dead['always'])} always solved",
         ),
     ]
     group = (summary.get("difficulty") or {}).get("informative", {}).get("8")
-    if group:
+    if group and group["share"] is not None:
         cards.append(
             Card(
                 percent(group["share"]),

@@ -37,7 +37,7 @@ def hardness_chart(analysis: Analysis, styles: dict[str, str]) -> str:
     exact = len(sizes) == 1 and sizes[0] <= _MOST_LEVELS
     if exact:
         labels = [str(value) for value in range(int(sizes[0]) + 1)]
-        x_title = f"passes of {sizes[0]} samples"
+        x_title = f"passes of {counted(int(sizes[0]), 'sample')}"
     else:
         # 0 and 1 have bars of their own: never and always are another kind of thing than rarely and mostly.
         labels = ["never", *(f"{5 * at}–{5 * at + 5}" for at in range(20)), "always"]

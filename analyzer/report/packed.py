@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
+from analyzer.expression import compile_expression
 from analyzer.report import texts
 from analyzer.report.analysis import Analysis
 from analyzer.report.harmless import visible
 from analyzer.report.texts import ProblemText
 from analyzer.schema import DATA_IDX
+from analyzer.selection.recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +35,7 @@ def columns(analysis: Analysis, names: Sequence[str]) -> str:
     """The columns of all problems, one after the other as little-endian numbers, then the ids.
 
     Of a number first the low bytes of all problems, then the next, which compresses better. Ids that are integers are
-    their differences, others JSON; mean rewards that are the pass rates are not repeated (`meta` says which it is).
+    their differences, others JSON (`meta` says which it is).
     """
     passes, scored = analysis.passes
     _, source = analysis.sources
@@ -58,12 +60,10 @@ def columns(analysis: Analysis, names: Sequence[str]) -> str:
         lambda: np.minimum(analysis.column("truncated").astype(np.float64), 65535).astype("<u2"),
         lambda: np.minimum(analysis.column("num_samples"), 65535).astype("<u2"),
     ]
-    if not analysis.reward_is_pass_rate:
-        parts.append(
-            lambda: np.nan_to_num(analysis.column("mean_reward", np.nan).astype(np.float64), nan=-1e9).astype("<f4")
-        )
     if analysis.statuses[0]:
         parts.append(lambda: analysis.statuses[1].astype("<u2"))
+    if rules := _rules(analysis):
+        parts.append(lambda: np.bitwise_or.reduce([_kept(analysis, rule) << bit for bit, rule in enumerate(rules)]))
     data = bytearray()
     for part in parts:
         data += _planes(part())
@@ -109,10 +109,33 @@ def _packed(data: bytes | bytearray) -> str:
     return base64.b64encode(gzip.compress(data, 5, mtime=0)).decode()
 
 
+def _rules(analysis: Analysis) -> list[Recipe]:
+    """The published rules that stand in one command, as far as the analysis has their columns.
+
+    An analysis of an earlier version may lack some.
+    """
+    names = set(analysis.problems.column_names)
+    return [
+        recipe
+        for recipe in RECIPES
+        if recipe.where and "'" not in recipe.where and names.issuperset(compile_expression(recipe.where, None).names)
+    ]
+
+
+def _kept(analysis: Analysis, recipe: Recipe) -> NDArray[np.uint32]:
+    """(problems,) 1 for each problem that a rule keeps, as select_problems evaluates it: the page must not show another
+    number than the command that it prints."""
+    import pyarrow as pa
+
+    rule = compile_expression(str(recipe.where), None)
+    columns = {name: analysis.problems[name].combine_chunks() for name in rule.names}
+    outcome = rule.evaluate(pa.RecordBatch.from_pydict(columns)).fill_null(False)
+    kept: NDArray[np.uint32] = outcome.to_numpy(zero_copy_only=False).astype("<u4")
+    return kept
+
+
 def meta(analysis: Analysis, names: Sequence[str], styles: dict[str, str], server: bool) -> str:
     """What the script needs to know, as JSON in the page."""
-    from analyzer.selection.recipes import RECIPES
-
     told = {
         "problems": analysis.problems.num_rows,
         "buckets": list(names),
@@ -124,12 +147,9 @@ def meta(analysis: Analysis, names: Sequence[str], styles: dict[str, str], serve
         "command": f"python scripts/select_problems.py --analysis {shlex.quote(_shown_folder(analysis))}",
         "viewer": f"python scripts/view_analysis.py --analysis {shlex.quote(_shown_folder(analysis))}",
         "recipes": [
-            {"name": recipe.name, "where": recipe.where, "source": recipe.reference}
-            for recipe in RECIPES
-            if recipe.where
+            {"name": recipe.name, "where": recipe.where, "source": recipe.reference} for recipe in _rules(analysis)
         ],
         "server": server,
-        "reward_is_rate": analysis.reward_is_pass_rate,
         "integer_ids": _id_steps(analysis) is not None,
     }
     return base64.b64encode(orjson.dumps(told)).decode()

@@ -22,11 +22,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import analyzer
+from analyzer.errors import InputError
 from analyzer.report import analysis as reading
 from analyzer.report import build, lengths, templating, texts, write_report
 from analyzer.report.analysis import Analysis, Written
 from analyzer.report.harmless import visible
 from analyzer.rollouts import dataset
+from analyzer.selection.recipes import RECIPES
 from tests.commands import Outcome, analyzed, parquet
 
 SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "sample"
@@ -116,12 +119,74 @@ def test_the_columns_in_the_page_are_those_of_the_analysis(page: Page, sample: P
     assert (passes / scored).tolist() == pytest.approx(analysis.problems["pass_rate"].to_pylist())
     meta = json.loads(page.part("meta"))
     assert meta["integer_ids"]
-    assert meta["reward_is_rate"]
-    planes = np.frombuffer(data, "u1", 4 * problems, (3 * 2 + 2 * 1 + 4 + 2 * 2) * problems)
+    planes = np.frombuffer(data, "u1", 4 * problems, (3 * 2 + 2 * 1 + 4 + 2 * 2 + 4) * problems)
     steps = np.ascontiguousarray(planes.reshape(4, problems).T).view("<i4").reshape(-1)
     assert np.cumsum(steps).tolist() == analysis.problems["data_idx"].to_pylist()
     assert meta["buckets"] == ["hard", "medium-hard", "medium-easy", "easy"]
     assert meta["problems"] == problems
+
+
+GRADED: dict[
+    str, list[float | None]
+] = {  # rewards of each problem: what differs below the threshold, hovers about 0.9, or is equal
+    "all fail and differ": [0.0, 0.1, 0.4],
+    "all pass and differ": [0.6, 0.9, 1.0],
+    "equal and not 0 or 1": [0.7, 0.7, 0.7],
+    "mean of exactly 0.9": [0.8, 0.9, 1.0],
+    "mixed, with a mean above the rate": [3.0, 3.0, -1.0],
+    "one rollout": [1.0],
+    "none is scored": [None, None],
+}
+
+
+@pytest.mark.parametrize("kept", [list(GRADED), ["all fail and differ"], ["one rollout"], ["none is scored"]], ids=len)
+def test_a_published_rule_keeps_in_the_page_what_it_keeps_in_the_command(tmp_path: Path, kept: list[str]) -> None:
+    row = {"prompt": "1 + 1?", "response": "2", "original_data_source": "sums"}
+    rows = [
+        {**row, "prompt": f"{number} + 1?", "data_idx": number, "sample_idx": sample, "reward": reward}
+        for number, name in enumerate(kept)
+        for sample, reward in enumerate(GRADED[name])
+    ]
+    analyzed(tmp_path, rows, outputs="problems")
+    page = page_of(tmp_path / "out")
+    meta, data = json.loads(page.part("meta")), gzip.decompress(page.part("columns"))
+    start = (3 * 2 + 2 * 1 + 4 + 2 * 2 + 2 * bool(meta["statuses"])) * len(kept)
+    planes = np.frombuffer(data, "u1", 4 * len(kept), start).reshape(4, len(kept))
+    bits = np.ascontiguousarray(planes.T).view("<u4").reshape(-1)
+    assert {recipe.name for recipe in RECIPES if recipe.where and "'" not in recipe.where} == {
+        recipe["name"] for recipe in meta["recipes"]
+    }
+    for bit, recipe in enumerate(meta["recipes"]):
+        shown = np.flatnonzero(bits >> bit & 1).tolist()
+        output = tmp_path / f"{recipe['name']}.parquet"
+        if not shown:
+            with pytest.raises(InputError, match="keeps no problem"):
+                analyzer.select(analysis=tmp_path / "out", output=output, where=recipe["where"])
+        else:
+            analyzer.select(analysis=tmp_path / "out", output=output, where=recipe["where"])
+            assert [f"{number} + 1?" for number in shown] == pq.read_table(output)["prompt"].to_pylist()
+
+
+def test_problems_teach_nothing_where_their_rewards_are_equal(tmp_path: Path) -> None:
+    row = {"prompt": "1 + 1?", "response": "2", "original_data_source": "sums"}
+    rows = [
+        {**row, "data_idx": number, "sample_idx": sample, "reward": reward}
+        for number, name in enumerate(["all fail and differ", "all pass and differ", "equal and not 0 or 1"])
+        for sample, reward in enumerate(GRADED[name])
+    ]
+    analyzed(tmp_path, rows, outputs="problems")
+    text = write_report(tmp_path / "out").read_text()
+    assert "1 problem was never solved and 2 always. 33.3 % of the problems have equal rewards only" in text
+
+
+def test_a_page_without_a_scored_rollout_shows_no_number_for_what_nobody_measured(tmp_path: Path) -> None:
+    row = {"prompt": "1 + 1?", "response": "2", "data_idx": 0, "original_data_source": "sums", "reward": None}
+    analyzed(tmp_path, [{**row, "sample_idx": sample} for sample in range(4)], outputs="problems")
+    text = write_report(tmp_path / "out").read_text()
+    assert "– – –" not in text
+    for number in ("0.000", "0.0 %", "– to –", "never solved"):
+        assert number not in text.split('id="by-source"')[0]
+    assert "No problem has a scored rollout." in text
 
 
 def test_a_problem_of_more_rollouts_than_two_bytes_count_keeps_its_pass_rate(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@
   const bucket = take(Uint8Array), flag = take(Uint8Array), tokens = take(Uint32Array);
   const cut = take(Uint16Array), samples = take(Uint16Array);
   const rate = Float64Array.from(passes, (k, i) => (scored[i] ? k / scored[i] : NaN));
-  const reward = meta.reward_is_rate ? rate : take(Float32Array);
   const statuses = meta.statuses.length ? take(Uint16Array) : null; // of the rollouts of a problem, a bit each
+  const rules = meta.recipes.length ? take(Uint32Array) : null; // published rules that keep a problem, a bit each
   const ids = meta.integer_ids ? Array.from(take(Int32Array)) : JSON.parse(utf8.decode(bytes.subarray(at)));
   if (meta.integer_ids) for (let i = 1; i < total; i++) ids[i] += ids[i - 1];
   const texts = new Map(JSON.parse(utf8.decode(await unpack("texts"))).map((text) => [text.number, text]));
@@ -41,12 +41,11 @@
 
   // ------------------------------------------------------------------ which problems to train on
   const low = $("low"), high = $("high");
-  let rule = null; // the expression of a published rule, until a handle is moved
+  let rule = null; // a published rule, until a handle is moved
+  const keeps = (i) => scored[i] && (rule ? (rules[i] >>> rule.bit) & 1 : rate[i] >= low.value / 100 - 1e-9 && rate[i] <= high.value / 100 + 1e-9);
   const kept = () => {
-    const a = low.value / 100, b = high.value / 100, clean = $("unflagged").checked;
-    const found = [];
-    for (let i = 0; i < total; i++)
-      if (scored[i] && rate[i] >= a - 1e-9 && rate[i] <= b + 1e-9 && !(clean && flag[i])) found.push(i);
+    const clean = $("unflagged").checked, found = [];
+    for (let i = 0; i < total; i++) if (keeps(i) && !(clean && flag[i])) found.push(i);
     return found;
   };
   // Groups of 8 with passes and failures: counted where there are 8 samples or more, else what the analysis predicts.
@@ -80,38 +79,23 @@
       for (const i of all) of[source[i]]++;
       $("kept-sources").textContent = meta.sources.map((name, s) => `${name}: ${count(by[s])} of ${count(of[s])}`).join("   ");
     }
-    const range = rule || `${a} <= pass_rate <= ${b}`;
+    const range = rule ? rule.where : `${a} <= pass_rate <= ${b}`;
     const where = range + ($("unflagged").checked ? " and flag == ''" : "");
     $("command").textContent = `${meta.command} --output train.parquet --where "${where}"`;
   };
-  // A published rule as a range of the handles: the smallest and largest rate that it keeps.
-  const satisfies = (where, i) => {
-    const values = { pass_rate: rate[i], passes: passes[i], num_scored: scored[i], mean_reward: reward[i],
-      std_reward: passes[i] > 0 && passes[i] < scored[i] ? 1 : 0 };
-    return where.split(" and ").every((part) => {
-      const words = part.trim().split(/\s*(<=|>=|<|>|==)\s*/);
-      const value = (text) => text.split(/\s*-\s*/).map((term) => term.split(/\s*\/\s*/).map((x) => (x in values ? values[x] : +x)).reduce((p, q) => p / q)).reduce((p, q) => p - q);
-      for (let w = 1; w < words.length; w += 2) {
-        const x = value(words[w - 1]), y = value(words[w + 1]);
-        if (!{ "<=": x <= y, ">=": x >= y, "<": x < y, ">": x > y, "==": x === y }[words[w]]) return false;
-      }
-      return true;
-    });
-  };
-  for (const recipe of meta.recipes) {
-    if (/['`]/.test(recipe.where)) continue;
+  // A published rule also shows as a range of the handles: the smallest and largest rate that it keeps.
+  meta.recipes.forEach((recipe, bit) => {
     const button = el("button", { type: "button", textContent: recipe.name, title: `${recipe.where} (${recipe.source})` });
     button.addEventListener("click", () => {
-      let a = 1, b = 0;
-      for (let i = 0; i < total; i++)
-        if (scored[i] && satisfies(recipe.where, i)) { a = Math.min(a, rate[i]); b = Math.max(b, rate[i]); }
-      rule = recipe.where;
-      low.value = Math.floor(100 * Math.min(a, b)); high.value = Math.ceil(100 * b);
+      rule = { where: recipe.where, bit };
+      const rates = [...rate].filter((_, i) => keeps(i));
+      low.value = Math.floor(100 * rates.reduce((p, q) => Math.min(p, q), rates.length ? 1 : 0));
+      high.value = Math.ceil(100 * rates.reduce((p, q) => Math.max(p, q), rates.length ? 0 : 1));
       for (const other of $("recipes").children) other.setAttribute("aria-pressed", other === button);
       explore();
     });
     $("recipes").append(button);
-  }
+  });
   for (const input of [low, high])
     input.addEventListener("input", () => {
       rule = null;
@@ -168,7 +152,7 @@
       (b === "" || bucket[i] === +b) && (f === "" || (f === "-" ? flag[i] === 0 : flag[i] === +f)) && (s === "" || source[i] === +s) &&
       (!only || texts.has(i)) && status(i) &&
       (!word || hits.has(i) || String(ids[i]).toLowerCase().includes(word) || (texts.has(i) && texts.get(i).prompt.toLowerCase().includes(word))));
-    $("found").textContent = `${count(shown.length)} problems`;
+    $("found").textContent = `${count(shown.length)} problem${shown.length === 1 ? "" : "s"}`;
     $("body").style.height = `${Math.min(shown.length * HEIGHT, MOST)}px`;
     $("table").scrollTop = 0;
     draw();
