@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from analyzer.difficulty.passing import all_pass, log_factorials
-from analyzer.difficulty.posterior import Classes, Posterior, posterior_of
+from analyzer.difficulty.posterior import Classes, Posterior
 from analyzer.difficulty.prior import RATES
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def informative(
     # Exact shares do not depend on the prior, so only predicted ones share its error.
     predicted = counted * ~enough
     if predicted.any():
-        shares = [float(predicted @ posterior_of(classes, priors).mean(mixed(group))) / total for priors in refits]
+        shares = [float(predicted @ found.under(priors).mean(mixed(group))) / total for priors in refits]
         common = float(np.var(shares, ddof=1)) if len(shares) > 1 else 0.0
     else:
         common = 0.0

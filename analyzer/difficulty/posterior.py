@@ -45,6 +45,13 @@ class Posterior(NamedTuple):
     classes: Classes
     weights: FloatArray  # (classes, POINTS); of a class without samples, the prior
     priors: FloatArray  # (sources, POINTS)
+    likelihoods: FloatArray  # (classes, POINTS) of the passes, see prior.likelihoods
+
+    def under(self, priors: FloatArray) -> Posterior:
+        """The posterior of the same passes under other priors, (sources, POINTS)."""
+        weights = self.likelihoods * priors[self.classes.source]
+        weights /= weights.sum(axis=1, keepdims=True)
+        return self._replace(weights=weights, priors=priors)
 
     def mean(self, values: FloatArray = RATES) -> FloatArray:
         """The posterior mean of a function of the solve rate, given at RATES; shape (classes,)."""
@@ -99,9 +106,8 @@ def posterior(passes: IntArray, samples: IntArray, source: NDArray[np.integer] |
 
 def posterior_of(classes: Classes, priors: FloatArray) -> Posterior:
     """The posterior under these priors, (sources, POINTS)."""
-    weights = likelihoods(classes.passes, classes.samples) * priors[classes.source]
-    weights /= weights.sum(axis=1, keepdims=True)
-    return Posterior(classes, weights, priors)
+    table = likelihoods(classes.passes, classes.samples)
+    return Posterior(classes, table, priors, table).under(priors)
 
 
 def fit_priors(classes: Classes, problems: IntArray) -> FloatArray:

@@ -125,7 +125,7 @@ def stability(
         shares.append(float((after == before).mean()))
     apart = np.abs(np.subtract.outer(np.arange(len(buckets)), np.arange(len(buckets))))
     stay, there = moved.diagonal(), moved.sum(axis=1)
-    others = (posterior_of(classes, priors) for priors in refits)
+    others = (found.under(priors) for priors in refits)
     again = [float((after == before).mean()) for (after,) in placed_again(place, [seen], others, random)]
     return Stability(
         same_bucket=_share(stay.sum(), moved.sum()),
@@ -204,6 +204,8 @@ def drawn(seen: Rollouts, rates: FloatArray, random: np.random.Generator) -> Dra
     drawn = seen.rewards[np.minimum(first + (at * had).astype(np.int64), len(at) - 1)]
     for kind, otherwise in ((True, 1.0), (False, 0.0)):  # a problem that never passed, or never failed
         lacking = (passing == kind) & (had == 0)
+        if not lacking.any():
+            continue  # mostly: to sort what there is takes longer than the rest of a draw
         pool = np.sort(seen.rewards[seen.passing == kind])
         drawn[lacking] = pool[(at[lacking] * len(pool)).astype(np.int64)] if len(pool) else otherwise
     return drawn, passing

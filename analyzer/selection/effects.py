@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from analyzer.difficulty.informative import CONFIDENCE, binomial, mixed
-from analyzer.difficulty.posterior import Posterior, classes_of, posterior_of, with_refits
+from analyzer.difficulty.posterior import Posterior, classes_of, with_refits
 from analyzer.errors import counted, printable
 from analyzer.expression import Expression, compile_expression
 from analyzer.selection import recipes
@@ -101,7 +101,7 @@ def informative_share(evidence: Evidence, chosen: NDArray[np.bool_], group: int)
         return None
     values = mixed(group)
     share = float(counts @ evidence.found.mean(values)) / total
-    refits = [float(counts @ posterior_of(classes, priors).mean(values)) / total for priors in evidence.refits]
+    refits = [float(counts @ evidence.found.under(priors).mean(values)) / total for priors in evidence.refits]
     # Two independent errors, so their variances add: of the problems given the prior, and of the prior, which was
     # fitted to these samples (the spread over refits to resampled problems).
     variance = float(counts @ evidence.found.variance(values)) / total**2 + float(np.var(refits, ddof=1))
