@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from analyzer import scoring
 from analyzer.cache import known_tokenizers, score_files
 from analyzer.errors import EXIT_OK, EXIT_USER
 from analyzer.rollouts.sizes import Sizes
+from analyzer.scoring import scorer
 from analyzer.workers import backends
 from tests.commands import TOKENIZER, Outcome, parquet, rollouts
 
@@ -66,13 +66,13 @@ def test_a_reward_is_started_where_there_is_something_to_score_and_only_there(
     analyze: Analyze, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[str] = []
-    start = scoring.start_rewards
+    start = scorer.start_rewards
 
     def watched(built: Any, limits: Any) -> None:
         started.extend(str(reward) for reward in built)
         start(built, limits)
 
-    monkeypatch.setattr(scoring, "start_rewards", watched)
+    monkeypatch.setattr(scorer, "start_rewards", watched)
     analyze(data)
     assert started == ["gsm8k"]
     analyze(data, bucketing_strategy="pass_rate", output_dir=tmp_path / "other")
