@@ -123,14 +123,14 @@ def test_whatever_transformers_makes_of_a_folder_its_counts_are_counted(
     assert tokens.TokenCounter(spec).count(texts).tolist() == expected(model, texts)
 
 
+@pytest.mark.parametrize("name", ["sample", pytest.param("qwen3", marks=pytest.mark.slow)])
 def test_what_the_file_says_is_enough_for_tokenizers_as_they_are_published(
-    shared: Callable[[str], Path], tmp_path: Path
+    name: str, shared: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    for model in (TOKENIZER, shared("tokenizers/qwen3")):
-        begun = tokenizer_proof.as_the_file_says(str(model), tmp_path)
-        assert begun is not None
-        proof = tokenizer_proof.prepare(str(model), False, str(tmp_path), TEXTS)
-        assert proof == (begun, begun)
+    model = TOKENIZER if name == "sample" else shared(f"tokenizers/{name}")
+    begun = tokenizer_proof.as_the_file_says(str(model), tmp_path)
+    assert begun is not None
+    assert tokenizer_proof.prepare(str(model), False, str(tmp_path), TEXTS) == (begun, begun)
 
 
 def changed(**parts: Any) -> str:
@@ -174,23 +174,16 @@ def counted(tmp_path: Path) -> list[int]:
     return found
 
 
-def test_counts_begun_with_what_turns_out_wrong_are_made_again_and_that_is_said(tmp_path: Path) -> None:
-    model = with_a_token_of_the_config(tmp_path / "model")
-    given = parquet(tmp_path / "r.parquet", pq.read_table(SAMPLE).slice(0, 240))
-    first = run(model, tmp_path, rollouts=given)
-    assert (first.returncode, NOTE in first.stderr) == (EXIT_OK, True), first.stderr
-    assert counted(tmp_path) == expected(model, pq.read_table(given)["response"].to_pylist())
-    again = run(model, tmp_path, rollouts=given)
-    assert (again.returncode, NOTE in again.stderr, again.stdout) == (EXIT_OK, False, first.stdout)
-
-
-def test_so_they_are_where_gigatoken_cannot_load_the_file(tmp_path: Path, analyze: Callable[..., Outcome]) -> None:
-    model = of_words(tmp_path / "model")
+@pytest.mark.parametrize("make", [with_a_token_of_the_config, of_words])
+def test_counts_begun_with_what_turns_out_wrong_are_made_again_and_that_is_said(
+    make: Callable[[Path], Path], tmp_path: Path, analyze: Callable[..., Outcome]
+) -> None:
+    model = make(tmp_path / "model")
     given = parquet(tmp_path / "r.parquet", pq.read_table(SAMPLE).slice(0, 80))
     first = analyze(given, model_path=model)
     assert (first.code, NOTE in first.err) == (EXIT_OK, True), first.err
     assert counted(tmp_path) == expected(model, pq.read_table(given)["response"].to_pylist())
-    again = analyze(given, model_path=model)
+    again = analyze(given, model_path=model, overwrite=True)
     assert (again.code, NOTE in again.err, again.out) == (EXIT_OK, False, first.out)
 
 

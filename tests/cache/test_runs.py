@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import shutil
@@ -111,56 +112,60 @@ def test_half_a_run_is_completed_and_ends_with_the_same_bytes(analyze: Analyze, 
     assert again.files() == expected
 
 
-# In the next two, one damage after the other: what has healed is as good as new.
-
-
-def test_a_shard_file_that_is_not_whole_or_not_ours_is_scored_again(
+def test_shard_files_that_are_not_whole_or_not_ours_are_scored_again_and_no_others(
     analyze: Analyze, data: Path, tmp_path: Path
 ) -> None:
     expected = analyze(data).files()
-    first, second = sorted(committed(tmp_path))[:2]
+    whole, *paths = sorted(committed(tmp_path))
 
-    def of_another_run() -> None:
-        scores, footer = score_files.read(str(first))
-        score_files.write(str(first), footer._replace(fingerprint="f" * 32), scores)
+    def of_another_run(path: Path) -> None:
+        scores, footer = score_files.read(str(path))
+        score_files.write(str(path), footer._replace(fingerprint="f" * 32), scores)
 
-    def with_a_damaged_byte(at: float) -> None:
-        content = bytearray(first.read_bytes())
+    def with_a_damaged_byte(at: float, path: Path) -> None:
+        content = bytearray(path.read_bytes())
         content[int(at * len(content))] ^= 0x10
-        first.write_bytes(content)
+        path.write_bytes(content)
 
-    damages: dict[str, Callable[[], object]] = {
-        "torn": lambda: first.write_bytes(first.read_bytes()[:-20]),
-        "empty": lambda: first.write_bytes(b""),
-        "of another shard": lambda: shutil.copy(second, first),
-        "of another run": of_another_run,
-        **{f"a byte at {at}": functools.partial(with_a_damaged_byte, at) for at in (0.2, 0.5, 0.9)},
-    }
-    for damage, spoil in damages.items():
-        spoil()
-        again = analyze(data)
-        assert again.code == 0, (damage, again.err)
-        assert 0 < scored_already(again) < ROLLOUTS, damage
-        assert again.files() == expected, damage
+    damages: list[Callable[[Path], object]] = [  # of a shard each
+        lambda path: path.write_bytes(path.read_bytes()[:-20]),
+        lambda path: path.write_bytes(b""),
+        lambda path: shutil.copy(whole, path),
+        of_another_run,
+        *(functools.partial(with_a_damaged_byte, at) for at in (0.2, 0.5, 0.9)),
+    ]
+    rows = [len(score_files.read(str(path))[0].rewards) for path in paths[: len(damages)]]
+    for spoil, path in zip(damages, paths, strict=False):
+        spoil(path)
+    again = analyze(data)
+    assert (again.code, again.files()) == (0, expected), again.err
+    assert (scored_already(again), len(rows)) == (ROLLOUTS - sum(rows), len(damages))
+
+
+def with_a_flipped_bit(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 0x01]) + content[middle + 1 :]
 
 
 def test_a_damaged_file_of_the_cache_heals(analyze: Analyze, data: Path, tmp_path: Path) -> None:
+    """One damage after the other, what has healed being as good as new: a file of the run, and one of the tokenizer."""
     expected = analyze(data).files()
-    for name in (
-        *("runs/*/offsets.npy", "runs/*/ranges.npy", "runs/*/run.json", "runs/*/plan*.json"),
-        *("tokenizers/*-*.spec.json", "tokenizers/*.tokenizer.json"),
-    ):
-        for damage in ("cut", "emptied", "a byte"):
-            (path,) = (tmp_path / "cache").glob(name)
-            content = bytearray(path.read_bytes())
-            middle = len(content) // 2
-            content[middle] ^= 0x01
-            damaged: dict[str, bytes] = {"cut": bytes(content[:middle]), "emptied": b"", "a byte": bytes(content)}
-            path.write_bytes(damaged[damage])
-            sorted(committed(tmp_path))[0].unlink()  # so that there is something left to score, for which all is read
-            again = analyze(data)
-            assert again.code == 0, (name, damage, again.err)
-            assert again.files() == expected, (name, damage)
+    damages: dict[str, Callable[[bytes], bytes]] = {
+        "cut": lambda content: content[: len(content) // 2],
+        "emptied": lambda content: b"",
+        "a bit": with_a_flipped_bit,
+    }
+    of_the_run = ("offsets.npy", "ranges.npy", "run.json", "plan*.json")
+    of_the_tokenizer = itertools.cycle(("*-*.spec.json", "*.tokenizer.json"))
+    for name, (damage, damaged) in itertools.product(of_the_run, damages.items()):
+        names = f"runs/*/{name}", f"tokenizers/{next(of_the_tokenizer)}"
+        for each in names:
+            (path,) = (tmp_path / "cache").glob(each)
+            path.write_bytes(damaged(path.read_bytes()))
+        sorted(committed(tmp_path))[0].unlink()  # so that there is something left to score, for which all is read
+        again = analyze(data)
+        assert again.code == 0, (names, damage, again.err)
+        assert again.files() == expected, (names, damage)
 
 
 def test_each_footer_is_read_once_however_often_is_asked_what_is_missing(
