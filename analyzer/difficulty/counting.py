@@ -24,10 +24,41 @@ def count(codes: NDArray[np.integer], problems: int, chosen: NDArray[np.bool_] |
     counts = np.zeros(problems, np.int64)
     for low, rows in code_blocks(codes, problems):
         part = codes[rows] if chosen is None else codes[rows][chosen[rows]]
-        if len(part):
+        if len(part) == 0:
+            continue
+        if _ascend(part):  # as nearly always: a third of the time, and nothing is copied as 64 bits
+            starts = _starts(part)
+            counts[part[starts]] += np.diff(np.append(starts, len(part)))
+        else:
             of_block = np.bincount(part - low)
             counts[low : low + len(of_block)] += of_block
     return counts
+
+
+def sums(codes: NDArray[np.integer], values: NDArray[np.integer], problems: int) -> IntArray:
+    """The sum of the values of each problem, (problems,), below 2**53 in size. codes, values: (rollouts,).
+
+    Raises ValueError for a code that is negative or not below `problems`.
+    """
+    total = np.zeros(problems, np.int64)
+    for low, rows in code_blocks(codes, problems):
+        part = codes[rows]
+        if _ascend(part):
+            starts = _starts(part)
+            total[part[starts]] += np.add.reduceat(values[rows], starts, dtype=np.int64)
+        else:
+            of_block = np.bincount(part - low, values[rows])  # in doubles, which hold them exactly
+            total[low : low + len(of_block)] += of_block.astype(np.int64)
+    return total
+
+
+def _ascend(codes: NDArray[np.integer]) -> bool:
+    return bool((codes[1:] >= codes[:-1]).all())
+
+
+def _starts(codes: NDArray[np.integer]) -> IntArray:
+    """Where each of ascending codes begins."""
+    return np.flatnonzero(np.append(True, codes[1:] != codes[:-1]))
 
 
 def code_blocks(codes: NDArray[np.integer], problems: int) -> Iterator[tuple[int, slice]]:

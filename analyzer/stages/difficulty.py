@@ -19,7 +19,7 @@ from analyzer.cache.score_files import UNEARNABLE
 from analyzer.config import AnalysisSettings
 from analyzer.difficulty import flags, informative, passing
 from analyzer.difficulty.comparison import mean_interval
-from analyzer.difficulty.counting import code_blocks, count
+from analyzer.difficulty.counting import count, sums
 from analyzer.difficulty.metrics import informative_groups, problem_metrics, two_values
 from analyzer.difficulty.posterior import Gathered, Posterior, classes_of, column_of, posterior, with_refits
 from analyzer.difficulty.topup import TopUp, plan_top_up
@@ -146,23 +146,12 @@ def _columns(
     columns["majority_share"] = share
     columns["flag"] = Gathered(np.array(flags.FLAGS, dtype=object), codes)
     columns["truncated"] = evidence.cut
-    lengths, counted = _total_tokens(merged, len(codes))
-    mean = np.full(len(codes), np.nan)
-    np.divide(lengths, metrics.num_samples, out=mean, where=(metrics.num_samples > 0) & counted)
+    tokens, mean = merged.tokens, np.full(len(codes), np.nan)
+    if tokens.max(initial=NOT_COUNTED) != NOT_COUNTED:
+        lengths = sums(merged.codes, tokens if tokens.min() >= 0 else np.maximum(tokens, 0), len(codes))
+        np.divide(lengths, metrics.num_samples, out=mean, where=metrics.num_samples > 0)
     columns["tokens_mean"] = np.round(mean, 3)
     return columns
-
-
-def _total_tokens(merged: Merged, problems: int) -> tuple[FloatArray, bool]:
-    """The tokens of all responses of each problem, (problems,), and whether any were counted."""
-    total, any_counted = np.zeros(problems), False
-    for low, rows in code_blocks(merged.codes, problems):
-        tokens = merged.tokens[rows]
-        counted = tokens != NOT_COUNTED
-        any_counted = any_counted or bool(counted.any())
-        of_block = np.bincount(merged.codes[rows] - low, np.where(counted, tokens, 0))
-        total[low : low + len(of_block)] += of_block  # whole numbers, so that the order of adding changes nothing
-    return total, any_counted
 
 
 # ---------------------------------------------------------------- of all problems

@@ -12,18 +12,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.difficulty import metrics
-from analyzer.difficulty.counting import BLOCK, count, distinct
+from analyzer.difficulty.counting import BLOCK, count, distinct, sums
 from analyzer.schema import STATUSES, Metrics, Status
 from analyzer.stages.summary import percentiles, status_counts
 
 codes = st.lists(st.integers(0, 7), max_size=40).map(lambda values: np.array(values, np.int32))
 
 
-@given(codes, st.data())
+@given(codes.map(np.sort) | codes, st.data())
 def test_counts_are_those_of_bincount(given: np.ndarray, data: st.DataObject) -> None:
     chosen = np.array(data.draw(st.lists(st.booleans(), min_size=len(given), max_size=len(given))), bool)
     assert count(given, 9).tolist() == np.bincount(given, minlength=9).tolist()
     assert count(given, 9, chosen).tolist() == np.bincount(given[chosen], minlength=9).tolist()
+
+
+@given(codes.map(np.sort) | codes, st.sampled_from([np.int32, np.int64]))
+def test_sums_are_those_of_adding_one_by_one(given: np.ndarray, kind: type) -> None:
+    values = (np.arange(len(given)) ** 3 - 7).astype(kind)
+    expected = np.zeros(9, np.int64)
+    np.add.at(expected, given, values)
+    assert sums(given, values, 9).tolist() == expected.tolist()
 
 
 def test_blocks_are_added_up_wherever_they_begin() -> None:
@@ -32,6 +40,9 @@ def test_blocks_are_added_up_wherever_they_begin() -> None:
     assert np.array_equal(count(given, problems), np.bincount(given))
     even = given % 2 == 0
     assert np.array_equal(count(given[::-1], problems, even[::-1]), np.bincount(given[even], minlength=problems))
+    assert np.array_equal(count(given, problems, even), np.bincount(given[even], minlength=problems))
+    assert np.array_equal(sums(given, given, problems), np.bincount(given) * np.arange(problems))
+    assert np.array_equal(sums(given[::-1], given[::-1], problems), sums(given, given, problems))
 
 
 @pytest.mark.parametrize("rows", [0, 1, 5 * BLOCK])
