@@ -177,6 +177,7 @@ def parts_chart(parts: Sequence[Part]) -> str:
 
 def tokens_by_source(rollouts: Rollouts) -> dict[str, tuple[int, int]]:
     """Median and 95th percentile of the response lengths of each data source that the rollouts name."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     counts: dict[str, IntArray] = {}
@@ -187,7 +188,8 @@ def tokens_by_source(rollouts: Rollouts) -> dict[str, tuple[int, int]]:
         if tokens.null_count == len(tokens):
             continue
         lengths = np.minimum(pc.fill_null(tokens, 0).to_numpy().astype(np.int64), _LONGEST)
-        encoded = pc.dictionary_encode(batch.column(DATA_SOURCE).cast("string"))
+        sources = batch.column(DATA_SOURCE)
+        encoded = sources if pa.types.is_dictionary(sources.type) else pc.dictionary_encode(sources.cast("string"))
         codes = pc.fill_null(encoded.indices, -1).to_numpy()
         for code, name in enumerate(encoded.dictionary.to_pylist()):
             new = np.bincount(lengths[codes == code])

@@ -101,15 +101,16 @@ class Rewarded:
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
         """(first row, batch) of some columns; of all rows, or of ascending and disjoint ranges of them.
 
-        Of all rows, columns of a few bytes a row are expected.
+        Of all rows, columns of a few bytes a row are expected; texts may come as dictionaries.
         """
         import pyarrow as pa
 
-        wanted = pa.schema([self.schema.field(name) for name in columns])
         # A column of ours that the input has too is taken from memory: the input's is replaced.
         stored = [name for name in columns if name not in self._ours]
         everything = ranges is None
         for rows, batch in self._stored(stored, [(0, self.rows)] if ranges is None else ranges, everything):
+            schemas = [self.schema if batch is None or name in self._ours else batch.schema for name in columns]
+            wanted = pa.schema([schema.field(name) for schema, name in zip(schemas, columns, strict=True)])
             yield rows.start, self._table(batch, rows, wanted).to_batches()[0]
 
     def _stored(

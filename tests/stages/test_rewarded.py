@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from analyzer.report import write_report
 from analyzer.rollouts import dataset
 from analyzer.rollouts.dataset import Dataset
+from analyzer.rollouts.finish import was_cut_off
 from analyzer.stages import rewarded
 from analyzer.stages.rewarded import Rewarded, RowValues
 from tests.commands import Outcome, parquet, rollouts
@@ -53,6 +55,41 @@ def test_rows_in_memory_are_those_of_the_files(both: tuple[Rewarded, Rewarded], 
     ranges = list(zip(edges[::2], edges[1::2], strict=False))
     assert rows(in_memory, ranges) == rows(on_disk, ranges)
     assert rows(in_memory, None) == rows(on_disk, None)
+
+
+FINISHED = pa.array(["stop", None, "length", "stop", "stop"])
+
+
+@pytest.mark.parametrize("compression", ["snappy", "none"])
+@pytest.mark.parametrize("dictionary", [True, False])
+@pytest.mark.parametrize(
+    "finish",
+    [
+        FINISHED,
+        FINISHED.cast(pa.large_string()),
+        FINISHED.dictionary_encode(),
+        pa.array([{"type": "stop"}, None, {"type": "length"}, {"type": None}, {"type": "stop"}]),
+        pa.array([["stop"], None, [], ["length"], ["stop"]]),
+        pa.array([1, None, 2, 1, 1]),
+        pa.nulls(5),
+    ],
+    ids=lambda column: str(column.type),
+)
+def test_labels_of_all_rows_are_those_of_the_file_in_whatever_form(
+    tmp_path: Path, finish: pa.Array, dictionary: bool, compression: str
+) -> None:
+    names = pa.array(["a", "b", "a", None, "a"])
+    table = pa.table({"original_data_source": names, "finish_reason": finish, "data_idx": range(5)})
+    path = tmp_path / "in.parquet"
+    pq.write_table(table, path, use_dictionary=dictionary, compression=compression, row_group_size=2)
+    columns = ["original_data_source", "reward", "finish_reason", "data_idx"]
+    read = [batch for _, batch in rollouts_of(path, [(0, 2), (3, 5)]).read(columns)]
+    found = [row for batch in read for row in batch.to_pylist()]
+    expected = table.append_column("reward", pa.array([0.0, 1.0, np.nan, 2.0, 3.0])).select(columns).to_pylist()
+    assert found == expected[:2] + expected[3:]
+    assert all(pa.types.is_dictionary(batch.schema.types[0]) for batch in read)
+    cut = [flag for batch in read for flag in was_cut_off(batch.column(2)).tolist()]
+    assert cut == [flag for at, flag in enumerate(was_cut_off(finish).tolist()) if at != 2]
 
 
 def test_a_file_whose_rows_are_in_memory_is_not_read_again(tmp_path: Path) -> None:
