@@ -192,7 +192,7 @@ def code_digest() -> str:
     package = Path(__file__).parents[1]
     # All the code that a conversion runs. A list of files would miss the next one that is added.
     for file in sorted(
-        [*Path(__file__).parent.glob("*.py"), *package.glob("rollouts/*.py"), package / "expression.py"]
+        [*Path(__file__).parent.glob("*.py"), *package.glob("rollouts/*.py"), *package.glob("expression/*.py")]
     ):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()

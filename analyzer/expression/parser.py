@@ -1,36 +1,30 @@
-"""Expressions over columns: `0.2 <= pass_rate <= 0.8 and flag == ''`, parsed by hand and evaluated on Arrow, no eval.
-
-    either     := both ("or" both)*
-    both       := denial ("and" denial)*
-    denial     := "not" denial | chain
-    chain      := sum (("<" | "<=" | "==" | "!=" | ">=" | ">") sum | ["not"] "in" (list | name) | "is" ["not"] "null")*
-    sum        := product (("+" | "-") product)*
-    product    := factor (("*" | "/" | "%") factor)*
-    factor     := ("-" | "+") factor | "(" either ")" | number | text | "true" | "false" | name
-    list       := ("[" | "(") literal ("," literal)* ("]" | ")")
-    name       := part ("." part)*          the longest known name, then fields of a struct: row.extra_info.level
-    part       := letters, digits and _, also with @8 behind them | anything between `backquotes`
-    text       := 'single' or "double" quoted, with a backslash before a quote or a backslash
-
-A chain holds where each of its pairs does, as in Python. `'aime' in data_source` asks for a part of a text or an item
-of a list column. Where a value is missing (null, NaN, a division by zero) the outcome is null, not false, unless the
-rest decides alone (`or` and `and` of three-valued logic, as in SQL); what becomes of a null is the caller's to say.
-"""
+"""The grammar of expressions: recursive descent, one method per rule, which returns what evaluates its part."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from analyzer.errors import ConfigError, printable
+from analyzer.expression.values import (
+    OPERATIONS,
+    Node,
+    Value,
+    a_kind,
+    call,
+    column_of,
+    constant,
+    holds,
+    kind_of,
+    of_few_types,
+    scalar,
+    without_nan,
+)
 from analyzer.registry import did_you_mean
 
 if TYPE_CHECKING:  # pyarrow stays off the path of --help
     import pyarrow as pa
-
-Value = Any  # an Arrow array of the length of the batch, or an Arrow scalar
-Node = Callable[["pa.RecordBatch"], Value]
 
 # In order: a number before a name, <= before <. Each branch is linear; a text ends at its first bare quote.
 _TOKEN = re.compile(
@@ -179,8 +173,8 @@ class _Parser:
             import pyarrow as pa
 
             value = node(batch)
-            if _kind(value) not in ("condition", "null"):
-                raise self.error(f"{_a(value)} is not a condition, compare it with a value", at)
+            if kind_of(value) not in ("condition", "null"):
+                raise self.error(f"{a_kind(value)} is not a condition, compare it with a value", at)
             return value.cast(pa.bool_())
 
         return checked
@@ -206,7 +200,7 @@ class _Parser:
             # it.
             outcome = parts[0](batch)
             for part in parts[1:]:
-                outcome = _call(function, outcome, part(batch))
+                outcome = call(function, outcome, part(batch))
             return outcome
 
         return join
@@ -216,7 +210,7 @@ class _Parser:
             return self.chain()
         at = self.here.at
         inner = self.condition(self.denial(), at)
-        return lambda batch: _call("invert", inner(batch))
+        return lambda batch: call("invert", inner(batch))
 
     def chain(self) -> Node:
         left = self.sum()
@@ -239,7 +233,7 @@ class _Parser:
         def all_hold(batch: pa.RecordBatch) -> Value:
             outcome = pairs[0](batch)
             for pair in pairs[1:]:
-                outcome = _call("and_kleene", outcome, pair(batch))
+                outcome = call("and_kleene", outcome, pair(batch))
             return outcome
 
         return all_hold
@@ -250,36 +244,36 @@ class _Parser:
 
             one, other = left(batch), right(batch)
             self.check_alike(one, other, at)
-            if {_kind(one), _kind(other)} == {"null"}:  # arrow compares no nulls without a type
+            if {kind_of(one), kind_of(other)} == {"null"}:  # arrow compares no nulls without a type
                 one = one.cast(pa.bool_())
                 other = other.cast(pa.bool_())
             try:
-                return _call(function, one, other)
+                return call(function, one, other)
             except pa.ArrowNotImplementedError:
-                raise self.error(f"{_a(one)} cannot be compared with {_a(other)}", at) from None
+                raise self.error(f"{a_kind(one)} cannot be compared with {a_kind(other)}", at) from None
 
         return compare
 
     def check_alike(self, one: Value, other: Value, at: int) -> None:
-        kinds = {_kind(one), _kind(other)} - {"null"}
+        kinds = {kind_of(one), kind_of(other)} - {"null"}
         if len(kinds) > 1:
-            raise self.error(f"{_a(one)} cannot be compared with {_a(other)}", at)
+            raise self.error(f"{a_kind(one)} cannot be compared with {a_kind(other)}", at)
         if kinds & {"list", "struct"}:
-            raise self.error(f"{_a(one)} cannot be compared as a whole", at)
+            raise self.error(f"{a_kind(one)} cannot be compared as a whole", at)
 
     def missing(self, operand: Node) -> Node:
         denied = bool(self.take("not"))
         if not self.take("null", "none"):
             raise self.error(f"expected null after is, found {self.here.text}")
         function = "is_valid" if denied else "is_null"
-        return lambda batch: _call(function, operand(batch))
+        return lambda batch: call(function, operand(batch))
 
     def membership(self, item: Node) -> Node:
         at = self.here.at
         denied = bool(self.take("not"))
         self.expect("in")
         test = self.among(item, at) if self.here.text in ("[", "(") else self.contained(item, self.sum(), at)
-        return (lambda batch: _call("invert", test(batch))) if denied else test
+        return (lambda batch: call("invert", test(batch))) if denied else test
 
     def among(self, item: Node, at: int) -> Node:
         """`name in [1, 2]`: one of the literals."""
@@ -294,17 +288,17 @@ class _Parser:
             import pyarrow as pa
 
             one = item(batch)
-            if _kind(one) == "null":
+            if kind_of(one) == "null":
                 return one.cast(pa.bool_())
             for value in values:
                 self.check_alike(one, value, at)
             # As doubles when any of them is one: casting 0.5 to the int64 of the column would raise, and 1.0 must be
             # found in 1.
-            if _kind(one) == "number" and any(pa.types.is_floating(value.type) for value in (one, *values)):
+            if kind_of(one) == "number" and any(pa.types.is_floating(value.type) for value in (one, *values)):
                 one = one.cast(pa.float64())
             wanted = pa.array([value.as_py() for value in values]).cast(one.type)
             # is_in has no null: a missing value would be false, and true behind a `not`.
-            return _call("if_else", _call("is_valid", one), _call("is_in", one, wanted), pa.scalar(None, pa.bool_()))
+            return call("if_else", call("is_valid", one), call("is_in", one, wanted), pa.scalar(None, pa.bool_()))
 
         return test
 
@@ -313,11 +307,11 @@ class _Parser:
         token = self.here
         if token.kind == "number":
             value = self.number()
-            return _call("negate", value) if negative else value
+            return call("negate", value) if negative else value
         if not negative and token.kind == "text":
             return self.quoted()
         if not negative and (word := self.take("true", "false")):
-            return _scalar(word.text == "true")
+            return scalar(word.text == "true")
         raise self.error(f"expected a number or a text in the list, found {token.text}")
 
     def contained(self, item: Node, whole: Node, at: int) -> Node:
@@ -327,13 +321,13 @@ class _Parser:
             import pyarrow as pa
 
             one, other = item(batch), whole(batch)
-            if _kind(other) == "null":
+            if kind_of(other) == "null":
                 return other.cast(pa.bool_())
-            if _kind(other) == "list":
-                return _holds(other, one, lambda values: self.check_alike(one, values, at))
-            if not isinstance(one, pa.Scalar) or {_kind(one), _kind(other)} - {"null"} != {"text"}:
+            if kind_of(other) == "list":
+                return holds(other, one, lambda values: self.check_alike(one, values, at))
+            if not isinstance(one, pa.Scalar) or {kind_of(one), kind_of(other)} - {"null"} != {"text"}:
                 raise self.error(
-                    f"{_a(one)} cannot be searched in {_a(other)}: write NAME in [1, 2] or 'part' in NAME", at
+                    f"{a_kind(one)} cannot be searched in {a_kind(other)}: write NAME in [1, 2] or 'part' in NAME", at
                 )
             import pyarrow.compute as pc
 
@@ -369,13 +363,13 @@ class _Parser:
         import pyarrow as pa
 
         for operand in (one, other):
-            if _kind(operand) not in ("number", "null"):
-                raise self.error(f"{sign.text} needs numbers, not {_a(operand)}", sign.at)
+            if kind_of(operand) not in ("number", "null"):
+                raise self.error(f"{sign.text} needs numbers, not {a_kind(operand)}", sign.at)
         # A null has no type in arrow, and no kernel adds one.
-        one, other = (value.cast(pa.int64()) if _kind(value) == "null" else value for value in (one, other))
+        one, other = (value.cast(pa.int64()) if kind_of(value) == "null" else value for value in (one, other))
         try:
             # The checked kernels raise on overflow, where the others wrap around without a word.
-            return _without_nan(_OPERATIONS[sign.text](one, other))
+            return without_nan(OPERATIONS[sign.text](one, other))
         except pa.ArrowInvalid:
             raise self.error("the whole numbers grow beyond 64 bits", sign.at) from None
 
@@ -383,18 +377,18 @@ class _Parser:
         token = self.here
         if self.take("+", "-"):
             # As 0 - x, so that the sign goes through the same checks as any other operation.
-            inner, zero = self.factor(), _scalar(0)
+            inner, zero = self.factor(), scalar(0)
             return lambda batch: self.operate(token, zero, inner(batch))
         if self.take("("):
             inner = self.either()
             self.expect(")")
             return inner
         if word := self.take("true", "false"):
-            return _constant(_scalar(word.text == "true"))
+            return constant(scalar(word.text == "true"))
         if token.kind == "number":
-            return _constant(self.number())
+            return constant(self.number())
         if token.kind == "text":
-            return _constant(self.quoted())
+            return constant(self.quoted())
         if token.kind == "name":
             return self.name()
         if token.text in ("null", "none"):
@@ -406,14 +400,14 @@ class _Parser:
         self.position += 1
         try:
             whole = re.fullmatch(r"[\d_]+", token.text)
-            return _scalar(int(token.text) if whole else float(token.text))
+            return scalar(int(token.text) if whole else float(token.text))
         except (ValueError, OverflowError):
             raise self.error(f"{token.text} is not a number of 64 bits", token.at) from None
 
     def quoted(self) -> Value:
         text = self.here.text
         self.position += 1
-        return _scalar(re.sub(r"\\([\\'\"])", r"\1", text[1:-1]))
+        return scalar(re.sub(r"\\([\\'\"])", r"\1", text[1:-1]))
 
     def name(self) -> Node:
         at = self.here.at
@@ -428,10 +422,10 @@ class _Parser:
         self.used.setdefault(column)
 
         def read(batch: pa.RecordBatch) -> Value:
-            value = _column(batch, column)
+            value = column_of(batch, column)
             for field in fields:
                 value = self.field(value, field, at)
-            return _of_few_types(value)
+            return of_few_types(value)
 
         return read
 
@@ -456,142 +450,9 @@ class _Parser:
         if pa.types.is_null(kind):  # a column without values has none in any field either
             return value
         if not pa.types.is_struct(kind):
-            raise self.error(f"{_a(value)} has no field {field!r}", at)
+            raise self.error(f"{a_kind(value)} has no field {field!r}", at)
         fields = [kind.field(i).name for i in range(kind.num_fields)]
         if field not in fields:
             hint = did_you_mean(field, fields) or f"; there are: {', '.join(fields)}"
             raise self.error(f"there is no field {field!r}{hint}", at)
-        return _call("struct_field", value, [fields.index(field)])
-
-
-# ---------------------------------------------------------------- Arrow
-
-
-def _call(function: str, *arguments: Any) -> Value:
-    import pyarrow.compute as pc
-
-    return getattr(pc, function)(*arguments)
-
-
-def _scalar(value: Any) -> Value:
-    import pyarrow as pa
-
-    return pa.scalar(value)
-
-
-def _constant(value: Value) -> Node:
-    return lambda batch: value
-
-
-def _column(batch: pa.RecordBatch, name: str) -> Value:
-    places = batch.schema.get_all_field_indices(name)
-    if len(places) != 1:
-        raise ConfigError(f"there are {len(places)} columns named {name!r}, there must be one")
-    return batch.column(places[0])
-
-
-def _of_few_types(value: Value) -> Value:
-    """A column in one of few types: int64, float64 without NaN, string, bool; nested ones as they are."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if pa.types.is_dictionary(value.type):
-        value = value.dictionary_decode()
-    kind = value.type
-    if pa.types.is_float32(kind) or pa.types.is_float16(kind):
-        # 0.7 of 32 bits is meant as 0.7: by way of its shortest decimal, else `0.7 <= x` would be false of it
-        value = value.cast(pa.float32()).cast(pa.string()).cast(pa.float64())
-    # Beyond int64 the nearest double: ids of that size are compared, not counted with.
-    elif pa.types.is_uint64(kind) and (pc.max(value).as_py() or 0) >= 1 << 63:
-        value = value.cast(pa.float64(), safe=False)
-    elif pa.types.is_integer(kind):
-        value = value.cast(pa.int64())
-    elif pa.types.is_decimal(kind):
-        value = value.cast(pa.float64())
-    elif kind in (pa.large_string(), pa.string_view()):
-        value = value.cast(pa.string())
-    return _without_nan(value)
-
-
-def _without_nan(value: Value) -> Value:
-    """NaN is a missing value, so `not (x > 1)` must not be true of it."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if not pa.types.is_floating(value.type):
-        return value
-    return pc.if_else(pc.is_nan(value), pa.scalar(None, value.type), value)
-
-
-def _kind(value: Value) -> str:
-    import pyarrow as pa
-
-    kind, is_a = value.type, pa.types
-    # Not decimals: _of_few_types has made doubles of them.
-    if is_a.is_integer(kind) or is_a.is_floating(kind):
-        return "number"
-    if is_a.is_string(kind):
-        return "text"
-    if is_a.is_boolean(kind):
-        return "condition"
-    if is_a.is_list(kind) or is_a.is_large_list(kind) or is_a.is_fixed_size_list(kind):
-        return "list"
-    return "struct" if is_a.is_struct(kind) else str(kind)
-
-
-def _a(value: Value) -> str:
-    """What a value is, with an article, for an error message."""
-    return {"condition": "a condition (true or false)", "null": "a column without values"}.get(
-        _kind(value), f"a {_kind(value)}"
-    )
-
-
-def _holds(lists: Value, item: Value, check: Callable[[Value], None]) -> Value:
-    """(rows,) whether the list of each row has `item` among its values; null for a missing list."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    values = _of_few_types(pc.list_flatten(lists))
-    parents = pc.list_parent_indices(lists)
-    check(values)
-    wanted = item if isinstance(item, pa.Scalar) else item.take(parents)
-    # Without a loop over rows: the items that match name their rows, and a row is in that set or not.
-    rows = parents.filter(pc.equal(values, wanted), null_selection_behavior="drop")
-    found = pc.is_in(pa.array(range(len(lists)), parents.type), value_set=rows)
-    return pc.if_else(pc.is_valid(lists), found, pa.scalar(None, pa.bool_()))
-
-
-def _nonzero(divisor: Value) -> Value:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    return pc.if_else(pc.equal(divisor, 0), pa.scalar(None, divisor.type), divisor)
-
-
-def _divide(one: Value, other: Value) -> Value:
-    import pyarrow as pa
-
-    return _call("divide", one.cast(pa.float64()), _nonzero(other.cast(pa.float64())))
-
-
-def _remainder(one: Value, other: Value) -> Value:
-    """As in Python: of the divisor's sign."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    other = _nonzero(other)
-    if pa.types.is_floating(one.type) or pa.types.is_floating(other.type):
-        return pc.subtract(one, pc.multiply(other, pc.floor(pc.divide(one.cast(pa.float64()), other))))
-    # arrow has no remainder. Integer division truncates, so the rest has the sign of `one` and is put right below.
-    rest = pc.subtract(one, pc.multiply(other, pc.divide(one, other)))
-    askew = pc.and_(pc.not_equal(rest, 0), pc.xor(pc.less(rest, 0), pc.less(other, 0)))
-    return pc.if_else(askew, pc.add(rest, other), rest)
-
-
-_OPERATIONS: dict[str, Callable[[Value, Value], Value]] = {
-    "+": lambda one, other: _call("add_checked", one, other),
-    "-": lambda one, other: _call("subtract_checked", one, other),
-    "*": lambda one, other: _call("multiply_checked", one, other),
-    "/": _divide,
-    "%": _remainder,
-}
+        return call("struct_field", value, [fields.index(field)])
