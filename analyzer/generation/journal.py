@@ -62,6 +62,18 @@ def reason_of(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def held(path: Path) -> bool:
+    """Whether a process writes to the journal there."""
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
 class Journal:
     """The journal file `path`, held by one process at a time; `have` counts the rollouts of each prompt in it."""
 
@@ -172,7 +184,8 @@ class Journal:
         import numpy as np
 
         index: IntArray = np.array(self._index, dtype=np.int64).reshape(-1, 2)  # (answers, 2)
-        with open(self._path, "rb") as file:
+        # By the descriptor: another process may have made the folder anew, and the journal there is not ours.
+        with open(os.dup(self._fd), "rb") as file:
             # Stable: answers of one prompt stay in the order of their first sample.
             for row in np.argsort(index[:, 0], kind="stable"):
                 data_idx, position = index[row].tolist()

@@ -58,6 +58,7 @@ def run(settings: GenerationSettings) -> Generated:
     # Before anything is loaded or asked: repeating a finished command is instant and needs no server.
     if not settings.overwrite and (done := state.complete(identity)):
         check_complete(settings, state, done)
+        state.forget()  # killed before it was removed, it would be taken for another generation's by other settings
         return Generated(
             state.output, done.served.model, wanted.prompts, done.rollouts, 0, 0, None, "", complete=str(done)
         )

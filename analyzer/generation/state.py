@@ -20,6 +20,7 @@ import orjson
 
 from analyzer.errors import OutputError
 from analyzer.files import storage
+from analyzer.generation.journal import held
 
 Identity = Mapping[str, Any]
 """What decides the rollouts: the settings' identity, plus `data` (of the input files), `model`, `root` and `parent`."""
@@ -98,6 +99,8 @@ class State:
             raise OutputError(
                 f"{self.output}: {self._why_kept(identity)}; choose another --output_path, or --overwrite"
             )
+        if held(self.journal):
+            raise OutputError(f"{self.folder}: another process is writing to it; wait until it ends, or end it")
         with storage.storage_errors(self.folder):
             if self.folder.exists():
                 shutil.rmtree(self.folder)
@@ -139,7 +142,7 @@ class State:
         storage.write_bytes(self._settings, orjson.dumps(kept, option=orjson.OPT_INDENT_2))
 
     def forget(self) -> None:
-        """Leave nothing of a generation that could not start."""
+        """Remove the folder: of a generation that could not start, or is complete."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def finish(self, identity: Identity, rollouts: int, failed: int) -> Path | None:
@@ -164,7 +167,7 @@ class State:
         if failed:
             return self.failed
         self.failed.unlink(missing_ok=True)
-        shutil.rmtree(self.folder)
+        self.forget()
         return None
 
 

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -96,6 +97,43 @@ def test_killed_at_the_end_it_is_written_without_asking_again(
     done = run(asked)
     assert (done.asked, done.model) == (0, "stub")
     assert keys(done.path) == whole(5)
+
+
+def test_killed_before_its_folder_is_removed_it_leaves_none_after_the_next_run(
+    training: Training, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with running() as server:
+        asked = settings(training(5), server.url)
+        with monkeypatch.context() as killed:
+            killed.setattr(State, "forget", die)
+            with pytest.raises(KeyboardInterrupt):
+                run(asked)
+    assert Path(f"{asked.output_path}.unfinished").exists()
+    assert run(asked).asked == 0
+    assert not Path(f"{asked.output_path}.unfinished").exists()
+
+
+def test_overwriting_does_not_take_the_folder_from_a_process_that_writes_to_it(
+    training: Training, settings: Settings
+) -> None:
+    said = list[str]()
+    with running() as other, running() as server:
+        asked = settings(training(40), server.url, max_concurrent=1)
+
+        def overwrites(number: int, body: dict[str, Any]) -> str:
+            if number == 5:
+                with pytest.raises(OutputError) as error:
+                    run(settings(training(40), other.url, temperature=0.1, overwrite=True))
+                said.append(str(error.value))
+            return "ok"
+
+        server.stub.plan = overwrites
+        done = run(asked)
+    assert "another process is writing to it" in said[0]
+    assert (keys(done.path), other.stub.bodies) == (whole(40), [])
 
 
 def test_other_settings_are_refused_and_nothing_is_mixed(training: Training, settings: Settings) -> None:
