@@ -16,7 +16,7 @@ from tests.faults.drivers import Driver, many_shards, outputs, slow_reward
 class Story(NamedTuple):
     """A run of a second or two on two workers and 25 shards, and how it ends when nothing happens."""
 
-    start: Callable[..., Driver]  # (folder, *flags, n_jobs, brief): the command, with its output and cache in `folder`
+    start: Callable[..., Driver]  # (folder, *flags, n_jobs, brief, report): the command, output and cache in `folder`
     rollouts: Path
     clean: Path  # the folder of the run that nothing happened to
     reward: str  # as --reward_fn takes it
@@ -29,9 +29,10 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     folder = tmp_path_factory.mktemp("clean")
     reward, rollouts = slow_reward(folder), many_shards(folder / "rollouts")
 
-    def start(folder: Path, *flags: str, n_jobs: int = 2, brief: bool = True) -> Driver:
+    def start(folder: Path, *flags: str, n_jobs: int = 2, brief: bool = True, report: bool = False) -> Driver:
         places = {"rollouts": rollouts, "output": folder / "output", "cache": folder / "cache"}
-        return Driver("--n_jobs", str(n_jobs), "--reward_fn", reward, *flags, **places, brief=brief)
+        given = "--n_jobs", str(n_jobs), "--reward_fn", reward, *(() if report else ("--no_report",)), *flags
+        return Driver(*given, **places, brief=brief)
 
     known_tokenizer(folder / "cache")
     began = time.monotonic()

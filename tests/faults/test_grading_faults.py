@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def supervisor() -> Iterator[Supervisor]:
+def supervisor(warm_zygotes: None) -> Iterator[Supervisor]:
+    """Its zygote is forked, as is one that replaces it. Tests of what a zygote leaves behind have it started."""
     supervisor = Supervisor(TARGET, LIMITS)
     supervisor.start()
     yield supervisor
