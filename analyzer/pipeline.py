@@ -47,9 +47,12 @@ MOST_BEFORE_REWARDS = 1 << 30
 """Bytes of rollouts up to which scattered rows are gathered before it is known that the rewards can be loaded."""
 
 
-def analyze(settings: AnalysisSettings, progress: bool = True, sizes: Sizes = USUAL) -> Result | None:
+def analyze(
+    settings: AnalysisSettings, progress: bool = True, sizes: Sizes = USUAL, *, grown: bool = False
+) -> Result | None:
     """Analyze rollouts; returns None for a --part, which scores its share and writes no outputs.
 
+    grown: the outputs in the folder are of fewer of these rollouts, and are replaced where nothing else differs.
     Raises the errors of analyzer.errors; `exit_code` of each says how the command ends.
     """
     strategy = buckets.build(settings.bucketing_strategy, settings.seed)
@@ -60,7 +63,7 @@ def analyze(settings: AnalysisSettings, progress: bool = True, sizes: Sizes = US
         _ONE_AT_A_TIME,
         known_tokenizers.searching(settings.model_path, settings.trust_remote_code, cache_dir) as search,
     ):
-        call = Call(settings, strategy, part, cache_dir, search, Clock(progress), progress, sizes)
+        call = Call(settings, strategy, part, cache_dir, search, Clock(progress), progress, sizes, grown)
         try:
             return _analyze(call)
         except TokenizerDiffers:
@@ -91,6 +94,7 @@ class Call(NamedTuple):
     clock: Clock
     progress: bool
     sizes: Sizes
+    grown: bool
 
 
 def _analyze(call: Call) -> Result | None:
@@ -120,7 +124,7 @@ class Scored(NamedTuple):
 
 def _score(call: Call) -> Scored:
     """Read, plan, score: the half that takes hours, and that a killed run resumes."""
-    settings, strategy, part, cache_dir, search, clock, progress, sizes = call
+    settings, strategy, part, cache_dir, search, clock, progress, sizes, grown = call
     with clock("read"):
         opened = read.open_rollouts(settings.reading, cache_dir)
         if progress:
@@ -138,6 +142,8 @@ def _score(call: Call) -> Scored:
         if progress and (kept := plan.kept_note()):
             print(kept, file=sys.stderr, flush=True)
         outputs = planning.output_folder(settings, plan)
+        if grown:
+            outputs = outputs._replace(regardless=frozenset({"input"}))
         outputs.check(settings.overwrite, [*strategy.buckets, buckets.UNSCORED], settings.rollouts, opened.paths)
         if settings.outputs != "all" and not settings.overwrite:
             outputs.check_kept(ROLLOUTS, "--outputs problems")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections import Counter
 from pathlib import Path
+
+import orjson
 
 from analyzer import buckets, generation, pipeline, tokens
 from analyzer.commands import analyze_rollouts
@@ -15,6 +18,7 @@ from analyzer.commands.preview import preview
 from analyzer.config import AnalysisSettings, SelectionSettings
 from analyzer.errors import EXIT_OK, EXIT_UNSCORED, ConfigError, InputError, OutputError, counted
 from analyzer.expression import compile_expression
+from analyzer.files.outputs import PROVENANCE
 from analyzer.generation import Generated, GenerationSettings
 from analyzer.generation.pipeline import open_data
 from analyzer.generation.prompts import TrainingData
@@ -41,7 +45,14 @@ def generate_analyse_select(settings: FilterSettings) -> int:
         check_selection(settings.selection)
     # Then the three steps as the three commands do them; each finds what it has done before.
     done = None if generation is None else _generate(settings, generation)
-    result = pipeline.analyze(analysis)
+    if done is not None and not done.rollouts:
+        print(
+            f"error: no prompt has rollouts, see {done.failures} ({done.first_failure}); nothing was analyzed; "
+            f"{again(done.failed, done.unusable)}",
+            file=sys.stderr,
+        )
+        return EXIT_UNSCORED
+    result = pipeline.analyze(analysis, grown=generation is not None and _holds_an_analysis_of_its_rollouts(analysis))
     if result is None:
         raise ConfigError("--part has no meaning here")
     code = analyze_rollouts.show(result)
@@ -72,6 +83,19 @@ def _generate(settings: FilterSettings, wanted: GenerationSettings) -> Generated
     new = f"{done.complete}; nothing was requested" if done.complete else f"{done.asked} new"
     print(f"{done.path}: {counted(done.rollouts, 'rollout')}, {new}", file=sys.stderr)
     return done
+
+
+def _holds_an_analysis_of_its_rollouts(analysis: AnalysisSettings) -> bool:
+    """Whether the outputs in the folder are of the rollouts file in it.
+
+    It is written anew when prompts that had failed are tried again: the same command must then go on.
+    """
+    try:
+        said = orjson.loads((Path(analysis.output_dir) / PROVENANCE).read_bytes())
+        paths = [os.path.join(said["working_directory"], path) for path in said["rollouts"]]
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+        return False
+    return [os.path.realpath(path) for path in paths] == [os.path.realpath(analysis.rollouts)]
 
 
 def check_selection(settings: SelectionSettings) -> None:

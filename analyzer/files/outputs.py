@@ -57,6 +57,7 @@ class OutputFolder(NamedTuple):
 
     path: str
     of: Mapping[str, Any]
+    regardless: frozenset[str] = frozenset()  # of these names, which may differ in what the folder holds
 
     def check(self, overwrite: bool, buckets: Sequence[str], rollouts: str, inputs: Sequence[str]) -> None:
         """Raise OutputError where the folder cannot be written, or holds the input or outputs of something else.
@@ -91,7 +92,8 @@ class OutputFolder(NamedTuple):
         # By way of JSON, as the manifest was: a tuple would differ from the list that it was written as.
         now = orjson.loads(orjson.dumps(dict(self.of)))
         then = manifest.of
-        differing = [name for name in now | then if now.get(name) != then.get(name)]
+        names = (now | then).keys() - self.regardless
+        differing = [name for name in now | then if name in names and now.get(name) != then.get(name)]
         if any(name in differing for name in ("input", "tokenizer")):
             return f"another {'input' if 'input' in differing else 'tokenizer'}"
         return " and ".join(

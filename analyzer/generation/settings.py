@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import math
 import os
@@ -240,8 +241,21 @@ class GenerationSettings:
             names.append("model_path")
         found = {name: getattr(self, name) for name in names}
         found["num_samples"] = self.num_samples if self.top_up is None else None  # else the file says how many
-        found["extra_body"] = (self.extra_body or None) if self.use_vllm else None
+        found["extra_body"] = (_without_secrets(self.extra_body or {}) or None) if self.use_vllm else None
         return {"use_vllm": self.use_vllm, "output_format": self.format, **found}
+
+
+def _without_secrets(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a request as they may stand in a file: of what looks like a key only whether it is the same."""
+    from analyzer.cache.masking import looks_secret
+
+    kept = dict[str, Any]()
+    for name, value in given.items():
+        if looks_secret(name) and isinstance(value, str):
+            kept[name] = "sha256:" + hashlib.sha256(value.encode()).hexdigest()[:16]
+        else:
+            kept[name] = _without_secrets(value) if isinstance(value, Mapping) else value
+    return kept
 
 
 def _without_user(url: str) -> str:

@@ -107,6 +107,36 @@ def test_prompts_that_failed_are_told_and_the_rest_is_analyzed(
     assert "1 prompt lacks rollouts" in shown.err
 
 
+def test_the_same_command_takes_in_prompts_that_had_failed(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running(lambda number, body: "400" if "3 + 1" in body["messages"][0]["content"] else "ok") as server:
+        words = command(server.url, "--where", "pass_rate <= 1", "--max_attempts", "1")
+        assert filter_difficulty(words) == 3
+        assert filter_difficulty(words) == 3, "the prompt is refused again"
+        server.stub.plan = always("ok")
+        other = command(server.url, "--where", "pass_rate <= 1", "--bucketing_strategy", "pass_rate")
+        capsys.readouterr()
+        assert filter_difficulty(other) == 2, "another strategy still needs --overwrite"
+        assert "holds outputs of bucketing_strategy percentile, not pass_rate" in capsys.readouterr().err
+        assert filter_difficulty(words) == 0
+    assert "Total problems: 10" in capsys.readouterr().out
+    assert len(pd.read_parquet(tmp_path / "out" / "problems.parquet")) == 10
+    assert len(pd.read_parquet(tmp_path / "out" / "selected.parquet")) == 10
+
+
+def test_without_a_single_rollout_the_reason_is_named_and_nothing_is_analyzed(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running(always("400")) as server:
+        assert filter_difficulty(command(server.url)) == 3
+    errors = capsys.readouterr().err
+    assert "no prompt has rollouts" in errors
+    assert "400 stub says 400" in errors
+    assert "has no rows" not in errors
+    assert not (tmp_path / "out" / "summary.json").exists()
+
+
 def test_a_server_that_never_answers_is_one_line_and_no_output(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

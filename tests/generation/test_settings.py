@@ -65,3 +65,14 @@ def test_how_fast_it_goes_is_no_part_of_the_identity() -> None:
 def test_a_format_that_is_not_written_is_refused_by_its_ending(name: str) -> None:
     with pytest.raises(ConfigError, match="written as parquet or jsonl, not as"):
         GenerationSettings(data_path="d", output_path=name, use_vllm=True).check()
+
+
+def test_a_key_in_the_body_is_no_part_of_a_file_and_still_of_the_identity() -> None:
+    def identity(key: str) -> str:
+        body = {"api_key": key, "metadata": {"hf_token": key, "top_k": 5}}
+        given = GenerationSettings(data_path="d", output_path="o", use_vllm=True, extra_body=body)
+        return str(given.identity()["extra_body"])
+
+    assert "sk-1" not in identity("sk-1")
+    assert "'top_k': 5" in identity("sk-1")
+    assert identity("sk-1") == identity("sk-1") != identity("sk-2")
