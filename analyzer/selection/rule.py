@@ -336,6 +336,7 @@ def settings_of(settings: SelectionSettings) -> dict[str, Any]:
 def check_empty(choice: Choice, rule: Rule) -> None:
     """Raise InputError where nothing is left to write."""
     if len(choice.kept) == 0:
-        counts = np.bincount(choice.reasons, minlength=len(REASONS))
-        why = ", ".join(f"{count} {reason}" for count, reason in zip(counts, REASONS, strict=True) if count)
-        raise InputError(f"the rule keeps no problem: {rule.sentence()} (of {len(choice.reasons)}: {why})")
+        counts = np.bincount(choice.reasons, minlength=len(REASONS)).tolist()
+        words = {BY_RULE: "do not fit it", UNSCORED: "have no reward", UNDECIDED: "lack a value that it needs"}
+        why = ", ".join(f"{counts[reason]:,} {what}" for reason, what in words.items() if counts[reason])
+        raise InputError(f"the rule keeps no problem: {rule.sentence()}; of {len(choice.reasons):,} problems {why}")
