@@ -1,0 +1,115 @@
+"""opinions: how often a second grader disagrees with the reward about pass or fail, on real responses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from analyzer.difficulty.intervals import wilson
+from analyzer.rewards import BaseReward
+from analyzer.rewards._common.answers import answer_text
+from analyzer.schema import DATA_IDX, RESPONSE, SAMPLE_IDX, least_passing
+from analyzer.scoring import Scorer
+from analyzer.stages.audit.reading import SHOWN, AuditInput, problems_of, rows_of, short
+from analyzer.stages.audit.trials import extracted
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+OPINIONS = 300  # rollouts drawn for the second grader
+EXAMPLES = 10
+
+
+class Disagreement(NamedTuple):
+    """One rollout that the two graders see differently."""
+
+    data_idx: Any
+    sample_idx: int
+    reward: float
+    second: float
+    ground_truth: str
+    response: str  # its end
+    answer: str | None  # what the reward extracted; None where it found nothing, or looks at the whole response
+    second_answer: str | None  # what the second grader extracted
+    cut_off: bool  # whether the response was cut off at its token limit
+
+
+class SecondOpinion(NamedTuple):
+    """How often a second grader disagrees about pass or fail, of one data_source."""
+
+    grader: str
+    compared: int  # rollouts that both could score
+    disagreed: int
+    low: float  # 95 % interval of the disagreement rate (Wilson 1927)
+    high: float
+    examples: tuple[Disagreement, ...]
+
+
+def second_opinions(
+    given: AuditInput,
+    rewards_of: Callable[[NDArray[np.int64]], NDArray[np.floating]],
+    strip: Callable[[str], str],
+    second_of: Callable[[BaseReward], BaseReward | None],
+    cut_of: Callable[[NDArray[np.int64]], NDArray[np.bool_]],
+) -> dict[str, SecondOpinion]:
+    """Ask a second grader about a sample of rollouts.
+
+    `rewards_of`: the rewards of global rows, NaN where not scored. `strip`: takes special tokens out of a response.
+    `second_of`: the second grader for a reward, None if there is none. `cut_of`: which global rows were cut off.
+    """
+    seconds = {name: second for name, reward in given.rewards.items() if (second := second_of(reward)) is not None}
+    rows = _sample_rows(given)
+    table = rows_of(given, rows, [DATA_IDX, SAMPLE_IDX, RESPONSE])
+    first = rewards_of(np.array(rows, dtype=np.int64)).tolist()
+    cut = cut_of(np.array(rows, dtype=np.int64)).tolist()
+    least = least_passing(given.threshold)
+    compared: dict[str, int] = {}
+    differing: dict[str, list[Disagreement]] = {}
+    scorers = {name: Scorer(second, given.limits) for name, second in seconds.items()}
+    try:
+        for at, (ids, problem) in enumerate(problems_of(given, table)):
+            name = problem.data_source
+            if name not in scorers or np.isnan(first[at]):
+                continue
+            text = strip(ids[2])
+            score = scorers[name].score(problem, [text])[0]
+            if score.reward is None:
+                continue
+            compared[name] = compared.get(name, 0) + 1
+            if (score.reward >= least) != (first[at] >= least):
+                read = [answer_text(extracted(grader, text)) for grader in (given.rewards[name], seconds[name])]
+                shown = [None if one is None else short(one) for one in read]
+                ending = " ".join(ids[2].split())[-SHOWN:]
+                example = (float(first[at]), score.reward, short(problem.ground_truth), ending, *shown, cut[at])
+                differing.setdefault(name, []).append(Disagreement(ids[0], ids[1], *example))
+    finally:
+        for scorer in scorers.values():
+            scorer.close()
+    opinions = {}
+    for name, number in sorted(compared.items()):
+        found = differing.get(name, [])
+        # Wilson's interval holds near 0 and 1, where most rates of disagreement are; the normal one does not.
+        low, high = wilson(len(found), number)
+        opinions[name] = SecondOpinion(
+            str(seconds[name]),
+            number,
+            len(found),
+            low,
+            high,
+            tuple(found[:EXAMPLES]),
+        )
+    return opinions
+
+
+def _sample_rows(given: AuditInput) -> list[int]:
+    ranges = np.array(given.numbering.kept_ranges(), dtype=np.int64)
+    sizes = ranges[:, 1] - ranges[:, 0]
+    # A seed of its own for each sample: otherwise all of them would be of the same rows, and share their bad luck.
+    rng = np.random.default_rng(given.seed + 1)
+    chosen = np.sort(rng.choice(int(sizes.sum()), min(OPINIONS, int(sizes.sum())), replace=False))
+    before = np.append(0, np.cumsum(sizes))
+    at = np.searchsorted(before, chosen, side="right") - 1
+    rows: list[int] = (ranges[at, 0] + chosen - before[at]).tolist()
+    return rows
