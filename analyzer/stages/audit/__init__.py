@@ -165,8 +165,8 @@ def warnings(names: Mapping[str, str], expects: Mapping[str, str], audit: Audit)
     for name, gold in audit.golds.items():
         if gold.failed:
             found.append(
-                f"{name}: the ground truth, given as the answer, does not score full marks from reward "
-                f"{names[name]} in {gold.failed} of {gold.asked} sampled problems ({gold.example}): correct answers to such problems "
+                f"{name}: the ground truth, given as the answer, does not score full marks from reward {names[name]} "
+                f"in {gold.failed} of {gold.asked} sampled problems ({gold.example}): correct answers to such problems "
                 "cannot be rewarded. Choose another reward with --reward_fn, or correct the ground truths."
             )
         if gold.fooled > FOOLED_SHARE * gold.others:
