@@ -124,8 +124,7 @@ def _warn_of_samples(strategy: Strategy, metrics: Metrics) -> list[str]:
     if few := int((metrics.num_scored < needed).sum()):
         found.append(
             f"{few} of {counted(len(metrics.num_scored), 'problem')} {'has' if few == 1 else 'have'} fewer than "
-            f"{needed} scored rollouts, "
-            f"{strategy.because}; sample at least {needed} responses per problem"
+            f"{needed} scored rollouts, {strategy.because}; sample at least {needed} responses per problem"
         )
     common, most = metrics.common_samples, int(metrics.num_scored.max())
     if common < NEARLY_EQUAL * most:

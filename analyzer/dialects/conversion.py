@@ -316,8 +316,7 @@ def _size_warnings(sizes: Sequence[int], group: str) -> list[str]:
         return []
     return [
         f"{other} of {len(sizes)} problems {'has' if other == 1 else 'have'} a number of rollouts other than "
-        f"{usual} (from {min(sizes)} to "
-        f"{max(sizes)}), grouped by {group}."
+        f"{usual} (from {min(sizes)} to {max(sizes)}), grouped by {group}."
     ]
 
 

@@ -334,8 +334,7 @@ class Mapper:
         if "samples" not in self.options.asked and off.size and off.mean() > _OFF_GRID:
             raise InputError(
                 f"{self.spec}: {path} of {int(off.sum())} of {off.size} problems is not a share of "
-                f"{self.layout.samples} "
-                f"samples; say what it is, such as {paste({'pass_rate': path, 'samples': 8, 'out_of': 1})}"
+                f"{self.layout.samples} samples; say what it is, such as {paste({'pass_rate': path, 'samples': 8, 'out_of': 1})}"
             )
 
     def _samples_of(self, rows: Rows, row: RowName) -> Ints:

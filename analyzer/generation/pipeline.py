@@ -185,8 +185,7 @@ def _take_up(settings: GenerationSettings, state: State, journal: Journal, serve
         if not settings.overwrite:
             raise OutputError(
                 f"{state.folder}: started with the model {begun}, the server has {served}; serve the first model "
-                "again, choose "
-                "another --output_path, or drop it with --overwrite"
+                "again, choose another --output_path, or drop it with --overwrite"
                 + (
                     ", or confirm with --same_model that the weights are the same"
                     if begun.model == served.model

@@ -128,8 +128,7 @@ class Servers:
                     raise ConfigError(
                         f"the rollouts so far are of {self._served}, and {server.url} now serves {now}: they must not "
                         "be mixed; serve the first model again and run the same command, or confirm with "
-                        "--same_model that "
-                        "the weights are the same"
+                        "--same_model that the weights are the same"
                     )
                 server.checked = True
 

@@ -228,8 +228,7 @@ def check_columns(chosen: Mapping[str, BaseReward], names: Sequence[str]) -> Non
         if isinstance(reward, GroupReward) and reward.needs_cut and not {FINISH_REASON, MAX_TOKENS} & set(names):
             raise InputError(
                 f"reward {reward} depends on which responses were cut off, but there is neither a column "
-                f"{FINISH_REASON!r} "
-                f"nor {MAX_TOKENS!r}; the columns are: {', '.join(names)}"
+                f"{FINISH_REASON!r} nor {MAX_TOKENS!r}; the columns are: {', '.join(names)}"
             )
         for name in getattr(reward, "columns", ()):
             if ORIGINAL + name not in names:

@@ -91,8 +91,7 @@ def unscored_warnings(
         remedy = known if sources else _OF_THE_INPUT
         found.append(
             f"{number} of {counted(total, 'rollout')} {'has' if number == 1 else 'have'} no reward ({status}), left "
-            "out of the means: "
-            f"{remedy}{example}."
+            f"out of the means: {remedy}{example}."
         )
     return found
 
