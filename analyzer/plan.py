@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 OFFSETS, RANGES, SPILL = "offsets.npy", "ranges.npy", "spill"
 """Names in the run directory."""
 KWARGS = "kwargs"
-"""The option of a custom function whose values are nobody's business: they are hashed wherever they are written."""
+"""The option of a custom function whose values may be secrets: only digests of them are written."""
 
 
 class RewardChoice(NamedTuple):
@@ -62,7 +62,7 @@ class RewardChoice(NamedTuple):
     identity: Mapping[str, Any]  # what decides its rewards: the digest of a custom function's source, else its options
 
     def without_values(self) -> RewardChoice:
-        """The same with digests in the place of the user's own keyword arguments."""
+        """The same with digests instead of the user's own keyword arguments."""
         if KWARGS not in self.options:
             return self
         return self._replace(options={**self.options, KWARGS: self.identity.get(KWARGS)})
@@ -78,7 +78,7 @@ _OPTIONS = RewardChoice._fields.index("options")
 
 
 class Seal(NamedTuple):
-    """What a worker is told in the call that starts it, and takes from no file that somebody else might write."""
+    """Passed to a worker in the call that starts it, never in a file, which somebody else might write."""
 
     sha256: str  # of the plan's file: it names the code that is run
     kwargs: Mapping[str, Mapping[str, Any]]  # data_source -> keyword arguments of a custom function
@@ -225,7 +225,7 @@ class Plan:
 
     @functools.cached_property
     def seal(self) -> Seal:
-        """What the workers are told beside the run directory."""
+        """Passed to the workers beside the run directory."""
         values = {name: choice.options[KWARGS] for name, choice in self.choices.items() if KWARGS in choice.options}
         return Seal(hashlib.sha256(self._text).hexdigest(), values)
 

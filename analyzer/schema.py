@@ -96,7 +96,7 @@ STATUSES: tuple[Status, ...] = tuple(Status)
 """All statuses in a fixed order; files of scores hold the position in this tuple."""
 
 TRANSIENT = frozenset({Status.TIMEOUT, Status.MEMORY, Status.CRASH, Status.SANDBOX_UNAVAILABLE})
-"""Statuses that tell of the node as much as of the rollout: scored again at the next run. Every other one is final."""
+"""Statuses that may be the node's fault and not the rollout's: scored again at the next run. All others are final."""
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -121,7 +121,7 @@ class Score(NamedTuple):
     extra: Mapping[str, Any] = NOTHING  # further columns, without the prefix `reward_`
     detail: str = ""  # why there is no reward, for a person to read
     answer: str | None = None  # the answer found in the response, at most ANSWER_LENGTH characters
-    pass_value: float | None = None  # compared with the pass threshold in the place of the reward
+    pass_value: float | None = None  # compared with the pass threshold instead of the reward
     parts: Mapping[str, float] = NOTHING  # of a sum of rewards: what each part gave, by name
 
 

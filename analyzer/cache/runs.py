@@ -185,7 +185,7 @@ def open_run(cache_dir: str, parts: Mapping[str, Any]) -> Run:
 
 
 def is_known(cache_dir: str, identity: Sequence[Any]) -> bool:
-    """Whether the cache holds a run of this input, with whatever rewards, whole or not."""
+    """Whether the cache holds a run of this input, with whatever rewards, complete or not."""
     # Without the last bracket: what a conversion was read as may follow.
     wanted = b'"input":' + _canonical(identity)[:-1]
     with contextlib.suppress(OSError):  # a run that is removed meanwhile

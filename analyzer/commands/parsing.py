@@ -235,7 +235,7 @@ def _known_keys(cls: type[Any]) -> list[str]:
 
 
 def _keys_of(path: str, known: Sequence[str]) -> list[str]:
-    """The keys of a YAML file. Raises ConfigError, with the file and where it can be the line, for one that is none."""
+    """The keys of a YAML file. Raises ConfigError, with the file and if possible the line, for an invalid one."""
     import yaml
 
     # jsonargparse reads the file again afterwards. Reading it here gives the line of an error, and each key's file,

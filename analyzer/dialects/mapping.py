@@ -53,13 +53,12 @@ TRAINING_COLUMNS = ("data_source", "reward_model", "extra_info", "ability", "rew
 """verl's names of training columns: these are the training data's wherever they turn up."""
 
 OURS = (PROMPT, RESPONSE, DATA_IDX, SAMPLE_IDX, REWARD, REWARD_STATUS, RESPONSE_TOKENS, FINISH_REASON, MAX_TOKENS)
-_LEVELS = 8  # distinct rewards that are told
+_LEVELS = 8  # distinct rewards that a warning lists
 # 0.0005 of rounding times 128 samples is 0.064 passes.
 _ROUNDED = 0.07  # passes that a rate of three decimals may be off
-_OFF_GRID = (
-    0.1  # of a batch, the share of rates that are no whole number of passes, above which they are something else
-)
-_MOST_SAMPLES = 1_000_000  # of a problem that is told as counts
+# Share of the rates of a batch that are not a whole number of passes, above which the column is something else.
+_OFF_GRID = 0.1
+_MOST_SAMPLES = 1_000_000  # of a problem whose row is a count
 _OUT_BYTES = 32 << 20  # of rows made of one batch at a time
 
 
@@ -290,7 +289,7 @@ class Mapper:
         return Column(found.array.cast(pa.int64()), field)
 
     def _counts(self, rows: Rows, row: RowName) -> tuple[Ints, NDArray[np.float64]]:
-        """Of each rollout that counts tell of, the row that it comes from and its reward: those that passed first."""
+        """The row and the reward of each rollout that a count stands for, those that passed first."""
         samples = self._samples_of(rows, row)
         layout = self.layout
         path = layout.passes or layout.fails or layout.pass_rate or layout.fail_rate
@@ -334,7 +333,8 @@ class Mapper:
         if "samples" not in self.options.asked and off.size and off.mean() > _OFF_GRID:
             raise InputError(
                 f"{self.spec}: {path} of {int(off.sum())} of {off.size} problems is not a share of "
-                f"{self.layout.samples} samples; say what it is, such as {paste({'pass_rate': path, 'samples': 8, 'out_of': 1})}"
+                f"{self.layout.samples} samples; say what it is, such as "
+                f"{paste({'pass_rate': path, 'samples': 8, 'out_of': 1})}"
             )
 
     def _samples_of(self, rows: Rows, row: RowName) -> Ints:

@@ -1,4 +1,4 @@
-"""Reading: what an input is read as, settled before any of it is converted, and the name of what that makes."""
+"""Reading: the format of an input and how its columns are mapped, settled before any of it is converted."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Reading(NamedTuple):
     paths: tuple[str, ...]
     unread: tuple[str, ...]
     asked: tuple[str, ...] = ()  # the keys of --columns: what they name must be there
-    as_is: bool = False  # they are ours and need no conversion, for all that their first records say
+    as_is: bool = False  # ours, and by their first records in need of no conversion
 
 
 def settle(request: Request, as_is: bool = True) -> Reading:

@@ -1,4 +1,4 @@
-"""comparison: has anything changed between two runs of the same problems, and which problems can be told to have?
+"""comparison: has anything changed between two runs of the same problems, and which problems have detectably?
 
 Two checkpoints, or one sampled twice: with 8 samples a problem, 16 to 19 of 70 problems change their bucket although
 nothing has changed. So first the mean of the paired differences with its interval (Miller, "Adding error bars to
@@ -102,7 +102,7 @@ def q_values(p_values: FloatArray) -> FloatArray:
 
 
 def changed(p_values: FloatArray, share: float = FALSE_DISCOVERIES) -> NDArray[np.bool_]:
-    """The problems that can be told to have changed: Benjamini and Hochberg 1995. Shape (problems,)."""
+    """The problems that have detectably changed: Benjamini and Hochberg 1995. Shape (problems,)."""
     count = len(p_values)
     order = np.argsort(p_values, kind="stable")
     passing = np.flatnonzero(p_values[order] <= share * np.arange(1, count + 1) / max(count, 1))

@@ -189,7 +189,7 @@ def _of_all_counts(sizes: tuple[int, ...], low: float, high: float) -> _OfReward
 
 
 def _of_counts(sizes: IntArray, hits: IntArray, low: float, high: float) -> _OfRewards:
-    """The metrics of problems of which so many rollouts, `hits` of `sizes`, have the higher reward."""
+    """The metrics of problems of which `hits` of `sizes` rollouts have the higher of two rewards."""
     starts = np.cumsum(sizes) - sizes
     place = np.arange(int(sizes.sum())) - np.repeat(starts, sizes)
     return _of_rewards(np.where(place < np.repeat(hits, sizes), high, low), sizes)

@@ -108,7 +108,7 @@ class OutputFolder(NamedTuple):
         """An empty local folder to write to; at the end its files replace the outputs that were there.
 
         Raises OutputError where another run has put outputs of something else there meanwhile. Raises StorageError
-        where the disk is full or failing: the old outputs are still there then, unless that befell while files were
+        where the disk is full or failing: the old outputs are still there then, unless that happened while files were
         moved in, and then there is no summary.json.
         """
         place = destinations.open_destination(self.path)

@@ -50,7 +50,7 @@ def make_plan(
     by_column, sources = routing.count_sources(settings, dataset, numbering) if not keep else (False, {})
     rewards = routing.choose_rewards(settings, sources)
     gold_column = None if keep else routing.find_gold_column(settings, opened, rewards)
-    # What would stop the run is looked for here, before anything is scored: hours later it is as wrong, and dearer.
+    # Whatever would stop the run is looked for before anything is scored: an error after hours costs hours.
     sharding.check_nulls(dataset, numbering, gold_column)
     routing.check_columns(rewards, names)
     shard_bytes = sizes.shard

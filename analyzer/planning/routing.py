@@ -1,4 +1,4 @@
-"""Routing: which reward each data_source gets, and from which columns it is told what it needs."""
+"""Routing: the reward of each data_source, and the columns that it reads."""
 
 from __future__ import annotations
 

@@ -232,9 +232,9 @@ def _amplification(shards: Ints, ranges: Ints, edges: NDArray[np.float64], sizes
 
 
 def check_nulls(rollouts: Dataset, numbering: Numbering, gold_column: str | None) -> None:
-    """Raise InputError for a null ground truth that the statistics of the files tell of.
+    """Raise InputError for a null ground truth, found by the statistics in the footers.
 
-    They cost nothing, and it is said before hours of work; in files without statistics a null is met while scoring.
+    They cost nothing and are read before hours of work; without statistics, scoring finds the null.
     """
     if gold_column is None:
         return

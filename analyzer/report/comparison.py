@@ -62,7 +62,7 @@ class Change(NamedTuple):
 
 
 class ChangedProblem(NamedTuple):
-    """A problem that can be told to have changed."""
+    """A problem that has detectably changed."""
 
     data_idx: Any
     k: list[int]  # passes in the first and in the last analysis
@@ -115,7 +115,7 @@ class Comparison:
 
     @property
     def changed(self) -> IntArray:
-        """The numbers of the problems that can be told to have changed, the surest first."""
+        """The numbers of the problems that have detectably changed, the surest first."""
         found = np.flatnonzero(self.q <= FALSE_DISCOVERIES)
         return found[np.argsort(self.p[found], kind="stable")]
 

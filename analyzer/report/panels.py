@@ -97,7 +97,7 @@ def move_rows(stability: Mapping[str, Any] | None, names: Sequence[str]) -> list
 
 
 def cut_by_bucket(analysis: Analysis, names: Sequence[str]) -> list[dict[str, Any]]:
-    """The share of cut-off responses in each bucket; empty where nothing was cut off, or nobody knows."""
+    """The share of cut-off responses in each bucket; empty where nothing was cut off, or that is unknown."""
     cut = analysis.column("truncated").astype(np.float64)
     if not analysis.summary.get("truncated") or not cut.any():
         return []

@@ -23,7 +23,7 @@ _MOST_SAMPLES = 16
 def show(analysis: Analysis, name: str, problems: int, seed: int) -> Iterator[str]:
     """The lines for some problems of a bucket, or with a flag, or (`all`) of any, chosen at random.
 
-    Raises ConfigError for a name that is none of these.
+    Raises ConfigError for any other name.
     """
     buckets, bucket = analysis.coded("bucket")
     flags, flag = analysis.coded("flag")

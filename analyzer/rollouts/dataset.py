@@ -234,7 +234,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def ranges_with_nulls(files: Sequence[InputFile], leaf: str) -> list[tuple[int, int]]:
-    """Global row ranges of the row groups whose statistics tell of nulls in a column (a.b: member b of struct a)."""
+    """Global row ranges of the row groups whose statistics count nulls in a column (a.b: member b of struct a)."""
     found: list[tuple[int, int]] = []
     start = 0
     for file in files:
@@ -246,7 +246,7 @@ def ranges_with_nulls(files: Sequence[InputFile], leaf: str) -> list[tuple[int, 
             for number in range(meta.num_row_groups):
                 group = meta.row_group(number)
                 statistics = [group.column(i).statistics for i in columns]
-                if any(told is not None and told.null_count for told in statistics):
+                if any(known is not None and known.null_count for known in statistics):
                     found.append((start, start + group.num_rows))
                 start += group.num_rows
     return found

@@ -35,7 +35,7 @@ from analyzer.schema import DATA_IDX, DATA_SOURCE, MAX_DEPTH, ORIGINAL, is_deepe
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# In the file and not beside it, so that a cache folder is whole or not there, and names no second file to lose.
+# In the file and not beside it, so that a cache folder is complete or absent, and has no second file to lose.
 _NOTES = b"analyzer.jsonl"  # key in the metadata of a converted file
 _NAMES = (DATA_IDX, DATA_SOURCE, DATA_SOURCE.removeprefix(ORIGINAL))  # columns whose values name something
 _CHUNK_BYTES = 16 << 20

@@ -5,7 +5,7 @@
         [score.reward for score in scores]      # [1.0, 0.0, 1.0]
 
 A failure of the scorer is a status on its own rollout, never a reward of 0 and never an exception. Only what would
-befall every rollout is raised: a reward that cannot be loaded (RewardError).
+happen to every rollout is raised: a reward that cannot be loaded (RewardError).
 """
 
 from analyzer.scoring.scorer import Scorer, announce_rewards, end_rewards, start_rewards, starting, target_of

@@ -27,7 +27,7 @@ from analyzer.scoring.grades import ChildGrader, Grades, Verdicts, same, score_f
 from analyzer.scoring.scores import checked, failure, one_line
 
 BATCH_CHARS = 4 << 20  # characters of responses in one call of a WholeReward
-RECENT_BYTES = 16 << 20  # of answers with dear grades that are remembered, about
+RECENT_BYTES = 16 << 20  # of answers of recent problems that are remembered, about
 
 
 class Scorer:

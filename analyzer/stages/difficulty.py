@@ -68,7 +68,7 @@ class Analysed(NamedTuple):
     metrics: Metrics
     strategy: Strategy
     assignment: Assignment
-    cut: NDArray[np.bool_] | None  # (rollouts,) which responses were cut off; None: nobody knows
+    cut: NDArray[np.bool_] | None  # (rollouts,) which responses were cut off; None: unknown
 
 
 def measure(run: Analysed) -> Difficulty:

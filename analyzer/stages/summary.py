@@ -169,7 +169,7 @@ def summarise(settings: AnalysisSettings, opened: Input, plan: Plan, findings: F
 
 
 def _decisive(settings: AnalysisSettings, plan: Plan) -> dict[str, Any]:
-    """The settings that what was found depends on, and none that tell of a machine: summary.json is the same on all."""
+    """The settings that the results depend on, and none of the machine: summary.json is the same everywhere."""
     return {
         "reward_fn_key": settings.reward_fn_key,
         "data_source": settings.data_source,

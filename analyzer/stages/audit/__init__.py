@@ -77,7 +77,7 @@ def audit_rewards(
 ) -> Audit:
     """Ask whether each reward is right for its data; only counts where the rewards came with the input.
 
-    cut: which responses were cut off, (rollouts,); None: nobody knows.
+    cut: which responses were cut off, (rollouts,); None: unknown.
     """
     of_rollouts: Any = {"rewards": merged.rewards, "passing": merged.passing, "found": merged.found, "cut": cut}
     # All rollouts as one data source, for the warning of truncation, which also holds for rewards that came with the
