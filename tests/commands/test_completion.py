@@ -6,7 +6,6 @@ import dataclasses
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 from analyzer import buckets, rewards
 from analyzer.commands.all import NAMES, find, main
+from tests import processes
 
 ROOT = Path(__file__).resolve().parents[2]
 Evaluate = Callable[[str], str]
@@ -27,10 +27,7 @@ def evaluate(tmp_path_factory: pytest.TempPathFactory) -> Evaluate:
     def line(name: str) -> str:
         made = folder / name
         if not made.exists():
-            with open(made, "wb") as file:
-                subprocess.run(
-                    [sys.executable, "-m", "analyzer", "completion", name], cwd=ROOT, stdout=file, check=True
-                )
+            made.write_text(processes.run(["-m", "analyzer", "completion", name], cwd=ROOT, check=True).stdout)
         return f'eval "$(cat {made})"'
 
     return line

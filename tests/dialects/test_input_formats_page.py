@@ -41,7 +41,7 @@ def test_a_command_of_the_page_runs_as_written(
     shutil.copytree(TOKENIZER, tmp_path / "tokenizer")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    code = cli.analyze_rollouts([*words, "--backend", "sequential"])
+    code = cli.analyze_rollouts([*words, "--backend", "sequential", "--no_report"])
     said = capsys.readouterr().err
     assert code == 0, said
     assert "read as " in said

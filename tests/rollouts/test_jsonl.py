@@ -187,24 +187,35 @@ DISAGREEING: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize("values", DISAGREEING.values(), ids=DISAGREEING)
-@pytest.mark.parametrize("nested", [False, True])
 def test_a_function_gets_each_value_as_its_line_has_it_whatever_the_other_lines_hold(
-    values: list[Any], nested: bool, tmp_path: Path, analyze: Callable[..., Outcome]
+    values: list[Any], tmp_path: Path, analyze: Callable[..., Outcome]
 ) -> None:
+    got = echoed(tmp_path, analyze, values, values)
+    assert got["reward_gold"].to_pylist() == got["reward_extra"].to_pylist() == list(map(shown, values))
+
+
+def test_so_it_does_where_members_of_objects_disagree(tmp_path: Path, analyze: Callable[..., Outcome]) -> None:
+    members = [{what: values[i % len(values)] for what, values in DISAGREEING.items()} for i in range(4)]
+    golds = [{"style": "rule", "ground_truth": each} for each in members]
+    got = echoed(tmp_path, analyze, golds, members)
+    assert got["reward_gold"].to_pylist() == got["reward_extra"].to_pylist() == list(map(shown, members))
+
+
+def echoed(tmp_path: Path, analyze: Callable[..., Outcome], golds: list[Any], extras: list[Any]) -> pa.Table:
+    """The rollouts of lines with these ground truths and this extra info, with what a function was given of them."""
     (tmp_path / "echo.py").write_text(ECHO)
     rows = [
-        {"prompt": f"p{i}", "response": "r", "data_idx": i, "sample_idx": 0,
-         GOLD: {"style": "rule", "ground_truth": value} if nested else value,
-         "original_extra_info": {"index": value} if nested else value}
-        for i, value in enumerate(values)
-    ]  # fmt: skip
+        {"prompt": f"p{i}", "response": "r", "data_idx": i, "sample_idx": 0, GOLD: gold, "original_extra_info": extra}
+        for i, (gold, extra) in enumerate(zip(golds, extras, strict=True))
+    ]
     outcome = analyze(jsonl(tmp_path / "r.jsonl", rows), reward_fn=f"{tmp_path}/echo.py:echo")
     assert outcome.code == 0, outcome.err
-    got = outcome.table()
-    # An integer past 64 bits is its digits, in every column.
-    expected = [repr(json.loads(json.dumps(value), parse_int=_integer)) for value in values]
-    assert got["reward_gold"].to_pylist() == expected
-    assert got["reward_extra"].to_pylist() == ([f"{{'index': {text}}}" for text in expected] if nested else expected)
+    return outcome.table()
+
+
+def shown(value: Any) -> str:
+    """What `echo` is to show of a value: an integer past 64 bits is its digits, in every column."""
+    return repr(json.loads(json.dumps(value), parse_int=_integer))
 
 
 def _integer(digits: str) -> int | str:
