@@ -25,7 +25,18 @@ from analyzer.commands.parsing import from_values, parse
 from analyzer.config import AnalysisSettings
 from analyzer.errors import ConfigError, InputError, OutputError
 from analyzer.workers import forks
-from tests.commands import ROOT, SAMPLE, TOKENIZER, Outcome, changed, flags, parquet, real_command, rollouts
+from tests.commands import (
+    ROOT,
+    SAMPLE,
+    TOKENIZER,
+    Outcome,
+    changed,
+    flags,
+    known_tokenizer,
+    parquet,
+    real_command,
+    rollouts,
+)
 
 Analyze = Callable[..., Outcome]
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -231,7 +242,8 @@ def test_stdout_is_the_block_and_nothing_else(strategy: str, tmp_path: Path, ana
 
 
 def test_the_real_command_prints_the_block_then_the_audit(tmp_path: Path) -> None:
-    words = flags(rollouts=SAMPLE, model_path=TOKENIZER, output_dir="out", n_jobs=1, limit=200)
+    known_tokenizer(tmp_path / "cache")  # tests/commands/test_imports.py starts with an empty one
+    words = flags(rollouts=SAMPLE, model_path=TOKENIZER, output_dir="out", cache_dir="cache", n_jobs=1, limit=200)
     outcome = real_command(tmp_path, words, {"PYTHONIOENCODING": "ascii"}, started=True)
     assert outcome.code == 0
     assert outcome.out == (GOLDEN / "sample_percentile.txt").read_text()

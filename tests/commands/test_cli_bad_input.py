@@ -27,6 +27,7 @@ from tests.commands import (
     changed,
     flags,
     jsonl,
+    known_tokenizer,
     parquet,
     real_command,
     rollouts,
@@ -351,12 +352,12 @@ def test_a_null_response_is_an_input_error_of_its_row_and_the_others_are_scored(
     assert "(row 5: the response is null)" in said[0]
 
 
-def test_scikit_learn_that_is_missing_is_said_before_any_work(tmp_path: Path) -> None:
-    (tmp_path / "without").mkdir()
-    (tmp_path / "without" / "sitecustomize.py").write_text("import sys\nsys.modules['sklearn'] = None\n")
-    given = parquet(tmp_path / "r.parquet", ROWS)
-    words = flags(rollouts=given, model_path=TOKENIZER, output_dir="out", bucketing_strategy="adaptive")
-    outcome = real_command(tmp_path, words, {"PYTHONPATH": str(tmp_path / "without")}, started=True)
+def test_scikit_learn_that_is_missing_is_said_before_any_work(
+    tmp_path: Path, analyze: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("sklearn", "sklearn.cluster"):  # whether or not a test has imported it
+        monkeypatch.setitem(sys.modules, module, None)  # so that to import it fails
+    outcome = analyze(parquet(tmp_path / "r.parquet", ROWS), bucketing_strategy="adaptive")
     assert outcome.code == 2
     (line,) = outcome.err.splitlines()
     assert "adaptive needs scikit-learn" in line
@@ -513,7 +514,7 @@ def test_a_path_without_permission_is_one_line_and_not_a_bug(tmp_path: Path) -> 
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o000)
     try:
-        usual = {"model_path": TOKENIZER, "cache_dir": tmp_path / "cache"}
+        usual = {"model_path": TOKENIZER, "cache_dir": known_tokenizer(tmp_path / "cache")}
         commands = [
             flags(rollouts=closed, output_dir=tmp_path / "out", **usual),
             flags(rollouts=SAMPLE, output_dir=closed / "out", **usual),
