@@ -66,8 +66,9 @@ def documented() -> list[tuple[str, str]]:
     root = Path(analyzer.__file__).parent
     for module in pkgutil.walk_packages([str(root)], "analyzer."):
         path = root.parent / module.name.replace(".", "/")
-        source = path / "__init__.py" if module.ispkg else path.with_suffix(".py")
-        found += [(module.name, text) for text in docstrings(ast.parse(source.read_text("utf-8")))]
+        source = (path / "__init__.py" if module.ispkg else path.with_suffix(".py")).read_text("utf-8")
+        if CALL.search(source) or SCORED.search(source):  # to parse all takes a tenth of the time of the collection
+            found += [(module.name, text) for text in docstrings(ast.parse(source))]
     return found
 
 
