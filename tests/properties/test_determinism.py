@@ -24,14 +24,14 @@ SPILLED = Sizes(spill_above=0.0)
 
 @pytest.fixture(scope="module")
 def sample() -> list[Row]:
-    """The first 30 problems of the sample, 8 rollouts each."""
-    return list(pq.read_table(SAMPLE).slice(0, 240).to_pylist())
+    """The first 12 problems of the sample, 8 rollouts each."""
+    return list(pq.read_table(SAMPLE).slice(0, 96).to_pylist())
 
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory: pytest.TempPathFactory, sample: list[Row]) -> Path:
     """A file of those rows, sorted by problem."""
-    return parquet(tmp_path_factory.mktemp("given") / "r.parquet", sample, row_group_size=50)
+    return parquet(tmp_path_factory.mktemp("given") / "r.parquet", sample, row_group_size=20)
 
 
 @pytest.fixture(scope="module")
@@ -64,16 +64,16 @@ def test_two_workers_write_the_bytes_of_one(given: Path, usual: Outcome, analyze
     two = analyze(given, n_jobs=2)
     assert two.code == 0
     assert two.files() == usual.files()
-    assert "240 of 240" in two.err
+    assert "96 of 96" in two.err
 
 
-@pytest.mark.parametrize("size", [1, 1 << 12, 1 << 15, 1 << 30])
+@pytest.mark.parametrize("size", [1, 1 << 12, 1 << 14, 1 << 30])
 def test_any_shard_size_gives_the_same_bytes(
     size: int, tmp_path: Path, given: Path, usual: Outcome, analyze: Analyze
 ) -> None:
     other = analyze(given, Sizes(shard=size))
     assert other.files() == usual.files()
-    assert (shards_in(tmp_path, "cache") == 30) == (size == 1)
+    assert (shards_in(tmp_path, "cache") == 12) == (size == 1)
     assert (shards_in(tmp_path, "cache") == 1) == (size == 1 << 30)
 
 
@@ -95,12 +95,12 @@ def test_a_rerun_scores_nothing_and_writes_the_same_bytes(
 ) -> None:
     again = analyze(given, cache_dir=cache_of_usual)
     assert again.code == 0
-    assert "240 rollouts are already scored; nothing is scored again" in again.err
+    assert "96 rollouts are already scored; nothing is scored again" in again.err
     assert again.files() == usual.files()
 
 
 def test_another_strategy_scores_nothing(given: Path, cache_of_usual: Path, analyze: Analyze) -> None:
-    other = analyze(given, bucketing_strategy="adaptive", cache_dir=cache_of_usual)
+    other = analyze(given, bucketing_strategy="pass_rate", cache_dir=cache_of_usual)
     assert other.code == 0
     assert "nothing is scored again" in other.err
 
@@ -140,7 +140,7 @@ def test_scattered_rows_keep_their_order_and_give_the_same_metrics_and_buckets(
     size: int, tmp_path: Path, sample: list[Row], usual: Outcome, analyze: Analyze
 ) -> None:
     rows = shuffled(sample)
-    scattered = analyze(parquet(tmp_path / "scattered.parquet", rows, row_group_size=64), Sizes(shard=size))
+    scattered = analyze(parquet(tmp_path / "scattered.parquet", rows, row_group_size=25), Sizes(shard=size))
     assert scattered.code == 0
     for file in JSON_FILES:
         assert scattered.files()[file] == usual.files()[file]
@@ -152,7 +152,7 @@ def test_rows_of_a_problem_in_several_files_give_the_same(
 ) -> None:
     by_sample = sorted(sample, key=lambda row: row["sample_idx"])
     for number in range(4):
-        parquet(tmp_path / "in" / f"{number}.parquet", by_sample[number * 60 : (number + 1) * 60])
+        parquet(tmp_path / "in" / f"{number}.parquet", by_sample[number * 24 : (number + 1) * 24])
     several = analyze(tmp_path / "in")
     for file in JSON_FILES:
         assert several.files()[file] == usual.files()[file]
@@ -160,10 +160,11 @@ def test_rows_of_a_problem_in_several_files_give_the_same(
 
 
 def test_repartitioned_rows_give_the_same_bytes(tmp_path: Path, sample: list[Row], analyze: Analyze) -> None:
-    given = parquet(tmp_path / "r.parquet", shuffled(sample), row_group_size=64)
+    given = parquet(tmp_path / "r.parquet", shuffled(sample), row_group_size=25)
     small = Sizes(shard=1 << 12)
     picked = analyze(given, small._replace(spill_above=1e9), cache_dir=tmp_path / "picked", output_dir=tmp_path / "out")
     assert spilled_in(tmp_path, "picked") == 0
+    assert shards_in(tmp_path, "picked") > 7
     for files in (1, 7, 256):
         gathered = small._replace(spill_above=0.0, spill_files=files, spill_buffer=1 << 13)
         cache = f"spilled{files}"
@@ -189,11 +190,11 @@ def test_a_column_named_like_one_of_ours_is_carried_along(tmp_path: Path, analyz
     assert spilled.files() == plain.files()
 
 
-@pytest.mark.parametrize("rows_in_a_group", [1, 240])
+@pytest.mark.parametrize("rows_in_a_group", [1, 96])
 def test_one_giant_row_group_or_very_many_tiny_ones_give_the_same(
     rows_in_a_group: int, given: Path, usual: Outcome, analyze: Analyze, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if rows_in_a_group == 240:
+    if rows_in_a_group == 96:
         monkeypatch.setattr(dataset, "STREAMED_GROUP", 1 << 10)
     table = pq.read_table(given)
     other = analyze(parquet(given.parent / "other.parquet", table, row_group_size=rows_in_a_group))
