@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from analyzer.difficulty.answers import Majorities
-    from analyzer.schema import FloatArray, IntArray
+    from analyzer.schema import IntArray
 
     Bools = NDArray[np.bool_]
 
@@ -123,9 +123,3 @@ def truncation_bias(tokens: NDArray[np.integer], passing: Bools, finished: Bools
     lengths, passed = tokens[finished], passing[finished]
     longest = lengths >= np.quantile(lengths, 0.9, method="higher")
     return float(passed[longest].mean()), float(passed.mean())
-
-
-def cut_bounds(passes: IntArray, cut_failures: IntArray, samples: IntArray) -> tuple[FloatArray, FloatArray]:
-    """[passes, passes + cut] / samples: the pass rate as it is, and if every cut response that failed had passed."""
-    samples = np.maximum(samples, 1)
-    return passes / samples, (passes + cut_failures) / samples

@@ -192,9 +192,3 @@ def gathered(classes: Classes, values: FloatArray) -> FloatArray:
     """Values of classes as values of problems, (classes,) -> (problems,); NaN for problems without samples."""
     shown: FloatArray = np.where(classes.samples > 0, values, np.nan)[classes.of]
     return shown
-
-
-def share_of(classes: Classes, chosen: NDArray[np.bool_]) -> float:
-    """The share of the scored problems that are in the chosen classes."""
-    scored = int(classes.problems[classes.samples > 0].sum())
-    return float(classes.problems[chosen].sum() / scored) if scored else float("nan")

@@ -7,7 +7,7 @@ page's style sheet, so that light and dark need no second picture. docs/decision
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -121,19 +121,6 @@ def lines(title: str, curves: Sequence[Line], *, x_title: str, x_ticks: Sequence
         for value in x_ticks
     ]
     return _figure(title, parts, x_title)
-
-
-def share_bar(shares: Mapping[str, tuple[float, str]]) -> str:
-    """A thin bar of shares that sum to 1. shares: name -> (share, class)."""
-    parts, x = [], 0.0
-    for name, (share, style) in shares.items():
-        parts.append(
-            f'<rect class="{style}" x="{x:.3f}" y="0" width="{share * 100:.3f}" height="8">'
-            f"<title>{escape(name)}: {share:.1%}</title></rect>"
-        )
-        x += share * 100
-    # Without its aspect ratio it fills the cell of a table, however wide that is.
-    return f'<svg class="share" viewBox="0 0 100 8" preserveAspectRatio="none" role="img">{"".join(parts)}</svg>'
 
 
 def nice_ticks(top: float) -> list[float]:

@@ -24,11 +24,6 @@ CONVERSION = 3  # of jsonl into parquet; another number never reads the files of
 _SAMPLE_CHARS = 1 << 15
 
 
-def open_input(spec: str, cache_dir: str) -> Input:
-    """Open a file, folder, glob or URL of rollouts. Raises InputError, one line that names the file."""
-    return _checked(open_files(spec, cache_dir), spec)
-
-
 def _checked(opened: Input, spec: str) -> Input:
     _check_columns(opened, spec)
     if opened.dataset.rows == 0:

@@ -180,7 +180,7 @@ def test_another_tokenizer_json_in_its_place_is_not_counted_with(analyze: Analyz
 def find_again(data: Path, tmp_path: Path) -> tokens.TokenizerSpec:
     from analyzer.stages import read
 
-    sample = read.sample_texts(read.open_input(str(data), str(tmp_path / "cache")))
+    sample = read.sample_texts(read.open_files(str(data), str(tmp_path / "cache")))
     return known_tokenizers.find(str(TOKENIZER), False, str(tmp_path / "cache"), sample)
 
 

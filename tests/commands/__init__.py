@@ -137,7 +137,7 @@ def _known_tokenizer() -> dict[str, bytes]:
     from analyzer.stages import read
 
     with tempfile.TemporaryDirectory() as cache:
-        sample = read.sample_texts(read.open_input(str(SAMPLE), cache))
+        sample = read.sample_texts(read.open_files(str(SAMPLE), cache))
         known_tokenizers.find(str(TOKENIZER), False, cache, sample)
         return {path.name: path.read_bytes() for path in Path(cache, "tokenizers").iterdir()}
 

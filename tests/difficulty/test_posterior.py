@@ -17,7 +17,6 @@ from analyzer.difficulty.posterior import (
     posterior_of,
     refitted,
     refitted_each,
-    share_of,
     with_refits,
 )
 from analyzer.difficulty.prior import POINTS, RATES, fit_prior, likelihoods
@@ -103,13 +102,6 @@ def test_data_sources_have_priors_of_their_own_and_unscored_problems_no_part() -
     assert rates[0] == pytest.approx(alone.mean()[0], abs=1e-12)
     others = posterior(passes[50:100], samples[50:100])
     assert found.priors[1] == pytest.approx(others.priors[0], abs=1e-12)
-
-
-def test_a_share_is_of_the_scored_problems_and_unknown_of_none() -> None:
-    classes = classes_of(np.array([0, 1, 1, 0]), np.array([1, 2, 2, 0]))
-    assert share_of(classes, (classes.passes == 1) & (classes.samples > 0)) == pytest.approx(2 / 3)
-    unscored = classes_of(np.array([0, 0]), np.array([0, 0]))
-    assert np.isnan(share_of(unscored, np.array([False])))
 
 
 def test_one_sample_a_problem_fits_the_mean_alone() -> None:

@@ -125,7 +125,7 @@ def test_what_is_too_large_for_that_is_compared_in_pieces_and_said_to_be(store: 
     size = store.info("/a.parquet")["size"]
     places = input._places(size, marked=False, whole=4 << 16)
     assert (places[0], places[-1] + (1 << 16), len(places)) == (0, size, 4)
-    opened = read.open_input("unmarked://a.parquet", str(tmp_path))
+    opened = read.open_files("unmarked://a.parquet", str(tmp_path))
     assert input.unmarked(opened, whole=4 << 16) == ["unmarked://a.parquet"]
     assert input.unmarked(opened) == []
     from analyzer.stages.warnings import unmarked_warnings

@@ -18,7 +18,7 @@ from tests.commands import parquet, rollouts
 
 
 def opened(tmp_path: Path, rows: Any, **options: Any) -> Any:
-    return read.open_input(str(parquet(tmp_path / "r.parquet", rows, **options)), str(tmp_path / "c")).dataset
+    return read.open_files(str(parquet(tmp_path / "r.parquet", rows, **options)), str(tmp_path / "c")).dataset
 
 
 @pytest.mark.parametrize(
