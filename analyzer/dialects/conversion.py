@@ -19,8 +19,8 @@ from analyzer.dialects import files, joining, mapping
 from analyzer.dialects.files import Record
 from analyzer.dialects.fitting import Options
 from analyzer.dialects.layout import Layout
+from analyzer.dialects.lookup import root
 from analyzer.dialects.mapping import Mapper
-from analyzer.dialects.operations import root
 from analyzer.dialects.reading import Reading, Request
 from analyzer.errors import InputError, counted
 from analyzer.files import storage

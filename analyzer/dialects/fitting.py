@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from analyzer.dialects import operations
 from analyzer.dialects.layout import ANY, FILE, Layout, paste
-from analyzer.dialects.operations import Column, Rows, is_list, look_up, root
+from analyzer.dialects.lookup import Column, Rows, is_list, look_up, root, spelt
 from analyzer.errors import InputError
 
 
@@ -132,4 +132,4 @@ def _is_empty(column: Column | None) -> bool:
 
 def _taken(rows: Rows, path: str) -> str:
     """Of `a|b` the one that is there."""
-    return operations.spelt(rows, path) or path
+    return spelt(rows, path) or path

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from analyzer.dialects import files, operations
+from analyzer.dialects import files
+from analyzer.dialects.lookup import Column, Rows, look_up, python_values, rows_of
 from analyzer.dialects.mapping import GROUND_TRUTH, JOIN
-from analyzer.dialects.operations import Column, Rows, look_up
 from analyzer.dialects.values import content_text, text_of
 from analyzer.errors import InputError, counted, printable
 from analyzer.rollouts.json_columns import columns_to_arrow, is_encoded, kinds_of
@@ -79,7 +79,7 @@ def load(spec: str, join_on: str | None) -> Training:
     if table.num_rows == 0:
         raise InputError(f"{spec}: has no rows to join")
     batch = table.to_batches()[0]
-    return Training(tuple(paths), operations.rows_of(batch), batch.schema, join_on)
+    return Training(tuple(paths), rows_of(batch), batch.schema, join_on)
 
 
 def specs_of(spec: str | None) -> list[str]:
@@ -215,7 +215,7 @@ class Joiner:
         gold_texts = text_of(Column(golds, table.schema.field(GROUND_TRUTH))).to_pylist() if golds is not None else None
         if self.by == PROMPT_KEY:
             prompts = Column(table[PROMPT].combine_chunks(), table.schema.field(PROMPT))
-            values = operations.python_values(prompts)
+            values = python_values(prompts)
             keys = [value if isinstance(value, str) else _last_message(value) for value in values]
         else:
             keys = table[JOIN if self._has_key else DATA_IDX].cast("string").to_pylist()
@@ -319,7 +319,7 @@ def _last_messages(training: Training) -> list[str]:
     column = look_up(training.rows, "prompt|messages|problem|question|instruction|input")
     if column is None:
         raise InputError(f"{training.paths[0]}: has no prompt to join on; name a key with --join_on")
-    return [_last_message(value) for value in operations.python_values(column)]
+    return [_last_message(value) for value in python_values(column)]
 
 
 def _last_message(value: Any) -> str:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyzer.dialects import operations
+from analyzer.dialects import groups, operations
 from analyzer.dialects.fitting import Options, fit
 from analyzer.dialects.layout import Layout, paste
-from analyzer.dialects.operations import Column, Rows, is_list, is_text, look_up, root
+from analyzer.dialects.lookup import Column, Rows, is_list, is_text, look_up, python_values, root, rows_of
 from analyzer.dialects.values import SHOWN, RowName, finish_reasons, message_text, rewards_of, text_of
 from analyzer.errors import InputError, printable
 from analyzer.expression import Expression, compile_expression
@@ -98,12 +98,12 @@ class Mapper:
         self.spec = spec
         self.options = options
         self.tally = Tally()
-        self.ordinals = operations.Ordinals()
+        self.ordinals = groups.Ordinals()
         self.layout = layout
         self._expressions: list[Expression] | None = None
         # The mapping of no rows gives the schema of all: what an operation returns never depends on values.
         empty = pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
-        rows = self._transposed(operations.rows_of(empty), lambda at: spec)
+        rows = self._transposed(rows_of(empty), lambda at: spec)
         self.layout = fit(layout, rows, options, spec)
         self.names = list(rows.columns)
         self.schema = self._table(self._filtered(rows), lambda at: spec).schema
@@ -112,7 +112,7 @@ class Mapper:
 
     def tables(self, batch: pa.RecordBatch, place: RowName) -> list[pa.Table]:
         """The rows of ours that a batch becomes. Raises InputError, with its place, for what does not fit."""
-        rows = self._transposed(operations.rows_of(batch), place)
+        rows = self._transposed(rows_of(batch), place)
         self.tally.read += rows.size
         rows = self._filtered(rows)
         self.tally.kept += rows.size
@@ -120,7 +120,7 @@ class Mapper:
         return [table for table in tables if table.num_rows]
 
     def _transposed(self, rows: Rows, place: RowName) -> Rows:
-        return operations.transpose(rows, place) if self.layout.transpose else rows
+        return operations.transpose(rows) if self.layout.transpose else rows
 
     def _filtered(self, rows: Rows) -> Rows:
         import pyarrow as pa
@@ -247,7 +247,7 @@ class Mapper:
         if is_text(found.array.type) and not is_encoded(found.field):
             return Column(found.array.cast(pa.string()), field)
         texts = []
-        for at, value in enumerate(operations.python_values(found)):
+        for at, value in enumerate(python_values(found)):
             texts.append(message_text(value))
             if texts[-1] is None and value is not None:
                 shown = printable(repr(value)[:SHOWN])
@@ -261,9 +261,9 @@ class Mapper:
         group = self.layout.group
         if group is None:
             # The same prompt with two ground truths is two problems.
-            return operations.digests([prompt] if gold is None else [prompt, gold], rows.size)
+            return groups.digests([prompt] if gold is None else [prompt, gold], rows.size)
         columns = [column for path in group.columns if (column := look_up(rows, path)) is not None]
-        ids = operations.group_ids(rows, group, columns, row)
+        ids = groups.group_ids(rows, group, columns, row)
         if self.options.pool and self.layout.tasks:  # the problems of each task are numbered from 0
             tasks = [look_up(rows, path) for path in self.layout.tasks]
             texts = [pc.fill_null(column.array.cast(pa.string()), "") for column in tasks if column is not None]
@@ -281,9 +281,9 @@ class Mapper:
         found = None if is_pooled else self._optional(rows, path)
         if found is None:
             return Column(pa.array(ordinals), field)
-        found = operations.settled(found)
+        found = groups.settled(found)
         if pa.types.is_floating(found.array.type) and not found.array.null_count:
-            return Column(operations.whole_numbers(found.array, str(path), row), field)
+            return Column(groups.whole_numbers(found.array, str(path), row), field)
         if not pa.types.is_integer(found.array.type) or found.array.null_count:
             raise InputError(f"{row(0)}: {path}, the number of the sample, must be an integer in every row")
         return Column(found.array.cast(pa.int64()), field)

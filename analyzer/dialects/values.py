@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyzer.dialects.operations import Column, is_text, python_values
+from analyzer.dialects.lookup import Column, is_text, python_values
 from analyzer.errors import InputError, printable
 from analyzer.rollouts.finish import CUT_OFF, says_finish
 from analyzer.rollouts.json_columns import is_encoded

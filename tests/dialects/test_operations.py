@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.dialects import operations
+from analyzer.dialects import groups, lookup, operations
 from analyzer.dialects.layout import Group, Layout, parse_columns, parse_path
-from analyzer.dialects.operations import Column, Rows, look_up, python_values
+from analyzer.dialects.lookup import Column, Rows, look_up, python_values
 from analyzer.dialects.values import rewards_of
 from analyzer.errors import ConfigError, InputError
 from analyzer.rollouts import json_columns
@@ -28,7 +28,7 @@ def where(at: int) -> str:
 def rows_of(rows: list[Row], names: list[str]) -> Rows:
     """The rows as a jsonl file of them is read."""
     fields = json_columns.kinds_of(dict.fromkeys(names) | row for row in rows)
-    return operations.rows_of(json_columns.columns_to_arrow(rows, fields))
+    return lookup.rows_of(json_columns.columns_to_arrow(rows, fields))
 
 
 def plain(value: Any, path: str) -> Any:
@@ -98,7 +98,7 @@ def test_lists_of_other_lengths_are_an_error_with_the_place() -> None:
 @given(st.lists(st.tuples(st.lists(st.tuples(texts, st.floats(0, 1)), max_size=5), texts), max_size=4))
 def test_transposing_gives_the_rows_that_the_columns_hold(batches: list[tuple[list[tuple[str, float]], str]]) -> None:
     rows = [{"t": [a for a, _ in items], "f": [b for _, b in items], "name": name} for items, name in batches]
-    found = operations.transpose(rows_of(rows, ["t", "f", "name"]), where)
+    found = operations.transpose(rows_of(rows, ["t", "f", "name"]))
     wanted = [(a, b, name) for items, name in batches for a, b in items]
     if any(items for items, _ in batches):
         columns = [found.columns[name].array.to_pylist() for name in ("t", "f", "name")]
@@ -110,11 +110,10 @@ def test_transposing_gives_the_rows_that_the_columns_hold(batches: list[tuple[li
 @given(st.lists(st.tuples(shapes, shapes), min_size=1, max_size=8))
 def test_equal_values_and_no_others_share_a_digest_in_either_file_format(pairs: list[tuple[Any, Any]]) -> None:
     rows = rows_of([{"a": a, "b": b} for a, b in pairs], ["a", "b"])
-    ids = operations.digests([rows.columns["a"], rows.columns["b"]], len(pairs)).to_pylist()
+    ids = groups.digests([rows.columns["a"], rows.columns["b"]], len(pairs)).to_pylist()
     assert all(re.fullmatch("[0-9a-f]{32}", one) for one in ids)
     alone = [
-        operations.digests(list(rows_of([{"a": a, "b": b}], ["a", "b"]).columns.values()), 1)[0].as_py()
-        for a, b in pairs
+        groups.digests(list(rows_of([{"a": a, "b": b}], ["a", "b"]).columns.values()), 1)[0].as_py() for a, b in pairs
     ]
     assert ids == alone  # whatever else is in the file, and so whatever type the column has
     for i, one in enumerate(pairs):
@@ -124,7 +123,7 @@ def test_equal_values_and_no_others_share_a_digest_in_either_file_format(pairs: 
 
 @given(st.lists(st.lists(st.sampled_from(["x", "y", "z"]), max_size=6), max_size=4))
 def test_rollouts_are_numbered_in_order_over_all_batches(batches: list[list[str]]) -> None:
-    ordinals = operations.Ordinals()
+    ordinals = groups.Ordinals()
     found = [number for batch in batches for number in ordinals.number(pa.array(batch, pa.string())).tolist()]
     seen: dict[str, int] = {}
     wanted = []
@@ -138,18 +137,18 @@ def test_rollouts_are_numbered_in_order_over_all_batches(batches: list[list[str]
 def test_a_regex_takes_the_part_of_a_column() -> None:
     rows = rows_of([{"uid": "a_b_0_1"}, {"uid": "a_b_1_0"}, {"uid": "c_0_0"}], [])
     group = Group(("uid",), r"^(.*)_\d+_\d+$")
-    assert operations.group_ids(rows, group, [rows.columns["uid"]], where).to_pylist() == ["a_b", "a_b", "c"]
+    assert groups.group_ids(rows, group, [rows.columns["uid"]], where).to_pylist() == ["a_b", "a_b", "c"]
     rows = rows_of([{"uid": "a_0_1"}, {"uid": "b"}], [])
     with pytest.raises(InputError, match=r"row 1: uid is 'b', in which .* does not match"):
-        operations.group_ids(rows, group, [rows.columns["uid"]], where)
+        groups.group_ids(rows, group, [rows.columns["uid"]], where)
 
 
 def test_floats_that_are_whole_are_ids_and_others_are_not() -> None:
     rows = rows_of([{"id": 3.0}, {"id": 4.0}], [])
-    assert operations.group_ids(rows, Group(("id",)), [rows.columns["id"]], where).to_pylist() == [3, 4]
+    assert groups.group_ids(rows, Group(("id",)), [rows.columns["id"]], where).to_pylist() == [3, 4]
     rows = rows_of([{"id": 3.0}, {"id": 4.5}], [])
     with pytest.raises(InputError, match=r"row 1: id is 4\.5, not a whole number"):
-        operations.group_ids(rows, Group(("id",)), [rows.columns["id"]], where)
+        groups.group_ids(rows, Group(("id",)), [rows.columns["id"]], where)
 
 
 @pytest.mark.parametrize(
