@@ -159,11 +159,11 @@ def test_eight_times_the_text_takes_about_eight_times_the_time(unit: str) -> Non
         return time.process_time() - began
 
     for form in FORMS:
-        # What is done at once needs no comparison: the bound is never below 0.02 s.
-        large = seconds(form, 32_000)
-        if large >= 0.02:
-            bound = 24 * min(seconds(form, 4_000) for _ in range(3)) + 0.02
-            assert large < bound or any(seconds(form, 32_000) < bound for _ in range(2)), form
+        # What is done at once needs no comparison: the bound is never below 0.01 s.
+        large = seconds(form, 16_000)
+        if large >= 0.01:
+            bound = 24 * min(seconds(form, 2_000) for _ in range(3)) + 0.01
+            assert large < bound or any(seconds(form, 16_000) < bound for _ in range(2)), form
 
 
 def test_a_megabyte_of_answers_is_searched() -> None:
