@@ -93,15 +93,15 @@ def test_what_failed_by_the_node_is_scored_again_at_the_next_run_and_nothing_els
 
 
 def test_the_outputs_are_those_of_a_run_without_failures(case: Case, tmp_path: Path) -> None:
-    case.run("timeout")
+    case.run("crash")
     healed, _ = case.run()
     clean, _ = case.run(cache_dir=tmp_path / "another_cache", output_dir=tmp_path / "another")
     assert healed.files() == clean.files()
 
 
 def test_a_failure_that_comes_twice_is_final(case: Case) -> None:
-    first, _ = case.run("timeout")
-    second, asked = case.run("timeout")
+    first, _ = case.run("crash")
+    second, asked = case.run("crash")
     assert set(asked) == {"7"}
     third, asked = case.run()
     assert not asked
@@ -124,8 +124,8 @@ def test_an_error_is_final(case: Case) -> None:
 
 
 def test_parts_score_again_what_is_theirs(case: Case) -> None:
-    case.run("timeout", part="1/2")
-    case.run("timeout", part="2/2")
+    case.run("crash", part="1/2")
+    case.run("crash", part="2/2")
     outcome, asked = case.run()
     assert (outcome.code, set(asked)) == (EXIT_OK, {"7"})
     assert not os.path.exists(case.mood)
