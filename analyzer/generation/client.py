@@ -88,7 +88,12 @@ class Client:
         self._session = aiohttp.ClientSession(
             # One connection per request in flight: HTTP/1.1 answers in order, so a shared one would wait for the
             # longest generation.
-            connector=aiohttp.TCPConnector(limit=settings.max_concurrent, keepalive_timeout=_IDLE_SECONDS),
+            connector=aiohttp.TCPConnector(
+                limit=settings.max_concurrent,
+                keepalive_timeout=_IDLE_SECONDS,
+                # Made now: aiohttp's own is as old as its import, and misses a later SSL_CERT_FILE.
+                ssl=not any(url.startswith("https") for url in settings.urls) or ssl.create_default_context(),
+            ),
             # No limit per read: a server is silent for minutes while it generates.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
             headers=_headers(settings),
@@ -221,6 +226,11 @@ def _why(error: aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) -
     if isinstance(cause, ssl.SSLError):
         # What OpenSSL says of a server that answers a TLS greeting in plain HTTP.
         wrong = "wrong_version_number" in str(cause).lower() or "record_layer" in str(cause).lower()
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return (
+                f"its certificate is not trusted: {cause.verify_message}; for one of your own, name the file of its "
+                "authority with the environment variable SSL_CERT_FILE"
+            )
         return "it does not speak TLS: try http://" if wrong else f"TLS failed: {cause.reason or cause}"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"TLS failed: {error.certificate_error}"

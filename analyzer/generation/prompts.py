@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from analyzer.errors import InputError
-from analyzer.rollouts import dataset
+from analyzer.rollouts import dataset, json_columns
 from analyzer.rollouts.dataset import Dataset
 from analyzer.schema import RESPONSE, SAMPLE_IDX
 
@@ -97,11 +97,28 @@ def _is_chat_type(kind: pa.DataType) -> bool:
 
 def read_prompts(data: TrainingData, ranges: Sequence[tuple[int, int]]) -> Iterator[Prompt]:
     """The prompts of ascending row ranges [start, stop), a few megabytes in memory at a time."""
-    reader = dataset.Reader(data.dataset.files, [data.prompt_key])
+    # Held: where one line of a file has text for what is a list in another, the list is sent and not its JSON as text.
+    reader = dataset.Reader(data.dataset.files, [data.prompt_key], held=True)
     # The prompt column alone: training data may carry images of megabytes in each row.
     for first, batch in reader.batches(ranges):
+        field = batch.schema.field(0)
         for offset, value in enumerate(batch.column(0).to_pylist()):
-            yield _prompt(first + offset, value)
+            yield _prompt(first + offset, _sent(json_columns.decode(value, field)))
+
+
+def _sent(value: Any) -> Any:
+    """A prompt as text or a list of messages: what else a line holds is its JSON as text."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(message is None or isinstance(message, dict) for message in value):
+        numbers = (int, float)  # beside texts in other lines
+        return [
+            message | {"content": json_columns.dump_json(message["content"])}
+            if message and isinstance(message.get("content"), numbers)
+            else message
+            for message in value
+        ]
+    return json_columns.dump_json(value)
 
 
 def _prompt(data_idx: int, value: Any) -> Prompt:
@@ -111,12 +128,18 @@ def _prompt(data_idx: int, value: Any) -> Prompt:
         return Prompt(data_idx, "", "the prompt is null" if value is None else "the prompt is empty")
     if isinstance(value, str):
         return Prompt(data_idx, value)
-    # A struct column gives every message every key; those that are null were not there.
-    messages = [{key: part for key, part in (message or {}).items() if part is not None} for message in value]
+    messages: list[Message] = [_without_null(message or {}) for message in value]
     for number, message in enumerate(messages):
         if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str | list):
             return Prompt(data_idx, "", f"message {number} of the prompt lacks a role or content")
     return Prompt(data_idx, messages)
+
+
+def _without_null(value: Any) -> Any:
+    """A message or a part of one. A struct column gives each every key; those that are null were not there."""
+    if isinstance(value, dict):
+        return {key: _without_null(inner) for key, inner in value.items() if inner is not None}
+    return [_without_null(item) for item in value] if isinstance(value, list) else value
 
 
 def _chat_in(text: str) -> list[Message] | None:

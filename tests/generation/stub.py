@@ -11,6 +11,7 @@ import functools
 import gzip
 import itertools
 import json
+import ssl
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -222,8 +223,9 @@ async def _in_pieces(fault: str, text: str, request: web.Request) -> web.StreamR
 class Running:
     """A stub that runs in a thread of this process."""
 
-    def __init__(self, stub: Stub) -> None:
+    def __init__(self, stub: Stub, tls: ssl.SSLContext | None = None) -> None:
         self.stub = stub
+        self._tls = tls
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -231,7 +233,7 @@ class Running:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}/v1"
 
     def _call(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
@@ -239,7 +241,7 @@ class Running:
     async def _start(self, port: int) -> int:
         self._runner = web.AppRunner(self.stub.app(), shutdown_timeout=0.0, handler_cancellation=True)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port, reuse_address=True)
+        site = web.TCPSite(self._runner, "127.0.0.1", port, reuse_address=True, ssl_context=self._tls)
         await site.start()
         return int(self._runner.addresses[0][1])
 
@@ -279,10 +281,14 @@ class Running:
 
 @contextmanager
 def running(
-    plan: Plan = well, delay: float = 0.0, models: tuple[str, ...] = ("stub",), root: str | None = None
+    plan: Plan = well,
+    delay: float = 0.0,
+    models: tuple[str, ...] = ("stub",),
+    root: str | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[Running]:
     """A stub at `.url` while the context lasts."""
-    server = Running(Stub(plan, delay, models, root))
+    server = Running(Stub(plan, delay, models, root), tls)
     try:
         yield server
     finally:

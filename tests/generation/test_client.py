@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import datetime
 import email.utils
+import shutil
 import socket
+import ssl
+import subprocess
 import textwrap
 import time
 from collections.abc import Callable
@@ -45,6 +48,22 @@ def test_a_server_that_cannot_be_reached_is_named_with_the_reason_and_no_argumen
     with pytest.raises(ConfigError) as error:
         run(settings(training(1), address))
     assert str(error.value).startswith(f"Could not reach {address} ({why}); start a server there")
+
+
+def test_a_certificate_that_is_not_trusted_is_named_with_what_to_do(
+    training: Training, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    made += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "cert")]
+    if shutil.which("openssl") is None or subprocess.run(made, capture_output=True, check=False).returncode:
+        pytest.skip("openssl cannot make a certificate")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+    with running(tls=context) as server:
+        with pytest.raises(ConfigError, match=r"certificate is not trusted: self-signed certificate; .* SSL_CERT_FILE"):
+            run(settings(training(1), server.url))
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert"))
+        assert run(settings(training(1), server.url)).rollouts == 4
 
 
 def test_https_to_a_server_without_tls_says_so(training: Training, settings: Settings) -> None:

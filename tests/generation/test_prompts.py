@@ -65,6 +65,36 @@ def test_jsonl_gives_the_same_prompts_as_parquet(tmp_path: Path) -> None:
     assert opened(path).dataset == data.dataset  # the second time the converted file is there
 
 
+def test_each_line_of_a_file_keeps_its_own_form_of_a_prompt(tmp_path: Path) -> None:
+    parts = [{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": "data:,"}}]
+    lines = [
+        CHAT,
+        [{"role": "user", "content": parts}],
+        [{"role": "user", "content": 5}],
+        "text",
+        json.dumps(CHAT),
+        ["no", "chat"],
+        7,
+    ]
+    # Together and one file each: what a line means does not depend on its neighbours.
+    for name, group in [
+        ("all", lines),
+        *((str(number), [line]) for number, line in enumerate(lines[:5]) if number != 2),
+    ]:
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps({"prompt": line}) + "\n" for line in group))
+        data = opened(path)
+        found = [prompt.content for prompt in read_prompts(data, [(0, data.rows)])]
+        wanted = [CHAT, lines[1], [{"role": "user", "content": "5"}], "text", CHAT, '["no","chat"]', "7"]
+        assert found == (wanted if name == "all" else [wanted[int(name)]]), name
+
+
+def test_keys_that_a_struct_column_adds_to_the_parts_of_a_message_are_not_sent(tmp_path: Path) -> None:
+    parts = [{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": "data:,"}}]
+    (prompt,) = prompts_of(tmp_path / "a.parquet", [[{"role": "user", "content": parts}]])
+    assert prompt.content == [{"role": "user", "content": parts}]
+
+
 def test_rows_are_numbered_over_all_files_and_limit_takes_the_first(tmp_path: Path) -> None:
     for number in range(2):
         pq.write_table(pa.table({"prompt": [f"{number}.{row}" for row in range(3)]}), tmp_path / f"{number}.parquet")
