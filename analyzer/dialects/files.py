@@ -15,7 +15,7 @@ from analyzer.errors import InputError, printable
 from analyzer.files import storage
 from analyzer.rollouts import dataset, jsonl
 from analyzer.rollouts.dataset import Reader
-from analyzer.rollouts.json_columns import load_json
+from analyzer.rollouts.json_text import load_json
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,7 +13,8 @@ import numpy as np
 
 from analyzer.dialects.layout import ANY, Path, parse_path
 from analyzer.errors import InputError
-from analyzer.rollouts.json_columns import JSON_FIELD, decode, dump_json, is_encoded, load_json
+from analyzer.rollouts.json_columns import JSON_FIELD, decode, is_encoded
+from analyzer.rollouts.json_text import dump_json, load_json
 from analyzer.schema import ORIGINAL
 
 if TYPE_CHECKING:

@@ -27,9 +27,9 @@ from analyzer.rollouts.json_columns import (
     columns_to_arrow,
     disagreements,
     kind_of,
-    load_counted,
     observe_row,
 )
+from analyzer.rollouts.json_text import load_counted
 from analyzer.schema import DATA_IDX, DATA_SOURCE, MAX_DEPTH, ORIGINAL, is_deeper
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from analyzer.rollouts.json_columns import decode, dump_json, is_encoded, is_shown_as_text, load_json
+from analyzer.rollouts.json_columns import decode, is_encoded, is_shown_as_text
+from analyzer.rollouts.json_text import dump_json, load_json
 from analyzer.rollouts.neighbours import changed
 from analyzer.schema import DATA_IDX, DATA_SOURCE, DEFAULT_REWARD_FN_KEY, EXTRA_INFO, ORIGINAL, PROMPT, Problem
 

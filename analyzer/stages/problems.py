@@ -19,6 +19,7 @@ import numpy as np
 from analyzer.files.spool import Spool
 from analyzer.rollouts import json_columns, problems
 from analyzer.rollouts.dataset import Dataset, Reader, is_text
+from analyzer.rollouts.json_text import dump_json
 from analyzer.rollouts.numbering import Numbering
 from analyzer.schema import DIFFICULTY, GROUND_TRUTH, MADE, METRIC, ORIGINAL, PROMPT
 
@@ -148,6 +149,6 @@ def flat_ground_truth(column: pa.ChunkedArray, field: pa.Field) -> pa.Array:
 
     def text(value: Any) -> str | None:
         value = problems.ground_truth(json_columns.decode(value, inner))
-        return value if value is None or isinstance(value, str) else json_columns.dump_json(value)
+        return value if value is None or isinstance(value, str) else dump_json(value)
 
     return pa.array([text(value) for value in part.to_pylist()], pa.string())

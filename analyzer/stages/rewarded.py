@@ -15,6 +15,7 @@ import numpy as np
 
 from analyzer.rollouts import dataset, json_columns
 from analyzer.rollouts.dataset import NARROW_ROWS, Dataset, Reader
+from analyzer.rollouts.json_text import load_json
 from analyzer.schema import (
     NOT_COUNTED,
     NOTHING,
@@ -65,7 +66,7 @@ class Rewarded:
         self._read: list[tuple[slice, pa.RecordBatch]] = []
         self.held = False
         """Whether all rows are in memory, which `all` has read."""
-        self._extra = [json_columns.load_json(text) for text in values.extra_texts.to_pylist()]
+        self._extra = [load_json(text) for text in values.extra_texts.to_pylist()]
         seen = json_columns.observe(self._extra[at] for at in _by_first_row(values.extra, len(self._extra)))
         self._kinds = {name: json_columns.kind_of(column) for name, column in seen.items()}
         # A few names, taken by code: no string is made for each of the rows.

@@ -21,7 +21,7 @@ from analyzer.plan import Plan, ScoringInput, Seal
 from analyzer.rewards import GroupReward, leaves
 from analyzer.rollouts import dataset, problems
 from analyzer.rollouts.dataset import Reader
-from analyzer.rollouts.json_columns import dump_json
+from analyzer.rollouts.json_text import dump_json
 from analyzer.rollouts.sources import cut_off_rows as cut_off
 from analyzer.rollouts.windows import ROW, Window, windows
 from analyzer.schema import (

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.rollouts import json_columns
+from analyzer.rollouts.json_text import dump_json, load_json
 from analyzer.rollouts.problems import group
 
 some_scalar = (
@@ -27,7 +28,7 @@ some_value = st.recursive(
 
 def column_of(values: Sequence[Any]) -> tuple[pa.RecordBatch, list[Any]]:
     """The values as lines of a file hold them, as a column in its held form; and what they are once read."""
-    read = [json_columns.load_json(json_columns.dump_json(value)) for value in values]
+    read = [load_json(dump_json(value)) for value in values]
     rows = [{"data_idx": at, "gold": value} for at, value in enumerate(read)]
     kinds = {name: json_columns.kind_of(seen) for name, seen in json_columns.observe(rows).items()}
     return json_columns.columns_to_arrow(rows, kinds), read
@@ -52,7 +53,7 @@ def test_a_column_of_any_values_shows_texts_as_they_were_and_gives_lists_and_obj
         if type(value) is str:
             assert told == json_columns.decode(told, field) == value
         elif isinstance(told, str):
-            assert _bare(json_columns.load_json(told)) == _bare(value)
+            assert _bare(load_json(told)) == _bare(value)
             if isinstance(value, list | dict) and not ambiguous:
                 assert _bare(json_columns.decode(told, field)) == _bare(value)
 

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.errors import InputError
-from analyzer.rollouts import json_columns
 from analyzer.rollouts import jsonl as subject
+from analyzer.rollouts.json_text import dump_json, load_json
 from analyzer.rollouts.problems import group
 from tests.commands import SAMPLE, Outcome, Row, compressed, jsonl, parquet, rollouts
 
@@ -161,7 +161,7 @@ json_values = st.recursive(
 @given(json_values)
 def test_json_text_of_a_value_is_that_value(value: Any) -> None:
     cleaned = json.loads(json.dumps(value).replace("\\ud83d", "\\ufffd"))
-    assert json_columns.load_json(json_columns.dump_json(cleaned)) == cleaned
+    assert load_json(dump_json(cleaned)) == cleaned
 
 
 # ---------------------------------------------------------------- lines that disagree
