@@ -18,6 +18,7 @@ import orjson
 from analyzer.errors import InputError
 from analyzer.rollouts import dataset, json_columns
 from analyzer.rollouts.dataset import Dataset
+from analyzer.rollouts.json_text import dump_json
 from analyzer.schema import RESPONSE, SAMPLE_IDX
 
 if TYPE_CHECKING:
@@ -113,12 +114,12 @@ def _sent(value: Any) -> Any:
     if isinstance(value, list) and all(message is None or isinstance(message, dict) for message in value):
         numbers = (int, float)  # beside texts in other lines
         return [
-            message | {"content": json_columns.dump_json(message["content"])}
+            message | {"content": dump_json(message["content"])}
             if message and isinstance(message.get("content"), numbers)
             else message
             for message in value
         ]
-    return json_columns.dump_json(value)
+    return dump_json(value)
 
 
 def _prompt(data_idx: int, value: Any) -> Prompt:

@@ -145,9 +145,9 @@ def test_what_is_decoded_grows_with_row_groups_and_shards_and_not_with_their_pro
     opened: list[int] = []
     real = dataset._OpenFile.open
 
-    def watched(file: Any, block: dataset.Block) -> Any:
+    def watched(file: Any, block: dataset.Block, *encoded: Any) -> Any:
         opened.append(block.group)
-        return real(file, block)
+        return real(file, block, *encoded)
 
     monkeypatch.setattr(dataset._OpenFile, "open", watched)
     outcome = analyze(given, Sizes(shard=shard_bytes, spill_above=1e9))
