@@ -165,12 +165,14 @@ def _score(call: Call) -> Scored:
     with clock("score"):
         missing = functools.partial(run.missing, wanted)
         with Bar(plan.shard_rows, wanted, missing(), progress, run.again) as bar:
-            score_shard = functools.partial(score.score_shard, plan.seal)
+            workers = settings.workers._replace(code=plan.scoring_code)
+            seal = plan.seal._replace(elsewhere=workers.elsewhere)
+            score_shard = functools.partial(score.score_shard, seal)
             if left and settings.part is None and not settings.no_report:
                 # Workers score, and this process waits.
                 threading.Thread(target=report.layout, daemon=True).start()
             work = Work(score_shard, score.end_worker, run.folder, missing, bar.committed, search.check)
-            run_shards(work, settings.workers)
+            run_shards(work, workers)
         search.hurry()
         # Before anything is merged: of an input that was written while workers read it, scores are of both versions.
         opened.still_same()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from analyzer.cache import runs
+from analyzer.cache.code import scoring_code_digest, versions_of
 from analyzer.errors import UserError, counted
 from analyzer.files import storage
 from analyzer.grading import Limits
@@ -82,6 +83,7 @@ class Seal(NamedTuple):
 
     sha256: str  # of the plan's file: it names the code that is run
     kwargs: Mapping[str, Mapping[str, Any]]  # data_source -> keyword arguments of a custom function
+    elsewhere: bool = False  # the workers were started by somebody else, perhaps from another environment
 
     @property
     def file(self) -> str:
@@ -173,6 +175,18 @@ class Plan:
         for choice in self.choices.values():
             built.setdefault(_key(choice), choice.build())
         return {name: built[_key(choice)] for name, choice in self.choices.items()}
+
+    def differs_here(self) -> str:
+        """How this process differs from the driver in what can change a score; "" where it does not."""
+        here = versions_of(name for name in self.versions if name != "rollout-analyzer")
+        other = [
+            f"{name} {found} instead of {self.versions[name]}"
+            for name, found in here.items()
+            if found != self.versions[name]
+        ]
+        if scoring_code_digest() != self.scoring_code:
+            other.append("other code of rollout-analyzer")
+        return ", ".join(other)
 
     def digest(self, part: str) -> str:
         """Says only whether one of the `parts` is the same."""

@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.metadata
 import os
+import platform
+from collections.abc import Iterable
 from pathlib import Path
+
+from analyzer.cache import known_tokenizers
 
 PACKAGE = Path(__file__).parents[1]
 AFTER_SCORING = (
@@ -55,3 +60,15 @@ def scoring_code_digest(package: Path = PACKAGE) -> str:
             # digest.
             digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
+
+
+def versions_of(libraries: Iterable[str]) -> dict[str, str]:
+    """The versions here of Python and of libraries; "none" where one is not installed."""
+    versions = {"python": platform.python_version()}
+    # A library that is installed later may change a reward, so its absence is noted, too.
+    for name in sorted({*libraries} - {*versions}):
+        try:
+            versions[name] = known_tokenizers.version_of(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "none"
+    return versions

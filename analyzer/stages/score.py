@@ -7,6 +7,8 @@ leaves it.
 
 from __future__ import annotations
 
+import platform
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,7 +18,7 @@ import numpy as np
 
 from analyzer.cache import runs, score_files
 from analyzer.cache.verdicts import Verdicts
-from analyzer.errors import InputError
+from analyzer.errors import InputError, UserError
 from analyzer.plan import Plan, ScoringInput, Seal
 from analyzer.rewards import GroupReward, leaves
 from analyzer.rollouts import dataset, problems
@@ -57,7 +59,8 @@ _NO_RESPONSE = Score(None, Status.INPUT_ERROR, detail="the response is null")
 def score_shard(seal: Seal, folder: str, shard: int) -> int:
     """Score one shard of the plan in the run directory `folder` and commit its scores; returns the rollouts scored.
 
-    `seal` says which plan that is. Raises UserError where the run directory holds it no longer.
+    `seal` says which plan that is. Raises UserError where the run directory holds it no longer, and where this process
+    has other versions than the driver.
 
     Raises InputError for a null ground truth, with its place; RewardError where a reward cannot start;
     StorageError on a full disk. What a response does to its scorer is a status and raises nothing.
@@ -377,6 +380,12 @@ class _ThisThread(threading.local):
         if self._worker is None or self._key != key:
             self.end()
             plan = Plan.load(folder, seal)  # each thread its own: a reward may hold state
+            # Scores are kept under the driver's versions, so those of a worker must be the same.
+            if seal.elsewhere and (differs := plan.differs_here()):
+                raise UserError(
+                    f"a worker on {platform.node()} ({sys.executable}) has {differs}: give the workers of the cluster "
+                    "the environment of the driver, and run the same command again"
+                )
             self._key, self._worker = key, _Worker(plan, plan.scoring_input(folder), runs.cache_of(folder))
         self._worker.take_counts()  # of a shard that failed half-way
         return self._worker

@@ -15,14 +15,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NamedTuple
 
+from analyzer.errors import ConfigError
 from analyzer.registry import Registry
 
 __all__ = [
     "BACKENDS",
+    "CODE",
     "Backend",
     "Cluster",
     "Task",
     "begin",
+    "check_same_code",
     "end",
     "is_lost_worker",
     "launched",
@@ -44,6 +47,35 @@ class Backend(NamedTuple):
     answer_seconds: float = 10.0  # for a scheduler to answer
     notice_seconds: float = 30.0  # without a worker, after which the user is told
     tasks: int = 1_024  # to give out before shards are joined to tasks: more workers may come later
+    code: str = ""  # what CODE says in the driver; "": workers are not asked
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the workers are of a cluster that somebody else started, perhaps from another environment."""
+        address = {"dask": self.dask_scheduler, "ray": self.ray_address}.get(self.name)
+        return address is not None
+
+
+CODE = "__import__('analyzer.cache.code', fromlist=['*']).scoring_code_digest()"
+"""Python that tells which code of this program a process has. A worker without it cannot read a function of ours, and
+dies of the first task; this text it can evaluate."""
+
+
+def check_same_code(told: Mapping[str, Any], code: str) -> None:
+    """Raise ConfigError where a worker of a running cluster has none, or other code of this program.
+
+    told: what CODE was there for each worker's address, or what it raised.
+    """
+    for address, found in sorted(told.items()):
+        if isinstance(found, ImportError | AttributeError):
+            trouble = f"cannot load rollout-analyzer ({found})"
+        elif isinstance(found, str) and code and found != code:
+            trouble = "has other code of rollout-analyzer than the driver"
+        else:  # a worker that has just gone, say: what it cannot do shows in its tasks
+            continue
+        raise ConfigError(
+            f"the worker {address} {trouble}: start the workers of the cluster from the environment of the driver"
+        )
 
 
 class Task(NamedTuple):

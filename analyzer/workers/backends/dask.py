@@ -11,7 +11,7 @@ from typing import Any
 
 from analyzer.errors import ConfigError, UserError, to_install
 from analyzer.workers import processes
-from analyzer.workers.backends import Backend, Cluster, register, usable_cores
+from analyzer.workers.backends import CODE, Backend, Cluster, check_same_code, register, usable_cores
 
 
 @register
@@ -59,8 +59,8 @@ class Dask(Cluster):
                 yield cls(client, backend.notice_seconds)
             return
         try:
-            client = distributed.Client(backend.dask_scheduler, timeout=backend.answer_seconds)
-        except (OSError, TimeoutError, ValueError) as error:
+            client = _connected(backend.dask_scheduler, backend.answer_seconds)
+        except (OSError, TimeoutError, TypeError, ValueError) as error:
             raise ConfigError(
                 f"--dask_scheduler {backend.dask_scheduler}: no scheduler answers there ({error})"
             ) from None
@@ -71,6 +71,8 @@ class Dask(Cluster):
             except TimeoutError:
                 _tell_of_no_workers(backend.dask_scheduler, backend.notice_seconds)
                 client.wait_for_workers(1)
+            if backend.code:
+                check_same_code(client.run(eval, CODE, on_error="return"), backend.code)
             yield cls(client, backend.notice_seconds)
 
     def settings(self, at_once: int) -> Mapping[str, Any]:
@@ -114,6 +116,23 @@ class Dask(Cluster):
     def stop(self) -> None:
         # Closing the client releases its futures, which cancels tasks that no worker has begun.
         self._client.close(timeout=1)
+
+
+def _connected(address: str, seconds: float) -> Any:
+    """A client of a scheduler. Raises what dask raises where there is none: OSError, TypeError or ValueError."""
+    import distributed
+
+    class Client(distributed.Client):  # type: ignore[misc]
+        def __init__(self) -> None:
+            try:
+                super().__init__(address, timeout=seconds)
+            except BaseException:
+                # dask leaves this to the garbage collector. Where that runs while the next client starts, closing waits
+                # forever for a lock that this same thread holds.
+                self.close()
+                raise
+
+    return Client()
 
 
 def dask_setup(worker: Any) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+import socket
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from analyzer.errors import ConfigError, to_install
-from analyzer.workers.backends import Backend, Cluster, register, usable_cores
+from analyzer.workers.backends import CODE, Backend, Cluster, check_same_code, register, usable_cores
 
 
 @register
@@ -25,16 +29,76 @@ class Ray(Cluster):
             from ray.util.joblib import register_ray
         except ImportError:
             raise ConfigError(f"--backend ray needs ray: {to_install('ray')}") from None
+        address = backend.ray_address
+        if address is not None:
+            _check_address(address, backend.answer_seconds)
         # ray.init refuses num_cpus for a cluster that is running already.
-        own = {} if backend.ray_address else {"num_cpus": backend.n_jobs or usable_cores(), "include_dashboard": False}
+        own = {} if address else {"num_cpus": backend.n_jobs or usable_cores(), "include_dashboard": False}
         try:
             # "local", not None: without an address ray joins any cluster that RAY_ADDRESS or a file in /tmp names.
-            ray.init(address=backend.ray_address or "local", log_to_driver=False, logging_level="error", **own)
-        except ConnectionError as error:
-            raise ConfigError(f"--ray_address {backend.ray_address}: no cluster answers there ({error})") from None
+            ray.init(address=address or "local", log_to_driver=False, logging_level="error", **own)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            if address is None:
+                raise
+            hint = ""
+            if isinstance(error, ConnectionError) and "RAY_AUTH_MODE" not in os.environ:
+                # Since ray 2.60 `ray start` asks for the token that lies in ~/.ray, and ray.init does not send it.
+                hint = "; if the cluster asks for a token, set RAY_AUTH_MODE=token"
+            raise ConfigError(f"--ray_address {address}: cannot join the cluster ({_line(error)}){hint}") from None
         register_ray()
         try:
+            if backend.code and address is not None:
+                check_same_code(_code_of_nodes(), backend.code)
             n_jobs = backend.n_jobs or int(ray.cluster_resources().get("CPU", 1))
             yield cls(min(n_jobs, tasks))
         finally:
             ray.shutdown()
+
+
+_ADDRESS = re.compile(r"(?:ray://)?(?P<host>[^\s/:]+|\[[0-9a-fA-F:]+\]):(?P<port>\d+)")
+_ANSWER_SECONDS = 60.0  # for the nodes to say what they have; a worker must be started for it
+
+
+def _check_address(address: str, seconds: float) -> None:
+    """Raise ConfigError where nothing listens: ray itself tries for minutes, and says nothing but lines of its log."""
+    if address == "auto":
+        return
+    match = _ADDRESS.fullmatch(address)
+    if match is None:
+        raise ConfigError(f"--ray_address must be HOST:PORT, ray://HOST:PORT or auto, not {address!r}")
+    try:
+        socket.create_connection((match["host"].strip("[]"), int(match["port"])), timeout=seconds).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"--ray_address {address}: no cluster answers there ({error})") from None
+
+
+def _code_of_nodes() -> dict[str, Any]:
+    """What CODE says on each node with cores, or what it raises."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    def evaluated(code: str) -> Any:  # sent as it is, not by the name of this module
+        try:
+            return eval(code)
+        except Exception as error:  # noqa: BLE001  # an error that is its own answer
+            return error
+
+    told = ray.remote(num_cpus=0, max_retries=0)(evaluated)
+    nodes = {f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})": node for node in ray.nodes() if node["Alive"]}
+    asked = {
+        told.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(CODE): name
+        for name, node in nodes.items()
+        if node["Resources"].get("CPU")
+    }
+    there, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER_SECONDS) if asked else ([], [])
+    answers = {}
+    for one in there:
+        try:
+            answers[asked[one]] = ray.get(one)
+        except ray.exceptions.RayError:  # a node that has just gone
+            continue
+    return answers
+
+
+def _line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
