@@ -140,6 +140,17 @@ class Comparison:
         found = mean_change(self.rates[first][chosen], self.rates[last][chosen])
         return Change(found.problems, *(_number(value) for value in (found.change, found.low, found.high)))
 
+    def mean_rates(self, chosen: NDArray[np.bool_] | None = None) -> list[float | None]:
+        """The mean pass rate in each analysis, of some of the problems that the first and the last have scored.
+
+        Of the same problems, so that the last minus the first is the change; those in between may lack some.
+        """
+        compared = self.both if chosen is None else self.both & chosen
+        return [
+            float(np.mean(one[kept])) if (kept := compared & (n > 0)).any() else None
+            for one, n in zip(self.rates, self.scored, strict=True)
+        ]
+
     @property
     def by_data_source(self) -> dict[str, Change]:
         """The mean change of each data source."""
@@ -158,7 +169,7 @@ class Comparison:
             )
             for at in self.changed.tolist()
         ]
-        rates = [_number(float(np.nanmean(one)) if (n > 0).any() else math.nan) for one, n in self._rates_and_scored()]
+        rates = [None if one is None else _number(one) for one in self.mean_rates()]
         record = {
             "analyses": [str(analysis.folder) for analysis in self.analyses],
             "labels": self.labels,
@@ -184,9 +195,6 @@ class Comparison:
         }
         return orjson.dumps(record, option=orjson.OPT_INDENT_2, default=str) + b"\n"
 
-    def _rates_and_scored(self) -> list[tuple[FloatArray, IntArray]]:
-        return list(zip(self.rates, self.scored, strict=True))
-
     def to_table(self) -> pa.Table:
         """compare.parquet: a row per problem, in the order of the first analysis."""
         import pyarrow as pa
@@ -211,17 +219,19 @@ class Comparison:
 
     def to_text(self) -> str:
         """The four lines on stdout."""
-        rates = " -> ".join(f"{np.nanmean(one):.3f}" if (n > 0).any() else "n/a" for one, n in self._rates_and_scored())
+        rates = " -> ".join("n/a" if one is None else f"{one:.3f}" for one in self.mean_rates())
         change = "n/a" if math.isnan(self.total.change) else f"{self.total.change:+.3f}"
         within = "n/a" if math.isnan(self.total.low) else f"{self.total.low:+.3f} to {self.total.high:+.3f}"
         chance = ""
         if self.chance is not None:
             chance = f"; chance alone would move about {self.chance.changed:.0f}: "
             chance += BY_CHANCE if self.moved_by_chance else MORE
+        unscored = int((~self.both).sum())
+        left_out = f", {unscored:,} without a reward in one of the two" if unscored else ""
         found = len(self.changed)
         single = "no single problem has detectably changed" if not found else f"{found:,}"
         return (
-            f"Problems compared: {len(self.source):,} ({sum(self.unmatched):,} unmatched)\n"
+            f"Problems compared: {len(self.source):,} ({sum(self.unmatched):,} unmatched{left_out})\n"
             f"Mean pass rate: {rates}, change {change} (90 % interval {within})\n"
             f"Changed bucket: {self.changed_bucket:,} of {int(self.both.sum()):,}{chance}\n"
             f"Changed problems at a false discovery rate of {FALSE_DISCOVERIES:.0%}: {single}\n"
@@ -286,6 +296,10 @@ def compared(analyses: Sequence[Analysis], seed: int = 42) -> Comparison:
         chance=None,
         warnings=_warnings(analyses),
     )
+    if not found.both.any():
+        raise InputError(
+            f"{analyses[0].folder} and {analyses[-1].folder} have no problem with a reward in both: nothing to compare"
+        )
     return dataclasses.replace(found, chance=_chance(found, strategy, threshold, seed))
 
 

@@ -33,9 +33,8 @@ def render(found: Comparison) -> str:
         "style": style,
         "comparison": found,
         "labels": [visible(label) for label in found.labels],
-        "rates": [
-            float(np.nanmean(one)) if (n > 0).any() else None for one, n in zip(found.rates, found.scored, strict=True)
-        ],
+        "unscored": int((~found.both).sum()),
+        "rates": found.mean_rates(),
         "total": found.change(0, -1),
         "steps": [found.change(at, at + 1) for at in range(len(found.analyses) - 1)],
         "sources": _source_rows(found),
@@ -56,9 +55,7 @@ def _source_rows(found: Comparison) -> list[dict[str, Any]]:
     rows = []
     for at, (name, change) in enumerate(found.by_data_source.items()):
         member = found.source == at
-        rates = [rate[member] for rate in found.rates]
-        means = [None if np.isnan(rate).all() else float(np.nanmean(rate)) for rate in rates]
-        rows.append({"name": visible(name) or "(all)", "problems": int(member.sum()), "rates": means, "change": change})
+        rows.append({"name": visible(name) or "(all)", "rates": found.mean_rates(member), "change": change})
     return rows
 
 

@@ -14,6 +14,7 @@ import pytest
 
 import analyzer
 from analyzer import buckets
+from analyzer.commands.compare_analyses import compare_analyses
 from analyzer.difficulty.comparison import Run, changed, mean_change, mid_p, moves_by_chance, q_values
 from analyzer.difficulty.stability import placing
 from analyzer.errors import ConfigError, InputError, OutputError
@@ -66,6 +67,35 @@ def compared(folders: list[Path], out: Path) -> dict[str, Any]:
     analyzer.compare(folders, output_dir=out)
     found: dict[str, Any] = json.loads((out / "compare.json").read_bytes())
     return found
+
+
+def test_means_are_of_the_problems_that_both_have_scored(
+    analyzed: Analysed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The ten easy problems have no reward in the second analysis: its mean alone would show a fall by a third.
+    passes = dict.fromkeys(range(20), 2) | dict.fromkeys(range(20, 30), 8)
+    unscored = [row | ({"reward": None} if row["data_idx"] >= 20 else {}) for row in rows(passes)]
+    folders = [analyzed("a", rows(passes)), analyzed("b", unscored)]
+    found = compared(folders, tmp_path / "out")
+    assert (found["pass_rates"], found["mean_change"], found["unscored"]) == ([0.25, 0.25], 0.0, 10)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "10 problems have no reward in the first or the last, and are not compared" in page
+    assert page.count(">25.0 %<") == 2
+    command = ["--analyses", *map(str, folders), "--output_dir", str(tmp_path / "again")]
+    assert compare_analyses(command) == 0
+    said = capsys.readouterr().out
+    assert "Problems compared: 30 (0 unmatched, 10 without a reward in one of the two)" in said
+    assert "Mean pass rate: 0.250 -> 0.250, change +0.000" in said
+
+
+def test_analyses_without_a_problem_that_both_have_scored_are_not_called_equal(
+    analyzed: Analysed, tmp_path: Path
+) -> None:
+    scored = rows(dict.fromkeys(range(5), 2))
+    folders = [analyzed("a", scored), analyzed("b", [row | {"reward": None} for row in scored])]
+    with pytest.raises(InputError, match="have no problem with a reward in both"):
+        compared(folders, tmp_path / "out")
+    assert not (tmp_path / "out" / "compare.json").exists()
 
 
 def test_a_change_is_told_with_the_problems_that_changed(analyzed: Analysed, tmp_path: Path) -> None:
