@@ -30,7 +30,10 @@ EXIT_INTERRUPTED = 75
 
 def printable(text: str) -> str:
     """Text on one line and without control characters, so that text of a model or a file cannot steer a terminal."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in text.replace("\n", " "))
+    text = text.replace("\n", " ")
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def counted(number: int, one: str, several: str | None = None) -> str:

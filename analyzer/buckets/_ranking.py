@@ -8,6 +8,7 @@ the first quarter, where one would look for them.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -42,14 +43,19 @@ def quarters(buckets: tuple[str, ...], evidence: Mapping[str, FloatArray]) -> As
     positions = np.empty(len(order), np.int8)
     positions[order] = np.repeat(quarter, sizes)
     # A quarter of n problems is rarely a whole number, so the yardstick is what ranks without ties would give.
-    without_ties = np.bincount(_quarter_of_groups(np.ones(len(order), np.int64)), minlength=4)
-    moved = np.abs(np.bincount(quarter, weights=sizes, minlength=4) - without_ties).max()
+    moved = np.abs(np.bincount(quarter, weights=sizes, minlength=4) - _without_ties(len(order))).max()
     if moved <= max(1, EVEN_WITHIN * len(order)):
         return Assignment(buckets, positions)
     largest = int(sizes.argmax())
     shared = _shared_evidence(int(sizes[largest]), evidence, order[sizes[:largest].sum()])
     warning = f"ties make the buckets uneven: {shared} and stay together in {buckets[quarter[largest]]}; {REMEDY}"
     return Assignment(buckets, positions, (warning,))
+
+
+@functools.lru_cache(maxsize=16)  # the same problems are placed again and again, see difficulty/stability.py
+def _without_ties(number: int) -> IntArray:
+    """The sizes of the quarters of so many problems, no two of which are equal."""
+    return np.bincount(_quarter_of_groups(np.ones(number, np.int64)), minlength=4)
 
 
 def _quarter_of_groups(sizes: IntArray) -> Int8Array:

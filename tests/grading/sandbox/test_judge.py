@@ -120,7 +120,7 @@ CALLS = {
     "returns_a_generator": ("def f(x): yield x", Verdict.WRONG),
     "speaks_out_of_turn": ("import os\nos.write(3, b'garbage' * 100)\ndef f(x): return x", Verdict.OUTPUT_LIMIT),
     "answers_with_deep_brackets": (FORGE.format("b'V'", "b'[' * 450_000 + b']' * 450_000"), Verdict.WRONG),
-    "answers_with_many_brackets": (FORGE.format("b'V'", "b'[' + b'[],' * 50_000 + b'0]'"), Verdict.WRONG),
+    "answers_with_many_brackets": (FORGE.format("b'V'", "b'[' + b'[],' * 5_000 + b'0]'"), Verdict.WRONG),
     "answers_with_open_quotes": (FORGE.format("b'V'", "b'[' * 200 + bytes([34, 92]) * 400_000"), Verdict.WRONG),
     "answers_with_garbage": (FORGE.format("b'V'", "bytes(range(256)) * 100"), Verdict.WRONG),
     "answers_with_a_dict_for_a_key": (FORGE.format("b'V'", "b'[\"d\",{},1]'"), Verdict.WRONG),
