@@ -129,7 +129,7 @@ def stat(path: str) -> tuple[int, str]:
         fs, inner = filesystem(path)
         with _readable(path):
             # fsspec answers from an earlier listing otherwise, and a change of the file would not be seen.
-            fs.invalidate_cache(inner)  # or it answers from a listing of long ago
+            fs.invalidate_cache(inner)
             info = fs.info(inner)
         return int(info["size"] or 0), next((str(info[key]) for key in _REMOTE_MARKS if info.get(key)), "")
     with _readable(path):

@@ -12,6 +12,7 @@ import pytest
 
 from analyzer.errors import InputError
 from analyzer.rollouts import dataset, problems
+from analyzer.rollouts.sizes import Sizes
 from analyzer.rollouts.types import Difference, common_schema
 from tests.commands import Outcome, rollouts
 
@@ -115,6 +116,25 @@ def test_shards_that_differ_in_width_order_and_nulls_are_one_input(
     for name in ("problem_metrics.json", "problem_buckets.json"):
         assert (outcome.folder / name).read_bytes() == (alike.folder / name).read_bytes()
     assert outcome.table().to_pylist() == alike.table().to_pylist()
+
+
+def test_scattered_rows_of_shards_that_differ_are_gathered_as_those_of_one_file(
+    tmp_path: Path, analyze: Callable[..., Outcome]
+) -> None:
+    (tmp_path / "in").mkdir()
+    rows = sorted(rollouts(20), key=lambda row: row["sample_idx"])
+    for at, kind in enumerate((pa.int32(), pa.int64(), pa.int8(), pa.uint16())):
+        table = pa.Table.from_pylist(rows[20 * at : 20 * (at + 1)])
+        ids = pa.array(table["data_idx"].to_pylist(), kind)
+        table = table.set_column(table.schema.get_field_index("data_idx"), "data_idx", ids)
+        write(tmp_path / "in" / f"{at}.parquet", table.select(table.column_names[at:] + table.column_names[:at]))
+    small = Sizes(shard=1 << 10, spill_above=1.0)
+    parts = analyze(tmp_path / "in", small)
+    assert parts.code == 0, parts.err
+    assert list(tmp_path.glob("cache/runs/*/spill/part-*.parquet"))
+    whole = analyze(write(tmp_path / "one.parquet", pa.Table.from_pylist(rows)), small, output_dir=tmp_path / "one")
+    for name in ("problem_metrics.json", "problem_buckets.json", "summary.json"):
+        assert (parts.folder / name).read_bytes() == (whole.folder / name).read_bytes()
 
 
 def write(path: Path, table: pa.Table) -> Path:
