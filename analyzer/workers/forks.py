@@ -19,37 +19,32 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gc
 import importlib
 import io
 import json
 import multiprocessing
 import os
 import pickle
-import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
-from multiprocessing import context, forkserver, popen_forkserver, resource_tracker, spawn, util
-from typing import Any, NoReturn
+from multiprocessing import context, forkserver, popen_forkserver, resource_tracker, util
+from typing import Any
 
 from analyzer import proc
+from analyzer.workers.fork_server import CALL, MOST_FDS, REQUEST, call_in, plain_process
 
 # An empty line: the driver was interrupted before it wrote, and ends.
 _BOOT = (
     "import json, sys; line = sys.stdin.buffer.readline() or sys.exit(); sys.path[:] = json.loads(line);"
-    "from analyzer.workers.forks import main; main()"
+    "from analyzer.workers.fork_server import main; main()"
 )
-_FORK_SAFE = {"jemalloc_bg_thd"}  # arrow's: jemalloc takes its locks before a fork, and starts it anew after one
 _ONE_THREAD = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR")
 _REAP_SECONDS = 1.0
-_REQUEST, _CALL = b"fork", b"call"  # of a worker, of a call that lasts longer than they
-_MOST_FDS = 200  # of one request; the kernel's limit is 253
 
 
 class _Server:
@@ -80,7 +75,7 @@ class _Server:
     def call(self, function: Callable[[], None], last: bool = False) -> None:
         """Have it call that next; after the `last` call it forks."""
         # In the environment of now: what is set meanwhile is for workers, too.
-        self._write(pickle.dumps(functools.partial(_call, _environment(), function)))
+        self._write(pickle.dumps(functools.partial(call_in, _environment(), function)))
         if last:
             self._close()
 
@@ -101,13 +96,13 @@ class _Server:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
 
-    def fork(self, fds: list[int], request: bytes = _REQUEST) -> tuple[int, int]:
+    def fork(self, fds: list[int], request: bytes = REQUEST) -> tuple[int, int]:
         """Fork a process that inherits `fds`: where its pid and exit code are read, and where its call is written.
 
         Raises OSError where the server has ended.
         """
         self._close()  # without a last call, too: it would wait for one
-        if len(fds) > _MOST_FDS:
+        if len(fds) > MOST_FDS:
             raise OSError(f"{len(fds)} descriptors for one worker")
         status_r, status_w = os.pipe()
         call_r, call_w = os.pipe()
@@ -253,7 +248,7 @@ def _context() -> Any:
 
         def __reduce__(self) -> Any:
             # In the worker it is any process: the class is made here, where joblib is imported already.
-            return _plain, (self.__dict__,)
+            return plain_process, (self.__dict__,)
 
     class ForkingContext(LokyContext):  # type: ignore[misc]
         """What makes queues and locks is loky's."""
@@ -263,18 +258,10 @@ def _context() -> Any:
     return ForkingContext()
 
 
-def _plain(state: dict[str, Any]) -> Any:
-    from joblib.externals.loky.backend.process import LokyProcess
-
-    process = LokyProcess.__new__(LokyProcess)
-    process.__dict__.update(state)
-    return process
-
-
 class _Popen(popen_forkserver.Popen):
     """A forked worker as the driver sees it; how it has ended is what the server says."""
 
-    _request = _REQUEST
+    _request = REQUEST
     _fds: list[int]  # that the worker is to inherit
 
     def _launch(self, process_obj: Any) -> None:
@@ -303,7 +290,7 @@ class _Popen(popen_forkserver.Popen):
 class Call(_Popen):
     """`function(*args)` in a process forked from where workers are, which may last longer than they; then `close`."""
 
-    _request = _CALL
+    _request = CALL
 
     def __init__(self, function: Callable[..., None], *args: Any) -> None:
         """Waits for what is being loaded. Raises OSError or EOFError where there is nothing to fork from."""
@@ -328,110 +315,6 @@ def can_call() -> bool:
 def _close(*fds: int) -> None:
     for fd in fds:
         os.close(fd)
-
-
-# ---------------------------------------------------------------- the server
-
-
-def main() -> NoReturn:
-    """The server's program: load, then fork a worker for each request until the driver hangs up."""
-    # Ctrl-C reaches the whole process group; workers are ended by the driver, and inherit this.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    control = socket.socket(fileno=int(sys.argv[1]))
-    control.set_inheritable(False)
-    sys.argv = [""]
-    try:
-        gc.disable()  # what is loaded stays
-        # Until the last call, or the end of the driver. What is wrong shows where it matters, in the first shard.
-        with contextlib.suppress(Exception):
-            while True:
-                pickle.load(sys.stdin.buffer)()
-        # Of _FORK_SAFE, from Python 3.12 on.
-        warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork", category=DeprecationWarning)
-        with open(os.devnull) as null:
-            os.dup2(null.fileno(), 0)
-        # A fork would lose the threads and keep their locks.
-        if proc.thread_names() - _FORK_SAFE:
-            os._exit(1)
-        # Out of the collector's sight: a collection in a worker would write to every object, and so copy its page.
-        gc.collect()
-        gc.freeze()
-        gc.enable()
-        _serve(control)
-    finally:
-        os._exit(0)
-
-
-def _call(environment: dict[str, str], function: Callable[[], None]) -> None:
-    os.environ.update(environment)
-    function()
-
-
-def _serve(control: socket.socket) -> None:
-    woken, wake = os.pipe()
-    for fd in (woken, wake):
-        os.set_blocking(fd, False)
-    signal.signal(signal.SIGCHLD, lambda number, frame: None)
-    signal.set_wakeup_fd(wake)
-    poller = select.poll()
-    poller.register(control, select.POLLIN)
-    poller.register(woken, select.POLLIN)
-    told: dict[int, int] = {}  # pid of a worker -> where its exit code is written
-    calls: set[int] = set()  # pids, too
-    hung_up = False
-    while not hung_up or calls:
-        ready = {fd for fd, _ in poller.poll()}
-        if woken in ready:
-            os.read(woken, 4096)
-            while told:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-                if pid == 0:
-                    break
-                calls.discard(pid)
-                where = told.pop(pid)
-                with contextlib.suppress(BrokenPipeError):
-                    forkserver.write_signed(where, os.waitstatus_to_exitcode(status))
-                os.close(where)
-        if control.fileno() in ready:
-            message, fds, _, _ = socket.recv_fds(control, len(_REQUEST), _MOST_FDS + 3)
-            if not message:
-                hung_up = True
-                poller.unregister(control)
-                continue
-            pid = os.fork()
-            if pid == 0:
-                _work(fds, [control.detach(), woken, wake, fds[1], *told.values()])
-            with contextlib.suppress(BrokenPipeError):
-                forkserver.write_signed(fds[1], pid)
-            told[pid] = fds[1]
-            if message == _CALL:
-                calls.add(pid)
-            for fd in {*fds} - {fds[1]}:
-                os.close(fd)
-
-
-def _work(fds: list[int], others: list[int]) -> NoReturn:
-    """In a forked worker: what multiprocessing's own server does after its fork."""
-    code = 1
-    driver = os.dup(fds[0])
-    try:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for fd in others:
-            os.close(fd)
-        call, _, tracker, *inherited = fds
-        resource_tracker._resource_tracker._fd = tracker  # type: ignore[attr-defined]
-        forkserver._forkserver._inherited_fds = inherited  # type: ignore[attr-defined]
-        code = spawn._main(call, driver)
-    except Exception:  # noqa: BLE001  # the end of this process: nobody is there to raise it to
-        # Of a driver that has ended, the semaphores have gone with it: no fault of anybody's.
-        ends = select.poll()
-        ends.register(driver, 0)
-        if not ends.poll(0):  # it has not hung up
-            sys.excepthook(*sys.exc_info())
-    finally:
-        os._exit(code)
 
 
 def follow() -> bool:

@@ -109,7 +109,7 @@ class Driver:
         """The processes that score, of whatever backend."""
 
         def scores(pid: int, words: str) -> bool:
-            forked = "analyzer.workers.forks" in words and parent(pid) != self.process.pid  # loky's
+            forked = "analyzer.workers.fork_server" in words and parent(pid) != self.process.pid  # loky's
             return forked or "multiprocessing.spawn" in words or words.startswith("ray::PoolActor")
 
         return [pid for pid in self.processes() if scores(pid, command(pid))]
