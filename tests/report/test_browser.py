@@ -343,12 +343,18 @@ def test_links_to_a_problem_open_it_and_closing_gives_the_focus_back(browser: An
 
 
 def test_it_prints_charts_and_tables_without_controls(browser: Any, report: Path, tmp_path: Path) -> None:
-    context = browser.new_context()
+    context = browser.new_context(color_scheme="dark")
     page = context.new_page()
     page.goto(report.as_uri())
-    page.emulate_media(media="print")
+    page.emulate_media(media="print", color_scheme="dark")
     assert page.locator("#explorer").is_hidden()
     assert page.locator("svg.chart").first.is_visible()
+    # On paper: dark ink whatever the screen has, the colours of the legend, and what is folded away on the screen.
+    style = "getComputedStyle(document.querySelector({!r})).getPropertyValue({!r})"
+    assert page.evaluate(style.format("body", "color")) == "rgb(29, 35, 41)"
+    assert page.evaluate(style.format(".legend .key", "print-color-adjust")) == "exact"
+    assert page.locator("details table").last.bounding_box()["height"] > 100
+    assert page.locator("#problems").is_hidden()
     page.pdf(path=tmp_path / "report.pdf")
     assert (tmp_path / "report.pdf").stat().st_size > 20_000
     context.close()
@@ -372,3 +378,13 @@ def test_the_viewer_searches_all_prompts(browser: Any, hostile: Path) -> None:
             context.close()
             viewer.shutdown()
             thread.join()
+
+
+def test_a_problem_says_how_many_of_its_responses_are_in_the_page(browser: Any, tmp_path: Path) -> None:
+    row = {"prompt": "1 + 1?", "response": "2", "data_idx": 0, "original_data_source": "sums"}
+    rows = [{**row, "sample_idx": sample, "reward": float(sample % 2)} for sample in range(20)]
+    page = browser.new_context().new_page()
+    page.goto(f"{write_report(analyzed(tmp_path, rows)).as_uri()}#p=0")
+    page.wait_for_selector("html[data-ready]")
+    assert page.locator("#viewer h4").all_inner_texts()[-1] == "8 of 20 responses"
+    page.context.close()

@@ -251,6 +251,10 @@
     });
     return button;
   };
+  const responses = (text, i) => {
+    const of = text.total || samples[i], here = text.samples.length;
+    return (here < of ? `${count(here)} of ${count(of)}` : count(of)) + (of === 1 ? " response" : " responses");
+  };
   let last = null;
   const open = async (i) => {
     if (!(i >= 0 && i < total)) return close(false);
@@ -269,7 +273,7 @@
     if (!text) view.append(el("p", {}, "The texts of this problem are not in this page. This command shows those of all: "), el("p", { className: "command" }, el("code", { textContent: meta.viewer })));
     else {
       view.append(el("h4", { textContent: "Prompt" }), fill(el("pre"), text.prompt), el("h4", { textContent: "Ground truth" }), fill(el("pre"), text.ground_truth || "(none)"),
-        el("h4", { textContent: `${count(text.total || text.samples.length)} responses` }), ...text.samples.map((s, place) => sampleCard(s, i, place)));
+        el("h4", { textContent: responses(text, i) }), ...text.samples.map((s, place) => sampleCard(s, i, place)));
       if (text.total > text.samples.length) view.append(more(i, text.samples.length, text.total));
     }
     view.scrollTop = 0;
