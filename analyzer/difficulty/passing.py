@@ -76,9 +76,10 @@ def _log_ways(logs: FloatArray, of: IntArray, chosen: int, possible: NDArray[np.
 
 def _subset_share(k: int, of: IntArray, samples: IntArray) -> FloatArray:
     """C(of, k) / C(samples, k) as a product of k ratios, none of which overflows; NaN where samples < k."""
+    enough = samples >= k
     share = np.ones(np.shape(of))
-    for taken in range(k):
+    for taken in range(k if np.any(enough) else 0):
         # Below 0 there is nothing to choose from, so the product is 0 from there on; below 1 the result becomes NaN
         # anyway.
         share *= np.maximum(of - taken, 0) / np.maximum(samples - taken, 1)
-    return np.where(samples >= k, share, np.nan)
+    return np.where(enough, share, np.nan)
