@@ -72,12 +72,10 @@ def convert(reading: Reading, request: Request, folder: str) -> None:
     names: list[str] = []
     with storage.storage_errors(folder):
         for name, batches in source.parts():
-            target = os.path.join(folder, f"part-{len(names):05d}.parquet")
-            with _Part(target, schema) as part:
-                for batch, place in batches:
-                    for table in mapper.tables(batch, place):
-                        # Each join sees what the one before it has added, so a chain of files can be followed.
-                        part.add(functools.reduce(lambda rows, joiner: joiner.join(rows), joiners, table))
+            with _Part(os.path.join(folder, f"part-{len(names):05d}.parquet"), schema) as part:
+                for table in (table for batch, place in batches for table in mapper.tables(batch, place)):
+                    # Each join sees what the one before it has added, so a chain of files can be followed.
+                    part.add(functools.reduce(lambda rows, joiner: joiner.join(rows), joiners, table))
             names.append(name)
         for joiner in joiners:
             # At the end: whether too many rollouts are without a row is known only of all of them.

@@ -169,9 +169,15 @@ class Mapper:
         """The rows of ours that these rows become."""
         import pyarrow as pa
 
+        columns = self._columns(*self._rollouts(rows, place))
+        # Nullable throughout, or parts of one conversion would differ in their schema.
+        fields = [field.with_name(name).with_nullable(True) for name, (_, field) in columns.items()]
+        return pa.Table.from_arrays([array for array, _ in columns.values()], schema=pa.schema(fields))
+
+    def _rollouts(self, rows: Rows, place: RowName) -> tuple[Rows, RowName, Column, NDArray[np.float64] | None]:
+        """A row for each rollout, where each comes from, the responses, and the rewards where these are counts."""
         layout, size = self.layout, rows.size
         parents, rewards = np.arange(size), None
-
         origin = rows.places()
 
         # `parents` is rebound below, so a place is that of the row in the file, whatever was made of it since.
@@ -192,6 +198,15 @@ class Mapper:
             rows, parents = rows.take(there), parents[there]
             response = self._response(rows, row)
         self.tally.rollouts += rows.size
+        return rows, row, response, rewards
+
+    def _columns(
+        self, rows: Rows, row: RowName, response: Column, rewards: NDArray[np.float64] | None
+    ) -> dict[str, Column]:
+        """The columns of rollouts, by our names; `row` says where each comes from."""
+        import pyarrow as pa
+
+        layout = self.layout
         columns = {PROMPT: self._prompt(rows), RESPONSE: response}
         gold = self._optional(rows, layout.ground_truth)
         # From prompt and ground truth before these are renamed or dropped.
@@ -210,8 +225,7 @@ class Mapper:
             rewards = rewards_of(self._optional(rows, layout.reward), layout.reward, row)
         if rewards is not None:
             self.tally.add_rewards(rewards)
-            # from_pandas: NaN becomes null. A rollout without a reward has none, and not NaN, which would spoil
-            # means.
+            # from_pandas: NaN becomes null. A rollout without a reward has none, and NaN would spoil means.
             columns[REWARD] = Column(pa.array(rewards, from_pandas=True), pa.field(REWARD, pa.float64()))
         for name in (REWARD_STATUS, FINISH_REASON, MAX_TOKENS, "model"):
             if (found := self._optional(rows, getattr(layout, name))) is not None:
@@ -219,10 +233,7 @@ class Mapper:
         self._note_sources(rows)
         if self.options.join_on and (key := look_up(rows, self.options.join_on)) is not None:
             columns[JOIN] = Column(text_of(key), pa.field(JOIN, pa.string()))
-        columns |= self._rest(rows, columns)
-        # Nullable throughout, or parts of one conversion would differ in their schema.
-        fields = [field.with_name(name).with_nullable(True) for name, (_, field) in columns.items()]
-        return pa.Table.from_arrays([array for array, _ in columns.values()], schema=pa.schema(fields))
+        return columns | self._rest(rows, columns)
 
     def _optional(self, rows: Rows, path: str | None) -> Column | None:
         return None if path is None else look_up(rows, path)
