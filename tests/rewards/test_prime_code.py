@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -19,7 +20,9 @@ FENCED = "```python\n{}\n```"
 ADD = json.dumps({"inputs": ["1 2\n", "3 4\n", "5 6\n"], "outputs": ["3\n", "7\n", "11\n"]})
 
 
+@functools.cache
 def built(code_timeout: float = 1.0, **options: Any) -> PrimeCode:
+    """One of each kind: a process is started for its programs."""
     return PrimeCode(allow_code_execution=True, code_timeout=code_timeout, **options)
 
 
@@ -94,7 +97,7 @@ def test_a_program_that_does_not_compile_is_run_once(reward: PrimeCode, monkeypa
 
 def test_a_slow_but_right_program_is_over_the_time_limit() -> None:
     gold = {"inputs": ["1"], "outputs": ["1"]}
-    score = built(code_timeout=0.3).grade("x = sum(range(10**9))\nprint(1)", gold)
+    score = built(code_timeout=0.1).grade("x = sum(range(10**9))\nprint(1)", gold)
     assert (score.status, score.reward, score.extra["verdict"]) == (Status.OK, 0.0, "time_limit")
 
 
