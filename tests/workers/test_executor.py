@@ -37,8 +37,8 @@ def needs(package: str) -> pytest.MarkDecorator:
 def dask_workers_are_forked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """From a process that has imported dask, as its own tests do it: 0.05 s each, and not 0.5.
 
-    The product has them started; tests/faults does, too. Set here and not where a test needs other settings of dask:
-    those that were set before it is imported whole would take all others with them when they are set back.
+    The product has them started, and so has `make test-faults`. Set here and not where a test needs other settings of
+    dask: those that were set before it is imported whole would take all others with them when they are set back.
     """
     distributed = pytest.importorskip("distributed")
     import dask
