@@ -163,6 +163,12 @@ class Search:
 _early: dict[tuple[str, bool], CallApart[Proof]] = {}  # what no search has taken up yet
 
 
+def is_known(model_path: str, trust_remote_code: bool, cache_dir: str | None) -> bool:
+    """Whether an earlier run loaded this tokenizer, unchanged since, with the libraries of now."""
+    key = _key(model_path, trust_remote_code)
+    return key is not None and (Path(place.path_of(cache_dir)) / "tokenizers" / f"{key}.spec.json").exists()
+
+
 @contextlib.contextmanager
 def loading_early(model_path: str | None, trust_remote_code: bool, cache_dir: str | None) -> Iterator[None]:
     """A context in which a tokenizer that the cache does not hold is being loaded, for the search that asks for it.
@@ -170,10 +176,8 @@ def loading_early(model_path: str | None, trust_remote_code: bool, cache_dir: st
     For the very start of a command, before the cache is checked or made.
     """
     asked = None if model_path is None else (model_path, trust_remote_code)
-    if asked is not None:
-        key = _key(*asked)
-        if key is None or not (Path(place.path_of(cache_dir)) / "tokenizers" / f"{key}.spec.json").exists():
-            _early[asked] = CallApart(tokenizer_proof.load, *asked)
+    if asked is not None and not is_known(*asked, cache_dir):
+        _early[asked] = CallApart(tokenizer_proof.load, *asked)
     try:
         yield
     finally:

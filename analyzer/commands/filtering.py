@@ -11,6 +11,7 @@ from pathlib import Path
 import orjson
 
 from analyzer import buckets, generation, pipeline, tokens
+from analyzer.cache import known_tokenizers
 from analyzer.commands import analyze_rollouts
 from analyzer.commands.filter_settings import FilterSettings
 from analyzer.commands.generate_rollouts import again
@@ -117,8 +118,10 @@ def check_analysis(analysis: AnalysisSettings, wanted: GenerationSettings, data:
     # The rollouts are not there yet; messages name the training data, where their columns come from.
     planned = dataclasses.replace(analysis, rollouts=wanted.data_path)
     buckets.build(planned.bucketing_strategy, planned.seed)
-    if planned.model_path is not None:
-        tokens.load(planned.model_path, planned.trust_remote_code)
+    model = planned.model_path
+    # To import transformers takes over a second: not for a tokenizer that an earlier run has loaded.
+    if model is not None and not known_tokenizers.is_known(model, planned.trust_remote_code, planned.cache_dir):
+        tokens.load(model, planned.trust_remote_code)
     # The rewards are built, and thrown away: a custom function is imported, a route looked up.
     built = routing.choose_rewards(planned, _sources(planned, data, wanted.num_samples))
     if routing.needs_gold(built.values()) and planned.reward_fn_key not in data.dataset.schema.names:

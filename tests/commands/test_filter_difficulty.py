@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analyzer import tokens
 from analyzer.commands.filter_difficulty import filter_difficulty
 from tests import processes
 from tests.commands import known_tokenizer
@@ -219,6 +220,20 @@ def test_what_would_stop_the_analysis_is_said_before_anything_is_generated(
         assert not server.stub.bodies
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_tokenizer_that_is_known_is_not_loaded_to_see_whether_it_can_be(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    load = tokens.load
+    monkeypatch.setattr(tokens, "load", lambda model, trust: (loaded.append(model), load(model, trust)))
+    with running() as server:
+        wrong = command(server.url, "--reward_fn_key", "answer")  # found after the tokenizer was looked at
+        assert filter_difficulty(wrong) == 2
+        known_tokenizer(tmp_path / "cache")
+        assert filter_difficulty(wrong) == 2
+    assert loaded == [str(TOKENIZER)]
 
 
 @pytest.mark.parametrize("more", [[], ["--reward_fn", "gsm8k"]])
