@@ -87,7 +87,7 @@ def test_ten_strings_are_scored_with_one_call(
     assert [score.status for score in scores] == [analyzer.Status.OK] * len(responses)
 
 
-def test_score_takes_options_and_a_function_of_ones_own(tmp_path: Path) -> None:
+def test_score_takes_options_and_a_function_of_ones_own(tmp_path: Path, warm_zygotes: None) -> None:
     assert [s.reward for s in analyzer.score("exact_match", ["a\nB"], "B", options={"place": "last_line"})] == [1.0]
     file = tmp_path / "mine.py"
     file.write_text("def f(data_source, solution_str, ground_truth, extra_info):\n    return len(solution_str)\n")

@@ -129,7 +129,9 @@ def golds_in(text: str) -> list[Any]:
 
 
 @pytest.mark.parametrize(("module", "response", "golds", "value"), RESPONSES)
-def test_a_response_earns_what_the_docstring_says(module: str, response: str, golds: str, value: str) -> None:
+def test_a_response_earns_what_the_docstring_says(
+    module: str, response: str, golds: str, value: str, warm_zygotes: None
+) -> None:
     with closing(Scorer(reward_of(module), Limits())) as scorer:
         for gold in golds_in(golds):
             (score,) = scorer.score(Problem("", gold), [ast.literal_eval(unescaped(response))])

@@ -23,8 +23,6 @@ ROOT = Path(__file__).resolve().parents[2]
 STRATEGY_RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
 REWARD_RECIPES = sorted((ROOT / "configs" / "rewards").glob("*.yaml"))
 
-pytestmark = pytest.mark.usefixtures("warm_zygotes")
-
 
 def read(recipe: Path) -> dict[str, Any]:
     return dict(yaml.safe_load(recipe.read_text(encoding="utf-8")))

@@ -23,6 +23,7 @@ from analyzer.commands.parsing import from_values
 from analyzer.config import SelectionSettings
 from analyzer.generation import prompts, writer
 from analyzer.generation.journal import Answer
+from tests.grading import warm
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKENIZER = ROOT / "examples" / "sample" / "tokenizer"
@@ -119,16 +120,18 @@ def analyzed(folder: Path, origin: str, training: Path, rollouts: int) -> Made:
         "    return float(solution_str.endswith('right'))\n"
     )
     keys = {"verl": "reward_model", "trl": "solution", "hf": "answer"}
-    analyzer.analyze(
-        rollouts=folder / f"{origin}_rollouts.parquet",
-        model_path=TOKENIZER,
-        output_dir=folder / origin,
-        cache_dir=folder / "cache",
-        reward_fn=f"{folder / 'reward.py'}:reward",
-        reward_fn_key=keys.get(origin, "reward_model"),
-        data_source=None if origin == "verl" else "made",
-        n_jobs=1,
-    )
+    with warm.warm_zygotes():
+        analyzer.analyze(
+            rollouts=folder / f"{origin}_rollouts.parquet",
+            model_path=TOKENIZER,
+            output_dir=folder / origin,
+            cache_dir=folder / "cache",
+            reward_fn=f"{folder / 'reward.py'}:reward",
+            reward_fn_key=keys.get(origin, "reward_model"),
+            data_source=None if origin == "verl" else "made",
+            n_jobs=1,
+            no_report=True,
+        )
     return Made(folder / origin, training, rollouts // SAMPLES, rollouts)
 
 
