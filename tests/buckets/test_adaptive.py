@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.buckets import assign, build
+from analyzer.buckets import adaptive, assign, build
 from analyzer.buckets.adaptive import _distinct_rows
 from analyzer.difficulty.metrics import problem_metrics
 from analyzer.errors import ConfigError
@@ -43,10 +43,15 @@ def test_the_clusters_are_those_of_kmeans_on_every_problem_of_real_rollouts(shar
     assert got.tolist() == sorted(got)
 
 
+@pytest.mark.parametrize("sample", [2, 4096])
 @given(st.integers(1, 60), st.integers(1, 60), st.randoms(use_true_random=False))
-def test_distinct_rows_are_those_of_numpy_whether_few_or_many_share_a_mean(size: int, means: int, draw: Any) -> None:
+def test_distinct_rows_are_those_of_numpy_whether_few_or_many_share_a_mean(
+    sample: int, size: int, means: int, draw: Any
+) -> None:
     rows = np.array([[draw.randrange(means) / 7, draw.randrange(3) / 3, draw.randrange(2) / 2] for _ in range(size)])
-    found = _distinct_rows(rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adaptive, "_SAMPLE", sample)  # two rows tell nothing of the others
+        found = _distinct_rows(rows)
     expected = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
     assert all(np.array_equal(one, other.reshape(one.shape)) for one, other in zip(found, expected, strict=True))
 
