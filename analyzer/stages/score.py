@@ -18,7 +18,7 @@ import numpy as np
 
 from analyzer.cache import runs, score_files
 from analyzer.cache.verdicts import Verdicts
-from analyzer.errors import InputError, UserError
+from analyzer.errors import AnalyzerError, InputError, UserError
 from analyzer.plan import Plan, ScoringInput, Seal
 from analyzer.rewards import GroupReward, leaves
 from analyzer.rollouts import dataset, problems
@@ -65,6 +65,16 @@ def score_shard(seal: Seal, folder: str, shard: int) -> int:
     Raises InputError for a null ground truth, with its place; RewardError where a reward cannot start;
     StorageError on a full disk. What a response does to its scorer is a status and raises nothing.
     """
+    try:
+        return _score_shard(seal, folder, shard)
+    except AnalyzerError as error:
+        if not seal.elsewhere:
+            raise
+        # What one node does not see is there on the next.
+        raise type(error)(f"{error} (said by a worker on {platform.node()})") from None
+
+
+def _score_shard(seal: Seal, folder: str, shard: int) -> int:
     # By thread and not by process: rewards and child processes are not made to be shared, and dask runs several
     # threads.
     worker = _this_thread.worker(folder, seal)
@@ -383,8 +393,8 @@ class _ThisThread(threading.local):
             # Scores are kept under the driver's versions, so those of a worker must be the same.
             if seal.elsewhere and (differs := plan.differs_here()):
                 raise UserError(
-                    f"a worker on {platform.node()} ({sys.executable}) has {differs}: give the workers of the cluster "
-                    "the environment of the driver, and run the same command again"
+                    f"{sys.executable} has {differs}: start the workers of the cluster from the environment of the "
+                    "driver, and run the same command again"
                 )
             self._key, self._worker = key, _Worker(plan, plan.scoring_input(folder), runs.cache_of(folder))
         self._worker.take_counts()  # of a shard that failed half-way

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import platform
 import secrets
 import threading
 import time
@@ -195,6 +196,10 @@ def _attempt(score: Callable[[str, int], int], folder: str, shards: Sequence[int
                     break
                 continue
             except FileNotFoundError:
+                if not os.path.isdir(folder):
+                    raise UserError(
+                        f"a worker on {platform.node()} does not see {folder}: all nodes need the same --cache_dir"
+                    ) from None
                 raise UserError("the driver of this run has ended; the same command resumes") from None
             with started:
                 scored += score(folder, shard)

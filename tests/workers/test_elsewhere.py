@@ -9,18 +9,31 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from analyzer.cache.code import PACKAGE, versions_of
-from analyzer.errors import EXIT_USER, ConfigError
+from analyzer.errors import EXIT_USER, ConfigError, UserError
+from analyzer.plan import Seal
+from analyzer.stages.score import score_shard
 from analyzer.workers.backends import CODE, Backend, check_same_code, launched
+from analyzer.workers.executor import Work, run_shards
 from tests import processes
+from tests.workers import shard_tasks
 
-SAMPLE = Path(__file__).parents[2] / "examples" / "sample"
+REPOSITORY = Path(__file__).parents[2]
+SAMPLE = REPOSITORY / "examples" / "sample"
+
+
+class Started(NamedTuple):
+    address: str
+    scheduler: subprocess.Popen[bytes]
 
 
 @contextmanager
@@ -34,8 +47,8 @@ def started(*words: str, **options: object) -> Iterator[subprocess.Popen[bytes]]
 
 
 @pytest.fixture
-def worker_with(tmp_path: Path) -> Iterator[Callable[[Path], str]]:
-    """Starts a real scheduler with one worker that finds packages in a folder first; returns the address."""
+def worker_with(tmp_path: Path) -> Iterator[Callable[[Path], Started]]:
+    """Starts a real scheduler with one worker that finds packages in a folder first."""
     pytest.importorskip("distributed")
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
@@ -43,13 +56,14 @@ def worker_with(tmp_path: Path) -> Iterator[Callable[[Path], str]]:
     quiet = ("--no-dashboard", "--dashboard-address", "127.0.0.1:0")
     with log, ExitStack() as ends:
 
-        def start(packages: Path) -> str:
+        def start(packages: Path, of_scheduler: Path | None = None) -> Started:
             scheduler = ("-m", "distributed.cli.dask_scheduler", "--host", address, *quiet)
-            ends.enter_context(started(*scheduler, stdout=log, stderr=log, cwd=tmp_path))
+            environment = os.environ | {"PYTHONPATH": str(of_scheduler or REPOSITORY)}
+            process = ends.enter_context(started(*scheduler, stdout=log, stderr=log, cwd=tmp_path, env=environment))
             worker = ("-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", *quiet)
             environment = os.environ | {"PYTHONPATH": str(packages)}
             ends.enter_context(started(*worker, stdout=log, stderr=log, cwd=tmp_path, env=environment))
-            return address
+            return Started(address, process)
 
         yield start
 
@@ -87,22 +101,56 @@ def other_library(packages: Path) -> None:
     ids=["without", "other_code", "other_library"],
 )
 def test_a_worker_of_another_environment_is_named_and_scores_nothing(
-    make: Callable[[Path], None], said: str, worker_with: Callable[[Path], str], tmp_path: Path
+    make: Callable[[Path], None], said: str, worker_with: Callable[[Path], Started], tmp_path: Path
 ) -> None:
     packages = tmp_path / "packages"
     packages.mkdir()
     make(packages)
-    done = analysis(tmp_path, worker_with(packages))
+    done = analysis(tmp_path, worker_with(packages).address)
     committed = list((tmp_path / "cache").rglob("shard-*.parquet"))
     assert (done.returncode, committed) == (EXIT_USER, []), done.stderr
     assert said in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 
 
+def test_a_scheduler_without_the_program_is_named(worker_with: Callable[..., Started], tmp_path: Path) -> None:
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    without(packages)
+    done = analysis(tmp_path, worker_with(REPOSITORY, packages).address)
+    assert done.returncode == EXIT_USER, done.stderr
+    assert "error: the scheduler tcp://" in done.stderr
+    assert "cannot load rollout-analyzer" in done.stderr
+
+
+def test_a_worker_that_does_not_see_the_input_says_that_it_is_a_worker(tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    seal = Seal("0" * 64, {}, elsewhere=True)
+    with pytest.raises(UserError, match=rf"run the same command again \(said by a worker on {platform.node()}\)"):
+        score_shard(seal, str(tmp_path), 0)
+
+
+def test_a_scheduler_that_is_killed_in_mid_run_is_no_bug(
+    worker_with: Callable[[Path], Started], tmp_path: Path
+) -> None:
+    (tmp_path / "shards").mkdir()
+    address, scheduler = worker_with(REPOSITORY)
+
+    def kill() -> None:
+        while not (tmp_path / "log").exists():
+            time.sleep(0.02)
+        scheduler.kill()
+
+    threading.Thread(target=kill, daemon=True).start()
+    work = Work(shard_tasks.commit_slowly, shard_tasks.end, str(tmp_path), lambda: list(range(12)), lambda _: None)
+    with pytest.raises(UserError, match=r"lost the dask scheduler.*run the same command again to resume"):
+        run_shards(work, Backend("dask", dask_scheduler=address))
+
+
 def test_the_code_that_workers_are_asked_for_is_that_of_the_driver() -> None:
     check_same_code({"one": eval(CODE), "gone": OSError("closed")}, eval(CODE))
     with pytest.raises(ConfigError, match="the worker two has other code"):
-        check_same_code({"one": eval(CODE), "two": "0"}, eval(CODE))
+        check_same_code({"one": eval(CODE), "the worker two": "0"}, eval(CODE))
 
 
 def test_versions_are_those_of_this_process() -> None:

@@ -310,6 +310,8 @@ def test_a_task_whose_driver_has_ended_goes_on_with_no_further_shard(tmp_path: P
     with pytest.raises(UserError, match="the driver of this run has ended; the same command resumes"):
         _attempt(shard_tasks.commit_as_the_driver_ends, str(tmp_path), (1, 2, 4), str(marks))
     assert shards.scored() == [1]
+    with pytest.raises(UserError, match=r"does not see .*: all nodes need the same --cache_dir"):
+        _attempt(shard_tasks.commit, str(tmp_path / "elsewhere"), (1,), str(tmp_path / "elsewhere" / "marks"))
 
 
 # ---------------------------------------------------------------- started ahead

@@ -64,7 +64,7 @@ dies of the first task; this text it can evaluate."""
 def check_same_code(told: Mapping[str, Any], code: str) -> None:
     """Raise ConfigError where a worker of a running cluster has none, or other code of this program.
 
-    told: what CODE was there for each worker's address, or what it raised.
+    told: what CODE was there for each process, such as "the worker ADDRESS", or what it raised.
     """
     for address, found in sorted(told.items()):
         if isinstance(found, ImportError | AttributeError):
@@ -73,9 +73,7 @@ def check_same_code(told: Mapping[str, Any], code: str) -> None:
             trouble = "has other code of rollout-analyzer than the driver"
         else:  # a worker that has just gone, say: what it cannot do shows in its tasks
             continue
-        raise ConfigError(
-            f"the worker {address} {trouble}: start the workers of the cluster from the environment of the driver"
-        )
+        raise ConfigError(f"{address} {trouble}: start the cluster from the environment of the driver")
 
 
 class Task(NamedTuple):

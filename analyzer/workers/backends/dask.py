@@ -6,12 +6,13 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from typing import Any
 
 from analyzer.errors import ConfigError, UserError, to_install
 from analyzer.workers import processes
-from analyzer.workers.backends import CODE, Backend, Cluster, check_same_code, register, usable_cores
+from analyzer.workers.backends import CODE, Backend, Cluster, Task, check_same_code, register, usable_cores
 
 
 @register
@@ -72,13 +73,25 @@ class Dask(Cluster):
                 _tell_of_no_workers(backend.dask_scheduler, backend.notice_seconds)
                 client.wait_for_workers(1)
             if backend.code:
-                check_same_code(client.run(eval, CODE, on_error="return"), backend.code)
+                try:  # of its code nothing is run, but it reads what names it
+                    client.run_on_scheduler(eval, CODE)
+                except (ImportError, AttributeError) as error:
+                    check_same_code({f"the scheduler {backend.dask_scheduler}": error}, backend.code)
+                told = client.run(eval, CODE, on_error="return")
+                check_same_code({f"the worker {name}": found for name, found in told.items()}, backend.code)
             yield cls(client, backend.notice_seconds)
 
     def settings(self, at_once: int) -> Mapping[str, Any]:
         # joblib's dask ignores n_jobs, so what limits it is how many tasks are given out. All at once in the usual
         # case: with a window, workers that join later would find nothing to do.
         return {"n_jobs": -1, "pre_dispatch": "all" if at_once >= self.n_jobs else at_once}
+
+    def run(self, tasks: Iterable[Task], at_once: int) -> None:
+        try:
+            super().run(tasks, at_once)
+        except CancelledError as error:  # a future's: its scheduler was lost or restarted, or somebody cancelled it
+            reason = str(error).partition("\n")[0].rpartition("reason: ")[2].rstrip(".")
+            raise UserError(f"lost the dask scheduler ({reason}); run the same command again to resume") from None
 
     def trouble(self) -> BaseException | None:
         if self._client.status == "closed":

@@ -84,7 +84,9 @@ def _code_of_nodes() -> dict[str, Any]:
             return error
 
     told = ray.remote(num_cpus=0, max_retries=0)(evaluated)
-    nodes = {f"{node['NodeManagerAddress']} ({node['NodeID'][:8]})": node for node in ray.nodes() if node["Alive"]}
+    nodes = {
+        f"the node {node['NodeManagerAddress']} ({node['NodeID'][:8]})": node for node in ray.nodes() if node["Alive"]
+    }
     asked = {
         told.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(CODE): name
         for name, node in nodes.items()
