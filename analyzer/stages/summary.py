@@ -195,8 +195,12 @@ def _all_warnings(
     reports: Mapping[str, SourceReport],
 ) -> tuple[str, ...]:
     """In the order of the run, so that what is wrong with the input comes before what may follow from it."""
-    choosing = (("reward_fn", settings.reward_fn), ("data_source", settings.data_source))
-    unused = [f"--{flag} {value}" for flag, value in choosing if value and plan.keep_rewards]
+    choosing = (
+        (settings.reward_fn, f"--reward_fn {settings.reward_fn}"),
+        (settings.reward_routes, "--reward_routes"),
+        (settings.data_source, f"--data_source {settings.data_source}"),
+    )
+    unused = [flag for value, flag in choosing if value and plan.keep_rewards]
     return (
         *warnings.sandbox_warnings(leaves(plan.rewards.values())),
         *opened.warnings,

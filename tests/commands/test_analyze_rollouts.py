@@ -414,9 +414,9 @@ def test_a_data_source_other_than_that_of_the_input_is_used_and_said(tmp_path: P
     assert warning in outcome.err
     kept = analyze(
         parquet(tmp_path / "kept.parquet", [row | {"reward": 1.0} for row in rollouts()]),
-        data_source="a", reward_fn="gsm8k", output_dir=tmp_path / "kept",
+        data_source="a", reward_routes="{a: gsm8k}", output_dir=tmp_path / "kept",
     )  # fmt: skip
-    assert "--reward_fn gsm8k and --data_source a were not used; add --rescore" in kept.err
+    assert "--reward_routes and --data_source a were not used; add --rescore" in kept.err
 
 
 def test_kept_rewards_that_are_missing_or_no_numbers_are_no_zeros(tmp_path: Path, analyze: Analyze) -> None:
