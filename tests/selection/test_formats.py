@@ -101,7 +101,7 @@ def problems(**columns: Any) -> pa.Table:
     return pa.table(columns, schema=pa.schema(fields))
 
 
-METRICS = {"label": ["4"], "difficulty_data_idx": [7], "difficulty_pass_rate": [0.5]}
+METRICS: dict[str, list[Any]] = {"label": ["4"], "difficulty_data_idx": [7], "difficulty_pass_rate": [0.5]}
 
 
 def test_a_chat_that_the_data_holds_as_json_text_is_a_chat() -> None:
@@ -130,6 +130,20 @@ def test_the_types_are_the_same_for_any_part_of_the_rows(analysis_of: Make) -> N
                 whole = made.rows(table).schema
                 assert made.rows(table.slice(0, 0)).schema.equals(whole)
                 assert made.rows(table.slice(3, 2)).schema.equals(whole)
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())], ids=str)
+@pytest.mark.parametrize("of_verl", [True, False])
+def test_a_data_source_that_is_null_is_the_one_that_was_named_for_all(of_verl: bool, kind: pa.DataType) -> None:
+    prompts: list[Any] = [[{"role": "user", "content": "2+3?"}]] * 2 if of_verl else ["2+3?"] * 2
+    gold = [{"style": "rule", "ground_truth": "5"}] * 2
+    metrics = {name: values * 2 for name, values in METRICS.items()}
+    table = problems(prompt=prompts, reward_model=gold, data_source=pa.array(["own", None]).cast(kind), **metrics)
+    made = formats.build("verl", CONTEXT._replace(data_source="named")).rows(table).column("data_source")
+    assert made.to_pylist() == ["own", "named"]
+    assert not of_verl or made.type == kind  # rows of verl keep their types
+    unnamed = formats.build("verl", CONTEXT._replace(data_source=None)).rows(table)
+    assert unnamed.column("data_source").to_pylist() == ["own", None]
 
 
 def test_a_format_says_what_the_rows_lack() -> None:

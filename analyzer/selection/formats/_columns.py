@@ -107,11 +107,12 @@ def need_source(schema: pa.Schema, given: str | None, name: str) -> None:
 
 
 def sources(table: pa.Table, given: str | None) -> pa.Array:
-    """The data source of each row."""
+    """The data source of each row: its own, else the one that is given for all."""
     import pyarrow as pa
 
     if SOURCE in table.column_names and is_text(table.schema.field(SOURCE).type):
-        return table.column(SOURCE).combine_chunks().cast(pa.string())
+        column = table.column(SOURCE).combine_chunks().cast(pa.string())
+        return column if given is None else column.fill_null(given)
     # As text also if there is none: the type of a column must not depend on its values.
     return pa.repeat(pa.scalar(given, pa.string()), table.num_rows)
 

@@ -29,7 +29,10 @@ def is_verl(schema: pa.Schema) -> bool:
 
 @register
 class Verl(Format):
-    """Rows that are verl's stay untouched, so that the file can be concatenated with others; any other is made so."""
+    """Rows that are verl's stay untouched, so that the file can be concatenated with others; any other is made so.
+
+    But for a data_source that is null, where --data_source has named the one of all.
+    """
 
     name = "verl"
     reads = "verl RLHFDataset: prompt (chat list), data_source, reward_model{style, ground_truth}, extra_info{index}"
@@ -43,7 +46,11 @@ class Verl(Format):
         import pyarrow as pa
 
         if is_verl(table.schema):
-            return _columns.without_made(table)
+            rows, given = _columns.without_made(table), self.context.data_source
+            if given is None or not table.column(_columns.SOURCE).null_count:
+                return rows
+            kind = table.schema.field(_columns.SOURCE).type
+            return _columns.replaced(rows, {_columns.SOURCE: _columns.sources(table, given).cast(kind)})
         gold = _columns.ground_truth(table)
         reward_model = pa.StructArray.from_arrays(
             [pa.repeat("rule", len(gold)), gold],
