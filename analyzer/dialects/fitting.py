@@ -12,7 +12,7 @@ import difflib
 from typing import Any, NamedTuple
 
 from analyzer.dialects import operations
-from analyzer.dialects.layout import ANY, FILE, Layout, paste
+from analyzer.dialects.layout import ANY, FILE, Group, Layout, paste
 from analyzer.dialects.lookup import Column, Rows, is_list, look_up, root, spelt
 from analyzer.errors import InputError
 
@@ -35,8 +35,8 @@ def fit(layout: Layout, rows: Rows, options: Options, spec: str) -> Layout:
     import pyarrow as pa
 
     _check_asked(layout, rows, options, spec)
-    missing: dict[str, Any] = {"reward": None} if options.rescore else {}
-    layout = dataclasses.replace(layout, **missing)
+    fitted: dict[str, Any] = {"reward": None} if options.rescore else {}
+    layout = dataclasses.replace(layout, **fitted)
     if layout.explode:
         # A text beside lists of texts is one response: distilabel writes either.
         asked = "explode" in options.asked
@@ -52,27 +52,27 @@ def fit(layout: Layout, rows: Rows, options: Options, spec: str) -> Layout:
             # A column of nothing but nulls holds no rewards: the rollouts are to be scored.
             found_at = look_up(rows, path)
             unscored = key == "reward" and found_at is not None and pa.types.is_null(found_at.array.type)
-            missing[key] = None if found_at is None or unscored else _taken(rows, path)
+            fitted[key] = None if found_at is None or unscored else _taken(rows, path)
     if layout.reward == ANY:
         found = _other_rewards(layout, rows, spec)
-        missing |= {"reward": found[0] if found else None}
-    layout = dataclasses.replace(layout, **missing)
-    group = layout.group
-    if group is not None and not group.hashed and _is_empty(look_up(rows, group.columns[0])):
+        fitted |= {"reward": found[0] if found else None}
+    fitted["group"] = None if layout.group is None else _group(layout.group, rows, options, spec)
+    for key in ("steps", "tasks"):
+        fitted[key] = tuple(path for path in getattr(layout, key) if look_up(rows, path) is not None)
+    return dataclasses.replace(layout, **fitted)
+
+
+def _group(group: Group, rows: Rows, options: Options, spec: str) -> Group | None:
+    """What identifies a problem, of the columns that are there; None: the default. Raises InputError."""
+    if not group.hashed and _is_empty(look_up(rows, group.columns[0])):
         # Nothing but nulls tells no problems apart: all rollouts would be those of one.
         if "group" in options.asked:
             raise InputError(f"{spec}: {group.columns[0]}, which identifies the problem, is null in every row")
-        group = None
-    if group is not None and any(look_up(rows, path) is None for path in group.columns):
-        there = tuple(path for path in group.columns if look_up(rows, path) is not None)
-        # A hash may do with fewer columns; a single one that is missing leaves the default.
-        group = group._replace(columns=there) if there and group.hashed else None
-    if group is not None:
-        group = group._replace(columns=tuple(_taken(rows, path) for path in group.columns))
-    layout = dataclasses.replace(layout, group=group)
-    steps = tuple(path for path in layout.steps if look_up(rows, path) is not None)
-    tasks = tuple(path for path in layout.tasks if look_up(rows, path) is not None)
-    return dataclasses.replace(layout, steps=steps, tasks=tasks)
+        return None
+    there = tuple(_taken(rows, path) for path in group.columns if look_up(rows, path) is not None)
+    # A hash may do with fewer columns; a single one that is missing leaves the default.
+    may_do = group.hashed or len(there) == len(group.columns)
+    return group._replace(columns=there) if there and may_do else None
 
 
 def _check_asked(layout: Layout, rows: Rows, options: Options, spec: str) -> None:
