@@ -31,12 +31,12 @@ def words_for(tmp_path: Path) -> list[str]:
     )
 
 
-def in_a_terminal(tmp_path: Path, **env: str) -> str:
+def in_a_terminal(words: list[str], **env: str) -> str:
     """What the command writes to a terminal of 100 columns."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (40, 100))
     process = Process(
-        [SCRIPT, *words_for(tmp_path), "--no_report"],
+        [SCRIPT, *words, "--no_report"],
         stdout=DEVNULL,
         stderr=theirs,
         stdin=theirs,
@@ -68,7 +68,7 @@ def test_a_file_gets_plain_lines_and_the_last_says_what_to_open(tmp_path: Path) 
 
 
 def test_a_terminal_gets_a_bar_with_full_numbers_and_coloured_warnings(tmp_path: Path) -> None:
-    seen = in_a_terminal(tmp_path)
+    seen = in_a_terminal(words_for(tmp_path))
     assert "1,600/1,600" in seen
     assert "1.60k" not in seen
     assert re.search("\x1b\\[33m\\s*Warnings:", seen)
@@ -76,7 +76,7 @@ def test_a_terminal_gets_a_bar_with_full_numbers_and_coloured_warnings(tmp_path:
 
 @pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_colours_can_be_turned_off(tmp_path: Path, env: dict[str, str]) -> None:
-    seen = in_a_terminal(tmp_path, **env)
+    seen = in_a_terminal([*words_for(tmp_path), "--limit", "20"], **env)
     assert "Warnings:" in seen
     assert "\x1b[33m" not in seen
 

@@ -97,10 +97,10 @@ def test_workers_begin_to_load_with_the_command_where_several_may_be_needed(
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory, shared: Callable[[str], Path]) -> Outcome:
-    """gsm8k_openai through the real command, two workers."""
+    """gsm8k_openai through the real command."""
     folder = tmp_path_factory.mktemp("real")
     given = shared("data/gsm8k_openai.parquet")
-    words = flags(rollouts=given, model_path=TOKENIZER, output_dir="out", n_jobs=2, cache_dir="cache")
+    words = flags(rollouts=given, model_path=TOKENIZER, output_dir="out", n_jobs=1, cache_dir="cache")
     outcome = real_command(folder, words)
     assert outcome.code == 0, outcome.err
     return outcome

@@ -11,7 +11,7 @@ from analyzer.difficulty import beta
 from analyzer.difficulty.beta import fitted_beta, fitted_betas
 
 
-@settings(max_examples=settings().max_examples // 2)  # 0.05 s each
+@settings(max_examples=settings().max_examples // 4)  # 0.05 s each, of five fits
 @given(
     problems=st.integers(1, 400),
     most=st.sampled_from([1, 2, 8, 21]),
