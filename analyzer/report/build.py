@@ -106,6 +106,7 @@ def _view(analysis: Analysis, seed: int, server: bool) -> dict[str, Any]:
     rollouts = None
     if analysis.rollouts is not None:
         rollouts = lengths.count_rollouts(analysis.rollouts, threshold)
+    rules = packed.Rules.of(analysis)
     parts = []
     if analysis.rollouts is not None:
         parts = panels.weighted(panels.parts(analysis.rollouts, threshold), summary)
@@ -142,8 +143,8 @@ def _view(analysis: Analysis, seed: int, server: bool) -> dict[str, Any]:
         "texts_per_problem": texts.PER_PROBLEM,
         "absent": WITHOUT_ROLLOUTS if analysis.rollouts is None else "",
         "settings": _settings(summary),
-        "columns": packed.columns(analysis, names),
-        "meta": packed.meta(analysis, names, styles, server),
+        "columns": packed.columns(analysis, names, rules),
+        "meta": packed.meta(analysis, names, styles, rules, server=server),
     }
 
 

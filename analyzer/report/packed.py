@@ -6,12 +6,12 @@ import base64
 import gzip
 import shlex
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import orjson
 
-from analyzer.expression import compile_expression
+from analyzer.expression import Expression, compile_expression
 from analyzer.report import texts
 from analyzer.report.analysis import Analysis
 from analyzer.report.harmless import visible
@@ -31,7 +31,51 @@ FLAGS = {
 """What each flag means, in the order of the codes that the script has."""
 
 
-def columns(analysis: Analysis, names: Sequence[str]) -> str:
+_MOST_PAIRS = 4096
+
+
+class Rules(NamedTuple):
+    """Published rules, and what each keeps as select_problems decides it: the page must show what its command does."""
+
+    recipes: list[Recipe]
+    bits: NDArray[np.uint32]  # (problems,) a bit for each recipe that keeps the problem
+    by_passes: list[tuple[int, int, int]] | None  # passes, scored, bits; None where they do not tell: graded rewards
+
+    @classmethod
+    def of(cls, analysis: Analysis) -> Rules:
+        """Those that stand in one command, as far as the analysis, of an earlier version perhaps, has their columns."""
+        recipes, bits = list[Recipe](), np.zeros(analysis.problems.num_rows, "<u4")
+        for recipe in RECIPES:
+            if recipe.where is None or "'" in recipe.where:
+                continue
+            rule = compile_expression(recipe.where, None)
+            if set(rule.names) <= set(analysis.problems.column_names):
+                bits |= _keeps(analysis, rule).astype("<u4") << len(recipes)
+                recipes.append(recipe)
+        return cls(recipes, bits, _by_passes(analysis, bits))
+
+
+def _keeps(analysis: Analysis, rule: Expression) -> NDArray[np.bool_]:
+    import pyarrow as pa
+
+    columns = {name: analysis.problems[name].combine_chunks() for name in rule.names}
+    outcome = rule.evaluate(pa.RecordBatch.from_pydict(columns)).fill_null(False)
+    kept: NDArray[np.bool_] = outcome.to_numpy(zero_copy_only=False)
+    return kept
+
+
+def _by_passes(analysis: Analysis, bits: NDArray[np.uint32]) -> list[tuple[int, int, int]] | None:
+    """The bits of each pair of passes and scored rollouts: a small table, where a column is half a megabyte."""
+    passes, scored = analysis.passes
+    if scored.max(initial=0) > 65535:
+        return None  # the page has rounded numbers
+    pairs, first, pair = np.unique(passes * 65536 + scored, return_index=True, return_inverse=True)
+    if len(pairs) > _MOST_PAIRS or (bits[first][pair] != bits).any():
+        return None
+    return list(zip((pairs // 65536).tolist(), (pairs % 65536).tolist(), bits[first].tolist(), strict=True))
+
+
+def columns(analysis: Analysis, names: Sequence[str], rules: Rules) -> str:
     """The columns of all problems, one after the other as little-endian numbers, then the ids.
 
     Of a number first the low bytes of all problems, then the next, which compresses better. Ids that are integers are
@@ -62,8 +106,8 @@ def columns(analysis: Analysis, names: Sequence[str]) -> str:
     ]
     if analysis.statuses[0]:
         parts.append(lambda: analysis.statuses[1].astype("<u2"))
-    if rules := _rules(analysis):
-        parts.append(lambda: np.bitwise_or.reduce([_kept(analysis, rule) << bit for bit, rule in enumerate(rules)]))
+    if rules.by_passes is None:
+        parts.append(lambda: rules.bits)
     data = bytearray()
     for part in parts:
         data += _planes(part())
@@ -109,32 +153,7 @@ def _packed(data: bytes | bytearray) -> str:
     return base64.b64encode(gzip.compress(data, 5, mtime=0)).decode()
 
 
-def _rules(analysis: Analysis) -> list[Recipe]:
-    """The published rules that stand in one command, as far as the analysis has their columns.
-
-    An analysis of an earlier version may lack some.
-    """
-    names = set(analysis.problems.column_names)
-    return [
-        recipe
-        for recipe in RECIPES
-        if recipe.where and "'" not in recipe.where and names.issuperset(compile_expression(recipe.where, None).names)
-    ]
-
-
-def _kept(analysis: Analysis, recipe: Recipe) -> NDArray[np.uint32]:
-    """(problems,) 1 for each problem that a rule keeps, as select_problems evaluates it: the page must not show another
-    number than the command that it prints."""
-    import pyarrow as pa
-
-    rule = compile_expression(str(recipe.where), None)
-    columns = {name: analysis.problems[name].combine_chunks() for name in rule.names}
-    outcome = rule.evaluate(pa.RecordBatch.from_pydict(columns)).fill_null(False)
-    kept: NDArray[np.uint32] = outcome.to_numpy(zero_copy_only=False).astype("<u4")
-    return kept
-
-
-def meta(analysis: Analysis, names: Sequence[str], styles: dict[str, str], server: bool) -> str:
+def meta(analysis: Analysis, names: Sequence[str], styles: dict[str, str], rules: Rules, *, server: bool) -> str:
     """What the script needs to know, as JSON in the page."""
     told = {
         "problems": analysis.problems.num_rows,
@@ -147,8 +166,9 @@ def meta(analysis: Analysis, names: Sequence[str], styles: dict[str, str], serve
         "command": f"python scripts/select_problems.py --analysis {shlex.quote(_shown_folder(analysis))}",
         "viewer": f"python scripts/view_analysis.py --analysis {shlex.quote(_shown_folder(analysis))}",
         "recipes": [
-            {"name": recipe.name, "where": recipe.where, "source": recipe.reference} for recipe in _rules(analysis)
+            {"name": recipe.name, "where": recipe.where, "source": recipe.reference} for recipe in rules.recipes
         ],
+        "rules": rules.by_passes,
         "server": server,
         "integer_ids": _id_steps(analysis) is not None,
     }

@@ -119,7 +119,7 @@ def test_the_columns_in_the_page_are_those_of_the_analysis(page: Page, sample: P
     assert (passes / scored).tolist() == pytest.approx(analysis.problems["pass_rate"].to_pylist())
     meta = json.loads(page.part("meta"))
     assert meta["integer_ids"]
-    planes = np.frombuffer(data, "u1", 4 * problems, (3 * 2 + 2 * 1 + 4 + 2 * 2 + 4) * problems)
+    planes = np.frombuffer(data, "u1", 4 * problems, (3 * 2 + 2 * 1 + 4 + 2 * 2) * problems)
     steps = np.ascontiguousarray(planes.reshape(4, problems).T).view("<i4").reshape(-1)
     assert np.cumsum(steps).tolist() == analysis.problems["data_idx"].to_pylist()
     assert meta["buckets"] == ["hard", "medium-hard", "medium-easy", "easy"]
@@ -151,8 +151,14 @@ def test_a_published_rule_keeps_in_the_page_what_it_keeps_in_the_command(tmp_pat
     page = page_of(tmp_path / "out")
     meta, data = json.loads(page.part("meta")), gzip.decompress(page.part("columns"))
     start = (3 * 2 + 2 * 1 + 4 + 2 * 2 + 2 * bool(meta["statuses"])) * len(kept)
-    planes = np.frombuffer(data, "u1", 4 * len(kept), start).reshape(4, len(kept))
-    bits = np.ascontiguousarray(planes.T).view("<u4").reshape(-1)
+    if meta["rules"] is None:
+        planes = np.frombuffer(data, "u1", 4 * len(kept), start).reshape(4, len(kept))
+        bits = np.ascontiguousarray(planes.T).view("<u4").reshape(-1)
+    else:
+        passes, scored = Analysis(tmp_path / "out").passes
+        pairs = {(k, n): bits for k, n, bits in meta["rules"]}
+        bits = np.array([pairs[k, n] for k, n in zip(passes.tolist(), scored.tolist(), strict=True)])
+    assert (meta["rules"] is None) == (len(kept) > 1), "graded rewards of equal passes differ"
     assert {recipe.name for recipe in RECIPES if recipe.where and "'" not in recipe.where} == {
         recipe["name"] for recipe in meta["recipes"]
     }

@@ -32,7 +32,9 @@
   const cut = take(Uint16Array), samples = take(Uint16Array);
   const rate = Float64Array.from(passes, (k, i) => (scored[i] ? k / scored[i] : NaN));
   const statuses = meta.statuses.length ? take(Uint16Array) : null; // of the rollouts of a problem, a bit each
-  const rules = meta.recipes.length ? take(Uint32Array) : null; // published rules that keep a problem, a bit each
+  const pairs = meta.rules && new Map(meta.rules.map(([k, n, bits]) => [k * 65536 + n, bits]));
+  // Published rules that keep a problem, a bit each.
+  const rules = pairs ? Uint32Array.from(passes, (k, i) => pairs.get(k * 65536 + scored[i])) : take(Uint32Array);
   const ids = meta.integer_ids ? Array.from(take(Int32Array)) : JSON.parse(utf8.decode(bytes.subarray(at)));
   if (meta.integer_ids) for (let i = 1; i < total; i++) ids[i] += ids[i - 1];
   const texts = new Map(JSON.parse(utf8.decode(await unpack("texts"))).map((text) => [text.number, text]));
