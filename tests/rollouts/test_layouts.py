@@ -59,7 +59,7 @@ def test_one_giant_row_group_is_never_in_memory_whole(tmp_path: Path, monkeypatc
 def test_of_very_many_row_groups_arrow_is_told_of_few_at_a_time(
     tmp_path: Path, analyze: Analyze, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = rollouts(80)
+    rows = rollouts(40)
     usual = analyze(parquet(tmp_path / "usual.parquet", rows), output_dir=tmp_path / "out1")
     told: list[int] = []
     real = footers.metadata
@@ -135,12 +135,12 @@ def test_scattered_rows_are_brought_together_with_bounded_buffers(tmp_path: Path
     assert max(sizes) < 20_000
 
 
-@pytest.mark.parametrize("shard_bytes", [1, 8_000, 1 << 30])
+@pytest.mark.parametrize("shard_bytes", [1, 4_000, 1 << 30])
 def test_what_is_decoded_grows_with_row_groups_and_shards_and_not_with_their_product(
     shard_bytes: int, tmp_path: Path, analyze: Analyze, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = parquet(tmp_path / "r.parquet", rollouts(60), row_group_size=4)
-    monkeypatch.setattr(dataset, "BATCH_BYTES", 4_000)
+    given = parquet(tmp_path / "r.parquet", rollouts(30), row_group_size=4)
+    monkeypatch.setattr(dataset, "BATCH_BYTES", 2_000)
     blocks = len(dataset.describe(str(given))[0].blocks)
     opened: list[int] = []
     real = dataset._OpenFile.open
@@ -152,7 +152,7 @@ def test_what_is_decoded_grows_with_row_groups_and_shards_and_not_with_their_pro
     monkeypatch.setattr(dataset._OpenFile, "open", watched)
     outcome = analyze(given, Sizes(shard=shard_bytes, spill_above=1e9))
     shards = len(list(tmp_path.glob("cache/runs/*/shards/*.parquet")))
-    assert (outcome.code, shards) == (0, {1: 60, 8_000: shards, 1 << 30: 1}[shard_bytes])
+    assert (outcome.code, shards) == (0, {1: 30, 4_000: shards, 1 << 30: 1}[shard_bytes])
     assert blocks > 5
     passes = (
         8  # data_idx, data_source, the look at a few problems, the sample of texts, scoring, the audit (two), writing
