@@ -223,7 +223,7 @@ def _measure(call: Call, scored: Scored) -> Result:
 def _findings(
     call: Call, scored: Scored, merged: Merged, collided: tuple[str, ...], *, metrics: Metrics, assignment: Assignment
 ) -> tuple[Findings, Summary]:
-    """All that is said of the rollouts besides their rewards and buckets, and its summary."""
+    """Everything about the rollouts besides their rewards and buckets, and its summary."""
     settings, strategy, clock = call.settings, call.strategy, call.clock
     opened, numbering, plan, _, run, *_ = scored
     with clock("estimate"):

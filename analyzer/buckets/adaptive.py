@@ -1,7 +1,7 @@
 """adaptive: clusters of problems that behave alike (KMeans), hardest cluster first.
 
 The buckets follow the gaps in the data instead of fixed bounds or equal sizes. The features are mean@5, pass_rate and
-std_reward, so that a problem solved half the time is told from one with half the reward every time.
+std_reward, so that a problem solved half the time differs from one with half the reward every time.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def _flags() -> list[tuple[str, Any, Any]]:
 
 
 FLAGS = dataclasses.make_dataclass("FilterFlags", _flags(), frozen=True, kw_only=True)
-"""What the parser is told: one flag for each field of the three settings, sorted into them by `FilterSettings.of`."""
+"""The settings class of the parser: a flag per field of the three settings, sorted into them by `FilterSettings.of`."""
 
 
 @dataclass(frozen=True)

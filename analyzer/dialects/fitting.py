@@ -108,7 +108,7 @@ def _other_rewards(layout: Layout, rows: Rows, spec: str) -> list[str]:
 
     known = {root(one.strip()) for _, path in layout.paths() if path != ANY for one in path.split("|")}
     known |= {*layout.drop, *(name for name, _ in layout.file)}
-    # A trainer's reward column has the name of the user's own function, so it is told by its type.
+    # A trainer's reward column is named after the user's own function, so it is recognized by its type.
     number = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean)
     found = [
         name

@@ -146,7 +146,7 @@ def stat(path: str) -> tuple[int, str]:
 
 
 def still_same(path: str, size: int, mark: str) -> None:
-    """Raise InputError when a file is no longer what `stat` said of it."""
+    """Raise InputError when a file has changed since `stat`."""
     try:
         same = stat(path) == (size, mark)
     except InputError:
@@ -175,7 +175,7 @@ def storage_errors(where: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except OSError as error:
         place = os.fspath(where)
-        # Making room does not help here, so it is told apart from a full disk.
+        # Making room does not help here, unlike on a full disk.
         if _errno(error) == errno.EROFS:
             raise OutputError(f"{place}: cannot be written to (read-only file system); name another folder") from error
         # arrow may report a full disk as an OSError without errno, whose text alone has the number.

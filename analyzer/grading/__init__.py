@@ -56,7 +56,7 @@ class Target(NamedTuple):
 class Reply(NamedTuple):
     """How a call ended: with a value (status OK) or with the status that says why not."""
 
-    # A failure is told by its status and never by a value: nothing that goes wrong in the child can become a
+    # A failure is a status and never a value: nothing that goes wrong in the child can become a
     # reward.
     status: Status
     value: Any = None  # plain JSON; a Score and other tuples arrive as lists

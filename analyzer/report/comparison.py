@@ -345,7 +345,7 @@ def _warnings(analyses: Sequence[Analysis]) -> list[str]:
 def labels(folders: Sequence[Path]) -> list[str]:
     """A short name of each folder: the last part, or as many parts as tell them apart."""
     parts = [folder.resolve().parts for folder in folders]
-    # runs/step100/out and runs/step200/out are told apart by the part before the last.
+    # runs/step100/out and runs/step200/out differ in the part before the last.
     for depth in range(1, max(map(len, parts)) + 1):
         names = [os.path.join(*part[-depth:]) for part in parts]
         if len(set(names)) == len(names):

@@ -42,7 +42,7 @@ class Layout(NamedTuple):
 
 def length(trailer: bytes, size: int) -> int:
     """Bytes of the footer, from the last TRAILER bytes of a file of `size` bytes. Raises ValueError."""
-    # An encrypted footer is told apart, since its remedy (decrypt it) is another than that of a file that was cut off.
+    # An encrypted footer has an error of its own: its remedy is to decrypt it, unlike that of a file that was cut off.
     if len(trailer) < TRAILER or trailer[4:] != MAGIC:
         encrypted = trailer[4:] == b"PARE"
         raise ValueError("its footer is encrypted" if encrypted else "it does not end like a parquet file")

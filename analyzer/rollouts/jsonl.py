@@ -169,8 +169,8 @@ class Notes(NamedTuple):
     def sentences(self, paths: Sequence[str]) -> list[str]:
         """What a user must know of lines that disagree, at most _SENTENCES of them.
 
-        Numbers with and without a fraction lose nothing but their spelling in the outputs: that is said of ground
-        truths alone, which functions may compare as texts.
+        Numbers with and without a fraction lose nothing but their spelling in the outputs: only ground truths,
+        which functions may compare as texts, are named.
         """
         worth = [
             one

@@ -128,8 +128,7 @@ def _check_column(name: str, analysis: Analysis, flag: str) -> None:
     plain = name.strip("`")
     names = analysis.columns
     if plain not in names and flag == "--sort" and _INFORMATIVE.fullmatch(plain):
-        # Not a column, and yet an order: it is computed from passes and samples when it is asked for.
-        return  # of another group size than the analysis has
+        return  # of another group size than the analysis has: computed from passes and samples when needed
     if plain not in names:
         near = did_you_mean(plain, list(names)) or f"; there are: {', '.join(names)}"
         raise ConfigError(f"{flag} {name}: there is no {plain!r}{near}")
@@ -208,7 +207,7 @@ def _weights(rule: Rule, analysis: Analysis, reasons: NDArray[np.int8]) -> tuple
 def _taken(
     rule: Rule, analysis: Analysis, kept: IntArray, reasons: NDArray[np.int8], scored: NDArray[np.bool_]
 ) -> IntArray:
-    """The first --take problems of those kept, of each value of --per; `reasons` is told of the others."""
+    """The first --take problems of those kept, of each value of --per; sets `reasons` of the others."""
     assert rule.take is not None
     if rule.nearest is not None:
         order = _by_nearness(analysis, rule.nearest)

@@ -1,6 +1,6 @@
 """score: one shard's rollouts in, one small file of scores out. Runs in the workers.
 
-A worker is told no more than where the job lies and which shard to score; it reads its rows window by window,
+A worker gets the run directory and the number of a shard; it reads its rows window by window,
 counts tokens, hands each problem's responses to the reward of its data_source, and commits the scores. Text never
 leaves it.
 """

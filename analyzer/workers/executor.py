@@ -39,7 +39,7 @@ class Work(NamedTuple):
     end: Callable[[], None]  # lets go of what a worker thread holds
     folder: str  # the run directory
     missing: Callable[[], list[int]]  # the shards that are not committed
-    committed: Callable[[int], None]  # is told each shard once
+    committed: Callable[[int], None]  # called once for each shard
     check: Callable[[], None] = lambda: None  # called again and again meanwhile; what it raises ends the work
 
 

@@ -228,7 +228,7 @@ class Watch:
         # none.
         self._idle = 0.0 if clock.ran > ran + 0.001 else self._idle + clock.slept - slept
         # With hidepid, or in a container whose /proc is not ours, only time is known and not what was done in it.
-        if not clock.visible:  # it may be queued or stopped as well as asleep: nothing can be said of it
+        if not clock.visible:  # it may be queued or stopped as well as asleep: unknown
             return HELD if clock.slept >= budget.wall_seconds else ""
         if self._idle >= budget.idle_seconds or clock.slept >= budget.wall_seconds:
             return ASLEEP
@@ -278,7 +278,7 @@ class Running:
         return os.pread(self._output, longest, 0)
 
     def told(self) -> dict[str, Any]:
-        """What it told of its failure, {} if nothing. To be asked once it has ended."""
+        """The failure that it reported, {} if none. To be called once it has ended."""
         # It has ended, so all that it said is in the socket; a program that said nothing must not cost a wait.
         self._dialog.settimeout(0.0)
         try:

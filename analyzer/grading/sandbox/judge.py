@@ -28,7 +28,7 @@ from analyzer.grading.sandbox.levels import Level, open_box
 
 
 class Verdict(StrEnum):
-    """What is said of a program."""
+    """The verdict on a program."""
 
     ACCEPTED = "accepted"
     WRONG = "wrong"

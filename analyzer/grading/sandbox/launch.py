@@ -22,7 +22,7 @@ class Unavailable(Exception):
 
 
 class Settings(NamedTuple):
-    """What the runner is told at its start; see inside/runner.py."""
+    """What the runner gets at its start; see inside/runner.py."""
 
     control: int  # descriptor of the socket for requests
     scratch: str  # the only directory a program may write to

@@ -45,7 +45,7 @@ class Backend(NamedTuple):
     dask_scheduler: str | None = None  # address; None: a cluster on this machine
     ray_address: str | None = None
     answer_seconds: float = 10.0  # for a scheduler to answer
-    notice_seconds: float = 30.0  # without a worker, after which the user is told
+    notice_seconds: float = 30.0  # without a worker, after which a notice is printed
     tasks: int = 1_024  # to give out before shards are joined to tasks: more workers may come later
     code: str = ""  # what CODE says in the driver; "": workers are not asked
 

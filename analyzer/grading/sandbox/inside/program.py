@@ -27,13 +27,13 @@ from .preludes import PRELUDES
 from .values import Uncrossable, pack, unpack
 
 RECURSION_LIMIT = 600_000  # as verl 0.9.1 sets it for programs
-TEXT_LIMIT = 300  # characters of an error that are told
+TEXT_LIMIT = 300  # characters of an error that are reported
 
 Job = dict[str, Any]
 
 
 def run(job: Job, dialog: socket.socket) -> NoReturn:
-    """Do the job and end the process. What went wrong is told on `dialog`; exit code 1 then."""
+    """Do the job and end the process. An error is reported on `dialog`, with exit code 1."""
     random.seed(0)  # a program that draws at random gets the same verdict in every run
     code = 1
     try:
@@ -53,7 +53,7 @@ def run(job: Job, dialog: socket.socket) -> NoReturn:
 
 
 class _Told(Exception):
-    """Raised when the failure has been told already."""
+    """Raised when the failure has been reported already."""
 
 
 def _tell(dialog: socket.socket, phase: str, error: BaseException) -> None:
