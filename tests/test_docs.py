@@ -61,6 +61,12 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_page_holds_the_marks_of_a_merge(page: Path) -> None:
+    marks = re.findall(r"^(?:<{7}|>{7}|={7}|\|{7})(?: .*)?$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert marks == []
+
+
 def test_every_page_is_linked_from_the_index() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
