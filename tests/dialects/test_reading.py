@@ -437,6 +437,29 @@ def test_rollouts_joined_with_rows_of_other_problems_are_said(shift: int, tmp_pa
         assert "differ in the prompt from their row" in said[1]
 
 
+def test_training_data_in_files_of_other_widths_is_joined_as_one_and_other_columns_are_named(tmp_path: Path) -> None:
+    path = layouts.nemo_rl(tmp_path / "rollouts")
+    (tmp_path / "train").mkdir()
+    for at, kind in enumerate((pa.int32(), pa.int64())):
+        rows = pa.table(
+            {
+                "index": pa.array([2 * at, 2 * at + 1], kind),
+                "answer": pa.array(GOLDS[2 * at : 2 * at + 2], pa.large_string() if at else pa.string()),
+                "prompt": list(QUESTIONS[2 * at : 2 * at + 2]),
+            }
+        )
+        pq.write_table(
+            rows.select(rows.column_names[at:] + rows.column_names[:at]), tmp_path / "train" / f"{at}.parquet"
+        )
+    found = opened(tmp_path, path, join=str(tmp_path / "train"))
+    assert {row["original_answer"] for row in rows_of(found)} == set(GOLDS)
+    pq.write_table(pa.table({"index": [9], "prompt": ["x"]}), tmp_path / "train" / "2.parquet")
+    with pytest.raises(
+        InputError, match=r"2\.parquet: its columns differ from those of .*0\.parquet: 'answer' is missing"
+    ):
+        opened(tmp_path, path, join=str(tmp_path / "train"))
+
+
 def test_scored_rollouts_need_neither_tokenizer_nor_data_source(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
