@@ -237,7 +237,7 @@ def test_each_strategy_puts_every_real_problem_and_its_rollouts_into_one_bucket(
 
 @pytest.mark.parametrize("strategy", strategies())
 def test_stdout_is_the_block_and_nothing_else(strategy: str, tmp_path: Path, analyze: Analyze) -> None:
-    outcome = analyze(SAMPLE, bucketing_strategy=strategy)
+    outcome = analyze(SAMPLE, bucketing_strategy=strategy, outputs="problems")
     assert outcome.out == (GOLDEN / f"sample_{strategy}.txt").read_text()
 
 

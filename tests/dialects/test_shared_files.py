@@ -86,7 +86,8 @@ def analyzed(
     def analyse(file: Shared, more: dict[str, Any]) -> tuple[list[float], str]:
         values = {**file.flags, **more, "rollouts": shared(f"dialects/{file.path}"), "output_dir": tmp_path / "out"}
         values |= {"join": train} if "join" in values else {}
-        words = flags(**values, cache_dir=tmp_path / "cache", backend="sequential", overwrite=True, no_report=True)
+        values |= {"cache_dir": tmp_path / "cache", "backend": "sequential", "outputs": "problems", "no_report": True}
+        words = flags(**values, overwrite=True)
         code = cli.analyze_rollouts(words)
         said = capsys.readouterr().err
         assert code == 0, said
