@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from analyzer import rewards
 from analyzer.cache.verdicts import Verdicts
 from analyzer.config import AnalysisSettings
 from analyzer.difficulty.by_source import Tally, tally
@@ -114,15 +113,7 @@ def audit_rewards(
     golds = audit_golds(given, verdicts)
     verdicts.sync()
     trials = try_rewards(given, of_problems, [*missing, *(n for n, c in tallies.items() if is_low(c))], strip)
-    opinions = {}
-    if settings.audit:
-        opinions = second_opinions(
-            given,
-            lambda rows: merged.deciding[numbering.positions(rows)],
-            strip,
-            lambda reward: rewards.build(reward.second_grader) if reward.second_grader else None,
-            lambda rows: np.zeros(len(rows), dtype=bool) if cut is None else cut[numbering.positions(rows)],
-        )
+    opinions = second_opinions(given, merged.deciding, cut, strip) if settings.audit else {}
     return Audit(golds, opinions, tallies, trials, missing, whole)
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from analyzer import rewards
 from analyzer.difficulty.intervals import wilson
-from analyzer.rewards import BaseReward
 from analyzer.rewards._common.answers import answer_text
 from analyzer.schema import DATA_IDX, RESPONSE, SAMPLE_IDX, least_passing
 from analyzer.scoring import Scorer
@@ -48,22 +48,18 @@ class SecondOpinion(NamedTuple):
 
 
 def second_opinions(
-    given: AuditInput,
-    rewards_of: Callable[[NDArray[np.int64]], NDArray[np.floating]],
-    strip: Callable[[str], str],
-    second_of: Callable[[BaseReward], BaseReward | None],
-    cut_of: Callable[[NDArray[np.int64]], NDArray[np.bool_]],
+    given: AuditInput, deciding: NDArray[np.floating], cut: NDArray[np.bool_] | None, strip: Callable[[str], str]
 ) -> dict[str, SecondOpinion]:
-    """Ask a second grader about a sample of rollouts.
+    """Ask the second grader of each reward about a sample of rollouts.
 
-    `rewards_of`: the rewards of global rows, NaN where not scored. `strip`: takes special tokens out of a response.
-    `second_of`: the second grader for a reward, None if there is none. `cut_of`: which global rows were cut off.
+    deciding: what decides about pass or fail, (rollouts,), NaN where not scored. cut: which were cut off, (rollouts,);
+    None: unknown. strip: takes special tokens out of a response.
     """
-    seconds = {name: second for name, reward in given.rewards.items() if (second := second_of(reward)) is not None}
-    rows = _sample_rows(given)
-    table = rows_of(given, rows, [DATA_IDX, SAMPLE_IDX, RESPONSE])
-    first = rewards_of(np.array(rows, dtype=np.int64)).tolist()
-    cut = cut_of(np.array(rows, dtype=np.int64)).tolist()
+    seconds = {name: rewards.build(one.second_grader) for name, one in given.rewards.items() if one.second_grader}
+    places, rows = _sample(given)
+    table = rows_of(given, rows.tolist(), [DATA_IDX, SAMPLE_IDX, RESPONSE])
+    first = deciding[places].tolist()
+    is_cut: list[Any] = [False] * len(rows) if cut is None else cut[places].tolist()
     least = least_passing(given.threshold)
     compared: dict[str, int] = {}
     differing: dict[str, list[Disagreement]] = {}
@@ -82,7 +78,7 @@ def second_opinions(
                 read = [answer_text(extracted(grader, text)) for grader in (given.rewards[name], seconds[name])]
                 shown = [None if one is None else short(one) for one in read]
                 ending = " ".join(ids[2].split())[-SHOWN:]
-                example = (float(first[at]), score.reward, short(problem.ground_truth), ending, *shown, cut[at])
+                example = (float(first[at]), score.reward, short(problem.ground_truth), ending, *shown, is_cut[at])
                 differing.setdefault(name, []).append(Disagreement(ids[0], ids[1], *example))
     finally:
         for scorer in scorers.values():
@@ -92,18 +88,12 @@ def second_opinions(
         found = differing.get(name, [])
         # Wilson's interval holds near 0 and 1, where most rates of disagreement are; the normal one does not.
         low, high = wilson(len(found), number)
-        opinions[name] = SecondOpinion(
-            str(seconds[name]),
-            number,
-            len(found),
-            low,
-            high,
-            tuple(found[:EXAMPLES]),
-        )
+        opinions[name] = SecondOpinion(str(seconds[name]), number, len(found), low, high, tuple(found[:EXAMPLES]))
     return opinions
 
 
-def _sample_rows(given: AuditInput) -> list[int]:
+def _sample(given: AuditInput) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rollouts drawn at random: their places among the analyzed rows, ascending, and their global row numbers."""
     ranges = np.array(given.numbering.kept_ranges(), dtype=np.int64)
     sizes = ranges[:, 1] - ranges[:, 0]
     # A seed of its own for each sample: otherwise all of them would be of the same rows, and share their bad luck.
@@ -111,5 +101,4 @@ def _sample_rows(given: AuditInput) -> list[int]:
     chosen = np.sort(rng.choice(int(sizes.sum()), min(OPINIONS, int(sizes.sum())), replace=False))
     before = np.append(0, np.cumsum(sizes))
     at = np.searchsorted(before, chosen, side="right") - 1
-    rows: list[int] = (ranges[at, 0] + chosen - before[at]).tolist()
-    return rows
+    return chosen, ranges[at, 0] + chosen - before[at]
