@@ -36,10 +36,10 @@ def common_schema(schemas: Sequence[pa.Schema]) -> pa.Schema | Difference:
     """
     import pyarrow as pa
 
-    first = schemas[0]
+    first = schemas[0].remove_metadata()  # pandas puts the rows of each file there
     fields = list(first)
     for number, schema in enumerate(schemas[1:], 1):
-        if schema.equals(first, check_metadata=True):  # as nearly always, of thousands of files
+        if schema.remove_metadata().equals(first, check_metadata=True):  # as nearly always, of thousands of files
             continue
         for at, field in enumerate(fields):
             if field.name not in schema.names:
@@ -54,7 +54,7 @@ def common_schema(schemas: Sequence[pa.Schema]) -> pa.Schema | Difference:
             fields[at] = common
         if extra := [name for name in schema.names if name not in first.names]:
             return Difference(number, f"{extra[0]!r} is not in the first")
-    common_of_all = pa.schema(fields, first.metadata)
+    common_of_all = pa.schema(fields, schemas[0].metadata)
     for number, schema in enumerate(schemas):
         for field in () if schema.equals(common_of_all) else common_of_all:
             if not _can_cast(schema.field(field.name).type, field.type):
