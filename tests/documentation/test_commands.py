@@ -24,6 +24,7 @@ def binaries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with a `python` that forks what it runs; the other programs of this environment are next on the path."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{BINARIES}{os.pathsep}{os.environ['PATH']}")
+        patch.setenv("LOKY_MAX_CPU_COUNT", "1")  # as on one core: a worker more takes longer than it has to do here
         yield processes.python(tmp_path_factory.mktemp("bin")).parent
 
 

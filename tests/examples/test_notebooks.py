@@ -37,6 +37,7 @@ def test_a_notebook_runs_and_writes_its_training_file(notebook: Path, tmp_path: 
         "PYTHONPATH": str(EXAMPLES.parent),
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
         "HF_HUB_OFFLINE": "1",
+        "LOKY_MAX_CPU_COUNT": "1",  # as on one core: a worker more takes longer than it has to do here
     }
     words = ["-m", "jupyter", "execute", "--kernel_name=forked", notebook.name]
     done = processes.run(words, cwd=tmp_path, env=environment, timeout=300)
