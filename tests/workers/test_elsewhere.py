@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,10 +25,12 @@ from analyzer.stages.score import score_shard
 from analyzer.workers.backends import CODE, Backend, check_same_code, launched
 from analyzer.workers.executor import Work, run_shards
 from tests import processes
+from tests.commands import known_tokenizer
 from tests.workers import shard_tasks
 
 REPOSITORY = Path(__file__).parents[2]
 SAMPLE = REPOSITORY / "examples" / "sample"
+QUIET = ("--no-dashboard", "--dashboard-address", "127.0.0.1:0")
 
 
 class Started(NamedTuple):
@@ -46,31 +48,44 @@ def started(*words: str, **options: object) -> Iterator[subprocess.Popen[bytes]]
         process.wait(30)
 
 
-@pytest.fixture
-def worker_with(tmp_path: Path) -> Iterator[Callable[[Path], Started]]:
-    """Starts a real scheduler with one worker that finds packages in a folder first."""
+@contextmanager
+def scheduler_with(packages: Path, folder: Path) -> Iterator[Started]:
+    """A real scheduler that finds packages in a folder first."""
     pytest.importorskip("distributed")
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-    log = (tmp_path / "cluster.log").open("wb")
-    quiet = ("--no-dashboard", "--dashboard-address", "127.0.0.1:0")
-    with log, ExitStack() as ends:
+    words = ("-m", "distributed.cli.dask_scheduler", "--host", address, *QUIET)
+    environment = os.environ | {"PYTHONPATH": str(packages)}
+    with (
+        (folder / "scheduler.log").open("wb") as log,
+        started(*words, stdout=log, stderr=log, cwd=folder, env=environment) as process,
+    ):
+        yield Started(address, process)
 
-        def start(packages: Path, of_scheduler: Path | None = None) -> Started:
-            scheduler = ("-m", "distributed.cli.dask_scheduler", "--host", address, *quiet)
-            environment = os.environ | {"PYTHONPATH": str(of_scheduler or REPOSITORY)}
-            process = ends.enter_context(started(*scheduler, stdout=log, stderr=log, cwd=tmp_path, env=environment))
-            worker = ("-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", *quiet)
-            environment = os.environ | {"PYTHONPATH": str(packages)}
-            ends.enter_context(started(*worker, stdout=log, stderr=log, cwd=tmp_path, env=environment))
-            return Started(address, process)
 
-        yield start
+@contextmanager
+def worker_with(packages: Path, address: str, folder: Path) -> Iterator[None]:
+    """A real worker that finds packages in a folder first."""
+    words = ("-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", *QUIET)
+    environment = os.environ | {"PYTHONPATH": str(packages)}
+    with (
+        (folder / "worker.log").open("wb") as log,
+        started(*words, stdout=log, stderr=log, cwd=folder, env=environment),
+    ):
+        yield
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    """One for the workers of several tests, which end with each: it takes half a second of CPU time to start."""
+    with scheduler_with(REPOSITORY, tmp_path_factory.mktemp("scheduler")) as scheduler:
+        yield scheduler
 
 
 def analysis(tmp_path: Path, address: str) -> subprocess.CompletedProcess[str]:
     words = ("--rollouts", SAMPLE / "rollouts.parquet", "--model_path", SAMPLE / "tokenizer", "--no_report")
     folders = ("--output_dir", tmp_path / "out", "--cache_dir", tmp_path / "cache")
+    known_tokenizer(tmp_path / "cache")
     return processes.run(["-m", "analyzer", *words, *folders, "--backend", "dask", "--dask_scheduler", address])
 
 
@@ -101,23 +116,25 @@ def other_library(packages: Path) -> None:
     ids=["without", "other_code", "other_library"],
 )
 def test_a_worker_of_another_environment_is_named_and_scores_nothing(
-    make: Callable[[Path], None], said: str, worker_with: Callable[[Path], Started], tmp_path: Path
+    make: Callable[[Path], None], said: str, scheduler: Started, tmp_path: Path
 ) -> None:
     packages = tmp_path / "packages"
     packages.mkdir()
     make(packages)
-    done = analysis(tmp_path, worker_with(packages).address)
+    with worker_with(packages, scheduler.address, tmp_path):
+        done = analysis(tmp_path, scheduler.address)
     committed = list((tmp_path / "cache").rglob("shard-*.parquet"))
     assert (done.returncode, committed) == (EXIT_USER, []), done.stderr
     assert said in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 
 
-def test_a_scheduler_without_the_program_is_named(worker_with: Callable[..., Started], tmp_path: Path) -> None:
+def test_a_scheduler_without_the_program_is_named(tmp_path: Path) -> None:
     packages = tmp_path / "packages"
     packages.mkdir()
     without(packages)
-    done = analysis(tmp_path, worker_with(REPOSITORY, packages).address)
+    with scheduler_with(packages, tmp_path) as (address, _), worker_with(REPOSITORY, address, tmp_path):
+        done = analysis(tmp_path, address)
     assert done.returncode == EXIT_USER, done.stderr
     assert "error: the scheduler tcp://" in done.stderr
     assert "cannot load rollout-analyzer" in done.stderr
@@ -130,21 +147,19 @@ def test_a_worker_that_does_not_see_the_input_says_that_it_is_a_worker(tmp_path:
         score_shard(seal, str(tmp_path), 0)
 
 
-def test_a_scheduler_that_is_killed_in_mid_run_is_no_bug(
-    worker_with: Callable[[Path], Started], tmp_path: Path
-) -> None:
+def test_a_scheduler_that_is_killed_in_mid_run_is_no_bug(tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
-    address, scheduler = worker_with(REPOSITORY)
 
-    def kill() -> None:
+    def kill_when_scored() -> None:
         while not (tmp_path / "log").exists():
             time.sleep(0.02)
-        scheduler.kill()
+        killed.kill()
 
-    threading.Thread(target=kill, daemon=True).start()
     work = Work(shard_tasks.commit_slowly, shard_tasks.end, str(tmp_path), lambda: list(range(12)), lambda _: None)
-    with pytest.raises(UserError, match=r"lost the dask scheduler.*run the same command again to resume"):
-        run_shards(work, Backend("dask", dask_scheduler=address))
+    with scheduler_with(REPOSITORY, tmp_path) as (address, killed), worker_with(REPOSITORY, address, tmp_path):
+        threading.Thread(target=kill_when_scored, daemon=True).start()
+        with pytest.raises(UserError, match=r"lost the dask scheduler.*run the same command again to resume"):
+            run_shards(work, Backend("dask", dask_scheduler=address))
 
 
 def test_the_code_that_workers_are_asked_for_is_that_of_the_driver() -> None:
