@@ -5,7 +5,7 @@ What may go wrong, and what follows:
 - refused, reset before an answer, 429, 503: the server is down or busy; waited for, up to the patience;
 - broken in mid-answer, timed out, 5xx, not a completion: tried again, `max_attempts` times in all;
 - 400, 413, 422 and other refusals of this request: its prompt has failed;
-- 401, 403, 404, a redirect that loses body or key: every request would fail; the run stops.
+- 401 to 405, a redirect that loses body or key: every request would fail; the run stops.
 
 A server that says 429 or 503 gets fewer requests at a time, and those that it refused go first when it has room: with
 more in flight than a server takes, some prompts would otherwise be refused until they fail.
@@ -40,19 +40,22 @@ from analyzer.workers.interrupts import run_async
 _BACKOFF = wait_random_exponential(multiplier=0.5, max=60.0)  # seconds: at random, up to a limit that doubles
 _RETRY_AFTER_MOST = 300.0
 _LEAST_REFUSALS = 5  # before a busy server's refusals are laid to the request
-_AGAINST_ALL = frozenset({401, 403, 404})
+_AGAINST_ALL = frozenset({401, 402, 403, 404, 405})  # 402: the account has no credit left
 _GATEWAY = frozenset({502, 504})
 
 
 class Busy(Exception):
     """Raised for a server that cannot take the request now; does not count as an attempt.
 
-    `full`: it was sent more than it is known to take, which says nothing about this request.
+    `alive`: it said so itself. `full`: it was sent more than it is known to take, which says nothing of this request.
     """
 
-    def __init__(self, reason: str, retry_after: float | None = None, *, full: bool = False) -> None:
+    def __init__(
+        self, reason: str, retry_after: float | None = None, *, alive: bool = False, full: bool = False
+    ) -> None:
         super().__init__(reason)
         self.retry_after = retry_after
+        self.alive = alive
         self.full = full
 
 
@@ -139,7 +142,7 @@ async def _ask_again(
 ) -> Part:
     """As `_ask`, for a request whose first attempt has `failed`."""
 
-    refusals = 0
+    refusals, answers = 0, servers.answers
 
     async def attempt() -> Part:
         nonlocal failed, refusals
@@ -175,7 +178,9 @@ async def _ask_again(
     except Broken as error:
         raise UnusablePrompt(f"failed {settings.max_attempts} times: {error}") from None
     except Busy as error:
-        if servers.silent:
+        # A server that answered others meanwhile and still refuses this one alone will do so the next time, too.
+        alone = refusals >= _LEAST_REFUSALS and servers.answers > answers and error.alive
+        if servers.silent and not alone:
             raise servers.gone() from None
         raise UnusablePrompt(f"refused for {settings.patience:g} s while others were answered: {error}") from None
 
@@ -222,7 +227,7 @@ def _refusal(error: Rejected, server: Server, servers: Servers) -> Exception:
     # Not set aside: a server that says "busy" is well, and takes the next request as soon as it can.
     if status in (429, 503):
         server.checked = server.checked and status == 429  # 503: it may be started anew, behind a gateway
-        return Busy(servers.trouble(server, reason, aside=False), error.retry_after, full=server.refused())
+        return Busy(servers.trouble(server, reason, aside=False), error.retry_after, alive=True, full=server.refused())
     if status in (408, 409) or status >= 500:
         return Broken(servers.trouble(server, reason, aside=status in _GATEWAY))
     servers.answered(server)

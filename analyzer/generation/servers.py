@@ -101,6 +101,7 @@ class Servers:
         self._told = False  # whether the user knows of this trouble
         self._sampling = settings.temperature > 0
         self.most_at_once = _MANY if self._sampling else 1  # vLLM refuses n > 1 for greedy sampling
+        self.answers = 0
         self._proven = 1  # choices that a server gave in one answer
 
     async def close(self) -> None:
@@ -112,7 +113,7 @@ class Servers:
 
         Raises Unreachable when it does not say, and ConfigError when it serves another one.
         """
-        if self._same_model:
+        if server.checked or self._same_model:
             return
         # One task asks, the others wait for its answer: a restarted server would get a hundred listings at once.
         async with server.checking:
@@ -164,6 +165,7 @@ class Servers:
         """Note an answer of a server, with how many choices."""
         server.answered()
         self._trouble_since, self._told = None, False
+        self.answers += choices > 0
         self._proven = max(self._proven, choices)
 
     def trouble(self, server: Server, what: str, aside: bool = True) -> str:
@@ -202,6 +204,8 @@ class Servers:
 
         Raises Interrupted when none is ready and they have been silent for too long.
         """
+        if not self._line and (server := self._ready()):
+            return server
         turn = asyncio.Event()
         heapq.heappush(self._line, (ticket, turn))
         try:
@@ -209,8 +213,8 @@ class Servers:
                 if self._line[0][0] != ticket:
                     await turn.wait()
                     turn.clear()
-                elif server := self._ready():
-                    return server
+                elif ready := self._ready():
+                    return ready
                 elif self.silent:
                     raise self.gone()
                 else:

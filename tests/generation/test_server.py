@@ -110,17 +110,18 @@ def test_more_in_flight_than_a_server_takes_costs_no_prompt(
     assert sent < 2 * prompts + 12  # it is not asked over and over
 
 
+@pytest.mark.parametrize("prompts", [6, 60], ids=["outlasts the others", "beside the others"])
 def test_a_request_that_is_refused_for_ever_fails_while_others_are_answered(
-    training: Training, settings: Settings
+    training: Training, settings: Settings, prompts: int
 ) -> None:
     def plan(number: int, body: dict[str, Any]) -> str:
         return "429" if "What is 1+1?" in body["messages"][0]["content"] else "ok"
 
     with running(plan, delay=0.05) as server:
         server.stub.slots = 3
-        done = run(settings(training(60), server.url, max_concurrent=6, patience=1.0))
+        done = run(settings(training(prompts), server.url, max_concurrent=6, patience=1.5))
     assert [line["data_idx"] for line in failures(done)] == [1]
-    assert done.rollouts == 59 * 4
+    assert done.rollouts == 4 * (prompts - 1)
 
 
 def test_a_choice_that_a_filter_emptied_is_asked_for_again(training: Training, settings: Settings) -> None:
@@ -183,7 +184,10 @@ def test_prompts_that_cannot_be_asked_are_listed_and_not_sent(tmp_path: Path, se
     assert [(line["data_idx"], line["reason"]) for line in failures(done)] == [(1, "the prompt is null")]
 
 
-@pytest.mark.parametrize(("fault", "said"), [("401", "refuses all requests"), ("reasoning", "--reasoning-parser")])
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [("401", "refuses all requests"), ("402", "refuses all requests"), ("reasoning", "--reasoning-parser")],
+)
 def test_what_would_fail_for_all_stops_the_run(training: Training, settings: Settings, fault: str, said: str) -> None:
     with running(always(fault)) as server, pytest.raises(ConfigError, match=said):
         run(settings(training(6), server.url))
