@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +55,42 @@ SCRIPTS = {
 @pytest.mark.parametrize(("source", "given", "output"), SCRIPTS.values(), ids=SCRIPTS)
 def test_a_script_runs_as_a_process_would(sandbox: Sandbox, source: str, given: str, output: str) -> None:
     assert run(sandbox, source, given) == (None, output)
+
+
+STREAMS = {
+    "stdout_closed": "import sys\nprint(3)\nsys.stdout.close()",
+    "stdout_gone": "import sys\nprint(3)\nsys.stdout = None",
+    "stdout_replaced_later": "import sys, io\nprint(3)\nsys.stdout = io.StringIO()",
+    "stdout_collected": "import sys, io\no = sys.stdout = io.StringIO()\nprint(3)\nsys.__stdout__.write(o.getvalue())",
+    "text_left_open": "out = open(1, 'w')\nout.write('3\\n')",
+    "bytes_left_open": "out = open(1, 'wb')\nout.write(b'3\\n')",
+    "fdopen": "import os\nout = os.fdopen(1, 'w')\nout.write('3\\n')",
+    "text_over_the_buffer": "import io, sys\nout = io.TextIOWrapper(sys.stdout.buffer)\nout.write('3\\n')",
+    "buffer_over_a_file": "import io\nout = io.BufferedWriter(io.FileIO(1, 'w'))\nout.write(b'3\\n')",
+    "dev_stdin": "print(sum(map(int, open('/dev/stdin').read().split())))",
+    "dev_stdin_is_stdin": "import sys\nsys.stdin = open('/dev/stdin')\nprint(sum(map(int, input().split())))",
+    "dev_fd": "print(sum(map(int, open('/dev/fd/0', 'rb').readline().split())))",
+    "proc_self_fd": "print(sum(map(int, open('/proc/self/fd/0').read().split())))",
+    "dev_stdin_as_a_path": "import pathlib\nprint(sum(map(int, pathlib.Path('/dev/stdin').read_text().split())))",
+    "os_open": "import os\nprint(sum(map(int, os.read(os.open('/dev/stdin', os.O_RDONLY), 9).split())))",
+    "dev_stdout": "with open('/dev/stdout', 'w') as out: out.write('3\\n')",
+    "fileinput": "import fileinput\nprint(sum(int(x) for line in fileinput.input() for x in line.split()))",
+    "argv": "import sys\nprint(len(sys.argv) + 2)",
+    "file": "import os\nprint(3 if os.path.basename(__file__).endswith('.py') else 4)",
+}
+
+
+@pytest.mark.parametrize("prelude", ["contest", "none"])
+@pytest.mark.parametrize("source", STREAMS.values(), ids=STREAMS)
+def test_streams_are_those_of_a_process(sandbox: Sandbox, source: str, prelude: str) -> None:
+    assert run(sandbox, source, "1 2\n", prelude) == (None, "3\n")
+
+
+@pytest.mark.parametrize("source", STREAMS.values(), ids=STREAMS)
+def test_a_real_process_says_the_same(source: str, tmp_path: Path) -> None:
+    (tmp_path / "solution.py").write_text(source)
+    command = [sys.executable, str(tmp_path / "solution.py")]
+    assert subprocess.run(command, input="1 2\n", stdout=subprocess.PIPE, text=True, check=True).stdout == "3\n"
 
 
 def test_a_verdict_does_not_depend_on_chance(sandbox: Sandbox) -> None:

@@ -12,6 +12,9 @@ from __future__ import annotations
 import atexit
 import builtins
 import contextlib
+import functools
+import gc
+import io
 import json
 import os
 import random
@@ -34,6 +37,7 @@ Job = dict[str, Any]
 
 def run(job: Job, dialog: socket.socket) -> NoReturn:
     """Do the job and end the process. An error is reported on `dialog`, with exit code 1."""
+    sys.argv = ["solution.py"]  # fileinput, for one, reads what is named after that
     random.seed(0)  # a program that draws at random gets the same verdict in every run
     code = 1
     try:
@@ -42,7 +46,7 @@ def run(job: Job, dialog: socket.socket) -> NoReturn:
         # threads that are not daemons, run atexit, flush. The program's output is judged only after that.
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
-        sys.stdout.flush()
+        _flush(everything=job["mode"] == "script")
         code = 0
     except _Told:
         pass
@@ -50,6 +54,46 @@ def run(job: Job, dialog: socket.socket) -> NoReturn:
         _tell(dialog, "run", error)
     # Not sys.exit: finalisers of the program could run forever, or raise and change the code.
     os._exit(code)
+
+
+def _flush(everything: bool) -> None:
+    """Write what is still buffered, as the end of an interpreter does; `everything`: in files left open, too."""
+    out = sys.stdout
+    if out is not None and not out.closed:
+        out.flush()
+    if not everything:
+        return
+    # An interpreter lets go of its files, which writes them: `out = open(1, "w")` is a common way to print fast.
+    # Builtin classes only, text before the buffer below it: a flush() of the program's own was not called there.
+    for kind in (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom):
+        for file in (sys.__stdout__, *gc.get_objects()):
+            if type(file) is kind:
+                with contextlib.suppress(OSError, ValueError):  # closed, detached, or its descriptor is
+                    file.flush()
+
+
+def _open_streams_by_name(prelude: str) -> None:
+    """Let `open` know the standard streams by name: their names lead to /proc, which a sandbox has not."""
+    numbers = {
+        name: number
+        for number, stream in enumerate(("stdin", "stdout", "stderr"))
+        for name in (f"/dev/{stream}", f"/dev/fd/{number}", f"/proc/self/fd/{number}")
+    }
+
+    def knowing(known: Callable[..., Any], by_name: Callable[[int], Callable[..., Any]]) -> Callable[..., Any]:
+        @functools.wraps(known)
+        def opened(file: Any, *args: Any, **kwargs: Any) -> Any:
+            path = file.__fspath__() if isinstance(file, os.PathLike) else file
+            number = numbers.get(path) if isinstance(path, str) else None
+            return known(file, *args, **kwargs) if number is None else by_name(number)(*args, **kwargs)
+
+        return opened
+
+    of_files, duplicate = io.open, os.dup
+    builtins.open = io.open = knowing(of_files, lambda number: functools.partial(of_files, duplicate(number)))
+    os.open = knowing(os.open, lambda number: lambda *_, **__: duplicate(number))
+    names = PRELUDES[prelude]
+    names.update({name: io.open for name, value in names.items() if value is of_files})
 
 
 class _Told(Exception):
@@ -85,6 +129,8 @@ def _execute(job: Job, name: str, dialog: socket.socket) -> dict[str, Any]:
     namespace = module.__dict__
     namespace.update(PRELUDES[job["prelude"]])
     namespace["__name__"] = name
+    if name == "__main__":
+        namespace["__file__"] = sys.argv[0]
     # Programs for judges rely on it: a solution that recurses over 100,000 nodes is right there.
     sys.setrecursionlimit(RECURSION_LIMIT)
     for source in job["sources"]:
@@ -100,6 +146,7 @@ def _execute(job: Job, name: str, dialog: socket.socket) -> dict[str, Any]:
 
 
 def _script(job: Job, dialog: socket.socket) -> None:
+    _open_streams_by_name(job["prelude"])
     with contextlib.suppress(SystemExit):  # the usual way to end a script early; its output is judged
         _execute(job, "__main__", dialog)
 
