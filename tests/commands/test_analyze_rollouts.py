@@ -454,6 +454,7 @@ def test_outputs_are_an_input_again(tmp_path: Path, analyze: Analyze) -> None:
     assert again.table().equals(first.table())
 
 
+@pytest.mark.usefixtures("warm_zygotes")
 def test_a_reward_that_abstains_leaves_rollouts_unscored_and_ends_with_3(tmp_path: Path, analyze: Analyze) -> None:
     (tmp_path / "judge.py").write_text(ABSTAINING)
     given = parquet(tmp_path / "r.parquet", rollouts())
@@ -480,6 +481,7 @@ def test_a_reward_that_abstains_leaves_rollouts_unscored_and_ends_with_3(tmp_pat
     assert analyze(given, reward_fn=f"{tmp_path}/judge.py:judge", max_unscored=0.75, overwrite=True).code == 0
 
 
+@pytest.mark.usefixtures("warm_zygotes")
 def test_further_columns_that_are_nested_too_deeply_are_no_result(tmp_path: Path, analyze: Analyze) -> None:
     (tmp_path / "deep.py").write_text(DEEP)
     outcome = analyze(parquet(tmp_path / "r.parquet", rollouts()), reward_fn=f"{tmp_path}/deep.py:judge")

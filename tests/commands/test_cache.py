@@ -50,7 +50,7 @@ def test_it_says_of_each_run_which_input_and_reward_it_is_of(
 
 
 def test_it_lists_the_verdicts_of_a_reward_and_removes_them(
-    analyze: Analyze, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    analyze: Analyze, tmp_path: Path, capsys: pytest.CaptureFixture[str], warm_zygotes: None
 ) -> None:
     row = rollouts(1, 1)[0] | {"response": r"$\sqrt{12}$", "original_reward_model": {"ground_truth": r"2\sqrt{3}"}}
     analyze(parquet(tmp_path / "rollouts.parquet", [row]), reward_fn="math_verify")

@@ -119,6 +119,7 @@ def test_numbers_alone_are_never_equal_to_a_text(tmp_path: Path, analyze: Analyz
     assert set(outcome.table()["reward_status"].to_pylist()) == {"gold_error"}
 
 
+@pytest.mark.usefixtures("warm_zygotes")
 def test_a_custom_function_sees_the_number_itself(tmp_path: Path, analyze: Analyze) -> None:
     function = tmp_path / "f.py"
     function.write_text(
