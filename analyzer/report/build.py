@@ -230,6 +230,7 @@ def _source_rows(analysis: Analysis) -> list[dict[str, Any]]:
     reports = analysis.summary.get("data_sources") or {}
     by_source = (analysis.summary.get("difficulty") or {}).get("data_sources", {})
     cut = analysis.column("truncated").astype(np.float64)
+    unknown = analysis.summary.get("truncated") is None and not cut.any()
     samples = analysis.column("num_samples").astype(np.int64)
     tokens = panels.tokens_by_source(analysis.rollouts) if analysis.rollouts is not None else {}
     overall = analysis.summary.get("response_tokens") or {}
@@ -257,7 +258,8 @@ def _source_rows(analysis: Analysis) -> list[dict[str, Any]]:
                 "never": float((passes[member] == 0).mean()) if problems else None,
                 "always": float((passes[member] == scored[member]).mean()) if problems else None,
                 "found": reports.get(name, {}).get("answer_found"),
-                "cut": float(cut[member].sum() / max(samples[member].sum(), 1)),
+                # Without finish_reason or max_tokens nobody knows: that is not 0.
+                "cut": None if unknown else float(cut[member].sum() / max(samples[member].sum(), 1)),
                 "unscored": int((samples - scored)[source == at].sum()),
                 "p50": middle,
                 "p95": long,

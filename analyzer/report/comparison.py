@@ -329,9 +329,10 @@ def _warnings(analyses: Sequence[Analysis]) -> list[str]:
     rewards = [analysis.summary.get("settings", {}).get("rewards") for analysis in analyses]
     if any(one != rewards[0] for one in rewards):
         found.append("the analyses were scored by different rewards: a change may be the reward's and not the policy's")
-    cut = [float(analysis.summary.get("truncated") or 0) for analysis in analyses]
-    if max(cut) - min(cut) > 0.05:
-        shares = " and ".join(f"{share:.0%}" for share in cut)
+    cut = [analysis.summary.get("truncated") for analysis in analyses]
+    known = [share for share in cut if share is not None]
+    if len(known) == len(cut) and max(known) - min(known) > 0.05:
+        shares = " and ".join(f"{share:.0%}" for share in known)
         found.append(f"{shares} of the responses were cut off at the token limit: a change may be the limit's")
     bare = [analysis for analysis in (analyses[0], analyses[-1]) if analysis.rollouts is None]
     if without := [str(analysis.folder) for analysis in bare if not analysis.reward_is_pass_rate]:

@@ -173,6 +173,21 @@ def test_a_published_rule_keeps_in_the_page_what_it_keeps_in_the_command(tmp_pat
             assert [f"{number} + 1?" for number in shown] == pq.read_table(output)["prompt"].to_pylist()
 
 
+@pytest.mark.parametrize(("known", "shown"), [({}, "–"), ({"finish_reason": "stop"}, "0.0 %")])
+def test_a_share_of_cut_off_responses_that_nobody_knows_is_not_zero(
+    tmp_path: Path, known: dict[str, str], shown: str
+) -> None:
+    row = {"prompt": "1 + 1?", "response": "2", "data_idx": 0, "original_data_source": "sums", **known}
+    analyzed(tmp_path, [{**row, "sample_idx": sample, "reward": float(sample % 2)} for sample in range(4)])
+    text = write_report(tmp_path / "out").read_text().split('id="by-source"')[1].split("</section>")[0]
+    cells = re.findall(r'<td class="n">([^<]*)</td>', text)
+    assert dict(zip(("found", "cut", "unscored"), cells[5:8], strict=True)) == {
+        "found": "–",
+        "cut": shown,
+        "unscored": "0",
+    }
+
+
 def test_problems_teach_nothing_where_their_rewards_are_equal(tmp_path: Path) -> None:
     row = {"prompt": "1 + 1?", "response": "2", "original_data_source": "sums"}
     rows = [
