@@ -186,8 +186,8 @@ def _cards(analysis: Analysis) -> list[Card]:
         ),
         Card(
             percent(dead["share"]),
-            "of the problems have equal rewards only, and teach nothing",
-            f"{count(dead['never'])} never, {count(dead['always'])} always solved",
+            "of the problems teach nothing",
+            f"rewards all equal; {count(dead['never'])} never, {count(dead['always'])} always solved",
         ),
     ]
     group = (summary.get("difficulty") or {}).get("informative", {}).get("8")
