@@ -121,6 +121,10 @@ class Servers:
                 try:
                     offered = await listing(self.client, server.url)
                 except NotReady as error:
+                    if self._served.root is None:
+                        # It told no place before; its answers name the model.
+                        server.checked = True
+                        return
                     raise Unreachable(str(error)) from None
                 name = self._served.model
                 gone = self._listed and bool(offered) and name not in offered

@@ -160,6 +160,8 @@ class GenerationSettings:
             self._at_least(name, 1)
         for name in ("temperature", "request_timeout", "patience"):
             self._at_least(name, 0)
+        if not self.request_timeout:
+            raise ConfigError("--request_timeout 0: must be above 0")
         for name, choices in (("endpoint", ("auto", "chat", "completions")), ("output_format", (None, PARQUET, JSONL))):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"--{name} {getattr(self, name)}: must be one of {', '.join(filter(None, choices))}")

@@ -15,7 +15,7 @@ from analyzer.errors import ConfigError, OutputError, UserError
 from analyzer.generation import run
 from analyzer.generation.state import Served
 from tests.generation.conftest import Settings
-from tests.generation.stub import Stub, always, running
+from tests.generation.stub import Stub, always, first, running
 
 Training = Callable[[int], Path]
 
@@ -147,6 +147,14 @@ def test_a_server_that_lists_another_name_when_it_comes_back_is_not_asked(
             run(settings(data, server.url, vllm_model_name=name))
         server.stub.models = ("a.gguf",)
         assert 0 < run(settings(data, server.url, vllm_model_name=name)).asked < 160
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_server_that_told_no_place_need_not_list_its_models_again(training: Training, settings: Settings) -> None:
+    with running(first("503", "dies")) as server:
+        server.stub.listings = 1
+        done = run(settings(training(6), server.url, max_concurrent=2))
+    assert (done.rollouts, done.failed) == (24, 0)
 
 
 def test_servers_of_which_one_lists_another_model_are_refused(training: Training, settings: Settings) -> None:

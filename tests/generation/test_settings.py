@@ -25,6 +25,7 @@ def make(**given: Any) -> GenerationSettings:
         ({"temperature": float("nan")}, "--temperature nan"),
         ({"top_p": 0.0}, "--top_p 0.0: must be above 0"),
         ({"top_p": 1.1}, "--top_p"),
+        ({"request_timeout": 0.0}, "--request_timeout 0: must be above 0"),
         ({"vllm_url": " , "}, "--vllm_url: no address"),
         ({"vllm_url": "localhost:8000"}, "must begin with http"),
         ({"output_path": "s3://bucket/o.parquet"}, "must be a local file"),
