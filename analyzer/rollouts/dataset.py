@@ -437,6 +437,8 @@ class Reader:
                 row += batch.num_rows
         except (pa.ArrowException, OSError) as error:
             still_same(source)  # one that was removed or written again is not damaged
+            if "Failed to launch worker thread" in str(error):  # nor is one that arrow found no thread for
+                raise RuntimeError("can't start new thread") from None
             where = f"{source.path}: row group {block.group}"
             raise InputError(f"{where} is damaged ({_first_line(error)})") from None
 

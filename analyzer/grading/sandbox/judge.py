@@ -16,11 +16,23 @@ import errno
 import json
 import secrets
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from analyzer.grading.sandbox.box import ASLEEP, HELD, PROCESS_LIMIT, Box, Broken, Budget, Ended, Running, read_told
+from analyzer.grading.sandbox.box import (
+    ASLEEP,
+    HELD,
+    MAX_THREADS,
+    PROCESS_LIMIT,
+    Box,
+    Broken,
+    Budget,
+    Ended,
+    Running,
+    read_told,
+)
 from analyzer.grading.sandbox.inside import frames
 from analyzer.grading.sandbox.inside.values import is_packed_json, pack
 from analyzer.grading.sandbox.launch import Unavailable
@@ -189,6 +201,14 @@ class Sandbox:
         return self._boxes[role]
 
     def _twice(self, act: Callable[[], Outcome]) -> Outcome:
+        """The outcome of a program. Raises Unavailable where the node, and not the sandbox, refused it a thread."""
+        outcome = self._once_or_twice(act)
+        # Seen from here: a program may say so of itself, but what this process cannot start, it cannot either.
+        if _NO_THREAD in outcome.detail and not _can_start(MAX_THREADS):
+            raise Unavailable("the system allows no more threads")
+        return outcome
+
+    def _once_or_twice(self, act: Callable[[], Outcome]) -> Outcome:
         """What `act` gives; once more where the sandbox broke or somebody else may have stopped the program."""
         try:
             outcome = act()
@@ -203,6 +223,26 @@ class Sandbox:
         except Broken as error:
             self.close()
             raise Unavailable(f"the sandbox failed twice: {error}") from None
+
+
+_NO_THREAD = "can't start new thread"  # Python's own words
+
+
+def _can_start(count: int) -> bool:
+    """Whether this process can have so many threads more."""
+    end, threads = threading.Event(), []
+    try:
+        for _ in range(count):
+            thread = threading.Thread(target=end.wait, daemon=True)
+            thread.start()
+            threads.append(thread)
+    except RuntimeError:
+        return False
+    finally:
+        end.set()
+        for thread in threads:
+            thread.join()
+    return True
 
 
 def outcome_of(ended: Ended, told: dict[str, Any]) -> Outcome:

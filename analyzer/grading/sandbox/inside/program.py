@@ -59,7 +59,7 @@ def run(job: Job, dialog: socket.socket) -> NoReturn:
 def _flush(everything: bool) -> None:
     """Write what is still buffered, as the end of an interpreter does; `everything`: in files left open, too."""
     out = sys.stdout
-    if out is not None and not out.closed:
+    if out is not None and not getattr(out, "closed", False):  # of a class of the program's own, perhaps
         out.flush()
     if not everything:
         return
