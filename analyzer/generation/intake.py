@@ -15,7 +15,7 @@ from analyzer.files.storage import storage_errors
 from analyzer.generation.journal import Answer, Journal
 from analyzer.progress import Counter
 
-_HOPELESS_AFTER = 100  # prompts that failed before any was answered
+_HOPELESS_AFTER = 100  # prompts that were asked and failed, before any was answered
 
 
 class Intake:
@@ -72,5 +72,6 @@ class Intake:
         self.failed += 1
         self.unusable += unusable
         self.first_failure = self.first_failure or f"data_idx {data_idx}: {reason}"
-        if self.failed >= _HOPELESS_AFTER and self._empty and not self.kept:
-            raise ConfigError(f"the first {self.failed} prompts all failed; {self.first_failure}")
+        # Prompts that no model can be asked say nothing of the server: the others may be well.
+        if (refused := self.failed - self.unusable) >= _HOPELESS_AFTER and self._empty and not self.kept:
+            raise ConfigError(f"the first {refused} prompts all failed; {self.first_failure}")

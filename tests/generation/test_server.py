@@ -200,6 +200,14 @@ def test_a_run_in_which_nothing_works_stops_early(training: Training, settings: 
     assert len(server.stub.bodies) < 400
 
 
+def test_null_prompts_at_the_beginning_do_not_stop_a_run(tmp_path: Path, settings: Settings) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"prompt": [None] * 150 + ["What is 0+1?"] * 2}), path)
+    with running() as server:
+        done = run(settings(path, server.url, max_concurrent=2))
+    assert (done.rollouts, done.failed, done.unusable) == (8, 150, 150)
+
+
 def test_no_more_requests_are_in_flight_than_allowed(training: Training, settings: Settings) -> None:
     with running(delay=0.02) as server:
         run(settings(training(40), server.url, max_concurrent=7))
