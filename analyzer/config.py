@@ -251,9 +251,15 @@ class AnalysisSettings:
 
     @property
     def workers(self) -> Backend:
-        """Where the shards are scored."""
+        """Where the shards are scored. Raises ConfigError for the address of another cluster than --backend's."""
         from analyzer.workers.backends import Backend
 
+        for flag, address, backend in (
+            ("--dask_scheduler", self.dask_scheduler, "dask"),
+            ("--ray_address", self.ray_address, "ray"),
+        ):
+            if address is not None and self.backend != backend:
+                raise ConfigError(f"{flag} needs --backend {backend}; --backend {self.backend} would not use it")
         return Backend(self.backend, self.n_jobs, self.dask_scheduler, self.ray_address)
 
     @property

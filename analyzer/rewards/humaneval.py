@@ -130,6 +130,8 @@ def parse(table: Mapping[str, Any]) -> Tests:
     if not isinstance(tests, list) or not tests or not all(isinstance(text, str) for text in (*tests, prompt, setup)):
         raise GoldError("the ground truth needs `test` (text) or `test_list` (texts), and `prompt` as text if any")
     entry_point = table.get("entry_point")
+    if not isinstance(entry_point, str | None):
+        raise GoldError("`entry_point` must be text")
     stub = _stub(prompt, entry_point)
     entry_points = _entry_points([setup, *tests], entry_point, stub)
     checks = [f"check({entry_points[0]})"] if any("check" in functions_of(text) for text in tests) else []

@@ -151,6 +151,8 @@ def parse(table: Mapping[str, Any], lenient: bool = False) -> Tests:
     """The tests in a ground truth. Raises GoldError."""
     assertions = table.get("assert_case")
     if isinstance(assertions, list) and assertions:
+        if not all(isinstance(text, str) for text in assertions):
+            raise GoldError("`assert_case` must be a list of texts")
         return Tests(None, [Case(assertion=text, calls=called_names([text])) for text in assertions])
     inputs, outputs, function = table.get("inputs"), table.get("outputs"), table.get("fn_name")
     if not isinstance(inputs, list) or not isinstance(outputs, list) or not inputs:

@@ -265,6 +265,12 @@ SETTING_CASES = {
     "a share above 1": Case(of(ROWS), ("--max_unscored 5", "from 0 to 1"), {"max_unscored": 5}),
     "a negative seed": Case(of(ROWS), ("--seed -1",), {"seed": -1}),
     "no time": Case(of(ROWS), ("--reward_timeout 0",), {"reward_timeout": 0}),
+    "a scheduler for another backend": Case(
+        of(ROWS), ("--dask_scheduler needs --backend dask", "--backend loky"), {"dask_scheduler": "tcp://127.0.0.1:1"}
+    ),
+    "a ray cluster for another backend": Case(
+        of(ROWS), ("--ray_address needs --backend ray",), {"ray_address": "127.0.0.1:1", "backend": "dask"}
+    ),
     "a part that is none": Case(of(ROWS), ("--part 3/2", "1 <= I <= N"), {"part": "3/2"}),
     "no model": Case(of(ROWS), ("--model_path is required", "tokenizer"), {"model_path": None}),
     "a model that is nowhere": Case(of(ROWS), ("some/model", "offline", "cached"), {"model_path": "some/model"}),

@@ -74,6 +74,7 @@ GOLD_ERRORS = {
     "no_test": {"entry_point": "f", "prompt": ""},
     "test_no_text": {"entry_point": "f", "test": 3},
     "prompt_no_text": {"entry_point": "f", "test": "assert f(1)", "prompt": [{"role": "user"}]},
+    "entry_point_no_text": {"entry_point": 5, "test": "assert f(1)"},
     "test_no_python": {"entry_point": "f", "test": "def check("},
     "undefined_name": {"entry_point": "f", "test": "def check(candidate):\n    assert candidate(undefined)\n"},
 }

@@ -121,6 +121,7 @@ GOLD_ERRORS = {
     "no_tests": {"inputs": [], "outputs": []},
     "arguments_no_json": {"fn_name": "f", "inputs": ["x"], "outputs": ["1"]},
     "output_no_json": {"fn_name": "f", "inputs": ["1"], "outputs": ["x"]},
+    "assertion_no_text": {"assert_case": ["assert f(1) == 1", None]},
     "assertion_no_python": {"assert_case": ["assert f(1"]},
     "assertion_of_objects": {"assert_case": ["assert f(Pair(1, 2)) == 3"]},
 }

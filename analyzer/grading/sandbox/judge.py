@@ -375,7 +375,8 @@ def _check_ended(check: Running, error: frames.FrameError, calls: int, last: Out
     outcome = outcome_of(check.wait(), check.told())
     # A test computes with the program's answers, so one that takes too long is the program's failure.
     if outcome.verdict is Verdict.TIME_LIMIT:
-        return outcome._replace(detail="the test took too long")
+        outcome = outcome._replace(detail="the test took too long")
+        return outcome if calls else _test_failed(outcome.detail, calls, last)
     if not outcome.sure:
         raise Broken(f"the test was ended: {outcome.detail}")
     return _test_failed(outcome.detail or str(error), calls, last)

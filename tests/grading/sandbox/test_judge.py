@@ -206,6 +206,12 @@ def test_a_test_that_crashes_on_an_answer_is_failed_by_it(sandbox: Sandbox, sour
     assert check(sandbox, source, test) in (Verdict.WRONG, Verdict.MEMORY_LIMIT)
 
 
+@pytest.mark.parametrize("test", ["while True: pass", "def check(candidate):\n    while True: pass\n"])
+def test_a_test_that_takes_too_long_before_it_calls_the_program_is_faulty(sandbox: Sandbox, test: str) -> None:
+    with pytest.raises(FaultyTest, match="the test took too long"):
+        check(sandbox, RIGHT, test, SHORT)
+
+
 def test_a_test_that_crashes_by_itself_is_faulty(sandbox: Sandbox) -> None:
     with pytest.raises(FaultyTest):
         check(sandbox, RIGHT, "import os, signal\ndef check(f): os.kill(os.getpid(), signal.SIGSEGV)")
@@ -277,7 +283,7 @@ def test_a_test_that_no_program_can_pass_is_a_faulty_test(sandbox: Sandbox, test
 
 
 def test_a_test_that_never_ends_is_stopped(sandbox: Sandbox) -> None:
-    assert check(sandbox, RIGHT, "def check(candidate):\n    while candidate: pass\n", SHORT) is Verdict.TIME_LIMIT
+    assert check(sandbox, RIGHT, "def check(candidate):\n    while candidate(1): pass\n", SHORT) is Verdict.TIME_LIMIT
 
 
 def test_a_program_finds_nothing_of_the_one_before(sandbox: Sandbox) -> None:
