@@ -49,7 +49,7 @@ def generate_analyse_select(settings: FilterSettings) -> int:
     if done is not None and not done.rollouts:
         print(
             f"error: no prompt has rollouts, see {done.failures} ({done.first_failure}); nothing was analyzed; "
-            f"{again(done.failed, done.unusable)}",
+            f"{_of_the_folder(again(done.failed, done.unusable))}",
             file=sys.stderr,
         )
         return EXIT_UNSCORED
@@ -63,7 +63,7 @@ def generate_analyse_select(settings: FilterSettings) -> int:
     if done is not None and done.failed:
         print(
             f"error: {counted(done.failed, 'prompt lacks', 'prompts lack')} rollouts; "
-            f"{again(done.failed, done.unusable)}",
+            f"{_of_the_folder(again(done.failed, done.unusable))}",
             file=sys.stderr,
         )
         return EXIT_UNSCORED
@@ -77,13 +77,18 @@ def _generate(settings: FilterSettings, wanted: GenerationSettings) -> Generated
     Path(settings.analysis.output_dir).mkdir(parents=True, exist_ok=True)
     try:  # --overwrite is for what differs: rollouts of the same settings are kept
         done = generation.run(dataclasses.replace(wanted, overwrite=False))
-    except OutputError:
+    except OutputError as error:
         if not wanted.overwrite:
-            raise
+            raise OutputError(_of_the_folder(str(error))) from None
         done = generation.run(wanted)
     new = f"{done.complete}; nothing was requested" if done.complete else f"{done.asked} new"
     print(f"{done.path}: {counted(done.rollouts, 'rollout')}, {new}", file=sys.stderr)
     return done
+
+
+def _of_the_folder(advice: str) -> str:
+    """Advice of the generation by the flag that this command has: its rollouts are in the output folder."""
+    return advice.replace("another --output_path", "another --output_dir")
 
 
 def _holds_an_analysis_of_its_rollouts(analysis: AnalysisSettings) -> bool:

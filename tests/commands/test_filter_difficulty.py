@@ -126,6 +126,18 @@ def test_the_same_command_takes_in_prompts_that_had_failed(
     assert len(pd.read_parquet(tmp_path / "out" / "selected.parquet")) == 10
 
 
+def test_other_settings_are_refused_with_a_flag_that_this_command_has(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running() as server:
+        assert filter_difficulty(command(server.url)) == 0
+        capsys.readouterr()
+        assert filter_difficulty(command(server.url, "--temperature", "0.1")) == 2
+    errors = capsys.readouterr().err
+    assert "temperature (0.7 then, 0.1 now); choose another --output_dir, or --overwrite" in errors
+    assert "--output_path" not in errors
+
+
 def test_without_a_single_rollout_the_reason_is_named_and_nothing_is_analyzed(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
