@@ -192,9 +192,8 @@ def test_a_tokenizer_that_transformers_refuses_ends_the_run_though_its_file_is_f
 ) -> None:
     assert analyze(SAMPLE).code == EXIT_OK
     before = counted(tmp_path)
-    model = with_code_of_its_own(tmp_path / "model")
-    done = run(model, tmp_path)
-    assert (done.returncode, "--trust_remote_code" in done.stderr) == (EXIT_USER, True), done.stderr
+    done = analyze(SAMPLE, model_path=with_code_of_its_own(tmp_path / "model"), overwrite=True)
+    assert (done.code, "--trust_remote_code" in done.err) == (EXIT_USER, True), done.err
     assert counted(tmp_path) == before
 
 

@@ -74,7 +74,7 @@ def log_of(folder: Path) -> Log:
 # ---------------------------------------------------------------- what is kept, and what for
 
 
-@pytest.mark.parametrize("reward", ["math_verify", "math_prime"])
+@pytest.mark.parametrize("reward", ["math_verify", pytest.param("math_prime", marks=pytest.mark.slow)])
 def test_a_later_run_on_the_same_problems_has_the_same_outputs_with_verdicts_and_without(
     analyze: Analyze, tmp_path: Path, reward: str
 ) -> None:

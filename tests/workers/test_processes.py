@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from analyzer.errors import TokenizerError
 from analyzer.workers.processes import CallApart
 
 
@@ -25,3 +26,14 @@ def test_the_answer_does_not_wait_for_the_libraries_to_end(capfd: pytest.Capture
     assert call.result() == "one two"
     assert time.monotonic() - started < 30
     assert capfd.readouterr() == ("", "loading one\n")
+
+
+def refuse(name: str) -> Callable[[str], str]:
+    raise TokenizerError(f"{name} needs --trust_remote_code")
+
+
+def test_what_it_raises_is_raised_in_the_driver() -> None:
+    call = CallApart(refuse, "mine")
+    call.go_on("two")
+    with pytest.raises(TokenizerError, match=r"^mine needs --trust_remote_code$"):
+        call.result()
