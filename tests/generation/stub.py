@@ -250,7 +250,16 @@ class Running:
 
     def die(self) -> None:
         """Close the port and cut all connections."""
-        self._call(self._runner.cleanup())
+        self._call(self._end())
+
+    async def _end(self) -> None:
+        server = self._runner.server
+        await self._runner.cleanup()
+        # A connection that is being accepted meanwhile is not among those that are cut, and nobody would close it.
+        for _ in range(5):
+            await asyncio.sleep(0)
+            if server is not None:
+                await server.shutdown(0)
 
     def revive(self) -> None:
         """Serve again on the same port."""
