@@ -1,4 +1,5 @@
-"""The SLURM examples on whatever SLURM is there: `make test-slurm`, with `sbatch` on PATH and room for 2-core jobs."""
+"""The SLURM examples on whatever SLURM is there: `make test-slurm`, with `sbatch` on PATH and room for one
+job of 8 cores and 16 GB."""
 
 from __future__ import annotations
 
@@ -55,11 +56,9 @@ def plain(given: dict[str, str], flags: tuple[str, ...] = ()) -> dict[str, bytes
 
 
 def outputs(folder: Path) -> dict[str, bytes]:
-    return {
-        path.name: path.read_bytes()
-        for path in folder.iterdir()
-        if path.name not in ("timings.json", "provenance.json")
-    }
+    """All but the files that name the command, its folders and the time."""
+    own = ("timings.json", "provenance.json", "report.html")
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in own}
 
 
 def wait_for(path: Path, pattern: str, seconds: float = 240) -> None:
@@ -99,3 +98,12 @@ def test_a_warned_job_is_queued_again_and_a_cancelled_one_is_not(given: dict[str
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert (out / SUMMARY).exists()
     assert outputs(out) == plain(given, flags)
+
+
+def test_a_dask_cluster_of_jobs_gives_the_bytes_of_a_plain_run(given: dict[str, str]) -> None:
+    pytest.importorskip("dask_jobqueue")
+    out = Path(given["OUTPUT"])
+    line = [sys.executable, str(SLURM / "dask_cluster.py"), "--rollouts", given["ROLLOUTS"]]
+    line += ["--model_path", given["MODEL"], "--output_dir", str(out), "--cache_dir", given["CACHE"]]
+    subprocess.run(line, env=given, cwd=out.parent, check=True, capture_output=True)
+    assert outputs(out) == plain(given)
