@@ -98,13 +98,13 @@ def test_a_server_with_a_limit_is_asked_for_as_many_as_it_gave(training: Trainin
     assert (done.rollouts, done.failed) == (31, 0)
 
 
-@pytest.mark.parametrize(("delay", "prompts"), [(0.1, 120), (1.5, 12)], ids=["short", "longer than the patience"])
+@pytest.mark.parametrize(("delay", "prompts"), [(0.05, 60), (0.8, 8)], ids=["short", "longer than the patience"])
 def test_more_in_flight_than_a_server_takes_costs_no_prompt(
     training: Training, settings: Settings, delay: float, prompts: int
 ) -> None:
     with running(delay=delay) as server:
         server.stub.slots = 3
-        done = run(settings(training(prompts), server.url, max_concurrent=12, patience=1.0))
+        done = run(settings(training(prompts), server.url, max_concurrent=12, patience=0.5))
         sent = len(server.stub.bodies)
     assert (done.rollouts, done.failed) == (4 * prompts, 0)
     assert sent < 2 * prompts + 12  # it is not asked over and over
