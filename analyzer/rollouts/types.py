@@ -36,6 +36,8 @@ def common_schema(schemas: Sequence[pa.Schema]) -> pa.Schema | Difference:
     """
     import pyarrow as pa
 
+    # Not pa.unify_schemas: it makes floats of integers (5 and 5.0 are two ground truths), int64 of int64 and uint64,
+    # and takes no dictionary beside plain values.
     first = schemas[0].remove_metadata()  # pandas puts the rows of each file there
     fields = list(first)
     for number, schema in enumerate(schemas[1:], 1):

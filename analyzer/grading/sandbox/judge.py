@@ -93,7 +93,7 @@ class Sandbox:
                     return Outcome(Verdict.OUTPUT_LIMIT, output, f"more than {budget.output_bytes} bytes of output")
                 return outcome_of(ended, running.told())._replace(output=output)
 
-        return self._twice(act)
+        return self._judged(act)
 
     def call(
         self,
@@ -129,7 +129,7 @@ class Sandbox:
                     return _failed(running, error)
                 return answer.outcome or Outcome(None, answer.body)
 
-        return self._twice(act)
+        return self._judged(act)
 
     def check(
         self,
@@ -162,7 +162,7 @@ class Sandbox:
                 with self._started("check", test, budget._replace(may_wait=True)) as check:
                     return _relay(program, check, nonce, budget)
 
-        return self._twice(act)
+        return self._judged(act)
 
     def close(self) -> None:
         """End all processes of this sandbox."""
@@ -200,15 +200,15 @@ class Sandbox:
             self._refusals = 0
         return self._boxes[role]
 
-    def _twice(self, act: Callable[[], Outcome]) -> Outcome:
+    def _judged(self, act: Callable[[], Outcome]) -> Outcome:
         """The outcome of a program. Raises Unavailable where the node, and not the sandbox, refused it a thread."""
-        outcome = self._once_or_twice(act)
+        outcome = self._retried(act)
         # Seen from here: a program may say so of itself, but what this process cannot start, it cannot either.
         if _NO_THREAD in outcome.detail and not _can_start(MAX_THREADS):
             raise Unavailable("the system allows no more threads")
         return outcome
 
-    def _once_or_twice(self, act: Callable[[], Outcome]) -> Outcome:
+    def _retried(self, act: Callable[[], Outcome]) -> Outcome:
         """What `act` gives; once more where the sandbox broke or somebody else may have stopped the program."""
         try:
             outcome = act()
