@@ -24,6 +24,7 @@ from analyzer.difficulty import comparison, flags, informative, topup
 from analyzer.difficulty import posterior as posteriors
 from analyzer.difficulty.answers import majorities
 from analyzer.difficulty.metrics import problem_metrics
+from analyzer.difficulty.prior import RATES
 from analyzer.difficulty.stability import placing, stability
 from analyzer.grading import Limits
 from analyzer.schema import Problem
@@ -233,12 +234,18 @@ def _topped_up(name: str, mean: int, uniform: int, seed: int) -> tuple[float, fl
         passes, samples = passes + random.binomial(given, rates), samples + given
     found = posteriors.posterior(passes, samples)
     everywhere = posteriors.posterior(random.binomial(uniform, rates), np.full(len(rates), uniform))
-    said = 1 - float(topup.settled(found) @ found.classes.problems) / len(rates)
+    said = 1 - float(_bucket_masses(found).max(axis=1) @ found.classes.problems) / len(rates)
     return _misbucketed(found, right), said, _misbucketed(everywhere, right)
 
 
 def _misbucketed(found: posteriors.Posterior, right: Ints) -> float:
-    return float((topup.likeliest_bucket(found)[found.classes.of] != right).mean())
+    return float((_bucket_masses(found).argmax(axis=1)[found.classes.of] != right).mean())
+
+
+def _bucket_masses(found: posteriors.Posterior) -> NDArray[np.float64]:
+    """The posterior probability of each bucket between the cuts of a top-up, (classes, buckets)."""
+    bucket = np.digitize(RATES, topup.CUTS)
+    return np.stack([found.weights[:, bucket == at].sum(axis=1) for at in range(len(topup.CUTS) + 1)], axis=1)
 
 
 def _unequal(splits: int) -> Iterator[Figure]:
@@ -341,7 +348,8 @@ def compared(splits: int) -> Iterator[Figure]:
         for seed in range(splits):
             first, second = (passes_of(name, rows) for rows in data.split(data.load(name), seed, 8, 8))
             eight = np.full(len(first), 8)
-            wrong.append(comparison.changed(comparison.mid_p(first, eight, second, eight)).any())
+            q_values = comparison.q_values(comparison.mid_p(first, eight, second, eight))
+            wrong.append((q_values <= comparison.FALSE_DISCOVERIES).any())
             mean = comparison.mean_change(first / 8, second / 8)
             covered.append(mean.low <= 0 <= mean.high)
             before, after = positions("pass_rate", first, 8), positions("pass_rate", second, 8)

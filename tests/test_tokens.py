@@ -52,7 +52,9 @@ def saved(folder: Path, tokenizer: Tokenizer) -> str:
 
 def prepared(model: str | Path, folder: Path, sample: list[str] | None = None) -> subject.TokenizerSpec:
     folder.mkdir(exist_ok=True)
-    return tokenizer_proof.prepare(str(model), False, str(folder), sample or ["A sample."]).spec
+    begun_with = tokenizer_proof.as_the_file_says(str(model), folder)
+    prove = tokenizer_proof.load(str(model), False)
+    return prove(str(folder), sample or ["A sample."], begun_with).spec
 
 
 def loaded_by_transformers(model: str | Path) -> Any:

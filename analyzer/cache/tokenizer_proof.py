@@ -132,11 +132,6 @@ def _prove_again(spec: TokenizerSpec, folder: str, sample: Sequence[str]) -> Pro
     return Proof(_kept(TOKENIZERS, text, spec.specials, folder), spec)
 
 
-def prepare(model_path: str, trust_remote_code: bool, folder: str, sample: Sequence[str]) -> Proof:
-    """All of it in one call."""
-    return load(model_path, trust_remote_code)(folder, sample, as_the_file_says(model_path, folder))
-
-
 def _kept(
     engine: str, text: bytes, specials: tuple[SpecialToken, ...], folder: str | os.PathLike[str]
 ) -> TokenizerSpec:

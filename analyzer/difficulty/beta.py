@@ -2,8 +2,8 @@
 
 One record: problems whose solve rates are spread like Beta(0.7, 2.1), passes 0, 3, 0, 8, 1, .. of 8 samples each.
 
-A prior and a dozen that are fitted to resampled problems are all searched for together: `fitted_betas` gives what
-`fitted_beta` gives for each, to the last bit.
+A prior and a dozen that are fitted to resampled problems are all searched for together, which gives what a search for
+each alone gives, to the last bit.
 """
 
 from __future__ import annotations
@@ -34,19 +34,15 @@ _Counted = tuple[tuple[int, float], ...]  # (value, problems that have it)
 _Fit = tuple[_Counted, _Counted, _Counted]  # passes, failures, samples
 
 
-def fitted_beta(passes: IntArray, failures: IntArray, weights: FloatArray | None = None) -> tuple[float, float]:
-    """The a and b of the beta distribution under which these numbers of passes and failures are likeliest.
-
-    passes, failures: (problems,), or (classes,) with `weights` problems each. With one rollout per problem nothing
-    tells how much problems differ: then only the mean of the distribution means something, and a + b is that of the
-    uniform distribution. scipy.optimize would find the same; to import it takes longer than a small run.
-    """
-    each = np.ones(len(passes)) if weights is None else weights
-    return fitted_betas(passes, failures, each[:, None])[0]
-
-
 def fitted_betas(passes: IntArray, failures: IntArray, weights: FloatArray) -> list[tuple[float, float]]:
-    """`fitted_beta` for several data sets of the same classes; weights: (classes, fits)."""
+    """The a and b of the likeliest beta distribution for the passes and failures of each of several data sets.
+
+    passes, failures: (classes,). weights: (classes, fits), how many problems of each data set are in each class.
+
+    With one rollout per problem nothing tells how much problems differ: then only the mean of the distribution means
+    something, and a + b is that of the uniform distribution. scipy.optimize would find the same; importing it takes
+    longer than a small run.
+    """
     return _fitted(_fits(passes, failures, weights))
 
 

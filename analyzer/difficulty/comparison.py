@@ -101,17 +101,6 @@ def q_values(p_values: FloatArray) -> FloatArray:
     return found
 
 
-def changed(p_values: FloatArray, share: float = FALSE_DISCOVERIES) -> NDArray[np.bool_]:
-    """The problems that have detectably changed: Benjamini and Hochberg 1995. Shape (problems,)."""
-    count = len(p_values)
-    order = np.argsort(p_values, kind="stable")
-    passing = np.flatnonzero(p_values[order] <= share * np.arange(1, count + 1) / max(count, 1))
-    found = np.zeros(count, np.bool_)
-    if len(passing):
-        found = p_values <= p_values[order[passing[-1]]]
-    return found
-
-
 class Moves(NamedTuple):
     """Problems by bucket in the first and in the second run, had nothing changed between them."""
 

@@ -98,7 +98,7 @@ def posterior(passes: IntArray, samples: IntArray, source: NDArray[np.integer] |
     """The posterior of each problem, with a prior fitted to each data source.
 
     passes, samples, source: (problems,); source numbers the data sources from 0. Problems without samples have no
-    part in the fit. A data source with one sample per problem has only its mean fitted: see beta.fitted_beta.
+    part in the fit. A data source with one sample per problem has only its mean fitted: see beta.fitted_betas.
     """
     classes = classes_of(passes, samples, source)
     return posterior_of(classes, fit_priors(classes, classes.problems))

@@ -17,8 +17,6 @@ from analyzer.difficulty.informative import binomial
 from analyzer.difficulty.prior import RATES
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from analyzer.difficulty.posterior import Posterior
     from analyzer.schema import FloatArray, IntArray
 
@@ -36,18 +34,6 @@ class TopUp(NamedTuple):
     samples: IntArray  # (problems,) further samples of each
     settled_before: float  # expected share of the scored problems whose most likely bucket is their bucket
     settled_after: float
-
-
-def likeliest_bucket(found: Posterior) -> NDArray[np.int64]:
-    """The bucket between CUTS that each class is most probably in, 0 the hardest; shape (classes,)."""
-    best: NDArray[np.int64] = _masses(found.weights).argmax(axis=1)
-    return best
-
-
-def settled(found: Posterior) -> FloatArray:
-    """The probability that the likeliest bucket of a class is its bucket; shape (classes,)."""
-    most: FloatArray = _masses(found.weights).max(axis=1)
-    return most
 
 
 def plan_top_up(found: Posterior, budget: int, most: int = MOST) -> TopUp:
@@ -104,7 +90,10 @@ def _plan_within(found: Posterior, budget: int, most: int) -> TopUp:
 
 
 def _settled_with(found: Posterior, more: int) -> FloatArray:
-    """The expected `settled` of each class after `more` further samples, over what they may show; shape (classes,)."""
+    """The probability that the likeliest bucket of each class is its bucket; shape (classes,).
+
+    After `more` further samples, in expectation over what they may show.
+    """
     chances = binomial(more)
     edges = [0, *np.searchsorted(RATES, CUTS).tolist(), len(RATES)]
     # Joint with the number of passes, (buckets, more + 1, classes): the likeliest bucket after each outcome is known
@@ -112,10 +101,3 @@ def _settled_with(found: Posterior, more: int) -> FloatArray:
     parts = [chances[:, low:high] @ found.weights[:, low:high].T for low, high in itertools.pairwise(edges)]
     total: FloatArray = np.stack(parts).max(axis=0).sum(axis=0)
     return total
-
-
-def _masses(weights: FloatArray) -> FloatArray:
-    """The posterior probability of each bucket, (classes, buckets)."""
-    edges = [0, *np.searchsorted(RATES, CUTS).tolist()]
-    masses: FloatArray = np.add.reduceat(weights, edges, axis=1)
-    return masses

@@ -119,7 +119,8 @@ def test_whatever_transformers_makes_of_a_folder_its_counts_are_counted(
     model, texts = make(tmp_path / "model"), [*TEXTS, "of the 12 <|end|>", "the" * 9]
     folder = tmp_path / "tokenizers"
     folder.mkdir()
-    spec = tokenizer_proof.prepare(str(model), True, str(folder), TEXTS).spec
+    begun = tokenizer_proof.as_the_file_says(str(model), folder)
+    spec = tokenizer_proof.load(str(model), True)(str(folder), TEXTS, begun).spec
     assert tokens.TokenCounter(spec).count(texts).tolist() == expected(model, texts)
 
 
@@ -130,7 +131,7 @@ def test_what_the_file_says_is_enough_for_tokenizers_as_they_are_published(
     model = TOKENIZER if name == "sample" else shared(f"tokenizers/{name}")
     begun = tokenizer_proof.as_the_file_says(str(model), tmp_path)
     assert begun is not None
-    assert tokenizer_proof.prepare(str(model), False, str(tmp_path), TEXTS) == (begun, begun)
+    assert tokenizer_proof.load(str(model), False)(str(tmp_path), TEXTS, begun) == (begun, begun)
 
 
 def changed(**parts: Any) -> str:

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from analyzer.difficulty import beta
-from analyzer.difficulty.beta import fitted_beta, fitted_betas
+from analyzer.difficulty.beta import fitted_betas
 
 
 @settings(max_examples=settings().max_examples // 4)  # 0.05 s each, of five fits
@@ -33,7 +33,7 @@ def test_together_and_one_by_one_are_the_same(
     beta._known.clear()
     together = fitted_betas(classes[0], failures, weights)
     beta._known.clear()  # what was found together must not be what is compared with
-    assert together == [fitted_beta(classes[0], failures, each) for each in weights.T]
+    assert together == [fitted_betas(classes[0], failures, each[:, None])[0] for each in weights.T]
 
 
 def test_of_a_set_of_fits_few_likelihoods_are_computed_exactly(monkeypatch: pytest.MonkeyPatch) -> None:

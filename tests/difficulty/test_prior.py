@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy  # whose parts are imported when they are used: a second of each worker of pytest
 
-from analyzer.difficulty.beta import fitted_beta
+from analyzer.difficulty.beta import fitted_betas
 from analyzer.difficulty.prior import RATES, fit_prior, likelihoods
 
 RANDOM = np.random.default_rng(3)
@@ -20,12 +20,13 @@ def test_the_fitted_beta_is_the_likeliest(a: float, b: float) -> None:
     def loss(logs: np.ndarray) -> float:
         return -float(scipy.stats.betabinom.logpmf(passes, samples, *np.exp(logs)).sum())
 
-    found = np.log(fitted_beta(passes, samples - passes))
+    found = np.log(fitted_betas(passes, samples - passes, np.ones((400, 1)))[0])
     best = scipy.optimize.minimize(loss, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-9})
     assert found == pytest.approx(best.x, abs=2e-3)
     classes, inverse = np.unique(np.stack([passes, samples]), axis=1, return_inverse=True)
     weights = np.bincount(inverse.reshape(-1)).astype(float)
-    assert fitted_beta(classes[0], classes[1] - classes[0], weights) == pytest.approx(np.exp(found), rel=1e-6)
+    [fitted] = fitted_betas(classes[0], classes[1] - classes[0], weights[:, None])
+    assert fitted == pytest.approx(np.exp(found), rel=1e-6)
 
 
 def test_likelihoods_are_powers_over_the_largest() -> None:

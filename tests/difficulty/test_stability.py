@@ -15,7 +15,7 @@ import scipy  # whose parts are imported when they are used: a second of each wo
 from numpy.typing import NDArray
 
 from analyzer import buckets, rewards
-from analyzer.difficulty.beta import fitted_beta
+from analyzer.difficulty.beta import fitted_betas
 from analyzer.difficulty.metrics import problem_metrics
 from analyzer.difficulty.stability import Stability, placing, stability
 
@@ -113,7 +113,8 @@ def test_what_is_foretold_of_real_rollouts_comes_true(
 def test_the_prior_is_the_distribution_that_the_solve_rates_came_from() -> None:
     rates = np.random.default_rng(0).beta(0.7, 2.1, 50_000)
     passes = np.random.default_rng(1).binomial(8, rates)
-    assert fitted_beta(passes, 8 - passes) == pytest.approx((0.7, 2.1), rel=0.05)
+    [fitted] = fitted_betas(passes, 8 - passes, np.ones((len(passes), 1)))
+    assert fitted == pytest.approx((0.7, 2.1), rel=0.05)
 
 
 @pytest.mark.parametrize(("a", "b", "samples"), [(0.1, 0.2, 4), (5.0, 1.0, 16), (50.0, 50.0, 8), (1.0, 1.0, 200)])
@@ -122,7 +123,7 @@ def test_no_other_prior_is_likelier(a: float, b: float, samples: int) -> None:
     random = np.random.default_rng(3)
     tried = random.integers(1, samples + 1, 500)
     passes = random.binomial(tried, random.beta(a, b, 500))
-    logs = np.log(fitted_beta(passes, tried - passes))
+    logs = np.log(fitted_betas(passes, tried - passes, np.ones((500, 1)))[0])
 
     def likelihood(logs: Floats) -> float:
         return float(scipy.stats.betabinom.logpmf(passes, tried, *np.exp(logs)).sum())
@@ -131,7 +132,7 @@ def test_no_other_prior_is_likelier(a: float, b: float, samples: int) -> None:
 
 
 def test_one_rollout_per_problem_tells_the_mean_alone() -> None:
-    a, b = fitted_beta(np.repeat([0, 1], [60, 20]), np.repeat([1, 0], [60, 20]))
+    [(a, b)] = fitted_betas(np.array([0, 1]), np.array([1, 0]), np.array([[60.0], [20.0]]))
     assert (a + b, a / (a + b)) == pytest.approx((2, 0.25), rel=0.05)
 
 

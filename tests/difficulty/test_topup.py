@@ -36,7 +36,7 @@ def test_what_is_settled_is_left_and_what_is_on_a_cut_is_sampled() -> None:
 
 
 def test_the_expected_gain_is_that_of_the_formula() -> None:
-    """settled(h) = sum over j of the largest over buckets of the joint probability of that bucket and of j passes."""
+    """It is the sum over j of the largest joint probability, over buckets, of a bucket and of j passes in `more`."""
     found = posterior(np.array([0, 1, 3, 8]), np.full(4, 8))
     bucket = np.digitize(RATES, topup.CUTS)
     for row, weights in enumerate(found.weights):
@@ -55,7 +55,8 @@ def test_a_plan_buys_more_than_the_same_samples_for_all_and_about_what_it_says()
 
         def settled(passes: np.ndarray, samples: np.ndarray, right: np.ndarray = right) -> float:
             found = posterior(passes, samples)
-            return float((topup.likeliest_bucket(found)[found.classes.of] == right).mean())
+            masses = np.stack([found.weights[:, np.digitize(RATES, topup.CUTS) == b].sum(axis=1) for b in range(4)])
+            return float((masses.argmax(axis=0)[found.classes.of] == right).mean())
 
         first, four = random.binomial(4, rates), np.full(600, 4)
         plan = topup.plan_top_up(posterior(first, four), 2400)
