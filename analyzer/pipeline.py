@@ -143,7 +143,7 @@ def _score(call: Call) -> Scored:
             print(kept, file=sys.stderr, flush=True)
         outputs = planning.output_folder(settings, plan)
         if grown:
-            outputs = outputs._replace(regardless=frozenset({"input"}))
+            outputs = outputs._replace(regardless=frozenset({"input", "limit"}))
         outputs.check(settings.overwrite, [*strategy.buckets, buckets.UNSCORED], settings.rollouts, opened.paths)
         if settings.outputs != "all" and not settings.overwrite:
             outputs.check_kept(ROLLOUTS, "--outputs problems")

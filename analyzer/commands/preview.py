@@ -13,7 +13,7 @@ from analyzer.generation import pipeline, prompts
 from analyzer.generation.prompts import Prompt, TrainingData
 from analyzer.generation.protocol import CHAT, Recipe, template
 from analyzer.generation.settings import GenerationSettings
-from analyzer.generation.state import State
+from analyzer.generation.state import Found, State
 from analyzer.workers.interrupts import run_async
 
 _RENDER_SECONDS = 20.0
@@ -35,12 +35,15 @@ def _counts(settings: GenerationSettings, data: TrainingData) -> list[str]:
     state = State(Path(settings.output_path))
     wanted = pipeline.wanted_of(settings, data)
     # The same identity that a generation computes, so that what is said here is what it will do.
-    if done := state.complete(pipeline.identity_of(settings, data, wanted)):
+    identity = pipeline.identity_of(settings, data, wanted)
+    if not settings.overwrite and (done := state.complete(identity)):
         there = f"{done}, nothing would be generated"
-    elif state.folder.exists():
-        there = f"an unfinished run may have some ({state.folder})"
     else:
-        there = "none exists yet"
+        there = {
+            Found.NOTHING: "what is there would be replaced" if state.output.exists() else "none exists yet",
+            Found.UNFINISHED: f"an unfinished run may have some ({state.folder})",
+            Found.START: f"{state.output} has those of a smaller --limit, which are kept",
+        }[state.found(identity, settings.overwrite)]
     each = (
         f"{data.rows} x {settings.num_samples}" if settings.top_up is None else f"{wanted.prompts} problems of --top_up"
     )
@@ -61,7 +64,7 @@ def _model(settings: GenerationSettings) -> str:
 
     try:
         # Asked and not required: a preview is often made before the server is up.
-        served, notes, _ = find_model(settings)
+        served, notes, *_ = find_model(settings)
     except ConfigError as error:
         return f"not known, {error}"
     place = f", loaded from {served.root}" if served.root else ""

@@ -197,11 +197,15 @@ class Journal:
                 # Four blanks in front of the JSON, which holds blanks itself.
                 yield _answer(data_idx, head[1], orjson.loads(line.split(b" ", 4)[4]))
 
+    def flush(self) -> None:
+        """Bring all answers to the disk. Raises StorageError."""
+        with storage_errors(self._path):
+            os.fsync(self._fd)
+
     def close(self) -> None:
         """Flush to the disk and let go."""
         self._syncing.shutdown()
-        with storage_errors(self._path):
-            os.fsync(self._fd)
+        self.flush()
         os.close(self._fd)
 
 

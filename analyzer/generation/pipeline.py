@@ -16,7 +16,7 @@ from analyzer.generation.intake import Intake
 from analyzer.generation.journal import Journal
 from analyzer.generation.prompts import Prompt, TrainingData
 from analyzer.generation.settings import GenerationSettings
-from analyzer.generation.state import Complete, Identity, Served, State
+from analyzer.generation.state import Complete, Found, Identity, Served, State
 from analyzer.generation.wanted import Wanted
 from analyzer.rollouts.input import identify
 
@@ -58,14 +58,24 @@ def run(settings: GenerationSettings) -> Generated:
     # Before anything is loaded or asked: repeating a finished command is instant and needs no server.
     if not settings.overwrite and (done := state.complete(identity)):
         check_complete(settings, state, done)
-        state.forget()  # killed before it was removed, it would be taken for another generation's by other settings
+        # Killed before it was removed, it would be taken for another generation's by other settings.
+        state.forget(identity)
         return Generated(
             state.output, done.served.model, wanted.prompts, done.rollouts, 0, 0, None, "", complete=str(done)
         )
-    state.begin(identity, settings.overwrite)
+    found = state.found(identity, settings.overwrite)
+    backend = None
+    if found is Found.NOTHING and wanted.rollouts:
+        # Before anything is dropped for --overwrite: a server may be down, a model not there.
+        backend = _backend(settings)
+        found = state.found(identity, settings.overwrite)  # again: another process may have begun meanwhile
+    state.begin(identity, found)
     journal = Journal(state.journal, wanted)
     try:
-        return _generate(settings, data, identity, state, journal)
+        job = _Job(settings, data, identity, state, journal)
+        if found is Found.START:
+            _take_over(job)
+        return _generate(job, backend)
     except UserError:
         if not journal.have.any():
             # Nothing was generated, so a folder left behind would only stand in the way of corrected settings.
@@ -73,6 +83,27 @@ def run(settings: GenerationSettings) -> Generated:
         raise
     finally:
         journal.close()
+
+
+class _Job(NamedTuple):
+    """A generation whose folder is there."""
+
+    settings: GenerationSettings
+    data: TrainingData
+    identity: Identity
+    state: State
+    journal: Journal
+
+
+def _take_over(job: _Job) -> None:
+    """Put the rollouts of a complete generation with a smaller --limit into the journal of this one."""
+    settings, _, identity, state, journal = job
+    for answer in writer.read_rollouts(state.output, settings.format):
+        journal.append(answer)
+    journal.flush()
+    state.take_up(identity)
+    have = counted(int(journal.have.sum()), "rollout")
+    print(f"generate_rollouts: {state.output}: {have} of a smaller --limit kept", file=sys.stderr)
 
 
 def open_data(settings: GenerationSettings) -> TrainingData:
@@ -124,24 +155,15 @@ def check_complete(settings: GenerationSettings, state: State, done: Complete) -
         )
 
 
-def _generate(
-    settings: GenerationSettings, data: TrainingData, identity: Identity, state: State, journal: Journal
-) -> Generated:
+def _generate(job: _Job, backend: _Backend | None) -> Generated:
+    """Generate what is missing and write the rollouts; `backend`: what generates, if it is there already."""
+    settings, data, identity, state, journal = job
     notes = [f"{state.journal}: a torn line of {journal.torn_bytes} bytes cut off"] if journal.torn_bytes else []
     if journal.damaged_lines:
         lines = counted(journal.damaged_lines, "line is", "lines are")
         notes.append(f"{state.journal}: {lines} damaged; the rollouts there are generated again")
-    backend: _Backend | None = None
-    # Imported here: neither aiohttp nor torch is needed where nothing is missing.
-    if journal.missing() and settings.use_vllm:
-        settings.check_client()
-        from analyzer.generation.server import ServerModel
-
-        backend = ServerModel(settings)
-    elif journal.missing():
-        from analyzer.generation.local import LocalModel
-
-        backend = LocalModel(settings)
+    if backend is None and journal.missing():
+        backend = _backend(settings)
     if backend:
         notes += _take_up(settings, state, journal, backend.served)
     for note in (*data.notes, *notes, *(backend.notes if backend else ())):
@@ -173,6 +195,19 @@ def _generate(
         first_failure=intake.first_failure,
         unusable=intake.unusable,
     )
+
+
+def _backend(settings: GenerationSettings) -> _Backend:
+    """What generates. Raises ConfigError or TokenizerError where it cannot."""
+    # Imported here: neither aiohttp nor torch is needed where nothing is missing.
+    if settings.use_vllm:
+        settings.check_client()
+        from analyzer.generation.server import ServerModel
+
+        return ServerModel(settings)
+    from analyzer.generation.local import LocalModel
+
+    return LocalModel(settings)
 
 
 def _take_up(settings: GenerationSettings, state: State, journal: Journal, served: Served) -> list[str]:

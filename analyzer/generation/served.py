@@ -29,12 +29,17 @@ class NotReady(Exception):
     """Raised for a server that is there and does not list its models; says why, to be read after its address."""
 
 
+class Unlisted(NotReady):
+    """Raised for a server that does not list its models, now or later, and may answer requests all the same."""
+
+
 class Found(NamedTuple):
     """What the servers say of the model."""
 
     served: Served
-    notes: tuple[str, ...]  # what the user should know: servers that are down
+    notes: tuple[str, ...]  # what the user should know: servers that are down or do not list their models
     listed: bool  # whether the model's name is in their lists
+    listing: frozenset[str]  # addresses that list their models
 
 
 def find_model(settings: GenerationSettings, seconds: float = _LISTING_SECONDS) -> Found:
@@ -42,10 +47,19 @@ def find_model(settings: GenerationSettings, seconds: float = _LISTING_SECONDS) 
 
     Raises ConfigError when no server answers, it is not clear which model is meant, or servers have different ones.
     """
-    offers, down = run_async(_listings(settings, seconds))
+    offers, down, mute = run_async(_listings(settings, seconds))
+    if mute and not settings.vllm_model_name:
+        url, why = next(iter(mute.items()))
+        raise ConfigError(f"{url} {why}, or name the model with --vllm_model_name if there is no list of models")
     if not offers:
         raise ConfigError(f"{'; '.join(down)}; start a server there, or name it with --vllm_url")
-    notes = tuple(f"{trouble}; it will be tried again" for trouble in down)
+    notes = (
+        *(f"{trouble}; it will be tried again" for trouble in down),
+        *(
+            f"{url} {why.partition(';')[0]}; {settings.vllm_model_name!r} is requested unseen"
+            for url, why in mute.items()
+        ),
+    )
     if settings.vllm_model_name:
         # A name that was given need not be in a listing: servers may know aliases that they do not list.
         chosen = dict.fromkeys(offers, settings.vllm_model_name)
@@ -70,7 +84,7 @@ def find_model(settings: GenerationSettings, seconds: float = _LISTING_SECONDS) 
                 "on all servers, or confirm with --same_model that the weights are the same"
             )
         first_url, first = (url, served) if first.root is None else (first_url, first)  # the one that says most
-    return Found(first, notes, bool(lists))
+    return Found(first, notes, bool(lists), frozenset(offers.keys() - mute.keys()))
 
 
 def as_served(offered: Mapping[str, Served], name: str) -> Served:
@@ -101,47 +115,62 @@ def _choose(offered: list[str], url: str, model_path: str | None) -> str:
     raise ConfigError(f"{url} {has}; choose with --vllm_model_name")
 
 
-async def _listings(settings: GenerationSettings, seconds: float) -> tuple[dict[str, Mapping[str, Served]], list[str]]:
-    """The models of each server that answers, and what is wrong with each of the others."""
+class _Listings(NamedTuple):
+    """What the servers said when they were asked for their models."""
+
+    offers: dict[str, Mapping[str, Served]]  # the models of each server that answers; none of one without a list
+    down: list[str]  # what is wrong with each of the others
+    mute: dict[str, str]  # of those that answer, the ones that do not list their models, and why
+
+
+async def _listings(settings: GenerationSettings, seconds: float) -> _Listings:
     client = Client(settings, seconds)
     try:
         # return_exceptions: a server that is down must not hide what the others say.
         found = await asyncio.gather(*(listing(client, url) for url in settings.urls), return_exceptions=True)
     finally:
         await client.close()
-    offers, down = dict[str, Mapping[str, Served]](), list[str]()
+    offers, down, mute = dict[str, Mapping[str, Served]](), list[str](), dict[str, str]()
     for url, answer in zip(settings.urls, found, strict=True):
         if isinstance(answer, Unreachable):
             down.append(f"Could not reach {url} ({answer})")
+        elif isinstance(answer, Unlisted):
+            offers[url], mute[url] = {}, str(answer)
         elif isinstance(answer, NotReady):
             down.append(f"{url} {answer}")
         elif isinstance(answer, BaseException):
             raise answer
         else:
             offers[url] = answer
-    return offers, down
+    return _Listings(offers, down, mute)
 
 
 async def listing(client: Client, url: str) -> Mapping[str, Served]:
-    """A server's models by name. Raises Unreachable, NotReady, and ConfigError where trying again is no use."""
+    """A server's models by name.
+
+    Raises Unreachable, NotReady, Unlisted, and ConfigError for a redirect that loses the key.
+    """
     try:
-        listed: list[Any] = orjson.loads(await client.get(f"{url}/models"))["data"]
+        answer = orjson.loads(await client.get(f"{url}/models"))
+        # A bare list is what some gateways answer; null stands for none.
+        listed: list[Any] = (answer if isinstance(answer, list) else answer["data"]) or []
         models = {str(entry["id"]): _served(entry) for entry in listed}
     except (Lost, Late, Oversized) as error:
         raise NotReady(f"does not answer ({error})") from None
     except Moved as error:
         raise ConfigError(f"{url}: {error}") from None
     except Rejected as error:
+        # Gateways often have no list, or keep it from a key that may generate: only the first request tells.
         if error.status in (401, 403):
-            raise ConfigError(
-                f"{url}: the key was refused ({error.status}); name its variable with --api_key_env"
-            ) from None
-        # The commonest mistake has its own words: the address without /v1.
-        if error.status == 404:
-            raise ConfigError(f"{url}: no OpenAI API (404 for /models); the address usually ends in /v1") from None
-        raise NotReady(f"is not ready ({error})") from None
+            why = f"refuses to list its models ({error.status}); name the variable of a valid key with --api_key_env"
+        elif error.status in (404, 405, 501):
+            why = f"lists no models ({error.status} for /models); check the address, which usually ends in /v1"
+        else:
+            raise NotReady(f"is not ready ({error})") from None
+        raise Unlisted(why) from None
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-        raise NotReady("is not ready (it lists no models)") from None
+        why = "answers /models with something else than a list; check the address, which usually ends in /v1"
+        raise Unlisted(why) from None
     if len(models) == 1 and any(entry.get("owned_by") == "sglang" for entry in listed):
         ((name, served),) = models.items()
         return {name: served._replace(root=await _sglang_folder(client, url) or served.root)}

@@ -73,7 +73,8 @@ class ServerModel:
     def __init__(self, settings: GenerationSettings) -> None:
         """Find the model. Raises ConfigError when no server answers or the model is not clear."""
         self._settings = settings
-        self.served, self.notes, self._listed = find_model(settings)
+        self._found = find_model(settings)
+        self.served, self.notes = self._found.served, self._found.notes
         tokenizer = None
         if settings.endpoint == "completions" and settings.model_path is not None:
             tokenizer = tokens.load(settings.model_path, settings.trust_remote_code)
@@ -84,7 +85,7 @@ class ServerModel:
         run_async(self._generate(prompts, intake))
 
     async def _generate(self, prompts: Iterator[Prompt], intake: Intake) -> None:
-        servers = Servers(self._settings, self.served, listed=self._listed)
+        servers = Servers(self._settings, self._found)
 
         async def work() -> None:
             # One iterator shared by all tasks: next() runs without a switch between them, so no prompt is asked
@@ -223,7 +224,9 @@ def _refusal(error: Rejected, server: Server, servers: Servers) -> Exception:
     if isinstance(error, Moved):
         return ConfigError(f"{server.url}: {reason}")
     if status in _AGAINST_ALL:
-        return ConfigError(f"the server refuses all requests: {server.url}: {reason}")
+        # The commonest mistake has its own words, where no list of models has told: the address without /v1.
+        hint = "; the address usually ends in /v1" if status in (404, 405) and not server.url.endswith("/v1") else ""
+        return ConfigError(f"the server refuses all requests: {server.url}: {reason}{hint}")
     # Not set aside: a server that says "busy" is well, and takes the next request as soon as it can.
     if status in (429, 503):
         server.checked = server.checked and status == 429  # 503: it may be started anew, behind a gateway

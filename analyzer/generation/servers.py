@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from analyzer.errors import ConfigError, Interrupted, printable
 from analyzer.generation.client import Client, Unreachable
-from analyzer.generation.served import NotReady, as_served, listing
+from analyzer.generation.served import Found, NotReady, Unlisted, as_served, listing
 from analyzer.generation.settings import GenerationSettings
 from analyzer.generation.state import Served
 
@@ -37,8 +37,9 @@ _UNDER_WAY_SECONDS = 90.0  # longer than a gateway holds a request that it refus
 class Server:
     """One server and how it is doing."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, lists: bool) -> None:
         self.url = url
+        self.lists = lists  # whether it has ever listed its models
         self.in_flight = 0
         self.sent = 0
         self.troubles = 0  # times it was set aside since its last answer
@@ -84,17 +85,17 @@ class Server:
 class Servers:
     """All servers of a generation."""
 
-    def __init__(self, settings: GenerationSettings, served: Served, *, listed: bool) -> None:
-        """`served`: the model that all of them must serve; `listed`: whether they list it under its name."""
-        self._listed = listed
+    def __init__(self, settings: GenerationSettings, found: Found) -> None:
+        """`found`: the model that all of them must serve, and what they say of it."""
+        self._listed = found.listed
         self.client = Client(settings, settings.request_timeout)
-        self._served = served
+        self._served = found.served
         self._same_model = settings.same_model
         self._says: str | None = None  # the model that answers name
         self._tickets = itertools.count()
         self._line: list[tuple[int, asyncio.Event]] = []  # a heap of the requests that wait for a server
         self._under_way: dict[int, float] = {}  # since when, by its ticket; the oldest first
-        self.servers = [Server(url) for url in settings.urls]
+        self.servers = [Server(url, url in found.listing) for url in settings.urls]
         self._patience = settings.patience
         self._last_trouble = ""
         self._trouble_since: float | None = None  # since when there was trouble and no answer
@@ -121,11 +122,12 @@ class Servers:
                 try:
                     offered = await listing(self.client, server.url)
                 except NotReady as error:
-                    if self._served.root is None:
-                        # It told no place before; its answers name the model.
+                    if self._served.root is None or (isinstance(error, Unlisted) and not server.lists):
+                        # It told no place before, or never tells one; its answers name the model.
                         server.checked = True
                         return
                     raise Unreachable(str(error)) from None
+                server.lists = True
                 name = self._served.model
                 gone = self._listed and bool(offered) and name not in offered
                 now = Served(", ".join(list(offered)[:10])) if gone else as_served(offered, name)

@@ -48,7 +48,7 @@ class GenerationSettings:
         Group.INPUT, "training data: parquet or jsonl (.gz, .zst); a file, folder, glob or URL", metavar="PATH"
     )
     prompt_key: str = option(Group.INPUT, "column of the prompts, text or chat lists", "prompt", metavar="COLUMN")
-    limit: int | None = option(Group.INPUT, "the first N prompts only", None)
+    limit: int | None = option(Group.INPUT, "the first N prompts only; may be raised later", None)
 
     use_vllm: bool = option(
         Group.SERVER, "use an OpenAI-compatible server; without it, a model in this process generates", False

@@ -13,6 +13,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,6 +60,14 @@ class Complete(NamedTuple):
         return f"complete since {self.since}, from {where} ({self.served})"
 
 
+class Found(Enum):
+    """What there is of a generation before it begins."""
+
+    NOTHING = "nothing, or what is to be overwritten"
+    UNFINISHED = "a journal, of the same --limit or a smaller one"
+    START = "the rollouts of a smaller --limit, complete"
+
+
 class State:
     """The files of one generation, beside its output."""
 
@@ -73,45 +82,84 @@ class State:
 
     def complete(self, identity: Identity) -> Complete | None:
         """What is there, when this very generation has ended without failures and its output is untouched."""
-        found = _read(self.manifest)
-        if found is None or found["failed"] or _differences(found["identity"], identity):
-            return None
-        # The size, not a digest: gigabytes are not read only to say that there is nothing to do.
-        if not self.output.exists() or self.output.stat().st_size != found["size"]:
+        found = self._made()
+        if found is None or found.get("failed") != 0 or _differences(found["identity"], identity):
             return None
         ended = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.manifest.stat().st_mtime))
-        return Complete(found["rollouts"], _served(found["identity"]), tuple(found.get(_FROM, ())), ended)
+        return Complete(int(found.get("rollouts", 0)), _served(found["identity"]), tuple(found.get(_FROM, ())), ended)
 
-    def begin(self, identity: Identity, overwrite: bool) -> None:
-        """Make the folder of this generation, or find it there with the same identity.
+    def found(self, identity: Identity, overwrite: bool) -> Found:
+        """What there is of this generation.
 
-        Raises OutputError where another generation was begun or ended, unless `overwrite`.
+        Raises OutputError where it is another generation, or one that a process is writing to, unless `overwrite`.
         """
         begun = _read(self._settings)
         if begun is not None and not (differing := _differences(begun, identity)):
-            return
-        if begun is not None and not overwrite:
+            return Found.UNFINISHED
+        if held(self.journal):
+            raise OutputError(f"{self.folder}: another process is writing to it; wait until it ends, or end it")
+        if begun is not None and _is_start_of(begun, identity):
+            return Found.UNFINISHED
+        if overwrite:
+            return Found.NOTHING
+        if begun is not None:
             raise OutputError(
                 f"{self.folder}: an unfinished generation with other settings: {differing}; "
                 "finish it with its own settings, choose another --output_path, or drop it with --overwrite"
             )
-        if self.output.exists() and not overwrite:
+        made = self._made()
+        if made is not None and _is_start_of(made["identity"], identity) and not self._settings.exists():
+            return Found.START
+        if self.journal.exists() and self.journal.stat().st_size:
+            raise OutputError(
+                f"{self._settings}: missing or damaged, so the settings of the rollouts in {self.journal} are not "
+                "known; choose another --output_path, or drop them with --overwrite"
+            )
+        if self.output.exists():
             raise OutputError(
                 f"{self.output}: {self._why_kept(identity)}; choose another --output_path, or --overwrite"
             )
-        if held(self.journal):
-            raise OutputError(f"{self.folder}: another process is writing to it; wait until it ends, or end it")
+        return Found.NOTHING
+
+    def begin(self, identity: Identity, found: Found) -> None:
+        """Make the folder of this generation, or go on in it; of a START, `take_up` writes the settings later."""
         with storage.storage_errors(self.folder):
+            if found is Found.UNFINISHED:
+                begun = _read(self._settings) or {}
+                if begun.get("limit") != identity["limit"]:
+                    self._write({**begun, "limit": identity["limit"]})
+                return
             if self.folder.exists():
                 shutil.rmtree(self.folder)
-            # The manifest goes first: from here on nothing vouches for the old output.
-            self.manifest.unlink(missing_ok=True)
+            if found is Found.NOTHING:
+                # The manifest goes first: from here on nothing vouches for the old output.
+                self.manifest.unlink(missing_ok=True)
             self.folder.mkdir(parents=True)
-            storage.write_bytes(self._settings, orjson.dumps(dict(identity), option=orjson.OPT_INDENT_2))
+            if found is Found.NOTHING:
+                self._write(identity)
+
+    def take_up(self, identity: Identity) -> None:
+        """Note that the journal holds the rollouts of a smaller --limit; their file stays until there is a new one.
+
+        Called when they are on the disk: a kill before that leaves a folder without settings, which is made anew.
+        """
+        made = _read(self.manifest) or {}
+        self._write({**made["identity"], "limit": identity["limit"], _FROM: made.get(_FROM, [])})
+
+    def _write(self, settings: Identity) -> None:
+        storage.write_bytes(self._settings, orjson.dumps(dict(settings), option=orjson.OPT_INDENT_2))
+
+    def _made(self) -> dict[str, Any] | None:
+        """What the manifest says of the output; None where there is none, or it is not of the output as it is now."""
+        found = _read(self.manifest)
+        # The size, not a digest: gigabytes are not read only to say that there is nothing to do.
+        if found is None or not self.output.is_file() or self.output.stat().st_size != found.get("size"):
+            return None
+        return found if isinstance(found.get("identity"), dict) else None
 
     def _why_kept(self, identity: Identity) -> str:
         found = _read(self.manifest)
-        if found is None:
+        if found is None or not isinstance(found.get("identity"), dict):
             return "exists and was not generated by this program"
         differing = _differences(found["identity"], identity)
         return f"holds rollouts made with other settings: {differing}" if differing else "was changed afterwards"
@@ -131,18 +179,19 @@ class State:
         begun = _read(self._settings) or {}
         known = {name: begun.get(name) or value for name, value in served._asdict().items()}
         servers = list(dict.fromkeys((*begun.get(_FROM, ()), *urls)))
-        storage.write_bytes(
-            self._settings, orjson.dumps({**begun, **known, _FROM: servers}, option=orjson.OPT_INDENT_2)
-        )
+        self._write({**begun, **known, _FROM: servers})
 
     def forget_served(self) -> None:
         """Take any model and any address from here on: the rollouts so far are dropped."""
         begun = _read(self._settings) or {}
         kept = {name: value for name, value in begun.items() if name not in (*_SERVED, _FROM)}
-        storage.write_bytes(self._settings, orjson.dumps(kept, option=orjson.OPT_INDENT_2))
+        self._write(kept)
 
-    def forget(self) -> None:
-        """Remove the folder: of a generation that could not start, or is complete."""
+    def forget(self, identity: Identity | None = None) -> None:
+        """Remove the folder: of a generation that could not start, or is complete; of this identity if one is given."""
+        begun = _read(self._settings)
+        if identity is not None and begun is not None and _differences(begun, identity):
+            return  # of a larger --limit, for which this one was the start
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def finish(self, identity: Identity, rollouts: int, failed: int) -> Path | None:
@@ -173,10 +222,10 @@ class State:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = orjson.loads(path.read_bytes())
+        found = orjson.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, orjson.JSONDecodeError):
         return None
-    return found
+    return found if isinstance(found, dict) else None
 
 
 def _differences(before: Identity, now: Identity) -> str:
@@ -187,6 +236,12 @@ def _differences(before: Identity, now: Identity) -> str:
         if not unknown and orjson.dumps(before.get(name)) != orjson.dumps(now[name]):
             found.append(_named(name, before.get(name), now[name]))
     return ", ".join(found)
+
+
+def _is_start_of(before: Identity, now: Identity) -> bool:
+    """Whether the prompts of `before` are the first of those of `now`, and all else is equal."""
+    fewer, more = before.get("limit"), now["limit"]
+    return fewer is not None and (more is None or fewer < more) and not _differences({**before, "limit": more}, now)
 
 
 def _served(known: Identity) -> Served:

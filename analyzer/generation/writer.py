@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from analyzer.errors import ConfigError
+from analyzer.errors import ConfigError, OutputError
 from analyzer.files import storage
 from analyzer.generation.journal import Answer
 from analyzer.generation.prompts import TrainingData
@@ -141,6 +141,35 @@ def _write_jsonl(path: str, batches: Iterator[pa.RecordBatch]) -> int:
             for row in batch.to_pylist():
                 file.write(orjson.dumps(row, default=str) + b"\n")
     return rows
+
+
+def read_rollouts(path: Path, output_format: str) -> Iterator[Answer]:
+    """The answers in a rollouts file that `write_rollouts` wrote, one a prompt. Raises OutputError if damaged."""
+    import pyarrow as pa
+
+    try:
+        for data_idx, group in itertools.groupby(_read(path, output_format), key=lambda row: row[DATA_IDX]):
+            rows = list(group)
+            texts, reasons, counts = (
+                [row[name] for row in rows] for name in (RESPONSE, "finish_reason", RESPONSE_TOKENS)
+            )
+            yield Answer(data_idx, rows[0][SAMPLE_IDX], texts, reasons, counts, rows[0]["prompt_tokens"])
+    except (pa.ArrowException, OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise OutputError(f"{path}: is damaged ({reason}); choose another --output_path, or --overwrite") from None
+
+
+def _read(path: Path, output_format: str) -> Iterator[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    if output_format == JSONL:
+        with open(path, "rb") as file:
+            yield from map(orjson.loads, file)
+        return
+    names = [DATA_IDX, SAMPLE_IDX, RESPONSE, "finish_reason", RESPONSE_TOKENS, "prompt_tokens"]
+    with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
+        for batch in parquet.iter_batches(1024, columns=names):
+            yield from batch.to_pylist()
 
 
 class _Rows:

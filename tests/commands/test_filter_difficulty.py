@@ -126,6 +126,20 @@ def test_the_same_command_takes_in_prompts_that_had_failed(
     assert len(pd.read_parquet(tmp_path / "out" / "selected.parquet")) == 10
 
 
+def test_a_larger_limit_goes_on_from_the_smaller_one(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running() as server:
+        for limit, new in ((3, 15), (7, 20)):
+            assert filter_difficulty(command(server.url, "--limit", str(limit), "--where", "pass_rate < 1")) == 0
+            shown = capsys.readouterr()
+            assert f"Total problems: {limit}\n" in shown.out
+            assert f"{5 * limit} rollouts, {new} new" in shown.err
+        assert filter_difficulty(command(server.url, "--limit", "3")) == 2
+        assert len(server.stub.bodies) == 7
+    assert len(pd.read_parquet(tmp_path / "out" / "selected.parquet")) == 7
+
+
 def test_other_settings_are_refused_with_a_flag_that_this_command_has(
     command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -84,6 +84,7 @@ class Stub:
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []  # of the requests for the list of models
         self.busiest = 0
+        self.list_is: int | str | None = None  # a status or a text in place of the list of models
         self.listings: int | None = None  # lists of models that it gives; 429 from then on
         self.slots: int | None = None  # requests that are served together; the others get 429
         self.says: str | None = None  # the model that answers name; None: the one that was asked for
@@ -106,6 +107,9 @@ class Stub:
 
     async def _list(self, request: web.Request) -> web.Response:
         self.headers.append(dict(request.headers))
+        if self.list_is is not None:
+            status, text = (self.list_is, "no list") if isinstance(self.list_is, int) else (200, self.list_is)
+            return web.Response(status=status, text=text)
         if self.listings is not None and len(self.headers) > self.listings:
             return web.json_response({"error": {"message": "too many lists"}}, status=429)
         place = {} if self.root is None else {"root": self.root, "parent": None}

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from analyzer.commands.generate_rollouts import generate_rollouts
-from analyzer.errors import OutputError, StorageError
-from analyzer.generation import generate, run, writer
+from analyzer.errors import ConfigError, OutputError, StorageError
+from analyzer.generation import GenerationSettings, generate, run, writer
 from analyzer.generation.state import State
 from analyzer.workers.interrupts import SIGNALS
 from tests import processes
 from tests.generation.conftest import Settings
-from tests.generation.stub import always, running
+from tests.generation.stub import Running, always, running, well
 from tests.processes import PIPE, Process
 
 Training = Callable[[int], Path]
@@ -171,6 +173,84 @@ def test_other_settings_on_an_unfinished_generation_are_refused(
         with pytest.raises(OutputError, match="started with the model 'stub', the server has 'other'; serve"):
             run(settings(data, other.url))
         assert run(settings(data, server.url)).rollouts == 20
+
+
+@pytest.mark.parametrize("ending", ["parquet", "jsonl"])
+def test_a_larger_limit_keeps_the_rollouts_of_the_smaller_one(
+    training: Training, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    path = str(tmp_path / f"rollouts.{ending}")
+
+    def asked(server: Running, limit: int | None, **more: Any) -> GenerationSettings:
+        return settings(training(9), server.url, limit=limit, output_path=path, **more)
+
+    def rows() -> list[dict[str, Any]]:
+        lines = Path(path).read_bytes().splitlines() if ending == "jsonl" else []
+        return list(map(json.loads, lines)) or pq.read_table(path).to_pylist()
+
+    with running() as server:
+        run(asked(server, 2))
+        first = rows()
+        with pytest.raises(OutputError, match=r"limit \(2 then, 1 now\)"):
+            run(asked(server, 1))
+        with monkeypatch.context() as killed:  # before all of them are in the journal
+            killed.setattr(State, "take_up", Mock(side_effect=KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                run(asked(server, 4))
+        server.stub.plan = lambda number, body: "401" if number == 3 else "ok"
+        with pytest.raises(ConfigError, match="401"):
+            run(asked(server, 4, max_concurrent=1))
+        assert (run(asked(server, 2)).asked, rows()) == (0, first), "the file of the smaller limit stands until then"
+        server.stub.plan = well
+        with pytest.raises(OutputError, match=r"unfinished generation with other settings: limit \(4 then, 3 now\)"):
+            run(asked(server, 3))
+        assert run(asked(server, 5)).asked == 8, "of an unfinished one, too"
+        assert run(asked(server, None)).asked == 16
+        assert run(asked(server, None)).asked == 0
+    assert rows()[:8] == first
+    assert [(row["data_idx"], row["sample_idx"]) for row in rows()] == whole(9)
+    assert len({row["response"] for row in rows()}) == 36
+    with running() as server:
+        assert run(asked(server, 4, overwrite=True)).asked == 16, "overwriting asks anew"
+        Path(path).write_bytes(bytes(Path(path).stat().st_size))
+        with pytest.raises(
+            OutputError, match=r"rollouts\.\w+: is damaged .*; choose another --output_path, or --overwrite"
+        ):
+            run(asked(server, 5))
+
+
+def test_nothing_is_dropped_before_what_generates_is_there(training: Training, settings: Settings) -> None:
+    data, nowhere = training(5), "http://127.0.0.1:9/v1"
+    with running(lambda number, body: "401" if number == 2 else "ok") as server:
+        asked = settings(data, server.url, max_concurrent=1)
+        with pytest.raises(ConfigError, match="401"):
+            run(asked)
+        with pytest.raises(ConfigError, match="Could not reach"):
+            run(settings(data, nowhere, temperature=1.0, overwrite=True))
+        assert run(asked).asked == 12
+        with pytest.raises(ConfigError, match="Could not reach"):
+            run(settings(data, nowhere, overwrite=True))
+        assert run(asked).asked == 0
+
+
+@pytest.mark.parametrize("record", [b"", b'{"num_samples', b"[]", b"{}", b'{"identity": 5, "size": "x"}'])
+def test_a_damaged_record_drops_no_rollouts(training: Training, settings: Settings, record: bytes) -> None:
+    with running(lambda number, body: "401" if number == 2 else "ok") as server:
+        asked = settings(training(5), server.url, max_concurrent=1)
+        with pytest.raises(ConfigError, match="401"):
+            run(asked)
+        folder = Path(f"{asked.output_path}.unfinished")
+        before = (folder / "journal").read_bytes()
+        (folder / "settings.json").write_bytes(record)
+        with pytest.raises(OutputError, match=r"settings\.json: missing or damaged|with other settings"):
+            run(asked)
+        assert (folder / "journal").read_bytes() == before
+        done = run(settings(training(5), server.url, overwrite=True))
+        manifest = Path(f"{asked.output_path}.generation.json")
+        manifest.write_bytes(record)
+        with pytest.raises(OutputError, match="exists and was not generated by this program"):
+            run(asked)
+    assert keys(done.path) == whole(5)
 
 
 def test_a_file_that_is_not_ours_is_not_replaced(training: Training, settings: Settings, tmp_path: Path) -> None:

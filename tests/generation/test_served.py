@@ -15,7 +15,7 @@ from analyzer.errors import ConfigError, OutputError, UserError
 from analyzer.generation import run
 from analyzer.generation.state import Served
 from tests.generation.conftest import Settings
-from tests.generation.stub import Stub, always, first, running
+from tests.generation.stub import Stub, always, first, running, well
 
 Training = Callable[[int], Path]
 
@@ -155,6 +155,49 @@ def test_a_server_that_told_no_place_need_not_list_its_models_again(training: Tr
         server.stub.listings = 1
         done = run(settings(training(6), server.url, max_concurrent=2))
     assert (done.rollouts, done.failed) == (24, 0)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_server_without_a_list_of_models_is_used_where_its_model_is_named(
+    training: Training, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running() as server, running(root="/ckpt/100") as lists:
+        answers: tuple[int | str, ...] = (401, 403, 404, 405, 501, "<html>gateway</html>", '{"models": 1}')
+        for number, answer in enumerate(answers):
+            server.stub.list_is = answer
+            for urls in (server.url, f"{lists.url},{server.url}"):
+                with pytest.raises(ConfigError, match=rf"^{server.url} .*(_env|/v1), or name .* --vllm_model_name"):
+                    run(settings(training(2), urls, output_path=f"{training(2)}.out"))
+            assert asked_of(server.stub) + asked_of(lists.stub) == 0
+            # One connection breaks: a server that has come back is asked for its list again.
+            server.stub.plan = first("ok", "dies") if answer == 404 else well
+            asked = settings(training(2), server.url, vllm_model_name="m", overwrite=number > 0)
+            assert run(asked).rollouts == 8
+            said = capsys.readouterr().err
+            assert f"generate_rollouts: {server.url} " in said
+            assert "'m' is requested unseen" in said
+            assert run(settings(training(2), server.url, vllm_model_name="m")).asked == 0
+            both = settings(training(2), f"{lists.url},{server.url}", vllm_model_name="stub", overwrite=True)
+            server.stub.plan = well
+            assert run(both).rollouts == 8
+            assert min(asked_of(server.stub), asked_of(lists.stub)) > 0
+            for stub in (server.stub, lists.stub):
+                stub.bodies.clear()
+                stub.paths.clear()
+        server.stub.list_is = '[{"id": "bare"}]'
+        assert run(settings(training(1), server.url, overwrite=True)).model == "bare"
+        server.stub.list_is = '{"object": "list", "data": null}'
+        with pytest.raises(ConfigError, match="does not say which model it has; choose with --vllm_model_name"):
+            run(settings(training(1), server.url, overwrite=True))
+
+
+def test_a_wrong_address_is_said_by_the_first_request_where_no_list_told(
+    training: Training, settings: Settings, tmp_path: Path
+) -> None:
+    said = r"refuses all requests: .*404.*; the address usually ends in /v1"
+    with running() as server, pytest.raises(ConfigError, match=said):
+        run(settings(training(1), server.url.removesuffix("/v1"), vllm_model_name="stub"))
+    assert not list(tmp_path.glob("rollouts*"))
 
 
 def test_servers_of_which_one_lists_another_model_are_refused(training: Training, settings: Settings) -> None:
