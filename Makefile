@@ -1,7 +1,7 @@
 # make demo           create .venv and analyze the bundled sample (PYTHON=python3.12: with another Python than python3)
 # make setup          create .venv with the tools for development
 # make test           run the test suite; test-faults, test-ray, test-slow: tests that take minutes
-# make check          format, lint, types, import rules
+# make check          format, lint, types, import rules, unused code
 # make format         let ruff fix what it can
 # make test-pythons   run the tests with every Python from 3.11 to 3.14 that is installed (ARGS=tests/difficulty)
 # make test-trainers  load selected files with verl, TRL and datasets, in an environment of their own (several GB)
@@ -101,6 +101,7 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/vulture
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import importlib
 import re
 import subprocess
@@ -79,6 +80,18 @@ def test_the_picture_of_the_rooms_names_what_lies_flat() -> None:
     unnamed = {name for name in flat if name not in PAGE and name.removesuffix(".py") not in PAGE}
     assert unnamed <= {"progress.py", "result.py"}
     assert len(flat) + 2 <= 14
+
+
+def test_the_imports_on_the_page_are_those_that_are_enforced() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    layers = setup["importlinter:contract:down"]["layers"].split("\n")
+    enforced = [
+        {name.strip() for name in layer.split(":")} for layer in layers if layer.strip() not in ("", "__main__")
+    ]
+    shown = re.search(r"^    (commands >.*?)\n\n", PAGE, re.DOTALL | re.MULTILINE)
+    assert shown is not None
+    assert [{name.strip() for name in layer.split(",")} for layer in shown[1].split(">")] == enforced
 
 
 def test_the_tests_have_the_folders_of_the_package() -> None:

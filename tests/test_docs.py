@@ -42,6 +42,32 @@ def test_every_page_that_a_program_names_is_there() -> None:
     assert [(str(path), page) for path, page in named if not (ROOT / page).is_file()] == []
 
 
+def test_every_file_of_ours_that_a_page_names_is_there() -> None:
+    """But for those that CONTRIBUTING.md has a reader write; scripts are also those of other programs."""
+    named = [
+        (page.name, path)
+        for page in PAGES
+        for path in re.findall(
+            r"`((?:analyzer|tests|benchmarks|configs|examples)/[\w/]+\.\w+)`", page.read_text("utf-8")
+        )
+    ]
+    assert len(named) > 50
+    assert [
+        (page, path) for page, path in named if not re.search("my_|luck", path) and not (ROOT / path).is_file()
+    ] == []
+
+
+def test_the_lengths_of_files_that_pages_give_are_about_right() -> None:
+    texts = [page.read_text("utf-8") for page in ROOT.glob("docs/decisions/*.md")]
+    given = [found for text in texts for found in re.findall(r"`(analyzer/[\w/]+\.py)` \((\d+) lines\)", text)]
+    given += [
+        (path, lines) for text in texts for lines, path in re.findall(r"(\d+) lines in `(analyzer/[\w/]+\.py)`", text)
+    ]
+    assert len(given) >= 3
+    actual = [(path, int(lines), len((ROOT / path).read_text("utf-8").splitlines())) for path, lines in given]
+    assert [(path, lines, now) for path, lines, now in actual if abs(now - lines) > 0.1 * now] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_link_leads_to_a_file_and_to_a_heading_in_it(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]*))?\)", _without_code(page))

@@ -23,14 +23,9 @@ if TYPE_CHECKING:
 
     Bools = NDArray[np.bool_]
 
-NO_FLAG, GOLD_UNEARNABLE, SUSPECT_GOLD, CUT_OFF, NO_ANSWER = FLAGS = (
-    "",
-    "gold_unearnable",
-    "suspect_gold",
-    "cut_off",
-    "no_answer",
-)
+FLAGS = ("", "gold_unearnable", "suspect_gold", "cut_off", "no_answer")
 """The values of the column `flag`; a code is the position in this tuple."""
+_, GOLD_UNEARNABLE, SUSPECT_GOLD, CUT_OFF, NO_ANSWER = FLAGS
 RELIABLE = 0.9
 """Wrong majorities say something of ground truths only where majorities are right at least this often. A weak policy is
 confidently wrong: on AIME it is right in half of its majorities, and every suspicion would be false."""
