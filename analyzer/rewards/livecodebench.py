@@ -30,7 +30,7 @@ from analyzer.grading.sandbox.inside.values import equals
 from analyzer.rewards import register
 from analyzer.rewards._common.gold import shown
 from analyzer.rewards.code.contest import same_output
-from analyzer.rewards.code.programs import NO_PROGRAM, CodeReward, no_known_program, scored
+from analyzer.rewards.code.programs import NO_PROGRAM, CodeReward, by_heart, no_known_program, scored
 from analyzer.schema import GoldError, Score
 
 PRELUDE = "contest"
@@ -94,17 +94,10 @@ class LiveCodeBench(CodeReward):
         names = {test.function for test in tests}
         if len(names) > 1:
             raise no_known_program()
-        if (name := names.pop()) is None:
-            known = {test.given: test.expected for test in tests}
-            return f"```python\nprint({known!r}[sys.stdin.read()])\n```"
-        known = {json.dumps(test.given): test.expected for test in tests}
-        return f"```python\ndef {name}(*args):\n    return {known!r}[json.dumps(list(args))]\n```"
+        return by_heart(names.pop(), ((test.given, test.expected) for test in tests))
 
     def _run(self, sandbox: Sandbox, program: str, test: Test) -> Outcome:
-        expected = test.expected if test.function is None else json.dumps(test.expected)
-        # A right answer must fit, however long it is.
-        room = max(self.budget.output_bytes, 2 * len(expected.encode(errors="replace")))
-        budget = self.budget._replace(output_bytes=room)
+        budget = self.budget_for(test.expected if test.function is None else json.dumps(test.expected))
         if test.function is None:
             outcome = sandbox.run_script([program], test.given.encode(errors="replace"), budget, PRELUDE)
             same = outcome.verdict is None and self._same(outcome.output.decode(errors="replace"), test.expected)

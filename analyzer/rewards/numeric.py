@@ -17,14 +17,14 @@ from typing import Any
 
 from analyzer.errors import ConfigError
 from analyzer.rewards import Reward, register
+from analyzer.rewards._common import limits
 from analyzer.rewards._common.boxed import BOX, last_box
 from analyzer.rewards._common.gold import shown
 from analyzer.rewards._common.numbers import DIGITS_LIMIT, LAST, number_of
 from analyzer.rewards._common.places import conclusion, last_line
 from analyzer.rewards._common.tags import CLOSE, last_tagged
-from analyzer.schema import GoldError, Score, Status, Unscored
+from analyzer.schema import GoldError, Score
 
-RESPONSE_LIMIT = 1_000_000  # characters
 WINDOW = 500  # characters at the end in which a line, a phrase or a bare number is looked for
 MARK = "####"
 PHRASE = re.compile(
@@ -52,8 +52,7 @@ class Numeric(Reward):
         self._abs_tol = _tolerance("abs_tol", abs_tol)
 
     def extract(self, response: str) -> str | None:
-        if len(response) > RESPONSE_LIMIT:
-            raise Unscored(Status.LIMIT, f"the response has more than {RESPONSE_LIMIT:,} characters")
+        limits.check_response(response)
         text = conclusion(response)
         # A box outranks everything, be it unclosed or no number: what was boxed is what was answered.
         if BOX in text:

@@ -21,11 +21,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
-from analyzer.grading.sandbox import Budget, Outcome, Sandbox, Verdict
+from analyzer.grading.sandbox import Outcome, Sandbox, Verdict
 from analyzer.rewards import register
 from analyzer.rewards._common.gold import struct_gold
 from analyzer.rewards.code.contest import same_output, same_value, verls_int_keys, with_int_keys
-from analyzer.rewards.code.programs import NO_PROGRAM, CodeReward, no_known_program, scored
+from analyzer.rewards.code.programs import NO_PROGRAM, CodeReward, by_heart, no_known_program, scored
 from analyzer.rewards.code.tests import called_names
 from analyzer.schema import GoldError, Score
 
@@ -106,11 +106,7 @@ class PrimeCode(CodeReward):
         function, cases, _ = self._tests(ground_truth)
         if cases[0].assertion or any(case.hopeless for case in cases):
             raise no_known_program()
-        if function is None:
-            known = {case.given: case.expected for case in cases}
-            return f"```python\nprint({known!r}[sys.stdin.read()])\n```"
-        known = {json.dumps(case.given): case.expected for case in cases}
-        return f"```python\ndef {function}(*args):\n    return {known!r}[json.dumps(list(args))]\n```"
+        return by_heart(function, ((case.given, case.expected) for case in cases))
 
     def _tests(self, ground_truth: Any) -> Tests:
         """The tests to run. Raises GoldError. Those of the last ground truth are remembered."""
@@ -135,11 +131,11 @@ class PrimeCode(CodeReward):
         if case.assertion:
             return sandbox.check([program], ["", case.assertion], case.calls, self.budget, PRELUDE)
         if function is None:
-            budget = _with_room_for(case.expected, self.budget)
+            budget = self.budget_for(case.expected)
             outcome = sandbox.run_script([program], case.given.encode(errors="replace"), budget, PRELUDE)
             right = outcome.verdict is None and same_output(outcome.output.decode(errors="replace"), case.expected)
         else:
-            budget = _with_room_for(json.dumps(case.expected), self.budget)
+            budget = self.budget_for(json.dumps(case.expected))
             outcome = sandbox.call([program], function, case.given, budget, prelude=PRELUDE, as_json=not self.lenient)
             right = outcome.verdict is None and same_value(outcome.output, case.expected)
         if outcome.verdict is not None:
@@ -200,8 +196,3 @@ def _read(lines: list[str]) -> list[Any]:
         return [json.loads(line) for line in lines]
     except (ValueError, RecursionError) as error:
         raise GoldError(f"the arguments of a test, one a line, and its output must be JSON: {error}") from None
-
-
-def _with_room_for(expected: str, budget: Budget) -> Budget:
-    """A budget in which the expected output fits twice."""
-    return budget._replace(output_bytes=max(budget.output_bytes, 2 * len(expected.encode(errors="replace"))))

@@ -25,6 +25,7 @@ from typing import Any, ClassVar
 
 from analyzer.errors import RewardError, to_install
 from analyzer.rewards import WholeReward, register
+from analyzer.rewards._common.tags import last_tagged
 from analyzer.schema import GoldError, Problem, Score
 
 Judge = Callable[[str | None, Mapping[str, Any]], float]
@@ -118,16 +119,6 @@ def _object(value: Any) -> Mapping[str, Any] | None:
         except (ValueError, RecursionError):
             return None
     return value if isinstance(value, Mapping) else None
-
-
-def last_tagged(response: str, tag: str) -> str | None:
-    """The text in the last <tag>...</tag>, stripped; a tag opens at its first mark and closes at the next. Linear."""
-    opening, closing = f"<{tag}>", f"</{tag}>"
-    found, start = None, response.find(opening)
-    while start >= 0 and (end := response.find(closing, start + len(opening))) >= 0:
-        found = response[start + len(opening) : end].strip()
-        start = response.find(opening, end + len(closing))
-    return found
 
 
 @functools.cache

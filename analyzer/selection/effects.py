@@ -19,7 +19,7 @@ from analyzer.errors import counted, printable
 from analyzer.expression import Expression, compile_expression
 from analyzer.selection import recipes
 from analyzer.selection.analysis import NUM_SCORED, Analysis
-from analyzer.selection.rule import KEPT, PASS_RATE, REASONS, Choice, Rule
+from analyzer.selection.rule import KEPT, NOT_TAKEN, PASS_RATE, REASONS, Choice, Rule
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -218,7 +218,7 @@ def another_sampling(analysis: Analysis, rule: Rule, choice: Choice, evidence: E
     for passes, kept in _outcomes(analysis, rule.where, evidence):
         chance += _predictive(evidence, passes) * kept
     # Of the condition alone: what --take leaves out fits the rule as well.
-    before = (choice.reasons == KEPT) | (choice.reasons == REASONS.index("not taken"))
+    before = (choice.reasons == KEPT) | (choice.reasons == NOT_TAKEN)
     scored = evidence.samples > 0
     return {
         "would_leave": round(float((1 - chance)[before & scored].sum()), 1),

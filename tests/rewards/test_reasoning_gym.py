@@ -11,7 +11,8 @@ import pytest
 
 from analyzer.errors import RewardError
 from analyzer.rewards import default_route
-from analyzer.rewards.reasoning_gym import ReasoningGym, arithmetic, checked_formula, last_tagged
+from analyzer.rewards._common.tags import last_tagged
+from analyzer.rewards.reasoning_gym import ReasoningGym, arithmetic, checked_formula
 from analyzer.schema import GoldError, Problem, Score
 
 needs_package = pytest.mark.skipif(

@@ -5,14 +5,14 @@ from __future__ import annotations
 BOX = "\\boxed{"
 
 
-def closing_brace(text: str, start: int) -> int:
-    """The index of the "}" at which as many braces were closed as opened since `start`; -1 without one.
+def closing_brace(text: str, start: int, end: int | None = None) -> int:
+    """The index of the "}" before `end` at which as many braces were closed as opened since `start`; -1 without one.
 
     Goes from one "}" to the next, so that a million "{" cost one search.
     """
     depth = 0
     # find() and count() run in C: the braces between two closing ones are never looked at one by one.
-    while (close := text.find("}", start)) >= 0:
+    while (close := text.find("}", start, end)) >= 0:
         depth += text.count("{", start, close) - 1
         if depth == 0:
             return close

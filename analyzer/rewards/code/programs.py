@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from analyzer.errors import SandboxError
@@ -46,6 +47,11 @@ class CodeReward(Reward):
         """Find the sandbox level and prove it. Raises SandboxError where it is not available."""
         self._level = boxes.choose_level(self._level.name if self._level else None)
 
+    def budget_for(self, expected: str) -> boxes.Budget:
+        """The budget of a test, with room for twice the expected output, however long that is."""
+        room = 2 * len(expected.encode(errors="replace"))
+        return self.budget._replace(output_bytes=max(self.budget.output_bytes, room))
+
     def in_sandbox(self, act: Callable[[boxes.Sandbox], boxes.Outcome]) -> boxes.Outcome:
         """What `act` makes of this thread's sandbox. Raises Unscored when that fails, GoldError when a test does."""
         try:
@@ -69,6 +75,17 @@ def scored(reward: float, outcome: boxes.Outcome, **extra: Any) -> Score:
 
 
 NO_PROGRAM = boxes.Outcome(boxes.Verdict.COMPILE_ERROR, detail="no program in the response")
+
+
+def by_heart(function: str | None, tests: Iterable[tuple[Any, Any]]) -> str:
+    """A response whose program knows the outputs of tests, (input, output) each, by heart; for `present`.
+
+    function: what is called with the input as its arguments; None for a program that reads and prints text.
+    """
+    if function is None:
+        return f"```python\nprint({dict(tests)!r}[sys.stdin.read()])\n```"
+    known = {json.dumps(given): expected for given, expected in tests}
+    return f"```python\ndef {function}(*args):\n    return {known!r}[json.dumps(list(args))]\n```"
 
 
 def no_known_program() -> Unscored:

@@ -15,8 +15,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
+from analyzer.rewards._common.boxed import BOX, closing_brace
 from analyzer.rewards.math_verify import plain_spans as plain
-from analyzer.rewards.math_verify.latex_spans import BOX, PERCENT_IN_FULL, SPACE, LatexText, Span, end_of
+from analyzer.rewards.math_verify.latex_spans import PERCENT_IN_FULL, SPACE, LatexText, Span, end_of
 from analyzer.rewards.math_verify.plain_spans import LONGEST_OPENING, PlainSpan, PlainText
 from analyzer.rewards.math_verify.recipes import Search
 
@@ -34,7 +35,6 @@ _HOPE = re.compile(r"\.?\s?I hope")
 _SEPARATOR = re.compile(r"\b(?:and|or)\b|,|;")
 _ANY_BOX = re.compile(r"\\(?:boxed|fbox)")
 _CLOSE = re.compile(r"[.\s]*+\Z")
-_BRACE = re.compile(r"[{}]")
 
 
 class Candidate(NamedTuple):
@@ -322,8 +322,8 @@ def in_boxes(text: str, last: bool) -> str:
             break
         # Not beyond the next box's command: an unclosed box would otherwise be scanned to the end of the text
         # each time.
-        end = _closing_brace(text, start, limit) if text[start] == "{" else None
-        if end is None:
+        end = closing_brace(text, start, limit) if text[start] == "{" else -1
+        if end < 0:
             contents = contents or [text[start:]]
             break
         content = text[start + 1 : end].strip()
@@ -335,12 +335,3 @@ def in_boxes(text: str, last: bool) -> str:
             contents.append(content)
         limit = command.start()
     return ",".join(reversed(contents)) if contents else text
-
-
-def _closing_brace(text: str, start: int, limit: int) -> int | None:
-    depth = 0
-    for brace in _BRACE.finditer(text, start, limit):
-        depth += 1 if brace[0] == "{" else -1
-        if depth == 0:
-            return brace.start()
-    return None

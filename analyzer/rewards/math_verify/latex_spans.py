@@ -15,7 +15,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-BOX = "\\boxed{"
+from analyzer.rewards._common.boxed import BOX
+
 _CLOSING = {"$$": "$$", "\\[": "\\]", "\\(": "\\)"}
 MAX_JOINED = 6  # environments in one list
 TAIL = 64  # characters: about what is looked at first, from the end

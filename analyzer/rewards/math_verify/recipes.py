@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from analyzer.rewards.math_verify.latex_spans import BOX
+from analyzer.rewards._common.boxed import BOX, last_box
 
 _THOUGHT = "</think>"
 
@@ -46,10 +46,8 @@ class Recipe(NamedTuple):
         if not self.last_box:
             return response
         # What was thought does not count there; a response without the mark counts whole.
-        text = response.rpartition(_THOUGHT)[2]
-        start = text.rfind(BOX)
-        end = -1 if start < 0 else _closing_brace(text, start + len(BOX))
-        return text[start : end + 1] if end > start + len(BOX) else None
+        box = last_box(response.rpartition(_THOUGHT)[2])
+        return f"{BOX}{box}}}" if box else None
 
 
 # What TRL and open-r1 pass as LatexExtractionConfig for the answer, in our terms.
@@ -63,18 +61,3 @@ RECIPES: Mapping[str, Recipe] = {
     "verl": Recipe("\\boxed{{}}", "\\boxed{{}}", gold=Search(numbers=False), answer=Search(numbers_first=True)),
     "boxed": Recipe("\\boxed{{}}", "\\boxed{{}}", last_box=True),
 }
-
-
-def _closing_brace(text: str, at: int) -> int:
-    """The brace that closes what was opened before `at`; -1 if there is none."""
-    depth = 1
-    while depth:
-        # find() from mark to mark, never character by character: linear, and fast on a megabyte of text.
-        closing, opening = text.find("}", at), text.find("{", at)
-        if closing < 0:
-            return -1
-        if 0 <= opening < closing:
-            depth, at = depth + 1, opening + 1
-        else:
-            depth, at = depth - 1, closing + 1
-    return at - 1
