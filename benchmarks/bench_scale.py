@@ -72,9 +72,7 @@ class Slope(NamedTuple):
 
     cpu: float  # seconds
     peak_mb: float
-    exponent: (
-        float  # of the growth of the CPU time from the last but one point to the last, the start taken off: 1 is linear
-    )
+    exponent: float  # of the CPU time's growth from the last but one point to the last, without the start; 1: linear
 
 
 def slope(found: list[Point]) -> Slope:

@@ -171,7 +171,7 @@ def open_run(cache_dir: str, parts: Mapping[str, Any]) -> Run:
     key = fingerprint(parts)
     folder = Path(cache_dir) / "runs" / key
     # Two users of a shared cache may run the same command: each then has a directory, and trusts the owner's alone.
-    if folder.exists() and not storage.is_trusted(folder, cache_dir):  # in a shared cache: somebody else's
+    if folder.exists() and not storage.is_trusted(folder, cache_dir):
         folder = folder.with_name(f"{key}-{os.geteuid()}")
     with storage.storage_errors(folder):
         storage.make_below(folder / "shards")
@@ -243,9 +243,8 @@ def cached(cache_dir: str) -> list[Cached]:
     """All run directories, converted inputs and verdicts, the least recently used first."""
     found = []
     # What is touched at every use: the run.json of a run, the folder of an input, the logs of verdicts.
-    for path in (
-        p for pattern in ("runs/*/run.json", "inputs/*/", "verdicts/*/") for p in Path(cache_dir).glob(pattern)
-    ):
+    patterns = ("runs/*/run.json", "inputs/*/", "verdicts/*/")
+    for path in (path for pattern in patterns for path in Path(cache_dir).glob(pattern)):
         folder = path.parent if path.name == "run.json" else path
         files = [file for file in folder.rglob("*") if file.is_file()]
         used = max(file.stat().st_mtime for file in [path, *files])

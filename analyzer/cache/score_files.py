@@ -44,11 +44,10 @@ class Scores(NamedTuple):
     statuses: NDArray[np.int8]  # position in schema.STATUSES; in the file, position in the footer's own table
     tokens: NDArray[np.int32]
     found: NDArray[np.bool_]  # whether an answer was found
-    extra: (
-        Any  # further columns as a JSON object: a list of str or None, or an empty one; as read, a pa.DictionaryArray
-    )
-    answers: Any  # the answer found in each response: a list of str or None; as read, a pa.DictionaryArray
-    sources: Any  # data_source of each rollout, "" where it is not known: a list of str; as read, a pa.DictionaryArray
+    # The next three are lists of str or None when they are written, and pa.DictionaryArrays when they are read.
+    extra: Any  # further columns as a JSON object; the list may be empty
+    answers: Any  # the answer found in each response
+    sources: Any  # data_source of each rollout, "" where it is not known
     golds: NDArray[np.int8]  # whether the problem's ground truth can earn the maximum: a code of GOLDS
     identities: NDArray[np.uint64]  # of the problem that each row says it is of (problems.identities)
     pass_values: NDArray[np.float64]  # compared with the pass threshold in place of the reward; NaN: the reward is
@@ -206,9 +205,8 @@ def read(path: str) -> tuple[Scores, ShardFooter]:
     data = _unbroken(path)
     if data is None:
         raise AnalyzerError(f"{path}: {DAMAGED}")
-    table = pq.ParquetFile(pa.BufferReader(data)).read(
-        use_threads=False
-    )  # read_table takes a millisecond more to begin
+    # Not read_table, which takes a millisecond more to begin.
+    table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     footer = _footer(table.schema.metadata.get(_META), table.num_rows)
     if footer is None:
         raise AnalyzerError(f"{path}: {DAMAGED}")

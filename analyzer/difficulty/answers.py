@@ -23,9 +23,7 @@ class Majorities(NamedTuple):
     """The answers of each problem, arrays of shape (problems,)."""
 
     distinct: NDArray[np.integer]  # different answers, rollouts without one not counted
-    answer: NDArray[
-        np.integer
-    ]  # the code of the most frequent answer, of equally frequent ones the lowest; -1: no answer at all
+    answer: NDArray[np.integer]  # the code of the most frequent answer, the lowest of a tie; -1: no answer at all
     votes: NDArray[np.integer]  # rollouts that give it
     right: FloatArray  # whether it passes: 0 or 1, between where the equally frequent differ in that
     wrong: NDArray[np.integer]  # the code of the most frequent answer that does not pass, -1: there is none

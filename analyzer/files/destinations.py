@@ -102,8 +102,8 @@ class _Remote:
             self._fs.rm_file(f"{self._inner}/{name}")
 
     def make_staging(self) -> Path:
-        # An object store has no rename: writing there at once would show half an output to whoever reads.
         """In the folder for temporary files (TMPDIR), which must have room for all outputs."""
+        # An object store has no rename: writing there at once would show half an output to whoever reads.
         self._fs.makedirs(self._inner, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix="rollout-analyzer-"))
 

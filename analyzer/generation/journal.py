@@ -30,6 +30,7 @@ from analyzer.generation.wanted import Wanted
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     from analyzer.schema import IntArray
 
@@ -91,9 +92,7 @@ class Journal:
             os.close(self._fd)
             raise OutputError(f"{path.parent}: another process is writing to it; wait until it ends") from None
         self.wanted = wanted
-        self.have: np.ndarray[tuple[int], np.dtype[np.int32]] = np.zeros(
-            len(wanted.first), dtype=np.int32
-        )  # (prompts,)
+        self.have: NDArray[np.int32] = np.zeros(len(wanted.first), np.int32)  # (prompts,)
         self._index = array("q")  # data_idx, position, for each line
         self._end = 0
         self.damaged_lines = 0

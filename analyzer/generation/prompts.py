@@ -75,7 +75,6 @@ def open_data(spec: str, prompt_key: str, limit: int | None, cache_dir: str) -> 
 
 
 def _check_prompt_column(schema: pa.Schema, key: str, spec: str) -> None:
-
     if key not in schema.names:
         raise InputError(
             f"{spec}: there is no column {key!r}; the columns are: {', '.join(schema.names)}; "

@@ -16,7 +16,8 @@ Whatever happens in there, the caller gets a `Reply` in bounded time and memory,
     child        the child's program
     hygiene      what a reward function may have left behind in the child
     frames       messages on a socket
-    proc         what /proc and prctl know of a process
+
+What /proc and prctl know of a process is in analyzer/proc.py.
 """
 
 from __future__ import annotations

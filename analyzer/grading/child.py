@@ -25,9 +25,8 @@ from analyzer.schema import Status, Unscored
 
 MAX_CALLS = 2000  # then the child is replaced, so that caches of sympy and the like do not grow forever
 _MEMORY_CHECK = 100  # calls
-_HIGH_FD = (
-    700  # below the usual limit of 1024 (lower where that is lower), above what a reward is likely to close or open
-)
+# Below the usual limit of 1024 (lower where that is lower), above what a reward is likely to close or open.
+_HIGH_FD = 700
 _DETAIL_LENGTH = 1000
 _PACKAGE = dirname(dirname(__file__))
 

@@ -77,9 +77,7 @@ class BaseReward(ABC):
     maximum: float = 1.0  # the highest reward there is
     needs_gold: bool = True  # looks at the ground truth
     parts: tuple[Part, ...] = ()  # of a sum: what it adds up
-    right_from: float = (
-        PASS_THRESHOLD  # of a sum: the reward of its decider from which a response is right to its parts
-    )
+    right_from: float = PASS_THRESHOLD  # of a sum: from this reward of its decider on, a response is right to its parts
     options: Mapping[str, Any]  # what the constructor was called with, so that the child can build an equal one
 
     def __new__(cls, **options: Any) -> Self:

@@ -113,7 +113,7 @@ def _related(count: int, N: int, relation: str) -> bool:
 def _composed(text: str, n_sent: int, n_words: int) -> bool:
     parts = _STARS.split(text)
     blocks = _blocks(parts)
-    if blocks is None or len(blocks) != 3 or len(parts) != 3:  # an empty part has no sentences, so it fails there
+    if blocks is None or len(blocks) != 3 or len(parts) != 3:  # an empty part has no sentences, and so fails
         return False
     by_block = [_sentences(block) for block in blocks]
     return all(

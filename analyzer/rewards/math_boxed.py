@@ -95,7 +95,7 @@ def normalise(text: str) -> str:
     if text.startswith("."):
         text = "0" + text
     # Two characters at most before "=": "x = 5" and not "f(x) = 5".
-    if text.count("=") == 1 and text.index("=") <= 2:  # "x = 5"
+    if text.count("=") == 1 and text.index("=") <= 2:
         text = text.partition("=")[2]
     text = _brace_roots(text).replace(" ", "")
     text = _brace_fractions(text)

@@ -53,7 +53,7 @@ class MathPrime(Reward):
         limits.check_response(response)
         answer = find_answer(response)
         # Without any cue all of the response is the answer: a short one may be just that, a long one is not.
-        is_found = answer != response or len(answer) <= limits.CANDIDATE  # a long text without any cue answers nothing
+        is_found = answer != response or len(answer) <= limits.CANDIDATE
         return answer if answer and is_found else None
 
     def grade(self, answer: str | None, ground_truth: Any) -> Score:

@@ -338,5 +338,5 @@ def _last_line(text: str) -> str | None:
         match = match or OPTION_LINE.match(lines[-1]) or SMALL_ONLY.fullmatch(lines[-1])
     # Cut off by max_tokens in the middle of repeating the options; the last of them is not a choice.
     elif OPTION_LINE.match(lines[-2]):
-        return None  # a list of the options that was cut off
+        return None
     return match["letter"].upper() if match else None

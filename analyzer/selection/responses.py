@@ -50,10 +50,10 @@ class Candidates:
 
     def __init__(self, analysis: Analysis, kept: IntArray, folder: str) -> None:
         """`kept`: rows of problems.parquet. Raises ConfigError for an analysis without text."""
-        self._least = least_passing(threshold_of(analysis.summary))
-        rollouts = _rollouts(analysis)
         import pyarrow as pa
 
+        self._least = least_passing(threshold_of(analysis.summary))
+        rollouts = _rollouts(analysis)
         kept_fields = [rollouts.schema.field(name) for name in _KEPT]
         self._spool = Spool(pa.schema([*kept_fields, pa.field(_PASSING, pa.bool_())]), folder)
         self._texts = False

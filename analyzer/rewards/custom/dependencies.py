@@ -160,7 +160,7 @@ class _Installed:
             return None
         version = found.version
         # pip writes it for installs from a folder or a repository, whose version stays while the code changes.
-        if found.read_text("direct_url.json"):  # from a folder or a repository: its version says little
+        if found.read_text("direct_url.json"):
             version += f" {digest(found.read_text('RECORD') or '')}"
         return found.name, version
 

@@ -61,7 +61,7 @@ AnySpan = TypeVar("AnySpan")
 
 
 class Known(dict[int, AnySpan | None]):
-    """What is found at a place, found out when it is first asked for: the reach of one "answer" overlaps the next's."""
+    """Memo: position -> match, computed on first lookup, since the reach of one "answer" overlaps the next's."""
 
     def __init__(self, find: Callable[[int], AnySpan | None]) -> None:
         super().__init__()
@@ -80,9 +80,8 @@ Anchor = tuple[int, int]  # where a word like "answer" starts and ends
 def candidates(text: str, search: Search = EVERYTHING) -> Iterator[Candidate]:
     """The candidates of a response in the order in which they are tried, each worked out only when asked for."""
     for rank in _ranks(text, search):
-        # Of equal places in a rank, the first in the list comes first.
-        # sorted() is stable, so equal ends keep the order of the list: LaTeX before numbers unless the recipe
-        # says otherwise.
+        # sorted() is stable, so equal places keep the order of the list: LaTeX before numbers unless the recipe says
+        # otherwise.
         kept = rank if search.numbers else [found for found in rank if not isinstance(found, PlainSpan)]
         if search.numbers_first:
             kept = sorted(kept, key=lambda found: not isinstance(found, PlainSpan))

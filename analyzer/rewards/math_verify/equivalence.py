@@ -43,9 +43,8 @@ from analyzer.schema import GoldError, Status, Unscored
 logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its timeouts are off
 logging.getLogger("latex2sympy2_extended").setLevel(logging.ERROR)  # and that open-r1's `equations` is out of date
 
-# candidates.py has opened boxes already, in linear time; Math-Verify's own way to do so is quadratic in their
-# number.
-_NORMALISATION = replace(LatexExtractionConfig().normalization_config, boxed="none")  # boxes are opened before
+# candidates.py has opened boxes already, in linear time; Math-Verify's own way to do so is quadratic in their number.
+_NORMALISATION = replace(LatexExtractionConfig().normalization_config, boxed="none")
 _EQUALS_SIGN = re.compile(r"(?<![\\<!>])=")
 _INTEGER = re.compile(r"0|[1-9][0-9]*")
 _DECIMAL = re.compile(r"(?:0|[1-9][0-9]*)\.[0-9]+")
@@ -81,8 +80,8 @@ class Parsed(NamedTuple):
 @functools.lru_cache(maxsize=256)
 def gold_of(text: str, recipe: str = "default") -> Parsed:
     """A ground truth, parsed. Raises GoldError where it is over a limit, or where nothing is found in it."""
+    # Before parsing, here and for answers: a bomb that is never parsed costs microseconds.
     limits.check_gold(text)
-    # Limits come before parsing, here and for answers: a bomb that is never parsed costs microseconds.
     form = RECIPES[recipe]
     try:
         gold = parsed(candidates(form.gold_text(text), form.gold), form.gold)

@@ -381,9 +381,8 @@ def _leads_back(state: ATNState, loop: ATNState, block_end: ATNState) -> bool:
         return True
     if state.stateType == ATNState.BLOCK_END and target is loop:
         return True
+    # The last of the four shapes in the runtime's comment on canDropLoopEntryEdgeInLeftRecursiveRule.
     return (
-        # The last of the four shapes in the runtime's comment on canDropLoopEntryEdgeInLeftRecursiveRule; the
-        # others stand above.
         target.stateType == ATNState.BLOCK_END
         and len(target.transitions) == 1
         and target.transitions[0].isEpsilon

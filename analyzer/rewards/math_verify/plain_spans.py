@@ -91,11 +91,11 @@ class PlainText:
         No run may go on at `limit`.
         """
         for run in _LONG_RUN.finditer(self.text, start, limit):
-            # an equals sign before the run may stand in front of the expression too
-            # `^` in the pattern with a start position still means the start of the text, never that of the run.
             # Most runs are white space, or a number and white space: nothing is an expression without an operator.
             if _OPERATOR.search(self.text, run.start(), run.end()) is None:
                 continue
+            # From one before the run: an equals sign may stand in front of the expression, too. With a start position
+            # `^` in the pattern still means the start of the text, never that of the run.
             opening = _FIRST_START.search(self.text, max(start, run.start() - 1), run.end())
             if opening is not None and (span := self._expression(opening, ANYTHING)) is not None:
                 yield span

@@ -92,7 +92,7 @@ def _python(text: str) -> str:
         if is_product:
             written.append("*")
         # sympy's implicit application: sqrt 2 is sqrt(2), of the one token that follows.
-        if applies and value != "(":  # sqrt 2
+        if applies and value != "(":
             if token["operator"] or (token["name"] and len(value) > 1 and value != "pi"):
                 raise _NoExpression
             written.append(f"({value})")

@@ -169,8 +169,8 @@ def _become_program(
 
 
 def _confine(request: dict[str, Any], settings: dict[str, Any], ruleset: int | None) -> None:
+    # The filter comes last, since it refuses the calls of Landlock's.
     confine.limit(
-        # The filter comes last, since it refuses the calls of Landlock's.
         request["memory_bytes"],
         2 * math.ceil(request["cpu_seconds"]),  # the kernel counts it in ticks: exact enough for a last resort
         request["file_bytes"],

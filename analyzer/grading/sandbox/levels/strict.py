@@ -39,8 +39,7 @@ class Strict(Level):
         settings = Settings(control, SCRATCH, filter=True, uid=user_to_become())
         told, tell = os.pipe()
         try:
-            # tell is passed on to bwrap, which writes the runner's pid on this host there; inside, the runner is pid
-            # 1.
+            # bwrap writes the runner's pid on this host to `tell`; inside, the runner is pid 1.
             process = start([*_container(tell), *settings.command()], SCRATCH, [control, tell])
         except BaseException:
             os.close(told)
@@ -116,9 +115,8 @@ def _system() -> list[str]:
         if os.path.islink(path):
             mounts += ["--symlink", os.readlink(path), path]
         else:
-            for parent in reversed(
-                Path(path).parents[:-1]
-            ):  # bubblewrap makes the parents of /opt/x/python root's alone
+            # By itself bubblewrap makes the parents of /opt/x/python root's alone.
+            for parent in reversed(Path(path).parents[:-1]):
                 mounts += ["--perms", "0755", "--dir", str(parent)]
             mounts += ["--ro-bind", path, path]
     return mounts
