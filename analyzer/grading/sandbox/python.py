@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import site
 import sys
 import sysconfig
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ ENVIRONMENT = {
     "PYTHONHASHSEED": "0",  # the order of a set must not decide over a reward
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
+    # glibc gives each thread an arena of 64 MB of addresses, up to 8 per core of the node: 14 threads would fill 1 GB.
+    "MALLOC_ARENA_MAX": "1",
 }
 """All of a program's environment, beside HOME and TMPDIR."""
 
@@ -35,10 +38,10 @@ def environment(scratch: str) -> dict[str, str]:
 
 
 def site_packages() -> list[str]:
-    """Where the libraries of this Python are; programs may import them."""
-    paths = (sysconfig.get_path(name) for name in ("purelib", "platlib"))
-    # purelib and platlib are one directory on Debian and two on Fedora.
-    return sorted({os.path.realpath(path) for path in paths if path})
+    """Where the libraries of this Python are, in its order; programs may import them."""
+    # purelib and platlib are one directory on Debian and two on Fedora; a virtual environment may have its base's, too.
+    paths = [*site.getsitepackages(), *(sysconfig.get_path(name) for name in ("purelib", "platlib"))]
+    return list(dict.fromkeys(os.path.realpath(path) for path in paths if path))
 
 
 def readable() -> list[str]:
@@ -56,7 +59,7 @@ def readable() -> list[str]:
 def runner(settings: Mapping[str, Any]) -> list[str]:
     """The command that starts the warm process of a sandbox."""
     python = os.path.realpath(getattr(sys, "_base_executable", sys.executable))  # not a venv's: it may be a copy
-    # -P -s keep the current directory and the user's site off sys.path, -B writes no bytecode into what may be a
-    # read-only tree. Not -I: it would ignore PYTHONHASHSEED. utf8 mode makes a program's output independent of
-    # the locale.
-    return [python, "-P", "-s", "-B", "-X", "utf8", "-c", _START.format(str(_INSIDE.parent)), json.dumps(settings)]
+    # -P keeps the current directory off sys.path, -S the libraries of the Python that a venv was made from (they may
+    # be of other versions), -B writes no bytecode into what may be a read-only tree. Not -I: it would ignore
+    # PYTHONHASHSEED. utf8 mode makes a program's output independent of the locale.
+    return [python, "-P", "-S", "-B", "-X", "utf8", "-c", _START.format(str(_INSIDE.parent)), json.dumps(settings)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from analyzer.grading.sandbox import Budget, FaultyTest, Sandbox, Verdict
+from analyzer.grading.sandbox import Budget, FaultyTest, Sandbox, Verdict, python
 from analyzer.grading.sandbox.inside.values import unpack
 
 BUDGET = Budget(cpu_seconds=0.7)
@@ -48,6 +48,45 @@ SCRIPTS = {
     "asyncio": ("import asyncio\nasync def f(): print('async')\nasyncio.run(f())", "", "async\n"),
     "scratch_file": ("open('x', 'w').write('kept')\nprint(open('x').read())", "", "kept\n"),
     "temporary_file": ("import tempfile\nwith tempfile.TemporaryFile('w+') as f: print(f.write('ab'))", "", "2\n"),
+    "finaliser": ("class A:\n    def __del__(self): print('deleted')\na = A()\nprint('end')", "", "end\ndeleted\n"),
+    "generator_left_open": ("def f():\n    try: yield\n    finally: print('closed')\na = f()\nnext(a)", "", "closed\n"),
+    "own_stream_left_open": (
+        "import io, os\nclass Out(io.IOBase):\n    def flush(self):\n        if self.text: os.write(1, self.text)\n"
+        "        self.text = b''\nout = Out()\nout.text = b'flushed\\n'",
+        "",
+        "flushed\n",
+    ),
+    "own_class_of_stream": (
+        "import io\nclass Out(io.BufferedWriter): pass\nOut(io.FileIO(1, 'w')).write(b'x')",
+        "",
+        "x",
+    ),
+    "output_of_c": ("import ctypes\nctypes.CDLL(None).printf(b'of C\\n')", "", "of C\n"),
+    "excepthook": ("def f(*_):\n    print('hook')\n    sys.exit()\nsys.excepthook = f\n1 / 0", "", "hook\n"),
+    "pools_of_threads": (
+        "from multiprocessing.dummy import Pool, Lock\nfrom multiprocessing.pool import ThreadPool\n"
+        "with Pool() as a, ThreadPool(2) as b, Lock(): print(a.map(abs, [-1]) + b.map(abs, [-2]))",
+        "",
+        "[1, 2]\n",
+    ),
+    "locks_of_multiprocessing": (
+        "import multiprocessing as m\nq, e = m.SimpleQueue(), m.Event()\ne.set()\nq.put(e.wait())\nprint(q.get())",
+        "",
+        "True\n",
+    ),
+    "many_threads": (
+        "import threading\nend = threading.Event()\nthreads = [threading.Thread(target=end.wait) for _ in range(50)]\n"
+        "for t in threads: t.start()\nend.set()\nprint(len(threads))",
+        "",
+        "50\n",
+    ),
+    "few_cores_on_any_machine": ("import os\nprint(os.cpu_count())", "", "4\n"),
+    "stat_of_stdin": (
+        "import os\nprint(os.path.isfile('/dev/stdin'), os.stat('/dev/fd/0').st_size)",
+        "abc",
+        "True 3\n",
+    ),
+    "own_module": ("with open('helper.py', 'w') as f: f.write('x = 3')\nimport helper\nprint(helper.x)", "", "3\n"),
     "standard_library": ("import fractions, decimal, sqlite3, zoneinfo\nprint(fractions.Fraction(1, 2))", "", "1/2\n"),
 }
 
@@ -55,6 +94,13 @@ SCRIPTS = {
 @pytest.mark.parametrize(("source", "given", "output"), SCRIPTS.values(), ids=SCRIPTS)
 def test_a_script_runs_as_a_process_would(sandbox: Sandbox, source: str, given: str, output: str) -> None:
     assert run(sandbox, source, given) == (None, output)
+
+
+@pytest.mark.parametrize("level", ["rlimits"], indirect=True, scope="module")
+def test_programs_import_the_libraries_of_the_worker_alone(sandbox: Sandbox) -> None:
+    """Not those of the Python that its virtual environment was made from: they may be of other versions."""
+    _, output = run(sandbox, "import os\nprint(*map(os.path.realpath, sys.path), sep='\\n')")
+    assert [path for path in output.split() if path.endswith("-packages")] == python.site_packages()
 
 
 STREAMS = {

@@ -9,23 +9,18 @@ A job: {"mode": "functions", "prelude": "modules", "sources": ["def add(a, b): r
 
 from __future__ import annotations
 
-import atexit
 import builtins
 import contextlib
-import functools
-import gc
-import io
 import json
 import os
 import random
 import socket
 import sys
-import threading
 import types
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from . import frames
+from . import frames, process
 from .preludes import PRELUDES
 from .values import Uncrossable, pack, unpack
 
@@ -39,61 +34,18 @@ def run(job: Job, dialog: socket.socket) -> NoReturn:
     """Do the job and end the process. An error is reported on `dialog`, with exit code 1."""
     sys.argv = ["solution.py"]  # fileinput, for one, reads what is named after that
     random.seed(0)  # a program that draws at random gets the same verdict in every run
+    process.fit_out()
     code = 1
     try:
         _MODES[job["mode"]](job, dialog)
-        # os._exit below skips what the end of an interpreter does for its program, so it is done here: wait for
-        # threads that are not daemons, run atexit, flush. The program's output is judged only after that.
-        threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
-        _flush(everything=job["mode"] == "script")
+        process.end(script=job["mode"] == "script")  # its output is judged only after that
         code = 0
     except _Told:
         pass
     except BaseException as error:  # noqa: BLE001 - a program may raise anything, at its end too
         _tell(dialog, "run", error)
-    # Not sys.exit: finalisers of the program could run forever, or raise and change the code.
+    # Not sys.exit: it takes five times as long, and finalisers of the runner's would run, too.
     os._exit(code)
-
-
-def _flush(everything: bool) -> None:
-    """Write what is still buffered, as the end of an interpreter does; `everything`: in files left open, too."""
-    out = sys.stdout
-    if out is not None and not getattr(out, "closed", False):  # of a class of the program's own, perhaps
-        out.flush()
-    if not everything:
-        return
-    # An interpreter lets go of its files, which writes them: `out = open(1, "w")` is a common way to print fast.
-    # Builtin classes only, text before the buffer below it: a flush() of the program's own was not called there.
-    for kind in (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom):
-        for file in (sys.__stdout__, *gc.get_objects()):
-            if type(file) is kind:
-                with contextlib.suppress(OSError, ValueError):  # closed, detached, or its descriptor is
-                    file.flush()
-
-
-def _open_streams_by_name(prelude: str) -> None:
-    """Let `open` know the standard streams by name: their names lead to /proc, which a sandbox has not."""
-    numbers = {
-        name: number
-        for number, stream in enumerate(("stdin", "stdout", "stderr"))
-        for name in (f"/dev/{stream}", f"/dev/fd/{number}", f"/proc/self/fd/{number}")
-    }
-
-    def knowing(known: Callable[..., Any], by_name: Callable[[int], Callable[..., Any]]) -> Callable[..., Any]:
-        @functools.wraps(known)
-        def opened(file: Any, *args: Any, **kwargs: Any) -> Any:
-            path = file.__fspath__() if isinstance(file, os.PathLike) else file
-            number = numbers.get(path) if isinstance(path, str) else None
-            return known(file, *args, **kwargs) if number is None else by_name(number)(*args, **kwargs)
-
-        return opened
-
-    of_files, duplicate = io.open, os.dup
-    builtins.open = io.open = knowing(of_files, lambda number: functools.partial(of_files, duplicate(number)))
-    os.open = knowing(os.open, lambda number: lambda *_, **__: duplicate(number))
-    names = PRELUDES[prelude]
-    names.update({name: io.open for name, value in names.items() if value is of_files})
 
 
 class _Told(Exception):
@@ -146,9 +98,17 @@ def _execute(job: Job, name: str, dialog: socket.socket) -> dict[str, Any]:
 
 
 def _script(job: Job, dialog: socket.socket) -> None:
-    _open_streams_by_name(job["prelude"])
+    process.fit_out_for_a_script(job["prelude"])
     with contextlib.suppress(SystemExit):  # the usual way to end a script early; its output is judged
-        _execute(job, "__main__", dialog)
+        try:
+            _execute(job, "__main__", dialog)
+        except (SystemExit, _Told):
+            raise
+        except BaseException as error:
+            # It may print, and end the process or the script; else it has failed, as with Python's own hook.
+            if sys.excepthook is not sys.__excepthook__:
+                sys.excepthook(type(error), error, error.__traceback__)
+            raise
 
 
 def _functions(job: Job, dialog: socket.socket) -> None:

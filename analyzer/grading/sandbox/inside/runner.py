@@ -24,6 +24,7 @@ import resource
 import select
 import shutil
 import signal
+import site
 import socket
 import sys
 import time
@@ -72,9 +73,11 @@ def main() -> None:
 def _settle_down(settings: dict[str, Any]) -> int | None:
     """Make ready what all children share; returns the Landlock ruleset. Raises Unavailable or OSError."""
     warnings.simplefilter("ignore")
-    # After the standard library, as site does it; the interpreter was started without a venv, whose Python may be
-    # a copy.
+    # What site does, with the libraries of the worker: the interpreter was started without site, and without a venv,
+    # whose Python may be a copy.
     sys.path.extend(settings["site"])
+    for add_names in (site.setquit, site.setcopyright, site.sethelper):  # exit, quit, license, help
+        add_names()
     ruleset = None
     if settings["landlock"]:  # while root can still reach all the paths
         readable = [(path, confine.READ_TREE) for path in settings["readable"]]
