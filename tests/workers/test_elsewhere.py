@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import platform
 import shutil
+import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -35,17 +36,35 @@ QUIET = ("--no-dashboard", "--dashboard-address", "127.0.0.1:0")
 
 class Started(NamedTuple):
     address: str
-    scheduler: subprocess.Popen[bytes]
+    scheduler: processes.Process
+
+
+@functools.cache
+def _dask() -> processes.Server:
+    """Has imported dask and nothing of ours, so that what it forks finds our packages where PYTHONPATH says."""
+    return processes.start_server(
+        "dask", ["distributed.cli.dask_scheduler", "distributed.cli.dask_worker"], dict(os.environ)
+    )
 
 
 @contextmanager
-def started(*words: str, **options: object) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen([sys.executable, *words], **options)  # type: ignore[call-overload]
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(30)
+def started(module: str, *words: str, packages: Path, folder: Path, log: str) -> Iterator[processes.Process]:
+    """A process of dask that finds packages in a folder first."""
+    with (folder / log).open("wb") as said:
+        process = processes.Process(
+            ["-m", module, *words, *QUIET],
+            stdout=said,
+            stderr=said,
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(packages)},
+            server=_dask,
+            brief=True,
+        )
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
 
 
 @contextmanager
@@ -54,24 +73,16 @@ def scheduler_with(packages: Path, folder: Path) -> Iterator[Started]:
     pytest.importorskip("distributed")
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-    words = ("-m", "distributed.cli.dask_scheduler", "--host", address, *QUIET)
-    environment = os.environ | {"PYTHONPATH": str(packages)}
-    with (
-        (folder / "scheduler.log").open("wb") as log,
-        started(*words, stdout=log, stderr=log, cwd=folder, env=environment) as process,
-    ):
+    words = ("distributed.cli.dask_scheduler", "--host", address)
+    with started(*words, packages=packages, folder=folder, log="scheduler.log") as process:
         yield Started(address, process)
 
 
 @contextmanager
 def worker_with(packages: Path, address: str, folder: Path) -> Iterator[None]:
     """A real worker that finds packages in a folder first."""
-    words = ("-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", *QUIET)
-    environment = os.environ | {"PYTHONPATH": str(packages)}
-    with (
-        (folder / "worker.log").open("wb") as log,
-        started(*words, stdout=log, stderr=log, cwd=folder, env=environment),
-    ):
+    words = ("distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny")
+    with started(*words, packages=packages, folder=folder, log="worker.log"):
         yield
 
 

@@ -17,11 +17,18 @@ from analyzer.grading.sandbox import LEVELS, Level, Sandbox, choose_level
 
 ROOT = Path(__file__).resolve().parents[3]
 NOBODY = 65534
+EVERY_LEVEL = pytest.mark.parametrize("level", LEVELS.names(), indirect=True, scope="module")
+"""For tests of what each level does by means of its own: files, streams, limits, its end."""
 
 
-@pytest.fixture(params=LEVELS.names(), scope="module")
+@pytest.fixture(
+    params=["auto", *(pytest.param(name, marks=pytest.mark.slow) for name in LEVELS.names())], scope="module"
+)
 def level(request: pytest.FixtureRequest) -> Level:
-    """Each level that this machine can run as the user of the tests; the others are skipped, with the reason."""
+    """The strictest level that works here; in `make test-slow` each, and for a test marked EVERY_LEVEL always.
+
+    What this machine cannot run as the user of the tests is skipped, with the reason.
+    """
     try:
         return choose_level(request.param)
     except SandboxError as error:
@@ -49,11 +56,20 @@ def as_nobody() -> Iterator[Callable[[list[str]], str]]:
         if source.is_dir():
             shutil.copytree(source, directory / package)
 
+    compiled = directory / "compiled"  # the first run's, for the next ones
+    compiled.mkdir()
+    os.chown(compiled, NOBODY, NOBODY)
+
     def run(command: list[str]) -> str:
         shutil.copy(command[0], directory / "script.py")
         finished = subprocess.run(
-            [python, "-B", str(directory / "script.py"), *command[1:]],
-            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(directory), "LANG": "C.UTF-8"},
+            [python, str(directory / "script.py"), *command[1:]],
+            env={
+                "PATH": "/usr/bin:/bin",
+                "PYTHONPATH": str(directory),
+                "PYTHONPYCACHEPREFIX": str(compiled),
+                "LANG": "C.UTF-8",
+            },
             user=NOBODY,
             group=NOBODY,
             extra_groups=[],

@@ -14,6 +14,7 @@ import pytest
 from analyzer import proc
 from analyzer.grading.sandbox import Budget, Level, Sandbox, Unavailable, box, levels
 from tests.grading.sandbox.attacks import descendants, own_temporary_directory
+from tests.grading.sandbox.conftest import EVERY_LEVEL
 from tests.processes import PIPE, Process
 
 BUDGET = Budget(cpu_seconds=0.5)
@@ -28,6 +29,7 @@ def runner_of(sandbox: Sandbox) -> int:
     return sandbox._boxes["program"]._pid
 
 
+@EVERY_LEVEL
 def test_a_runner_that_was_killed_is_replaced(sandbox: Sandbox) -> None:
     os.kill(runner_of(sandbox), signal.SIGKILL)
     assert echo(sandbox, "again") == b"again\n"
@@ -75,6 +77,7 @@ def test_a_large_input_and_output_pass(sandbox: Sandbox) -> None:
     assert outcome.output == text + b"\n"
 
 
+@EVERY_LEVEL
 def test_closing_leaves_no_process(level: Level) -> None:
     sandbox = Sandbox(level)
     runner = runner_of(sandbox)
@@ -88,10 +91,14 @@ ALL_BELOW = "all below it"
 SHARED, OWN = 0o1777, 0o755  # folders for temporary files: of all users, of root's alone
 
 
+@EVERY_LEVEL
+def test_no_process_and_no_file_outlives_a_worker_that_is_killed(level: Level) -> None:
+    assert_nothing_outlives(level, "worker", signal.SIGKILL, SHARED)
+
+
 @pytest.mark.parametrize(
     ("who", "number", "mode"),
     [
-        ("worker", signal.SIGKILL, SHARED),
         ("worker", signal.SIGTERM, SHARED),
         (ALL_BELOW, signal.SIGTERM, SHARED),
         (ALL_BELOW, signal.SIGKILL, SHARED),
@@ -101,6 +108,10 @@ SHARED, OWN = 0o1777, 0o755  # folders for temporary files: of all users, of roo
 def test_no_process_and_no_file_outlives_the_one_that_started_it(
     level: Level, who: str, number: signal.Signals, mode: int
 ) -> None:
+    assert_nothing_outlives(level, who, number, mode)
+
+
+def assert_nothing_outlives(level: Level, who: str, number: signal.Signals, mode: int) -> None:
     code = f"""
         import tempfile
         from analyzer.grading.sandbox import Budget, Sandbox, find_level

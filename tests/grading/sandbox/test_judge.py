@@ -1,4 +1,4 @@
-"""Verdicts: what a program does, and what is said of it, at each level."""
+"""Verdicts: what a program does, and what is said of it; at each level what may depend on it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from analyzer.grading.sandbox import Budget, FaultyTest, Sandbox, Verdict, python
 from analyzer.grading.sandbox.inside.values import unpack
+from tests.grading.sandbox.conftest import EVERY_LEVEL
 
 BUDGET = Budget(cpu_seconds=0.7)
 SHORT = Budget(cpu_seconds=0.1)  # for what uses up all that it gets
@@ -91,6 +92,7 @@ SCRIPTS = {
 }
 
 
+@EVERY_LEVEL
 @pytest.mark.parametrize(("source", "given", "output"), SCRIPTS.values(), ids=SCRIPTS)
 def test_a_script_runs_as_a_process_would(sandbox: Sandbox, source: str, given: str, output: str) -> None:
     assert run(sandbox, source, given) == (None, output)
@@ -126,6 +128,7 @@ STREAMS = {
 }
 
 
+@EVERY_LEVEL
 @pytest.mark.parametrize("prelude", ["contest", "none"])
 @pytest.mark.parametrize("source", STREAMS.values(), ids=STREAMS)
 def test_streams_are_those_of_a_process(sandbox: Sandbox, source: str, prelude: str) -> None:
@@ -135,7 +138,7 @@ def test_streams_are_those_of_a_process(sandbox: Sandbox, source: str, prelude: 
 @pytest.mark.parametrize("source", STREAMS.values(), ids=STREAMS)
 def test_a_real_process_says_the_same(source: str, tmp_path: Path) -> None:
     (tmp_path / "solution.py").write_text(source)
-    command = [sys.executable, str(tmp_path / "solution.py")]
+    command = [sys.executable, "-S", str(tmp_path / "solution.py")]  # no packages, which take half of its time
     assert subprocess.run(command, input="1 2\n", stdout=subprocess.PIPE, text=True, check=True).stdout == "3\n"
 
 
@@ -157,6 +160,7 @@ FAILURES = {
 }
 
 
+@EVERY_LEVEL
 @pytest.mark.parametrize(("source", "verdict"), FAILURES.values(), ids=FAILURES)
 def test_a_script_that_fails_gets_a_verdict_that_says_how(sandbox: Sandbox, source: str, verdict: Verdict) -> None:
     assert run(sandbox, source) == (verdict, "")
@@ -263,6 +267,7 @@ def test_a_test_that_crashes_by_itself_is_faulty(sandbox: Sandbox) -> None:
         check(sandbox, RIGHT, "import os, signal\ndef check(f): os.kill(os.getpid(), signal.SIGSEGV)")
 
 
+@EVERY_LEVEL
 def test_a_right_function_passes_its_test(sandbox: Sandbox) -> None:
     assert check(sandbox, RIGHT) is Verdict.ACCEPTED
     assert check(sandbox, "def f(x): return x") is Verdict.WRONG
@@ -332,6 +337,7 @@ def test_a_test_that_never_ends_is_stopped(sandbox: Sandbox) -> None:
     assert check(sandbox, RIGHT, "def check(candidate):\n    while candidate(1): pass\n", SHORT) is Verdict.TIME_LIMIT
 
 
+@EVERY_LEVEL
 def test_a_program_finds_nothing_of_the_one_before(sandbox: Sandbox) -> None:
     run(sandbox, "open('note', 'w').write('x')\nimport builtins, math\nbuiltins.print = math.pi = None")
     assert run(sandbox, "import os\nprint(os.listdir('.'), math.pi > 3)") == (None, "[] True\n")

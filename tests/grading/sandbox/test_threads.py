@@ -11,6 +11,7 @@ import pytest
 
 from analyzer.grading.sandbox import Level
 from tests import processes
+from tests.grading.sandbox.conftest import EVERY_LEVEL
 
 GROUPS = Path("/sys/fs/cgroup/pids")
 SOURCE = """
@@ -20,21 +21,24 @@ for thread in threads: thread.start()
 for thread in threads: thread.join()
 print(3)
 """
+SAYS_SO_ITSELF = 'raise RuntimeError("can\'t start new thread")'
 SCRIPT = """
-import sys
+import os, sys
 from pathlib import Path
-import os
-from analyzer.grading.sandbox import Budget, Sandbox, Unavailable, choose_level
-Path(sys.argv[1], "cgroup.procs").write_text(str(os.getpid()))
-sandbox = Sandbox(choose_level(sys.argv[2]))
-sandbox.run_script(["print(3)"], b"", Budget())
-Path(sys.argv[1], "pids.max").write_text(sys.argv[4])
-try:
-    outcome = sandbox.run_script([sys.argv[3]], b"", Budget())
-    print(outcome.verdict, outcome.output.decode(), outcome.detail)
-except Unavailable as error:
-    print("unavailable:", error)
-sandbox.close()
+from analyzer.grading.sandbox import Budget, Sandbox, Unavailable, find_level
+group, level, *rest = sys.argv[1:]
+Path(group, "cgroup.procs").write_text(str(os.getpid()))
+for most, source in zip(rest[::2], rest[1::2]):
+    sandbox = Sandbox(find_level(level))
+    sandbox.run_script(["print(3)"], b"", Budget())
+    Path(group, "pids.max").write_text(most)
+    try:
+        outcome = sandbox.run_script([source], b"", Budget())
+        print(outcome.verdict, outcome.output.decode().strip(), outcome.detail)
+    except Unavailable as error:
+        print("unavailable:", error)
+    Path(group, "pids.max").write_text("max")
+    sandbox.close()
 """
 
 
@@ -54,18 +58,14 @@ def group() -> Iterator[Path]:
     folder.rmdir()
 
 
-@pytest.mark.parametrize(
-    ("most", "said"), [("16", "unavailable: the system allows no more threads"), ("200", "None 3")]
-)
-def test_a_program_that_the_node_refuses_threads_has_no_verdict(
-    level: Level, group: Path, most: str, said: str
+@EVERY_LEVEL
+def test_a_program_that_the_node_refuses_threads_has_no_verdict_unless_it_says_so_of_itself(
+    level: Level, group: Path
 ) -> None:
-    source = SOURCE.format(threads=20)
-    done = processes.run(["-c", SCRIPT, group, level.name, source, most], brief=False, check=True)
-    assert done.stdout.startswith(said), done.stdout
-
-
-def test_a_program_that_says_so_of_itself_is_wrong(level: Level, group: Path) -> None:
-    source = 'raise RuntimeError("can\'t start new thread")'
-    done = processes.run(["-c", SCRIPT, group, level.name, source, "max"], brief=False, check=True)
-    assert done.stdout.startswith("runtime_error"), done.stdout
+    twenty = SOURCE.format(threads=20)
+    asked = ["16", twenty, "200", twenty, "max", SAYS_SO_ITSELF]  # threads and processes, and a program, in turn
+    done = processes.run(["-c", SCRIPT, group, level.name, *asked], check=True)
+    few, enough, own = done.stdout.splitlines()
+    assert few.startswith("unavailable: the system allows no more threads")
+    assert enough.startswith("None 3")
+    assert own.startswith("runtime_error")
