@@ -255,9 +255,9 @@ def zygote_for(target: Target) -> ZygoteClient:
 
 
 def rename(target: Target, other: Target) -> None:
-    """Have the zygote of `target` serve `other` from now on, which must be the same but for what it is told."""
+    """Have the zygote of `target` serve `other` from now on: the same function, its options filled in."""
     with _zygotes_lock:
-        # Loading a reward may take minutes: not again, where nothing has changed but what it is told.
+        # Loading a reward may take minutes: not again, where nothing but its options has changed.
         if zygote := _zygotes.pop(_key(target), None):
             if before := _zygotes.pop(_key(other), None):
                 before.close()
@@ -289,7 +289,7 @@ def close_all() -> None:
     global _announced
     with _zygotes_lock:
         os.environ.pop(SHARED, None)
-        # A run that ended before its `share` has left it: workers of the next one would not be told that name.
+        # A run that ended before its `share` has left it: workers of the next one would not get that name.
         _announced = None
         while _zygotes:
             _zygotes.popitem()[1].close()

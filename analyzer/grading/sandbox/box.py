@@ -168,9 +168,9 @@ class Box:
             self._control.close()
             # The last line of what it wrote to stderr is the reason: bubblewrap's own message, or the runner's
             # sys.exit(text).
-            told = process.communicate(timeout=START_SECONDS)[1].decode(errors="replace").strip()
+            errors = process.communicate(timeout=START_SECONDS)[1].decode(errors="replace").strip()
             self.close()
-            raise Unavailable(told.splitlines()[-1] if told else str(error)) from None
+            raise Unavailable(errors.splitlines()[-1] if errors else str(error)) from None
 
     def _readable(self, seconds: float) -> bool:
         return bool(select.select([self._control], [], [], seconds)[0])
@@ -236,7 +236,7 @@ class Watch:
 
 
 class Running:
-    """A program that has been started. `dialog` is the stream on which it tells its failure and answers calls."""
+    """A program that has been started. `dialog` is the stream on which it reports a failure and answers calls."""
 
     def __init__(self, box: Box, dialog: socket.socket, output: int, budget: Budget) -> None:
         self._box = box
@@ -277,12 +277,12 @@ class Running:
         # pread leaves the offset alone, which this descriptor shares with the program's standard output.
         return os.pread(self._output, longest, 0)
 
-    def told(self) -> dict[str, Any]:
+    def failure(self) -> dict[str, Any]:
         """The failure that it reported, {} if none. To be called once it has ended."""
         # It has ended, so all that it said is in the socket; a program that said nothing must not cost a wait.
         self._dialog.settimeout(0.0)
         try:
-            return read_told(*frames.receive(self._dialog, frames.SHORT))
+            return read_failure(*frames.receive(self._dialog, frames.SHORT))
         except frames.FrameError:
             return {}
 
@@ -292,7 +292,7 @@ class Running:
         os.close(self._output)
 
 
-def read_told(tag: bytes, body: bytes) -> dict[str, Any]:
+def read_failure(tag: bytes, body: bytes) -> dict[str, Any]:
     """What a message says of a failure: texts `phase`, `type` and `text`, and `errno`, an int or None.
 
     {} for another message. A program sends it, so it may be malformed: then the text says so.
@@ -300,14 +300,14 @@ def read_told(tag: bytes, body: bytes) -> dict[str, Any]:
     if tag not in (frames.FAILED, frames.RAISED, frames.UNCROSSABLE):
         return {}
     try:
-        said = json.loads(body)
+        report = json.loads(body)
     # A program may send brackets without end. Its message is at most 64 kB (frames.SHORT), so this stays cheap.
     except (ValueError, RecursionError, MemoryError):
-        said = None
-    told = said if isinstance(said, dict) else {"text": "it failed with a message that cannot be read"}
-    texts = {name: told[name] if isinstance(told.get(name), str) else "" for name in ("phase", "type", "text")}
+        report = None
+    failure = report if isinstance(report, dict) else {"text": "it failed with a message that cannot be read"}
+    texts = {name: failure[name] if isinstance(failure.get(name), str) else "" for name in ("phase", "type", "text")}
     # type(), not isinstance: True is an int to isinstance, and JSON has it.
-    return {**texts, "errno": told["errno"] if type(told.get("errno")) is int else None}
+    return {**texts, "errno": failure["errno"] if type(failure.get("errno")) is int else None}
 
 
 def _sealed(content: bytes) -> io.FileIO:
@@ -327,13 +327,13 @@ def _runner_pid(started: Started) -> int:
     """The runner's process id on this host; that of the process itself where bubblewrap failed before it had one."""
     if started.info is None:
         return started.process.pid
-    told = b""
+    received = b""
     # The object may come in pieces, and is whole when it parses: what bubblewrap starts may keep the pipe open, so its
     # end is not a sign.
     while part := os.read(started.info, 4096):
-        told += part
+        received += part
         with contextlib.suppress(ValueError):
-            return int(json.loads(told)["child-pid"])
+            return int(json.loads(received)["child-pid"])
     return started.process.pid
 
 

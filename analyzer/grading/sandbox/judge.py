@@ -31,7 +31,7 @@ from analyzer.grading.sandbox.box import (
     Budget,
     Ended,
     Running,
-    read_told,
+    read_failure,
 )
 from analyzer.grading.sandbox.inside import frames
 from analyzer.grading.sandbox.inside.values import is_packed_json, pack
@@ -91,7 +91,7 @@ class Sandbox:
                 output = running.output(budget.output_bytes + 1)
                 if len(output) > budget.output_bytes:
                     return Outcome(Verdict.OUTPUT_LIMIT, output, f"more than {budget.output_bytes} bytes of output")
-                return outcome_of(ended, running.told())._replace(output=output)
+                return outcome_of(ended, running.failure())._replace(output=output)
 
         return self._judged(act)
 
@@ -245,7 +245,7 @@ def _can_start(count: int) -> bool:
     return True
 
 
-def outcome_of(ended: Ended, told: dict[str, Any]) -> Outcome:
+def outcome_of(ended: Ended, failure: dict[str, Any]) -> Outcome:
     """What the end of a program implies: no verdict where it ended well. Raises Held."""
     # The order matters: what was done to the program outranks what it said, and what it said outranks its exit
     # code.
@@ -258,8 +258,8 @@ def outcome_of(ended: Ended, told: dict[str, Any]) -> Outcome:
     if ended.stopped == PROCESS_LIMIT:
         return Outcome(Verdict.RUNTIME_ERROR, detail="too many threads")
     # Trusted only as far as to be a failure: a program has nothing to win from claiming one.
-    if told:
-        return Outcome(_verdict_of_error(told), detail=str(told.get("text")))
+    if failure:
+        return Outcome(_verdict_of_error(failure), detail=str(failure.get("text")))
     if ended.code < 0:
         # signal.Signals(n) raises ValueError for real-time signals, which a program may send itself.
         name = next((one.name for one in signal.Signals if one == -ended.code), f"signal {-ended.code}")
@@ -275,15 +275,15 @@ _FROM_OUTSIDE = frozenset(
 """Signals that a program may send itself, and that the kernel (out of memory) or a scheduler may send it."""
 
 
-def _verdict_of_error(told: dict[str, Any]) -> Verdict:
-    """A program tells its own failure: it may lie about which, but not about having failed."""
-    if told.get("phase") == "compile":
+def _verdict_of_error(failure: dict[str, Any]) -> Verdict:
+    """A program reports its own failure: it may lie about which one, but not about having failed."""
+    if failure.get("phase") == "compile":
         return Verdict.COMPILE_ERROR
-    if told.get("type") == "MemoryError":
+    if failure.get("type") == "MemoryError":
         return Verdict.MEMORY_LIMIT
     # SIGXFSZ is ignored by CPython, so RLIMIT_FSIZE shows as EFBIG; ENOSPC is the 64 MB tmpfs of the strict
     # level.
-    if told.get("errno") in (errno.EFBIG, errno.ENOSPC):
+    if failure.get("errno") in (errno.EFBIG, errno.ENOSPC):
         return Verdict.OUTPUT_LIMIT
     return Verdict.RUNTIME_ERROR
 
@@ -298,20 +298,20 @@ class Answer(NamedTuple):
 
 def read_answer(tag: bytes, body: bytes) -> Answer:
     """An answer as the program sent it, which may be anything: what is not of the form is the program's failure."""
-    told = read_told(tag, body)
+    failure = read_failure(tag, body)
     # Only looked at, never unpacked: what the judge forwards to the test is bytes that are known to be harmless
     # there.
     if tag == frames.VALUE and is_packed_json(body):
         return Answer(tag, body, None)
-    if tag == frames.RAISED and told:
-        outcome = Outcome(_verdict_of_error({**told, "phase": "run"}), detail=str(told["text"]))
-    elif tag == frames.UNCROSSABLE and told:
-        outcome = Outcome(Verdict.WRONG, detail=f"returned {told['text']}")
+    if tag == frames.RAISED and failure:
+        outcome = Outcome(_verdict_of_error({**failure, "phase": "run"}), detail=str(failure["text"]))
+    elif tag == frames.UNCROSSABLE and failure:
+        outcome = Outcome(Verdict.WRONG, detail=f"returned {failure['text']}")
     else:
         # A garbled answer becomes an exception in the test, as a returned object of the program's own would.
-        tag, told = frames.UNCROSSABLE, {"type": "TypeError", "errno": None, "text": "a malformed answer"}
+        tag, failure = frames.UNCROSSABLE, {"type": "TypeError", "errno": None, "text": "a malformed answer"}
         outcome = Outcome(Verdict.WRONG, detail="its answer is malformed")
-    return Answer(tag, json.dumps(told).encode(), outcome)
+    return Answer(tag, json.dumps(failure).encode(), outcome)
 
 
 def _load(program: Running) -> Outcome | None:
@@ -323,14 +323,14 @@ def _load(program: Running) -> Outcome | None:
     # LOADED may be forged by the program, which gains nothing: it only means that calls follow.
     if tag == frames.LOADED:
         return None
-    return _failure(outcome_of(program.wait(), read_told(tag, body)), "it did not start")
+    return _failure(outcome_of(program.wait(), read_failure(tag, body)), "it did not start")
 
 
 def _failed(program: Running, error: frames.FrameError) -> Outcome:
     """The outcome of a program that ended, or sent too much, where an answer was due."""
     if isinstance(error, frames.TooLong):
         return Outcome(Verdict.OUTPUT_LIMIT, detail=str(error))
-    return _failure(outcome_of(program.wait(), program.told()), str(error))
+    return _failure(outcome_of(program.wait(), program.failure()), str(error))
 
 
 def _failure(outcome: Outcome, otherwise: str) -> Outcome:
@@ -367,12 +367,12 @@ def _relay(program: Running, check: Running, nonce: str, budget: Budget) -> Outc
         elif tag == frames.DONE and body == json.dumps(nonce).encode():
             return Outcome(Verdict.ACCEPTED)
         else:
-            return _test_failed(str(read_told(tag, body).get("text")), calls, last)
+            return _test_failed(str(read_failure(tag, body).get("text")), calls, last)
 
 
 def _check_ended(check: Running, error: frames.FrameError, calls: int, last: Outcome | None) -> Outcome:
     """The outcome where the test ended without a word: it crashed on what the program gave it, or was stopped."""
-    outcome = outcome_of(check.wait(), check.told())
+    outcome = outcome_of(check.wait(), check.failure())
     # A test computes with the program's answers, so one that takes too long is the program's failure.
     if outcome.verdict is Verdict.TIME_LIMIT:
         outcome = outcome._replace(detail="the test took too long")

@@ -40,19 +40,19 @@ def run(job: Job, dialog: socket.socket) -> NoReturn:
         _MODES[job["mode"]](job, dialog)
         process.end(script=job["mode"] == "script")  # its output is judged only after that
         code = 0
-    except _Told:
+    except _Reported:
         pass
     except BaseException as error:  # noqa: BLE001 - a program may raise anything, at its end too
-        _tell(dialog, "run", error)
+        _report(dialog, "run", error)
     # Not sys.exit: it takes five times as long, and finalisers of the runner's would run, too.
     os._exit(code)
 
 
-class _Told(Exception):
+class _Reported(Exception):
     """Raised when the failure has been reported already."""
 
 
-def _tell(dialog: socket.socket, phase: str, error: BaseException) -> None:
+def _report(dialog: socket.socket, phase: str, error: BaseException) -> None:
     try:
         frames.send(dialog, frames.FAILED, {"phase": phase, **describe(error)})
     # No second attempt: whatever the cause, the judge sees exit code 1 and calls it a runtime error.
@@ -91,8 +91,8 @@ def _execute(job: Job, name: str, dialog: socket.socket) -> dict[str, Any]:
             # annotations`.
             code = compile(source, "<program>", "exec", dont_inherit=True)
         except BaseException as error:  # noqa: BLE001 - MemoryError and RecursionError, at the least
-            _tell(dialog, "compile", error)
-            raise _Told from None
+            _report(dialog, "compile", error)
+            raise _Reported from None
         exec(code, namespace)
     return namespace
 
@@ -102,7 +102,7 @@ def _script(job: Job, dialog: socket.socket) -> None:
     with contextlib.suppress(SystemExit):  # the usual way to end a script early; its output is judged
         try:
             _execute(job, "__main__", dialog)
-        except (SystemExit, _Told):
+        except (SystemExit, _Reported):
             raise
         except BaseException as error:
             # It may print, and end the process or the script; else it has failed, as with Python's own hook.

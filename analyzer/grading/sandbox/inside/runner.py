@@ -203,7 +203,7 @@ def _supervise(
             # Drained in one read; what more arrives only leads to one more look.
             os.read(settings["wake"], 512)
         if control in ready:
-            stopped = _told_to_stop(pid, control)
+            stopped = _reason_to_stop(pid, control)
         if not stopped and _cpu_seconds(pid) >= request["cpu_seconds"]:
             stopped = "time_limit"
         if not stopped and _overflows(settings["scratch"]):
@@ -213,7 +213,7 @@ def _supervise(
             _kill(pid)
 
 
-def _told_to_stop(pid: int, control: socket.socket) -> str:
+def _reason_to_stop(pid: int, control: socket.socket) -> str:
     message = control.recv(1 << 16)
     if not message:  # whoever asked is gone
         _kill(pid)

@@ -106,7 +106,7 @@ def _probe(box: Box) -> list[str]:
         try:
             running = box.start(job, Budget())
             try:
-                ended, told, output = running.wait(), running.told(), running.output(1 << 16)
+                ended, failure, output = running.wait(), running.failure(), running.output(1 << 16)
             finally:
                 running.close()
             # No output is a failed probe (ValueError), not a clean one: silence proves nothing.
@@ -114,7 +114,7 @@ def _probe(box: Box) -> list[str]:
         except Broken as error:
             raise Unavailable(str(error)) from None
         except ValueError:
-            raise Unavailable(f"the probe failed: {ended}, {told}") from None
+            raise Unavailable(f"the probe failed: {ended}, {failure}") from None
 
 
 _PROBE = """

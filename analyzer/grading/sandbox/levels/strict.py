@@ -37,17 +37,17 @@ class Strict(Level):
     def start_runner(self, control: int) -> Started:
         """Start the runner in a container. Raises Unavailable without bubblewrap."""
         settings = Settings(control, SCRATCH, filter=True, uid=user_to_become())
-        told, tell = os.pipe()
+        info, write_info = os.pipe()
         try:
-            # bwrap writes the runner's pid on this host to `tell`; inside, the runner is pid 1.
-            process = start([*_container(tell), *settings.command()], SCRATCH, [control, tell])
+            # bwrap writes the runner's pid on this host to `write_info`; inside, the runner is pid 1.
+            process = start([*_container(write_info), *settings.command()], SCRATCH, [control, write_info])
         except BaseException:
-            os.close(told)
+            os.close(info)
             raise
         finally:
             # Ours alone: without it the read of the pid would never see that bwrap failed.
-            os.close(tell)
-        return Started(process, info=told)
+            os.close(write_info)
+        return Started(process, info=info)
 
 
 @functools.cache
@@ -77,13 +77,13 @@ def _candidates() -> Iterator[str]:
 
 
 def _version(path: str) -> tuple[int, ...]:
-    """The version that a bwrap says it has, () where it says none."""
+    """The version that a bwrap prints, () where it prints none."""
     try:
-        told = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+        printed = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ()
     # Compared as numbers: "0.11" is later than "0.8".
-    return tuple(int(part) for part in re.findall(r"\d+", told)[:3])
+    return tuple(int(part) for part in re.findall(r"\d+", printed)[:3])
 
 
 def _container(info: int) -> list[str]:
