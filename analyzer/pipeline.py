@@ -128,7 +128,7 @@ def _score(call: Call) -> Scored:
     with clock("read"):
         opened = read.open_rollouts(settings.reading, cache_dir)
         if progress:
-            opened.tell()
+            opened.print_notes()
     with clock("plan"):
         scoring.announce_rewards()
         # There will be work for several workers, unless a run of this input is there already: they load meanwhile.
@@ -248,7 +248,7 @@ def explain(settings: AnalysisSettings, sizes: Sizes = USUAL) -> list[str]:
     buckets.build(settings.bucketing_strategy, settings.seed)
     cache_dir = runs.cache_folder(settings.cache_dir, settings.shared_cache)
     opened = read.open_rollouts(settings.reading, cache_dir)
-    opened.tell()
+    opened.print_notes()
     numbering = planning.number_problems(opened.dataset, settings.limit)
     with known_tokenizers.searching(settings.model_path, settings.trust_remote_code, cache_dir) as search:
         plan = planning.make_plan(settings, opened, numbering, search, sizes)

@@ -96,7 +96,7 @@ class Counter:
         self._what, self._total, self._first, self._done = what, total, done, done
         self._note = ""
         self._shown = shown
-        self._start = self._told = time.monotonic()
+        self._start = self._line_at = time.monotonic()
         self._bar = _bar(what, total, done) if shown and sys.stderr.isatty() else None
 
     def update(self, more: int, note: str = "") -> None:
@@ -105,8 +105,8 @@ class Counter:
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(more)
-        elif self._shown and time.monotonic() - self._told >= self._line_seconds:
-            self._told = time.monotonic()
+        elif self._shown and time.monotonic() - self._line_at >= self._line_seconds:
+            self._line_at = time.monotonic()
             _say(self._line())
 
     def close(self) -> None:

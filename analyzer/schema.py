@@ -71,8 +71,8 @@ def least_passing(threshold: float) -> float:
 
 def threshold_of(summary: Mapping[str, Any]) -> float:
     """The pass threshold of an analysis by its summary.json; those of early versions do not name it."""
-    said = summary.get("settings", {}).get("pass_threshold")
-    return PASS_THRESHOLD if said is None else float(said)  # 0 is a threshold: of -1 and 0, or of penalties
+    threshold = summary.get("settings", {}).get("pass_threshold")
+    return PASS_THRESHOLD if threshold is None else float(threshold)  # 0 is a threshold: of -1 and 0, or of penalties
 
 
 class Status(StrEnum):

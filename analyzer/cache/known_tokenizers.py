@@ -217,5 +217,5 @@ def _key(model_path: str, trust_remote_code: bool) -> str | None:
     # Sizes and times instead of contents: a folder of a model holds its weights, too. ctime cannot be set back.
     found = [(entry.name, entry.stat()) for entry in os.scandir(model_path) if entry.is_file()]
     files = sorted((name, status.st_size, status.st_mtime_ns, status.st_ctime_ns) for name, status in found)
-    told = [os.path.abspath(model_path), trust_remote_code, files, list(map(version_of, LIBRARIES))]
-    return hashlib.sha256(orjson.dumps(told)).hexdigest()[:32]
+    identity = [os.path.abspath(model_path), trust_remote_code, files, list(map(version_of, LIBRARIES))]
+    return hashlib.sha256(orjson.dumps(identity)).hexdigest()[:32]

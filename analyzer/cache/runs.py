@@ -147,14 +147,14 @@ class Run:
         run first looked: what fails in this run is for the next one.
         """
         # One listing instead of a look for each shard: on a network file system every miss is a round trip.
-        there = {os.path.join(self.shards_folder, name) for name in os.listdir(self.shards_folder)}
+        present = {os.path.join(self.shards_folder, name) for name in os.listdir(self.shards_folder)}
         for shard in wanted:
             # A committed file is only ever replaced by a better one, and this is asked at the end of every round: a
             # footer that was good once is not read again.
             if shard in self._known:
                 continue
             path = score_files.shard_path(self.shards_folder, shard)
-            footer = score_files.committed(path, self.fingerprint, shard) if path in there else None
+            footer = score_files.committed(path, self.fingerprint, shard) if path in present else None
             tries = footer.tries if footer else 0
             if shard not in self._due:
                 self._due[shard] = max(1, tries)

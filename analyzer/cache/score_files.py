@@ -116,8 +116,8 @@ def write(path: str, footer: ShardFooter, scores: Scores) -> None:
             **{_PART + name: pa.array(values, from_pandas=True) for name, values in scores.parts.items()},
         }
     )
-    said = {**footer._asdict(), "statuses": STATUSES}
-    table = table.replace_schema_metadata({_META: orjson.dumps(said, default=list)})
+    fields = {**footer._asdict(), "statuses": STATUSES}
+    table = table.replace_schema_metadata({_META: orjson.dumps(fields, default=list)})
     storage.write_bytes(path, parquet_bytes(table))
 
 
@@ -175,25 +175,25 @@ def committed(path: str, fingerprint: str, shard: int) -> ShardFooter | None:
     return footer if footer and (footer.fingerprint, footer.shard) == (fingerprint, shard) else None
 
 
-def _footer(raw: bytes | None, there: int) -> ShardFooter | None:
+def _footer(raw: bytes | None, rows: int) -> ShardFooter | None:
     """The footer, None for one that is missing, damaged, or of a program with statuses that this one does not know."""
     if raw is None:
         return None
     try:
-        said: dict[str, Any] = orjson.loads(raw)
+        fields: dict[str, Any] = orjson.loads(raw)
         # Written by a newer version: what a status means that this one does not know, it cannot say.
-        if not set(said["statuses"]) <= set(STATUSES):
+        if not set(fields["statuses"]) <= set(STATUSES):
             return None
         sources = {
             name: SourceCount(
                 rows, found, tuple(missing), {status: (row, why) for status, (row, why) in failed.items()}, *repeats
             )
-            for name, (rows, found, missing, failed, *repeats) in said["sources"].items()
+            for name, (rows, found, missing, failed, *repeats) in fields["sources"].items()
         }
-        footer = ShardFooter(**{**said, "sources": sources, "statuses": tuple(said["statuses"])})
+        footer = ShardFooter(**{**fields, "sources": sources, "statuses": tuple(fields["statuses"])})
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    return footer if footer.rows == there else None
+    return footer if footer.rows == rows else None
 
 
 def read(path: str) -> tuple[Scores, ShardFooter]:

@@ -95,8 +95,8 @@ def prove(loaded: Loaded, folder: str, sample: Sequence[str], begun_with: Tokeni
         backend.no_padding()
         text = backend.to_str().encode()
         if begun_with is not None and begun_with.specials == specials:
-            said = Path(begun_with.path).read_bytes()
-            text = said if _count_alike(said, text) else text
+            original = Path(begun_with.path).read_bytes()
+            text = original if _count_alike(original, text) else text
     if text:
         always = [*_TRICKY, *_around(specials)]
         texts = [*always, *sample]
@@ -143,15 +143,15 @@ def _kept(
     return spec
 
 
-def _count_alike(said: bytes, written: bytes) -> bool:
+def _count_alike(original: bytes, written: bytes) -> bool:
     """Whether a tokenizer.json is the same as one that the library wrote, in all that can change a count."""
-    ours, theirs = _counting_part(orjson.loads(said)), _counting_part(orjson.loads(written))
+    ours, theirs = _counting_part(orjson.loads(original)), _counting_part(orjson.loads(written))
     if ours == theirs:
         return True
     from tokenizers import Tokenizer
 
     # Through the library, which writes what it has understood: a file may leave defaults out, or be of an old version.
-    return _counting_part(orjson.loads(Tokenizer.from_buffer(said).to_str())) == theirs
+    return _counting_part(orjson.loads(Tokenizer.from_buffer(original).to_str())) == theirs
 
 
 def _counting_part(fields: dict[str, Any]) -> dict[str, Any]:

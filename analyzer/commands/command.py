@@ -57,7 +57,7 @@ class Command:
                 if argv is None:  # the words of the process itself: nothing else runs in it that could want pandas
                     from analyzer.workers import processes
 
-                    processes.tell_arrow_of_no_pandas()
+                    processes.hide_pandas_from_arrow()
                 return self.call(settings)
 
         if argv is not None:

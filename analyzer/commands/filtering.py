@@ -97,8 +97,8 @@ def _holds_an_analysis_of_its_rollouts(analysis: AnalysisSettings) -> bool:
     It is written anew when prompts that had failed are tried again: the same command must then go on.
     """
     try:
-        said = orjson.loads((Path(analysis.output_dir) / PROVENANCE).read_bytes())
-        paths = [os.path.join(said["working_directory"], path) for path in said["rollouts"]]
+        provenance = orjson.loads((Path(analysis.output_dir) / PROVENANCE).read_bytes())
+        paths = [os.path.join(provenance["working_directory"], path) for path in provenance["rollouts"]]
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
         return False
     return [os.path.realpath(path) for path in paths] == [os.path.realpath(analysis.rollouts)]

@@ -179,8 +179,8 @@ def _settings(cls: type[Settings], parsed: Callable[[], Any], places: Mapping[st
     """The settings that a parser gives, checked; `places`: the file of each key that a file sets."""
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]  # a dataclass
     places = places or {}
-    said = _parsed(cls, parsed, places)
-    values = {field.name: said.get(field.name, field.default) for field in fields}
+    given = _parsed(cls, parsed, places)
+    values = {field.name: given.get(field.name, field.default) for field in fields}
     for field in fields:
         value = values[field.name]
         if value is not None and value == field.metadata.get("unset"):

@@ -117,8 +117,9 @@ class OutputFolder(NamedTuple):
             try:
                 yield staging
                 # That was checked hours ago perhaps: two runs would both end well, and one analysis be gone.
-                if not overwrite and (manifest := _manifest(place)).files and (it := self._differences(manifest)):
-                    raise OutputError(f"{self.path} holds outputs of {it}, written during this run; {_ADVICE}")
+                manifest = Manifest({}, ()) if overwrite else _manifest(place)
+                if manifest.files and (differing := self._differences(manifest)):
+                    raise OutputError(f"{self.path} holds outputs of {differing}, written during this run; {_ADVICE}")
                 self._move_in(staging, place)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
@@ -136,15 +137,15 @@ class OutputFolder(NamedTuple):
                 os.fsync(file.fileno())
         # Both the old and the new names first: whatever moment a crash comes at, each file that lies there is known as
         # ours.
-        place.write(MANIFEST, self._say(sorted(old | set(names))))
+        place.write(MANIFEST, self._encoded(sorted(old | set(names))))
         # summary.json goes first and comes last. While it is absent the set is not whole, and a reader can see that.
         for name in [SUMMARY, *sorted(old - set(names))]:
             place.remove(name)
         for name in names:
             place.move_in(staging / name)
-        place.write(MANIFEST, self._say(names))
+        place.write(MANIFEST, self._encoded(names))
 
-    def _say(self, names: list[str]) -> bytes:
+    def _encoded(self, names: list[str]) -> bytes:
         return orjson.dumps({"of": dict(self.of), "files": names}, option=orjson.OPT_INDENT_2)
 
 
@@ -154,6 +155,6 @@ def _manifest(place: Destination) -> Manifest:
         # A damaged manifest vouches for nothing. All files then count as somebody else's, and only --overwrite replaces
         # them.
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            said = orjson.loads(place.read(MANIFEST))
-            return Manifest(dict(said["of"]), tuple(map(str, said["files"])))
+            fields = orjson.loads(place.read(MANIFEST))
+            return Manifest(dict(fields["of"]), tuple(map(str, fields["files"])))
     return Manifest({}, ())

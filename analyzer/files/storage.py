@@ -180,8 +180,8 @@ def storage_errors(where: str | os.PathLike[str]) -> Iterator[None]:
             raise OutputError(f"{place}: cannot be written to (read-only file system); name another folder") from error
         # arrow may report a full disk as an OSError without errno, whose text alone has the number.
         if is_disk_error(error):
-            told = _ARROW_ERRNO.search(str(error))  # arrow's own words name neither the file nor more of the reason
-            reason = os.strerror(int(told[1])) if told else error.strerror or error
+            match = _ARROW_ERRNO.search(str(error))  # arrow's own words name neither the file nor more of the reason
+            reason = os.strerror(int(match[1])) if match else error.strerror or error
             raise StorageError(
                 f"{place}: {reason}; free some space and run the same command again; no output is half-written"
             ) from error
@@ -199,8 +199,8 @@ def is_disk_error(error: OSError) -> bool:
 
 def _errno(error: OSError) -> int | None:
     """The number of an error; arrow gives it in its text, and not always beside it."""
-    told = _ARROW_ERRNO.search(str(error))
-    return int(told[1]) if told else error.errno
+    match = _ARROW_ERRNO.search(str(error))
+    return int(match[1]) if match else error.errno
 
 
 @contextlib.contextmanager

@@ -155,7 +155,7 @@ def _packed(data: bytes | bytearray) -> str:
 
 def meta(analysis: Analysis, names: Sequence[str], styles: dict[str, str], rules: Rules, *, server: bool) -> str:
     """What the script needs to know, as JSON in the page."""
-    told = {
+    payload = {
         "problems": analysis.problems.num_rows,
         "buckets": list(names),
         "styles": [styles[name] for name in names],
@@ -172,7 +172,7 @@ def meta(analysis: Analysis, names: Sequence[str], styles: dict[str, str], rules
         "server": server,
         "integer_ids": _id_steps(analysis) is not None,
     }
-    return base64.b64encode(orjson.dumps(told)).decode()
+    return base64.b64encode(orjson.dumps(payload)).decode()
 
 
 def _predicted(analysis: Analysis) -> dict[str, float]:

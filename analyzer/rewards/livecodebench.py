@@ -111,19 +111,19 @@ class LiveCodeBench(CodeReward):
 
 def parse(ground_truth: Any) -> list[Test]:
     """The tests in a ground truth: a list, a struct that holds lists, or the JSON of one. Raises GoldError."""
-    said = _tests(ground_truth) if isinstance(ground_truth, str) else ground_truth
+    tests = _tests(ground_truth) if isinstance(ground_truth, str) else ground_truth
     name = None
-    if isinstance(said, Mapping):
-        name = said.get("fn_name") or _func_name(said)
-        parts = [_tests(part) if isinstance(part, str) else part for part in map(said.get, LISTS) if part]
+    if isinstance(tests, Mapping):
+        name = tests.get("fn_name") or _func_name(tests)
+        parts = [_tests(part) if isinstance(part, str) else part for part in map(tests.get, LISTS) if part]
         if not all(isinstance(part, list) for part in parts):
             raise GoldError(f"tests must be lists: {shown(ground_truth)}")
-        said = [test for part in parts for test in part]
-    if not isinstance(said, list) or not said or not all(isinstance(test, Mapping) for test in said):
+        tests = [test for part in parts for test in part]
+    if not isinstance(tests, list) or not tests or not all(isinstance(test, Mapping) for test in tests):
         raise GoldError(
             f"the ground truth must be a list of tests with `input` and `output`, not {shown(ground_truth)}"
         )
-    return [_test(test, name) for test in said]
+    return [_test(test, name) for test in tests]
 
 
 def _test(test: Mapping[str, Any], name: Any) -> Test:

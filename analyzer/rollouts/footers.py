@@ -46,10 +46,10 @@ def length(trailer: bytes, size: int) -> int:
     if len(trailer) < TRAILER or trailer[4:] != MAGIC:
         encrypted = trailer[4:] == b"PARE"
         raise ValueError("its footer is encrypted" if encrypted else "it does not end like a parquet file")
-    said = int.from_bytes(trailer[:4], "little")
-    if said + TRAILER > size:
+    length = int.from_bytes(trailer[:4], "little")
+    if length + TRAILER > size:
         raise ValueError("its footer is longer than the file")
-    return said
+    return length
 
 
 def layout(footer: bytes) -> Layout:

@@ -36,8 +36,8 @@ class Input(NamedTuple):
     texts: bool = True  # whether there are responses, not rewards alone
     kinds: Mapping[str, Mapping[str, FileLine]] = NO_KINDS  # of jsonl columns: kinds of values, and the first of each
 
-    def tell(self) -> None:
-        """Say on stderr what the files were read as."""
+    def print_notes(self) -> None:
+        """Print to stderr what the files were read as."""
         for note in self.notes:
             print(printable(note), file=sys.stderr, flush=True)
 

@@ -222,30 +222,30 @@ def _write(work: _Work, manifest: dict[str, Any]) -> dict[str, Any]:
         try:
             written = _fill(staging, work)
             # Before the first is moved in: both files are of one selection.
-            for (path, _), told in zip(work.files, written, strict=True):
-                if told["rows"] == 0:
-                    raise InputError(f"{path}: nothing to write: {_no_response(told.get('responses', {}))}")
-            for (path, rows), told in zip(work.files, written, strict=True):
+            for (path, _), entry in zip(work.files, written, strict=True):
+                if entry["rows"] == 0:
+                    raise InputError(f"{path}: nothing to write: {_no_response(entry.get('responses', {}))}")
+            for (path, rows), entry in zip(work.files, written, strict=True):
                 folder, name = _split(path)
                 place = destinations.open_destination(folder)
                 # In this order a kill leaves a file without a manifest at worst, never with that of another selection.
                 place.remove(_manifest_name(name))
                 # Written under a number, since output and control may have one name in two folders.
-                os.replace(staging / told.pop("file"), staging / name)
+                os.replace(staging / entry.pop("file"), staging / name)
                 place.move_in(staging / name)
-                about = manifest | {"kept": len(rows)} | told
+                about = manifest | {"kept": len(rows)} | entry
                 if path != output:
                     about = {"control_of": output} | {key: about[key] for key in _OF_CONTROL if key in about}
                 place.write(_manifest_name(name), _yaml(about))
-                added |= {"output": path, **told} if path == output else {"control": {"output": path, **told}}
+                added |= {"output": path, **entry} if path == output else {"control": {"output": path, **entry}}
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return added
 
 
-def _no_response(told: Mapping[str, int]) -> str:
+def _no_response(left_out: Mapping[str, int]) -> str:
     """Why no response of the kept problems is taken."""
-    left = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in told.items() if number)
+    left = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in left_out.items() if number)
     taken = "sft takes passing responses, dpo needs a passing and a failing one of a problem"
     return f"no response of the kept problems fits the format ({taken})" + (f"; left out: {left}" if left else "")
 

@@ -36,7 +36,7 @@ def provenance(settings: AnalysisSettings, plan: Plan, opened: Input) -> bytes:
         # What was given alone: defaults of another version would be taken for the user's choice.
         if (value := getattr(settings, field.name)) != field.default and value is not None
     }
-    said = {
+    record = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": shlex.join(masking.command(sys.argv)),
         "working_directory": os.getcwd(),
@@ -50,7 +50,7 @@ def provenance(settings: AnalysisSettings, plan: Plan, opened: Input) -> bytes:
         "python": sys.executable,
         "versions": {"rollout-analyzer": __version__, **plan.versions},
     }
-    return orjson.dumps(said, option=orjson.OPT_INDENT_2) + b"\n"
+    return orjson.dumps(record, option=orjson.OPT_INDENT_2) + b"\n"
 
 
 def _policies(opened: Input) -> list[str]:

@@ -118,8 +118,8 @@ def open_files(spec: str, cache_dir: str, paths: Sequence[str] = ()) -> Input:
     if kinds == {False}:
         return Input(opened, tuple(paths), identity, 0)
     notes = jsonl.notes_of(parquet[0])
-    said = tuple(notes.sentences(paths))
-    return Input(opened, tuple(paths), identity, notes.replaced, warnings=said, kinds=notes.columns)
+    warnings = tuple(notes.sentences(paths))
+    return Input(opened, tuple(paths), identity, notes.replaced, warnings=warnings, kinds=notes.columns)
 
 
 def _converted(paths: Sequence[str], identity: Identity, cache_dir: str) -> list[str]:

@@ -28,7 +28,7 @@ _FEW_VALUES = 10  # different rewards: with more, the gaps between them are acci
 
 def remarks(settings: AnalysisSettings, report: Mapping[str, Any], merged: Merged, metrics: Metrics) -> list[str]:
     """The sentences, the most telling first. `report`: what was measured, as summary.json has it."""
-    said = [
+    lines = [
         *_never_solved_line(report),
         *threshold_lines(settings.pass_threshold, merged.deciding),
         *rounding_lines(settings.pass_threshold, merged.deciding),
@@ -36,24 +36,24 @@ def remarks(settings: AnalysisSettings, report: Mapping[str, Any], merged: Merge
     ]
     share = report["informative"]["8"]
     if share["share"] is not None:
-        said.append(
+        lines.append(
             f"{share['share']:.0%} of groups of 8 would have different rewards, and so a gradient "
             f"({share['low']:.0%} to {share['high']:.0%})"
             if share["high"] >= 0.005  # less reads as "0% (0% to 0%)"
             else "no group of 8 would have different rewards: none has a gradient"
         )
     if moved := report["unscored"]["problems_that_could_move"]:
-        said.append(
+        lines.append(
             f"{counted(moved, 'problem')} could be in another bucket if their unscored rollouts had been scored"
         )
     cut = report["truncation"]
     if cut and cut["problems_that_could_move"] > BIASED_BY_CUTS * len(metrics.passes):
-        said.append(
+        lines.append(
             f"{counted(cut['problems_that_could_move'], 'problem')} could be in another bucket if their cut-off "
             f"responses had passed: {cut['pass_rate_of_longest_finished_tenth'] or 0:.0%} of the longest finished tenth"
             f" pass, {cut['pass_rate_of_finished'] or 0:.0%} of all finished responses"
         )
-    said += [
+    lines += [
         f"{seen.repeated:,} of {counted(seen.long, 'long response')} of {name} duplicate another sample of the same "
         "problem (a reused seed, or temperature 0?): all estimates here are then too certain"
         for name, seen in merged.sources.items()
@@ -61,12 +61,12 @@ def remarks(settings: AnalysisSettings, report: Mapping[str, Any], merged: Merge
     ]
     if top := report["top_up"]:
         before, after = top["settled_before"], top["settled_after"]
-        said.append(
+        lines.append(
             f"{counted(top['rollouts'], 'more rollout')} (+{top['rollouts'] / max(len(merged.codes), 1):.0%}) for "
             f"{counted(top['problems'], 'problem')} would raise the share in the right bucket (solve rate below 25 %, "
             f"50 %, 75 %, or above) from {before:.0%} to {after:.0%}: topup.parquet"
         )
-    return said
+    return lines
 
 
 def _never_solved_line(report: Mapping[str, Any]) -> list[str]:

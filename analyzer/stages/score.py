@@ -71,7 +71,7 @@ def score_shard(seal: Seal, folder: str, shard: int) -> int:
         if not seal.elsewhere:
             raise
         # What one node does not see is there on the next.
-        raise type(error)(f"{error} (said by a worker on {platform.node()})") from None
+        raise type(error)(f"{error} (on the worker node {platform.node()})") from None
 
 
 def _score_shard(seal: Seal, folder: str, shard: int) -> int:

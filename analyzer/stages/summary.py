@@ -117,8 +117,8 @@ class Summary:
         lines: list[str] = []
         if self.stability is not None:
             lines += ["", "How sure:", f"  {stability_line(self.stability)}"]
-        if said := self.difficulty["remarks"]:
-            lines += ["", "Difficulty:", *(f"  {printable(line)}" for line in said)]
+        if remarks := self.difficulty["remarks"]:
+            lines += ["", "Difficulty:", *(f"  {printable(line)}" for line in remarks)]
         if audited := audit_lines(self):
             lines += ["", "Audit:", *(f"  {printable(line)}" for line in audited)]
         if self.warnings:
@@ -223,8 +223,8 @@ def _all_warnings(
 
 def _answer_found(reward: BaseReward, seen: SourceCount) -> float | None:
     """The share of responses with an answer; None for a reward that looks at the whole response."""
-    told = isinstance(reward.decider, Reward) and reward.decider.needs_gold
-    return round(seen.found / max(seen.rows, 1), 6) if told else None
+    has_answer = isinstance(reward.decider, Reward) and reward.decider.needs_gold
+    return round(seen.found / max(seen.rows, 1), 6) if has_answer else None
 
 
 def _part_means(reward: BaseReward, name: str, merged: Merged) -> dict[str, float | None]:

@@ -117,8 +117,8 @@ def _round(
             started = time.perf_counter()
             # A name is enough here, and a listing is one call where reading the footers would be one a shard. They
             # are read at the end of the round, by `missing`.
-            there = os.listdir(os.path.join(work.folder, "shards"))
-            numbers = {int(name[6:-8]) for name in there if name.startswith("shard-") and name.endswith(".parquet")}
+            names = os.listdir(os.path.join(work.folder, "shards"))
+            numbers = {int(name[6:-8]) for name in names if name.startswith("shard-") and name.endswith(".parquet")}
             for shard in sorted(waiting & numbers):
                 waiting.discard(shard)
                 work.committed(shard)

@@ -70,19 +70,19 @@ def _serve(control: socket.socket) -> None:
     poller = select.poll()
     poller.register(control, select.POLLIN)
     poller.register(woken, select.POLLIN)
-    told: dict[int, int] = {}  # pid of a worker -> where its exit code is written
+    exit_pipes: dict[int, int] = {}  # pid of a worker -> where its exit code is written
     calls: set[int] = set()  # pids, too
     hung_up = False
     while not hung_up or calls:
         ready = {fd for fd, _ in poller.poll()}
         if woken in ready:
             os.read(woken, 4096)
-            while told:
+            while exit_pipes:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if pid == 0:
                     break
                 calls.discard(pid)
-                where = told.pop(pid)
+                where = exit_pipes.pop(pid)
                 with contextlib.suppress(BrokenPipeError):
                     forkserver.write_signed(where, os.waitstatus_to_exitcode(status))
                 os.close(where)
@@ -94,10 +94,10 @@ def _serve(control: socket.socket) -> None:
                 continue
             pid = os.fork()
             if pid == 0:
-                _work(fds, [control.detach(), woken, wake, fds[1], *told.values()])
+                _work(fds, [control.detach(), woken, wake, fds[1], *exit_pipes.values()])
             with contextlib.suppress(BrokenPipeError):
                 forkserver.write_signed(fds[1], pid)
-            told[pid] = fds[1]
+            exit_pipes[pid] = fds[1]
             if message == CALL:
                 calls.add(pid)
             for fd in {*fds} - {fds[1]}:

@@ -46,12 +46,12 @@ def start_worker(driver: int) -> None:
     """Make this process one that scores shards for a driver on the same host."""
     if not forks.follow():
         follow(driver)
-        tell_arrow_of_no_pandas()
+        hide_pandas_from_arrow()
 
 
 def warm_up(load: Callable[[], None], modules: Sequence[str]) -> None:
     """Load what any worker needs, in the process that they are forked from."""
-    tell_arrow_of_no_pandas()
+    hide_pandas_from_arrow()
     with warnings.catch_warnings():
         # joblib's, where there is no /dev/shm: the driver says what follows from that, and once.
         warnings.simplefilter("ignore")
@@ -65,10 +65,11 @@ def call_by_name(name: str) -> None:
     pkgutil.resolve_name(name)()
 
 
-def tell_arrow_of_no_pandas() -> None:
-    """Arrow imports pandas when it first looks at a value; a second and 50 MB, for which a worker has no use.
+def hide_pandas_from_arrow() -> None:
+    """Keep arrow from importing pandas when it first looks at a value: a quarter of a second of CPU and 50 MB.
 
-    It tries once, so the import is made to fail that once. Code of the user runs in processes of its own.
+    It tries once, so the import is made to fail once (docs/decisions/pandas-finder.md). A user's own code runs in
+    other processes.
     """
     import pyarrow as pa
 
@@ -80,7 +81,7 @@ def tell_arrow_of_no_pandas() -> None:
 
 
 class _NoPandas:
-    """A finder of modules that says there is no pandas."""
+    """A module finder that hides pandas."""
 
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> None:

@@ -154,7 +154,7 @@ def test_a_scheduler_without_the_program_is_named(tmp_path: Path) -> None:
 def test_a_worker_that_does_not_see_the_input_says_that_it_is_a_worker(tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
     seal = Seal("0" * 64, {}, elsewhere=True)
-    with pytest.raises(UserError, match=rf"run the same command again \(said by a worker on {platform.node()}\)"):
+    with pytest.raises(UserError, match=rf"run the same command again \(on the worker node {platform.node()}\)"):
         score_shard(seal, str(tmp_path), 0)
 
 

@@ -115,10 +115,10 @@ class Custom(WholeReward):
         # An array or a tensor is as good as a list.
         results = results.tolist() if hasattr(results, "tolist") else results
         if not isinstance(results, list | tuple) or len(results) != len(responses):
-            said = (
+            returned = (
                 counted(len(results), "result") if isinstance(results, list | tuple) else f"a {type(results).__name__}"
             )
-            raise Unscored(Status.INVALID_RESULT, f"it returned {said} for {counted(len(responses), 'rollout')}")
+            raise Unscored(Status.INVALID_RESULT, f"it returned {returned} for {counted(len(responses), 'rollout')}")
         return list(map(score_of, results))
 
     def _call_verl(self, problem: Problem, response: str) -> Any:

@@ -110,13 +110,13 @@ def _ranks(text: str, search: Search) -> Iterator[list[Found]]:
         yield [*hoped_for, *latex.boxed_spans(), *_whole_box(text)]
     elif hoped_for:
         yield hoped_for
-    said = list(_after(finals, lambda end: _latex_after_is(text, end, latex_there))) if finals else []
-    closes = not search.boxed_first and not search.numbers_first and len(finals) == 1 and _closes(text, said)
+    after_is = list(_after(finals, lambda end: _latex_after_is(text, end, latex_there))) if finals else []
+    closes = not search.boxed_first and not search.numbers_first and len(finals) == 1 and _closes(text, after_is)
     if closes:
         # The usual response: what else is in this rank comes after it, and is hardly ever asked for.
-        yield [*said]
-        said = []
-    rank: list[Found] = [*said]
+        yield [*after_is]
+        after_is = []
+    rank: list[Found] = [*after_is]
     if not search.boxed_first and BOX in text:
         rank += [*latex.boxed_spans(), *_whole_box(text)]
     if finals:
@@ -136,14 +136,14 @@ def _ranks(text: str, search: Search) -> Iterator[list[Found]]:
         yield from _anywhere(latex, numbers)
 
 
-def _closes(text: str, said: Sequence[Span | PlainSpan]) -> bool:
+def _closes(text: str, after_is: Sequence[Span | PlainSpan]) -> bool:
     r"""Whether ``is $..$`` ends the text, but for white space and full stops, and so is the first of its rank.
 
     Whatever else may be found in the rank ends before it, or with it and starts later: nothing but the same dollar
     sign closes an environment after it, and no digit or brace stands there. With ``\[`` a wider environment could start
     before and end with the same mark.
     """
-    if len(said) != 1 or not isinstance(span := said[0], Span) or len(span.parts) != 1:
+    if len(after_is) != 1 or not isinstance(span := after_is[0], Span) or len(span.parts) != 1:
         return False
     ((start, _, percent),) = span.parts
     by_dollar = text[start - 1] == "$" != text[start - 2]

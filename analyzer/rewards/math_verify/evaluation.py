@@ -194,10 +194,10 @@ def _applied(function: Callable[..., complex | float], *arguments: Number) -> Nu
     values = [argument.value for argument in arguments]
     value = function(*values)
     error = _ROUNDING * abs(value)
-    for at, (there, off) in enumerate(arguments):
+    for at, (point, off) in enumerate(arguments):
         # A complex argument may be wrong in both directions, a real one in one alone.
-        for way in (off, off * 1j) if there.imag else (off,):
-            moved = function(*values[:at], there + way, *values[at + 1 :])
+        for way in (off, off * 1j) if point.imag else (off,):
+            moved = function(*values[:at], point + way, *values[at + 1 :])
             # A difference stands for the derivative; twice, since it may be larger on the other side.
             error += 2 * abs(moved - value)
     return Number(value + 0j, error)

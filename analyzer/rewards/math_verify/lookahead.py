@@ -175,12 +175,12 @@ class Table:
             return True
         # The runtime's rule with the smallest reading: a conflict is one state with the same stacks in two
         # alternatives, unless another state still has one alternative alone, which later tokens may pick.
-        there: defaultdict[int, list[int]] = defaultdict(list)
+        by_state: defaultdict[int, list[int]] = defaultdict(list)
         for (state, _), stacks in configs.items():
-            there[state].append(stacks)
-        if any(len(sets) == 1 for sets in there.values()):
+            by_state[state].append(stacks)
+        if any(len(sets) == 1 for sets in by_state.values()):
             return False
-        return any(len(set(sets)) < len(sets) for sets in there.values())
+        return any(len(set(sets)) < len(sets) for sets in by_state.values())
 
     def _viable(self, configs: Configs) -> int:
         """The runtime's resolvesToJustOneViableAlt: the first of each place, where that is the same; 0 where not."""

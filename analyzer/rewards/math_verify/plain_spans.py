@@ -185,13 +185,13 @@ class PlainText:
 
     def _next_operator(self, at: int) -> int:
         """The next operator in the run at `at`; the end of the run if there is none."""
-        since, there = self._operator
-        if not since <= at <= there:
+        since, operator = self._operator
+        if not since <= at <= operator:
             end, _ = self._run_at(at)
             found = _OPERATOR.search(self.text, at, end)
-            there = end if found is None else found.start()
-            self._operator = (at, there)
-        return there
+            operator = end if found is None else found.start()
+            self._operator = (at, operator)
+        return operator
 
 
 def _last_stop(text: str, start: int, end: int) -> int:

@@ -34,17 +34,17 @@ def grammar_of(parser: Any) -> str:
 
 def read(grammar: str) -> tuple[Starts, Starts]:
     """What is precomputed at large and in context; nothing where the file is of another grammar."""
-    said = json.loads(FILE.read_bytes())
-    if said["grammar"] != grammar:
+    stored = json.loads(FILE.read_bytes())
+    if stored["grammar"] != grammar:
         return {}, {}
-    return _starts(said["at_large"]), _starts(said["in_context"])
+    return _starts(stored["at_large"]), _starts(stored["in_context"])
 
 
-def _starts(said: Mapping[str, Any]) -> Starts:
-    nodes = [Node({}, alternative, is_ambiguous) for alternative, is_ambiguous, _ in said["nodes"]]
-    for node, (_, _, edges) in zip(nodes, said["nodes"], strict=True):
+def _starts(stored: Mapping[str, Any]) -> Starts:
+    nodes = [Node({}, alternative, is_ambiguous) for alternative, is_ambiguous, _ in stored["nodes"]]
+    for node, (_, _, edges) in zip(nodes, stored["nodes"], strict=True):
         node.edges = {token: nodes[at] if at >= 0 else DEAD for token, at in zip(edges[::2], edges[1::2], strict=True)}
-    return {tuple(key): None if at is None else nodes[at] for key, at in said["starts"]}
+    return {tuple(key): None if at is None else nodes[at] for key, at in stored["starts"]}
 
 
 def written(grammar: str, at_large: Table, in_context: Table) -> str:

@@ -131,11 +131,11 @@ def _followed(table: Table, node: Node, ahead: Iterator[int]) -> Node:
 
 def _ahead(tokens: Any) -> Iterator[int]:
     """The types of the tokens from the next one on, then that of the end again and again."""
-    there, channel = tokens.tokens, tokens.channel
+    all_tokens, channel = tokens.tokens, tokens.channel
     # Only tokens of the parser's channel: white space is on the hidden one.
-    for at in range(tokens.index, len(there)):
-        if there[at].channel == channel:
-            yield there[at].type
+    for at in range(tokens.index, len(all_tokens)):
+        if all_tokens[at].channel == channel:
+            yield all_tokens[at].type
     while True:
         yield Token.EOF
 

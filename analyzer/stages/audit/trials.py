@@ -175,15 +175,15 @@ def _without_wrapping(reward: Reward, failing: Sequence[tuple[Any, Problem, str]
 
 def sentence(trial: Trial, reward: str) -> str:
     """What the trial suggests, as sentences to follow a warning; empty where nothing is better."""
-    said = ""
+    text = ""
     if trial.wrapped >= WRAPPED:
-        said += (
+        text += (
             f' Without its wrapping ("{trial.unwrapped}" for "{trial.ground_truth}") the ground truth would match in '
             f"{trial.wrapped:.0%} of {trial.responses} sampled responses: rewrite the ground truths."
         )
     if trial.other:
-        said += (
+        text += (
             f" On {trial.responses} sampled responses, {trial.other} finds an answer in {trial.other_found:.0%} of "
             f"them and gives {trial.other_pass_rate:.2f} where {reward} gives {trial.pass_rate:.2f}."
         )
-    return said
+    return text

@@ -57,16 +57,16 @@ class Backend(NamedTuple):
 
 
 CODE = "__import__('analyzer.cache.code', fromlist=['*']).scoring_code_digest()"
-"""Python that tells which code of this program a process has. A worker without it cannot read a function of ours, and
-dies of the first task; this text it can evaluate."""
+"""Python that tells which code of this program a process has. A worker without the program cannot unpickle a
+function of ours and dies of its first task; this text it can evaluate."""
 
 
-def check_same_code(told: Mapping[str, Any], code: str) -> None:
+def check_same_code(answers: Mapping[str, Any], code: str) -> None:
     """Raise ConfigError where a worker of a running cluster has none, or other code of this program.
 
-    told: what CODE was there for each process, such as "the worker ADDRESS", or what it raised.
+    answers: what CODE gave in each process, such as "the worker ADDRESS", or the error that it raised there.
     """
-    for address, found in sorted(told.items()):
+    for address, found in sorted(answers.items()):
         if isinstance(found, ImportError | AttributeError):
             trouble = f"cannot load rollout-analyzer ({found})"
         elif isinstance(found, str) and code and found != code:

@@ -26,7 +26,7 @@ class Dask(Cluster):
         self._client = client
         self._notice_seconds = notice_seconds
         self._seen = self._looked = time.monotonic()  # when there were workers, and when they were asked for
-        self._told = False
+        self._noticed = False
         super().__init__(sum(client.ncores().values()), client=client)
         self._config["backend"] = _register_backend()
 
@@ -70,15 +70,15 @@ class Dask(Cluster):
             try:
                 client.wait_for_workers(1, timeout=backend.notice_seconds)
             except TimeoutError:
-                _tell_of_no_workers(backend.dask_scheduler, backend.notice_seconds)
+                _notice_no_workers(backend.dask_scheduler, backend.notice_seconds)
                 client.wait_for_workers(1)
             if backend.code:
                 try:  # of its code nothing is run, but it reads what names it
                     client.run_on_scheduler(eval, CODE)
                 except (ImportError, AttributeError) as error:
                     check_same_code({f"the scheduler {backend.dask_scheduler}": error}, backend.code)
-                told = client.run(eval, CODE, on_error="return")
-                check_same_code({f"the worker {name}": found for name, found in told.items()}, backend.code)
+                answers = client.run(eval, CODE, on_error="return")
+                check_same_code({f"the worker {name}": found for name, found in answers.items()}, backend.code)
             yield cls(client, backend.notice_seconds)
 
     def settings(self, at_once: int) -> Mapping[str, Any]:
@@ -115,15 +115,15 @@ class Dask(Cluster):
         """
         with contextlib.suppress(OSError, RuntimeError):  # a lost connection shows in the client's status
             if self._client.ncores():
-                self._seen, self._told = now, False
+                self._seen, self._noticed = now, False
             elif self._client.cluster is not None and not self._client.cluster.workers:  # its nannies
                 return UserError(
                     "all dask workers on this machine have ended and were not restarted (out of memory?); "
                     "run the same command again to resume"
                 )
-            elif not self._told and now - self._seen > self._notice_seconds:
-                self._told = True
-                _tell_of_no_workers(self._client.scheduler.address, self._notice_seconds)
+            elif not self._noticed and now - self._seen > self._notice_seconds:
+                self._noticed = True
+                _notice_no_workers(self._client.scheduler.address, self._notice_seconds)
         return None
 
     def stop(self) -> None:
@@ -150,7 +150,7 @@ def _connected(address: str, seconds: float) -> Any:
 
 def dask_setup(worker: Any) -> None:
     """dask calls this in each worker of our own cluster before its work. Not in others, which may serve others, too."""
-    processes.tell_arrow_of_no_pandas()
+    processes.hide_pandas_from_arrow()
 
 
 def _register_backend() -> str:
@@ -176,7 +176,7 @@ def _is_no_hangup(record: logging.LogRecord) -> bool:
     return kind is None or kind.__name__ not in {"CommClosedError", "StreamClosedError"}
 
 
-def _tell_of_no_workers(address: str, seconds: float) -> None:
+def _notice_no_workers(address: str, seconds: float) -> None:
     from tqdm import tqdm
 
     tqdm.write(

@@ -73,7 +73,7 @@ def _check_address(address: str, seconds: float) -> None:
 
 
 def _code_of_nodes() -> dict[str, Any]:
-    """What CODE says on each node with cores, or what it raises."""
+    """What CODE gives on each node with cores, or the error that it raises there."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -83,20 +83,20 @@ def _code_of_nodes() -> dict[str, Any]:
         except Exception as error:  # noqa: BLE001  # an error that is its own answer
             return error
 
-    told = ray.remote(num_cpus=0, max_retries=0)(evaluated)
+    remote = ray.remote(num_cpus=0, max_retries=0)(evaluated)
     nodes = {
         f"the node {node['NodeManagerAddress']} ({node['NodeID'][:8]})": node for node in ray.nodes() if node["Alive"]
     }
-    asked = {
-        told.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(CODE): name
-        for name, node in nodes.items()
-        if node["Resources"].get("CPU")
-    }
-    there, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER_SECONDS) if asked else ([], [])
+    asked = {}
+    for name, node in nodes.items():
+        if node["Resources"].get("CPU"):
+            on_node = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            asked[remote.options(scheduling_strategy=on_node).remote(CODE)] = name
+    ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER_SECONDS) if asked else ([], [])
     answers = {}
-    for one in there:
+    for answered in ready:
         try:
-            answers[asked[one]] = ray.get(one)
+            answers[asked[answered]] = ray.get(answered)
         except ray.exceptions.RayError:  # a node that has just gone
             continue
     return answers
