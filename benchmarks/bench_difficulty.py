@@ -187,7 +187,7 @@ def _informative(name: str, samples: int, rest: int, group: int, splits: int) ->
     for seed in range(splits):
         first, second = (passes_of(name, rows) for rows in data.split(data.load(name), seed, samples, rest))
         found = posteriors.posterior(first, np.full(len(first), samples))
-        said = informative.informative(group, found, posteriors.refitted(found.classes, seed))
+        said = informative.informative(group, found, posteriors.with_refits(found.classes, seed)[1])
         others = posteriors.posterior(second, np.full(len(second), rest))
         true = informative.informative(group, others, [])
         # What the other samples show has an error of its own.
@@ -400,8 +400,8 @@ def cost() -> Iterator[Figure]:
     found = posteriors.posterior(passes, samples)
     timed("posterior and columns", lambda: _columns(posteriors.posterior(passes, samples)))
     timed("majorities", lambda: majorities(codes, answers, passing, 600_000))
-    refits = posteriors.refitted(found.classes, 1)
-    timed("refits", lambda: posteriors.refitted(found.classes, 1))
+    refits = posteriors.with_refits(found.classes, 1)[1]
+    timed("refits", lambda: posteriors.with_refits(found.classes, 1)[1])
     timed("informative", lambda: [informative.informative(group, found, refits) for group in informative.GROUPS])
     timed(
         "stability",

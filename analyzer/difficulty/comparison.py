@@ -16,7 +16,7 @@ import numpy as np
 
 from analyzer.difficulty.intervals import student_quantile
 from analyzer.difficulty.passing import log_factorials
-from analyzer.difficulty.posterior import classes_of, fit_priors, posterior_of
+from analyzer.difficulty.posterior import posterior
 from analyzer.difficulty.stability import ENOUGH_PROBLEMS, of_chosen, placed_again
 
 if TYPE_CHECKING:
@@ -142,8 +142,7 @@ def moves_by_chance(
     seen = [of_chosen(run.codes, run.rewards, number, run.passing) for run in runs]
     passes = seen[0].passes + seen[1].passes
     samples = passes + seen[0].failures + seen[1].failures
-    classes = classes_of(passes, samples, source[chosen])
-    found = posterior_of(classes, fit_priors(classes, classes.problems))
+    found = posterior(passes, samples, source[chosen])
     total = np.zeros((buckets, buckets))
     counts = []
     draws = min(_MOST_DRAWS, math.ceil(ENOUGH_PROBLEMS / max(len(chosen), 1)))

@@ -94,7 +94,7 @@ def informative(
 ) -> Estimate:
     """The share of groups of that size with unequal rewards, over all scored problems, with its 90 % interval.
 
-    refits: priors fitted to resampled problems (posterior.refitted). The posterior alone covers too little: what is
+    refits: priors fitted to resampled problems (posterior.with_refits). The posterior alone covers too little: what is
     not known of the prior is common to all problems and does not average out.
     graded: for rewards that are more than pass or fail, the exact share of each class's problems with `group` samples
     or more (NaN elsewhere), averaged within the class; shape (classes,). floor: the least that is predicted.

@@ -10,13 +10,11 @@ some hundreds at most, and a gather: 600,000 problems cost milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from analyzer.difficulty.beta import fit_ahead
 from analyzer.difficulty.counting import distinct
 from analyzer.difficulty.prior import POINTS, RATES, fit_prior, likelihoods
 
@@ -98,10 +96,10 @@ def posterior(passes: IntArray, samples: IntArray, source: NDArray[np.integer] |
     """The posterior of each problem, with a prior fitted to each data source.
 
     passes, samples, source: (problems,); source numbers the data sources from 0. Problems without samples have no
-    part in the fit. A data source with one sample per problem has only its mean fitted: see beta.fitted_betas.
+    part in the fit. With one sample per problem only the mean is known: the rest are the shapes that prior.py begins
+    with.
     """
-    classes = classes_of(passes, samples, source)
-    return posterior_of(classes, fit_priors(classes, classes.problems))
+    return with_refits(classes_of(passes, samples, source), 0, refits=0)[0]
 
 
 def posterior_of(classes: Classes, priors: FloatArray) -> Posterior:
@@ -110,62 +108,34 @@ def posterior_of(classes: Classes, priors: FloatArray) -> Posterior:
     return Posterior(classes, table, priors, table).under(priors)
 
 
-def fit_priors(classes: Classes, problems: IntArray) -> FloatArray:
-    """The prior of each data source, (sources, POINTS), for `problems` in each class (or (classes, fits): several)."""
-    sources = int(classes.source.max(initial=-1)) + 1
-    priors = np.full((sources, POINTS, *problems.shape[1:]), 1.0 / POINTS)
-    fit_ahead(_by_source(classes, problems))
-    for number in range(sources):
-        those = (classes.source == number) & (classes.samples > 0)
-        if those.any():
-            priors[number] = fit_prior(classes.passes[those], classes.samples[those], problems[those])
-    return priors
+def with_refits(classes: Classes, seed: int, refits: int = REFITS) -> tuple[Posterior, list[FloatArray]]:
+    """The posterior with a prior fitted to each data source, and `refits` sets of priors, (sources, POINTS).
 
-
-def _by_source(classes: Classes, problems: IntArray) -> Iterator[tuple[IntArray, IntArray, IntArray]]:
-    """The passes and failures of the scored classes of each data source, and `problems` as (classes, fits)."""
-    several = problems.reshape(len(problems), -1)
-    for number in range(int(classes.source.max(initial=-1)) + 1):
-        those = (classes.source == number) & (classes.samples > 0)
-        if those.any():
-            yield classes.passes[those], (classes.samples - classes.passes)[those], several[those]
-
-
-def refitted(classes: Classes, seed: int) -> list[FloatArray]:
-    """REFITS sets of priors, each fitted to as many problems drawn again with replacement (within each data source)."""
-    return refitted_each([classes], seed)[0]
-
-
-def with_refits(classes: Classes, seed: int) -> tuple[Posterior, list[FloatArray]]:
-    """The posterior with a prior fitted to each data source, and `refitted`: sooner than one after the other."""
-    refits = refitted(classes, seed)
-    return posterior_of(classes, fit_priors(classes, classes.problems)), refits
-
-
-def refitted_each(several: Sequence[Classes], seed: int) -> list[list[FloatArray]]:
-    """`refitted` for several sets of problems, in little more time than for one."""
-    drawn = [_drawn(classes, seed) for classes in several]
-    # With what the problems themselves are fitted to, which would take as long alone: callers want it, too.
-    fit_ahead(
-        each
-        for classes, problems in zip(several, drawn, strict=True)
-        for each in _by_source(classes, np.column_stack([classes.problems, problems]))
-    )
-    fitted = list(map(fit_priors, several, drawn))
-    return [[priors[..., fit] for fit in range(REFITS)] for priors in fitted]
-
-
-def _drawn(classes: Classes, seed: int) -> IntArray:
-    """How many problems of each class are drawn in each of REFITS samples with replacement, (classes, REFITS)."""
+    The refits say how far the priors may be wrong: each is fitted to as many problems drawn again with replacement
+    (within each data source), from another shape.
+    """
     random = np.random.default_rng(seed)
-    drawn = np.zeros((len(classes.problems), REFITS), np.int64)
+    drawn = _drawn(classes, refits, random)
+    priors = np.full((1 + refits, int(classes.source.max(initial=-1)) + 1, POINTS), 1.0 / POINTS)
+    for number in range(priors.shape[1]):
+        those = (classes.source == number) & (classes.samples > 0)
+        if those.any():
+            k, n, problems = classes.passes[those], classes.samples[those], classes.problems[those]
+            priors[0, number], again = fit_prior(k, n, problems, drawn[those], random)
+            priors[1:, number] = again.T
+    return posterior_of(classes, priors[0]), list(priors[1:])
+
+
+def _drawn(classes: Classes, refits: int, random: np.random.Generator) -> IntArray:
+    """How many problems of each class are drawn in each of some samples with replacement, (classes, refits)."""
+    drawn = np.zeros((len(classes.problems), refits), np.int64)
     for number in np.unique(classes.source):
         those = (classes.source == number) & (classes.samples > 0)
         total = int(classes.problems[those].sum())
-        if total:
+        if total and refits:
             # Problems of a class are alike, so how many of each are drawn says all: one multinomial instead of drawing
             # problems.
-            drawn[those] = random.multinomial(total, classes.problems[those] / total, REFITS).T
+            drawn[those] = random.multinomial(total, classes.problems[those] / total, refits).T
     return drawn
 
 

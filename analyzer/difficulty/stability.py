@@ -21,7 +21,7 @@ import numpy as np
 from analyzer.buckets import Strategy, assign
 from analyzer.difficulty.counting import BLOCK, count
 from analyzer.difficulty.metrics import problem_metrics
-from analyzer.difficulty.posterior import REFITS, Posterior, classes_of, fit_priors, posterior_of, with_refits
+from analyzer.difficulty.posterior import REFITS, Posterior, classes_of, with_refits
 from analyzer.schema import PASS_THRESHOLD
 
 if TYPE_CHECKING:
@@ -113,10 +113,7 @@ def stability(
     # Placed again, not taken from the run: percentiles among the chosen problems differ from those among all.
     [before] = place(seen.codes, [(seen.rewards, seen.passing)], total)
     classes = classes_of(seen.passes, samples, None if source is None else source[number >= 0])
-    if total < ENOUGH_PROBLEMS:
-        found, refits = with_refits(classes, seed)
-    else:
-        found, refits = posterior_of(classes, fit_priors(classes, classes.problems)), []
+    found, refits = with_refits(classes, seed, REFITS if total < ENOUGH_PROBLEMS else 0)
     moved = np.zeros((len(buckets), len(buckets)), np.int64)  # problems by bucket before and after
     shares = []
     draws = min(MOST_DRAWS, math.ceil(ENOUGH_PROBLEMS / total))

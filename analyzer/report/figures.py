@@ -9,7 +9,7 @@ import numpy as np
 
 from analyzer.difficulty import informative
 from analyzer.difficulty.metrics import informative_groups
-from analyzer.difficulty.posterior import posterior, refitted_each
+from analyzer.difficulty.posterior import classes_of, with_refits
 from analyzer.errors import counted
 from analyzer.report import charts, lengths
 from analyzer.report.analysis import Analysis
@@ -92,10 +92,10 @@ def informative_chart(analysis: Analysis, seed: int) -> str:
         codes, rewards, _ = analysis.rewards()
         graded = informative_groups(codes, rewards, len(passes), GROUP_SIZES)
     kinds = [kind for kind in kinds if kind[1].sum() >= 2]
-    posteriors = [posterior(passes[chosen], scored[chosen]) for _, chosen, _ in kinds]
-    refits = refitted_each([found.classes for found in posteriors], seed)
     curves = []
-    for (name, chosen, style), found, refitted in zip(kinds, posteriors, refits, strict=True):
+    for name, chosen, style in kinds:
+        # Data sources have priors of their own, as in the summary, whose numbers these are.
+        found, refitted = with_refits(classes_of(passes[chosen], scored[chosen], source[chosen]), seed)
         of_chosen = None if graded is None else {group: values[chosen] for group, values in graded.items()}
         shares = informative.shares(GROUP_SIZES, found, refitted, of_chosen).values()
         y, low, high = zip(*shares, strict=True)

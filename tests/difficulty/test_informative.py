@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from analyzer.difficulty.informative import binomial, by_class, exact, informative, mixed, shares, unequal
 from analyzer.difficulty.metrics import informative_groups
-from analyzer.difficulty.posterior import posterior, refitted
+from analyzer.difficulty.posterior import posterior, with_refits
 from analyzer.difficulty.prior import RATES
 
 rewards_of_a_problem = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=2, max_size=6)
@@ -51,7 +51,7 @@ def test_graded_rewards_are_counted_as_they_are_and_larger_groups_differ_at_leas
     passes = np.array([sum(reward >= 0.5 for reward in each) for each in problems])
     found = posterior(passes, np.array([len(each) for each in problems]))
     graded = informative_groups(codes, rewards, 4, (2, 4, 64))
-    estimates = shares((2, 4, 64), found, refitted(found.classes, 1), graded)
+    estimates = shares((2, 4, 64), found, with_refits(found.classes, 1)[1], graded)
     for group in (2, 4):
         expected = np.mean([share_of_groups(each, group) for each in problems])
         assert estimates[group].share == pytest.approx(expected)
@@ -69,7 +69,7 @@ def test_where_all_is_counted_the_interval_is_the_spread_of_the_samples() -> Non
     chances = np.array([scipy.stats.binom.pmf(k, 8, RATES) for k in range(9)])
     at_rate = (share[:, None] ** 2 * chances).sum(axis=0) - (share[:, None] * chances).sum(axis=0) ** 2
     variance = found.classes.problems @ (found.weights @ at_rate)
-    estimate = informative(4, found, refitted(found.classes, 1))
+    estimate = informative(4, found, with_refits(found.classes, 1)[1])
     assert estimate.share == pytest.approx(exact(4, passes, np.full(8, 8)).mean())
     assert estimate.high - estimate.share == pytest.approx(1.645 * math.sqrt(variance) / 8)
 

@@ -6,20 +6,9 @@ import numpy as np
 import pytest
 import scipy  # whose parts are imported when they are used: a second of each worker of pytest
 
-from analyzer.difficulty import beta as fits
 from analyzer.difficulty.passing import at_least_one
-from analyzer.difficulty.posterior import (
-    _drawn,
-    classes_of,
-    fit_priors,
-    gathered,
-    posterior,
-    posterior_of,
-    refitted,
-    refitted_each,
-    with_refits,
-)
-from analyzer.difficulty.prior import POINTS, RATES, fit_prior, likelihoods
+from analyzer.difficulty.posterior import REFITS, classes_of, gathered, posterior, with_refits
+from analyzer.difficulty.prior import POINTS, RATES, likelihoods
 
 
 def test_likelihoods_are_binomial_up_to_a_scale_and_do_not_underflow() -> None:
@@ -35,11 +24,8 @@ def test_the_prior_is_the_em_of_the_formula() -> None:
     """w <- w * sum over problems of Bin(k | n, g) / (P sum of w Bin), one step for every ten problems."""
     random = np.random.default_rng(0)
     passes, samples = random.integers(0, 9, 45), np.full(45, 8)
-    classes = classes_of(passes, samples)
-    once = fit_prior(classes.passes[:1], classes.samples[:1], np.array([1]))  # one step from the same start
-    assert once.shape == (POINTS,)
-    weights = fit_prior(passes, samples, np.ones(45))
-    assert weights == pytest.approx(fit_prior(classes.passes, classes.samples, classes.problems), abs=1e-9)
+    [weights] = posterior(passes, samples).priors
+    assert weights.shape == (POINTS,)
     chances = scipy.stats.binom.pmf(passes[:, None], 8, RATES)
     likelihood = np.log(chances @ weights).sum()
     step = weights * (chances / (chances @ weights)[:, None]).sum(axis=0) / 45
@@ -50,18 +36,33 @@ def test_the_prior_is_the_em_of_the_formula() -> None:
 def test_two_humps_are_found_where_a_beta_has_none() -> None:
     random = np.random.default_rng(1)
     passes = random.binomial(8, random.choice([0.1, 0.9], 3000))
-    prior = fit_prior(np.arange(9), np.full(9, 8), np.bincount(passes, minlength=9))
+    [prior] = posterior(passes, np.full(3000, 8)).priors
     assert prior[(RATES > 0.3) & (RATES < 0.7)].sum() < 0.02
     assert prior @ RATES == pytest.approx(passes.mean() / 8, abs=0.005)
 
 
-def test_several_fits_at_once_are_what_each_is_alone() -> None:
-    random = np.random.default_rng(2)
-    classes = classes_of(random.integers(0, 9, 200), np.full(200, 8))
-    counts = np.stack([classes.problems, random.multinomial(200, classes.problems / 200)], axis=1)
-    together = fit_prior(classes.passes, classes.samples, counts)
-    alone = [fit_prior(classes.passes, classes.samples, column) for column in counts.T]
-    assert together == pytest.approx(np.stack(alone, axis=1), abs=1e-12)
+KNOWN = {  # solve rates of problems, from uniform numbers
+    "uniform": lambda u, v: u,
+    "rarely": lambda u, v: 0.05 * u**2,
+    "spikes": lambda u, v: np.where(v < 0.3, 0.0, np.where(v > 0.8, 1.0, u)),
+    "humps": lambda u, v: np.where(v < 0.5, 0.1, 0.9),
+    "alike": lambda u, v: np.full(len(u), 0.5),
+    "never": lambda u, v: np.zeros(len(u)),
+}
+
+
+@pytest.mark.parametrize(("problems", "samples"), [(1, 4), (3, 2), (10, 3)])
+def test_the_interval_of_a_solve_rate_holds_the_truth_in_data_sources_of_few_problems(
+    problems: int, samples: int
+) -> None:
+    """Few problems do not tell how rates spread: fitted as if they did, 0 of 2 had an interval of 0.000 to 0.000."""
+    random = np.random.default_rng(5)
+    for name, rates_of in KNOWN.items():
+        source = np.repeat(np.arange(30), problems)
+        rates = rates_of(random.random(len(source)), random.random(len(source)))
+        found = posterior(random.binomial(samples, rates), np.full(len(source), samples), source)
+        low, high = (gathered(found.classes, found.quantile(share)) for share in (0.05, 0.95))
+        assert np.mean((low <= rates + 1e-9) & (rates <= high + 1e-9)) >= 0.7, name
 
 
 def test_the_posterior_of_a_beta_population_is_near_the_conjugate_one() -> None:
@@ -111,47 +112,20 @@ def test_one_sample_a_problem_fits_the_mean_alone() -> None:
 
 def test_refits_are_of_resampled_problems_and_repeatable() -> None:
     classes = classes_of(np.arange(100) % 9, np.full(100, 8), np.arange(100) % 2)
-    first, second = refitted(classes, 7), refitted(classes, 7)
+    first, second = with_refits(classes, 7)[1], with_refits(classes, 7)[1]
     assert all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
     means = [priors[0] @ RATES for priors in first]
     assert 0.005 < np.std(means) < 0.1
-    assert not np.array_equal(first[0], refitted(classes, 8)[0])
-
-
-def test_a_posterior_and_its_refits_are_found_in_one_search_and_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    classes = classes_of(np.arange(90) % 9, np.full(90, 8))
-    fits._known.clear()
-    alone, refits = posterior_of(classes, fit_priors(classes, classes.problems)), refitted(classes, 7)
-    fits._known.clear()
-    monkeypatch.delattr(fits, "_alone")  # the search for one fit
-    found, again = with_refits(classes, 7)
-    assert np.array_equal(found.weights, alone.weights)
-    assert np.array_equal(again, refits)
-
-
-def test_priors_of_several_data_sources_and_sets_are_searched_for_at_once_and_are_the_same(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    searches = []
-    together = fits._together
-    monkeypatch.setattr(fits, "_together", lambda several: searches.append(len(several)) or together(several))
-    passes, samples = np.arange(300) % 9, np.full(300, 8)
-    sets = [classes_of(passes, samples, np.arange(300) % 5), classes_of(passes[:90], samples[:90])]
-    fits._known.clear()
-    found = refitted_each(sets, 7)
-    assert searches == [78]  # 12 fits of 6 data sources, and one of the problems themselves
-    for classes, priors in zip(sets, found, strict=True):
-        for number in range(5 if classes is sets[0] else 1):
-            fits._known.clear()
-            those = classes.source == number
-            drawn = _drawn(classes, 7)[those]
-            alone = fit_prior(classes.passes[those], classes.samples[those], drawn)
-            assert np.array_equal(np.stack([each[number] for each in priors], axis=1), alone)
+    assert not np.array_equal(first[0], with_refits(classes, 8)[1][0])
+    found, refits = with_refits(classes, 7)
+    assert len(refits) == REFITS
+    alone = posterior(np.arange(100) % 9, np.full(100, 8), np.arange(100) % 2)
+    assert found.weights == pytest.approx(alone.weights, abs=1e-12)  # BLAS adds in another order for more columns
 
 
 def test_the_mean_of_a_function_predicts_pass_at_k() -> None:
     classes = classes_of(np.array([0, 4, 8]), np.full(3, 8))
-    found = posterior_of(classes, fit_priors(classes, np.array([10, 10, 10])))
+    found = with_refits(classes._replace(problems=np.array([10, 10, 10])), 0, refits=0)[0]
     at = [found.mean(at_least_one(k)) for k in (1, 4, 32)]
     assert (np.diff(at, axis=0) >= -1e-12).all()
     assert at[0] == pytest.approx(found.mean())

@@ -11,11 +11,9 @@ import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-import scipy  # whose parts are imported when they are used: a second of each worker of pytest
 from numpy.typing import NDArray
 
 from analyzer import buckets, rewards
-from analyzer.difficulty.beta import fitted_betas
 from analyzer.difficulty.metrics import problem_metrics
 from analyzer.difficulty.stability import Stability, placing, stability
 
@@ -108,32 +106,6 @@ def test_what_is_foretold_of_real_rollouts_comes_true(
         both.append((told.same_bucket, same_bucket(codes, first, second, problems, name)))
     said, true = np.mean(both, axis=0)
     assert said == pytest.approx(true, abs=0.08)
-
-
-def test_the_prior_is_the_distribution_that_the_solve_rates_came_from() -> None:
-    rates = np.random.default_rng(0).beta(0.7, 2.1, 50_000)
-    passes = np.random.default_rng(1).binomial(8, rates)
-    [fitted] = fitted_betas(passes, 8 - passes, np.ones((len(passes), 1)))
-    assert fitted == pytest.approx((0.7, 2.1), rel=0.05)
-
-
-@pytest.mark.parametrize(("a", "b", "samples"), [(0.1, 0.2, 4), (5.0, 1.0, 16), (50.0, 50.0, 8), (1.0, 1.0, 200)])
-def test_no_other_prior_is_likelier(a: float, b: float, samples: int) -> None:
-    """The likelihood is scipy's."""
-    random = np.random.default_rng(3)
-    tried = random.integers(1, samples + 1, 500)
-    passes = random.binomial(tried, random.beta(a, b, 500))
-    logs = np.log(fitted_betas(passes, tried - passes, np.ones((500, 1)))[0])
-
-    def likelihood(logs: Floats) -> float:
-        return float(scipy.stats.betabinom.logpmf(passes, tried, *np.exp(logs)).sum())
-
-    assert all(likelihood(logs + 0.02 * random.normal(size=2)) < likelihood(logs) for _ in range(20))
-
-
-def test_one_rollout_per_problem_tells_the_mean_alone() -> None:
-    [(a, b)] = fitted_betas(np.array([0, 1]), np.array([1, 0]), np.array([[60.0], [20.0]]))
-    assert (a + b, a / (a + b)) == pytest.approx((2, 0.25), rel=0.05)
 
 
 @pytest.mark.parametrize("reward", [0.0, 1.0, -1.0])
