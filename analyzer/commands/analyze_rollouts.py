@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from analyzer.commands.command import Command
-from analyzer.commands.running import fail
+from analyzer.commands.running import check_addresses, fail
 from analyzer.config import AnalysisSettings
 from analyzer.errors import EXIT_OK, AnalyzerError, printable
 from analyzer.files import storage
@@ -52,6 +52,7 @@ def analyze(settings: AnalysisSettings, sizes: Sizes = USUAL) -> int:
 @contextlib.contextmanager
 def ahead(settings: AnalysisSettings, sizes: Sizes = USUAL) -> Iterator[None]:
     """A context in which other processes load what is likely to be needed: a new tokenizer, and what workers import."""
+    check_addresses()
     if settings.dry_run or settings.explain_cache:
         yield
         return

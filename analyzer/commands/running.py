@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 import io
 import os
+import resource
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from analyzer.errors import EXIT_BUG, EXIT_OK, EXIT_STORAGE, EXIT_USER, AnalyzerError, printable
+from analyzer.errors import EXIT_BUG, EXIT_OK, EXIT_STORAGE, EXIT_USER, AnalyzerError, ConfigError, printable
 from analyzer.files.storage import is_disk_error
-from analyzer.progress import RED, coloured
+from analyzer.progress import RED, YELLOW, coloured
 from analyzer.workers.interrupts import interruptible
 
 
@@ -48,6 +49,8 @@ def run(command: Callable[[], int]) -> int:
             return EXIT_USER
         return _limit_or_bug(error)
     except ImportError as error:
+        if _NO_ROOM in str(error):
+            return _limit_or_bug(error)
         # A missing package is for the user to install; a missing module of ours or of Python is a bug.
         if (package := (error.name or "").partition(".")[0]) in ("", "analyzer", *sys.stdlib_module_names):
             return _bug()
@@ -70,6 +73,41 @@ _TOO_FEW_PROCESSES = (
     "the system allows no more processes or threads: allow more, `ulimit -u 1024` (in a container the limit of its "
     "cgroup, `--pids-limit`), and run the same command again"
 )
+
+
+_NO_ROOM = "failed to map segment"  # of the loader of shared libraries, where addresses are limited
+
+
+LEAST_ADDRESSES, SAFE_ADDRESSES = 1 << 30, 2 << 30
+"""Bytes of addresses below which an analysis never succeeded, and below which it sometimes crashed (on two cores)."""
+
+
+def check_addresses() -> None:
+    """Print a warning where a process may map so little that native libraries crash; refuse where they always do.
+
+    Raises ConfigError. A crash of theirs (OpenBLAS, jemalloc) ends the process without a word of ours.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY or limit >= SAFE_ADDRESSES:
+        return
+    if limit < LEAST_ADDRESSES:
+        raise ConfigError(_too_little_memory())
+    text = f"{_what_is_allowed(limit)}: libraries may crash without a message below {SAFE_ADDRESSES >> 20:,} MB"
+    print(coloured(f"warning: {text}", YELLOW, sys.stderr), file=sys.stderr)
+
+
+def _too_little_memory() -> str:
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return (
+            "the system has no more memory: free some, or use fewer workers (--n_jobs), and run the same command again"
+        )
+    remedy = "allow more, `ulimit -v unlimited` (a batch system sets it from the memory that the job asked for)"
+    return f"not enough memory: {_what_is_allowed(limit)}; {remedy}, and run the same command again"
+
+
+def _what_is_allowed(limit: int) -> str:
+    return f"`ulimit -v` allows each process {limit >> 20:,} MB of addresses"
 
 
 def _of_the_system(error: OSError) -> str:
@@ -112,6 +150,8 @@ def _limit_or_bug(error: Exception) -> int:
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.EMFILE, errno.ENFILE):
         fail(_TOO_FEW_FILES)
+    elif number == errno.ENOMEM or isinstance(error, MemoryError) or _NO_ROOM in str(error):
+        fail(_too_little_memory())
     elif number == errno.EAGAIN or (isinstance(error, RuntimeError) and "can't start new thread" in str(error)):
         fail(_TOO_FEW_PROCESSES)  # a fork that fails says EAGAIN
     else:

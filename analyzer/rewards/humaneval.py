@@ -25,10 +25,12 @@ from analyzer.rewards.code.programs import NO_PROGRAM, CodeReward, no_known_prog
 from analyzer.rewards.code.tests import (
     PRELUDE,
     called_names,
+    defines,
     functions_of,
     imports_of,
     names_called,
     names_defined,
+    names_of_program,
     only_functions,
     undefined_names,
 )
@@ -75,9 +77,10 @@ class FunctionReward(CodeReward):
         # Read again for each distinct answer, which costs microseconds beside the two forks that follow.
         tests = self.read(struct_gold(ground_truth))
         before, after = tests.imports
-        program = [before, compose(answer, tests), after]
+        program = compose(answer, tests)
+        sources, names = [before, program, after], names_of_program(program, tests.entry_points)
         outcome = self.in_sandbox(
-            lambda sandbox: sandbox.check(program, tests.sources, tests.entry_points, self.budget, self._prelude)
+            lambda sandbox: sandbox.check(sources, tests.sources, names, self.budget, self._prelude)
         )
         return scored(float(outcome.verdict == "accepted"), outcome)
 
@@ -108,12 +111,10 @@ class Mbpp(FunctionReward):
 
 def compose(blocks: tuple[str, ...], tests: Tests) -> str:
     """The program to run: the last block that defines the entry point, else the last one as the body of the prompt."""
-    name = re.escape(tests.entry_points[0])
-    # `name = ...` counts: a lambda or an alias is a function too.
-    whole = re.compile(rf"^(?:(?:async\s+)?def\s+{name}\b|{name}\s*=|class\s+Solution\b)", re.MULTILINE)
-    for block in reversed(blocks):
-        if whole.search(block):
-            return block
+    for name in tests.entry_points:
+        for block in reversed(blocks):
+            if defines(block, name):
+                return block
     body = blocks[-1]
     if not tests.prompt:
         return body
@@ -158,6 +159,6 @@ def _entry_points(sources: list[str], entry_point: str | None, stub: str) -> tup
     missing = undefined_names(sources, [*names_defined(stub), entry_point, "candidate"])
     # A name that is only read, not called, cannot be a function of the program's by reference: values alone
     # cross.
-    if unknown := sorted({*missing} - names_called(sources)):
+    if unknown := sorted({*missing} - names_called(sources).keys()):
         raise GoldError(f"the test uses {', '.join(unknown)}, defined neither by it nor by the prompt")
     return (entry_point, *only_functions(missing))

@@ -26,7 +26,7 @@ from analyzer.rewards import register
 from analyzer.rewards._common.gold import struct_gold
 from analyzer.rewards.code.contest import same_output, same_value, verls_int_keys, with_int_keys
 from analyzer.rewards.code.programs import NO_PROGRAM, CodeReward, by_heart, no_known_program, scored
-from analyzer.rewards.code.tests import called_names
+from analyzer.rewards.code.tests import called_names, names_of_program
 from analyzer.schema import GoldError, Score
 
 CONTINUOUS_TESTS = 10
@@ -129,7 +129,8 @@ class PrimeCode(CodeReward):
         if case.hopeless:
             return Outcome(Verdict.WRONG, detail="no program passes this test in verl (option `lenient`)")
         if case.assertion:
-            return sandbox.check([program], ["", case.assertion], case.calls, self.budget, PRELUDE)
+            names = names_of_program(program, case.calls)
+            return sandbox.check([program], ["", case.assertion], names, self.budget, PRELUDE)
         if function is None:
             budget = self.budget_for(case.expected)
             outcome = sandbox.run_script([program], case.given.encode(errors="replace"), budget, PRELUDE)

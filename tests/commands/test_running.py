@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 
 import pytest
 
-from analyzer.commands.running import run
-from analyzer.errors import EXIT_BUG, EXIT_USER
+from analyzer.commands.running import check_addresses, run
+from analyzer.errors import EXIT_BUG, EXIT_OK, EXIT_USER
 
 
 @pytest.mark.parametrize(
@@ -17,6 +18,13 @@ from analyzer.errors import EXIT_BUG, EXIT_USER
         (RuntimeError("can't start new thread"), EXIT_USER, "error: the system allows no more processes or threads"),
         (OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)), EXIT_USER, "error: the system allows no more processes"),
         (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), EXIT_USER, "error: too many open files"),
+        (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), EXIT_USER, "error: the system has no more memory"),
+        (MemoryError(), EXIT_USER, "error: the system has no more memory"),
+        (
+            ImportError("x.so: failed to map segment from shared object", name="numpy"),
+            EXIT_USER,
+            "error: the system has",
+        ),
         (RuntimeError("another"), EXIT_BUG, "Traceback"),
     ],
 )
@@ -27,4 +35,29 @@ def test_a_limit_of_the_system_is_one_line(
         raise error
 
     assert run(command) == code
+    assert capsys.readouterr().err.startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("limit", "code", "says"),
+    [
+        (resource.RLIM_INFINITY, EXIT_OK, ""),
+        (8 << 30, EXIT_OK, ""),
+        (1500 << 20, EXIT_OK, "warning: `ulimit -v` allows each process 1,500 MB of addresses: libraries may crash"),
+        (400 << 20, EXIT_USER, "error: not enough memory: `ulimit -v` allows each process 400 MB of addresses; allow"),
+    ],
+)
+def test_too_few_addresses_are_named_before_a_library_crashes(
+    limit: int, code: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> int:
+        check_addresses()
+        return EXIT_OK
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+    try:
+        assert run(command) == code
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
     assert capsys.readouterr().err.startswith(says)

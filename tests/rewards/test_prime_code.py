@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import resource
 from typing import Any
 
 import pytest
@@ -195,6 +197,24 @@ def test_a_sandbox_that_fails_leaves_the_rollout_unscored(monkeypatch: pytest.Mo
     with pytest.raises(Unscored) as caught:
         built(sandbox="rlimits").grade("print(1)", ADD)
     assert caught.value.status is Status.SANDBOX_UNAVAILABLE
+
+
+def test_less_memory_than_programs_may_take_is_no_reward() -> None:
+    """A program cannot have more than the job's own limit, so that right ones would fail."""
+    hungry = PrimeCode(allow_code_execution=True, memory_mb=9000)
+    child = os.fork()  # a hard limit cannot be raised again
+    if child == 0:
+        code = 1
+        try:
+            resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+            with pytest.raises(SandboxError, match=r"may take 9,000 MB .* `ulimit -v` allows 8,192 MB"):
+                hungry.load()
+            with pytest.raises(Unscored) as caught:
+                hungry.grade("print(3)", ADD)
+            code = 0 if caught.value.status is Status.SANDBOX_UNAVAILABLE else 2
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_options_reach_the_sandbox() -> None:

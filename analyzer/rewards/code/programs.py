@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
@@ -44,7 +45,8 @@ class CodeReward(Reward):
         self.budget = boxes.Budget(code_timeout, memory_mb << 20, int(output_mb * (1 << 20)))
 
     def load(self) -> None:
-        """Find the sandbox level and prove it. Raises SandboxError where it is not available."""
+        """Find the sandbox level and prove it. Raises SandboxError where it, or the memory, is not available."""
+        self._check_memory()
         self._level = boxes.choose_level(self._level.name if self._level else None)
 
     def budget_for(self, expected: str) -> boxes.Budget:
@@ -52,10 +54,20 @@ class CodeReward(Reward):
         room = 2 * len(expected.encode(errors="replace"))
         return self.budget._replace(output_bytes=max(self.budget.output_bytes, room))
 
+    def _check_memory(self) -> None:
+        # A limit of the job's own cannot be raised for a program, and a lower one makes right programs fail.
+        limit = resource.getrlimit(resource.RLIMIT_AS)[1]
+        if limit != resource.RLIM_INFINITY and limit < self.budget.memory_bytes:
+            raise SandboxError(
+                f"programs may take {self.budget.memory_bytes >> 20:,} MB (memory_mb), and `ulimit -v` allows "
+                f"{limit >> 20:,} MB; allow more, `ulimit -v unlimited`, or lower memory_mb"
+            )
+
     def in_sandbox(self, act: Callable[[boxes.Sandbox], boxes.Outcome]) -> boxes.Outcome:
         """What `act` makes of this thread's sandbox. Raises Unscored when that fails, GoldError when a test does."""
         try:
             # In a worker load() was not called: it chooses here, once.
+            self._check_memory()
             level = self._level or boxes.choose_level()
             self._level = level
             return act(boxes.sandbox_here(level))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 from collections.abc import Iterator, Sequence
 
 from analyzer.schema import GoldError
@@ -15,17 +16,36 @@ PRELUDE = "modules"
 def called_names(sources: Sequence[str]) -> tuple[str, ...]:
     """The functions of the program that test code calls, by appearance.
 
-    These are the undefined names; if there is none, the first function that is called, since a program may define
-    a `sum` of its own. Raises GoldError where the code is no Python, calls nothing, or uses a class of the program.
+    These are the undefined names; if there is none, all that is called, since a program may define a `sum` of its own:
+    `names_of_program` says which of them it does. Raises GoldError where the code is no Python, calls nothing, or uses
+    a class of the program.
     """
     # A test may call helpers of its own; what it does not define must be the program's.
     if names := only_functions(undefined_names(sources)):
         return names
-    for source in sources:
-        for node in ast.walk(parsed(source)):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                return (node.func.id,)
-    raise GoldError("the test calls no function of the program")
+    own = {name for source in sources for name in names_defined(source)}
+    called = [name for name in names_called(sources) if name not in own]
+    if not called:
+        raise GoldError("the test calls no function of the program")
+    return tuple(called)
+
+
+def names_of_program(program: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The names that stand for functions of the program: Python's own only where it defines them, and never none."""
+    known = _known()
+    kept = (name for name in names if name not in known or re.search(_definition(r"\s*", name), program, re.MULTILINE))
+    return tuple(kept) or tuple(names[:1])
+
+
+def defines(program: str, name: str) -> bool:
+    """Whether a program, as text, defines this function at its top level: an alias or a class Solution counts."""
+    return bool(re.search(rf"{_definition('', name)}|^class\s+Solution\b", program, re.MULTILINE))
+
+
+def _definition(indent: str, name: str) -> str:
+    # Of text, not of a syntax tree: a model's program could make Python's parser take gigabytes.
+    name = re.escape(name)
+    return rf"^{indent}(?:async\s+)?def\s+{name}\b|^{name}\s*="
 
 
 def only_functions(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -40,19 +60,26 @@ def only_functions(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def undefined_names(sources: Sequence[str], known: Sequence[str] = ()) -> tuple[str, ...]:
     """The names that test code uses and that neither it, `known` nor Python defines. Raises GoldError if no Python."""
-    from analyzer.grading.sandbox.inside.preludes import PRELUDES
-
     nodes = [node for source in sources for node in ast.walk(parsed(source))]
-    defined = {*dir(builtins), *PRELUDES[PRELUDE], *known, *(name for node in nodes for name in _definitions(node))}
+    defined = {*_known(), *known, *(name for node in nodes for name in _definitions(node))}
     # A dict, not a set: the first name is the main entry point, so the order counts.
     used = dict.fromkeys(node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
     return tuple(name for name in used if name not in defined)
 
 
-def names_called(sources: Sequence[str]) -> set[str]:
-    """The names of what test code calls. Raises GoldError where it is no Python."""
+def _known() -> set[str]:
+    """The names that test code finds defined."""
+    from analyzer.grading.sandbox.inside.preludes import PRELUDES
+
+    return {*dir(builtins), *PRELUDES[PRELUDE]}
+
+
+def names_called(sources: Sequence[str]) -> dict[str, None]:
+    """The names of what test code calls, by appearance. Raises GoldError where it is no Python."""
     nodes = (node for source in sources for node in ast.walk(parsed(source)))
-    return {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    return dict.fromkeys(
+        node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    )
 
 
 def parsed(source: str) -> ast.Module:
