@@ -198,12 +198,19 @@ def test_a_tokenizer_that_transformers_refuses_ends_the_run_though_its_file_is_f
     assert counted(tmp_path) == before
 
 
-def test_other_rollouts_are_proven_beside_the_workers(shared: Callable[[str], Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("apart", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["", "beside the workers"])
+def test_other_rollouts_are_proven_too(
+    shared: Callable[[str], Path], tmp_path: Path, analyze: Callable[..., Outcome], apart: bool
+) -> None:
     known_tokenizer(tmp_path / "cache")
     proofs = set((tmp_path / "cache" / "tokenizers").glob("*-*.spec.json"))
     rollouts = shared("data/gsm8k_openai.parquet")
-    done = run(TOKENIZER, tmp_path, rollouts=rollouts, n_jobs=2)
-    assert (done.returncode, NOTE in done.stderr) == (EXIT_OK, False), done.stderr
+    if apart:
+        done = run(TOKENIZER, tmp_path, rollouts=rollouts, n_jobs=2)
+        code, said = done.returncode, done.stderr
+    else:
+        code, _, said, _ = analyze(rollouts)
+    assert (code, NOTE in said) == (EXIT_OK, False), said
     assert len(set((tmp_path / "cache" / "tokenizers").glob("*-*.spec.json")) - proofs) == 1
     texts = pq.read_table(rollouts)["response"].to_pylist()[:100]
     assert counted(tmp_path)[:100] == expected(TOKENIZER, texts)

@@ -217,6 +217,7 @@ def open_folder() -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.mark.slow  # of the test of a cache of another user above, the way it is in life
 @needs_root
 def test_a_read_only_cache_of_a_colleague_that_holds_the_whole_run_is_enough(data: Path, open_folder: Path) -> None:
     tmp_path = open_folder

@@ -64,16 +64,21 @@ def test_the_other_reward_is_named_where_a_ground_truth_is_of_another_set() -> N
     assert [one.name for one in instructions("[{'instruction_id': ['a'], 'kwargs': [None]}]")] == ["a"]
 
 
-def test_libraries_that_no_check_uses_are_not_imported_and_can_be_imported_later() -> None:
+@pytest.mark.parametrize(
+    "words", [[], pytest.param(["load_dataset"], marks=pytest.mark.slow)], ids=["scipy", "datasets"]
+)
+def test_libraries_that_no_check_uses_are_not_imported_and_can_be_imported_later(words: list[str]) -> None:
     code = """
         import sys
         from analyzer.rewards import build
         before = {*sys.modules}
         build("if_multi_constraints").load()
         print(sorted({name.partition(".")[0] for name in {*sys.modules} - before} & {"scipy", "sklearn", "datasets"}))
-        from scipy.stats import norm
-        from datasets import load_dataset
-        print(callable(load_dataset), round(norm.cdf(0), 3))
+        from scipy.special import ndtr
+        print(ndtr(0))
+        if sys.argv[1:]:
+            from datasets import load_dataset
+            print(load_dataset.__name__)
     """
-    done = processes.run(["-c", textwrap.dedent(code)], check=True)
-    assert done.stdout.splitlines() == ["[]", "True 0.5"]
+    done = processes.run(["-c", textwrap.dedent(code), *words], check=True)
+    assert done.stdout.splitlines() == ["[]", "0.5", *words]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from tests import processes
 
 PROGRAM = """
 import sys
@@ -31,5 +30,5 @@ print(convert_to(meter, centimeter), isinstance(meter, Quantity), sympy.simplify
 
 
 def test_first_answers_import_nothing_and_what_is_left_out_is_there_for_those_who_ask() -> None:
-    ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
+    ran = processes.run(["-c", PROGRAM])
     assert ran.stdout.splitlines() == ["[]", "[]", "TensMul 3*A(a)", "100*centimeter True 3*meter"], ran.stderr
