@@ -224,7 +224,9 @@ def wait_until_busy(mark: str) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("method", ["spin", "spin_in_c", "sleep_long", "fork_and_hang"])
+@pytest.mark.parametrize(
+    "method", [pytest.param("spin", marks=pytest.mark.faults), "spin_in_c", "sleep_long", "fork_and_hang"]
+)
 def test_no_process_is_left_when_a_worker_is_killed(method: str) -> None:
     with start_worker(method, TARGET.path, method) as worker:
         assert read_line(worker) == "ready"

@@ -60,7 +60,7 @@ def test_f8_a_cache_that_runs_full_ends_with_74_and_the_run_goes_on_when_there_i
     assert not (tmp_path / "output").exists()
     assert not list(small_disk.rglob(".shard-*.tmp"))
     filler.unlink()
-    code, err = story.start(tmp_path).end()
+    code, err = story.start(tmp_path, n_jobs=1).end()
     assert code == 0, err
     assert "rollouts are already scored" in err
     assert outputs(tmp_path / "output") == story.expected

@@ -56,8 +56,14 @@ def test_f5_a_killed_driver_leaves_no_process(story: Story, folder: Path, backen
 
 @pytest.mark.parametrize(
     ("backend", "number"),
-    [("loky", signal.SIGTERM), ("loky", signal.SIGINT), ("sequential", signal.SIGUSR1)]
-    + [pytest.param(*one.values, signal.SIGUSR1, marks=one.marks) for one in (DASK, RAY)],
+    [
+        ("loky", signal.SIGTERM),
+        ("sequential", signal.SIGINT),
+        # To one with workers SLURM's example sends it, in tests/examples.
+        pytest.param("sequential", signal.SIGUSR1, marks=pytest.mark.faults),
+        pytest.param("loky", signal.SIGINT, marks=pytest.mark.faults),
+        *(pytest.param(*one.values, signal.SIGUSR1, marks=one.marks) for one in (DASK, RAY)),
+    ],
 )
 def test_f6_a_signal_ends_the_run_with_75_in_5_seconds(
     story: Story, folder: Path, backend: str, number: signal.Signals
