@@ -170,9 +170,9 @@ class AnalysisSettings:
     allow_code_execution: bool = option(Group.CODE, "let rewards for code run model-written programs", False)
     sandbox: str = option(
         Group.CODE,
-        "sandbox level: strict, landlock or rlimits; auto is strict, else landlock",
+        "sandbox level; auto is strict, else landlock",
         "auto",
-        metavar="LEVEL",
+        ("auto", "strict", "landlock", "rlimits"),
     )
     code_timeout: float = option(
         Group.CODE, "CPU seconds for one test of a program", 6.0, least=0.001, most=10**6, metavar="SECONDS"

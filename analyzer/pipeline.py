@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
 from analyzer import buckets, planning, proc, report, scoring
@@ -48,11 +49,17 @@ MOST_BEFORE_REWARDS = 1 << 30
 
 
 def analyze(
-    settings: AnalysisSettings, progress: bool = True, sizes: Sizes = USUAL, *, grown: bool = False
+    settings: AnalysisSettings,
+    progress: bool = True,
+    sizes: Sizes = USUAL,
+    *,
+    grown: bool = False,
+    planned: Callable[[Plan, Input, Numbering], None] = lambda plan, opened, numbering: None,
 ) -> Result | None:
     """Analyze rollouts; returns None for a --part, which scores its share and writes no outputs.
 
     grown: the outputs in the folder are of fewer of these rollouts, and are replaced where nothing else differs.
+    planned: called before anything is scored, to refuse what follows from the plan and the input.
     Raises the errors of analyzer.errors; `exit_code` of each says how the command ends.
     """
     strategy = buckets.build(settings.bucketing_strategy, settings.seed)
@@ -63,7 +70,7 @@ def analyze(
         _ONE_AT_A_TIME,
         known_tokenizers.searching(settings.model_path, settings.trust_remote_code, cache_dir) as search,
     ):
-        call = Call(settings, strategy, part, cache_dir, search, Clock(progress), progress, sizes, grown)
+        call = Call(settings, strategy, part, cache_dir, search, Clock(progress), progress, sizes, grown, planned)
         try:
             return _analyze(call)
         except TokenizerDiffers:
@@ -95,6 +102,7 @@ class Call(NamedTuple):
     progress: bool
     sizes: Sizes
     grown: bool
+    planned: Callable[[Plan, Input, Numbering], None]
 
 
 def _analyze(call: Call) -> Result | None:
@@ -124,7 +132,7 @@ class Scored(NamedTuple):
 
 def _score(call: Call) -> Scored:
     """Read, plan, score: the half that takes hours, and that a killed run resumes."""
-    settings, strategy, part, cache_dir, search, clock, progress, sizes, grown = call
+    settings, strategy, part, cache_dir, search, clock, progress, sizes, grown, planned = call
     with clock("read"):
         opened = read.open_rollouts(settings.reading, cache_dir)
         if progress:
@@ -147,6 +155,7 @@ def _score(call: Call) -> Scored:
         outputs.check(settings.overwrite, [*strategy.buckets, buckets.UNSCORED], settings.rollouts, opened.paths)
         if settings.outputs != "all" and not settings.overwrite:
             outputs.check_kept(ROLLOUTS, "--outputs problems")
+        planned(plan, opened, numbering)
         run = runs.open_run(cache_dir, plan.parts)
         wanted = range(plan.total)[part]
         if left := run.missing(wanted):

@@ -81,6 +81,7 @@ class FilterSettings:
         given = {name: value for name in names if (value := getattr(flags, name)) is not None}
         analysis = AnalysisSettings(**given, rollouts=flags.rollouts or path, part=None)
         selection = _selection(flags)
+        _check_replaced(selection, flags.data_path or flags.rollouts, path)
         from analyzer.selection.formats._responses import ResponseFormat
 
         wanted = selection.format if selection is not None else None
@@ -90,6 +91,16 @@ class FilterSettings:
                 "--outputs, or choose another format"
             )
         return cls(generation, analysis, selection)
+
+
+def _check_replaced(selection: SelectionSettings | None, given: str, rollouts: str) -> None:
+    """Raise ConfigError where a selection would replace what it was made of, which --overwrite allows nobody."""
+    if selection is None:
+        return
+    for flag, path in (("--output", selection.output), ("--control", selection.control)):
+        for read in (given, rollouts):
+            if path is not None and os.path.realpath(path) == os.path.realpath(read):
+                raise ConfigError(f"{flag} {path}: is read by this command, and would be replaced; give another name")
 
 
 def _selection(flags: Any) -> SelectionSettings | None:

@@ -23,6 +23,7 @@ def preview(settings: GenerationSettings) -> str:
     """The text that --dry_run prints. A server need not be up. Raises UserError as a generation would."""
     settings.check()
     data = pipeline.open_data(settings)
+    pipeline.check_output(settings, data)
     first = next(prompts.read_prompts(data, [(0, 1)]))
     lines = [*_counts(settings, data), *data.notes]
     if first.problem:

@@ -15,8 +15,8 @@ from analyzer.files import storage, temporaries
 class Destination(Protocol):
     """A folder somewhere."""
 
-    def check(self) -> None:
-        """Raise OutputError where it can be seen that nothing can be written there."""
+    def check(self, what: str) -> None:
+        """Raise OutputError where it can be seen that nothing can be written there; `what`: the flag and its value."""
 
     def names(self) -> set[str]:
         """The files that are there."""
@@ -46,15 +46,15 @@ class _Local:
     def __init__(self, path: str) -> None:
         self._folder = Path(path)
 
-    def check(self) -> None:
+    def check(self, what: str) -> None:
         folder = self._folder.absolute()
         # The nearest folder that exists decides: those below it are made, and only if it may be written to.
         while not folder.exists() and folder != folder.parent:
             folder = folder.parent
         if not folder.is_dir():
-            raise OutputError(f"--output_dir {self._folder}: {folder} is a file; it must be a folder")
+            raise OutputError(f"{what}: {folder} is a file; it must be a folder")
         if why := storage.not_writable(folder):
-            raise OutputError(f"--output_dir {self._folder}: {folder} cannot be written to ({why})")
+            raise OutputError(f"{what}: {folder} cannot be written to ({why})")
 
     def names(self) -> set[str]:
         return {path.name for path in self._folder.iterdir()} if self._folder.is_dir() else set()
@@ -84,7 +84,7 @@ class _Remote:
     def __init__(self, url: str) -> None:
         self._fs, self._inner = storage.filesystem(url)
 
-    def check(self) -> None:
+    def check(self, what: str) -> None:
         """Only writing would tell."""
 
     def names(self) -> set[str]:

@@ -45,6 +45,12 @@ def _same_folder(path: str, folder: str) -> bool:
     return os.path.realpath(os.path.dirname(storage.local(path))) == os.path.realpath(storage.local(folder))
 
 
+def _names(buckets: Sequence[str]) -> set[str]:
+    """The names of all files that an analysis or a comparison may write."""
+    names = {ROLLOUTS, METRICS, BUCKETS, TABLE, PROBLEMS, TIMINGS, PROVENANCE, REPORT, SUMMARY, TOP_UP}
+    return names | {COMPARISON, COMPARISON_TABLE} | set(map(bucket_file, buckets))
+
+
 class Manifest(NamedTuple):
     """What a folder says of the outputs in it."""
 
@@ -64,28 +70,30 @@ class OutputFolder(NamedTuple):
 
         `rollouts`: what the user gave as the input; `inputs`: the files that it stands for.
         """
-        place = destinations.open_destination(self.path)
-        place.check()
-        manifest = _manifest(place)
-        names = {ROLLOUTS, METRICS, BUCKETS, TABLE, PROBLEMS, TIMINGS, PROVENANCE, REPORT, SUMMARY, TOP_UP}
-        names |= {COMPARISON, COMPARISON_TABLE}
-        names |= set(map(bucket_file, buckets))
+        manifest = _manifest(destinations.open_destination(self.path))
         for path in inputs:
-            if os.path.basename(path) in names | set(manifest.files) and _same_folder(path, self.path):
+            if os.path.basename(path) in _names(buckets) | set(manifest.files) and _same_folder(path, self.path):
                 raise OutputError(f"--output_dir {self.path}: {path}, which is read, would be replaced; {_ANOTHER}")
         if _same_folder(f"{rollouts}/", self.path):
             raise OutputError(f"--output_dir {self.path}: all files in it are read as rollouts; {_ANOTHER}")
+        self.check_settings(overwrite, buckets)
+
+    def check_settings(self, overwrite: bool, buckets: Sequence[str]) -> None:
+        """As `check`, before the input is known: of `of` what is there already is compared."""
+        place = destinations.open_destination(self.path)
+        place.check(f"--output_dir {self.path}")
         if overwrite:
             return
+        manifest, names = _manifest(place), _names(buckets)
         if foreign := sorted(names & place.names() - set(manifest.files)):
             raise OutputError(f"{self.path} holds {foreign[0]} of another program; {_ADVICE}")
         if manifest.files and (differing := self._differences(manifest)):
             raise OutputError(f"{self.path} holds outputs of {differing}; {_ADVICE}")
 
-    def check_kept(self, name: str, flag: str) -> None:
+    def check_kept(self, name: str, what: str, advice: str = f"{_ANOTHER}, or --overwrite") -> None:
         """Raise OutputError where an output of that name is there, which a run with this flag would remove."""
         if name in _manifest(destinations.open_destination(self.path)).files:
-            raise OutputError(f"{self.path} holds {name}, which {flag} would remove; {_ANOTHER}, or --overwrite")
+            raise OutputError(f"{self.path} holds {name}, which {what} would remove; {advice}")
 
     def _differences(self, manifest: Manifest) -> str:
         """What the outputs that are there are of, where that differs: 'another input', 'seed 1 instead of 42'."""

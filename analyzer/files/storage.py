@@ -349,7 +349,15 @@ def not_writable(folder: str | os.PathLike[str]) -> str:
     # access() refuses here, too, but without saying that it is the file system: another folder in it will not do.
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         return os.strerror(errno.EROFS).lower()
-    return "" if os.access(folder, os.W_OK | os.X_OK) else os.strerror(errno.EACCES).lower()
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return os.strerror(errno.EACCES).lower()
+    import tempfile  # not needed for --help
+
+    try:  # a quota, or a file system such as /proc, shows only when a file is made; this one has no name
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return ""
 
 
 def sync_folder(folder: str) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from analyzer.cache.runs import cache_folder
-from analyzer.errors import OutputError, UserError, counted
+from analyzer.errors import ConfigError, OutputError, UserError, counted
+from analyzer.files import destinations
 from analyzer.generation import prompts, writer
 from analyzer.generation import wanted as wanted_rollouts
 from analyzer.generation.intake import Intake
@@ -52,7 +54,7 @@ def run(settings: GenerationSettings) -> Generated:
     settings.check()
     state = State(Path(settings.output_path))
     data = open_data(settings)
-    writer.check_format(data, settings.format)
+    check_output(settings, data)
     wanted = wanted_of(settings, data)
     identity = identity_of(settings, data, wanted)
     # Before anything is loaded or asked: repeating a finished command is instant and needs no server.
@@ -110,6 +112,18 @@ def open_data(settings: GenerationSettings) -> TrainingData:
     """Open the training data of the settings. Raises InputError."""
     cache_dir = cache_folder(settings.cache_dir, settings.shared_cache)
     return prompts.open_data(settings.data_path, settings.prompt_key, settings.limit, cache_dir)
+
+
+def check_output(settings: GenerationSettings, data: TrainingData) -> None:
+    """Raise ConfigError or OutputError where the rollouts cannot be written, or would replace what is read."""
+    writer.check_format(data, settings.format)
+    for path in (*data.paths, *filter(None, [settings.top_up])):
+        if os.path.realpath(path) == os.path.realpath(settings.output_path):
+            raise ConfigError(
+                f"--output_path {settings.output_path}: is read, and would be replaced; give another name"
+            )
+    folder = os.path.dirname(os.path.abspath(settings.output_path))
+    destinations.open_destination(folder).check(f"--output_path {settings.output_path}")
 
 
 def wanted_of(settings: GenerationSettings, data: TrainingData) -> Wanted:

@@ -43,6 +43,7 @@ class TrainingData(NamedTuple):
     prompt_key: str
     rows: int  # prompts to sample: all, or the first --limit
     identity: tuple[tuple[int, str, str], ...]  # of each file: size, time mark, sha256 of head and tail
+    paths: tuple[str, ...]  # the files as they were given
     notes: tuple[str, ...] = ()  # what the user should know about the columns
 
 
@@ -71,7 +72,7 @@ def open_data(spec: str, prompt_key: str, limit: int | None, cache_dir: str) -> 
         for name in _MEDIA_COLUMNS
         if name in schema.names and not pa.types.is_null(schema.field(name).type)
     ]
-    return TrainingData(opened.dataset, prompt_key, rows, opened.identity, (*opened.warnings, *notes))
+    return TrainingData(opened.dataset, prompt_key, rows, opened.identity, opened.paths, (*opened.warnings, *notes))
 
 
 def _check_prompt_column(schema: pa.Schema, key: str, spec: str) -> None:

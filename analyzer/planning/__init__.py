@@ -30,7 +30,7 @@ from analyzer.schema import DATA_SOURCE, ORIGINAL, PROMPT, REWARD
 from analyzer.stages import read
 from analyzer.tokens import NO_TOKENIZER, TokenizerSpec
 
-__all__ = ["make_plan", "number_problems", "output_folder"]
+__all__ = ["make_plan", "number_problems", "output_folder", "output_folder_ahead"]
 
 
 def make_plan(
@@ -107,16 +107,24 @@ def _tokenizer(opened: Input, keep: bool, search: Search) -> TokenizerSpec:
 
 def output_folder(settings: AnalysisSettings, plan: Plan) -> OutputFolder:
     """The folder of --output_dir and what its outputs depend on, named as a user knows it."""
-    after_scoring = ("bucketing_strategy", "seed", "max_unscored", "audit", "pass_threshold", "top_up")
     of: dict[str, Any] = {
         "input": DIGEST + runs.fingerprint({"input": plan.identity}),
         "tokenizer": DIGEST + plan.tokenizer.digest,
-        **{name: getattr(settings, name) for name in after_scoring},
-        **{name: getattr(settings, name) for name in ("limit", "reward_fn_key", "data_source", "rescore")},
+        **_of_settings(settings),
         "rewards": {name: choice.path.rpartition(".")[2] for name, choice in plan.choices.items()},
-        "reward_timeout": settings.reward_timeout,
-        "reward_memory": settings.reward_memory,
         "reward options": DIGEST + runs.fingerprint({"rewards": plan.parts["rewards"]}),
         "versions": DIGEST + runs.fingerprint({"versions": [plan.versions, plan.scoring_code]}),
     }
     return OutputFolder(settings.output_dir, of)
+
+
+def output_folder_ahead(settings: AnalysisSettings) -> OutputFolder:
+    """The same before there is an input; whatever follows from that may differ, and --limit may grow with it."""
+    unknown = ("input", "tokenizer", "limit", "rewards", "reward options", "versions")
+    return OutputFolder(settings.output_dir, _of_settings(settings), frozenset(unknown))
+
+
+def _of_settings(settings: AnalysisSettings) -> dict[str, Any]:
+    after_scoring = ("bucketing_strategy", "seed", "max_unscored", "audit", "pass_threshold", "top_up")
+    before = ("limit", "reward_fn_key", "data_source", "rescore", "reward_timeout", "reward_memory")
+    return {name: getattr(settings, name) for name in (*after_scoring, *before)}

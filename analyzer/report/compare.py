@@ -27,6 +27,8 @@ def compare(settings: ComparisonSettings) -> Comparison:
     target = outputs.OutputFolder(settings.output_dir, compared_of)
     inputs = [str(analysis.folder / outputs.SUMMARY) for analysis in analyses]
     target.check(settings.overwrite, [], inputs[0], inputs)
+    # --overwrite is for another comparison: an analysis would be gone whole.
+    target.check_kept(outputs.PROBLEMS, "a comparison", "give another folder")
     found = compared(analyses, settings.seed)
     with target.staged(settings.overwrite) as folder, storage.storage_errors(settings.output_dir):
         import pyarrow.parquet as pq

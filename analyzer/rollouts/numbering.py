@@ -41,6 +41,12 @@ class Numbering:
         """(runs,) the row after each run's last."""
         return np.append(self.run_starts[1:], self.rows)
 
+    def most_rows(self) -> int:
+        """Rows of the problem with the most."""
+        kept = self.run_codes >= 0
+        lengths = (self.run_stops() - self.run_starts)[kept]
+        return int(np.bincount(self.run_codes[kept], lengths, self.problems).max(initial=0))
+
     def kept_ranges(self) -> list[tuple[int, int]]:
         """The row ranges of all analyzed problems, ascending and merged."""
         kept = self.run_codes >= 0

@@ -16,7 +16,8 @@ import orjson
 from analyzer import __version__
 from analyzer.config import SelectionSettings
 from analyzer.errors import ConfigError, InputError, OutputError
-from analyzer.files import destinations, storage
+from analyzer.files import destinations, outputs, storage
+from analyzer.rollouts.dataset import Dataset
 from analyzer.schema import PROMPT
 from analyzer.selection import effects, formats, rule
 from analyzer.selection.analysis import ROW, Analysis, open_analysis
@@ -30,6 +31,7 @@ from analyzer.selection.writing import JSONL, Target, described, weight_field, w
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
     from analyzer.schema import IntArray
 
@@ -97,6 +99,28 @@ def select(settings: SelectionSettings) -> Selection:
 # ---------------------------------------------------------------- checks
 
 
+def check_ahead(settings: SelectionSettings, problems: pa.Schema, data_source: str | None) -> None:
+    """Find what would stop the selection from an analysis that is still to be made.
+
+    problems: the columns that its problems.parquet will have; data_source: its --data_source. Raises ConfigError,
+    OutputError.
+    """
+    import pyarrow as pa
+
+    files = tuple(name for name in vars(outputs).values() if isinstance(name, str) and "." in name)
+    analysis = Analysis(settings.analysis, Dataset((), problems), {}, files, "")
+    made = rule.make_rule(settings, analysis)
+    # A row without values tells whether the types fit, a text compared with a number.
+    row = {name: pa.nulls(1, problems.field(column).type) for name, column in analysis.columns.items()}
+    for expression in (made.where, *(pool for pool, _ in made.pools)):
+        if expression is not None:
+            expression.evaluate(pa.RecordBatch.from_pydict({name: row[name] for name in expression.names} or row))
+    name = settings.format or ("verl" if is_verl(problems) else "rows")
+    chosen = formats.build(name, Context(data_source, False, settings.pick, settings.per_problem, settings.seed))
+    chosen.check(problems)
+    _check_outputs(settings, analysis, chosen)
+
+
 def _format(settings: SelectionSettings, analysis: Analysis) -> Format:
     name = settings.format or ("verl" if is_verl(analysis.problems.schema) else "rows")
     given = analysis.summary.get("settings", {}).get("data_source")
@@ -126,8 +150,7 @@ def _are_rendered(analysis: Analysis) -> bool:
 
 def _check_outputs(settings: SelectionSettings, analysis: Analysis, chosen: Format) -> None:
     """Raise ConfigError or OutputError for a file that cannot be written, or would replace something else."""
-    outputs = [(settings.output, "--output"), (settings.control, "--control")]
-    for path, flag in outputs:
+    for path, flag in ((settings.output, "--output"), (settings.control, "--control")):
         if path is None:
             continue
         if not path.endswith((PARQUET, JSONL)):
@@ -137,9 +160,12 @@ def _check_outputs(settings: SelectionSettings, analysis: Analysis, chosen: Form
         folder, name = _split(path)
         if name in analysis.files and _same(folder, str(settings.analysis)):
             raise OutputError(f"{flag} {path}: is a file of the analysis; give another name")
-        if settings.dry_run or settings.overwrite:
+        if settings.dry_run:
             continue
         place = destinations.open_destination(folder)
+        place.check(f"{flag} {path}")
+        if settings.overwrite:
+            continue
         # The same settings are a rerun, which replaces its own file; any other file may be somebody's training data.
         if name in place.names() and _settings_in(place, _manifest_name(name)) != rule.settings_of(settings):
             raise OutputError(f"{path} exists and has other settings; give another name, or --overwrite")

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from analyzer.difficulty.passing import powers_of_two
 from analyzer.files.spool import Spool
 from analyzer.rollouts import json_columns, problems
 from analyzer.rollouts.dataset import Dataset, Reader, is_text
 from analyzer.rollouts.json_text import dump_json
 from analyzer.rollouts.numbering import Numbering
-from analyzer.schema import DIFFICULTY, GROUND_TRUTH, MADE, METRIC, ORIGINAL, PROMPT
+from analyzer.schema import DATA_IDX, DIFFICULTY, GROUND_TRUTH, MADE, MEAN_AT, METRIC, ORIGINAL, PROMPT
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,6 +58,40 @@ def replaced_warnings(schema: pa.Schema) -> list[str]:
         f"the training data has {DIFFICULTY}* columns of an earlier analysis: problems.parquet has those of this one "
         "instead."
     ]
+
+
+def coming_schema(rollouts: pa.Schema, samples: int, parts: Sequence[str], gold: bool) -> pa.Schema:
+    """The columns that problems.parquet will have, before anything is scored.
+
+    rollouts: the schema of the rollouts. samples: of the problem with the most, which decides on pass@k. parts: names
+    of the parts of a sum of rewards. gold: whether there are ground truths.
+    """
+    import pyarrow as pa
+
+    powers = powers_of_two(samples)
+    numbers, counts = pa.float64(), pa.int64()
+    kinds: dict[str, pa.DataType] = {"data_idx": rollouts.field(DATA_IDX).type, "bucket": pa.string()}
+    kinds |= {f"mean@{k}": numbers for k in MEAN_AT}
+    kinds |= dict.fromkeys(("pass_rate", "mean_reward", "max_reward", "min_reward", "std_reward"), numbers)
+    kinds |= dict.fromkeys(("num_samples", "num_scored"), counts)
+    kinds |= dict.fromkeys(("pass_rate_low", "pass_rate_high"), numbers)
+    kinds |= {f"mean_reward_{part}": numbers for part in sorted(parts)}
+    kinds |= {"passes": counts} | dict.fromkeys(("solve_rate", "solve_rate_low", "solve_rate_high"), numbers)
+    kinds |= dict.fromkeys((*(f"pass@{k}" for k in powers), *(f"pass^{k}" for k in powers)), numbers)
+    kinds |= {"informative@8": numbers, "distinct_answers": counts, "majority_answer": pa.string()}
+    kinds |= {"majority_share": numbers, "flag": pa.string(), "truncated": counts, "tokens_mean": numbers}
+    return _with_metrics(rollouts, pa.schema(list(kinds.items())), gold)
+
+
+def _with_metrics(rollouts: pa.Schema, metrics: pa.Schema, gold: bool) -> pa.Schema:
+    """The columns of problems.parquet, from those of the rollouts and of problem_metrics.parquet."""
+    import pyarrow as pa
+
+    training = training_schema(rollouts, metrics.names)
+    flat = [name for name in FLAT_COLUMNS if gold and name not in training.names]
+    fields = [pa.field(name, pa.string(), metadata={MADE: GROUND_TRUTH}) for name in flat]
+    fields += [field.with_name(DIFFICULTY + field.name).with_metadata({MADE: METRIC}) for field in metrics]
+    return pa.schema([*training, *fields], training.metadata)
 
 
 class TrainingRows:
@@ -111,21 +146,17 @@ class TrainingRows:
         import pyarrow.parquet as pq
 
         metrics = pq.ParquetFile(table)
-        training = training_schema(self._schema, metrics.schema_arrow.names)
-        flat = [] if self._gold_column is None else [name for name in FLAT_COLUMNS if name not in training.names]
-        fields = [pa.field(name, pa.string(), metadata={MADE: GROUND_TRUTH}) for name in flat]
-        fields += [
-            field.with_name(DIFFICULTY + field.name).with_metadata({MADE: METRIC}) for field in metrics.schema_arrow
-        ]
-        schema = pa.schema([*training, *fields], training.metadata)
+        schema = _with_metrics(self._schema, metrics.schema_arrow, self._gold_column is not None)
+        made = [field.name for field in schema if (field.metadata or {}).get(MADE) == GROUND_TRUTH]
+        training = schema.names[: len(schema) - len(metrics.schema_arrow) - len(made)]
         self._spool.finish()
         with metrics, pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
             for start, measured in zip(range(0, len(self._order), _ROWS), metrics.iter_batches(_ROWS), strict=True):
                 rows = self._spool.take(self._order[start : start + _ROWS])
-                columns = [self._column(rows, name) for name in training.names]
-                if flat:
+                columns = [self._column(rows, name) for name in training]
+                if made:
                     gold = rows.schema.field(self._gold_column)
-                    columns += [flat_ground_truth(rows.column(gold.name), gold)] * len(flat)
+                    columns += [flat_ground_truth(rows.column(gold.name), gold)] * len(made)
                 columns += measured.columns
                 writer.write_table(pa.Table.from_arrays(columns, schema=schema))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from analyzer import tokens
 from analyzer.commands.filter_difficulty import filter_difficulty
 from tests import processes
-from tests.commands import known_tokenizer
+from tests.commands import known_tokenizer, parquet, rollouts
 from tests.generation.stub import always, running
 from tests.processes import DEVNULL, Process
 
@@ -294,21 +296,84 @@ def test_a_rule_selects_at_the_end_and_runs_again_from_what_is_there(
     assert len((tmp_path / "out" / "selected.jsonl").read_text().splitlines()) == 3
 
 
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        (
-            ["--where", "pass_rate = 0"],
-            "--where: at the ^ in `pass_rate ^= 0`: = is not part of the language, write ==",
-        ),
-        (["--recipe", "polari"], "did you mean 'polaris'"),
-        (["--format", "vrl"], "did you mean 'verl'"),
-    ],
-)
-def test_a_rule_that_cannot_be_is_said_before_anything_is_generated(
-    command: Command, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+WRONG = {  # flags -> what the line says
+    "--where|pass_rate = 0": "--where: at the ^ in `pass_rate ^= 0`: = is not part of the language, write ==",
+    "--where|pass_rat < 1": "there is no 'pass_rat' (did you mean 'pass_rate'?)",
+    "--where|pass_rate < 'x'": "a number cannot be compared with a text",
+    "--where|extra_info.indx > 1": "there is no field 'indx' (did you mean 'index'?)",
+    "--where|pass@16 < 1": "there is no 'pass@16'",
+    "--recipe|polari": "did you mean 'polaris'",
+    "--recipe|informative": "give --take N",
+    "--sort|-pass_rat": "there is no 'pass_rat'",
+    "--take|3|--per|sorce": "--per sorce: there is no 'sorce'",
+    "--nearest|0.5": "give --take N",
+    "--weights|WEIGHTS": "--weights: at the ^ in `^pass_rat <= 1`",
+    "--format|vrl": "did you mean 'verl'",
+    "--format|roll|--output|x.parquet": "format roll is read as .jsonl only",
+    "--where|pass_rate < 1|--output|x.csv": "must end in .parquet or .jsonl",
+    "--where|pass_rate < 1|--output|/proc/x.parquet": "--output /proc/x.parquet: /proc cannot be written to",
+    "--where|pass_rate < 1|--output|TRAIN": "is read by this command, and would be replaced; give another name",
+    "--where|pass_rate < 1|--overwrite|--control|OUT/rollouts.parquet": "is read by this command, and would be",
+    "--where|pass_rate < 1|--output|OUT/problems.parquet": "is a file of the analysis",
+    "--rows|stp == 200": "--rows: at the ^ in `^stp == 200`: there is no 'stp'",
+    "--columns|{response: output}": "--columns: response: there is no 'output'",
+    "--join|/no/such.parquet": "/no/such.parquet: no such file",
+    "--join_on|index": "give --join too",
+    "--backend|ray": "--backend ray needs ray: pip install",
+    "--dask_scheduler|tcp://127.0.0.1:1": "--dask_scheduler needs --backend dask",
+    "--sandbox|docker": "--sandbox: invalid choice: 'docker'",
+    "--reward_fn|reasoning_gym": "the reward reasoning_gym needs an extra that is not installed",
+    "--reward_fn|prime_code": "allow it with --allow_code_execution",
+    "--reward_fn|OWN:nope": "has no 'nope'; its functions are: score",
+    "--output_dir|/proc/x": "--output_dir /proc/x: /proc cannot be written to",
+    "--output_dir|TRAIN": "is a file; it must be a folder",
+    "--output_dir|FOREIGN": "holds summary.json of another program",
+}
+
+
+def test_whatever_can_be_judged_before_the_generation_is_refused_before_it(
+    command: Command,
+    training: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", without("ray", "reasoning_gym"))
+    known_tokenizer(tmp_path / "cache")
+    (tmp_path / "w.yaml").write_text('[{where: "pass_rat <= 1", weight: 1}]')
+    (tmp_path / "own.py").write_text("def score(response, ground_truth):\n    return 1.0\n")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "summary.json").write_text("{}")
+    places = {"WEIGHTS": "w.yaml", "TRAIN": training.name, "OWN": "own.py", "FOREIGN": "foreign", "OUT": "out"}
     with running() as server:
-        assert filter_difficulty(command(server.url, *more)) == 2
-        assert not server.stub.bodies
-    assert said in capsys.readouterr().err
+        for words, said in WRONG.items():
+            for name, place in places.items():
+                words = words.replace(name, str(tmp_path / place))  # noqa: PLW2901
+            assert filter_difficulty(command(server.url, *words.split("|"))) == 2, words
+            line = capsys.readouterr().err
+            assert said in line, (words, line)
+            assert (line.count("\n"), server.stub.bodies) == (1, []), words
+            assert not (tmp_path / "out").exists(), words
+
+
+def without(*packages: str) -> Callable[..., Any]:
+    """importlib.util.find_spec where these are not installed."""
+    find = importlib.util.find_spec
+    return lambda name, package=None: None if name in packages else find(name, package)
+
+
+def test_a_rule_for_given_rollouts_is_refused_before_they_are_scored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = parquet(tmp_path / "r.parquet", rollouts())
+    words = ["--rollouts", str(given), "--model_path", str(TOKENIZER), "--output_dir", str(tmp_path / "out")]
+    words += ["--n_jobs", "1", "--cache_dir", str(known_tokenizer(tmp_path / "cache"))]
+    for rule, said in (
+        ("pass_rat < 1", "did you mean 'pass_rate'"),
+        ("reward_model.style == 1", "a text cannot be compared with a number"),
+        ("pass@8 < 1", "there is no 'pass@8'"),
+    ):
+        assert filter_difficulty([*words, "--where", rule]) == 2
+        assert said in capsys.readouterr().err
+    assert not list((tmp_path / "cache").rglob("shard-*"))
+    assert filter_difficulty([*words, "--where", "pass@4 < 1 and reward_model.style == 'rule'"]) == 0

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analyzer.commands.generate_rollouts import generate_rollouts
-from analyzer.errors import ConfigError, OutputError, StorageError
+from analyzer.errors import ConfigError, OutputError, StorageError, UserError
 from analyzer.generation import GenerationSettings, generate, run, writer
 from analyzer.generation.state import State
 from analyzer.workers.interrupts import SIGNALS
@@ -150,6 +150,25 @@ def test_other_settings_are_refused_and_nothing_is_mixed(training: Training, set
         assert path.read_bytes() == before
         run(settings(data, server.url, temperature=1.0, overwrite=True))
     assert set(pq.read_table(path)["temperature"].to_pylist()) == {1.0}
+
+
+def test_what_is_read_is_not_replaced_and_what_cannot_be_written_is_said_first(
+    training: Training, settings: Settings, tmp_path: Path
+) -> None:
+    data = training(2)
+    before = data.read_bytes()
+    (tmp_path / "link.parquet").symlink_to(data)
+    with running() as server:
+        for path, said in (
+            (data, "is read, and would be replaced; give another name"),
+            (tmp_path / "link.parquet", "is read, and would be replaced"),
+            (Path("/proc/x.parquet"), "--output_path /proc/x.parquet: /proc cannot be written to"),
+            (data / "x.parquet", "is a file; it must be a folder"),
+        ):
+            with pytest.raises(UserError, match=said):
+                run(settings(data, server.url, output_path=str(path), overwrite=True))
+        assert not server.stub.bodies
+    assert data.read_bytes() == before
 
 
 def test_other_settings_on_an_unfinished_generation_are_refused(

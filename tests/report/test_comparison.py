@@ -175,6 +175,8 @@ def test_what_cannot_be_compared_is_one_line(analyzed: Analysed, tmp_path: Path)
     for overwrite in (False, True):
         with pytest.raises(OutputError, match="would be replaced"):
             analyzer.compare([a, d], output_dir=a, overwrite=overwrite)
+    with pytest.raises(OutputError, match=r"holds problems\.parquet, which a comparison would remove; give another"):
+        analyzer.compare([a, d], output_dir=b, overwrite=True)
     assert json.loads((a / "summary.json").read_bytes())["total_problems"] == 2
     analyzer.compare([a, d], output_dir=tmp_path / "out")
     analyzer.compare([a, d], output_dir=tmp_path / "out")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from analyzer.stages.problems import coming_schema
 from tests.commands import TOKENIZER, Outcome, analyzed, parquet, rollouts
 
 Analyze = Callable[..., Outcome]
@@ -33,3 +35,20 @@ def test_without_copies_of_the_rollouts_the_training_rows_are_the_same(tmp_path:
     tables = [outcome.table("problems") for outcome in outcomes]
     assert tables[0].equals(tables[1])
     assert tables[1]["prompt"].to_pylist() == [f"What is {n} + {n}?" for n in range(6)]
+
+
+@pytest.mark.parametrize("kind", ["gold", "sum", "rewards"])
+def test_the_columns_are_known_before_anything_is_scored(kind: str, tmp_path: Path) -> None:
+    rows = rollouts()
+    settings: dict[str, Any] = {"model_path": TOKENIZER}
+    parts = [{"name": "gsm8k"}, {"name": "format", "weight": 0.1, "options": {"tags": "open_r1"}}]
+    if kind == "sum":
+        settings |= {"reward_fn": "combine", "reward_kwargs": {"parts": parts, "pass_on": "gsm8k"}}
+    if kind == "rewards":
+        rows = [{"prompt": "p", "response": "r", "data_idx": str(n), "sample_idx": 0, "reward": 1.0} for n in range(3)]
+    written = pq.read_schema(analyzed(tmp_path, rows, **settings) / "problems.parquet")
+    names = ["gsm8k", "format"] if kind == "sum" else []
+    coming = coming_schema(
+        pq.read_schema(tmp_path / "r.parquet"), 1 if kind == "rewards" else 4, names, kind != "rewards"
+    )
+    assert coming.equals(written, check_metadata=True)

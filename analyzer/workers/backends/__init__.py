@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NamedTuple
 
-from analyzer.errors import ConfigError
+from analyzer.errors import ConfigError, to_install
 from analyzer.registry import Registry
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Cluster",
     "Task",
     "begin",
+    "check_installed",
     "check_same_code",
     "end",
     "is_lost_worker",
@@ -103,6 +105,7 @@ class Cluster(ABC):
     name: ClassVar[str]  # joblib's own name of the backend
     ahead: ClassVar[int] = 2
     """Tasks given out for each worker."""
+    needs: ClassVar[tuple[str, ...]] = ()  # packages, of the extra of its name
     joins: ClassVar[int] = 1
     """Shards of a task at most. A task that is lost costs the shard that was worked on, whatever it joins."""
 
@@ -166,6 +169,12 @@ class Cluster(ABC):
 BACKENDS: Registry[type[Cluster]] = Registry("backend", __name__)
 register = BACKENDS.register
 names = BACKENDS.names
+
+
+def check_installed(backend: Backend) -> None:
+    """Raise ConfigError where the backend is not known, or its packages are not installed."""
+    if any(importlib.util.find_spec(package) is None for package in BACKENDS.find(backend.name).needs):
+        raise ConfigError(f"--backend {backend.name} needs {backend.name}: {to_install(backend.name)}")
 
 
 def launched(backend: Backend, tasks: int, end: Callable[[], None]) -> AbstractContextManager[Cluster]:

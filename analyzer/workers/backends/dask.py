@@ -20,6 +20,7 @@ class Dask(Cluster):
     """Workers of a dask cluster: --dask_scheduler, or a cluster on this machine."""
 
     name = "dask"
+    needs = ("dask", "distributed")
     joins = 32  # a task takes the driver and the scheduler a millisecond each, which ends at some hundred a second
 
     def __init__(self, client: Any, notice_seconds: float) -> None:

@@ -18,6 +18,7 @@ class Ray(Cluster):
     """Workers of a ray cluster: --ray_address, or a cluster on this machine (actors, through ray.util.joblib)."""
 
     name = "ray"
+    needs = ("ray",)
     # ray's pool hands each task to an actor at random, so a short queue leaves some without work.
     ahead = 8
 

@@ -7,7 +7,7 @@ strict     a bubblewrap container with the system call filter and rlimits inside
 landlock   Landlock, the system call filter and rlimits
 rlimits    rlimits alone, no sandbox
 
-To add one, add one file to this folder that registers a `Level`, and its name to the help of --sandbox.
+To add one, add one file to this folder that registers a `Level`, and its name to the choices of --sandbox.
 """
 
 from __future__ import annotations
