@@ -260,10 +260,10 @@ class Running:
         server = self._runner.server
         await self._runner.cleanup()
         # A connection that is being accepted meanwhile is not among those that are cut, and nobody would close it.
-        for _ in range(5):
-            await asyncio.sleep(0)
-            if server is not None:
-                await server.shutdown(0)
+        if accepting := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(accepting, timeout=1)
+        if server is not None:
+            await server.shutdown(0)
 
     def revive(self) -> None:
         """Serve again on the same port."""
