@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from analyzer import buckets, planning, proc, report, scoring
 from analyzer.buckets import Assignment, Strategy
-from analyzer.cache import known_tokenizers, runs, verdicts
+from analyzer.cache import known_tokenizers, place, runs, verdicts
 from analyzer.cache.known_tokenizers import Search, TokenizerDiffers
 from analyzer.cache.runs import Run
 from analyzer.config import AnalysisSettings
@@ -64,7 +64,7 @@ def analyze(
     """
     strategy = buckets.build(settings.bucketing_strategy, settings.seed)
     part = settings.shards_of_part
-    cache_dir = runs.cache_folder(settings.cache_dir, settings.shared_cache)
+    cache_dir = place.cache_folder(settings.cache_dir, settings.shared_cache)
     # A tokenizer that is new is proven in a process of its own while all else goes on; see cache/tokenizer_proof.py.
     with (
         _ONE_AT_A_TIME,
@@ -255,7 +255,7 @@ def _findings(
 def explain(settings: AnalysisSettings, sizes: Sizes = USUAL) -> list[str]:
     """The lines of --dry_run or --explain_cache; nothing is scored."""
     buckets.build(settings.bucketing_strategy, settings.seed)
-    cache_dir = runs.cache_folder(settings.cache_dir, settings.shared_cache)
+    cache_dir = place.cache_folder(settings.cache_dir, settings.shared_cache)
     opened = read.open_rollouts(settings.reading, cache_dir)
     opened.print_notes()
     numbering = planning.number_problems(opened.dataset, settings.limit)

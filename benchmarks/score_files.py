@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analyzer import planning
-from analyzer.cache import known_tokenizers, runs, score_files
+from analyzer.cache import known_tokenizers, place, runs, score_files
 from analyzer.cache.runs import Run
 from analyzer.cache.score_files import EARNED, ShardFooter, SourceCount
 from analyzer.config import AnalysisSettings
@@ -126,7 +126,7 @@ def _write_file(path: Path, shape: Shape, first: int, stop: int) -> None:
 def write_scores(folder: Path, shape: Shape, processes: int = 2) -> int:
     """Commit the scores of all shards of the analysis in `folder`; returns their number."""
     given = settings(folder)
-    cache = runs.cache_folder(given.cache_dir)
+    cache = place.cache_folder(given.cache_dir)
     opened = read.open_rollouts(given.reading, cache)
     numbering = planning.number_problems(opened.dataset)
     with known_tokenizers.searching(given.model_path, given.trust_remote_code, cache) as search:

@@ -12,7 +12,7 @@ from analyzer.commands.command import Command
 from analyzer.commands.running import check_addresses, fail
 from analyzer.config import AnalysisSettings
 from analyzer.errors import EXIT_OK, AnalyzerError, printable
-from analyzer.files import storage
+from analyzer.files import inputs, storage
 from analyzer.files.outputs import CARD, REPORT
 from analyzer.progress import YELLOW, coloured
 from analyzer.rollouts.sizes import USUAL, Sizes
@@ -71,7 +71,7 @@ def ahead(settings: AnalysisSettings, sizes: Sizes = USUAL) -> Iterator[None]:
 def _is_large(rollouts: str, least: int) -> bool:
     """Whether there are so many bytes of rollouts; a guess for a URL, since to ask takes longer than a start."""
     try:
-        return storage.is_remote(rollouts) or sum(map(os.path.getsize, storage.find_inputs(rollouts))) >= least
+        return storage.is_remote(rollouts) or sum(map(os.path.getsize, inputs.find(rollouts))) >= least
     except (AnalyzerError, OSError):  # the first step says what is wrong with them
         return False
 

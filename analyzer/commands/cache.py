@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analyzer.cache import masking, runs, verdicts
+from analyzer.cache import masking, place, runs, verdicts
 from analyzer.commands.command import Command
 from analyzer.config import Group, option
 from analyzer.errors import EXIT_OK, ConfigError, counted, printable
@@ -32,7 +32,7 @@ class CacheSettings:
 def _manage(settings: CacheSettings) -> int:
     """List or prune; returns the exit code."""
     # Nothing here is believed, only listed or removed, so whose it is does not matter.
-    folder = runs.cache_folder(settings.cache_dir, shared=True)
+    folder = place.cache_folder(settings.cache_dir, shared=True)
     found = runs.cached(folder)
     if settings.prune:
         return _prune(settings, found)

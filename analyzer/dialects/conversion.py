@@ -23,7 +23,7 @@ from analyzer.dialects.lookup import root
 from analyzer.dialects.mapping import Mapper
 from analyzer.dialects.reading import Reading, Request
 from analyzer.errors import InputError, counted
-from analyzer.files import storage
+from analyzer.files import inputs, storage
 from analyzer.rollouts import dataset, json_columns
 from analyzer.rollouts.dataset import Reader
 from analyzer.schema import PASS_THRESHOLD
@@ -178,7 +178,7 @@ class _Source:
         size = 0
         for at, path in enumerate(paths):
             held.append(at)
-            size += storage.stat(path)[0]
+            size += inputs.stat(path)[0]
             if size >= _PART_BYTES or at == len(paths) - 1:
                 yield self._name(os.path.dirname(path)), self._batches(held)
                 held, size = [], 0

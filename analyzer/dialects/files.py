@@ -12,7 +12,7 @@ from analyzer import dialects
 from analyzer.dialects import Dialect, Row
 from analyzer.dialects.layout import FILE, Layout
 from analyzer.errors import InputError, printable
-from analyzer.files import storage
+from analyzer.files import inputs, storage
 from analyzer.rollouts import dataset, jsonl
 from analyzer.rollouts.dataset import Reader
 from analyzer.rollouts.json_text import load_json
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 EVAL, JSON, PARQUET = ".eval", ".json", ".parquet"
-SUFFIXES = (*storage.JSONL_SUFFIXES, PARQUET, EVAL, JSON)
+SUFFIXES = (*inputs.JSONL_SUFFIXES, PARQUET, EVAL, JSON)
 _NAMED = 5  # files that are named one by one
 
 
@@ -76,7 +76,7 @@ def _single(spec: str) -> list[str]:
         if not found:
             raise InputError(f"{spec}: no rollouts found (looked for files ending in {', '.join(SUFFIXES)})")
         return found
-    return storage.find_inputs(spec)
+    return inputs.find(spec)
 
 
 def suffix_of(path: str) -> str:
@@ -112,7 +112,7 @@ def _names_in(kind: pa.DataType) -> dict[str, Any] | None:
 def records(path: str) -> Iterator[Record]:
     """The records of a file, as Python has them. Raises InputError with the place for what cannot be read."""
     suffix = suffix_of(path)
-    if suffix in storage.JSONL_SUFFIXES:
+    if suffix in inputs.JSONL_SUFFIXES:
         for line in jsonl.read_lines(path):
             yield Record(line.row, line.bytes, f"{path}, line {line.number}", line.replaced)
     elif suffix == PARQUET:
@@ -134,7 +134,7 @@ def records(path: str) -> Iterator[Record]:
 
 def _of_json(path: str) -> Iterator[Record]:
     """The object that a .json file holds, or the objects of a list. The file is read whole."""
-    with storage.open_binary(path) as file:
+    with inputs.open_binary(path) as file:
         data = file.read()
     try:
         # RecursionError: a few thousand brackets are enough, and a file must not end the program.

@@ -20,7 +20,7 @@ from analyzer.dialects import Dialect, Row, Settings, register
 from analyzer.dialects.layout import Group, Layout
 from analyzer.dialects.values import content_text
 from analyzer.errors import InputError
-from analyzer.files import storage
+from analyzer.files import inputs
 
 EVAL = ".eval"
 
@@ -32,7 +32,7 @@ def read_eval(path: str) -> Iterator[Row]:
     else:
         from backports.zstd import zipfile
 
-    with storage.open_binary(path) as file:
+    with inputs.open_binary(path) as file:
         try:
             with zipfile.ZipFile(file) as log:
                 names = log.namelist()

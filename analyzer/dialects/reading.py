@@ -17,7 +17,7 @@ from analyzer.dialects.files import Recognized
 from analyzer.dialects.layout import FILE, Layout, parse_columns, paste
 from analyzer.dialects.table import OURS
 from analyzer.errors import ConfigError, InputError
-from analyzer.files import foreign, storage
+from analyzer.files import foreign, inputs, storage
 from analyzer.schema import ORIGINAL, REQUIRED_COLUMNS
 
 OWN = "own"
@@ -67,7 +67,7 @@ def settle(request: Request, as_is: bool = True) -> Reading:
     found = files.find(request.spec, request.recursive)
     for path in found.paths:
         if not storage.is_remote(path):
-            storage.stat(path)  # refuses a pipe, which would be waited for when it is opened
+            inputs.stat(path)  # refuses a pipe, which would be waited for when it is opened
         foreign.refuse(path)
     whole = "response" in said or "samples" in said
     # With response and the like named by the user, files of unknown layout are fine, and two known ones no
@@ -85,7 +85,7 @@ def settle(request: Request, as_is: bool = True) -> Reading:
     if dialect is None:
         raise unknown(request.spec, seen, said)
     if as_is and dialect.name == OURS and request.plain and _is_whole(seen.row):
-        ours = tuple(path for path in found.paths if path.endswith(storage.INPUT_SUFFIXES))
+        ours = tuple(path for path in found.paths if path.endswith(inputs.INPUT_SUFFIXES))
         unread = tuple(path for path in (*found.paths, *found.others) if path not in ours) if ours else ()
         return Reading(dialect, dialect.layout, ours or found.paths, unread, as_is=True)
     if type(dialect).prepared is not Dialect.prepared:

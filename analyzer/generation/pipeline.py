@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from analyzer.cache.runs import cache_folder
+from analyzer.cache.place import cache_folder
 from analyzer.errors import ConfigError, OutputError, UserError, counted
 from analyzer.files import destinations
 from analyzer.generation import prompts, writer

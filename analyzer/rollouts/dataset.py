@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from analyzer.errors import InputError
-from analyzer.files import storage
+from analyzer.files import inputs, storage
 from analyzer.rollouts import footers, json_columns, jsonl, types
 from analyzer.schema import DATA_SOURCE, FINISH_REASON
 
@@ -140,7 +140,7 @@ def file_at(path: str) -> InputFile:
 
 
 def _opened(path: str, name: str | None) -> tuple[InputFile, Any]:
-    size, mark = storage.stat(path)
+    size, mark = inputs.stat(path)
     if size == 0:
         raise InputError(f"{path}: the file is empty")
     with _readable(path):
@@ -198,7 +198,7 @@ def join_groups(groups: Sequence[footers.RowGroup], offset: int = 0) -> tuple[Bl
 
 def still_same(file: InputFile) -> None:
     """Raise InputError when a file was changed or removed since it was described."""
-    storage.still_same(file.path, file.size, file.mark)
+    inputs.still_same(file.path, file.size, file.mark)
 
 
 @contextlib.contextmanager
@@ -215,7 +215,7 @@ def _readable(path: str) -> Iterator[None]:
 def _open_source(path: str) -> Any:
     import pyarrow as pa
 
-    return storage.open_binary(path) if storage.is_remote(path) else pa.OSFile(storage.local(path))
+    return inputs.open_binary(path) if storage.is_remote(path) else pa.OSFile(storage.local(path))
 
 
 def _read(source: Any, start: int, stop: int) -> bytes:
@@ -468,6 +468,6 @@ def locate(files: Sequence[InputFile], row: int) -> str:
     ends = list(accumulate(file.rows for file in files))
     index = bisect.bisect_right(ends, row)
     file, at = files[index], row - (ends[index - 1] if index else 0)
-    if file.name.endswith(storage.JSONL_SUFFIXES):
+    if file.name.endswith(inputs.JSONL_SUFFIXES):
         return f"{file.name}, line {jsonl.line_of(file.name, at)}"
     return f"{file.name}, row {at} (counted from 0)"

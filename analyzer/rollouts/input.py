@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from analyzer.errors import printable
-from analyzer.files import storage
+from analyzer.files import inputs
 from analyzer.rollouts.dataset import Dataset
 from analyzer.rollouts.json_columns import FileLine
 
@@ -52,9 +52,9 @@ def identify(path: str) -> tuple[int, str, str]:
     Where a remote store gives no mark (no ETag, no time), a change in the middle would show nowhere: such a file is
     read whole up to UNMARKED_WHOLE bytes, and of a larger one as much as that, in pieces spread evenly over it.
     """
-    size, mark = storage.stat(path)
+    size, mark = inputs.stat(path)
     digest = hashlib.sha256()
-    with storage.open_binary(path) as file:
+    with inputs.open_binary(path) as file:
         # With a mark that changes when the file is written, the edges are a second opinion. Without one they are all
         # there is.
         for start in _places(size, marked=bool(mark)):
@@ -84,6 +84,6 @@ def unmarked(opened: Input, whole: int = UNMARKED_WHOLE) -> list[str]:
 def still_same(paths: Sequence[str], identity: Identity) -> None:
     """Raise InputError when an input file was changed or removed since its identity was taken."""
     for path, (size, mark, digest) in zip(paths, identity, strict=True):
-        storage.still_same(path, size, mark)
+        inputs.still_same(path, size, mark)
         if not mark and identify(path) != (size, mark, digest):
-            raise storage.changed(path)
+            raise inputs.changed(path)

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from analyzer.errors import InputError, counted
-from analyzer.files import storage
+from analyzer.files import inputs, storage
 from analyzer.rollouts.json_columns import (
     NULL,
     WORDS,
@@ -85,7 +85,7 @@ def _raw_lines(path: str) -> Iterator[tuple[int, bytes]]:
 
     number = 0
     try:
-        with storage.open_binary(path) as raw, _decompressed(raw, path) as file:
+        with inputs.open_binary(path) as raw, _decompressed(raw, path) as file:
             for number, line in enumerate(file, 1):
                 # Editors on Windows begin a file with a byte order mark, which is no JSON.
                 text = line.removeprefix(_BOM) if number == 1 else line

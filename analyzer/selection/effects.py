@@ -8,14 +8,13 @@ sampling with the same n would move across the cut.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from analyzer.difficulty.informative import CONFIDENCE, binomial, mixed
 from analyzer.difficulty.posterior import Posterior, classes_of, with_refits
-from analyzer.errors import counted, printable
 from analyzer.expression import Expression, compile_expression
 from analyzer.selection import recipes
 from analyzer.selection.analysis import NUM_SCORED, Analysis
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 GROUPS = (8, 16)
 PASSES, TOKENS, SAMPLES = "passes", "tokens_mean", "num_samples"
 _MOST_SAMPLES = 128  # for problems near the cut: each number of passes is one evaluation of the rule
-_WIDTH = 60
 
 
 class Evidence(NamedTuple):
@@ -260,77 +258,3 @@ def _floats(analysis: Analysis, name: str, missing: float) -> FloatArray:
         return np.full(analysis.problems.rows, float(missing))
     # Missing metrics are those of unscored problems, which have no samples and so count for nothing.
     return np.asarray(analysis.column(name).cast(pa.float64()).fill_null(missing).to_numpy(zero_copy_only=False))
-
-
-# ---------------------------------------------------------------- the block that is printed
-
-
-def block(manifest: Mapping[str, Any]) -> str:
-    """The effects of a selection as lines."""
-    line = "=" * _WIDTH
-    problems = manifest["analysis"]["problems"]
-    lines = [line, "SELECTION", line, f"Rule: {printable(manifest['rule'])}"]
-    if recipe := manifest["recipe"]:
-        n = f", n = {recipe['n']}" if recipe["n"] else ""
-        lines.append(f"Recipe: {recipe['name']} ({recipe['source']}{n})")
-    lines += [f"Problems kept: {manifest['kept']} of {problems}", "", *_table(manifest["by_data_source"])]
-    if manifest["kept_unscored"]:
-        lines.append(f'{manifest["kept_unscored"]} of the kept have no reward: leave them out with "num_scored > 0"')
-    lines += ["", *_at_this_n_lines(manifest["at_this_n"]), *_sampling_lines(manifest["another_sampling"])]
-    lines.append("Groups with both passes and failures, all -> kept problems (expected; 90 % interval):")
-    for group, shares in manifest["informative_groups"].items():
-        lines.append(f"  of {group:>2}: {_share(shares['before'])} -> {_share(shares['after'])}")
-    if tokens := manifest["tokens"]:
-        lines.append(
-            f"Tokens: {tokens['share_kept']:.0%} of all responses' tokens; mean length {tokens['mean_before']:g} -> "
-            f"{tokens['mean_after']:g}"
-        )
-    if left := manifest.get("responses"):
-        lines.append(f"Responses left out: {left['unscored']} without a reward, {left['cut_off']} cut off")
-    if manifest.get("rendered_prompts"):
-        lines.append(
-            "Prompts: these are text that a chat template made, and a trainer applies its own to it: run "
-            "analyze_rollouts with --join train.parquet, which brings the prompts of your training data"
-        )
-    for written in (manifest, manifest.get("control") or {}):
-        if "output" in written:
-            lines.append(
-                f"Written: {written['output']}, {counted(written['rows'], 'row')}, format {manifest['format']}"
-            )
-    return "\n".join([*lines, line]) + "\n"
-
-
-_HEADS = {"rule": "excluded"}  # by the rule
-
-
-def _table(by_source: Mapping[str, Mapping[str, int]]) -> list[str]:
-    shown = [reason for reason in REASONS if any(reason in counts for counts in by_source.values())]
-    heads = ["problems", *shown]
-    # A data source is text of the input, and could hold terminal escapes.
-    rows = [(printable(name), [counts.get(head, 0) for head in heads]) for name, counts in by_source.items()]
-    if len(rows) > 1:
-        rows.append(("all", [sum(column) for column in zip(*(values for _, values in rows), strict=True)]))
-    width = max(len("data source"), *(len(name) for name, _ in rows))
-    lines = ["  ".join([f"{'data source':<{width}}", *(f"{_HEADS.get(head, head):>9}" for head in heads)])]
-    return lines + ["  ".join([f"{name:<{width}}", *(f"{value:>9}" for value in values)]) for name, values in rows]
-
-
-def _at_this_n_lines(found: Mapping[str, Any] | None) -> list[str]:
-    if found is None:
-        return []
-    share = "" if found["share_of_problems"] == 1 else f" ({found['share_of_problems']:.0%} of the problems)"
-    same = f": the same set as {', '.join(found['same_as'])}" if found["same_as"] else ""
-    return [f"At n = {found['n']}{share} the rule keeps {found['passes_kept']} passes of {found['n']}{same}"]
-
-
-def _sampling_lines(found: Mapping[str, float] | None) -> list[str]:
-    if found is None:
-        return []
-    return [
-        f"If you resampled, about {found['would_leave']:.0f} of the problems that fit the rule would no "
-        f"longer fit, and {found['would_enter']:.0f} others would"
-    ]
-
-
-def _share(estimate: Mapping[str, float] | None) -> str:
-    return "n/a" if estimate is None else f"{estimate['share']:.2f} ({estimate['low']:.2f} to {estimate['high']:.2f})"

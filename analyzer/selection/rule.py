@@ -19,7 +19,7 @@ from analyzer.difficulty.informative import mixed
 from analyzer.difficulty.posterior import gathered, posterior
 from analyzer.errors import ConfigError, InputError
 from analyzer.expression import Expression, compile_expression
-from analyzer.files import storage
+from analyzer.files import inputs
 from analyzer.registry import did_you_mean
 from analyzer.rollouts.dataset import is_text
 from analyzer.selection import recipes
@@ -142,7 +142,7 @@ def _pools(settings: SelectionSettings, recipe: Recipe | None) -> tuple[Pool, ..
         return recipe.pools if recipe else ()
     import yaml
 
-    with storage.open_binary(settings.weights) as file:
+    with inputs.open_binary(settings.weights) as file:
         try:
             given = yaml.safe_load(file.read())
         except yaml.YAMLError as error:

@@ -16,10 +16,10 @@ import orjson
 from analyzer import __version__
 from analyzer.config import SelectionSettings
 from analyzer.errors import ConfigError, InputError, OutputError
-from analyzer.files import destinations, outputs, storage
+from analyzer.files import destinations, inputs, outputs, storage
 from analyzer.rollouts.dataset import Dataset
 from analyzer.schema import PROMPT
-from analyzer.selection import effects, formats, rule
+from analyzer.selection import effects, effects_block, formats, rule
 from analyzer.selection.analysis import ROW, Analysis, open_analysis
 from analyzer.selection.formats import Context, Format
 from analyzer.selection.formats._columns import may_be_chat
@@ -53,7 +53,7 @@ class Selection:
     @property
     def report(self) -> str:
         """The block that select_problems prints."""
-        return effects.block(self.manifest)
+        return effects_block.block(self.manifest)
 
     @property
     def problems(self) -> pd.DataFrame:
@@ -63,7 +63,7 @@ class Selection:
         if self.output is None:
             raise ConfigError("nothing was written: --dry_run")
         if self.output.endswith(JSONL):
-            with storage.open_binary(self.output) as file:
+            with inputs.open_binary(self.output) as file:
                 return pd.DataFrame([orjson.loads(line) for line in file])  # read_json guesses dates and numbers
         return pd.read_parquet(self.output)
 

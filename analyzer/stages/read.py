@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from analyzer.dialects import conversion, files, joining, reading
 from analyzer.dialects.reading import Request
 from analyzer.errors import InputError
-from analyzer.files import foreign, storage
+from analyzer.files import foreign, inputs, storage
 from analyzer.rollouts import dataset, json_columns, jsonl
 from analyzer.rollouts.dataset import Dataset
 from analyzer.rollouts.input import Identity, Input, identify, still_same
@@ -98,14 +98,14 @@ def open_files(spec: str, cache_dir: str, paths: Sequence[str] = ()) -> Input:
 
     Raises InputError, one line that names the file.
     """
-    paths = paths or storage.find_inputs(spec)
+    paths = paths or inputs.find(spec)
     for path in paths:
         foreign.refuse(path)
         if path.lower().endswith(".json"):
             raise foreign.refuse_json(path)
     identity = tuple(identify(path) for path in paths)
     # Mixed kinds would need one schema for both, and jsonl has the types of its values.
-    kinds = {path.endswith(storage.JSONL_SUFFIXES) for path in paths}
+    kinds = {path.endswith(inputs.JSONL_SUFFIXES) for path in paths}
     if len(kinds) > 1:
         raise InputError(f"{spec}: holds both parquet and jsonl files; give a glob that matches one kind")
     parquet = list(paths) if kinds == {False} else _converted(paths, identity, cache_dir)

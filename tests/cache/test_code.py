@@ -47,7 +47,7 @@ CHANGES = {
     "a reward": ("rewards/gsm8k.py", "from __future__", "# changed\nfrom __future__"),
     "the cut into shards": ("planning/sharding.py", "128 << 20", "64 << 20"),
     "the files of scores": ("cache/score_files.py", "EXAMPLES = 2", "EXAMPLES = 3"),
-    "how an input is identified": ("files/storage.py", "from __future__", "# changed\nfrom __future__"),
+    "how an input is identified": ("files/inputs.py", "from __future__", "# changed\nfrom __future__"),
     "what a parser has precomputed": ("rewards/math_verify/precomputed.json", '"grammar":"', '"grammar":"0'),
     "how a worker is started": ("workers/backends/loky.py", "from __future__", "# changed\nfrom __future__"),
 }

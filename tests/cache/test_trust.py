@@ -19,7 +19,7 @@ import orjson
 import pytest
 
 from analyzer import tokens
-from analyzer.cache import known_tokenizers, runs, score_files
+from analyzer.cache import known_tokenizers, place, score_files
 from analyzer.errors import EXIT_OK, EXIT_USER
 from tests.commands import ROOT, TOKENIZER, Outcome, flags, jsonl, parquet, rollouts
 
@@ -86,9 +86,9 @@ def test_a_folder_of_the_user_s_own_group_alone_is_no_danger(
     """A umask of 002 makes such folders on systems with a group for each user."""
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache").chmod(0o775)
-    monkeypatch.setattr(runs, "_is_private", lambda gid: True)
+    monkeypatch.setattr(place, "_is_private", lambda gid: True)
     assert analyze(data).code == EXIT_OK
-    monkeypatch.setattr(runs, "_is_private", lambda gid: False)
+    monkeypatch.setattr(place, "_is_private", lambda gid: False)
     assert analyze(data, overwrite=True).code == EXIT_USER
 
 

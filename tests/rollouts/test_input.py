@@ -15,7 +15,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from analyzer.errors import EXIT_OK, EXIT_USER, InputError
-from analyzer.files import storage
+from analyzer.files import inputs
 from analyzer.rollouts import dataset, input
 from analyzer.stages import read
 from tests.commands import Outcome, jsonl, parquet, rollouts
@@ -138,7 +138,7 @@ def test_what_is_too_large_for_that_is_compared_in_pieces_and_said_to_be(store: 
 def test_a_mark_of_a_store_is_found_whatever_it_is_called() -> None:
     store = fsspec.filesystem("memory")
     store.pipe_file("/marked", b"x")
-    assert storage.stat("memory://marked")[1] != ""
+    assert inputs.stat("memory://marked")[1] != ""
     store.rm("/marked")
 
 
