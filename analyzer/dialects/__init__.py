@@ -52,6 +52,7 @@ class Dialect:
     requires: frozenset[str] = frozenset()  # columns that every file has, a.b for a member of one
     without: frozenset[str] = frozenset()  # ... and that none has
     skip: str = ""  # regex on the path of files that look alike and are not rollouts
+    repeats: bool = False  # a step that samples nothing new logs the rollouts of the step before once more
     beside: str = ""  # a dialect whose files hold the same and more: where they are, these are not read
     suffixes: tuple[str, ...] = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", ".json")
     layout: Layout = Layout()

@@ -11,7 +11,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 REPORT = "conversion.json"
 # A batch is held as Python objects and as Arrow columns at once, so it takes several times this.
 _BATCH_BYTES = 16 << 20
+_OF_STEP = frozenset({files.STEP, "entropy", "entropies"})  # columns that each step has anew for the same rollouts
 _MANY_FILES = 64  # more than these are written together
 _PART_BYTES = 256 << 20
 
@@ -80,7 +81,8 @@ def convert(reading: Reading, request: Request, folder: str) -> None:
         for joiner in joiners:
             # At the end: whether too many rollouts are without a row is known only of all of them.
             joiner.check()
-        report = Report(tuple(names), *_said(reading, request, mapper, joiners), source.replaced)
+        said = _said(reading, request, mapper, joiners, len(source.repeated) + len(reading.repeated))
+        report = Report(tuple(names), *said, source.replaced)
         # The report is the last file: a folder without one is a conversion that was cut off.
         (Path(folder) / REPORT).write_bytes(orjson.dumps(report._asdict()))
 
@@ -151,6 +153,7 @@ class _Source:
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
         self.replaced = 0
+        self.repeated: set[str] = set()  # places of records that repeat the one before
         layout = reading.layout
         # A column in `drop` that some path of --columns asks for must be read after all.
         needed = {root(one.strip()) for _, path in layout.paths() for one in path.split("|") if path != "*"}
@@ -194,6 +197,8 @@ class _Source:
         told = {name: values[at] for name, values in self._told.items()}
         dialect = self.reading.dialect
         found = files.records(path)
+        if self.reading.once:
+            found = self._without_repeats(found)
         for record in files.flat_records(dialect, found) if dialect.nested else found:
             row = record.row
             # isdisjoint on the dict first: most rows have nothing to drop, and a new dict per row costs more than
@@ -202,6 +207,17 @@ class _Source:
                 row = {name: value for name, value in row.items() if name not in self._dropped}
             # What the path tells wins over what the row says: --columns may name it.
             yield record._replace(row={**row, **told} if told else row)
+
+    def _without_repeats(self, found: Iterator[Record]) -> Iterator[Record]:
+        """The records that are not, but for what a step adds to its rollouts, the one before."""
+        before: dict[str, Any] = {}
+        for record in found:
+            kept = {name: value for name, value in record.row.items() if name not in _OF_STEP}
+            if kept == before:
+                self.repeated.add(record.place)
+            else:
+                before = kept
+                yield record
 
     def _of_records(self, numbers: Sequence[int]) -> Batches:
         held: list[Record] = []
@@ -256,7 +272,7 @@ class _Source:
 
 
 def _said(
-    reading: Reading, request: Request, mapper: Mapper, joiners: Sequence[joining.Joiner]
+    reading: Reading, request: Request, mapper: Mapper, joiners: Sequence[joining.Joiner], repeated: int
 ) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
     """The notes, the warnings, and whether there are responses."""
     tally, layout = mapper.tally, mapper.layout
@@ -283,6 +299,11 @@ def _said(
     for path, values in tally.sources.items():
         if len(values) > 1:
             notes.append(f"pooled: {len(values)} values of {path}")
+    if repeated:
+        notes.append(
+            f"left out: {counted(repeated, 'step')} with the very rollouts of the step before, which the trainer logs "
+            "once more for each update on them"
+        )
     notes += [note for joiner in joiners for note in joiner.notes()]
     warnings = [*_size_warnings(sizes, str(group)), *_lost_warnings(tally), *_reward_warnings(tally)]
     warnings += [warning for joiner in joiners for warning in joiner.warnings()]

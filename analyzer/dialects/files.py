@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 EVAL, JSON, PARQUET = ".eval", ".json", ".parquet"
 SUFFIXES = (*inputs.JSONL_SUFFIXES, PARQUET, EVAL, JSON)
+STEP = "step"
 _NAMED = 5  # files that are named one by one
 
 
@@ -230,6 +231,23 @@ def recognise(found: Found, chosen: Dialect | None, spec: str) -> Recognized:
         return Recognized(None, found.paths, tuple(unread), first, fitting)
     ((name, paths),) = kinds.items()
     return Recognized(dialects.find(name), tuple(paths), tuple(sorted([*unread, *unknown])), rows[paths[0]])
+
+
+def repeats_of(paths: Sequence[str]) -> tuple[str, ...]:
+    """The parquet files whose rows are, but for the step, those of the file before them."""
+    import pyarrow.parquet as pq
+
+    found = []
+    before: pa.Table | None = None
+    for path in paths:
+        if suffix_of(path) == PARQUET:
+            dataset.describe(path)  # refuses what is not readable, with its name
+            table = pq.read_table(path)
+            table = table.select([name for name in table.column_names if name != STEP])
+            if before is not None and table.equals(before):
+                found.append(path)
+            before = table
+    return tuple(found)
 
 
 def named(paths: Sequence[str]) -> str:

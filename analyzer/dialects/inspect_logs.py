@@ -10,17 +10,18 @@ backports.zstd, which is that version's code.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
-
-import orjson
 
 from analyzer.dialects import Dialect, Row, Settings, register
 from analyzer.dialects.layout import Group, Layout
 from analyzer.dialects.values import content_text
 from analyzer.errors import InputError
 from analyzer.files import inputs
+from analyzer.rollouts.json_text import load_json
 
 EVAL = ".eval"
 
@@ -37,46 +38,67 @@ def read_eval(path: str) -> Iterator[Row]:
             with zipfile.ZipFile(file) as log:
                 names = log.namelist()
                 # header.json is written at the end; the log of a run that was killed has the journal alone.
-                header = orjson.loads(log.read("header.json" if "header.json" in names else "_journal/start.json"))
+                header = load_json(log.read("header.json" if "header.json" in names else "_journal/start.json"))
                 # Sorted, since the order in the zip is that in which samples happened to end.
                 for name in sorted(name for name in names if name.startswith("samples/") and name.endswith(".json")):
-                    yield {"eval": header["eval"], "samples": [orjson.loads(log.read(name))]}
+                    yield {"eval": header["eval"], "samples": [load_json(log.read(name))]}
         except (zipfile.BadZipFile, OSError, KeyError, ValueError, EOFError) as error:
             raise InputError(f"{path}: not a readable inspect log ({error}); is the file complete?") from None
 
 
+@dataclass(frozen=True, kw_only=True)
 class Inspect(Dialect):
     """Reads the samples of logs, with the one scorer that is wanted."""
 
+    retried: frozenset[str] = frozenset()  # eval_id of logs of which another is the retry, with what they had finished
+
     def prepared(self, records: Iterator[Iterator[Row]], settings: Settings) -> Dialect:
-        """With the scorer as the reward where there is one; where there are several, --columns must name it."""
+        """With the scorer as the reward where there is one; where there are several, --columns must name it.
+
+        Logs that were tried again are left out.
+        """
         # Of each log: tasks have scorers of their own. Of its first sample that has any: one that failed has none.
-        found = {tuple(_scored(log)) for log in records}
+        found: set[tuple[str, ...]] = set()
+        tries: dict[str, list[tuple[str, str]]] = {}  # task_id, which a retry keeps -> (created, eval_id) of its logs
+        for log in records:
+            first = next(log, None)
+            if first is None:
+                continue
+            about = first["eval"]
+            if about.get("task_id") and about.get("eval_id"):
+                tries.setdefault(about["task_id"], []).append((str(about.get("created")), about["eval_id"]))
+            found.add(tuple(_scored(itertools.chain([first], log))))
+        retried = {name for logs in tries.values() for _, name in logs if name != max(logs)[1]}
         names = sorted({name for scorers in found for name in scorers})
         reward = "scores.*"
         if len(names) == 1:
             reward = f'scores["{names[0]}"]'
         elif all(len(scorers) < 2 for scorers in found):
             reward = "only_score"
-        return dataclasses.replace(self, layout=dataclasses.replace(self.layout, reward=reward))
+        layout = dataclasses.replace(self.layout, reward=reward, rows="tried_again == 0" if retried else None)
+        return dataclasses.replace(self, layout=layout, retried=frozenset(retried))
 
     def records(self, record: Row) -> Iterable[Row]:
         """A row for each sample of the log."""
-        task, model = record["eval"]["task"], record["eval"].get("model")
+        about = record["eval"]
+        log = {"model": about.get("model"), "task": about["task"], "run": about.get("created")}
+        if self.retried:
+            log["tried_again"] = int(about.get("eval_id") in self.retried)
         for sample in record["samples"]:
             choices = (sample.get("output") or {}).get("choices") or [{}]
             scores = {name: _value(score) for name, score in (sample.get("scores") or {}).items()}
             message = choices[0].get("message") or {}
+            # The request failed before the model said anything: no response, and nothing that could be scored.
+            unanswered = bool(sample.get("error")) and not message and not scores
             target = sample["target"]
             yield {
-                "prompt": _messages(sample["input"]),
-                "response": content_text(message.get("content")),
+                "prompt": _prompt(sample),
+                "response": None if unanswered else content_text(message.get("content")),
                 "ground_truth": target[0] if isinstance(target, list) and len(target) == 1 else target,
                 "scores": scores or None,
                 "only_score": next(iter(scores.values())) if len(scores) == 1 else None,
                 "finish_reason": choices[0].get("stop_reason"),
-                "model": model,
-                "task": task,
+                **log,
                 "id": str(sample["id"]),
                 "epoch": sample["epoch"],
                 "metadata": sample.get("metadata") or None,
@@ -92,6 +114,12 @@ def _scored(log: Iterator[Row]) -> Iterable[str]:
 def _value(score: Any) -> Any:
     value = score.get("value") if isinstance(score, dict) else score
     return next(iter(value.values())) if isinstance(value, dict) and len(value) == 1 else value
+
+
+def _prompt(sample: dict[str, Any]) -> Any:
+    """The prompt; of a question with choices the messages that the solver made, since the input lacks these."""
+    asked = list(itertools.takewhile(lambda message: message["role"] != "assistant", sample.get("messages") or ()))
+    return _messages(asked if sample.get("choices") and asked else sample["input"])
 
 
 def _messages(said: Any) -> Any:
@@ -117,7 +145,7 @@ register(
             model="model",
             group=Group(("id",)),
             sample="epoch",
-            steps=("model",),
+            steps=("model", "run"),
             tasks=("task",),
         ),
     )

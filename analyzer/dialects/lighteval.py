@@ -46,6 +46,12 @@ register(
             ground_truth="ground_truth",
             data_source="data_source",
             group=Group(("id",)),
+            # details/{model}/{date}/details_{task}_{date}.parquet
+            file=(
+                ("model", r"/details/(.+)/\d{4}-\d\d-\d\dT[^/]*/details_[^/]*$"),
+                ("run", r"details_.+_(\d{4}-\d\d-\d\dT[^/]*)\.parquet"),
+            ),
+            steps=("model", "run"),
             tasks=("task",),
         ),
     )

@@ -58,8 +58,12 @@ register(
             ground_truth="target",
             group=Group(("doc_id",)),
             drop=("filtered_resps",),
-            file=(("task", r"samples_(.+)_\d{4}-\d\d-\d\dT"), ("model", r"([^/]+)/samples_[^/]+$")),
-            steps=("model",),
+            file=(
+                ("task", r"samples_(.+)_\d{4}-\d\d-\d\dT"),
+                ("model", r"([^/]+)/samples_[^/]+$"),
+                ("run", r"samples_.+_(\d{4}-\d\d-\d\dT[^/]*)\.jsonl"),
+            ),
+            steps=("model", "run"),
             tasks=("task",),
         ),
     )

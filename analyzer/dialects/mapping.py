@@ -420,7 +420,7 @@ def several(spec: str, kind: str, path: str, values: Sequence[Any]) -> InputErro
     """The error for rollouts of several policies or tasks in one input."""
     shown = ", ".join(map(repr, values[:4]))
     name = path if re.fullmatch(r"[A-Za-z_][\w.]*", path) else f"`{path}`"
-    why = "two steps or models are two policies" if kind == "steps" else "the rollouts of each are kept apart"
+    why = "two steps, models or runs may be two policies" if kind == "steps" else "the rollouts of each are kept apart"
     chosen = f'--rows "{name} == {values[0]!r}"'
     return InputError(
         f"{spec}: holds several values of {path} ({shown}, ...): {why}; pick one with {chosen}, "

@@ -4,7 +4,8 @@
      "traces": [{"nodes": [{"message": {"role": "assistant", "content": "7"}, "sampled": true}],
                  "calls": [{"finish_reason": "stop"}], "rewards": {"correct": {"score": 1.0, "weight": 1.0}}}]}
 
-Fields come and go with the releases, so only those that are used are asked for.
+Fields come and go with the releases, so only those that are used are asked for. Releases before 0.3 write the trace of
+the one agent instead of the episode: {"task": ..., "nodes": [...], "rewards": {"correct": 1.0}, "errors": []}.
 """
 
 from __future__ import annotations
@@ -24,29 +25,38 @@ class PrimeRl(Dialect):
     def records(self, record: Row) -> Iterable[Row]:
         """A row for each trace that is trained on: the last message the policy sampled, the weighted sum of rewards."""
         task, run = record["task"], record.get("run") or {}
+        traces = record.get("traces", [record])
         data = task.get("data") or {}
         known = {"prompt", "system_prompt", "answer"}
         # An episode that broke off before any agent ran has a row, too, and counts as a request that failed.
-        for trace in record["traces"] or [{"nodes": []}]:
+        for trace in traces or [{"nodes": []}]:
             # Judges and user simulators are agents as well; their words are not rollouts of the policy.
             if (trace.get("agent") or {}).get("trainable") is False:
                 continue
             sampled = [node["message"] for node in trace["nodes"] if node.get("sampled")]
-            # Rewards of an agent that failed are those that were given before; releases before 0.4 do not say `ok`.
-            failed = trace.get("ok") is False
+            # Rewards of an agent that failed are those that were given before; releases before 0.3 do not say `ok`.
+            failed = not trace.get("ok", not trace.get("errors"))
             reward = None if failed else _reward(trace.get("rewards"))
+            agent = trace.get("agent") or {}
             yield {
                 "prompt": _prompt(data, trace["nodes"]),
-                "response": content_text(sampled[-1].get("content")) if sampled else "" if record["traces"] else None,
+                "response": content_text(sampled[-1].get("content")) if sampled else "" if traces else None,
                 "ground_truth": data.get("answer"),
                 "reward": reward,
                 "reward_status": str(Status.OK if reward is not None else Status.ERROR),
                 "finish_reason": _finish_reason(trace),
-                "task_key": task.get("key") or task.get("hash") or str(data.get("idx")),
+                "task_key": _key(task, data),
+                "model": agent.get("model") or (agent.get("config") or {}).get("model"),
                 "env": (record.get("env") or {}).get("id"),
                 "step": (run.get("work") or {}).get("step"),
                 "task_data": {name: data[name] for name in ("idx", "info") if name in data and name not in known},
             }
+
+
+def _key(task: dict[str, Any], data: dict[str, Any]) -> str | None:
+    """What identifies the task; None if nothing does."""
+    idx = data.get("idx")
+    return task.get("key") or task.get("hash") or (None if idx is None else str(idx))
 
 
 def _prompt(data: dict[str, Any], nodes: list[dict[str, Any]]) -> list[dict[str, str]]:
@@ -86,25 +96,38 @@ def _finish_reason(trace: dict[str, Any]) -> str | None:
     return "length" if trace.get("is_truncated") else None
 
 
-register(
-    PrimeRl(
-        name="prime_rl",
-        framework="prime-rl or verifiers v1 episodes",
+_LAYOUT = Layout(
+    prompt="prompt",
+    response="response",
+    ground_truth="ground_truth",
+    reward="reward",
+    reward_status="reward_status",
+    finish_reason="finish_reason",
+    model="model",
+    group=Group(("task_key",)),
+    file=(
+        ("split", r"/(train|eval)/"),
+        ("subset", r"/(all|effective)/"),
+        ("run", r"/([^/]+--[^/]+(?:/[^/]+)?)/traces\.jsonl"),
+    ),
+    steps=("step", "model", "run"),
+    tasks=("env", "split", "subset"),  # effective rollouts are among all: both together would count twice
+)
+
+
+def _dialect(name: str, framework: str, requires: frozenset[str]) -> PrimeRl:
+    return PrimeRl(
+        name=name,
+        framework=framework,
         file="rollouts/step_{N}/train/all/traces.jsonl, outputs/{env}--{model}/{id}/traces.jsonl",
         lacks="data_source",
-        requires=frozenset({"task", "traces"}),
+        requires=requires,
         suffixes=(".jsonl", ".jsonl.gz", ".jsonl.zst"),
-        layout=Layout(
-            prompt="prompt",
-            response="response",
-            ground_truth="ground_truth",
-            reward="reward",
-            reward_status="reward_status",
-            finish_reason="finish_reason",
-            group=Group(("task_key",)),
-            file=(("split", r"/(train|eval)/"), ("subset", r"/(all|effective)/")),
-            steps=("step",),
-            tasks=("env", "split", "subset"),  # effective rollouts are among all: both together would count twice
-        ),
+        layout=_LAYOUT,
     )
+
+
+register(_dialect("prime_rl", "prime-rl or verifiers v1 episodes", frozenset({"task", "traces"})))
+register(
+    _dialect("verifiers_traces", "verifiers v1 traces of releases before 0.3", frozenset({"task", "nodes", "rewards"}))
 )

@@ -54,6 +54,8 @@ class Reading(NamedTuple):
     paths: tuple[str, ...]
     unread: tuple[str, ...]
     asked: tuple[str, ...] = ()  # the keys of --columns: what they name must be there
+    once: bool = False  # leave out steps that hold the rollouts of the step before
+    repeated: tuple[str, ...] = ()  # files that are left out for that
     as_is: bool = False  # ours, and by their first records in need of no conversion
 
 
@@ -99,7 +101,11 @@ def settle(request: Request, as_is: bool = True) -> Reading:
     if dialect.name == OURS and "data_idx" not in seen.row:
         layout = dataclasses.replace(layout, group=None)
     asked = tuple(key for key, value in said.items() if value is not None)
-    return Reading(dialect, layout.with_columns(said), seen.paths, seen.unread, asked)
+    # Steps that are picked with --rows are read as they stand; pooled, the same rollouts would count several times.
+    once = request.pool and dialect.repeats
+    repeated = files.repeats_of(seen.paths) if once else ()
+    paths = tuple(path for path in seen.paths if path not in repeated)
+    return Reading(dialect, layout.with_columns(said), paths, seen.unread, asked, once, repeated)
 
 
 def _by_file(dialect: Dialect, paths: Sequence[str]) -> Iterator[Iterator[Row]]:

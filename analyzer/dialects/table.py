@@ -7,7 +7,6 @@ from analyzer.dialects.layout import ANY, FILE, Group, Layout
 
 JSONL = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 _GOLD = "ground_truth|answer|solution|expected_answer|final_answer"
-_UID = r"^(.*)_\d+_\d+$"
 
 OURS = "rollout_analyzer"
 """The name of the program's own layout."""
@@ -21,7 +20,7 @@ def _needs(*names: str) -> frozenset[str]:
     return frozenset(names)
 
 
-_VERL = Layout(
+VERL = Layout(
     prompt="input",
     response="output",
     ground_truth="gts",
@@ -80,15 +79,16 @@ TABLE = (
         file="trainer.rollout_data_dir/{step}.jsonl",
         lacks="data_source, chat prompts (they are rendered text: --join)",
         requires=_needs("input", "output", "gts", "score"),
-        layout=_VERL,
+        layout=VERL,
     ),
     Dialect(
-        name="verl_rollouts_v1",
-        framework="verl v1 rollouts",
-        file="trainer.rollout_data_dir/{step}.jsonl of the v1 trainer",
-        lacks="data_source, chat prompts (they are rendered text: --join)",
-        requires=_needs("input", "output", "gts", "score", "uid"),
-        layout=_VERL.with_columns({"group": {"regex": _UID, "of": "uid"}}),
+        name="verl_rollouts_0_5",
+        framework="rollouts or validation generations of verl up to 0.5",
+        file="{step}.jsonl of trainer.rollout_data_dir or validation_data_dir, without gts",
+        lacks="ground truths, data_source, chat prompts (--join)",
+        requires=_needs("input", "output", "score", "step"),
+        without=_needs("gts"),
+        layout=VERL.with_columns({"ground_truth": None, "group": ["input"]}),
     ),
     Dialect(
         name="verl_validation",
@@ -96,15 +96,7 @@ TABLE = (
         file="trainer.validation_data_dir/{step}.jsonl",
         lacks="data_source, chat prompts (they are rendered text: --join)",
         requires=_needs("input", "output", "gts", "score", "reward"),
-        layout=_VERL,
-    ),
-    Dialect(
-        name="verl_validation_v1",
-        framework="verl v1 validation generations",
-        file="trainer.validation_data_dir/{step}.jsonl of the v1 trainer",
-        lacks="data_source, chat prompts (they are rendered text: --join)",
-        requires=_needs("input", "output", "gts", "score", "reward", "uid"),
-        layout=_VERL.with_columns({"group": {"regex": _UID, "of": "uid"}}),
+        layout=VERL,
     ),
     Dialect(
         name="verl_generation",
@@ -130,6 +122,7 @@ TABLE = (
         lacks="ground truths, unless a reward function logs them (log_extra); data_source, chat prompts (--join)",
         requires=_needs("prompt", "completion", "step"),
         without=_needs("task_id", "head_version"),
+        repeats=True,
         layout=_TRL,
     ),
     Dialect(
@@ -139,6 +132,7 @@ TABLE = (
         lacks="data_source, chat prompts (--join)",
         requires=_needs("prompt", "completion", "step", "advantages"),
         suffixes=JSONL,
+        repeats=True,
         layout=_TRL.with_columns({"transpose": True}),
     ),
     Dialect(

@@ -24,6 +24,9 @@ class Verifiers(Dialect):
         # Of the model's server, a sandbox or a tool. The rubric scores what there is of such a rollout, mostly with 0,
         # and prime-rl does not train on it.
         failed = row.get("error") is not None
+        # One that broke off before the first answer, or whose prompt was too long: an empty list has no last message.
+        if row["completion"] == []:
+            row["completion"] = [{"role": "assistant", "content": ""}]
         yield row | {
             "reward": None if failed else row["reward"],
             "reward_status": str(Status.ERROR if failed else Status.OK),
@@ -45,7 +48,10 @@ register(
             reward_status="reward_status",
             finish_reason="is_truncated",
             group=Group(("example_id",)),
-            tasks=("task",),
+            # evals/{env}--{model}/{run}/results.jsonl: the lines themselves name neither model nor environment.
+            file=(("env", r"/evals/([^/]+?)--[^/]+/[^/]+/[^/]+$"), ("run", r"/evals/([^/]+--[^/]+/[^/]+)/[^/]+$")),
+            steps=("run",),
+            tasks=("env", "task"),
         ),
     )
 )

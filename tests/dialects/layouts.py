@@ -117,6 +117,11 @@ def verl_rollouts(folder: Path) -> Path:
     return lines(folder / "1.jsonl", [_verl(r) | {"request_id": f"r-{at}"} for at, r in enumerate(SHUFFLED)]).parent
 
 
+def verl_rollouts_0_5(folder: Path) -> Path:
+    rows = [{name: value for name, value in _verl(r).items() if name != "gts"} for r in SHUFFLED]
+    return lines(folder / "1.jsonl", rows).parent
+
+
 def _uid(r: Rollout) -> dict[str, str]:
     return {"uid": f"a1-{r.problem}_{r.sample}_0"}
 
@@ -307,6 +312,17 @@ def prime_rl(folder: Path) -> Path:
         }
 
     return lines(folder / "step_1" / "train" / "all" / "traces.jsonl", [episode(r) for r in ROLLOUTS])
+
+
+def verifiers_traces(folder: Path) -> Path:
+    rows = []
+    for line in prime_rl(folder / "episodes").read_text().splitlines():
+        episode = json.loads(line)
+        [trace] = episode["traces"]
+        task = {"type": "T", "data": episode["task"]["data"]}
+        weighed = {name: reward["score"] * reward["weight"] for name, reward in trace["rewards"].items()}
+        rows.append(trace | {"id": "t", "task": task, "agent": {"model": "m"}, "rewards": weighed, "errors": []})
+    return lines(folder / "outputs" / "gsm8k--m--h" / "4f1c" / "traces.jsonl", rows)
 
 
 def rllm(folder: Path) -> Path:
@@ -617,13 +633,18 @@ def inspect_json(folder: Path) -> Path:
     return folder / "log.json"
 
 
-def inspect_eval(folder: Path) -> Path:
+def eval_file(path: Path) -> Any:
+    """A .eval file to be written."""
     if sys.version_info >= (3, 14):
         import zipfile
     else:
         from backports.zstd import zipfile
 
-    with zipfile.ZipFile(folder / "log.eval", "w", zipfile.ZIP_ZSTANDARD) as log:
+    return zipfile.ZipFile(path, "w", zipfile.ZIP_ZSTANDARD)
+
+
+def inspect_eval(folder: Path) -> Path:
+    with eval_file(folder / "log.eval") as log:
         log.writestr("header.json", json.dumps({"eval": {"task": "gsm8k", "model": "m"}}))
         for r in ROLLOUTS:
             log.writestr(f"samples/p-{r.problem}_epoch_{r.sample + 1}.json", json.dumps(inspect_sample(r)))
@@ -736,6 +757,7 @@ COUNTS: dict[str, Any] = {"texts": False}
 
 CASES = {
     "verl_rollouts": Case("verl_rollouts", verl_rollouts),
+    "verl_rollouts_0_5": Case("verl_rollouts_0_5", verl_rollouts_0_5, **NO_GOLDS),
     "verl_rollouts_v1": Case("verl_rollouts_v1", verl_rollouts_v1),
     "verl_validation": Case("verl_validation", verl_validation),
     "verl_validation_v1": Case("verl_validation_v1", verl_validation_v1),
@@ -749,6 +771,7 @@ CASES = {
     "nemo_skills": Case("nemo_skills", nemo_skills),
     "verifiers": Case("verifiers", verifiers),
     "prime_rl": Case("prime_rl", prime_rl),
+    "verifiers_traces": Case("verifiers_traces", verifiers_traces),
     "rllm": Case("rllm", rllm),
     "rllm_run": Case("rllm", rllm_run, flags=(("recursive", True),)),
     "rllm_results": Case("rllm_results", rllm_results, golds=False, texts=False),

@@ -35,6 +35,7 @@ def rates(folder: Path) -> None:
 
 FILES: dict[str, Callable[[Path], object]] = {
     "rollout_data": layouts.verl_rollouts,
+    "rollout_data_0_5": layouts.verl_rollouts_0_5,
     "rollout_data_v1": layouts.verl_rollouts_v1,
     "validation": layouts.verl_validation,
     "validation_v1": layouts.verl_validation_v1,
@@ -47,6 +48,7 @@ FILES: dict[str, Callable[[Path], object]] = {
     "skills": layouts.nemo_skills,
     "vf": layouts.verifiers,
     "prime": layouts.prime_rl,
+    "outputs": lambda folder: layouts.verifiers_traces(folder.parent),
     "rllm": layouts.rllm,
     "rllm_eval": layouts.rllm_results,
     "traces": layouts.open_instruct,
