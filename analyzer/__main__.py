@@ -2,7 +2,7 @@
 
 import sys
 
-from analyzer.commands.all import main
+from analyzer.commands.entry import main
 
 if __name__ == "__main__":
     sys.exit(main())

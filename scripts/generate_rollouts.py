@@ -10,11 +10,11 @@ if sys.version_info < (3, 11):  # noqa: UP036  # before any import: an old Pytho
     )
     sys.exit(2)
 
-from pathlib import Path
+import os
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
-from analyzer.commands.generate_rollouts import generate_rollouts  # works from a checkout, installed or not
+from analyzer.commands.entry import generate_rollouts  # works from a checkout, installed or not
 
 if __name__ == "__main__":
     sys.exit(generate_rollouts())
