@@ -37,18 +37,6 @@ _TRL = Layout(
     drop=("advantage", "advantages", "num_turns", "entropy", "entropies", "images", "image"),
     steps=("step",),
 )
-_NEMO_RL = Layout(
-    prompt="content[0][0]",
-    response="content[0][-1]",
-    reward="rewards[0]",
-    group=_hash("content[0][0]"),
-    drop=(
-        *("token_ids", "token_loss_mask", "sample_loss_mask", "advantages", "generation_logprobs", "prev_logprobs"),
-        *("input_lengths", "filtered_rewards", "idx", "rewards"),
-    ),
-    file=(("step", r"step_?(\d+)\.jsonl"),),
-    steps=("step",),
-)
 _TRAINING = Layout(training=True)
 
 TABLE = (
@@ -152,15 +140,6 @@ TABLE = (
             steps=("global_step",),
             drop=("sampling_params",),
         ),
-    ),
-    Dialect(
-        name="nemo_rl",
-        framework="NeMo-RL rollouts",
-        file="train_data_step{N}.jsonl, val_data_step{N}.jsonl",
-        lacks="ground truths, data_source, chat prompts (--join)",
-        requires=_needs("content", "rewards"),
-        suffixes=JSONL,
-        layout=_NEMO_RL,
     ),
     Dialect(
         name="nemo_skills",
@@ -289,27 +268,6 @@ TABLE = (
         ),
     ),
     Dialect(
-        name="slime",
-        framework="slime rollouts",
-        file="rollout_{id}.jsonl, made of rollout_{id}.pt (docs/input_formats.md)",
-        lacks="data_source, chat prompts (they are rendered text: --join)",
-        requires=_needs("group_index", "index", "prompt", "response", "reward"),
-        layout=Layout(
-            prompt="prompt",
-            response="response",
-            ground_truth="label",
-            reward="reward",
-            finish_reason="status",
-            group=Group(("group_index",)),
-            file=(("rollout", r"(?:rollout|eval)_(\d+)\."),),
-            steps=("rollout",),
-            drop=(
-                *("tokens", "loss_mask", "rollout_log_probs", "rollout_routed_experts", "weight_versions"),
-                *("spec_info", "prefix_cache_info", "rollout_id"),
-            ),
-        ),
-    ),
-    Dialect(
         name="areal",
         framework="AReaL rollouts",
         file="rollout/{version}/{task_id}.jsonl (--recursive)",
@@ -323,24 +281,6 @@ TABLE = (
             drop=("segments", "version_rle"),
             file=(("version", r"/(\d+)/[^/]+\.jsonl"),),
             steps=("version",),
-        ),
-    ),
-    Dialect(
-        name="skyrl",
-        framework="SkyRL evaluation dumps",
-        file="dumped_evals/global_step_{N}_evals/{source}.jsonl",
-        requires=_needs("input_prompt", "output_response", "score"),
-        layout=Layout(
-            prompt="input_prompt",
-            response="output_response",
-            ground_truth="env_extras.reward_model.ground_truth",
-            reward="score",
-            data_source="data_source|env_extras.data_source",
-            finish_reason="stop_reason",
-            extra_info="env_extras.extra_info",
-            group=_hash("input_prompt", "env_extras.reward_model.ground_truth"),
-            file=(("global_step", r"global_step_(\d+)"),),
-            steps=("global_step",),
         ),
     ),
     Dialect(

@@ -196,11 +196,11 @@ def roll(folder: Path) -> Path:
 def nemo_rl(folder: Path) -> Path:
     rows = [
         {
-            "content": [[r.rendered, r.response + "<|im_end|>"]],
+            "content": [[r.rendered, r.response + "<|im_end|>", "Environment: correct"]],
             "rewards": [r.reward],
-            "input_lengths": [9],
-            "token_ids": [[1, 2, 3]],
-            "token_loss_mask": [[0, 1, 1]],
+            "input_lengths": [4],
+            "token_ids": [[1, 2, 3, 4, 0]],
+            "token_loss_mask": [[0, 1, 1, 0, 0]],
             "sample_loss_mask": [1.0],
             "advantages": [[0.0, 0.5, 0.5]],
             "generation_logprobs": [[0, -0.1, -0.2]],
@@ -214,7 +214,11 @@ def nemo_rl(folder: Path) -> Path:
 
 def nemo_rl_validation(folder: Path) -> Path:
     rows = [
-        {"content": [[{"role": "user", "content": r.rendered}, *r.answered]], "rewards": [r.reward], "idx": at}
+        {
+            "content": [[{"role": "user", "content": r.rendered}, *r.answered, {"role": "environment", "content": ""}]],
+            "rewards": [r.reward],
+            "idx": at,
+        }
         for at, r in enumerate(ROLLOUTS)
     ]
     return lines(folder / "val_data_step10.jsonl", rows)
@@ -488,6 +492,7 @@ def slime(folder: Path) -> Path:
         {
             "group_index": r.problem,
             "index": at,
+            "rollout_id": at,
             "prompt": r.rendered,
             "tokens": [1, 2, 3],
             "response": r.response,
@@ -529,7 +534,7 @@ def skyrl(folder: Path) -> Path:
         {
             "input_prompt": r.rendered,
             "output_response": r.response,
-            "score": r.reward,
+            "score": [0.0, r.reward],
             "stop_reason": r.finish_reason,
             "env_class": "gsm8k",
             "env_extras": {

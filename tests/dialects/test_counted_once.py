@@ -190,3 +190,55 @@ def test_a_log_of_inspect_is_read_with_nan_and_with_what_failed_before_any_answe
     assert rows[third["id"], third["epoch"]]["prompt"] == asked[:1]
     assert {row["prompt"][0]["content"] for row in rows.values()} == {*QUESTIONS, asked[0]["content"]}
     assert len(rows) == len(ROLLOUTS) - 1
+
+
+def _logged(*messages: tuple[str, int], cut: int = 0) -> dict[str, Any]:
+    """A line of NeMo-RL's training data: (text, whether it is the model's), two tokens each, the last `cut` cut off."""
+    mask = [own for _, own in messages for _ in range(2)]
+    mask = mask[: len(mask) - cut]
+    return {
+        "content": [[text for text, _ in messages]],
+        "rewards": [1.0],
+        "input_lengths": [len(mask)],
+        "token_loss_mask": [[*mask, 0, 0]],
+    }
+
+
+ENDS = _logged(("ask ", 0), ("7", 1), ("Environment: correct", 0))
+
+
+@pytest.mark.parametrize(
+    ("line", "prompt", "response"),
+    [
+        (ENDS, "ask ", "7"),
+        (_logged(("system ", 0), ("ask ", 0), ("7", 1), ("Environment: correct", 0)), "system ask ", "7"),
+        (_logged(("ask ", 0), ("look up", 1), ("found", 0), ("7", 1), ("done", 0)), "ask ", "7"),
+        (_logged(("ask ", 0), ("7", 1), ("Environment: correct", 0), cut=2), "ask ", "7"),  # no token left for it
+        (_logged(("ask ", 0), ("", 0), ("Environment: incorrect", 0)), "ask ", ""),
+    ],
+)
+def test_the_response_of_nemo_rl_is_the_model_s_last_message(
+    line: dict[str, Any], prompt: str, response: str, tmp_path: Path
+) -> None:
+    path = layouts.lines(tmp_path / "train_data_step1.jsonl", [ENDS, line])
+    assert [(row["prompt"], row["response"]) for row in rows_of(opened(tmp_path, path))][1] == (prompt, response)
+
+
+def test_nemo_rl_without_an_environment_ends_with_the_model_and_without_a_mask_roles_are_not_guessed(
+    tmp_path: Path,
+) -> None:
+    lone = _logged(("system ", 0), ("ask ", 0), ("7", 1))
+    path = layouts.lines(tmp_path / "train_data_step1.jsonl", [lone])
+    assert [(row["prompt"], row["response"]) for row in rows_of(opened(tmp_path, path))] == [("system ask ", "7")]
+    layouts.lines(path, [{name: lone[name] for name in ("content", "rewards")}])
+    with pytest.raises(InputError, match=r"line 1: not a record of NeMo-RL .*no token_loss_mask"):
+        opened(tmp_path, path)
+
+
+def test_rollouts_of_slime_in_several_samples_count_only_where_each_is_to(tmp_path: Path) -> None:
+    path = layouts.slime(tmp_path)
+    samples = [json.loads(line) for line in path.read_text().splitlines()]
+    layouts.lines(path, [*samples, *(sample | {"response": "sub-agent"} for sample in samples[:4])])
+    with pytest.raises(InputError, match=r"4 of 16 rollouts are split .*\(rollout_id 0: 2\).*--pool"):
+        opened(tmp_path, path)
+    assert sizes(opened(tmp_path, path, pool=True)) == [4, 4, 4, 8]
