@@ -23,8 +23,8 @@ from analyzer import buckets, rewards
 from analyzer.difficulty import comparison, flags, informative, topup
 from analyzer.difficulty import posterior as posteriors
 from analyzer.difficulty.answers import majorities
+from analyzer.difficulty.grid import RATES
 from analyzer.difficulty.metrics import problem_metrics
-from analyzer.difficulty.prior import RATES
 from analyzer.difficulty.stability import placing, stability
 from analyzer.grading import Limits
 from analyzer.schema import Problem

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from analyzer.difficulty.grid import RATES
 from analyzer.difficulty.passing import all_pass, log_factorials
 from analyzer.difficulty.posterior import Classes, Posterior
-from analyzer.difficulty.prior import RATES
 
 if TYPE_CHECKING:
     from analyzer.schema import FloatArray, IntArray

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.difficulty.prior import RATES
+from analyzer.difficulty.grid import RATES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

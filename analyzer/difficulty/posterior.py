@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from analyzer.difficulty.counting import distinct
-from analyzer.difficulty.prior import POINTS, RATES, fit_prior, likelihoods
+from analyzer.difficulty.grid import POINTS, RATES, likelihoods
+from analyzer.difficulty.prior import fit_prior, prepare
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,8 +97,7 @@ def posterior(passes: IntArray, samples: IntArray, source: NDArray[np.integer] |
     """The posterior of each problem, with a prior fitted to each data source.
 
     passes, samples, source: (problems,); source numbers the data sources from 0. Problems without samples have no
-    part in the fit. With one sample per problem only the mean is known: the rest are the shapes that prior.py begins
-    with.
+    part in the fit. A data source with one sample per problem has only its mean fitted: see beta.fitted_betas.
     """
     return with_refits(classes_of(passes, samples, source), 0, refits=0)[0]
 
@@ -112,17 +112,20 @@ def with_refits(classes: Classes, seed: int, refits: int = REFITS) -> tuple[Post
     """The posterior with a prior fitted to each data source, and `refits` sets of priors, (sources, POINTS).
 
     The refits say how far the priors may be wrong: each is fitted to as many problems drawn again with replacement
-    (within each data source), from another shape.
+    (within each data source).
     """
     random = np.random.default_rng(seed)
     drawn = _drawn(classes, refits, random)
     priors = np.full((1 + refits, int(classes.source.max(initial=-1)) + 1, POINTS), 1.0 / POINTS)
+    data = {}
     for number in range(priors.shape[1]):
         those = (classes.source == number) & (classes.samples > 0)
         if those.any():
-            k, n, problems = classes.passes[those], classes.samples[those], classes.problems[those]
-            priors[0, number], again = fit_prior(k, n, problems, drawn[those], random)
-            priors[1:, number] = again.T
+            data[number] = (classes.passes[those], classes.samples[those], classes.problems[those], drawn[those])
+    prepare(data.values())
+    for number, given in data.items():
+        priors[0, number], again = fit_prior(*given, random)
+        priors[1:, number] = again.T
     return posterior_of(classes, priors[0]), list(priors[1:])
 
 

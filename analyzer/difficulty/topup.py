@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from analyzer.difficulty.grid import RATES
 from analyzer.difficulty.informative import binomial
-from analyzer.difficulty.prior import RATES
 
 if TYPE_CHECKING:
     from analyzer.difficulty.posterior import Posterior

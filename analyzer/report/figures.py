@@ -83,21 +83,25 @@ def informative_chart(analysis: Analysis, seed: int) -> str:
     there = scored > 0
     if there.sum() < 2:  # how rates spread is not known from one problem
         return ""
-    kinds = [("all problems", there, "s0")]
-    if len(sources) > 1:
-        largest = np.argsort(-np.bincount(source[there], minlength=len(sources)), kind="stable")[:_MOST_SOURCES]
-        kinds += [(sources[at], there & (source == at), f"s{n + 1}") for n, at in enumerate(largest.tolist())]
     graded = None
+    # Data sources have priors of their own, as in the summary, whose numbers these are.
+    found, refits = with_refits(classes_of(passes, scored, source), seed)
+    classes = found.classes
     if not analysis.reward_is_pass_rate:  # groups may differ in more than pass and fail, as the summary counts them
         codes, rewards, _ = analysis.rewards()
         graded = informative_groups(codes, rewards, len(passes), GROUP_SIZES)
-    kinds = [kind for kind in kinds if kind[1].sum() >= 2]
+    kinds = [("all problems", classes.problems, "s0")]
+    if len(sources) > 1:
+        each = np.bincount(source[there], minlength=len(sources))
+        largest = [at for at in np.argsort(-each, kind="stable")[:_MOST_SOURCES].tolist() if each[at] >= 2]
+        kinds += [
+            (sources[at], np.where(classes.source == at, classes.problems, 0), f"s{n + 1}")
+            for n, at in enumerate(largest)
+        ]
     curves = []
-    for name, chosen, style in kinds:
-        # Data sources have priors of their own, as in the summary, whose numbers these are.
-        found, refitted = with_refits(classes_of(passes[chosen], scored[chosen], source[chosen]), seed)
-        of_chosen = None if graded is None else {group: values[chosen] for group, values in graded.items()}
-        shares = informative.shares(GROUP_SIZES, found, refitted, of_chosen).values()
+    for name, problems, style in kinds:
+        of_kind = found._replace(classes=classes._replace(problems=problems))
+        shares = informative.shares(GROUP_SIZES, of_kind, refits, graded).values()
         y, low, high = zip(*shares, strict=True)
         curves.append(Line(name, GROUP_SIZES, y, low, high, style))
     legend = "".join(f'<span class="key {curve.style}">{escape(visible(curve.name))}</span>' for curve in curves)

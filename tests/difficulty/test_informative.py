@@ -11,10 +11,10 @@ import scipy  # whose parts are imported when they are used: a second of each wo
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analyzer.difficulty.grid import RATES
 from analyzer.difficulty.informative import binomial, by_class, exact, informative, mixed, shares, unequal
 from analyzer.difficulty.metrics import informative_groups
 from analyzer.difficulty.posterior import posterior, with_refits
-from analyzer.difficulty.prior import RATES
 
 rewards_of_a_problem = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=2, max_size=6)
 

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
+from analyzer.difficulty.grid import RATES
 from analyzer.difficulty.passing import all_pass, at_least_one, pass_at, powers_of_two, subset_passes
-from analyzer.difficulty.prior import RATES
 
 COUNTS = [(passes, samples) for samples in range(7) for passes in range(samples + 1)]
 PASSES, SAMPLES = (np.array(column) for column in zip(*COUNTS, strict=True))

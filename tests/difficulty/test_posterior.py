@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import scipy  # whose parts are imported when they are used: a second of each worker of pytest
 
+from analyzer.difficulty import beta as fits
+from analyzer.difficulty.grid import POINTS, RATES, beta_cells, likelihoods
 from analyzer.difficulty.passing import at_least_one
 from analyzer.difficulty.posterior import REFITS, classes_of, gathered, posterior, with_refits
-from analyzer.difficulty.prior import POINTS, RATES, likelihoods
 
 
 def test_likelihoods_are_binomial_up_to_a_scale_and_do_not_underflow() -> None:
@@ -20,17 +21,20 @@ def test_likelihoods_are_binomial_up_to_a_scale_and_do_not_underflow() -> None:
         assert row.max() > 0.5
 
 
-def test_the_prior_is_the_em_of_the_formula() -> None:
-    """w <- w * sum over problems of Bin(k | n, g) / (P sum of w Bin), one step for every ten problems."""
+@pytest.mark.parametrize("problems", [20, 45, 320])
+def test_the_prior_is_the_em_of_the_formula(problems: int) -> None:
+    """From the best beta, w <- w * sum of Bin(k | n, g) / (P sum of w Bin), once for every ten problems."""
     random = np.random.default_rng(0)
-    passes, samples = random.integers(0, 9, 45), np.full(45, 8)
-    [weights] = posterior(passes, samples).priors
-    assert weights.shape == (POINTS,)
-    chances = scipy.stats.binom.pmf(passes[:, None], 8, RATES)
-    likelihood = np.log(chances @ weights).sum()
-    step = weights * (chances / (chances @ weights)[:, None]).sum(axis=0) / 45
-    assert np.log(chances @ step).sum() > likelihood  # stopped early: a further step still gains
-    assert step.sum() == pytest.approx(1)
+    samples = random.integers(2, 9, problems)
+    passes = random.binomial(samples, random.choice([0.02, 0.5, 0.9], problems))
+    [beta] = fits.fitted_betas(passes, samples - passes, np.ones((problems, 1)))
+    weights = beta_cells(*beta)
+    chances = scipy.stats.binom.pmf(passes[:, None], samples[:, None], RATES)
+    for _ in range(problems // 10):
+        weights = weights * (chances / (chances @ weights)[:, None]).sum(axis=0) / problems
+    [prior] = posterior(passes, samples).priors
+    assert prior.shape == (POINTS,)
+    assert prior == pytest.approx(weights / weights.sum(), abs=1e-9)
 
 
 def test_two_humps_are_found_where_a_beta_has_none() -> None:
@@ -117,10 +121,23 @@ def test_refits_are_of_resampled_problems_and_repeatable() -> None:
     means = [priors[0] @ RATES for priors in first]
     assert 0.005 < np.std(means) < 0.1
     assert not np.array_equal(first[0], with_refits(classes, 8)[1][0])
-    found, refits = with_refits(classes, 7)
+
+
+def test_priors_and_refits_of_several_data_sources_are_searched_for_at_once_and_are_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    searches = []
+    together = fits._together
+    monkeypatch.setattr(fits, "_together", lambda several: searches.append(len(several)) or together(several))
+    passes, samples, source = np.arange(300) % 9, np.full(300, 8), np.arange(300) % 5
+    fits._known.clear()
+    found, refits = with_refits(classes_of(passes, samples, source), 7)
+    assert searches == [5 * (1 + REFITS)]
     assert len(refits) == REFITS
-    alone = posterior(np.arange(100) % 9, np.full(100, 8), np.arange(100) % 2)
-    assert found.weights == pytest.approx(alone.weights, abs=1e-12)  # BLAS adds in another order for more columns
+    for number in range(5):
+        fits._known.clear()
+        alone = posterior(passes[source == number], samples[source == number])
+        assert np.array_equal(found.priors[number], alone.priors[0])
 
 
 def test_the_mean_of_a_function_predicts_pass_at_k() -> None:

@@ -7,8 +7,8 @@ import pytest
 import scipy  # whose parts are imported when they are used: a second of each worker of pytest
 
 from analyzer.difficulty import topup
+from analyzer.difficulty.grid import RATES
 from analyzer.difficulty.posterior import posterior
-from analyzer.difficulty.prior import RATES
 
 
 @pytest.mark.parametrize("budget", [0, 1, 4, 403, 5000])
