@@ -69,8 +69,9 @@ def analyze(
     with (
         _ONE_AT_A_TIME,
         known_tokenizers.searching(settings.model_path, settings.trust_remote_code, cache_dir) as search,
+        Clock(progress) as clock,
     ):
-        call = Call(settings, strategy, part, cache_dir, search, Clock(progress), progress, sizes, grown, planned)
+        call = Call(settings, strategy, part, cache_dir, search, clock, progress, sizes, grown, planned)
         try:
             return _analyze(call)
         except TokenizerDiffers:

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import termios
+import threading
 import time
 from pathlib import Path
 
@@ -88,15 +89,29 @@ def test_what_is_no_terminal_gets_no_colour() -> None:
 def test_a_stage_says_what_it_does_once_it_has_taken_a_while(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    clock = Clock(shown=True, silent_seconds=0.05)
-    with clock("merge"):
-        time.sleep(0.3)
-    with clock("metrics"):
-        pass
-    with Clock()("write"):
-        time.sleep(0.2)
-    assert capsys.readouterr().err == "merging the scores ...\n"
-    assert clock.seconds["merge"] >= 0.3
+    with Clock(shown=True, silent_seconds=0.05) as clock:
+        for _ in range(3):  # none of them long
+            with clock("metrics"):
+                time.sleep(0.03)
+        with clock("score"):  # counts rollouts
+            time.sleep(0.1)
+        with clock("write"), clock("merge"):  # one within the other
+            time.sleep(0.2)
+        with clock("merge"):
+            time.sleep(0.1)
+    with Clock() as unseen, unseen("write"):
+        time.sleep(0.1)
+    said = ["writing the outputs ...", "merging the scores ...", "merging the scores ..."]
+    assert capsys.readouterr().err.splitlines() == said
+    assert clock.seconds["write"] >= 0.2
+
+
+def test_what_watches_the_stages_ends_with_the_run() -> None:
+    before = set(threading.enumerate())
+    with Clock(shown=True):
+        (watching,) = set(threading.enumerate()) - before
+    watching.join(5)
+    assert not watching.is_alive()
 
 
 def test_lines_of_progress_come_now_and_then(
