@@ -41,24 +41,23 @@ class MeanChange(NamedTuple):
 
 
 def mean_change(first: FloatArray, second: FloatArray) -> MeanChange:
-    """The mean change over problems that have a value in both runs (pass rates or mean rewards, NaN for none).
+    """The mean change over problems that have a value in both runs (pass rates, NaN for none).
 
     Each problem is its own control, so what problems differ in does not widen the interval: se = sd / sqrt(problems),
     with Student's t for few problems. NaN bounds with fewer than two.
     """
-    return mean_interval(second - first)
-
-
-def mean_interval(values: FloatArray) -> MeanChange:
-    """The mean of values, NaN left out, with its 90 % interval."""
-    change = values[~np.isnan(values)]
+    change = second - first
+    change = change[~np.isnan(change)]
     count = len(change)
     if count < 2:
         return MeanChange(float(change.mean()) if count else math.nan, math.nan, math.nan, count)
     # fsum: the same mean whatever the order of the problems.
     mean = math.fsum(change.tolist()) / count
     width = student_quantile((1 + CONFIDENCE) / 2, count - 1) * float(change.std(ddof=1)) / math.sqrt(count)
-    return MeanChange(mean, mean - width, mean + width, count)
+    if (change == change[0]).all():
+        # As after three problems that nobody solves: others may have changed, as many as could stay unseen here.
+        width = 1 - (1 - CONFIDENCE) ** (1 / count)
+    return MeanChange(mean, max(mean - width, -1.0), min(mean + width, 1.0), count)
 
 
 def mid_p(first_passes: IntArray, first_samples: IntArray, passes: IntArray, samples: IntArray) -> FloatArray:

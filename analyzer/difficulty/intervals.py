@@ -8,11 +8,23 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from analyzer.schema import FloatArray, IntArray
 
 _CONVERGED = 1e-16
 _LARGE = 1000  # degrees of freedom from which the expansion is right to 12 digits
 NORMAL_975 = 1.959963984540054
 """The z below which 97.5 % of the normal distribution lies; statistics.NormalDist is off in the last digit."""
+
+
+class Mean(NamedTuple):
+    """A mean of pass rates with its 90 % interval; NaN where nothing is known."""
+
+    mean: float
+    low: float
+    high: float
 
 
 def student_quantile(share: float, freedom: float) -> float:
@@ -71,3 +83,26 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     centre = (2 * trials * share + z**2) / scale
     half = z / scale * math.sqrt(4 * trials * share * (1 - share) + z**2)
     return (centre - half if successes else 0.0), (centre + half if successes < trials else 1.0)
+
+
+def mean_rate(rates: FloatArray, samples: IntArray) -> Mean:
+    """The mean pass rate of problems, with the 90 % interval for problems of this kind; NaN bounds for one problem.
+
+    rates, samples: (problems,), at least one sample each. Wilson's interval for as many independent outcomes as have
+    the variance of the mean (as in surveys: Korn and Graubard 1998), with Student's t: it ends at 0 and 1, and is not
+    of no width where three problems were never solved.
+    """
+    count = len(rates)
+    if count < 2:
+        return Mean(float(rates.sum()) if count else math.nan, math.nan, math.nan)
+    mean = min(math.fsum(rates.tolist()) / count, 1.0)  # fsum: the same whatever the order of the problems
+    spread = mean * (1 - mean)
+    # Rates of a few problems may be equal by chance; that they vary less than their samples do cannot be.
+    variance = max(float(rates.var(ddof=1)), spread * float((1 / samples).mean()))
+    # Where all passed or none, each problem may stand for all of its samples: so many outcomes are certain.
+    outcomes = count * spread / variance if variance > 0 else count
+    t = student_quantile(0.95, count - 1)
+    scale = 1 + t**2 / outcomes
+    centre = (mean + t**2 / (2 * outcomes)) / scale
+    half = t / scale * math.sqrt(spread / outcomes + (t / (2 * outcomes)) ** 2)
+    return Mean(mean, max(centre - half, 0.0) if mean > 0 else 0.0, min(centre + half, 1.0) if mean < 1 else 1.0)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
+from analyzer.difficulty.intervals import mean_rate
 from analyzer.files.outputs import REPORT
 from analyzer.report import figures, lengths, packed, panels, texts
 from analyzer.report.analysis import WITHOUT_ROLLOUTS, Analysis, Seen
@@ -228,7 +229,6 @@ def _source_rows(analysis: Analysis) -> list[dict[str, Any]]:
     sources, source = analysis.sources
     passes, scored = analysis.passes
     reports = analysis.summary.get("data_sources") or {}
-    by_source = (analysis.summary.get("difficulty") or {}).get("data_sources", {})
     cut = analysis.column("truncated").astype(np.float64)
     unknown = analysis.summary.get("truncated") is None and not cut.any()
     samples = analysis.column("num_samples").astype(np.int64)
@@ -238,23 +238,21 @@ def _source_rows(analysis: Analysis) -> list[dict[str, Any]]:
     for at, name in enumerate(sources):
         member = (source == at) & (scored > 0)
         problems = int(member.sum())
-        if not problems and len(sources) > 1:
+        if len(sources) > 1 and not (source == at).any():
             continue
         rate = passes[member] / scored[member]
-        # Where the summary has no interval of the data source, the usual 90 % one of a mean.
-        spread = 1.645 * float(rate.std(ddof=1)) / problems**0.5 if problems > 1 else float("nan")
+        mean = mean_rate(rate, scored[member])
         middle, long = tokens.get(
             name, (overall.get("median"), overall.get("p95")) if len(sources) == 1 else (None, None)
         )
-        interval = by_source.get(name, {})
         rows.append(
             {
                 "name": visible(name) or "(all)",
                 "reward": reports.get(name, {}).get("reward", "from the input"),
                 "problems": int((source == at).sum()),
                 "rate": float(rate.mean()) if problems else None,
-                "low": interval.get("low", max(float(rate.mean()) - spread, 0.0)) if problems else None,
-                "high": interval.get("high", min(float(rate.mean()) + spread, 1.0)) if problems else None,
+                "low": mean.low,
+                "high": mean.high,
                 "never": float((passes[member] == 0).mean()) if problems else None,
                 "always": float((passes[member] == scored[member]).mean()) if problems else None,
                 "found": reports.get(name, {}).get("answer_found"),

@@ -18,8 +18,8 @@ from analyzer.buckets import Assignment, Strategy
 from analyzer.cache.score_files import UNEARNABLE
 from analyzer.config import AnalysisSettings
 from analyzer.difficulty import flags, informative, passing
-from analyzer.difficulty.comparison import mean_interval
 from analyzer.difficulty.counting import count, sums
+from analyzer.difficulty.intervals import mean_rate
 from analyzer.difficulty.metrics import informative_groups, problem_metrics, two_values
 from analyzer.difficulty.posterior import Gathered, Posterior, classes_of, column_of, posterior, with_refits
 from analyzer.difficulty.topup import TopUp, plan_top_up
@@ -263,10 +263,10 @@ def _by_source(merged: Merged, metrics: Metrics) -> dict[str, dict[str, Any]]:
     shown = {}
     for number, name in enumerate(merged.source_names):
         those = (merged.source == number) & (metrics.num_scored > 0)
-        rate = mean_interval(metrics.pass_rate[those])
+        rate = mean_rate(metrics.pass_rate[those], metrics.num_scored[those])
         shown[name] = {
             "problems": int(those.sum()),
-            "pass_rate": _number(rate.change),
+            "pass_rate": _number(rate.mean),
             "pass_rate_low": _number(rate.low),
             "pass_rate_high": _number(rate.high),
             "never_solved": int((metrics.passes[those] == 0).sum()),

@@ -8,7 +8,7 @@ import scipy  # whose parts are imported when they are used: a second of each wo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzer.difficulty.comparison import mid_p, q_values
+from analyzer.difficulty.comparison import mean_change, mid_p, q_values
 
 counts = st.tuples(st.integers(0, 9), st.integers(0, 9)).map(lambda pair: (min(pair), max(pair)))
 
@@ -32,3 +32,11 @@ def test_mid_p_is_that_of_all_tables(problems: list[tuple[tuple[int, int], tuple
 def test_q_values_are_those_of_scipy(p_values: list[float]) -> None:
     given_ = np.array(p_values)
     assert q_values(given_) == pytest.approx(scipy.stats.false_discovery_control(given_, method="bh"))
+
+
+def test_no_change_of_few_problems_is_no_proof_of_none() -> None:
+    nothing = np.zeros(3)
+    found = mean_change(nothing, nothing)
+    assert found.change == 0
+    assert [found.low, found.high] == pytest.approx([-0.536, 0.536], abs=1e-3)
+    assert mean_change(np.zeros(3), np.array([0.0, 1, 1])).high == 1  # a change of 1.26 cannot be
