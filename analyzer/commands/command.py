@@ -49,6 +49,10 @@ class Command:
 
         def call() -> int:
             settings = parse(self.settings, words, prog, self.description, self.epilog(prog))
+            from analyzer.commands.unused import notes  # not needed for --help
+
+            for note in notes(settings):
+                print(note, file=sys.stderr)
             if argv is None:
                 # Before arrow is loaded, here and in the workers. Its allocator gives freed memory back after 10 ms
                 # and takes it again for the next row group, cleared by the kernel: a seventh of the CPU of writing.

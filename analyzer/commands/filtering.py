@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 
 from analyzer import generation, pipeline
-from analyzer.commands import analyze_rollouts
+from analyzer.commands import analyze_rollouts, select_problems
 from analyzer.commands.filter_checks import Coming, check_all, check_grammar, check_selection
 from analyzer.commands.filter_settings import FilterSettings
 from analyzer.commands.generate_rollouts import again
@@ -63,7 +63,7 @@ def generate_analyse_select(settings: FilterSettings) -> int:
         raise ConfigError("--part has no meaning here")
     code = analyze_rollouts.show(result)
     if settings.selection is not None:
-        print(select(settings.selection).report, end="", flush=True)
+        select_problems.show(select(settings.selection))
     print(analyze_rollouts.where_to_look(analysis), file=sys.stderr)
     if done is not None and done.failed:
         print(

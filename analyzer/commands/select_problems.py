@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from analyzer.commands.command import Command
 from analyzer.config import SelectionSettings
 from analyzer.errors import EXIT_OK
+
+if TYPE_CHECKING:
+    from analyzer.selection.select import Selection
 
 _MAY_BEGIN_WITH_MINUS = ("--sort", "--where")
 
@@ -19,8 +24,21 @@ def select_problems(argv: Sequence[str] | None = None) -> int:
 def _select(settings: SelectionSettings) -> int:
     from analyzer.selection.select import select
 
-    print(select(settings).report, end="", flush=True)
+    show(select(settings))
     return EXIT_OK
+
+
+def show(selected: Selection) -> None:
+    """Print what was selected."""
+    from collections import Counter
+
+    from analyzer.files.json_lines import lost_note
+
+    print(selected.report, end="", flush=True)
+    if note := lost_note(
+        Counter(selected.manifest.get("written_as_null", {})), "end --output in .parquet to keep them"
+    ):
+        print(f"note: {note}", file=sys.stderr)
 
 
 def minus_joined(argv: Sequence[str]) -> list[str]:

@@ -33,6 +33,8 @@ def _view(settings: ViewSettings) -> int:
     from analyzer.report import write_report
     from analyzer.report.analysis import WITHOUT_ROLLOUTS, Analysis
 
+    if settings.show is not None and settings.report_only:
+        raise ConfigError("--show and --report_only: give one")
     if storage.is_remote(settings.analysis):
         raise ConfigError(f"--analysis {settings.analysis}: copy the folder to this machine first")
     analysis = Analysis(Path(storage.local(settings.analysis)))

@@ -193,6 +193,10 @@ class GenerationSettings:
             )
         if self.use_vllm:
             self._check_urls()
+        elif self.vllm_url not in ("", DEFAULT_URL):
+            raise ConfigError(
+                "--vllm_url needs --use_vllm; without it the model of --model_path generates in this process"
+            )
         if self.api_key_env and not os.environ.get(self.api_key_env):
             raise ConfigError(
                 f"--api_key_env {self.api_key_env}: there is no such environment variable, or it is empty"

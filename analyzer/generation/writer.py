@@ -10,7 +10,9 @@ A row::
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +21,7 @@ import orjson
 
 from analyzer.errors import ConfigError, OutputError
 from analyzer.files import storage
+from analyzer.files.json_lines import JsonLines, lost_note
 from analyzer.generation.journal import Answer
 from analyzer.generation.prompts import TrainingData
 from analyzer.generation.settings import JSONL
@@ -134,13 +137,12 @@ def _write_parquet(path: str, schema: pa.Schema, batches: Iterator[pa.RecordBatc
 
 
 def _write_jsonl(path: str, batches: Iterator[pa.RecordBatch]) -> int:
-    rows = 0
-    with open(path, "xb") as file:
+    with contextlib.closing(JsonLines(path)) as lines:
         for batch in batches:
-            rows += batch.num_rows
-            for row in batch.to_pylist():
-                file.write(orjson.dumps(row, default=str) + b"\n")
-    return rows
+            lines.write(batch)
+    if note := lost_note(lines.lost, "--output_format parquet keeps them"):
+        print(f"generate_rollouts: {note}", file=sys.stderr)
+    return lines.rows
 
 
 def read_rollouts(path: Path, output_format: str) -> Iterator[Answer]:

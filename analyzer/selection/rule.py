@@ -108,6 +108,8 @@ def make_rule(settings: SelectionSettings, analysis: Analysis) -> Rule:
 
 
 def _check(rule: Rule, settings: SelectionSettings, analysis: Analysis) -> None:
+    if settings.weights is not None and rule.recipe is not None and rule.recipe.pools:
+        raise ConfigError(f"--recipe {settings.recipe} has weights of its own: leave out --weights, or the recipe")
     if rule.nearest is not None and rule.take is None:
         raise ConfigError("--nearest orders the problems: give --take N, the number to keep")
     if rule.per is not None and rule.take is None:

@@ -37,7 +37,19 @@ if TYPE_CHECKING:
 
 PARQUET = ".parquet"
 MANIFEST = ".manifest.yaml"
-_OF_CONTROL = ("rule", "format", "analysis", "kept", "settings", "version", "rows", "bytes", "sha256", "responses")
+_OF_CONTROL = (
+    "rule",
+    "format",
+    "analysis",
+    "kept",
+    "settings",
+    "version",
+    "rows",
+    "bytes",
+    "sha256",
+    "responses",
+    "written_as_null",
+)
 """What a manifest says that is true of the control file as well."""
 
 
@@ -304,9 +316,13 @@ def _fill(staging: Path, work: _Work) -> list[dict[str, Any]]:
         made = targets(lambda table, rows: chosen.rows(table))
         write_rows(analysis, made, choice.weights)
     return [
-        {"file": name, "rows": target.sink.rows, **described(str(staging / name)), **left}
+        {"file": name, "rows": target.sink.rows, **described(str(staging / name)), **left, **_lost(target)}
         for name, target, left in zip(names, made, responses, strict=True)
     ]
+
+
+def _lost(target: Target) -> dict[str, Any]:
+    return {"written_as_null": dict(lost)} if (lost := +target.sink.lost) else {}
 
 
 def _yaml(manifest: dict[str, Any]) -> bytes:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import orjson
 
 from analyzer.errors import ConfigError
+from analyzer.files.json_lines import JsonLines
 from analyzer.files.spool import Spool
 from analyzer.rollouts.dataset import Reader
 from analyzer.rollouts.grouped import GroupedParquet
@@ -32,6 +33,7 @@ class Sink(Protocol):
     """A file that is written table by table."""
 
     rows: int
+    lost: Counter[str]  # column -> numbers that the file cannot hold
 
     def write(self, table: pa.Table) -> None:
         """Append rows."""
@@ -49,7 +51,7 @@ def open_sink(path: str, schema: pa.Schema) -> Sink:
     for field in schema:
         if "binary" in str(field.type):
             raise ConfigError(f"the column {field.name!r} holds bytes, which jsonl cannot: end --output in .parquet")
-    return _Jsonl(path)
+    return JsonLines(path)
 
 
 class _Parquet:
@@ -57,6 +59,7 @@ class _Parquet:
 
     def __init__(self, path: str, schema: pa.Schema) -> None:
         self.rows = 0
+        self.lost = Counter[str]()  # none
         self._schema = schema
         self._file = GroupedParquet(path, schema)
 
@@ -64,21 +67,6 @@ class _Parquet:
         self.rows += table.num_rows
         same = table.cast(self._schema) if table.schema != self._schema else table
         self._file.add(same.replace_schema_metadata(self._schema.metadata))
-
-    def close(self) -> None:
-        self._file.close()
-
-
-class _Jsonl:
-    """One JSON object a line; NaN is null, dates are text."""
-
-    def __init__(self, path: str) -> None:
-        self.rows = 0
-        self._file: IO[bytes] = open(path, "xb")  # noqa: SIM115  # closed by close
-
-    def write(self, table: pa.Table) -> None:
-        self.rows += table.num_rows
-        self._file.writelines(orjson.dumps(row, default=str) + b"\n" for row in table.to_pylist())
 
     def close(self) -> None:
         self._file.close()

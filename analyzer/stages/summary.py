@@ -200,7 +200,10 @@ def _all_warnings(
         (settings.reward_routes, "--reward_routes"),
         (settings.data_source, f"--data_source {settings.data_source}"),
     )
-    unused = [flag for value, flag in choosing if value and plan.keep_rewards]
+    grading = ("allow_code_execution", "reward_timeout", "reward_memory")  # of a second grader, too
+    usual = {field.name: field.default for field in dataclasses.fields(settings)}
+    given = [f"--{name}" for name in grading if getattr(settings, name) != usual[name] and not settings.audit]
+    unused = [*(flag for value, flag in choosing if value), *given] if plan.keep_rewards else []
     return (
         *warnings.sandbox_warnings(leaves(plan.rewards.values())),
         *opened.warnings,
