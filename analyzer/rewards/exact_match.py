@@ -51,8 +51,11 @@ class ExactMatch(Reward):
         return None if answer is None else self._normalise(answer)
 
     def grade(self, answer: str | None, ground_truth: Any) -> Score:
-        golds = text_golds(ground_truth)
-        return Score(1.0 if answer is not None and answer in map(self._normalise, golds) else 0.0)
+        golds = map(self._normalise, text_golds(ground_truth))
+        return Score(float(answer is not None and any(self._place.same(answer, gold) for gold in golds)))
+
+    def answer_text(self, answer: str | None) -> str | None:
+        return None if answer is None else self._place.shown(answer)
 
     def check_gold(self, ground_truth: Any) -> None:
         text_golds(ground_truth)

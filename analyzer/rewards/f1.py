@@ -34,7 +34,8 @@ class F1(Reward):
         self.expects = self._place.expects
 
     def extract(self, response: str) -> str | None:
-        return self._place.take(places.conclusion(response))
+        answer = self._place.take(places.conclusion(response))
+        return None if answer is None else self._place.shown(answer)
 
     def grade(self, answer: str | None, ground_truth: Any) -> Score:
         golds = text_golds(ground_truth)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.errors import ConfigError
@@ -28,10 +28,32 @@ def test_each_case_earns_its_reward(case: dict[str, Any]) -> None:
 def test_a_presented_gold_earns_the_maximum_in_every_place(
     gold: str, place: str, strip: bool, ignore_case: bool
 ) -> None:
-    # Markdown around an answer line is no part of it; the audit names ground truths that have some of their own.
-    assume(place != "answer_line" or gold == gold.strip("*_"))
     reward = ExactMatch(place=place, strip=strip, ignore_case=ignore_case)
     assert reward.grade(reward.extract(reward.present(gold)), gold).reward == reward.maximum
+
+
+@pytest.mark.parametrize(
+    ("response", "golds", "others"),
+    [
+        ("Answer: __init__", ["__init__", "init", "_init_"], ["___init__", "*init*"]),
+        ("**Answer:** __init__", ["__init__", "init"], ["**__init__"]),
+        ("**Answer: __init__**", ["__init__", "_init_"], ["___init__", "*init"]),
+        ("**Answer:** **`__init__`**", ["`__init__`"], ["__init__"]),
+        ("Answer: init", ["init"], ["__init__", "init_", "*init"]),
+        ("Answer: **kwargs", ["**kwargs", "kwargs"], ["***kwargs", "**kwargs*"]),
+        ("**Answer:** **kwargs", ["**kwargs", "kwargs"], ["kwargs*"]),
+        ("__Answer:__\n*args, **kwargs", ["*args, **kwargs", "args, **kwargs"], ["args, kwargs"]),
+        ("Answer: **x_1**", ["x_1"], ["x1", "_x_1"]),
+        ("Answer: **", ["**"], ["", "*", "_"]),
+        ("Answer: 2 * 3", ["2 * 3"], ["2 3"]),
+    ],
+)
+def test_markdown_around_an_answer_line_may_be_of_the_answer(
+    response: str, golds: list[str], others: list[str]
+) -> None:
+    reward = ExactMatch(place="answer_line")
+    answer = reward.extract(response)
+    assert [gold for gold in [*golds, *others] if reward.grade(answer, gold).reward == 1.0] == golds
 
 
 @pytest.mark.parametrize("gold", [5, [], [5, 7], ["a", 5.5], ["a", True], {"target": "a"}, None])

@@ -13,6 +13,7 @@ one. A thought that was begun and not ended holds no answer, whatever stands in 
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable
 from typing import NamedTuple
@@ -35,9 +36,8 @@ THOUGHTS = (
 """How models begin and end a thought."""
 
 REGEX = "regex"
-ANSWER_LINE = re.compile(
-    r"(?<![A-Za-z])(?:answer|Answer|ANSWER)[*_\"]{0,3}\s{0,16}[:：][ \t*_]{0,16}\n?[ \t*_]{0,16}([^\n]+)"
-)
+ANSWER_LINE = re.compile(r"(?<![A-Za-z])(?:answer|Answer|ANSWER)[*_\"]{0,3}\s{0,16}[:：](?:[ \t*_]{0,16}\n)?([^\n]+)")
+_MARKS = "*_ \t"  # of markdown, around an answer or the word before it
 
 
 class Place(NamedTuple):
@@ -48,6 +48,8 @@ class Place(NamedTuple):
     after: str
     expects: str
     presentable: bool = True  # False: what stands around an answer cannot be made up
+    same: Callable[[str, str], bool] = operator.eq  # whether an answer from there is a ground truth
+    shown: Callable[[str], str] = str  # an answer as a person reads it, and majorities count it
 
     def present(self, answer: str) -> str:
         """A response with the answer in this place. Raises NotPresentable."""
@@ -79,17 +81,42 @@ def last_line(text: str) -> str | None:
 
 
 def answer_line(text: str) -> str | None:
-    """What the last line with "Answer:" says after it, without markdown around it; None without one."""
+    """What the last line with "Answer:" says after it, markdown and all; None without one."""
     found = None
     for found in ANSWER_LINE.finditer(text):  # noqa: B007 - the last one
         pass
-    return None if found is None else found[1].strip().strip("*_").strip()
+    return None if found is None else found[1].strip()
+
+
+def same_but_for_markdown(answer: str, gold: str) -> bool:
+    """Whether an answer is the ground truth, with or without markdown around it.
+
+    What the ground truth itself has of such characters is needed: `**__init__**` is `__init__`, and `init` is not.
+    """
+    if answer == gold:
+        return True
+    (before, bare, after), (gold_before, gold_bare, gold_after) = _unmarked(answer), _unmarked(gold)
+    return bare == gold_bare != "" and before.endswith(gold_before) and after.startswith(gold_after)
+
+
+def _unmarked(text: str) -> tuple[str, str, str]:
+    """Text in three parts: the marks before it, the text itself, the marks after it."""
+    started = text.lstrip(_MARKS)
+    bare = started.rstrip(_MARKS)
+    return text[: len(text) - len(started)], bare, started[len(bare) :]
 
 
 PLACES = {
     "whole": Place(lambda text: text or None, "", "", "a response"),
     "last_line": Place(last_line, "", "", "a last line"),
-    "answer_line": Place(answer_line, "Answer: ", "", 'a line "Answer: ..."'),
+    "answer_line": Place(
+        answer_line,
+        "Answer: ",
+        "",
+        'a line "Answer: ..."',
+        same=same_but_for_markdown,
+        shown=lambda answer: answer.strip("* \t"),
+    ),
     "tag": Place(last_tagged, OPEN, CLOSE, f"an {OPEN}...{CLOSE}"),
     "boxed": Place(last_box, BOX, "}", f"a {BOX}...}}"),
 }
