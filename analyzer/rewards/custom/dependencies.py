@@ -2,14 +2,16 @@
 
     {"sha256": "9b1f...",                       the source of all modules of the user's own
      "distributions": {"numpy": "2.1.0"},       the installed ones that were loaded
-     "environ": {"BONUS": "sha256:4b2c..."}}    the environment variables that it names, their values hashed
+     "environ": {"BONUS": "sha256:4b2c..."},    the environment variables that it names, their values hashed
+     "files": {"table.json": "sha256:07aa..."}} the data files that it is known to read (data_files.py)
 
 A module is the user's own unless it is in the standard library, in this package, or a file that an installed
 distribution lists. So helpers on PYTHONPATH, editable installs and files beside the real file of a symbolic link count
 by their content. Imports inside functions are found in the source and followed. A module of the user's own that is
 loaded during a call without having been found, or an environment variable that is read by another name than those in
-the source, makes that rollout `error`: its reward would outlive a change. Not seen: files that the function reads, what
-it takes from a copy of the whole environment, what libraries read of it, and programs that the function starts.
+the source, makes that rollout `error`: its reward would outlive a change. Not seen: files that a call opens by a
+computed name, what it takes from a copy of the whole environment, what libraries read of it, and programs that the
+function starts.
 
 This runs only where the function is loaded: in the bounded child.
 """
@@ -31,6 +33,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any, NamedTuple
 
+from analyzer.rewards.custom import data_files
 from analyzer.schema import Status, Unscored
 
 _PACKAGE = str(Path(__file__).parents[2])
@@ -46,6 +49,7 @@ class Dependencies(NamedTuple):
     sha256: str
     distributions: Mapping[str, str]  # name -> version
     environ: Mapping[str, str]  # name -> digest of the value; variables that are not set are left out
+    files: Mapping[str, str]  # name -> digest of the content
 
 
 def digest(value: str) -> str:
@@ -63,6 +67,7 @@ class Watch:
         self._files: set[str] = set()  # of the user's own modules
         self._modules: set[str] = set()  # that are loaded
         self._variables: set[str] = set()  # whose values are part of the fingerprint
+        self._opened = data_files.Opened(self._is_own)
         for environment in (os.environ, os.environb):
             # The class of the living object is changed: modules hold references to os.environ from before we
             # came.
@@ -70,10 +75,12 @@ class Watch:
 
     def dependencies(self, settings: Any) -> Dependencies:
         """What the loaded function depends on. `settings`: its keyword arguments, which may name variables too."""
+        read = self._opened.close()
         installed = _Installed()
         own: dict[str, str] = {}  # module -> file: by name, so that a folder of rewards may be moved
         libraries: dict[str, str] = {}
         names = set(_strings(settings))
+        files = list(data_files.places(names, [os.getcwd()]))
         # A copy of sys.modules: looking at a lazy module may import more.
         waiting = [(name, file) for name, module in list(sys.modules.items()) if (file := _file_of(module))]
         while waiting:
@@ -90,14 +97,22 @@ class Watch:
                 # Any text in the source may name a variable; too many names cost nothing, as only those that are
                 # set count.
                 names.update(text for literal in literals for text in _strings(literal))
+                files += data_files.named_in(tree, file)
                 waiting += [(other, place) for other in _imports(tree, name, file) if (place := _place_of(other))]
         self._files = set(own.values())
         self._modules = set(sys.modules)
         self._variables = {*_variables(names), *self._read_by_own_code()}
+        files += [(f"${name}", self._at_start[name]) for name in self._variables & self._at_start.keys()]
+        # By a path from the module, as a folder of rewards may be moved.
+        folders = {os.path.realpath(os.path.dirname(file)) for file in own.values()}
+        for path in read:
+            near = next((folder for folder in folders if path.startswith(f"{folder}/")), "")
+            files.append((path.removeprefix(f"{near}/") if near else path, path))
         return Dependencies(
             _sha256(own),
             dict(sorted(libraries.items())),
             {name: digest(value) for name, value in sorted(self._at_start.items()) if name in self._variables},
+            data_files.digests(files),
         )
 
     def begin(self) -> None:

@@ -34,8 +34,9 @@ class Custom(WholeReward):
     """A function of the user's. Made by `load_custom`, which checks it and fills in all options but the first two.
 
     `function` is "path/to/file.py:name" or "package.module:name", `form` one of verl, verl_batched and trl, `columns`
-    the original_* columns, without the prefix, that it cannot do without; `sha256`, `distributions` and `environ` are
-    what it depends on (dependencies.py), `distribution` is the installed package that it comes from, "verl 0.9.1".
+    the original_* columns, without the prefix, that it cannot do without; `sha256`, `distributions`, `environ` and
+    `files` are what it depends on (dependencies.py), `distribution` is the installed package that it comes from,
+    "verl 0.9.1".
     """
 
     name = "custom"
@@ -50,6 +51,7 @@ class Custom(WholeReward):
         sha256: str = "",
         distributions: Mapping[str, str] = NOTHING,
         environ: Mapping[str, str] = NOTHING,
+        files: Mapping[str, str] = NOTHING,
         distribution: str = "",
     ) -> None:
         self.function = function
@@ -59,6 +61,7 @@ class Custom(WholeReward):
         self.sha256 = sha256
         self.distributions = distributions
         self.environ = environ
+        self.files = files
         self.distribution = distribution
         self.needs_columns = form == "trl"
         if form == "verl":
@@ -100,6 +103,7 @@ class Custom(WholeReward):
             "sha256": self.sha256,
             "distributions": dict(self.distributions),
             "environ": dict(self.environ),
+            "files": dict(self.files),
             "distribution": self.distribution,
             "kwargs": {name: digest(json.dumps(value, sort_keys=True)) for name, value in self.kwargs.items()},
         }

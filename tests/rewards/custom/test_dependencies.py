@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import os
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from analyzer import rewards
 from analyzer.errors import EXIT_OK, EXIT_UNSCORED, EXIT_USER, RewardError
 from analyzer.grading import Limits, nursery
+from analyzer.rewards.custom import data_files
 from analyzer.rewards.custom.dependencies import _Installed
 from analyzer.rewards.custom.reward import Custom
 from analyzer.schema import Problem, Score, Status
@@ -328,6 +330,82 @@ def test_a_worker_with_another_value_ends_the_run(tmp_path: Path, monkeypatch: p
         pytest.raises(RewardError, match="variable BONUS, whose value differs"),
     ):
         scorer.score(PROBLEM, ["x"])
+
+
+# ---------------------------------------------------------------- data files
+
+HERE = "import json, logging, os, pathlib\nHERE = pathlib.Path(__file__).parent\n"
+READS_FILES = (
+    HERE
+    + """
+with os.scandir(HERE / "import") as entries:
+    VALUES = [json.load(open(entry)) for entry in entries]
+"""
+    + HEAD
+    + """
+    places = [HERE / "beside.json", kw["option"], os.environ["TABLE"]]
+    return sum(VALUES) + sum(float(json.load(open(place))) for place in places)
+"""
+)
+
+
+def test_a_data_file_that_the_function_reads_is_part_of_the_fingerprint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path / "mine" / "mine.py", READS_FILES)
+    tables = [tmp_path / "mine" / "import" / "x.json", tmp_path / "mine" / "beside.json"]
+    tables += [tmp_path / "here" / "option.json", tmp_path / "variable.json"]
+    for table in (*tables, tmp_path / "here" / "unrelated.json"):
+        write(table, "1")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("TABLE", str(tables[-1]))
+    before, (first,) = source_and_score(file, option="option.json")
+    for table in tables:
+        table.write_text("2")
+    after, (second,) = source_and_score(file, option="option.json")
+    assert (first.reward, second.reward) == (4.0, 8.0)
+    assert list(before["files"]) == ["$TABLE", "beside.json", "import/x.json", "option.json"] == list(after["files"])
+    assert not {*before["files"].values()} & {*after["files"].values()}
+    assert {name for name in before if before[name] != after[name]} == {"files"}
+
+
+NAMED = {
+    "open(HERE / 'table.json')": ["table.json"],
+    "open(os.path.join(os.path.dirname(__file__), 'table.json'), 'r')": ["table.json"],
+    "(HERE / 'data' / 'inner.json').read_text()": ["inner.json"],
+    "pathlib.Path('data/inner.json').open('rb')": ["data/inner.json"],
+    "open(HERE / '..' / 'above.json')": ["above.json"],
+    "open('here.json')": ["here.json"],
+    # What it writes to, or seems to, would make each run another one.
+    "open('table.json', 'a').write('x')": [],
+    "open('table.json', mode='w')": [],
+    "pathlib.Path('table.json').open('w+')": [],
+    "(HERE / 'table.json').write_text('x')": [],
+    "NAME = 'table.json'\nopen(NAME, 'wb')": [],
+    "NAME = HERE / 'table.json'\nlogging.basicConfig(filename=NAME)": [],
+    "LOG = 'reward.log'": [],
+    "if __name__ == '__main__':\n    print(open('table.json').read())": [],
+    "import mine": [],
+}
+
+
+def test_files_are_known_by_what_a_source_names_and_does_not_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    for name in (
+        "mine/table.json",
+        "mine/data/inner.json",
+        "above.json",
+        "cwd/here.json",
+        "mine/reward.log",
+        "mine/mine.py",
+    ):
+        write(tmp_path / name, "1")
+    for line, names in NAMED.items():
+        found = data_files.named_in(ast.parse(f"{HERE}{line}\n"), str(tmp_path / "mine" / "mine.py"))
+        assert list(data_files.digests(found)) == names, line
 
 
 # ---------------------------------------------------------------- the command
