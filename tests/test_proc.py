@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 import subprocess
 import sys
 import time
@@ -62,3 +64,35 @@ def test_children_are_found_on_kernels_that_do_not_list_them(monkeypatch: pytest
 def test_this_process_has_memory_and_threads() -> None:
     assert proc.mapped_bytes() > proc.resident_bytes() > 1 << 20
     assert proc.thread_count() >= 1
+
+
+def test_a_process_that_is_to_die_with_another_does() -> None:
+    alive, held = os.pipe()
+    ready, says = os.pipe()
+    middle = os.fork()
+    if middle == 0:
+        if os.fork() == 0:
+            proc.die_with(os.getppid())
+            os.write(held, str(os.getpid()).encode())
+            os.write(says, b"ready")
+            time.sleep(60)
+            os._exit(0)
+        os.read(ready, 100)
+        os._exit(0)
+    for end in (held, ready, says):
+        os.close(end)
+    os.waitpid(middle, 0)
+    inner = int(os.read(alive, 100))
+    ended = select.select([alive], [], [], 10)[0] and os.read(alive, 1) == b""  # the last that held the pipe is gone
+    os.close(alive)
+    if not ended:
+        os.kill(inner, signal.SIGKILL)
+    assert ended
+
+
+def test_a_process_that_is_to_die_with_one_that_is_gone_dies_at_once() -> None:
+    child = os.fork()
+    if child == 0:
+        proc.die_with(os.getppid() + 10_000_000)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL

@@ -154,6 +154,34 @@ def test_each_recipe_is_its_framework_s_call(recipe: str, gold: str) -> None:
         assert_equal_to_its_call(recipe, gold, response)
 
 
+TELLING = [  # ground truth, response: each is another reward where one choice of a recipe is made otherwise
+    ("x=7", "answer is $x+y=3+4 $"),  # numbers_first, of the answer
+    ("5", "\\boxed{?} the answer is $5$"),  # first_only
+    ("$x+y=5$", "\\boxed{x=y=5}"),  # last_side
+    ("\\boxed{?} 5", "\\boxed{5}"),  # first_only, of the ground truth, and the others
+    ("or 5", "\\boxed{x=5}"),
+    ("5%\\[", "\\boxed{5}"),
+    ("$x=y=5$", "\\boxed{2x=5}"),
+    ("the answer is $x=y=7$", "\\boxed{7}"),
+    ("-3I hope it is correct=3+4\\frac12x=5", "\\boxed{x=5}"),
+    ("$\\frac12$", "\\boxed{0.5}"),
+    ("x=5, ", "\\boxed{5}"),
+    (". I hope and 7", "\\boxed{7}"),
+    ("\\].$7$", "\\boxed{7}"),
+    ("\\[$5$3+4-3", "\\boxed{x=5}"),
+    ("$5$\\boxed{5}final answer is -3", "\\boxed{x=5}"),
+    ("\\boxed{7}5final answer is $0.55%", "\\boxed{7}"),
+    ("5$$\\[", "\\boxed{x=5}"),  # gold_form
+    ("$5$$x=y=7$the answer is \\[", "\\boxed{7}"),
+]
+
+
+@pytest.mark.parametrize("recipe", CALLS)
+def test_each_choice_of_a_recipe_is_its_framework_s(recipe: str) -> None:
+    for gold, response in TELLING:
+        assert_equal_to_its_call(recipe, gold, response)
+
+
 def test_every_recipe_is_compared() -> None:
     assert set(CALLS) == set(RECIPES)
 
