@@ -45,8 +45,8 @@ def _same_folder(path: str, folder: str) -> bool:
     return os.path.realpath(os.path.dirname(storage.local(path))) == os.path.realpath(storage.local(folder))
 
 
-def _names(buckets: Sequence[str]) -> set[str]:
-    """The names of all files that an analysis or a comparison may write."""
+def file_names(buckets: Sequence[str]) -> set[str]:
+    """The names of all files that an analysis or a comparison may write, but README.md: one of somebody else stays."""
     names = {ROLLOUTS, METRICS, BUCKETS, TABLE, PROBLEMS, TIMINGS, PROVENANCE, REPORT, SUMMARY, TOP_UP}
     return names | {COMPARISON, COMPARISON_TABLE} | set(map(bucket_file, buckets))
 
@@ -72,7 +72,7 @@ class OutputFolder(NamedTuple):
         """
         manifest = _manifest(destinations.open_destination(self.path))
         for path in inputs:
-            if os.path.basename(path) in _names(buckets) | set(manifest.files) and _same_folder(path, self.path):
+            if os.path.basename(path) in file_names(buckets) | set(manifest.files) and _same_folder(path, self.path):
                 raise OutputError(f"--output_dir {self.path}: {path}, which is read, would be replaced; {_ANOTHER}")
         if _same_folder(f"{rollouts}/", self.path):
             raise OutputError(f"--output_dir {self.path}: all files in it are read as rollouts; {_ANOTHER}")
@@ -84,7 +84,7 @@ class OutputFolder(NamedTuple):
         place.check(f"--output_dir {self.path}")
         if overwrite:
             return
-        manifest, names = _manifest(place), _names(buckets)
+        manifest, names = _manifest(place), file_names(buckets)
         if foreign := sorted(names & place.names() - set(manifest.files)):
             raise OutputError(f"{self.path} holds {foreign[0]} of another program; {_ADVICE}")
         if manifest.files and (differing := self._differences(manifest)):

@@ -119,7 +119,7 @@ def check_ahead(settings: SelectionSettings, problems: pa.Schema, data_source: s
     """
     import pyarrow as pa
 
-    files = tuple(name for name in vars(outputs).values() if isinstance(name, str) and "." in name)
+    files = (*outputs.file_names(()), outputs.CARD)
     analysis = Analysis(settings.analysis, Dataset((), problems), {}, files, "")
     made = rule.make_rule(settings, analysis)
     # A row without values tells whether the types fit, a text compared with a number.
