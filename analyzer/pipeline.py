@@ -131,34 +131,42 @@ class Scored(NamedTuple):
     reused: int  # rollouts whose scores an earlier run had committed
 
 
+def _settled(call: Call, opened: Input) -> tuple[Numbering, Plan, OutputFolder]:
+    """How this input is scored, and where the outputs go; whatever would stop the run is found before it begins."""
+    settings, search, sizes = call.settings, call.search, call.sizes
+    scoring.announce_rewards()
+    # There will be work for several workers, unless a run of this input is there already: they load meanwhile.
+    is_large = settings.limit is None and opened.dataset.bytes >= sizes.ahead
+    if is_large and not runs.is_known(call.cache_dir, opened.identity):
+        backends.begin(settings.workers, functools.partial(score.warm_up, search.likely()))
+    else:
+        backends.end(settings.workers)  # a command may have started them
+    numbering = planning.number_problems(opened.dataset, settings.limit)
+    plan = planning.make_plan(settings, opened, numbering, search, sizes)
+    if call.progress and (kept := plan.kept_note()):
+        print(kept, file=sys.stderr, flush=True)
+    outputs = planning.output_folder(settings, plan)
+    if call.grown:
+        outputs = outputs._replace(regardless=frozenset({"input", "limit"}))
+    names = [*call.strategy.buckets, buckets.UNSCORED]
+    outputs.check(settings.overwrite, names, settings.rollouts, opened.paths)
+    if settings.outputs != "all" and not settings.overwrite:
+        outputs.check_kept(ROLLOUTS, "--outputs problems")
+    call.planned(plan, opened, numbering)
+    return numbering, plan, outputs
+
+
 def _score(call: Call) -> Scored:
     """Read, plan, score: the half that takes hours, and that a killed run resumes."""
-    settings, strategy, part, cache_dir, search, clock, progress, sizes, grown, planned = call
+    settings, cache_dir, search, clock = call.settings, call.cache_dir, call.search, call.clock
     with clock("read"):
         opened = read.open_rollouts(settings.reading, cache_dir)
-        if progress:
+        if call.progress:
             opened.print_notes()
     with clock("plan"):
-        scoring.announce_rewards()
-        # There will be work for several workers, unless a run of this input is there already: they load meanwhile.
-        is_large = settings.limit is None and opened.dataset.bytes >= sizes.ahead
-        if is_large and not runs.is_known(cache_dir, opened.identity):
-            backends.begin(settings.workers, functools.partial(score.warm_up, search.likely()))
-        else:
-            backends.end(settings.workers)  # a command may have started them
-        numbering = planning.number_problems(opened.dataset, settings.limit)
-        plan = planning.make_plan(settings, opened, numbering, search, sizes)
-        if progress and (kept := plan.kept_note()):
-            print(kept, file=sys.stderr, flush=True)
-        outputs = planning.output_folder(settings, plan)
-        if grown:
-            outputs = outputs._replace(regardless=frozenset({"input", "limit"}))
-        outputs.check(settings.overwrite, [*strategy.buckets, buckets.UNSCORED], settings.rollouts, opened.paths)
-        if settings.outputs != "all" and not settings.overwrite:
-            outputs.check_kept(ROLLOUTS, "--outputs problems")
-        planned(plan, opened, numbering)
+        numbering, plan, outputs = _settled(call, opened)
         run = runs.open_run(cache_dir, plan.parts)
-        wanted = range(plan.total)[part]
+        wanted = range(plan.total)[call.part]
         if left := run.missing(wanted):
             # Rewards are loaded and workers start while the driver gathers scattered rows.
             warm = functools.partial(score.warm_up, plan.tokenizer)
@@ -174,7 +182,7 @@ def _score(call: Call) -> Scored:
                 plan.save(run.folder)
     with clock("score"):
         missing = functools.partial(run.missing, wanted)
-        with Bar(plan.shard_rows, wanted, missing(), progress, run.again) as bar:
+        with Bar(plan.shard_rows, wanted, missing(), call.progress, run.again) as bar:
             workers = settings.workers._replace(code=plan.scoring_code)
             seal = plan.seal._replace(elsewhere=workers.elsewhere)
             score_shard = functools.partial(score.score_shard, seal)

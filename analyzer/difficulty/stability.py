@@ -120,15 +120,20 @@ def stability(
     for (after,) in placed_again(place, [seen], itertools.repeat(found, draws), random):
         np.add.at(moved, (before, after), 1)
         shares.append(float((after == before).mean()))
-    apart = np.abs(np.subtract.outer(np.arange(len(buckets)), np.arange(len(buckets))))
-    stay, placed = moved.diagonal(), moved.sum(axis=1)
     others = (found.under(priors) for priors in refits)
     again = [float((after == before).mean()) for (after,) in placed_again(place, [seen], others, random)]
+    return _of_moves(moved, buckets, MARGIN * _error(shares, again, int((scored > 0).sum())))
+
+
+def _of_moves(moved: IntArray, buckets: Sequence[str], margin: float) -> Stability:
+    """What the moves say. moved: (buckets, buckets) how many problems were in the one before and in the other after."""
+    apart = np.abs(np.subtract.outer(np.arange(len(buckets)), np.arange(len(buckets))))
+    stay, placed = moved.diagonal(), moved.sum(axis=1)
     return Stability(
         same_bucket=_share(stay.sum(), moved.sum()),
         same_or_next_bucket=_share(moved[apart <= 1].sum(), moved.sum()),
         by_bucket={name: _share(stay[at], placed[at]) for at, name in enumerate(buckets) if placed[at]},
-        margin=round(min(MARGIN * _error(shares, again, int((scored > 0).sum())), 1.0), 4),
+        margin=round(min(margin, 1.0), 4),
         moves={
             name: {other: _share(moved[at, to], placed[at]) for to, other in enumerate(buckets)}
             for at, name in enumerate(buckets)

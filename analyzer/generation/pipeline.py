@@ -172,10 +172,7 @@ def check_complete(settings: GenerationSettings, state: State, done: Complete) -
 def _generate(job: _Job, backend: _Backend | None) -> Generated:
     """Generate what is missing and write the rollouts; `backend`: what generates, if it is there already."""
     settings, data, identity, state, journal = job
-    notes = [f"{state.journal}: a torn line of {journal.torn_bytes} bytes cut off"] if journal.torn_bytes else []
-    if journal.damaged_lines:
-        lines = counted(journal.damaged_lines, "line is", "lines are")
-        notes.append(f"{state.journal}: {lines} damaged; the rollouts there are generated again")
+    notes = _journal_notes(state, journal)
     if backend is None and journal.missing():
         backend = _backend(settings)
     if backend:
@@ -209,6 +206,15 @@ def _generate(job: _Job, backend: _Backend | None) -> Generated:
         first_failure=intake.first_failure,
         unusable=intake.unusable,
     )
+
+
+def _journal_notes(state: State, journal: Journal) -> list[str]:
+    """What to say of a journal that an earlier call left."""
+    notes = [f"{state.journal}: a torn line of {journal.torn_bytes} bytes cut off"] if journal.torn_bytes else []
+    if journal.damaged_lines:
+        lines = counted(journal.damaged_lines, "line is", "lines are")
+        notes.append(f"{state.journal}: {lines} damaged; the rollouts there are generated again")
+    return notes
 
 
 def _backend(settings: GenerationSettings) -> _Backend:

@@ -54,33 +54,19 @@ class Combine(BaseReward):
         names = [part.name for part in self.parts]
         if twice := next((name for name in names if names.count(name) > 1), None):
             _refuse(f"has two parts named {twice!r}: give one another name with `as`")
-        if pass_on is None and len(names) > 1:
-            _refuse(f"needs `pass_on`: the part that says whether a rollout passes, one of {', '.join(names)}")
-        pass_on = names[0] if pass_on is None else pass_on
-        if pass_on not in names:
-            hint = did_you_mean(str(pass_on), names)
-            _refuse(f"cannot pass on {pass_on!r}{hint}: its parts are {', '.join(names)}")
+        self._pass_on = _pass_on(pass_on, names)
         if isinstance(right_from, bool) or not isinstance(right_from, int | float) or not math.isfinite(right_from):
             _refuse(f"needs a number as `right_from`, not {right_from!r}")
         self.right_from = right_from
-        self._decider = self.parts[names.index(pass_on)].reward
+        self._decider = self.parts[names.index(self._pass_on)].reward
         if isinstance(self._decider, GroupReward) and self._decider.needs_verdicts:
-            _refuse(f"cannot pass on {pass_on!r}, which itself asks what is right")
+            _refuse(f"cannot pass on {self._pass_on!r}, which itself asks what is right")
         self.expects = self._decider.expects
         self.maximum = sum(part.weight * part.reward.maximum for part in self.parts)
         # What a worker builds an equal one from: custom functions are looked for and checked once, by the driver.
         inner = {part.name: dict(part.reward.options) for part in self.parts}
         values = {name: options.pop("kwargs") for name, options in inner.items() if "kwargs" in options}
-        self.options = {
-            "parts": [
-                {"as": part.name, "weight": part.weight, "path": _path(part.reward), "options": inner[part.name]}
-                for part in self.parts
-            ],
-            "pass_on": pass_on,
-            **({"right_from": right_from} if right_from != PASS_THRESHOLD else {}),
-            **({"kwargs": values} if values else {}),
-        }
-        self._pass_on = pass_on
+        self.options = self._described([{"options": inner[part.name]} for part in self.parts], values)
 
     @property
     def decider(self) -> BaseReward:
@@ -91,15 +77,33 @@ class Combine(BaseReward):
 
     def identity(self) -> dict[str, Any]:
         """What the rewards depend on, for the fingerprint of a run."""
-        parts, values = [], {}
+        inner, values = [], {}
         for part in self.parts:
             own = getattr(part.reward, "identity", None)
-            identity = own() if own else {"options": dict(part.reward.options)}
+            inner.append(own() if own else {"options": dict(part.reward.options)})
             if "kwargs" in part.reward.options:
-                values[part.name] = identity.get("kwargs")
-            parts.append({"as": part.name, "weight": part.weight, "path": _path(part.reward), **identity})
+                values[part.name] = inner[-1].get("kwargs")
+        return self._described(inner, values)
+
+    def _described(self, inner: Sequence[Mapping[str, Any]], values: Mapping[str, Any]) -> dict[str, Any]:
+        """The sum as plain values. inner: what is said of each part's reward; values: `kwargs` by part."""
+        parts = [
+            {"as": part.name, "weight": part.weight, "path": _path(part.reward), **each}
+            for part, each in zip(self.parts, inner, strict=True)
+        ]
         right = {"right_from": self.right_from} if self.right_from != PASS_THRESHOLD else {}
-        return {"parts": parts, "pass_on": self._pass_on, **right, **({"kwargs": values} if values else {})}
+        return {"parts": parts, "pass_on": self._pass_on, **right, **({"kwargs": dict(values)} if values else {})}
+
+
+def _pass_on(given: Any, names: Sequence[str]) -> str:
+    """The part that says what passes: the given one, or the only one there is. Raises ConfigError."""
+    if given is None and len(names) > 1:
+        _refuse(f"needs `pass_on`: the part that says whether a rollout passes, one of {', '.join(names)}")
+    pass_on = names[0] if given is None else given
+    if pass_on not in names:
+        hint = did_you_mean(str(pass_on), names)
+        _refuse(f"cannot pass on {pass_on!r}{hint}: its parts are {', '.join(names)}")
+    return str(pass_on)
 
 
 def _part(number: int, given: Any, kwargs: Mapping[str, Mapping[str, Any]]) -> Part:

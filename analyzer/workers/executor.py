@@ -70,14 +70,7 @@ def run_shards(work: Work, backend: Backend) -> None:
             # otherwise: its round ends without a loss when a shard has used up its attempts.
             idle = idle + 1 if at_once == 1 and len(left) == len(todo) else 0
             if idle == _IDLE_ROUNDS or (lost is None and any(started[shard] == ATTEMPTS for shard in left)):
-                which, others = "workers die before they begin a shard", f"{len(left)} shards are not scored"
-                if suspects:
-                    which = f"the worker of shard {', '.join(map(str, suspects))} dies each time it is tried"
-                    others = "all others are scored"
-                raise AnalyzerError(
-                    f"{which} ({work.folder}); {others}. The node may be out of memory: run the same command again "
-                    "where there is more"
-                ) from lost
+                raise _dies_again(work.folder, left, suspects) from lost
             if lost is None and left:
                 raise AnalyzerError(f"{len(left)} shards are not committed although no worker failed ({work.folder})")
             losses += 1
@@ -85,6 +78,17 @@ def run_shards(work: Work, backend: Backend) -> None:
             # suspects come last, so that the innocent are committed before the guilty one is found.
             at_once = at_once if losses == 1 else max(1, at_once // 2)
             todo = [shard for shard in left if shard not in started] + suspects
+
+
+def _dies_again(folder: str, left: Sequence[int], suspects: Sequence[int]) -> AnalyzerError:
+    """The error for shards that kill their worker, or for workers that die without one (no suspects)."""
+    which, others = "workers die before they begin a shard", f"{len(left)} shards are not scored"
+    if suspects:
+        which = f"the worker of shard {', '.join(map(str, suspects))} dies each time it is tried"
+        others = "all others are scored"
+    return AnalyzerError(
+        f"{which} ({folder}); {others}. The node may be out of memory: run the same command again where there is more"
+    )
 
 
 def joined(todo: Sequence[int], tasks: int, most: int) -> Iterator[tuple[int, ...]]:

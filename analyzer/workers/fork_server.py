@@ -62,6 +62,7 @@ def call_in(environment: dict[str, str], function: Callable[[], None]) -> None:
 
 
 def _serve(control: socket.socket) -> None:
+    """Fork a worker for each request, until the driver has hung up and the last call has ended."""
     woken, wake = os.pipe()
     for fd in (woken, wake):
         os.set_blocking(fd, False)
@@ -77,15 +78,7 @@ def _serve(control: socket.socket) -> None:
         ready = {fd for fd, _ in poller.poll()}
         if woken in ready:
             os.read(woken, 4096)
-            while exit_pipes:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-                if pid == 0:
-                    break
-                calls.discard(pid)
-                where = exit_pipes.pop(pid)
-                with contextlib.suppress(BrokenPipeError):
-                    forkserver.write_signed(where, os.waitstatus_to_exitcode(status))
-                os.close(where)
+            calls -= _reap(exit_pipes)
         if control.fileno() in ready:
             message, fds, _, _ = socket.recv_fds(control, len(REQUEST), MOST_FDS + 3)
             if not message:
@@ -102,6 +95,21 @@ def _serve(control: socket.socket) -> None:
                 calls.add(pid)
             for fd in {*fds} - {fds[1]}:
                 os.close(fd)
+
+
+def _reap(exit_pipes: dict[int, int]) -> set[int]:
+    """Report the exit codes of the workers that have ended, take their pipes away, and return their pids."""
+    ended = set()
+    while exit_pipes:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            break
+        ended.add(pid)
+        where = exit_pipes.pop(pid)
+        with contextlib.suppress(BrokenPipeError):
+            forkserver.write_signed(where, os.waitstatus_to_exitcode(status))
+        os.close(where)
+    return ended
 
 
 def _work(fds: list[int], others: list[int]) -> NoReturn:

@@ -274,7 +274,7 @@ SETTING_CASES = {
     "a part that is none": Case(of(ROWS), ("--part 3/2", "1 <= I <= N"), {"part": "3/2"}),
     "no model": Case(of(ROWS), ("--model_path is required", "tokenizer"), {"model_path": None}),
     "a model that is nowhere": Case(of(ROWS), ("some/model", "offline", "cached"), {"model_path": "some/model"}),
-    "a model folder that is not there": Case(of(ROWS), ("/none", "no such folder"), {"model_path": "/none"}),
+    "a model folder that is not there": Case(of(ROWS), ("/none/a", "no such folder"), {"model_path": "/none/a"}),
     "a model that is a file": Case(of(ROWS), ("tokenizer.json", "is a file"),
                                    {"model_path": str(TOKENIZER / "tokenizer.json")}),
     "a folder without a tokenizer": Case(of(ROWS), ("the tokenizer cannot be loaded: there is no tokenizer.json",),

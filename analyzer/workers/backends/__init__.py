@@ -178,7 +178,8 @@ def check_installed(backend: Backend) -> None:
 
 
 def launched(backend: Backend, tasks: int, end: Callable[[], None]) -> AbstractContextManager[Cluster]:
-    """The workers of a backend, see `Cluster.launched`. Raises ConfigError for one that is not known."""
+    """The workers of a backend, see `Cluster.launched`. Raises ConfigError as `check_installed` does."""
+    check_installed(backend)
     return BACKENDS.find(backend.name).launched(backend, tasks, end)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from typing import Any
 
-from analyzer.errors import ConfigError, UserError, to_install
+from analyzer.errors import ConfigError, UserError
 from analyzer.workers import processes
 from analyzer.workers.backends import CODE, Backend, Cluster, Task, check_same_code, register, usable_cores
 
@@ -34,52 +34,10 @@ class Dask(Cluster):
     @classmethod
     @contextlib.contextmanager
     def launched(cls, backend: Backend, tasks: int, end: Callable[[], None]) -> Iterator[Cluster]:
-        try:
-            import dask
-            import distributed
-        except ImportError:
-            raise ConfigError(f"--backend dask needs dask: {to_install('dask')}") from None
         for name in ("asyncio", "tornado.application"):
             logging.getLogger(name).addFilter(_is_no_hangup)
-        if backend.dask_scheduler is None:
-            with (
-                # A cluster gives up a lost worker, and ends its nanny, if it is not back within 15 s: too soon
-                # on a busy machine, which would lose all of them.
-                dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}),
-                distributed.LocalCluster(
-                    n_workers=min(backend.n_jobs or usable_cores(), tasks),
-                    threads_per_worker=1,  # scoring is Python code: a second thread would wait for the GIL
-                    processes=True,
-                    memory_limit=0,  # no pausing, no spilling: a worker holds a window of text and nothing else
-                    dashboard_address=None,
-                    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # its HTTP server: any free port, local only
-                    silence_logs="ERROR",
-                    preload=[__name__],
-                ) as local,
-                distributed.Client(local) as client,
-            ):
-                yield cls(client, backend.notice_seconds)
-            return
-        try:
-            client = _connected(backend.dask_scheduler, backend.answer_seconds)
-        except (OSError, TimeoutError, TypeError, ValueError) as error:
-            raise ConfigError(
-                f"--dask_scheduler {backend.dask_scheduler}: no scheduler answers there ({error})"
-            ) from None
-        with client:
-            # In a batch system the first worker may be queued for hours, which is no fault: wait, but say so.
-            try:
-                client.wait_for_workers(1, timeout=backend.notice_seconds)
-            except TimeoutError:
-                _notice_no_workers(backend.dask_scheduler, backend.notice_seconds)
-                client.wait_for_workers(1)
-            if backend.code:
-                try:  # of its code nothing is run, but it reads what names it
-                    client.run_on_scheduler(eval, CODE)
-                except (ImportError, AttributeError) as error:
-                    check_same_code({f"the scheduler {backend.dask_scheduler}": error}, backend.code)
-                answers = client.run(eval, CODE, on_error="return")
-                check_same_code({f"the worker {name}": found for name, found in answers.items()}, backend.code)
+        where = _local(backend, tasks) if backend.dask_scheduler is None else _running(backend.dask_scheduler, backend)
+        with where as client:
             yield cls(client, backend.notice_seconds)
 
     def settings(self, at_once: int) -> Mapping[str, Any]:
@@ -130,6 +88,55 @@ class Dask(Cluster):
     def stop(self) -> None:
         # Closing the client releases its futures, which cancels tasks that no worker has begun.
         self._client.close(timeout=1)
+
+
+@contextlib.contextmanager
+def _local(backend: Backend, tasks: int) -> Iterator[Any]:
+    """A client of a cluster on this machine, which ends with it."""
+    import dask
+    import distributed
+
+    with (
+        # A cluster gives up a lost worker, and ends its nanny, if it is not back within 15 s: too soon on a busy
+        # machine, which would lose all of them.
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}),
+        distributed.LocalCluster(
+            n_workers=min(backend.n_jobs or usable_cores(), tasks),
+            threads_per_worker=1,  # scoring is Python code: a second thread would wait for the GIL
+            processes=True,
+            memory_limit=0,  # no pausing, no spilling: a worker holds a window of text and nothing else
+            dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # its HTTP server: any free port, local only
+            silence_logs="ERROR",
+            preload=[__name__],
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextlib.contextmanager
+def _running(address: str, backend: Backend) -> Iterator[Any]:
+    """A client of a cluster that runs already and has this code. Raises ConfigError where there is none."""
+    try:
+        client = _connected(address, backend.answer_seconds)
+    except (OSError, TimeoutError, TypeError, ValueError) as error:
+        raise ConfigError(f"--dask_scheduler {address}: no scheduler answers there ({error})") from None
+    with client:
+        # In a batch system the first worker may be queued for hours, which is no fault: wait, but say so.
+        try:
+            client.wait_for_workers(1, timeout=backend.notice_seconds)
+        except TimeoutError:
+            _notice_no_workers(address, backend.notice_seconds)
+            client.wait_for_workers(1)
+        if backend.code:
+            try:  # of its code nothing is run, but it reads what names it
+                client.run_on_scheduler(eval, CODE)
+            except (ImportError, AttributeError) as error:
+                check_same_code({f"the scheduler {address}": error}, backend.code)
+            answers = client.run(eval, CODE, on_error="return")
+            check_same_code({f"the worker {name}": found for name, found in answers.items()}, backend.code)
+        yield client
 
 
 def _connected(address: str, seconds: float) -> Any:

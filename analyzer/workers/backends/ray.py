@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from analyzer.errors import ConfigError, to_install
+from analyzer.errors import ConfigError
 from analyzer.workers.backends import CODE, Backend, Cluster, check_same_code, register, usable_cores
 
 
@@ -25,11 +25,9 @@ class Ray(Cluster):
     @classmethod
     @contextlib.contextmanager
     def launched(cls, backend: Backend, tasks: int, end: Callable[[], None]) -> Iterator[Cluster]:
-        try:
-            import ray
-            from ray.util.joblib import register_ray
-        except ImportError:
-            raise ConfigError(f"--backend ray needs ray: {to_install('ray')}") from None
+        import ray
+        from ray.util.joblib import register_ray
+
         address = backend.ray_address
         if address is not None:
             _check_address(address, backend.answer_seconds)
