@@ -392,9 +392,11 @@ _IMPORTED = (
         "tqdm",
     ),
     *("pyarrow.compute", "pyarrow.dataset", "pyarrow.json", "pyarrow.parquet", "yaml"),
+    *("encodings.unicode_escape", "importlib.readers", "importlib.resources.readers", "platformdirs.unix"),
     *(f"analyzer.commands.{path.stem}" for path in (ROOT / "analyzer" / "commands").glob("[a-z]*.py")),
     *("analyzer.pipeline", "analyzer.generation", "analyzer.report.viewer", "analyzer.selection"),
     *("analyzer.workers.backends.loky", "analyzer.workers.backends.sequential", "analyzer.buckets.percentile"),
+    *("analyzer.buckets._ranking", "analyzer.selection.formats.rows"),
     *(
         f"analyzer.{package}.{module.name}"
         for package in ("rewards", "dialects")

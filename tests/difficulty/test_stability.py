@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,10 +56,20 @@ def test_draws_that_are_placed_together_are_where_each_is_alone(name: str, value
     assert placing(strategy)(codes, draws, 90).tolist() == np.stack(alone).tolist()
 
 
-@pytest.mark.parametrize("name", buckets.names())
-@pytest.mark.parametrize(("a", "b", "samples"), [(0.4, 0.6, 4), (2.0, 2.0, 8), (0.3, 2.0, 16), (1.0, 1.0, 64)])
+def with_strategies(*cases: tuple[Any, ...]) -> list[Any]:
+    """Each case with each strategy; with adaptive, which takes ten times as long, the first alone in `make test`."""
+    return [
+        pytest.param(*case, name, marks=pytest.mark.slow if name == "adaptive" and at else ())
+        for at, case in enumerate(cases)
+        for name in buckets.names()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "samples", "name"), with_strategies((2.0, 2.0, 8), (0.4, 0.6, 4), (0.3, 2.0, 16), (1.0, 1.0, 64))
+)
 def test_what_is_foretold_comes_true_where_solve_rates_follow_a_beta_distribution(
-    name: str, a: float, b: float, samples: int
+    a: float, b: float, samples: int, name: str
 ) -> None:
     rates = np.random.default_rng(1).beta(a, b, 800)
     codes, first = sampled(rates, samples, seed=2)
@@ -89,10 +100,11 @@ def halves(path: Path, name: str, half: int) -> list[tuple[int, Floats, Floats]]
     return found
 
 
-@pytest.mark.parametrize("name", buckets.names())
 @pytest.mark.parametrize(
-    ("file", "reward", "half"),
-    [("gsm8k_zeroeval", "gsm8k", 8), ("math_l5_zeroeval", "math_boxed", 8), ("mmlu_pro", "multiple_choice", 2)],
+    ("file", "reward", "half", "name"),
+    with_strategies(
+        ("mmlu_pro", "multiple_choice", 2), ("gsm8k_zeroeval", "gsm8k", 8), ("math_l5_zeroeval", "math_boxed", 8)
+    ),
 )
 def test_what_is_foretold_of_real_rollouts_comes_true(
     file: str, reward: str, half: int, name: str, shared: Callable[[str], Path]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from analyzer.commands.analyze_rollouts import analyze_rollouts
+from analyzer.errors import EXIT_OK
 from tests import processes
 from tests.commands import known_tokenizer
 from tests.documentation import files
-from tests.documentation.commands import PAGES, ROOT, Outcome, commands, run, server
+from tests.documentation.commands import PAGES, ROOT, Command, Outcome, commands, run, server
 
 BINARIES = Path(sys.prefix) / "bin"
 README = ROOT / "README.md"
@@ -41,13 +44,18 @@ def checkout(folder: Path) -> Path:
     return made
 
 
+IMPORTS_MUCH = re.compile(r"--reward_fn math_verify|^import analyzer")
+"""Sympy, or pandas: these of README's commands run in the process of the test, but in `make test-slow`."""
+
+
 @pytest.fixture(scope="module")
 def readme(binaries: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Outcome]:
     """The commands of README, run one after the other in a checkout."""
     folder = checkout(tmp_path_factory.mktemp("readme"))
     files.for_page("README", folder)
     with server(0) as port:
-        return [run(command, folder, binaries, port) for command in commands(README)]
+        some = [command for command in commands(README) if not IMPORTS_MUCH.search(command.text)]
+        return [run(command, folder, binaries, port) for command in some]
 
 
 def said_by(script: str, outcomes: list[Outcome]) -> str:
@@ -59,7 +67,38 @@ def test_every_command_of_the_readme_runs_as_it_is_written(readme: list[Outcome]
     assert [outcome.reason for outcome in readme if outcome.verdict == "fails"] == []
     left = {outcome.command.text for outcome in readme if outcome.verdict != "works"}
     assert {text.partition(" ")[0] for text in left} <= {"make", "pip"}  # tests/test_setup.py makes environments
-    assert len(readme) - len(left) >= 9
+    assert len(readme) - len(left) >= 7
+
+
+def those_that_import_much() -> list[Command]:
+    found = [command for command in commands(README) if IMPORTS_MUCH.search(command.text)]
+    assert sorted(command.kind for command in found) == ["python", "sh"]
+    return found
+
+
+def test_so_do_those_that_import_much_in_this_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm_zygotes: None
+) -> None:
+    folder = checkout(tmp_path)
+    files.for_page("README", folder)
+    monkeypatch.chdir(folder)
+    for name, value in {"XDG_CACHE_HOME": tmp_path / "cache", "HF_HUB_OFFLINE": 1, "LOKY_MAX_CPU_COUNT": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    for command in those_that_import_much():
+        if command.kind == "python":
+            exec(compile(command.text, f"README.md, line {command.line}", "exec"), {"__name__": "__main__"})
+        else:
+            program, script, *words = shlex.split(command.text)
+            assert (program, script) == ("python", "scripts/analyze_rollouts.py")
+            assert analyze_rollouts(words) == EXIT_OK
+
+
+@pytest.mark.slow
+def test_so_do_those_that_import_much_in_a_process_each(binaries: Path, tmp_path: Path) -> None:
+    folder = checkout(tmp_path)
+    files.for_page("README", folder)
+    outcomes = [run(command, folder, binaries) for command in those_that_import_much()]
+    assert [outcome.reason for outcome in outcomes if outcome.verdict != "works"] == []
 
 
 def assert_shown(page: Path, heading: str, said: str) -> None:
