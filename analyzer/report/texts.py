@@ -238,10 +238,13 @@ def _sample(record: dict[str, Any], chars: int, threshold: float) -> Sample:
 
 
 def ground_truth_text(value: Any) -> str:
-    """The ground truth in a value of the reward information, as text."""
-    from analyzer.rollouts.problems import ground_truth
+    """The ground truth in a value of the reward information, as text; "" where there is none."""
+    from analyzer.rollouts.problems import NoGroundTruth, ground_truth
 
-    return as_text(ground_truth(value))
+    try:
+        return as_text(ground_truth(value))
+    except NoGroundTruth:  # as it may be where the rewards are those of the input
+        return ""
 
 
 def as_text(value: Any) -> str:

@@ -166,7 +166,10 @@ class TrainingRows:
 
 
 def flat_ground_truth(column: pa.ChunkedArray, field: pa.Field) -> pa.Array:
-    """The ground truth in a column of reward information as text: a text as it is, anything else as JSON."""
+    """The ground truth in a column of reward information as text: a text as it is, anything else as JSON.
+
+    Null where there is none: rewards that the input has need no ground truths.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -175,11 +178,14 @@ def flat_ground_truth(column: pa.ChunkedArray, field: pa.Field) -> pa.Array:
         # A text may still be the JSON of a record. Looking for the key in all of them at once is a pass in arrow,
         # parsing each is not.
         texts = part.cast(pa.string())
-        if not pc.any(pc.match_substring(texts, '"ground_truth"')).as_py():
+        if not pc.any(pc.match_substring(texts, "ground_truth")).as_py():
             return texts  # as it nearly always is: nothing to read
 
     def text(value: Any) -> str | None:
-        value = problems.ground_truth(json_columns.decode(value, inner))
+        try:
+            value = problems.ground_truth(json_columns.decode(value, inner))
+        except problems.NoGroundTruth:
+            return None
         return value if value is None or isinstance(value, str) else dump_json(value)
 
     return pa.array([text(value) for value in part.to_pylist()], pa.string())

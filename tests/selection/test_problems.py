@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import analyzer
+from analyzer.errors import ConfigError
 from analyzer.report.analysis import Analysis
 from analyzer.report.texts import read_problem
 from tests.dialects import layouts
@@ -118,6 +119,35 @@ def test_the_ground_truth_is_there_as_flat_text(tmp_path: Path, gold: Any, text:
 
 def test_without_a_ground_truth_there_is_no_such_column(tmp_path: Path) -> None:
     assert {"solution", "label"}.isdisjoint(analyse(tmp_path, [rollout(0, 0)]).column_names)
+
+
+@pytest.mark.parametrize(
+    ("golds", "texts"),
+    [
+        (
+            [None, {"style": "rule"}, '"{\\"ground_truth\\": 5}"', "{'ground_truth': 5", 5],
+            [None, None, None, None, "5"],
+        ),
+        ([{"ground_truth": None}, {"ground_truth": 5}], [None, "5"]),
+        ([None, 5], [None, "5"]),
+        ([None, None], [None, None]),
+    ],
+    ids=["mixed", "struct", "number", "null"],
+)
+def test_rewards_of_the_input_need_no_ground_truths_and_a_format_that_does_names_the_problem(
+    tmp_path: Path, golds: list[Any], texts: list[str | None]
+) -> None:
+    rows = [rollout(n, s, reward=float(s), original_reward_model=gold) for n, gold in enumerate(golds) for s in (0, 1)]
+    rollouts, cache = layouts.lines(tmp_path / "rollouts.jsonl", rows), tmp_path / "cache"
+    analyzer.analyze(rollouts=rollouts, output_dir=tmp_path / "out", cache_dir=cache, backend="sequential")
+    assert pq.read_table(tmp_path / "out" / "problems.parquet")["solution"].to_pylist() == texts
+    made: dict[str, Any] = {"analysis": tmp_path / "out", "output": tmp_path / "train.jsonl", "format": "verl"}
+    with pytest.raises(ConfigError, match=r"that of 0 is missing: .*--where 'solution is not null'"):
+        analyzer.select(**made, where="pass_rate == 0.5")
+    if any(texts):
+        analyzer.select(**made, where="solution is not null")
+        rows = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+        assert [row["reward_model"]["ground_truth"] for row in rows] == ["5"]
 
 
 def test_what_an_earlier_analysis_left_in_the_training_data_is_replaced_and_said(tmp_path: Path) -> None:

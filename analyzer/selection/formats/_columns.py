@@ -97,6 +97,19 @@ def ground_truth(table: pa.Table) -> pa.Array:
     return table.column(str(ground_truth_name(table.schema))).combine_chunks().cast(pa.string())
 
 
+def every_ground_truth(table: pa.Table, name: str) -> pa.Array:
+    """The ground truth as flat text, for a format that needs that of every row. Raises ConfigError for a null."""
+    gold = ground_truth(table)
+    if gold.null_count:
+        column = ground_truth_name(table.schema)
+        first = table.column(DATA_IDX)[gold.is_null().index(True).as_py()]
+        raise ConfigError(
+            f"--format {name} needs the ground truth of every problem, and that of {first} is missing: leave such "
+            f"problems out with --where '{column} is not null'"
+        )
+    return gold
+
+
 def need_source(schema: pa.Schema, given: str | None, name: str) -> None:
     """Raise ConfigError where no data source is known."""
     if SOURCE not in schema.names and given is None:

@@ -27,7 +27,7 @@ class NemoRl(Format):
         import pyarrow as pa
 
         texts = [_user_text(value) for value in _columns.chat(table).to_pylist()]
-        made = {"input": pa.array(texts, pa.string()), "output": _columns.ground_truth(table)}
+        made = {"input": pa.array(texts, pa.string()), "output": _columns.every_ground_truth(table, self.name)}
         if _columns.SOURCE in table.column_names:
             made[_columns.SOURCE] = table.column(_columns.SOURCE)
         rest = _columns.metrics(table)

@@ -34,7 +34,7 @@ class Roll(Format):
             "id": table.column(_columns.DATA_IDX).cast(pa.string()),
             "messages": pa.array(messages, pa.string()),
             "tag": _columns.sources(table, self.context.data_source),
-            "ground_truth": _columns.ground_truth(table),
+            "ground_truth": _columns.every_ground_truth(table, self.name),
             "difficulty": table.column(_DIFFICULTY),
         }
         rest = _columns.metrics(table)

@@ -35,7 +35,7 @@ class SkyRl(Format):
             is_gsm8k = pc.match_substring(known, _GSM8K, ignore_case=True)
             columns["env_class"] = pc.if_else(is_gsm8k, pa.scalar(_GSM8K), pa.scalar(_AIME))
         if "reward_spec" not in table.column_names:
-            gold = _columns.ground_truth(table)
+            gold = _columns.every_ground_truth(table, self.name)
             columns["reward_spec"] = pa.StructArray.from_arrays(
                 [pa.repeat("rule", len(gold)), gold],
                 fields=[pa.field("method", pa.string()), pa.field("ground_truth", pa.string())],

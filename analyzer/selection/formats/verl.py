@@ -51,7 +51,7 @@ class Verl(Format):
                 return rows
             kind = table.schema.field(_columns.SOURCE).type
             return _columns.replaced(rows, {_columns.SOURCE: _columns.sources(table, given).cast(kind)})
-        gold = _columns.ground_truth(table)
+        gold = _columns.every_ground_truth(table, self.name)
         reward_model = pa.StructArray.from_arrays(
             [pa.repeat("rule", len(gold)), gold],
             fields=[pa.field("style", pa.string()), pa.field("ground_truth", pa.string())],
