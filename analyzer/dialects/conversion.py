@@ -18,7 +18,7 @@ import orjson
 from analyzer.dialects import files, joining, mapping
 from analyzer.dialects.files import Record
 from analyzer.dialects.fitting import Options
-from analyzer.dialects.layout import Layout
+from analyzer.dialects.layout import Layout, paste, unread_reward
 from analyzer.dialects.lookup import root
 from analyzer.dialects.mapping import Mapper
 from analyzer.dialects.reading import Reading, Request
@@ -296,6 +296,8 @@ def _said(
     if layout.counted:
         number = layout.samples if isinstance(layout.samples, int) else f"{layout.samples}"
         notes.append(f"{_counts(layout)}: read as {number} rollouts of each problem with rewards 0 and 1, without text")
+    if not request.rescore and not layout.counted and not layout.explode and (kept := unread_reward(mapper.schema)):
+        notes.append(f"the rollouts are scored: {paste({'reward': kept})} would take the rewards from {kept!r}")
     for path, values in tally.sources.items():
         if len(values) > 1:
             notes.append(f"pooled: {len(values)} values of {path}")

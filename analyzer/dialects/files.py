@@ -12,7 +12,7 @@ from analyzer import dialects
 from analyzer.dialects import Dialect, Row
 from analyzer.dialects.layout import FILE, Layout
 from analyzer.errors import InputError, printable
-from analyzer.files import inputs, storage
+from analyzer.files import foreign, inputs, storage
 from analyzer.rollouts import dataset, jsonl
 from analyzer.rollouts.dataset import Reader
 from analyzer.rollouts.json_text import load_json
@@ -47,6 +47,7 @@ def find(spec: str, recursive: bool) -> Found:
     folder = Path(storage.local(spec))
     if storage.is_remote(spec) or not folder.is_dir():
         return Found(tuple(_single(spec)), ())
+    foreign.refuse_folder(spec, folder)
     # Hidden folders are checkpoints of notebooks and the like, never rollouts.
     inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not recursive and (named_so := [path for path in inner if path.name.endswith(SUFFIXES)]):

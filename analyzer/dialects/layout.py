@@ -12,12 +12,16 @@ import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
 from analyzer.errors import ConfigError
 from analyzer.registry import did_you_mean
+from analyzer.schema import REWARD
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Step = str | int
 Path = tuple[Step, ...]
@@ -182,6 +186,22 @@ def parse_columns(text: str | Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"--columns: {text!r} must be keys and paths, such as '{{prompt: input, response: output}}'")
     Layout().with_columns(said)
     return dict(said)
+
+
+REWARD_NAMES = ("reward", "score", "correct", "is_correct", "acc", "passed")
+"""What others call the reward of a rollout, likeliest first."""
+
+
+def unread_reward(schema: pa.Schema) -> str | None:
+    """A column of a schema of ours without rewards that may hold them under another name; None if there is none."""
+    import pyarrow as pa
+
+    number = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean)
+    kinds = {field.name.lower(): field for field in schema}
+    if REWARD in kinds:
+        return None
+    found = (kinds[name] for name in REWARD_NAMES if name in kinds)
+    return next((field.name for field in found if any(fits(field.type) for fits in number)), None)
 
 
 def parse_path(text: str, key: str = "path") -> Path:

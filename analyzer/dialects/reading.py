@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from analyzer import dialects
 from analyzer.dialects import Dialect, Row, files, mapping
 from analyzer.dialects.files import Recognized
-from analyzer.dialects.layout import FILE, Layout, parse_columns, paste
+from analyzer.dialects.layout import FILE, REWARD_NAMES, Layout, parse_columns, paste
 from analyzer.dialects.table import OURS
 from analyzer.errors import ConfigError, InputError
 from analyzer.files import foreign, inputs, storage
@@ -94,6 +94,9 @@ def settle(request: Request, as_is: bool = True) -> Reading:
         settings = dialects.Settings(request.model_path, request.trust_remote_code, request.pool)
         dialect = dialect.prepared(_by_file(dialect, seen.paths), settings)
     layout = dialect.layout
+    # One file does not number the samples of its problems.
+    if layout.sample == FILE and len(seen.paths) == 1:
+        layout = dataclasses.replace(layout, sample=None)
     if dialect.name == OWN:
         # Columns with our names are what they say: rollouts of ours with one column renamed need that one named.
         layout = layout.with_columns({"prompt": "prompt", "group": "data_idx", "sample": "sample_idx"})
@@ -170,8 +173,8 @@ _LIKELY = {
         "label",
         "expected_answer",
     ),
-    "reward": ("reward", "score", "correct", "is_correct", "acc"),
-    "group": ("data_idx", "problem_id", "uid", "id", "idx", "index"),
+    "reward": REWARD_NAMES,
+    "group": ("data_idx", "problem_id", "task_id", "question_id", "uid", "id", "idx", "index"),
 }
 
 

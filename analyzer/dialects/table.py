@@ -151,7 +151,7 @@ TABLE = (
                 "prompt": "problem",
                 "response": "generation",
                 "ground_truth": "expected_answer",
-                "reward": "symbolic_correct",
+                "reward": "symbolic_correct|is_correct",
                 "finish_reason": "finish_reason",
                 "group": "id|problem",
                 "sample": FILE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from analyzer.errors import InputError
 
@@ -18,7 +19,8 @@ _PANDAS = {
     ".xlsx": ("an Excel sheet", f"pd.read_excel(PATH, {_AS_TEXT}"),
     ".xls": ("an Excel sheet", f"pd.read_excel(PATH, {_AS_TEXT}"),
     ".feather": ("a feather file", "pd.read_feather(PATH)"),
-    ".arrow": ("an Arrow file", "pd.read_feather(PATH)"),
+    # As datasets writes them, these are streams, which read_feather does not take.
+    ".arrow": ("an Arrow file", "datasets.Dataset.from_file(PATH)"),
     # Not read_json: some versions of pandas make dates of texts and of numbers in columns named so.
     ".json": ("JSON, one value for the whole file", "pd.DataFrame(json.loads(pathlib.Path(PATH).read_bytes()))"),
 }
@@ -45,6 +47,16 @@ def refuse(path: str) -> None:
             raise _convert(path, ending)
 
 
+def refuse_folder(spec: str, folder: Path) -> None:
+    """Raise InputError, with the conversion to paste, for a folder that datasets' save_to_disk has written."""
+    several = (folder / "dataset_dict.json").exists()
+    if not several and not all((folder / name).exists() for name in ("dataset_info.json", "state.json")):
+        return
+    part = "['train']" if several else ""
+    line = f"import datasets; datasets.load_from_disk({str(folder)!r}){part}.to_parquet({folder.name + '.parquet'!r})"
+    raise InputError(f'{spec}: is a dataset of save_to_disk; {_READ}. Convert it with python -c "{line}"')
+
+
 def refuse_json(path: str) -> InputError:
     """The error for a .json file that no framework is known to write."""
     return _convert(path, ".json")
@@ -53,6 +65,7 @@ def refuse_json(path: str) -> InputError:
 def _convert(path: str, ending: str) -> InputError:
     kind, read = _PANDAS[ending]
     target = os.path.basename(path)[: -len(ending)] + ".parquet"
-    modules = "json, pathlib, pandas as pd" if "json." in read else "pandas as pd"
+    libraries = {"json.": "json, pathlib, pandas as pd", "datasets.": "datasets", "pd.": "pandas as pd"}
+    modules = next(names for start, names in libraries.items() if start in read)
     line = f'python -c "import {modules}; {read.replace("PATH", repr(path))}.to_parquet({target!r})"'
     return InputError(f"{path}: is {kind}; {_READ}. Convert it with {line}")

@@ -12,6 +12,7 @@ import orjson
 from analyzer import rewards, scoring
 from analyzer.config import AnalysisSettings
 from analyzer.dialects.joining import GOLD_NAMES
+from analyzer.dialects.layout import paste, unread_reward
 from analyzer.errors import ConfigError, InputError, counted
 from analyzer.plan import RewardChoice
 from analyzer.planning import sharding
@@ -170,9 +171,10 @@ def count_sources(settings: AnalysisSettings, rollouts: Dataset, numbering: Numb
         lack = f"there is no column {DATA_SOURCE!r} to choose a reward by (the columns are: {', '.join(schema.names)})"
         if has_column:
             lack = f"the column {DATA_SOURCE!r}, which chooses the reward, is null in every row"
+        kept = unread_reward(schema)
         raise ConfigError(
             f"{settings.rollouts}: {lack}; name the data source of all rollouts with --data_source, "
-            "or the reward with --reward_fn"
+            "or the reward with --reward_fn" + (f"; {paste({'reward': kept})} keeps those of {kept!r}" if kept else "")
         )
     return False, {name: sum(stop - start for start, stop in numbering.kept_ranges())}
 

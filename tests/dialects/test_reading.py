@@ -682,3 +682,46 @@ def test_columns_may_stand_in_a_yaml_file(tmp_path: Path, capsys: pytest.Capture
     assert done.code == 0, done.err
     assert done.rates == sorted(RATES)
     assert "4 problems by key (the part that ^(.*)_ captures)" in done.err
+
+
+def test_a_column_that_may_hold_the_rewards_is_named_where_they_are_not_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"input": r.prompt, "output": r.response, "label": r.gold, "Score": r.reward} for r in ROLLOUTS]
+    path = layouts.lines(tmp_path / "own.jsonl", rows)
+    said = "the rollouts are scored: --columns '{reward: Score}' would take the rewards from 'Score'"
+    assert said in opened(tmp_path, path, scored_without_gold=True).notes
+    assert "--columns '{reward: Score}' keeps those of 'Score'" in Run(tmp_path, capsys, path).err
+    for asked in ({"rescore": True}, {"columns": "{reward: Score}"}):
+        assert not any("would take" in note for note in opened(tmp_path, path, **asked).notes)
+    # A text is no reward.
+    layouts.lines(path, [row | {"Score": "good"} for row in rows])
+    assert not any("would take" in note for note in opened(tmp_path, path).notes)
+
+
+def test_one_file_of_nemo_skills_may_hold_all_samples(tmp_path: Path) -> None:
+    rows = [
+        {"problem": r.prompt, "generation": r.response, "expected_answer": r.gold, "is_correct": r.reward > 0}
+        for r in ROLLOUTS
+    ]
+    found = rows_of(opened(tmp_path, layouts.lines(tmp_path / "output.jsonl", rows)))
+    assert [(row["sample_idx"], row["reward"]) for row in found] == [(r.sample, r.reward) for r in ROLLOUTS]
+
+
+@pytest.mark.parametrize(
+    ("files", "line"),
+    [
+        (("dataset_info.json", "state.json", "data.arrow"), "load_from_disk('{folder}').to_parquet('saved.parquet')"),
+        (("dataset_dict.json", "train.parquet"), "load_from_disk('{folder}')['train'].to_parquet('saved.parquet')"),
+        (("data.arrow",), "import datasets; datasets.Dataset.from_file('{folder}/data.arrow').to_parquet("),
+    ],
+)
+def test_a_dataset_that_was_saved_to_disk_is_named_with_its_conversion(
+    files: tuple[str, ...], line: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    for name in files:
+        (folder / name).write_text("{}")
+    with pytest.raises(InputError, match=re.escape(line.format(folder=folder))):
+        opened(tmp_path, folder if len(files) > 1 else folder / files[0])
