@@ -109,7 +109,8 @@ def _form(function: Any, spec: str, kwargs: Mapping[str, Any]) -> tuple[Form, fr
     # By a parameter that no other form has: the user writes no configuration for it.
     form = next((form for form in FORMS if form.marker in names), None)
     if form is None:
-        raise RewardError(f"{spec} takes ({', '.join(map(str, parameters))}); it must be like {_KNOWN}")
+        hidden = "; where a decorator hides its parameters, functools.wraps shows them" if not named else ""
+        raise RewardError(f"{spec} takes ({', '.join(map(str, parameters))}); it must be like {_KNOWN}{hidden}")
     required = {p.name for p in named if p.default is p.empty} - set(form.given) - set(kwargs)
     if never := sorted(required & set(form.never)):
         raise RewardError(f"{spec} needs {', '.join(never)}, which exist only during training")

@@ -15,9 +15,10 @@ The function is imported only in the child; the worker and the driver know no mo
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import os.path
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -116,8 +117,10 @@ class Custom(WholeReward):
             results = self._call_verl_batched(problem, responses)
         else:
             results = self._call_trl(problem, responses)
-        # An array or a tensor is as good as a list.
+        # An array or a tensor is as good as a list, and so is an iterator: TRL goes through it once.
         results = results.tolist() if hasattr(results, "tolist") else results
+        if isinstance(results, Iterator):
+            results = list(itertools.islice(results, len(responses) + 1))  # it may never end
         if not isinstance(results, list | tuple) or len(results) != len(responses):
             returned = (
                 counted(len(results), "result") if isinstance(results, list | tuple) else f"a {type(results).__name__}"

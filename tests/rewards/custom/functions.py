@@ -204,6 +204,22 @@ def too_few(prompts, completions, **columns):
     return [1.0] * (len(completions) - 1)
 
 
+def as_iterator(prompts, completions):
+    yield from map(float, completions)
+
+
+def endless(prompts, completions):
+    while True:
+        yield 1.0
+
+
+def _hiding(function):
+    return lambda *args, **kwargs: function(*args, **kwargs)
+
+
+hidden = _hiding(too_few)
+
+
 def as_array(prompts, completions):
     import numpy
 

@@ -219,6 +219,8 @@ def test_a_wrong_number_of_results_is_invalid() -> None:
     scores = scored("too_few", ["a", "b"])
     assert {score.status for score in scores} == {Status.INVALID_RESULT}
     assert scores[0].detail == "it returned 0 results for 1 rollout"
+    assert scored("endless", ["a"])[0].detail == "it returned 2 results for 1 rollout"
+    assert [score.reward for score in scored("as_iterator", ["1", "2"])] == [1.0, 2.0]
 
 
 @pytest.mark.parametrize(
@@ -229,6 +231,12 @@ def test_a_wrong_number_of_results_is_invalid() -> None:
         (f"{FUNCTIONS}:absent", {}, RewardError, "has no 'absent'; its functions are: _raise, _spin"),
         (f"{FUNCTIONS}:CASES", {}, RewardError, "is not a function but of type dict"),
         (f"{FUNCTIONS}:other_form", {}, RewardError, "takes (response, answer); it must be like compute_score("),
+        (
+            f"{FUNCTIONS}:hidden",
+            {},
+            RewardError,
+            "; where a decorator hides its parameters, functools.wraps shows them",
+        ),
         (f"{FUNCTIONS}:needs_tokens", {}, RewardError, "needs completion_ids, which exist only during training"),
         (f"{FUNCTIONS}:needs_setting", {}, RewardError, "needs threshold: set it with --reward_kwargs"),
         (f"{FUNCTIONS}:compute_score", {"x": 1}, RewardError, "cannot take x from --reward_kwargs"),
