@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from analyzer.dialects.layout import Layout
 from analyzer.errors import ConfigError
+from analyzer.files.inputs import INPUT_SUFFIXES
 from analyzer.registry import Registry, unknown
 
 __all__ = [
@@ -54,7 +55,7 @@ class Dialect:
     skip: str = ""  # regex on the path of files that look alike and are not rollouts
     repeats: bool = False  # a step that samples nothing new logs the rollouts of the step before once more
     beside: str = ""  # a dialect whose files hold the same and more: where they are, these are not read
-    suffixes: tuple[str, ...] = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", ".json")
+    suffixes: tuple[str, ...] = (*INPUT_SUFFIXES, ".json")
     layout: Layout = Layout()
 
     # By names alone: values differ from file to file, and a parquet footer tells names without decoding a page.

@@ -20,6 +20,7 @@ from typing import Any
 from analyzer.dialects import Dialect, Row, Settings, register
 from analyzer.dialects.layout import Group, Layout
 from analyzer.dialects.values import content_text
+from analyzer.files.inputs import INPUT_SUFFIXES
 
 _LOOKED_AT = 256  # records that settle whether an environment answers
 _ASSISTANT = "assistant"
@@ -86,7 +87,7 @@ register(
         file="train_data_step{N}.jsonl, val_data_step{N}.jsonl",
         lacks="ground truths, data_source, chat prompts (--join)",
         requires=frozenset({"content", "rewards"}),
-        suffixes=(".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet"),
+        suffixes=INPUT_SUFFIXES,
         layout=Layout(
             prompt="prompt",
             response="response",

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from analyzer.dialects import Dialect, Row, Settings, register
 from analyzer.dialects.layout import Group, Layout
+from analyzer.files.inputs import JSONL_SUFFIXES
 
 Decode = Callable[[Sequence[int]], str]
 _IDS = ("prompt_tokens", "response_tokens", "ground_truth", "logprobs", "sample_idx", "request_info")
@@ -58,7 +59,7 @@ register(
         file="{run}_rollouts_{N}.jsonl of --save_traces",
         lacks="texts, but as token ids (--model_path decodes them)",
         requires=frozenset({"prompt_tokens", "response_tokens", "reward"}),
-        suffixes=(".jsonl", ".jsonl.gz", ".jsonl.zst"),
+        suffixes=JSONL_SUFFIXES,
         layout=Layout(
             prompt="prompt",
             response="response",

@@ -19,6 +19,7 @@ from typing import Any
 from analyzer.dialects import Dialect, Row, Settings, register
 from analyzer.dialects.layout import Group, Layout
 from analyzer.dialects.values import content_text, said_in, why_it_ended
+from analyzer.files.inputs import JSONL_SUFFIXES
 
 _NUMBERED = r"^(.+)[-_:/]\d+$"
 
@@ -90,7 +91,7 @@ register(
         file="the output jsonl file of a batch, of vllm run-batch",
         lacks="prompts, ground truths, data_source (--join, of the request file too)",
         requires=frozenset({"custom_id", "response"}),
-        suffixes=(".jsonl", ".jsonl.gz", ".jsonl.zst"),
+        suffixes=JSONL_SUFFIXES,
         layout=Layout(
             response="response",
             finish_reason="finish_reason",

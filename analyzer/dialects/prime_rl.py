@@ -16,6 +16,7 @@ from typing import Any
 from analyzer.dialects import Dialect, Row, register
 from analyzer.dialects.layout import Group, Layout
 from analyzer.dialects.values import content_text
+from analyzer.files.inputs import JSONL_SUFFIXES
 from analyzer.schema import Status
 
 
@@ -122,7 +123,7 @@ def _dialect(name: str, framework: str, requires: frozenset[str]) -> PrimeRl:
         file="rollouts/step_{N}/train/all/traces.jsonl, outputs/{env}--{model}/{id}/traces.jsonl",
         lacks="data_source",
         requires=requires,
-        suffixes=(".jsonl", ".jsonl.gz", ".jsonl.zst"),
+        suffixes=JSONL_SUFFIXES,
         layout=_LAYOUT,
     )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from analyzer.dialects import Dialect, register
 from analyzer.dialects.layout import ANY, FILE, Group, Layout
+from analyzer.files.inputs import INPUT_SUFFIXES
 
-JSONL = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 _GOLD = "ground_truth|answer|solution|expected_answer|final_answer"
 
 OURS = "rollout_analyzer"
@@ -45,7 +45,7 @@ TABLE = (
         framework="rollouts of generate_rollouts",
         file="rollouts.parquet, rollouts.jsonl",
         requires=_needs("prompt", "response"),
-        suffixes=JSONL,
+        suffixes=INPUT_SUFFIXES,
         layout=Layout(
             prompt="prompt",
             response="response",
@@ -119,7 +119,7 @@ TABLE = (
         file="completions.jsonl of --log_completions true",
         lacks="data_source, chat prompts (--join)",
         requires=_needs("prompt", "completion", "step", "advantages"),
-        suffixes=JSONL,
+        suffixes=INPUT_SUFFIXES,
         repeats=True,
         layout=_TRL.with_columns({"transpose": True}),
     ),
@@ -128,7 +128,7 @@ TABLE = (
         framework="ROLL rollout dump",
         file="rollout_dump_data.step_{N}.jsonl",
         requires=_needs("id", "responses", "scores", "prompt"),
-        suffixes=JSONL,
+        suffixes=INPUT_SUFFIXES,
         layout=Layout(
             transpose=True,
             prompt="prompt",
