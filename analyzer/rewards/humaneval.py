@@ -161,4 +161,4 @@ def _entry_points(sources: list[str], entry_point: str | None, stub: str) -> tup
     # cross.
     if unknown := sorted({*missing} - names_called(sources).keys()):
         raise GoldError(f"the test uses {', '.join(unknown)}, defined neither by it nor by the prompt")
-    return (entry_point, *only_functions(missing))
+    return (entry_point, *only_functions(missing, sources))

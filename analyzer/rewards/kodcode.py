@@ -89,9 +89,8 @@ class KodCode(FunctionReward):
                 raise GoldError(f"{function.name} takes a fixture; fixtures are not supported")
         text = ast.unparse(tree)
         missing = undefined_names([text], [*names, "pytest"])
-        called = only_functions(
-            tuple(dict.fromkeys([*names, *(name for name in missing if name in names_called([text]))]))
-        )
+        functions_of_program = dict.fromkeys([*names, *(name for name in missing if name in names_called([text]))])
+        called = only_functions(tuple(functions_of_program), [text])
         if not called:
             raise GoldError(f"the test imports nothing from `{MODULE}`")
         calls = [f"{function.name}()" for function in functions]

@@ -32,14 +32,30 @@ def test_mbpp_comes_here() -> None:
 
 
 @pytest.mark.parametrize(
+    "test",
+    [
+        "assert Find_Max([1, 2]) == 2",
+        "assert sorted(Find_Max([1])) == [1]",
+        "import math\nassert math.isclose(Find_Max(1), 1.0) and not Find_Max(2)",
+        "assert Find_Max(1) == 1 and round(Find_Max(2.5)) == 2",
+    ],
+)
+def test_a_function_may_have_a_capital_letter(reward: Mbpp, test: str) -> None:
+    assert reward.read({"test_list": [test]}).entry_points == ("Find_Max",)
+
+
+@pytest.mark.parametrize(
     "gold",
     [
         {"test_list": []},
         {"test_list": ["assert True"]},
         {"test_list": ["assert f([Pair(1, 2)]) == 1"]},
+        {"test_list": ["assert Pair(1, 2) == Pair(1, 2)"]},
+        {"test_list": ["pair = Pair(1)\nassert pair.x == 1"]},
+        {"test_list": ["assert Pair(1).x == 1"]},
+        {"test_list": ["assert isinstance(f(1), Pair)"]},
         {"test_list": [3]},
     ],
-    ids=["empty", "calls_nothing", "objects_of_the_program", "no_text"],
 )
 def test_tests_that_cannot_be_run_are_a_gold_error(reward: Mbpp, gold: Any) -> None:
     with pytest.raises(GoldError):

@@ -21,7 +21,7 @@ def called_names(sources: Sequence[str]) -> tuple[str, ...]:
     a class of the program.
     """
     # A test may call helpers of its own; what it does not define must be the program's.
-    if names := only_functions(undefined_names(sources)):
+    if names := only_functions(undefined_names(sources), sources):
         return names
     own = {name for source in sources for name in names_defined(source)}
     called = [name for name in names_called(sources) if name not in own]
@@ -48,14 +48,43 @@ def _definition(indent: str, name: str) -> str:
     return rf"^{indent}(?:async\s+)?def\s+{name}\b|^{name}\s*="
 
 
-def only_functions(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The names, all of functions. Raises GoldError for one that is a class, whose objects cannot cross."""
+def only_functions(names: tuple[str, ...], sources: Sequence[str]) -> tuple[str, ...]:
+    """The names, all of functions. Raises GoldError for one that is a class, whose objects cannot cross.
+
+    A capital letter makes a class, unless test code compares what it gives (`assert Find_Max([1, 2]) == 2`).
+    """
     for name in names:
-        if name[0].isupper() and name != "Solution":
+        if name[0].isupper() and name != "Solution" and not _is_compared(name, sources):
             raise GoldError(
                 f"the test makes objects of the program's class {name}, but only plain values cross the sandbox"
             )
     return names
+
+
+def _is_compared(name: str, sources: Sequence[str]) -> bool:
+    """Whether each use of a name is a call whose result is compared, or given to a function of Python's first."""
+    return all(_uses_are_compared(name, parsed(source)) for source in sources)
+
+
+def _uses_are_compared(name: str, tree: ast.Module) -> bool:
+    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    known = _known()
+    for use in [node for node in parents if isinstance(node, ast.Name) and node.id == name]:
+        call = node = parents[use]
+        if not isinstance(call, ast.Call) or call.func is not use:
+            return False
+        while isinstance(outer := parents[node], (ast.Call, ast.UnaryOp, ast.BoolOp)):
+            if isinstance(outer, ast.Call):
+                function = outer.func.value if isinstance(outer.func, ast.Attribute) else outer.func
+                if node is outer.func or not isinstance(function, ast.Name) or function.id not in known:
+                    return False
+            node = outer
+        if isinstance(outer, ast.Compare):  # of two objects of a class the one is compared with the other
+            if sum(isinstance(part, ast.Name) and part.id == name for part in ast.walk(outer)) > 1:
+                return False
+        elif not isinstance(outer, ast.Assert) or not call.args:  # `assert Stack()` is of an object
+            return False
+    return True
 
 
 def undefined_names(sources: Sequence[str], known: Sequence[str] = ()) -> tuple[str, ...]:
