@@ -10,7 +10,8 @@ EM from the best beta. EM is stopped early, after one step for every ten problem
 weight on a handful of rates, which with few problems is noise.
 
 Fewer than FEW problems do not tell which beta is the best: of two that are never solved it is the one at 0, as if it
-were known that none ever will be. There EM starts from an average of shapes instead (shapes.py).
+were known that none ever will be. Nor do fewer than FEWEST_SAMPLES a problem: two samples tell mean and variance, and
+the best beta is often one where all problems are alike. There EM starts from an average of shapes instead (shapes.py).
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 FEW = 20
 """Problems of a data source below which one beta distribution says too much."""
+FEWEST_SAMPLES = 4
+"""Samples of a problem, on average, below which it does so, too."""
 MOST_STEPS = 300
 
 
@@ -42,7 +45,7 @@ def fit_prior(
     problems are in each class, (classes,). resampled: how many of them in each refit, (classes, refits).
     """
     table = likelihoods(passes, samples)
-    if problems.sum() < FEW:
+    if _is_sparse(samples, problems):
         start, again = shapes.starts(table, problems, resampled.shape[1], random)
     else:
         betas = fitted_betas(passes, samples - passes, np.column_stack([problems, resampled]))
@@ -57,8 +60,12 @@ def prepare(data: Iterable[tuple[IntArray, IntArray, IntArray, IntArray]]) -> No
     fit_ahead(
         (passes, samples - passes, np.column_stack([problems, resampled]))
         for passes, samples, problems, resampled in data
-        if problems.sum() >= FEW
+        if not _is_sparse(samples, problems)
     )
+
+
+def _is_sparse(samples: IntArray, problems: IntArray) -> bool:
+    return bool(problems.sum() < FEW or problems @ samples < FEWEST_SAMPLES * problems.sum())
 
 
 def _em(table: FloatArray, problems: IntArray, weights: FloatArray) -> FloatArray:
