@@ -44,6 +44,14 @@ def counted(number: int, one: str, several: str | None = None) -> str:
     return f"{number:,} {one}" if number == 1 else f"{number:,} {several or one + 's'}"
 
 
+def percentage(share: float, digits: int = 0) -> str:
+    """A share in per cent: 0.123 -> '12%'; only all is '100%' and only nothing '0%': 0.9996 -> '>99%'."""
+    text, step = f"{share:.{digits}%}", 10.0**-digits
+    if 0 < share < 1 and float(text[:-1]) in (0, 100):
+        return f"<{step:.{digits}f}%" if share < 0.5 else f">{100 - step:.{digits}f}%"
+    return text
+
+
 def to_install(extra: str) -> str:
     """The command that installs what an extra of this package needs, whichever way the package itself came here."""
     import importlib.metadata

@@ -6,22 +6,24 @@ has no advantage and gives no gradient. One record, 8 samples of which 2 pass::
     a group of 4 is informative with probability 0.786, one of 16 (predicted) with 0.93
 
 Where a problem has G samples or more, the share of its G-subsets with unequal rewards is exact and unbiased, for any
-reward. Where it has fewer, it is predicted: the posterior mean of 1 - p^G - (1 - p)^G, for rewards that pass or fail.
+reward. Where it has fewer, it is predicted: the posterior mean of 1 - p^G - (1 - p)^G, for rewards that pass or fail
+(graded.py for others).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from analyzer.difficulty.grid import RATES
 from analyzer.difficulty.passing import all_pass, log_factorials
-from analyzer.difficulty.posterior import Classes, Posterior
 
 if TYPE_CHECKING:
+    from analyzer.difficulty.graded import Graded
+    from analyzer.difficulty.posterior import Classes, Posterior
     from analyzer.schema import FloatArray, IntArray
 
 GROUPS = (4, 8, 16, 32, 64)
@@ -35,6 +37,9 @@ class Estimate(NamedTuple):
     share: float
     low: float
     high: float
+
+
+UNKNOWN = Estimate(math.nan, math.nan, math.nan)
 
 
 def mixed(group: int) -> FloatArray:
@@ -66,60 +71,62 @@ def unequal(group: int, ranked: FloatArray) -> FloatArray:
 
 
 def shares(
-    groups: Sequence[int],
-    found: Posterior,
-    refits: Sequence[FloatArray],
-    graded: Mapping[int, FloatArray] | None = None,
+    groups: Sequence[int], found: Posterior, refits: Sequence[FloatArray], graded: Graded | None = None
 ) -> dict[int, Estimate]:
-    """`informative` of several group sizes, ascending. graded: size -> (problems,), where rewards are more than two.
+    """`informative` of several group sizes, ascending; NaN where most problems have one scored rollout.
 
-    Beyond the samples only pass and fail are predicted, while graded rewards may differ among passing responses too.
     A larger group differs at least as often, so what was counted in smaller ones is the least that is predicted.
     """
-    estimates = {}
-    floor = np.zeros(len(found.classes.problems))
+    if not are_sampled_twice(found.classes):
+        return dict.fromkeys(groups, UNKNOWN)
+    estimates, least = {}, 0.0
     for group in groups:
-        exact_share = None if graded is None else by_class(found.classes, graded[group])
-        estimates[group] = informative(group, found, refits, exact_share, floor)
-        floor = floor if exact_share is None else np.fmax(floor, exact_share)
+        one = informative(group, found, refits, graded)
+        if graded is not None:
+            one = Estimate(max(one.share, least), one.low, max(one.high, least))
+        estimates[group], least = one, one.share
     return estimates
 
 
-def informative(
-    group: int,
-    found: Posterior,
-    refits: Sequence[FloatArray],
-    graded: FloatArray | None = None,
-    floor: FloatArray | float = 0.0,
-) -> Estimate:
+def are_sampled_twice(classes: Classes) -> bool:
+    """Whether the median problem has two scored rollouts or more: one says nothing of whether its rewards differ."""
+    counted = np.where(classes.samples > 0, classes.problems, 0)
+    order = np.argsort(classes.samples, kind="stable")
+    upto = np.cumsum(counted[order])
+    return bool(upto[-1] if len(upto) else 0) and bool(classes.samples[order][np.searchsorted(upto, upto[-1] / 2)] >= 2)
+
+
+def informative(group: int, found: Posterior, refits: Sequence[FloatArray], graded: Graded | None = None) -> Estimate:
     """The share of groups of that size with unequal rewards, over all scored problems, with its 90 % interval.
 
     refits: priors fitted to resampled problems (posterior.with_refits). The posterior alone covers too little: what is
     not known of the prior is common to all problems and does not average out.
-    graded: for rewards that are more than pass or fail, the exact share of each class's problems with `group` samples
-    or more (NaN elsewhere), averaged within the class; shape (classes,). floor: the least that is predicted.
+    graded: where rewards are more than pass or fail.
     """
     classes = found.classes
     scored = classes.samples > 0
     total = int(classes.problems[scored].sum())
     if not total:
-        return Estimate(math.nan, math.nan, math.nan)
+        return UNKNOWN
     counted = np.where(scored, classes.problems, 0)
-    enough = classes.samples >= group
-    sampled = exact(group, classes.passes, classes.samples) if graded is None else graded
     # Exact where there are enough samples. The posterior would pull a problem towards the others although its own
     # samples say it without bias.
-    values = np.where(enough, sampled, np.maximum(found.mean(mixed(group)), floor))
-    spread = np.where(enough, _sampling_variance(group, found), found.variance(mixed(group)))
-    # Exact shares do not depend on the prior, so only predicted ones share its error.
-    predicted = counted * ~enough
-    if predicted.any():
-        shares = [float(predicted @ found.under(priors).mean(mixed(group))) / total for priors in refits]
-        common = float(np.var(shares, ddof=1)) if len(shares) > 1 else 0.0
+    enough = classes.samples >= group
+    sampled, few = counted[enough], np.where(enough, 0, counted)
+    if graded is None:
+        exact_shares = exact(group, classes.passes[enough], classes.samples[enough])
+        variance = float(sampled @ _sampling_variance(group, found)[enough] + few @ found.variance(mixed(group)))
+        predicted = float(few @ found.mean(mixed(group)))
+        in_refits = [float(few @ found.under(priors).mean(mixed(group))) for priors in refits] if few.any() else []
     else:
-        common = 0.0
-    share = float(counted @ np.where(scored, values, 0.0)) / total
-    error = CONFIDENCE * math.sqrt(float(counted @ spread) / total**2 + common)
+        exact_shares = graded.exact[group][enough]
+        predicted, of_predicted, in_refits = graded.predicted(group)
+        variance = of_predicted + _variance_bound(group, exact_shares, classes.samples[enough], sampled)
+    # Exact shares do not depend on the prior, so only predicted ones share its error.
+    if len(in_refits) > 1:
+        variance += float(np.var(in_refits, ddof=1))
+    share = (float(sampled @ exact_shares) + predicted) / total
+    error = CONFIDENCE * math.sqrt(variance) / total
     return Estimate(share, max(share - error, 0.0), min(share + error, 1.0))
 
 
@@ -137,6 +144,17 @@ def _sampling_variance(group: int, found: Posterior) -> FloatArray:
     return variance
 
 
+def _variance_bound(group: int, shares: FloatArray, samples: IntArray, problems: IntArray) -> float:
+    """The variance of the sum of exact shares of classes of problems; (classes,) each, of those with enough samples.
+
+    At most group / samples of the variance of a single group (Hoeffding 1948), which is at most that of the mean share.
+    """
+    total = int(problems.sum())
+    # With one problem more of each kind: that three problems agree is no proof that all do.
+    mean = (float(problems @ shares) + 1) / (total + 2)
+    return float(problems @ np.minimum(group / np.maximum(samples, 1), 1.0)) * mean * (1 - mean)
+
+
 def binomial(samples: int) -> FloatArray:
     """The probability of 0 .. samples passes at each rate of the grid, (samples + 1, POINTS)."""
     passes = np.arange(samples + 1)
@@ -149,9 +167,3 @@ def binomial(samples: int) -> FloatArray:
     table[:, 1:-1] = np.exp(logs + ways[:, None])
     table[0, 0] = table[-1, -1] = 1.0
     return table
-
-
-def by_class(classes: Classes, values: FloatArray) -> FloatArray:
-    """The mean of values of problems, (problems,), within each class; NaN values make the class NaN."""
-    mean: FloatArray = np.bincount(classes.of, values, len(classes.problems)) / np.maximum(classes.problems, 1)
-    return mean

@@ -225,6 +225,36 @@ def informative_groups(
     return shares
 
 
+class EqualRuns(NamedTuple):
+    """Rollouts of problems with as many others of equal reward; arrays of shape (kinds,)."""
+
+    source: IntArray
+    samples: IntArray  # scored rollouts of the problem
+    size: IntArray  # rollouts with the same reward, each with itself
+    problems: FloatArray  # such rollouts, those of each problem counting 1 together
+
+
+def equal_runs(codes: NDArray[np.integer], rewards: NDArray[np.floating], source: NDArray[np.integer]) -> EqualRuns:
+    """How many rollouts of a problem agree in their reward. source: (problems,); the others as for problem_metrics."""
+    rewards, num_scored = _grouped(codes, rewards, len(source))
+    starts = np.cumsum(num_scored) - num_scored
+    found: dict[tuple[int, int, int], float] = {}
+    for block in _blocks(num_scored):
+        ranked = _ranked(rewards, starts[block], samples := int(num_scored[block[0]]))
+        last = np.ones(ranked.shape, bool)
+        last[:-1] = ranked[1:] != ranked[:-1]
+        problem, row = np.nonzero(last.T)  # runs end after each other within a problem
+        first = np.where(np.append(True, problem[1:] != problem[:-1])[: len(problem)], -1, np.roll(row, 1))
+        keys, times = np.unique(
+            source[block][problem].astype(np.int64) * (samples + 1) + row - first, return_counts=True
+        )
+        for key, number in zip(keys.tolist(), times.tolist(), strict=True):
+            of, size = divmod(key, samples + 1)
+            found[of, samples, size] = found.get((of, samples, size), 0.0) + number * size / samples
+    of_kind, sizes, runs = np.array(sorted(found), np.int64).reshape(-1, 3).T
+    return EqualRuns(of_kind, sizes, runs, np.array([found[kind] for kind in sorted(found)]))
+
+
 def _mean_of_best(best: int, subset: int, ranked: FloatArray) -> FloatArray:
     """The mean of the `best` highest rewards expected of a random `subset` of the rollouts; shape (problems,).
 

@@ -134,11 +134,12 @@ def _drawn(classes: Classes, refits: int, random: np.random.Generator) -> IntArr
     drawn = np.zeros((len(classes.problems), refits), np.int64)
     for number in np.unique(classes.source):
         those = (classes.source == number) & (classes.samples > 0)
-        total = int(classes.problems[those].sum())
+        whole = classes.problems[those].sum()
+        total = round(float(whole))
         if total and refits:
             # Problems of a class are alike, so how many of each are drawn says all: one multinomial instead of drawing
             # problems.
-            drawn[those] = random.multinomial(total, classes.problems[those] / total, refits).T
+            drawn[those] = random.multinomial(total, classes.problems[those] / whole, refits).T
     return drawn
 
 

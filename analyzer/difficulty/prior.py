@@ -71,7 +71,7 @@ def _is_sparse(samples: IntArray, problems: IntArray) -> bool:
 def _em(table: FloatArray, problems: IntArray, weights: FloatArray) -> FloatArray:
     """EM from these weights, (POINTS, fits), for as many problems as there are in each class, (classes, fits)."""
     counts = problems.astype(np.float64)
-    total = int(problems.sum(axis=0).max(initial=0))  # the same in all fits
+    total = round(float(problems.sum(axis=0).max(initial=0)))  # the same in all fits
     for _ in range(min(total // 10, MOST_STEPS)):
         # One step: the posteriors of all problems, averaged. All fits are in one matrix product.
         weights = weights * (table.T @ (counts / np.maximum(table @ weights, 1e-300)) / total)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import orjson
 
+from analyzer.difficulty.graded import pass_or_fail
 from analyzer.errors import InputError
 from analyzer.files import outputs
 from analyzer.rollouts import dataset
@@ -206,6 +207,14 @@ class Analysis:
         passes, scored = self.passes
         rate = passes / np.maximum(scored, 1)
         return bool(np.allclose(self.column("mean_reward", 0.0)[scored > 0], rate[scored > 0], atol=1e-6))
+
+    @functools.cached_property
+    def reward_is_pass_or_fail(self) -> bool:
+        """Whether all rewards are one of two values, the higher of which passes."""
+        if not {"min_reward", "max_reward", "std_reward"} <= set(self.problems.column_names):
+            return self.reward_is_pass_rate
+        names = ("mean_reward", "std_reward", "min_reward", "max_reward", "pass_rate")
+        return pass_or_fail(*(self.column(name, np.nan).astype(np.float64) for name in names))
 
     @functools.cached_property
     def sources(self) -> tuple[list[str], IntArray]:

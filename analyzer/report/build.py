@@ -170,7 +170,8 @@ def _dead(analysis: Analysis) -> dict[str, float]:
     return {
         "never": int(never.sum()),
         "always": int(always.sum()),
-        "share": int(equal.sum()) / total if total else np.nan,
+        # One sample is always equal.
+        "share": int(equal.sum()) / total if total and np.median(scored[there]) >= 2 else np.nan,
     }
 
 
@@ -187,8 +188,8 @@ def _cards(analysis: Analysis) -> list[Card]:
         ),
         Card(
             percent(dead["share"]),
-            "of the problems teach nothing",
-            f"rewards all equal; {count(dead['never'])} never, {count(dead['always'])} always solved",
+            "of the problems have equal rewards only",
+            f"no signal in these samples; {count(dead['never'])} never, {count(dead['always'])} always solved",
         ),
     ]
     group = (summary.get("difficulty") or {}).get("informative", {}).get("8")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-from analyzer.errors import counted
+from analyzer.errors import counted, percentage
 
 WIDTH, HEIGHT = 720, 240
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 30
@@ -113,7 +113,8 @@ def lines(title: str, curves: Sequence[Line], *, x_title: str, x_ticks: Sequence
         )
         parts += [
             f'<circle class="dot {curve.style}" cx="{px(x):.1f}" cy="{py(y):.1f}" r="3.5">'
-            f"<title>{escape(curve.name)}, group of {x:g}: {y:.1%} ({a:.1%} to {b:.1%})</title></circle>"
+            f"<title>{escape(curve.name)}, group of {x:g}: {percentage(y, 1)} ({percentage(a, 1)} to "
+            f"{percentage(b, 1)})</title></circle>"
             for x, y, a, b in zip(curve.x, curve.y, curve.low, curve.high, strict=True)
         ]
     parts += [

@@ -35,7 +35,7 @@ from analyzer.difficulty.comparison import (
 )
 from analyzer.difficulty.intervals import student_quantile
 from analyzer.difficulty.stability import placing
-from analyzer.errors import ConfigError, InputError
+from analyzer.errors import ConfigError, InputError, percentage
 from analyzer.report.analysis import Analysis
 from analyzer.report.matching import match
 from analyzer.schema import DATA_IDX, least_passing
@@ -332,7 +332,7 @@ def _warnings(analyses: Sequence[Analysis]) -> list[str]:
     cut = [analysis.summary.get("truncated") for analysis in analyses]
     known = [share for share in cut if share is not None]
     if len(known) == len(cut) and max(known) - min(known) > 0.05:
-        shares = " and ".join(f"{share:.0%}" for share in known)
+        shares = " and ".join(f"{percentage(share)}" for share in known)
         found.append(f"{shares} of the responses were cut off at the token limit: a change may be the limit's")
     bare = [analysis for analysis in (analyses[0], analyses[-1]) if analysis.rollouts is None]
     if without := [str(analysis.folder) for analysis in bare if not analysis.reward_is_pass_rate]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.difficulty import informative
-from analyzer.difficulty.metrics import informative_groups
+from analyzer.difficulty.graded import graded_groups
 from analyzer.difficulty.posterior import classes_of, with_refits
-from analyzer.errors import counted
+from analyzer.errors import counted, percentage
 from analyzer.report import charts, lengths
 from analyzer.report.analysis import Analysis
 from analyzer.report.charts import Line, Segment
@@ -87,26 +87,38 @@ def informative_chart(analysis: Analysis, seed: int) -> str:
     # Data sources have priors of their own, as in the summary, whose numbers these are.
     found, refits = with_refits(classes_of(passes, scored, source), seed)
     classes = found.classes
-    if not analysis.reward_is_pass_rate:  # groups may differ in more than pass and fail, as the summary counts them
+    if not analysis.reward_is_pass_or_fail:  # groups may differ in more than that, as the summary counts them
         codes, rewards, _ = analysis.rewards()
-        graded = informative_groups(codes, rewards, len(passes), GROUP_SIZES)
-    kinds = [("all problems", classes.problems, "s0")]
+        graded = graded_groups(codes, rewards, source, classes, groups=GROUP_SIZES, seed=seed)
+    kinds = [("all problems", found, graded, "s0")]
     if len(sources) > 1:
         each = np.bincount(source[there], minlength=len(sources))
         largest = [at for at in np.argsort(-each, kind="stable")[:_MOST_SOURCES].tolist() if each[at] >= 2]
-        kinds += [
-            (sources[at], np.where(classes.source == at, classes.problems, 0), f"s{n + 1}")
-            for n, at in enumerate(largest)
-        ]
+        for number, at in enumerate(largest):
+            of_source = classes._replace(problems=np.where(classes.source == at, classes.problems, 0))
+            parts = None if graded is None else graded.of(at)
+            kinds.append((sources[at], found._replace(classes=of_source), parts, f"s{number + 1}"))
     curves = []
-    for name, problems, style in kinds:
-        of_kind = found._replace(classes=classes._replace(problems=problems))
-        shares = informative.shares(GROUP_SIZES, of_kind, refits, graded).values()
+    for name, of_kind, of_graded, style in kinds:
+        shares = informative.shares(GROUP_SIZES, of_kind, refits, of_graded).values()
         y, low, high = zip(*shares, strict=True)
-        curves.append(Line(name, GROUP_SIZES, y, low, high, style))
-    legend = "".join(f'<span class="key {curve.style}">{escape(visible(curve.name))}</span>' for curve in curves)
+        if np.isfinite(y).all():  # not with one sample a problem
+            curves.append(Line(name, GROUP_SIZES, y, low, high, style))
+    if not curves:
+        return ""
     chart = charts.lines("Informative groups by group size", curves, x_title="group size G", x_ticks=GROUP_SIZES)
-    return chart if len(curves) == 1 else f'{chart}<p class="legend">{legend}</p>'
+    if len(sources) == 1:
+        return chart
+    legend = "".join(f'<span class="key {curve.style}">{escape(visible(curve.name))}</span>' for curve in curves)
+    with_curve = sum(curve.style != "s0" for curve in curves)
+    left_out = "" if with_curve == len(sources) else f" <span>{_left_out(with_curve, len(sources))}</span>"
+    return f'{chart}<p class="legend">{legend}{left_out}</p>'
+
+
+def _left_out(shown: int, sources: int) -> str:
+    if not shown:
+        return f"no curve for the {sources:,} data sources: too few problems or samples"
+    return f"{shown:,} of {sources:,} data sources: those with the most problems, and two samples or more of each"
 
 
 def length_chart(rollouts: lengths.Rollouts | None) -> str:
@@ -139,7 +151,13 @@ def decile_chart(rollouts: lengths.Rollouts | None) -> str:
         return ""
     labels = [f"{tenth.shortest:,}–{tenth.longest:,}" for tenth in tenths]
     bars = [
-        [Segment(100 * tenth.pass_rate, "right", f"{label} tokens: {tenth.pass_rate:.1%} of {tenth.rollouts:,} pass")]
+        [
+            Segment(
+                100 * tenth.pass_rate,
+                "right",
+                f"{label} tokens: {percentage(tenth.pass_rate, 1)} of {tenth.rollouts:,} pass",
+            )
+        ]
         for label, tenth in zip(labels, tenths, strict=True)
     ]
     return charts.stacked_bars(

@@ -176,14 +176,23 @@ def meta(analysis: Analysis, names: Sequence[str], styles: dict[str, str], rules
 
 
 def _predicted(analysis: Analysis) -> dict[str, float]:
-    """The chance that a group of 8 both passes and fails, by "passes,scored", of problems with fewer samples."""
+    """The chance that a new group of 8 both passes and fails, by "source,passes,scored"; source -1: of all.
+
+    Also of problems with 8 samples: those that a rule chose by these look better in them than in new ones. Not of
+    problems with one sample, which does not tell.
+    """
     passes, scored = analysis.passes
-    few = (scored > 0) & (scored < 8)
-    chances = analysis.column("informative@8", np.nan).astype(np.float64)
-    return {
-        f"{k},{n}": round(float(np.nan_to_num(chances[few & (passes == k) & (scored == n)].mean())), 4)
-        for k, n in sorted(set(zip(passes[few].tolist(), scored[few].tolist(), strict=True)))
-    }
+    _, source = analysis.sources
+    there = np.flatnonzero(scored > 1)
+    chances = np.nan_to_num(analysis.column("informative@8", np.nan).astype(np.float64)[there])
+    kinds = np.stack([source[there], passes[there], scored[there]])
+    found, of = np.unique(kinds, axis=1, return_inverse=True)
+    if found.shape[1] > _MOST_PAIRS:
+        kinds[0] = -1
+        found, of = np.unique(kinds, axis=1, return_inverse=True)
+    of = of.reshape(-1)
+    means = np.bincount(of, chances) / np.maximum(np.bincount(of), 1)
+    return {f"{s},{k},{n}": round(mean, 4) for (s, k, n), mean in zip(found.T.tolist(), means.tolist(), strict=True)}
 
 
 def _shown_folder(analysis: Analysis) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from analyzer.errors import percentage
 from analyzer.report import charts
 from analyzer.report.analysis import Analysis, Rollouts
 from analyzer.report.harmless import visible
@@ -43,7 +44,7 @@ def audit_lines(summary: Mapping[str, Any]) -> list[tuple[str, bool]]:
     for name, second in (audit.get("second_grader") or {}).items():
         line = (
             f"{name}: {second['grader']} disagrees on {second['disagreed']:,} of {second['compared']:,} rollouts "
-            f"(95 % interval {second['low']:.1%} to {second['high']:.1%})"
+            f"(95 % interval {percentage(second['low'], 1)} to {percentage(second['high'], 1)})"
         )
         # The upper end: with few rollouts compared, no disagreement seen is no proof that there is none.
         lines.append((visible(line), second["high"] < 0.05))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.errors import counted
+from analyzer.errors import counted, percentage
 from analyzer.report.harmless import visible
 
 # Of the five steps of the style sheet: the hardest and the easiest bucket look the same however many lie between.
@@ -50,7 +50,7 @@ def layout() -> Any:
 
 def percent(share: float | None, digits: int = 1) -> str:
     """A share for a person: 0.12345 -> '12.3 %', nothing measured -> a dash."""
-    return "–" if share is None or np.isnan(share) else f"{share * 100:.{digits}f} %"
+    return "–" if share is None or np.isnan(share) else percentage(share, digits).replace("%", " %")
 
 
 def count(number: float | None) -> str:

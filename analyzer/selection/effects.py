@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from analyzer.difficulty.informative import CONFIDENCE, binomial, mixed
+from analyzer.difficulty.informative import CONFIDENCE, are_sampled_twice, binomial, mixed
 from analyzer.difficulty.posterior import Posterior, classes_of, with_refits
 from analyzer.expression import Expression, compile_expression
 from analyzer.selection import recipes
@@ -87,7 +87,7 @@ def _reason_counts(reasons: NDArray[np.int8]) -> dict[str, int]:
 
 def informative_share(evidence: Evidence, chosen: NDArray[np.bool_], group: int) -> dict[str, float] | None:
     """The expected share of groups of that size that both pass and fail, over the chosen problems, with its 90 %
-    interval; None where none of them is scored.
+    interval; None where none of them is scored, or most have one sample.
 
     Always the posterior mean, also where a problem has `group` samples: the samples that it was chosen by flatter it.
     """
@@ -95,7 +95,7 @@ def informative_share(evidence: Evidence, chosen: NDArray[np.bool_], group: int)
     chosen = chosen & (evidence.samples > 0)
     counts = np.bincount(classes.of[chosen], minlength=len(classes.problems))
     total = int(counts.sum())
-    if total == 0:
+    if total == 0 or not are_sampled_twice(classes._replace(problems=counts)):
         return None
     values = mixed(group)
     share = float(counts @ evidence.found.mean(values)) / total
@@ -210,7 +210,7 @@ def another_sampling(analysis: Analysis, rule: Rule, choice: Choice, evidence: E
     fixed = {"flag", TOKENS, SAMPLES, "data_source", "data_idx"}
     if not metrics & derived - {NUM_SCORED} or metrics - derived - fixed:
         return None
-    if evidence.samples.max(initial=0) > _MOST_SAMPLES:
+    if evidence.samples.max(initial=0) > _MOST_SAMPLES or not are_sampled_twice(evidence.found.classes):
         return None
     chance = np.zeros(len(evidence.passes))  # of being kept
     for passes, kept in _outcomes(analysis, rule.where, evidence):

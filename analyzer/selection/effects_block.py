@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from analyzer.errors import counted, printable
+from analyzer.errors import counted, percentage, printable
 from analyzer.selection.rule import REASONS
 
 _WIDTH = 60
@@ -29,7 +29,8 @@ def block(manifest: Mapping[str, Any]) -> str:
         lines.append(f"  of {group:>2}: {_share(shares['before'])} -> {_share(shares['after'])}")
     if tokens := manifest["tokens"]:
         lines.append(
-            f"Tokens: {tokens['share_kept']:.0%} of all responses' tokens; mean length {tokens['mean_before']:g} -> "
+            f"Tokens: {percentage(tokens['share_kept'])} of all responses' tokens; mean length "
+            f"{tokens['mean_before']:g} -> "
             f"{tokens['mean_after']:g}"
         )
     if left := manifest.get("responses"):
@@ -62,7 +63,7 @@ def _table(by_source: Mapping[str, Mapping[str, int]]) -> list[str]:
 def _at_this_n_lines(found: Mapping[str, Any] | None) -> list[str]:
     if found is None:
         return []
-    share = "" if found["share_of_problems"] == 1 else f" ({found['share_of_problems']:.0%} of the problems)"
+    share = "" if found["share_of_problems"] == 1 else f" ({percentage(found['share_of_problems'])} of the problems)"
     same = f": the same set as {', '.join(found['same_as'])}" if found["same_as"] else ""
     return [f"At n = {found['n']}{share} the rule keeps {found['passes_kept']} passes of {found['n']}{same}"]
 

@@ -19,8 +19,9 @@ from analyzer.cache.score_files import UNEARNABLE
 from analyzer.config import AnalysisSettings
 from analyzer.difficulty import flags, informative, passing
 from analyzer.difficulty.counting import count, sums
+from analyzer.difficulty.graded import graded_groups, pass_or_fail
 from analyzer.difficulty.intervals import mean_rate
-from analyzer.difficulty.metrics import informative_groups, problem_metrics, two_values
+from analyzer.difficulty.metrics import problem_metrics
 from analyzer.difficulty.posterior import Gathered, Posterior, classes_of, column_of, posterior, with_refits
 from analyzer.difficulty.topup import TopUp, plan_top_up
 from analyzer.plan import Plan
@@ -82,7 +83,7 @@ def measure(run: Analysed) -> Difficulty:
     never = flags.never_solved(evidence, codes)
     topped = _top_up(run) if settings.top_up else None
     report = {
-        "informative": _informative(found, refits, merged, metrics),
+        "informative": _informative(found, refits, merged, metrics, settings.seed),
         **_passing(found, metrics, merged),
         "never_solved": never,
         "suspect_golds": _suspects(codes, reliable, merged),
@@ -158,12 +159,14 @@ def _columns(
 
 
 def _informative(
-    found: Posterior, refits: Sequence[FloatArray], merged: Merged, metrics: Metrics
+    found: Posterior, refits: Sequence[FloatArray], merged: Merged, metrics: Metrics, seed: int
 ) -> dict[str, dict[str, float | None]]:
     """{G: {share, low, high}}."""
     graded = None
-    if two_values(merged.rewards) is None:
-        graded = informative_groups(merged.codes, merged.rewards, len(metrics.passes), informative.GROUPS)
+    lowest, highest = metrics.min_reward, metrics.max_reward
+    if not pass_or_fail(metrics.mean_reward, metrics.std_reward, lowest, highest, metrics.pass_rate):
+        groups, source = informative.GROUPS, merged.source
+        graded = graded_groups(merged.codes, merged.rewards, source, found.classes, groups=groups, seed=seed)
     estimates = informative.shares(informative.GROUPS, found, refits, graded)
     return {
         str(group): {name: _number(value) for name, value in estimate._asdict().items()}
@@ -338,6 +341,7 @@ def _top_up(run: Analysed) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         np.maximum.at(highest, merged.codes[done : done + len(values)], values)
         done += len(values)
     given = plan.samples > 0
+    known = informative.are_sampled_twice(found.classes)  # else what is gained is the prior's word alone
     columns = {
         "number": order[given],
         "samples": plan.samples[given],
@@ -346,8 +350,8 @@ def _top_up(run: Analysed) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     report = {
         "rollouts": int(plan.samples.sum()),
         "problems": int(given.sum()),
-        "settled_before": _number(plan.settled_before),
-        "settled_after": _number(plan.settled_after),
+        "settled_before": _number(plan.settled_before) if known else None,
+        "settled_after": _number(plan.settled_after) if known else None,
     }
     return columns, report
 

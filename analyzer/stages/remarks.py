@@ -12,7 +12,7 @@ import numpy as np
 
 from analyzer.config import AnalysisSettings
 from analyzer.difficulty import flags
-from analyzer.errors import counted
+from analyzer.errors import counted, percentage
 from analyzer.schema import PASS_THRESHOLD, Metrics, least_passing
 from analyzer.stages.merge import Merged
 
@@ -37,10 +37,10 @@ def remarks(settings: AnalysisSettings, report: Mapping[str, Any], merged: Merge
     share = report["informative"]["8"]
     if share["share"] is not None:
         lines.append(
-            f"{share['share']:.0%} of groups of 8 would have different rewards, and so a gradient "
-            f"({share['low']:.0%} to {share['high']:.0%})"
-            if share["high"] >= 0.005  # less reads as "0% (0% to 0%)"
-            else "no group of 8 would have different rewards: none has a gradient"
+            f"{percentage(share['share'])} of groups of 8 would have different rewards, and so a gradient "
+            f"({percentage(share['low'])} to {percentage(share['high'])})"
+            if share["high"] >= 0.005  # less reads as "<1% (0% to <1%)"
+            else "fewer than 1% of groups of 8 would have different rewards: hardly any has a gradient"
         )
     if moved := report["unscored"]["problems_that_could_move"]:
         lines.append(
@@ -50,8 +50,9 @@ def remarks(settings: AnalysisSettings, report: Mapping[str, Any], merged: Merge
     if cut and cut["problems_that_could_move"] > BIASED_BY_CUTS * len(metrics.passes):
         lines.append(
             f"{counted(cut['problems_that_could_move'], 'problem')} could be in another bucket if their cut-off "
-            f"responses had passed: {cut['pass_rate_of_longest_finished_tenth'] or 0:.0%} of the longest finished tenth"
-            f" pass, {cut['pass_rate_of_finished'] or 0:.0%} of all finished responses"
+            f"responses had passed: {percentage(cut['pass_rate_of_longest_finished_tenth'] or 0)} of the longest "
+            f"finished tenth"
+            f" pass, {percentage(cut['pass_rate_of_finished'] or 0)} of all finished responses"
         )
     lines += [
         f"{seen.repeated:,} of {counted(seen.long, 'long response')} of {name} duplicate another sample of the same "
@@ -61,10 +62,15 @@ def remarks(settings: AnalysisSettings, report: Mapping[str, Any], merged: Merge
     ]
     if top := report["top_up"]:
         before, after = top["settled_before"], top["settled_after"]
+        gain = (
+            "would raise the share in the right bucket (solve rate below 25 %, 50 %, 75 %, or above) from "
+            f"{percentage(before)} to {percentage(after)}"
+            if before is not None
+            else "would settle an unknown share of them, which one sample per problem does not tell"
+        )
         lines.append(
             f"{counted(top['rollouts'], 'more rollout')} (+{top['rollouts'] / max(len(merged.codes), 1):.0%}) for "
-            f"{counted(top['problems'], 'problem')} would raise the share in the right bucket (solve rate below 25 %, "
-            f"50 %, 75 %, or above) from {before:.0%} to {after:.0%}: topup.parquet"
+            f"{counted(top['problems'], 'problem')} {gain}: topup.parquet"
         )
     return lines
 
@@ -90,7 +96,8 @@ def _never_solved_line(report: Mapping[str, Any]) -> list[str]:
 
 def _guard_line(suspects: Mapping[str, Any]) -> list[str]:
     return [
-        f"the policy's confident answers are right in only {one['reliability']:.0%} of the problems of {name}: too few "
+        f"the policy's confident answers are right in only {percentage(one['reliability'])} of the problems of "
+        f"{name}: too few "
         "to judge ground truths by"
         for name, one in suspects["data_sources"].items()
         if not one["spoke"] and one["majorities"] and one["reliability"] is not None
@@ -119,7 +126,8 @@ def threshold_lines(threshold: float, rewards: NDArray[np.floating]) -> list[str
         return []
     share = float((scored >= least).mean())
     return [
-        f"rewards are {shown}, and all from {passing[0]:g} on pass ({share:.0%}): if that is not what solved means, "
+        f"rewards are {shown}, and all from {passing[0]:g} on pass ({percentage(share)}): if that is not what "
+        f"solved means, "
         f"{advice}"
     ]
 

@@ -17,7 +17,7 @@ from analyzer.config import AnalysisSettings
 from analyzer.difficulty.counting import count
 from analyzer.difficulty.metrics import overall_metrics
 from analyzer.difficulty.stability import Stability
-from analyzer.errors import printable
+from analyzer.errors import percentage, printable
 from analyzer.plan import Plan
 from analyzer.rewards import BaseReward, Reward, leaves
 from analyzer.rollouts.input import Input, unmarked
@@ -298,12 +298,14 @@ def stability_line(stability: Stability) -> str:
     """What another set of rollouts would change, in one sentence."""
     if stability.same_bucket is None or stability.same_or_next_bucket is None or stability.margin is None:
         return f"unknown: {stability.reason}"
-    by_bucket = ", ".join(f"{name} {share:.0%}" for name, share in stability.by_bucket.items())
+    by_bucket = ", ".join(f"{name} {percentage(share)}" for name, share in stability.by_bucket.items())
     # The margin is symmetric, a share is not: it ends at 0 and 1.
     low, high = max(stability.same_bucket - stability.margin, 0), min(stability.same_bucket + stability.margin, 1)
     return (
-        f"if you resampled, about {stability.same_bucket:.0%} ({low:.0%} to {high:.0%}) of the problems would land in "
-        f"the same bucket ({by_bucket}), {stability.same_or_next_bucket:.0%} in the same or the next; more samples per "
+        f"if you resampled, about {percentage(stability.same_bucket)} ({percentage(low)} to {percentage(high)}) of "
+        f"the problems would land in "
+        f"the same bucket ({by_bucket}), {percentage(stability.same_or_next_bucket)} in the same or the next; more "
+        f"samples per "
         "problem raise this"
     )
 
@@ -315,7 +317,7 @@ def audit_lines(summary: Summary) -> list[str]:
     for name, source in summary.data_sources.items():
         line = f"{name}: reward {source.reward}"
         if source.answer_found is not None:
-            line += f"; an answer was found in {source.answer_found:.1%} of the responses"
+            line += f"; an answer was found in {percentage(source.answer_found, 1)} of the responses"
         if source.pass_rate is not None:
             line += f"; pass rate {source.pass_rate:.3f}"
         if source.parts:
@@ -329,7 +331,7 @@ def audit_lines(summary: Summary) -> list[str]:
         if second := seconds.get(name):
             line += (
                 f"; {second.grader} disagrees on {second.disagreed} of {second.compared} rollouts "
-                f"(95 % interval {second.low:.1%} to {second.high:.1%})"
+                f"(95 % interval {percentage(second.low, 1)} to {percentage(second.high, 1)})"
             )
         lines.append(line)
         if second:

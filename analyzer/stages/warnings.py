@@ -8,7 +8,7 @@ from typing import NamedTuple
 from analyzer.cache import masking
 from analyzer.cache.score_files import SourceCount
 from analyzer.difficulty.by_source import Tally
-from analyzer.errors import counted
+from analyzer.errors import counted, percentage
 from analyzer.rewards import BaseReward
 from analyzer.rollouts.dataset import Dataset, is_text
 from analyzer.rollouts.problems import is_record
@@ -149,9 +149,10 @@ def truncation_warnings(counts: Tally | None) -> list[str]:
         return []
     # Beside those cut off, so that the reader sees whether the limit costs passes or such problems fail anyway.
     whole, whole_passed = counts.scored - counts.cut_scored, counts.passed - counts.cut_passed
-    others = f", {whole_passed / whole:.0%} of the others do" if whole else ""
+    others = f", {percentage(whole_passed / whole)} of the others do" if whole else ""
     return [
-        f"{counts.cut_share:.0%} of the responses are cut off at their token limit: of these {counts.cut_passed} of "
+        f"{percentage(counts.cut_share)} of the responses are cut off at their token limit: of these "
+        f"{counts.cut_passed} of "
         f"{counts.cut_scored} pass{others}. Problems look harder than they are; sample with a larger max_tokens."
     ]
 

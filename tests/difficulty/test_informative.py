@@ -11,9 +11,10 @@ import scipy  # whose parts are imported when they are used: a second of each wo
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analyzer.difficulty.graded import by_class, graded_groups, pass_or_fail
 from analyzer.difficulty.grid import RATES
-from analyzer.difficulty.informative import binomial, by_class, exact, informative, mixed, shares, unequal
-from analyzer.difficulty.metrics import informative_groups
+from analyzer.difficulty.informative import binomial, exact, informative, mixed, shares, unequal
+from analyzer.difficulty.metrics import problem_metrics
 from analyzer.difficulty.posterior import posterior, with_refits
 
 rewards_of_a_problem = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=2, max_size=6)
@@ -50,7 +51,7 @@ def test_graded_rewards_are_counted_as_they_are_and_larger_groups_differ_at_leas
     rewards = np.concatenate(problems)
     passes = np.array([sum(reward >= 0.5 for reward in each) for each in problems])
     found = posterior(passes, np.array([len(each) for each in problems]))
-    graded = informative_groups(codes, rewards, 4, (2, 4, 64))
+    graded = graded_groups(codes, rewards, np.zeros(4, np.int64), found.classes, groups=(2, 4, 64), seed=1)
     estimates = shares((2, 4, 64), found, with_refits(found.classes, 1)[1], graded)
     for group in (2, 4):
         expected = np.mean([share_of_groups(each, group) for each in problems])
@@ -82,3 +83,52 @@ def test_nothing_scored_has_no_share() -> None:
 def test_values_of_problems_are_averaged_within_a_class() -> None:
     classes = posterior(np.array([1, 0, 1]), np.array([2, 2, 2])).classes
     assert by_class(classes, np.array([0.2, 0.5, 0.4])).tolist() == pytest.approx([0.5, 0.3])
+
+
+@pytest.mark.parametrize(
+    ("rewards", "threshold", "expected"),
+    [
+        ([[0.0, 1.0], [1.0, 1.0]], 0.5, True),
+        ([[-1.0, 1.0], [math.nan, math.nan]], 0.5, True),
+        ([[0.0, 100.0], [0.0, 0.0]], 60, True),
+        ([[0.7, 0.7], [0.7, 0.7]], 0.5, True),
+        ([[0.0, 0.3], [0.0, 0.0]], 0.5, False),  # groups of these differ, though all fail
+        ([[0.6, 1.0], [1.0, 1.0]], 0.5, False),
+        ([[0.0, 0.5, 1.0], [1.0, 1.0, 0.0]], 0.5, False),
+        ([[1.0, -1.0], [-1.0, -1.0]], -2, False),
+    ],
+)
+def test_passes_tell_all_only_where_the_lower_of_two_rewards_fails(
+    rewards: list[list[float]], threshold: float, expected: bool
+) -> None:
+    values = np.concatenate(rewards)
+    found = problem_metrics(np.repeat([0, 1], list(map(len, rewards))), values, 2, values >= threshold)
+    assert pass_or_fail(*(getattr(found, name) for name in (*COLUMNS, "pass_rate"))) is expected
+
+
+COLUMNS = ("mean_reward", "std_reward", "min_reward", "max_reward")
+
+
+def test_groups_of_graded_rewards_are_predicted_from_how_often_others_agree() -> None:
+    """Rewards between 0 and 0.4 all fail, and passes said that no group has a gradient."""
+    random = np.random.default_rng(6)
+    problems, samples = 120, 4
+    for chances in (np.full(40, 1 / 40), np.array([0.5, 0.25, 0.25]), np.array([1.0])):
+        drawn = random.choice(len(chances), (problems, samples), p=chances) / 100
+        found = posterior(np.zeros(problems, np.int64), np.full(problems, samples))
+        codes, source = np.repeat(np.arange(problems), samples), np.arange(problems) % 2
+        found = posterior(np.zeros(problems, np.int64), np.full(problems, samples), source)
+        graded = graded_groups(codes, drawn.ravel(), source, found.classes, groups=(4, 8, 64), seed=1)
+        assert graded.agreeing.classes.problems.sum() == pytest.approx(problems)
+        for group, said in shares((4, 8, 64), found, [], graded).items():
+            true = 1 - (chances**group).sum()
+            assert said.low - 0.01 <= true <= said.high + 0.01
+            assert said.share == pytest.approx(true, abs=0.06)
+        assert graded.of(1).agreeing.classes.problems.sum() == pytest.approx(problems / 2)
+
+
+def test_one_sample_a_problem_has_no_share() -> None:
+    """It was 78 %, which was the prior's alone."""
+    for samples, known in (([1, 1, 1, 8], False), ([1, 1, 2, 2, 2], True)):
+        found = posterior(np.zeros(len(samples), np.int64), np.array(samples))
+        assert math.isfinite(shares((8,), found, [])[8].share) is known

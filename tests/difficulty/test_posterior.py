@@ -56,9 +56,7 @@ KNOWN = {  # solve rates of problems, from uniform numbers
 
 
 @pytest.mark.parametrize(("problems", "samples"), [(1, 4), (3, 2), (10, 3), (60, 2)])
-def test_the_interval_of_a_solve_rate_holds_the_truth_with_few_problems_or_samples(
-    problems: int, samples: int
-) -> None:
+def test_the_interval_of_a_solve_rate_holds_the_truth_with_few_problems_or_samples(problems: int, samples: int) -> None:
     """Few problems do not tell how rates spread: fitted as if they did, 0 of 2 had an interval of 0.000 to 0.000."""
     random = np.random.default_rng(5)
     for name, rates_of in KNOWN.items():

@@ -200,6 +200,40 @@ def test_problems_teach_nothing_where_their_rewards_are_equal(tmp_path: Path) ->
     assert "1 problem was never solved and 2 always. 33.3 % of the problems have equal rewards only" in text
 
 
+def test_one_sample_a_problem_does_not_tell_what_teaches(tmp_path: Path) -> None:
+    text = (
+        analyzed(tmp_path, [row | {"original_data_source": "sums"} for row in rewarded(samples=1)]) / "report.html"
+    ).read_text()
+    assert "cannot be told from one sample per problem" in text
+    assert "informative groups" not in text
+    assert re.search(r'"value">–</div><div class="label">of the problems have equal rewards only', text)
+
+
+def test_new_groups_are_predicted_by_source_and_curves_that_are_left_out_are_counted(tmp_path: Path) -> None:
+    """In the samples that a rule chose problems by, all 1 to 7 of 8 have an informative group of 8."""
+    rows = [row | {"original_data_source": f"s{row['data_idx'] % 8}"} for row in rewarded(24, 8)]
+    folder = analyzed(tmp_path, rows)
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    predicted = json.loads(page.part("meta"))["predicted"]
+    table = pq.read_table(folder / "problem_metrics.parquet")
+    kinds = [f"{p % 8},{min(p, 8)},8" for p in range(24)]
+    shown = {kind: [] for kind in kinds}
+    for kind, value in zip(kinds, table["informative@8"].to_pylist(), strict=True):
+        shown[kind].append(value)
+    assert predicted == {kind: pytest.approx(np.mean(values), abs=1e-4) for kind, values in shown.items()}
+    assert max(predicted.values()) < 1
+    assert "6 of 8 data sources: those with the most problems" in (folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("share", "digits", "shown"),
+    [(0.0, 1, "0.0 %"), (1.0, 0, "100 %"), (0.9996, 1, ">99.9 %"), (0.996, 0, ">99 %"), (0.0004, 1, "<0.1 %"),
+     (0.004, 0, "<1 %"), (0.12345, 1, "12.3 %"), (0.9994, 1, "99.9 %"), (float("nan"), 1, "–")],
+)  # fmt: skip
+def test_only_all_is_a_hundred_per_cent_and_only_nothing_is_none(share: float, digits: int, shown: str) -> None:
+    assert templating.percent(share, digits) == shown
+
+
 def test_a_page_without_a_scored_rollout_shows_no_number_for_what_nobody_measured(tmp_path: Path) -> None:
     row = {"prompt": "1 + 1?", "response": "2", "data_idx": 0, "original_data_source": "sums", "reward": None}
     analyzed(tmp_path, [{**row, "sample_idx": sample} for sample in range(4)], outputs="problems")

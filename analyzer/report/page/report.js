@@ -14,7 +14,13 @@
     return node;
   };
   const count = (n) => Math.round(n).toLocaleString("en-US");
-  const percent = (x, d = 1) => (Number.isFinite(x) ? (100 * x).toFixed(d) + " %" : "–");
+  // 99.96 % is not 100.0 %, nor 0.04 % nothing.
+  const percent = (x, d = 1) => {
+    if (!Number.isFinite(x)) return "–";
+    const shown = (100 * x).toFixed(d), step = 10 ** -d;
+    if (x > 0 && +shown === 0) return `<${step.toFixed(d)} %`;
+    return (x < 1 && +shown >= 100 ? `>${(100 - step).toFixed(d)}` : shown) + " %";
+  };
 
   // Columns of all problems: little-endian numbers, the low bytes of all, then the next ones; then the ids.
   const bytes = await unpack("columns");
@@ -50,15 +56,15 @@
     for (let i = 0; i < total; i++) if (keeps(i) && !(clean && flag[i])) found.push(i);
     return found;
   };
-  // Groups of 8 with passes and failures: counted where there are 8 samples or more, else what the analysis predicts.
-  const alike = (k, n) => { let share = 1; for (let t = 0; t < 8; t++) share *= Math.max(k - t, 0) / (n - t); return share; };
+  // New groups of 8 with passes and failures, as the analysis predicts them: the samples that a problem was chosen by
+  // flatter it. Unknown where most problems have one sample.
   const informative = (chosen) => {
-    let sum = 0;
+    let sum = 0, known = 0;
     for (const i of chosen) {
-      const k = passes[i], n = scored[i];
-      sum += n >= 8 ? 1 - alike(k, n) - alike(n - k, n) : meta.predicted[`${k},${n}`] ?? 0;
+      const kind = `${passes[i]},${scored[i]}`, chance = meta.predicted[`${source[i]},${kind}`] ?? meta.predicted[`-1,${kind}`];
+      if (chance !== undefined) { sum += chance; known++; }
     }
-    return chosen.length ? sum / chosen.length : NaN;
+    return 2 * known > chosen.length ? sum / known : NaN;
   };
   const explore = () => {
     if (+low.value > +high.value) (document.activeElement === low ? high : low).value = document.activeElement === low ? low.value : high.value;
@@ -72,7 +78,7 @@
     for (const i of all) every += tokens[i] * scored[i];
     $("kept-note").textContent =
       `of ${count(all.length)} problems kept (${percent(chosen.length / Math.max(all.length, 1))}); ` +
-      `groups of 8 with passes and failures: ${percent(informative(all), 0)} before, ${percent(informative(chosen), 0)} after` +
+      `new groups of 8 with passes and failures: ${percent(informative(all), 0)} before, ${percent(informative(chosen), 0)} after` +
       (every ? `; ${percent(sum / every, 0)} of the tokens` : "");
     $("kept-bar").firstChild.style.width = `${(100 * chosen.length) / Math.max(all.length, 1)}%`;
     if (meta.sources.length > 1) {

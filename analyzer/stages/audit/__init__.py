@@ -16,6 +16,7 @@ import numpy as np
 from analyzer.cache.verdicts import Verdicts
 from analyzer.config import AnalysisSettings
 from analyzer.difficulty.by_source import Tally, tally
+from analyzer.errors import percentage
 from analyzer.plan import Plan
 from analyzer.rollouts.dataset import Dataset, Reader
 from analyzer.rollouts.sources import SourceOfProblems
@@ -171,7 +172,8 @@ def warnings(names: Mapping[str, str], expects: Mapping[str, str], audit: Audit)
         if count.unfound_share > UNFOUND_SHARE:
             aside = " that were not cut off" if count.uncut < count.rollouts else ""
             found.append(
-                f"no answer was found in {count.unfound_share:.0%} of the responses of {name}{aside}, which count as "
+                f"no answer was found in {percentage(count.unfound_share)} of the responses of {name}{aside}, which "
+                f"count as "
                 f"wrong: reward {names[name]} looks for {expects[name]}, which is missing in "
                 + "; ".join(f'"...{text}"' for text in audit.missing.get(name, ()))
                 + f".{advice} If answers are written another way, choose a reward that reads them with --reward_fn."
@@ -182,7 +184,8 @@ def warnings(names: Mapping[str, str], expects: Mapping[str, str], audit: Audit)
         if opinion.low > DISAGREEMENT:
             found.append(
                 f"{opinion.grader} disagrees with reward {names[name]} on {opinion.disagreed} of {opinion.compared} "
-                f"sampled rollouts of {name} (95 % interval {opinion.low:.1%} to {opinion.high:.1%}): look at the "
+                f"sampled rollouts of {name} (95 % interval {percentage(opinion.low, 1)} to "
+                f"{percentage(opinion.high, 1)}): look at the "
                 "examples in summary.json before you train with this reward."
             )
     return found

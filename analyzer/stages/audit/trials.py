@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analyzer import rewards
-from analyzer.errors import AnalyzerError
+from analyzer.errors import AnalyzerError, percentage
 from analyzer.rewards import BaseReward, Reward, Where
 from analyzer.rewards._common.answers import answer_text
 from analyzer.rewards._common.spelling import unwrapped
@@ -179,11 +179,12 @@ def sentence(trial: Trial, reward: str) -> str:
     if trial.wrapped >= WRAPPED:
         text += (
             f' Without its wrapping ("{trial.unwrapped}" for "{trial.ground_truth}") the ground truth would match in '
-            f"{trial.wrapped:.0%} of {trial.responses} sampled responses: rewrite the ground truths."
+            f"{percentage(trial.wrapped)} of {trial.responses} sampled responses: rewrite the ground truths."
         )
     if trial.other:
         text += (
-            f" On {trial.responses} sampled responses, {trial.other} finds an answer in {trial.other_found:.0%} of "
+            f" On {trial.responses} sampled responses, {trial.other} finds an answer in "
+            f"{percentage(trial.other_found)} of "
             f"them and gives {trial.other_pass_rate:.2f} where {reward} gives {trial.pass_rate:.2f}."
         )
     return text
