@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 EVAL, JSON, PARQUET = ".eval", ".json", ".parquet"
 SUFFIXES = (*inputs.JSONL_SUFFIXES, PARQUET, EVAL, JSON)
 STEP = "step"
+_STEP_FOLDER = re.compile(r"step_?\d+")
 _NAMED = 5  # files that are named one by one
 
 
@@ -249,6 +251,23 @@ def repeats_of(paths: Sequence[str]) -> tuple[str, ...]:
                 found.append(path)
             before = table
     return tuple(found)
+
+
+def check_runs(spec: str, layout: Layout, paths: Sequence[str]) -> None:
+    """Raise InputError for files of one name in several folders that nothing tells apart: those of two runs.
+
+    Folders that differ in the number of a step are told apart by the rows.
+    """
+    told = list(zip(*told_columns(dataclasses.replace(layout, sample=None), paths).values(), strict=True))
+    folders: dict[tuple[Any, ...], str] = {}
+    for at, path in enumerate(paths):
+        folder, name = os.path.split(path)
+        first = folders.setdefault((name, *(told[at] if told else ())), folder)
+        if _STEP_FOLDER.sub("", first) != _STEP_FOLDER.sub("", folder):
+            raise InputError(
+                f"{spec}: {name} is in several folders, which may be those of two runs ({first}, {folder}): read one, "
+                "or pass --pool if they belong together"
+            )
 
 
 def named(paths: Sequence[str]) -> str:

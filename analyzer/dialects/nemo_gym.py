@@ -58,6 +58,7 @@ register(
             model="model",
             group=Group(("_ng_task_index",)),
             sample="_ng_rollout_index",
+            steps=("model",),
             tasks=("agent",),
         ),
     )

@@ -68,7 +68,8 @@ register(
             data_source="dataset",
             finish_reason="finish_reason",
             group=Group(("step", "prompt_idx", "prompt_ids"), hashed=True),
-            steps=("step",),
+            file=(("run", r"([^/]+)_rollouts_\d+\.jsonl"),),
+            steps=("step", "run"),
             drop=("prompt_ids",),
         ),
     )

@@ -93,6 +93,20 @@ def settle(request: Request, as_is: bool = True) -> Reading:
     if type(dialect).prepared is not Dialect.prepared:
         settings = dialects.Settings(request.model_path, request.trust_remote_code, request.pool)
         dialect = dialect.prepared(_by_file(dialect, seen.paths), settings)
+    layout = _settled(dialect, seen)
+    asked = tuple(key for key, value in said.items() if value is not None)
+    layout = layout.with_columns(said)
+    if not request.pool and dialect.name != OURS:  # ours are told apart by data_idx and sample_idx
+        files.check_runs(request.spec, layout, seen.paths)
+    # Steps that are picked with --rows are read as they stand; pooled, the same rollouts would count several times.
+    once = request.pool and dialect.repeats
+    repeated = files.repeats_of(seen.paths) if once else ()
+    paths = tuple(path for path in seen.paths if path not in repeated)
+    return Reading(dialect, layout, paths, seen.unread, asked, once, repeated)
+
+
+def _settled(dialect: Dialect, seen: Recognized) -> Layout:
+    """The dialect's layout, set to the files."""
     layout = dialect.layout
     # One file does not number the samples of its problems.
     if layout.sample == FILE and len(seen.paths) == 1:
@@ -103,12 +117,7 @@ def settle(request: Request, as_is: bool = True) -> Reading:
     # Without data_idx they are grouped as those of any other program.
     if dialect.name == OURS and "data_idx" not in seen.row:
         layout = dataclasses.replace(layout, group=None)
-    asked = tuple(key for key, value in said.items() if value is not None)
-    # Steps that are picked with --rows are read as they stand; pooled, the same rollouts would count several times.
-    once = request.pool and dialect.repeats
-    repeated = files.repeats_of(seen.paths) if once else ()
-    paths = tuple(path for path in seen.paths if path not in repeated)
-    return Reading(dialect, layout.with_columns(said), paths, seen.unread, asked, once, repeated)
+    return layout
 
 
 def _by_file(dialect: Dialect, paths: Sequence[str]) -> Iterator[Iterator[Row]]:

@@ -279,8 +279,9 @@ TABLE = (
             reward="reward",
             group=_hash("prompt"),  # a task_id is a number for each submission, not for each problem
             drop=("segments", "version_rle"),
-            file=(("version", r"/(\d+)/[^/]+\.jsonl"),),
+            file=(("version", r"/(\d+)/[^/]+\.jsonl"), ("split", r"/(eval-rollout|rollout)/\d+/[^/]+$")),
             steps=("version",),
+            tasks=("split",),
         ),
     ),
     Dialect(

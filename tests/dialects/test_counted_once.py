@@ -145,6 +145,43 @@ def test_two_runs_are_two_policies_unless_they_are_pooled(
     assert sizes(opened(tmp_path, folder, recursive=True, pool=True, scored_without_gold=True)) == [8] * 4
 
 
+@pytest.mark.parametrize(
+    ("name", "runs", "message"),
+    [
+        ("verl_rollouts_v1", ("a", "b"), "1.jsonl is in several folders, which may be those of two runs"),
+        ("nemo_skills", ("a", "b"), "output-rs0.jsonl is in several folders"),
+        ("openr1_math", ("all", "data"), "train.parquet is in several folders"),
+        ("areal", ("eval-rollout", "rollout"), "several values of split"),
+        ("nemo_gym", ("a", "b"), "rollouts.jsonl is in several folders"),
+    ],
+)
+def test_files_of_one_name_in_two_folders_are_two_runs_unless_they_are_pooled(
+    name: str, runs: tuple[str, str], message: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "runs"
+    for run in runs:
+        (folder / run).mkdir(parents=True)
+        path = getattr(layouts, name)(folder / run)
+        if name == "areal":
+            shutil.move(path / "rollout", tmp_path / "moved")
+            shutil.rmtree(path)
+            shutil.move(tmp_path / "moved", folder / run)
+        if name == "openr1_math":
+            path.rename(path.parent / "train.parquet")
+    with pytest.raises(InputError, match=message):
+        opened(tmp_path, folder, recursive=True)
+    found = opened(tmp_path, folder, recursive=True, pool=True)
+    assert sum(sizes(found)) == 32
+
+
+def test_two_runs_of_open_instruct_in_one_folder_are_two_policies(tmp_path: Path) -> None:
+    path = layouts.open_instruct(tmp_path)
+    shutil.copy(path, tmp_path / "other_rollouts_000000.jsonl")
+    with pytest.raises(InputError, match=r"several values of run \('other', 'run', ...\)"):
+        opened(tmp_path, tmp_path)
+    assert opened(tmp_path, tmp_path, rows="run == 'other'").dataset.rows == 16
+
+
 def test_a_rollout_of_verifiers_without_an_answer_is_read(tmp_path: Path) -> None:
     path = layouts.verifiers(tmp_path) / "results.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
