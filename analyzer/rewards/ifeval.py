@@ -23,6 +23,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from analyzer.errors import RewardError, to_install
 from analyzer.rewards import WholeReward, register
+from analyzer.rewards._common import ifbench as ifbench_checks
 from analyzer.rewards._common.gold import struct_gold
 from analyzer.rewards._common.patterns import pairs
 from analyzer.schema import GoldError, Problem, Score, Status, Unscored
@@ -115,6 +116,9 @@ def checker_of(instruction: Instruction) -> Any:
         if len(letter.strip()) != 1:
             raise GoldError(f"the letter of {name} must be one character, not {letter!r}")
         arguments["letter"] = "a"  # the official code puts a random letter in the place of "#" or "!"
+    from_start = name == "repeat:repeat_span" and arguments.get("n_start") == 0
+    if from_start:
+        arguments["n_start"] = 1  # the package takes 0 for "not given", and draws
     random.seed(0)
     before = random.getstate()
     try:
@@ -127,6 +131,8 @@ def checker_of(instruction: Instruction) -> Any:
         raise GoldError(f"{name} lacks an argument, or has one out of range: {takes}: {dict(instruction.arguments)}")
     if isinstance(letter, str):
         checker._letter = letter.strip().lower()
+    if from_start:
+        checker._n_start = 0
     return checker
 
 
@@ -134,7 +140,7 @@ def follows(checker: Any, text: str) -> bool:
     """Whether a text follows an instruction; an empty one follows none. Raises Unscored where data is missing."""
     try:
         # Two of the package's regexes are quadratic: on a megabyte of "<" they would take hours.
-        check = _LINEAR.get(getattr(checker, "id", ""), type(checker).check_following)
+        check = _CHECKS.get(getattr(checker, "id", ""), type(checker).check_following)
         return bool(text.strip()) and bool(check(checker, text))
     except RecursionError:  # json's, of brackets a thousand deep: a fault of the response
         return False
@@ -158,7 +164,8 @@ def _has_placeholders(checker: Any, text: str) -> bool:
     return pairs(text, "[", "]") >= int(checker._num_placeholders)
 
 
-_LINEAR: dict[str, Any] = {
+_CHECKS: dict[str, Any] = {
+    **ifbench_checks.CHECKS,
     "detectable_format:title": _has_title,
     "detectable_content:number_placeholders": _has_placeholders,
 }
@@ -184,6 +191,7 @@ def known_checkers() -> dict[str, Any]:
     tokenizer = _sentence_tokenizer()
     instructions_util._get_sentence_tokenizer = lambda: tokenizer
     nltk.tokenize._get_punkt_tokenizer = lambda *_: tokenizer
+    ifbench.instructions_util.split_into_sentences = ifbench_checks.sentences_of
     return {**ifbench.INSTRUCTION_DICT, **ifeval.INSTRUCTION_DICT}
 
 

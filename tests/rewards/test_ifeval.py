@@ -225,3 +225,43 @@ def test_json_that_is_nested_too_deep_follows_nothing_and_is_scored() -> None:
     assert ifeval.follows(checker, '{"a": 1}')
     for deep in ("[" * 100_000, '{"a":' * 100_000):
         assert not ifeval.follows(checker, deep)
+
+
+FIRST = "Emma met Liam."
+IFBENCH: list[
+    tuple[str, dict[str, Any], str, bool]
+] = [  # what AI2's checks of August 2026 say, and those of the package do not
+    ("repeat:repeat_span", {"prompt_to_repeat": "The walls are solid", "n_start": 0, "n_end": 7}, "the wall", True),
+    ("repeat:repeat_span", {"prompt_to_repeat": "The walls are solid", "n_start": 4, "n_end": 8}, "walls", True),
+    ("repeat:repeat_span", {"prompt_to_repeat": "The walls are solid", "n_start": 0, "n_end": 2}, "The walls", False),
+    ("count:pronouns", {"N": 2}, "Who said that?", True),
+    ("count:pronouns", {"N": 2}, "She/her, not its", True),
+    ("count:pronouns", {"N": 2}, "It's", False),
+    ("count:person_names", {"N": 2}, FIRST, True),
+    ("count:person_names", {"N": 2}, "Emmanuel met Liam, Liam.", False),
+    ("format:title_case", {}, "A Title (in Case) 1st", False),
+    ("format:title_case", {}, "A Title, With 2 Marks!", True),
+    ("format:title_case", {}, "A title", False),
+    ("sentence:keyword", {"word": "met", "N": 1}, FIRST, True),
+    ("sentence:keyword", {"word": "me", "N": 1}, FIRST, False),
+    ("words:keywords_specific_position", {"keyword": "liam", "n": 1, "m": 3}, "Emma, met Liam.", True),
+    ("words:words_position", {"keyword": "met"}, "They Met, and then we met again.", True),
+    ("words:words_position", {"keyword": "met"}, "They Met, and then we met", False),
+    ("format:quote_unquote", {}, "'\"'", True),
+    ("format:quote_unquote", {}, "\u201cA\u201d\u201cB\u201d", False),
+    (
+        "custom:sentence_alphabet",
+        {},
+        " ".join(f"{letter.upper()}pple." for letter in "abcdefghijklmnopqrstuvwxyz"),
+        True,
+    ),
+    ("custom:sentence_alphabet", {}, "... " * 30, False),
+    ("ratio:sentence_balance", {}, "Is it 3.14? It is. Yes!", True),
+    ("words:last_first", {}, "I saw Mr. Smith. Smith saw us", True),
+]
+
+
+def test_ifbench_is_checked_as_ai2_has_corrected_it() -> None:
+    for name, arguments, text, expected in IFBENCH:
+        checker = ifeval.checker_of(ifeval.Instruction(name, arguments))
+        assert ifeval.follows(checker, text) is expected, (name, text)
