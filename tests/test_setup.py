@@ -99,7 +99,7 @@ def test_python_3_6_can_read_what_runs_before_the_version_is_checked(file: str) 
     ],
     ids=str,
 )
-def test_a_python_without_the_packages_is_told_what_is_missing_in_one_line(
+def test_one_line_names_the_packages_that_a_python_lacks(
     bare_python: str, command: str, words: tuple[str, ...]
 ) -> None:
     code, out, err = run(bare_python, ROOT / "scripts" / f"{command}.py", *words)

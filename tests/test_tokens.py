@@ -279,7 +279,7 @@ def test_a_tokenizer_with_code_of_its_own_asks_for_trust(tmp_path: Path) -> None
         (str(TOKENIZER.parent), "tokenizer.json"),
     ],
 )
-def test_a_tokenizer_that_cannot_be_loaded_is_said_in_one_line(model: str, says: str) -> None:
+def test_one_line_says_why_a_tokenizer_cannot_be_loaded(model: str, says: str) -> None:
     with pytest.raises(TokenizerError, match=says) as caught:
         subject.load(model, False)
     assert "\n" not in str(caught.value)

@@ -94,7 +94,7 @@ class FilterSettings:
 
 
 def _check_replaced(selection: SelectionSettings | None, given: str, rollouts: str) -> None:
-    """Raise ConfigError where a selection would replace what it was made of, which --overwrite allows nobody."""
+    """Raise ConfigError where a selection would replace its own input, even with --overwrite."""
     if selection is None:
         return
     for flag, path in (("--output", selection.output), ("--control", selection.control)):

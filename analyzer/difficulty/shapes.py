@@ -1,7 +1,7 @@
 """shapes: where the prior of a few problems starts, an average over many ways in which solve rates may be spread.
 
 One record, three problems with 0, 0 and 1 passes in 4 samples each: every shape (one hump or two, with and without
-spikes at 0 and 1; some 7,500) is weighed by how likely it makes these passes, and hardly one is ruled out.
+spikes at 0 and 1; some 7,500) is weighted by how likely it makes these passes, and so few rollouts rule out hardly any.
 
 Refits start from one of these shapes each: what the shapes differ in is what is not known.
 """
@@ -55,7 +55,7 @@ def _likely(table: FloatArray, problems: IntArray) -> FloatArray:
     found = np.multiply.outer(table @ shapes.bodies, body) + (table[:, [0, -1]] @ shapes.spikes.T)[:, None, :]
     logs: FloatArray = np.tensordot(problems.astype(np.float64), np.log(found), 1)
     total = int(problems.sum())
-    # Less the share of one problem: what is found is applied to each problem, which has not to count twice.
+    # Less the share of one problem: the result is applied to each problem, which must not count twice.
     logs *= (total - 1) / total
     logs += shapes.log_weights
     weights: FloatArray = np.exp(logs - logs.max())

@@ -111,11 +111,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[str]:
 def build_folder(path: Path, build: Callable[[str], None]) -> None:
     """Have `build` fill a folder that then becomes `path`; nothing where it is there already.
 
-    Where somebody else is building it, wait for theirs: what it holds is the same. Raises StorageError when the disk
+    Where another process is building it, wait for that: it makes the same files. Raises StorageError when the disk
     is full or failing.
     """
     if path.is_dir():
-        # In a shared cache somebody else may have put it there, and what it holds would be taken for the input.
+        # In a shared cache another user may have put it there, and its files would be read as the input.
         for file in (path, *path.iterdir()):
             if not is_trusted(file, path.parent):
                 raise OutputError(

@@ -176,7 +176,7 @@ def counted(tmp_path: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("make", [with_a_token_of_the_config, of_words])
-def test_counts_begun_with_what_turns_out_wrong_are_made_again_and_that_is_said(
+def test_tokens_counted_with_a_wrong_tokenizer_are_counted_again_with_a_notice(
     make: Callable[[Path], Path], tmp_path: Path, analyze: Callable[..., Outcome]
 ) -> None:
     model = make(tmp_path / "model")

@@ -112,9 +112,7 @@ def test_half_a_run_is_completed_and_ends_with_the_same_bytes(analyze: Analyze, 
     assert again.files() == expected
 
 
-def test_shard_files_that_are_not_whole_or_not_ours_are_scored_again_and_no_others(
-    analyze: Analyze, data: Path, tmp_path: Path
-) -> None:
+def test_only_damaged_or_foreign_shard_files_are_scored_again(analyze: Analyze, data: Path, tmp_path: Path) -> None:
     expected = analyze(data).files()
     whole, *paths = sorted(committed(tmp_path))
 

@@ -265,13 +265,13 @@ def test_responses_without_answers_are_shown_with_two_examples_and_a_remedy(tmp_
     assert "\x1b" not in outcome.err
 
 
-def test_rewards_that_are_low_though_answers_are_found_are_told_of(tmp_path: Path, analyze: Analyze) -> None:
+def test_low_rewards_despite_found_answers_get_a_warning(tmp_path: Path, analyze: Analyze) -> None:
     outcome = analyze(parquet(tmp_path / "r.parquet", rollouts(1, 6)))
     assert "rewards are low everywhere" in outcome.err
     assert "--reward_fn_key" in outcome.err
 
 
-def test_few_samples_and_ties_are_told_of(tmp_path: Path, analyze: Analyze) -> None:
+def test_few_samples_and_ties_get_a_warning(tmp_path: Path, analyze: Analyze) -> None:
     rows = rollouts(3, 2) + [{**row, "data_idx": 10 + row["data_idx"]} for row in rollouts(1, 2) * 9]
     unique = {(row["data_idx"], row["sample_idx"]): row for row in rows}
     more = [{**row, "data_idx": 100 + i} for i in range(9) for row in rollouts(1, 2)]

@@ -358,7 +358,7 @@ def test_a_null_response_is_an_input_error_of_its_row_and_the_others_are_scored(
     assert "(row 5: the response is null)" in said[0]
 
 
-def test_scikit_learn_that_is_missing_is_said_before_any_work(
+def test_a_missing_scikit_learn_is_reported_before_any_work(
     tmp_path: Path, analyze: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("sklearn", "sklearn.cluster"):  # whether or not a test has imported it
@@ -424,7 +424,7 @@ def test_an_output_dir_that_is_a_file_or_below_one_is_refused(tmp_path: Path, an
     assert file.read_text() == "mine"
 
 
-def test_a_folder_that_cannot_be_written_is_said_before_scoring(
+def test_a_folder_that_cannot_be_written_is_refused_before_scoring(
     tmp_path: Path, analyze: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given, closed = parquet(tmp_path / "r.parquet", ROWS), tmp_path / "closed"

@@ -100,7 +100,7 @@ def test_another_strategy_generates_nothing_and_scores_nothing(
     assert set(pd.read_parquet(tmp_path / "out" / "problems.parquet")["difficulty_bucket"]) == {"medium-hard"}
 
 
-def test_prompts_that_failed_are_told_and_the_rest_is_analyzed(
+def test_failed_prompts_are_reported_and_the_rest_is_analyzed(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with running(lambda number, body: "400" if "3 + 1" in body["messages"][0]["content"] else "ok") as server:
@@ -205,7 +205,7 @@ def test_rollouts_that_have_rewards_are_taken_as_they_are(tmp_path: Path, capsys
         (["--part", "1/2"], "'part'"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_is_one_line(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert filter_difficulty(argv) == 2
     errors = capsys.readouterr().err
     assert message in errors
@@ -240,7 +240,7 @@ def test_killed_while_it_generates_it_goes_on(command: Command, tmp_path: Path) 
         (["--reward_fn_key", "answer"], "name the one with the ground truth with --reward_fn_key"),
     ],
 )
-def test_what_would_stop_the_analysis_is_said_before_anything_is_generated(
+def test_what_would_stop_the_analysis_is_refused_before_anything_is_generated(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
 ) -> None:
     with running() as server:

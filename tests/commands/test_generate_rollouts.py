@@ -46,7 +46,7 @@ def test_a_config_file_has_the_same_keys_and_a_flag_wins(tmp_path: Path) -> None
         (["stray"], "'stray' belongs to no flag"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(argv: list[str], message: str) -> None:
+def test_an_error_is_one_line(argv: list[str], message: str) -> None:
     with pytest.raises(ConfigError) as error:
         parse([*NEEDED, *argv])
     assert message in str(error.value)

@@ -45,7 +45,7 @@ def test_no_command_imports_a_library_that_it_does_not_use(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("given", [None, "5"])
-def test_arrow_is_told_to_keep_freed_memory_before_it_and_the_workers_start(given: str | None, tmp_path: Path) -> None:
+def test_arrow_is_set_to_keep_freed_memory_before_it_and_the_workers_start(given: str | None, tmp_path: Path) -> None:
     code = (
         "import dataclasses, os, sys\n"
         "from contextlib import nullcontext\n"

@@ -35,7 +35,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("text", "says"), CASES.values(), ids=CASES)
-def test_what_is_wrong_in_a_yaml_file_is_said_with_the_file(text: str | bytes, says: str, tmp_path: Path) -> None:
+def test_an_error_in_a_yaml_file_names_the_file(text: str | bytes, says: str, tmp_path: Path) -> None:
     good, path = tmp_path / "good.yaml", tmp_path / "c.yaml"
     good.write_text("max_unscored: 0.5")
     path.write_bytes(text if isinstance(text, bytes) else text.encode())

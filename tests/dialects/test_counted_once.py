@@ -195,7 +195,7 @@ def test_a_rollout_of_verifiers_without_an_answer_is_read(tmp_path: Path) -> Non
     ]
 
 
-def test_tasks_without_key_hash_and_index_are_told_apart_by_prompt_and_ground_truth(tmp_path: Path) -> None:
+def test_tasks_without_key_hash_and_index_are_distinguished_by_prompt_and_ground_truth(tmp_path: Path) -> None:
     path = layouts.verifiers_traces(tmp_path)
     traces = [json.loads(line) for line in path.read_text().splitlines()]
     for trace in traces:

@@ -117,7 +117,7 @@ def test_a_difficulty_that_is_no_share_of_the_samples_is_not_taken_for_one(tmp_p
         opened(tmp_path, layouts.table(tmp_path / "train.parquet", rows))
 
 
-def test_what_a_column_of_counts_is_taken_for_is_said(tmp_path: Path) -> None:
+def test_a_notice_says_what_a_column_of_counts_is_taken_for(tmp_path: Path) -> None:
     rows = [{"problem": str(n), "answer": "1", "difficulty": 25.0 * (n % 5)} for n in range(9)]  # may be anything
     found = opened(tmp_path, layouts.table(tmp_path / "train.parquet", rows))
     assert found.notes[0].startswith("read as DeepScaleR difficulty")

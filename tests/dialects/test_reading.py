@@ -215,7 +215,7 @@ def test_a_batch_of_the_responses_api_is_read_as_one_of_chat_completions(tmp_pat
 
 
 @pytest.mark.parametrize("name", ["a.json", ""], ids=["the file", "its folder"])
-def test_a_json_file_with_an_object_per_line_is_said_to_be_jsonl(name: str, tmp_path: Path) -> None:
+def test_the_error_for_a_json_file_with_an_object_per_line_says_that_it_is_jsonl(name: str, tmp_path: Path) -> None:
     layouts.lines(tmp_path / "in" / "a.json", [{"prompt": "p", "response": "r"}] * 2)
     with pytest.raises(InputError, match=r"a\.json: holds a JSON object per line; rename it to end in \.jsonl"):
         opened(tmp_path, tmp_path / "in" / name)

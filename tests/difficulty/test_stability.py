@@ -68,7 +68,7 @@ def with_strategies(*cases: tuple[Any, ...]) -> list[Any]:
 @pytest.mark.parametrize(
     ("a", "b", "samples", "name"), with_strategies((2.0, 2.0, 8), (0.4, 0.6, 4), (0.3, 2.0, 16), (1.0, 1.0, 64))
 )
-def test_what_is_foretold_comes_true_where_solve_rates_follow_a_beta_distribution(
+def test_predicted_stability_holds_where_solve_rates_follow_a_beta_distribution(
     a: float, b: float, samples: int, name: str
 ) -> None:
     rates = np.random.default_rng(1).beta(a, b, 800)
@@ -106,7 +106,7 @@ def halves(path: Path, name: str, half: int) -> list[tuple[int, Floats, Floats]]
         ("mmlu_pro", "multiple_choice", 2), ("gsm8k_zeroeval", "gsm8k", 8), ("math_l5_zeroeval", "math_boxed", 8)
     ),
 )
-def test_what_is_foretold_of_real_rollouts_comes_true(
+def test_predicted_stability_holds_for_real_rollouts(
     file: str, reward: str, half: int, name: str, shared: Callable[[str], Path]
 ) -> None:
     both = []
@@ -166,7 +166,7 @@ def test_new_rewards_are_among_those_that_were_earned() -> None:
 
 
 @pytest.mark.parametrize("rewards", [[1.0, 0.0], [np.nan, np.nan], []])
-def test_nothing_is_foretold_of_fewer_than_two_problems(rewards: list[float]) -> None:
+def test_no_stability_is_predicted_for_fewer_than_two_problems(rewards: list[float]) -> None:
     assert foretold(np.zeros(len(rewards), np.int64), np.array(rewards), 2) is None
 
 

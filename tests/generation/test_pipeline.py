@@ -152,7 +152,7 @@ def test_other_settings_are_refused_and_nothing_is_mixed(training: Training, set
     assert set(pq.read_table(path)["temperature"].to_pylist()) == {1.0}
 
 
-def test_what_is_read_is_not_replaced_and_what_cannot_be_written_is_said_first(
+def test_an_input_is_never_replaced_and_an_unwritable_output_is_refused_first(
     training: Training, settings: Settings, tmp_path: Path
 ) -> None:
     data = training(2)

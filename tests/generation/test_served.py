@@ -150,7 +150,9 @@ def test_a_server_that_lists_another_name_when_it_comes_back_is_not_asked(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_server_that_told_no_place_need_not_list_its_models_again(training: Training, settings: Settings) -> None:
+def test_a_server_that_gave_no_model_path_need_not_list_its_models_again(
+    training: Training, settings: Settings
+) -> None:
     with running(first("503", "dies")) as server:
         server.stub.listings = 1
         done = run(settings(training(6), server.url, max_concurrent=2))
@@ -191,7 +193,7 @@ def test_a_server_without_a_list_of_models_is_used_where_its_model_is_named(
             run(settings(training(1), server.url, overwrite=True))
 
 
-def test_a_wrong_address_is_said_by_the_first_request_where_no_list_told(
+def test_the_first_request_reports_a_wrong_address_that_no_model_list_revealed(
     training: Training, settings: Settings, tmp_path: Path
 ) -> None:
     said = r"refuses all requests: .*404.*; the address usually ends in /v1"

@@ -256,7 +256,7 @@ def test_a_server_that_comes_back_is_used_again(training: Training, settings: Se
     assert done.rollouts == 800
 
 
-def test_waiting_for_servers_that_are_gone_is_said_once(
+def test_one_notice_says_that_all_servers_are_gone(
     training: Training, settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(servers, "_TELL_AFTER_SECONDS", 0.2)
@@ -310,7 +310,7 @@ def test_it_must_be_clear_which_model_is_meant(training: Training, settings: Set
         assert run(settings(training(1), none.url, model_path="/models/b")).model == "/models/b"
 
 
-def test_a_wrong_address_is_said_before_anything_is_written(
+def test_a_wrong_address_is_refused_before_anything_is_written(
     training: Training, settings: Settings, tmp_path: Path
 ) -> None:
     with running() as server:

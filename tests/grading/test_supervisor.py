@@ -247,7 +247,7 @@ def test_workers_of_joblib_and_threads_see_the_same() -> None:
         ("tests.grading.targets:CrashesOnLoad", {}, "ended the process (SIGSEGV)"),
     ],
 )
-def test_a_reward_that_cannot_be_loaded_is_said_at_start(path: str, options: dict[str, Any], message: str) -> None:
+def test_a_reward_that_cannot_be_loaded_is_reported_at_start(path: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(RewardError) as error:
         Supervisor(Target(path, options, "my reward"), LIMITS).start()
     assert "my reward" in str(error.value)

@@ -98,7 +98,7 @@ def test_analyses_without_a_problem_that_both_have_scored_are_not_called_equal(
     assert not (tmp_path / "out" / "compare.json").exists()
 
 
-def test_a_change_is_told_with_the_problems_that_changed(analyzed: Analysed, tmp_path: Path) -> None:
+def test_a_change_is_reported_with_the_problems_that_changed(analyzed: Analysed, tmp_path: Path) -> None:
     before = dict.fromkeys(range(40), 2)
     after = before | dict.fromkeys(range(5), 16)
     folders = [analyzed("a", rows(before, 16)), analyzed("b", rows(after, 16))]

@@ -54,7 +54,7 @@ def test_parts_of_a_reward_are_averaged_over_right_and_wrong(tmp_path: Path) -> 
     assert panels.parts(Written(path), 0.5) == [panels.Part("reward_format", 3, 0.25, 1.0, 0.75, 0.25)]
 
 
-def test_lengths_are_told_for_each_data_source(tmp_path: Path) -> None:
+def test_lengths_are_shown_for_each_data_source(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     lengths = {"a": random.integers(1, 100, 500), "b": random.integers(500, 900, 300)}
     rows = [{"original_data_source": n, "response_tokens": int(t)} for n, all_of in lengths.items() for t in all_of]

@@ -94,7 +94,7 @@ def test_what_the_other_parts_say_stays_where_one_cannot_score(bonus: str, tmp_p
     assert bad.extra == {"other_length": 7}
 
 
-def test_a_response_is_right_to_other_parts_from_the_reward_that_is_said() -> None:
+def test_other_parts_take_a_response_as_right_from_the_given_reward_on() -> None:
     """f1 gives 1.0 and 0.5: by default both are right to Kimi's length term, and the shorter one earns for it."""
     parts = [{"name": "f1"}, {"name": "length", "options": {"rule": "kimi", "unit": "characters"}}]
     responses = ["a b c d e f g h", "a b c d"]

@@ -27,7 +27,7 @@ CUT = [True, False, False, True, True, True, False, False, True, False]
     ],
     ids=lambda column: str(column.type),
 )
-def test_cut_off_responses_are_told_by_their_reason(column: Any) -> None:
+def test_cut_off_responses_are_recognized_by_their_finish_reason(column: Any) -> None:
     assert was_cut_off(column).tolist() == CUT
 
 
@@ -38,7 +38,7 @@ def test_a_column_that_says_nothing_cuts_nothing(column: pa.Array) -> None:
 
 @pytest.mark.parametrize("write", [jsonl, parquet])
 @pytest.mark.parametrize("reason", ["length", "MAX_TOKENS", {"type": "length", "length": 4}])
-def test_the_command_counts_cut_off_responses_however_they_are_told(
+def test_the_command_counts_cut_off_responses_in_every_notation(
     tmp_path: Path, analyze: Callable[..., Outcome], write: Callable[..., Path], reason: Any
 ) -> None:
     ended = {"type": "stop", "length": 4} if isinstance(reason, dict) else "stop"

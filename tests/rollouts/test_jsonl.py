@@ -410,7 +410,7 @@ def test_every_dialect_of_the_ground_truth_is_scored_alike_from_jsonl(
     assert outcome.table()["reward"].to_pylist() == [float(row["sample_idx"] < row["data_idx"]) for row in rows]
 
 
-def test_replaced_surrogates_are_told_of(tmp_path: Path, analyze: Callable[..., Outcome]) -> None:
+def test_replaced_surrogates_are_reported(tmp_path: Path, analyze: Callable[..., Outcome]) -> None:
     rows = [{**row, "prompt": "\ud800 and \udc00"} if row["data_idx"] == 0 else row for row in ROWS]
     outcome = analyze(jsonl(tmp_path / "r.jsonl", rows))
     assert outcome.code == 0

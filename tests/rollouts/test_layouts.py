@@ -56,7 +56,7 @@ def test_one_giant_row_group_is_never_in_memory_whole(tmp_path: Path, monkeypatc
     assert most < 8 << 20
 
 
-def test_of_very_many_row_groups_arrow_is_told_of_few_at_a_time(
+def test_arrow_gets_a_few_of_very_many_row_groups_at_a_time(
     tmp_path: Path, analyze: Analyze, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = rollouts(40)

@@ -49,7 +49,7 @@ RATES = {
 
 
 @pytest.mark.parametrize("shape", RATES)
-def test_what_is_said_is_what_another_sampling_shows(tmp_path: Path, shape: str) -> None:
+def test_the_printed_effects_are_what_another_sampling_shows(tmp_path: Path, shape: str) -> None:
     random = np.random.default_rng(5)
     rates = RATES[shape](random)
     passes = analysis_folder(tmp_path, rates, random)

@@ -93,7 +93,7 @@ def test_informative_knows_groups_of_any_size(sample_analysis: Path, tmp_path: P
     assert len(kept(8)) == len(kept(16)) == 40
 
 
-def test_what_cannot_be_told_apart_at_this_n_is_said(sample_analysis: Path) -> None:
+def test_recipes_that_coincide_at_this_n_are_named(sample_analysis: Path) -> None:
     def at(**flags: Any) -> Any:
         return select(settings(analysis=sample_analysis, dry_run=True, **flags)).manifest["at_this_n"]
 

@@ -73,7 +73,7 @@ def test_many_are_said_before_anything_is_scored(problems: int, tmp_path: Path, 
     assert "scoring" not in outcome.err
 
 
-def test_files_that_each_count_from_0_are_told_to_be_numbered_anew(tmp_path: Path, analyze: Analyze) -> None:
+def test_files_that_each_count_from_0_get_the_advice_to_number_them_anew(tmp_path: Path, analyze: Analyze) -> None:
     for rank in range(2):
         rows = [{**row, "prompt": f"{rank}: {row['prompt']}"} for row in rollouts()]
         jsonl(tmp_path / "in" / f"rank{rank}.jsonl", rows)

@@ -154,7 +154,9 @@ def test_rewards_on_another_scale_are_said_and_the_threshold_is_a_flag(tmp_path:
         ([0.0, 100.0], ""),
     ],
 )
-def test_a_threshold_of_another_scale_is_said_and_the_one_suggested_divides(values: list[float], said: str) -> None:
+def test_a_threshold_of_another_scale_gets_a_warning_and_the_suggested_one_divides(
+    values: list[float], said: str
+) -> None:
     lines = threshold_lines(0.5, np.array([*values, np.nan]))
     assert len(lines) == bool(said)
     if lines:

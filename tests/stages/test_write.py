@@ -46,7 +46,7 @@ def write_to(tmp_path: Path) -> Callable[[str, str], None]:
     return run
 
 
-def test_a_full_disk_is_told_whichever_file_meets_it(tmp_path: Path, write_to: Callable[[str, str], None]) -> None:
+def test_a_full_disk_is_reported_whichever_file_hits_it(tmp_path: Path, write_to: Callable[[str, str], None]) -> None:
     """/dev/full takes nothing, as a full disk does; here no group is full before the end, so the last flush fails."""
     for paths in [("/dev/full", str(tmp_path / "b")), (str(tmp_path / "a"), "/dev/full"), ("/dev/full", "/dev/full")]:
         with pytest.raises(StorageError, match=f"{tmp_path}/out: No space left on device; "):

@@ -98,7 +98,7 @@ def shards(tmp_path: Path) -> Shards:
 
 
 @pytest.mark.parametrize("backend", [LOKY, DASK, RAY, SEQUENTIAL], indirect=True)
-def test_every_shard_is_committed_and_told_once(backend: Backend, shards: Shards) -> None:
+def test_every_shard_is_committed_and_reported_once(backend: Backend, shards: Shards) -> None:
     """Also by those that start nothing ahead; loky's that do are below."""
     warm = functools.partial(shard_tasks.warm, str(shards.folder))
     with contextlib.nullcontext() if backend.name == "loky" else backends.warmed(backend, SHARDS, warm):
@@ -172,7 +172,7 @@ def test_a_scheduler_that_does_not_answer_is_the_users_to_put_right(shards: Shar
 
 @dask
 @pytest.mark.parametrize("at_first", [0, 1])
-def test_a_scheduler_without_workers_is_waited_for_and_told_of(
+def test_a_notice_says_that_the_run_waits_for_a_scheduler_without_workers(
     at_first: int, shards: Shards, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """None has come yet, or the last one leaves in mid-run; the next comes when the user has been told."""
@@ -272,7 +272,7 @@ def test_tasks_hold_every_shard_once_in_their_order_and_grow_smaller(shards: int
 
 
 @dask
-def test_joined_shards_are_committed_and_told_once_though_a_worker_is_killed(tmp_path: Path) -> None:
+def test_joined_shards_are_committed_and_reported_once_though_a_worker_is_killed(tmp_path: Path) -> None:
     shards = Shards(tmp_path, total=40)
     shards.run(shard_tasks.kill_worker_once, Backend("dask", 2, tasks=1))
     assert (tmp_path / "killed").exists()

@@ -245,7 +245,7 @@ def test_a_wrong_number_of_results_is_invalid() -> None:
         ("no_such_reward", {}, ConfigError, "no reward is named 'no_such_reward'"),
     ],
 )
-def test_a_function_that_cannot_be_used_is_said_before_any_work(
+def test_an_unusable_function_is_refused_before_any_work(
     spec: str, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error) as raised:
@@ -271,7 +271,7 @@ def test_a_function_that_cannot_be_used_is_said_before_any_work(
         ("import ctypes; ctypes.string_at(0)", "ended the process (SIGSEGV)"),
     ],
 )
-def test_a_file_that_cannot_be_imported_is_said_before_any_work(tmp_path: Path, source: str, message: str) -> None:
+def test_a_file_that_cannot_be_imported_is_refused_before_any_work(tmp_path: Path, source: str, message: str) -> None:
     (tmp_path / "broken.py").write_text(source)
     with pytest.raises(RewardError) as raised:
         rewards.build(f"{tmp_path}/broken.py:f")
@@ -363,7 +363,7 @@ def test_the_source_tells_what_can_change_a_reward(source_of: Callable[..., dict
     json.dumps(first)
 
 
-def test_a_function_of_an_installed_package_is_told_with_its_version() -> None:
+def test_a_function_of_an_installed_package_is_named_with_its_version() -> None:
     with pytest.raises(RewardError, match=r"joblib:dump takes \(value, filename"):
         rewards.build("joblib:dump")
     reward = rewards.build("tests.rewards.custom.functions:compute_score")

@@ -91,7 +91,7 @@ def test_examples_that_were_cut_off_are_marked(tmp_path: Path, analyze: Analyze)
     assert outcome.err.count("', which was cut off; math_boxed read") == 3
 
 
-def test_the_user_is_told_on_stderr_with_the_examples_side_by_side(audited: Outcome) -> None:
+def test_stderr_shows_the_examples_side_by_side(audited: Outcome) -> None:
     lines = audited.err[audited.err.index("Audit:") :].splitlines()
     (found,) = [line for line in lines if line.startswith("  lighteval/MATH:")]
     assert "math_verify disagrees on 9 of 30 rollouts (95 % interval 16.7% to 47.9%)" in found

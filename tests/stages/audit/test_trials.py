@@ -51,7 +51,7 @@ def test_a_wrapped_ground_truth_beside_a_good_data_source_is_named_with_what_it_
     assert "math_dapo: reward math_dapo; an answer was found in 100.0% of the responses; pass rate 0.000" in outcome.err
 
 
-def test_an_empty_ground_truth_is_said_to_be_empty(tmp_path: Path, analyze: Analyze) -> None:
+def test_an_empty_ground_truth_is_called_empty(tmp_path: Path, analyze: Analyze) -> None:
     outcome = analyze(parquet(tmp_path / "r.parquet", boxed("{}", "aime2024") + boxed("")))
     (low,) = [warning for warning in warnings_of(outcome) if "rewards are low" in warning]
     assert 'ground truth "" (it is empty) beside the answer "' in low

@@ -61,7 +61,7 @@ def _report(dialog: socket.socket, phase: str, error: BaseException) -> None:
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """An exception as data: its type's name, errno and text. Builtin classes only, an own one as its builtin base."""
+    """An exception as data: the name of its type (its builtin base where the program defines it), errno and text."""
     # A class of the program's own means nothing in the test's sandbox. Its builtin base does: `except ValueError`
     # there has to catch a program's subclass of it.
     kind = next((k for k in type(error).__mro__ if k.__module__ == "builtins"), Exception)

@@ -1,4 +1,4 @@
-"""What is said of difficulty from some samples of real rollouts, compared with the others.
+"""Estimates of difficulty from some samples of real rollouts, compared with the other samples.
 
 All of benchmarks/bench_difficulty.py is slow; a few splits are not.
 """
