@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -102,6 +103,38 @@ def test_what_follows_the_name_of_a_script_goes_to_the_command(tmp_path: Path, s
     assert (tmp_path / "flags").read_text().endswith(" --reward_fn gsm8k\n")
 
 
+WITHOUT_THE_ANALYSIS = """
+import json, runpy, sys, time
+from pathlib import Path
+from analyzer.commands import analyze_rollouts
+def analyze(words):
+    while not Path(sys.argv[1], "job").exists():
+        time.sleep(0.02)
+    print(json.dumps(words))
+    return 3
+analyze_rollouts.analyze_rollouts = analyze
+sys.exit(runpy.run_path(sys.argv[2])["main"](["--rollouts", "r"]))
+"""
+
+
+def test_the_dask_example_asks_for_jobs_and_names_the_analysis_their_scheduler(tmp_path: Path) -> None:
+    pytest.importorskip("dask_jobqueue")
+    given = environment(tmp_path)
+    batch = f"#!/bin/sh\ncp $1 {tmp_path}/copy; mv {tmp_path}/copy {tmp_path}/job\necho Submitted batch job 17\n"
+    for name, text in {"sbatch": batch, "scancel": f"#!/bin/sh\necho $1 > {tmp_path}/cancelled\n"}.items():
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    done = processes.run(["-c", WITHOUT_THE_ANALYSIS, tmp_path, SLURM / "dask_cluster.py"], env=given)
+    assert done.returncode == 3, done.stderr
+    *flags, address = json.loads(done.stdout)
+    assert flags == ["--rollouts", "r", "--backend", "dask", "--dask_scheduler"]
+    asked = (tmp_path / "job").read_text()
+    assert f" {address} " in asked
+    assert "#SBATCH --cpus-per-task=8" in asked
+    assert (tmp_path / "cancelled").read_text() == "17\n"
+
+
+@pytest.mark.slow
 def test_the_dask_example_asks_for_jobs_and_writes(tmp_path: Path) -> None:
     """`sbatch` here keeps a copy of the script, as SLURM does, and starts it beside the test; `scancel` ends it."""
     pytest.importorskip("dask_jobqueue")
