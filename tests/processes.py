@@ -415,6 +415,11 @@ def _import(names: Sequence[str]) -> None:
         importlib.import_module(name)
     if "analyzer.commands.analyze_rollouts" in names:
         _prepare()
+    if "analyzer.rewards.custom.reward" in names:
+        from analyzer.rewards.custom import dependencies
+
+        for place in sys.path:
+            dependencies.installed_in(place)
     gc.collect()
     gc.freeze()  # a collection in a fork would write to every object, and so copy what is shared
 

@@ -22,6 +22,7 @@ import ast
 import functools
 import hashlib
 import importlib.metadata
+import itertools
 import os
 import re
 import sys
@@ -157,6 +158,16 @@ class Watch:
 # ---------------------------------------------------------------- modules
 
 
+@functools.cache
+def installed_in(place: str) -> list[tuple[importlib.metadata.Distribution, str]]:
+    """The distributions of an entry of sys.path, each with its RECORD after a line feed, or nothing.
+
+    Read once in a process, and before those that are forked from it: 5 MB in an environment of 160 distributions.
+    """
+    found = importlib.metadata.distributions(path=[place])
+    return [(distribution, f"\n{distribution.read_text('RECORD') or ''}") for distribution in found]
+
+
 class _Installed:
     """The files of installed distributions. Those that pip lists in RECORD; others by their top-level names."""
 
@@ -202,9 +213,8 @@ class _Installed:
     def _records(self) -> dict[str, list[tuple[importlib.metadata.Distribution, str]]]:
         """Folder -> the distributions that are installed in it, each with its RECORD after a line feed, or nothing."""
         found: dict[str, list[tuple[importlib.metadata.Distribution, str]]] = {}
-        for distribution in importlib.metadata.distributions():
-            record = distribution.read_text("RECORD")
-            found.setdefault(str(distribution.locate_file("")), []).append((distribution, f"\n{record or ''}"))
+        for distribution, record in itertools.chain.from_iterable(map(installed_in, sys.path)):
+            found.setdefault(str(distribution.locate_file("")), []).append((distribution, record))
         return found
 
     @functools.cached_property
