@@ -18,7 +18,7 @@ from typing import Any
 from analyzer.commands import lists
 from analyzer.commands.parsing import parse
 from analyzer.commands.running import run
-from analyzer.errors import EXIT_OK
+from analyzer.errors import EXIT_OK, ConfigError
 
 _WIDTH = 76  # of the lines of an example
 _NEW_OBJECTS = 20_000  # from one collection of garbage to the next; Python's own number is 700
@@ -51,6 +51,10 @@ class Command:
             settings = parse(self.settings, words, prog, self.description, self.epilog(prog))
             from analyzer.commands.unused import notes  # not needed for --help
 
+            try:
+                os.getcwd()
+            except FileNotFoundError:
+                raise ConfigError("the working directory was removed: change to one that exists") from None
             for note in notes(settings):
                 print(note, file=sys.stderr)
             if argv is None:
@@ -100,7 +104,10 @@ def called_as(name: str) -> str:
     elif called.suffix != ".py":
         words = called.name
     else:
-        near = os.path.relpath(called)
+        try:
+            near = os.path.relpath(called)
+        except FileNotFoundError:  # the working directory was removed
+            near = os.pardir
         words = f"python {called if near.startswith(os.pardir) else near}"
     return words + space + sub
 

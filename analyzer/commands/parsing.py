@@ -14,6 +14,7 @@ import math
 import os
 import re
 import shutil
+import sys
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -192,6 +193,10 @@ def _settings(cls: type[Settings], parsed: Callable[[], Any], places: Mapping[st
         if isinstance(value, int | float) and not least <= value <= most:
             bounds = f"{least} or more" if most == math.inf else f"from {least} to {most}"
             raise ConfigError(f"{_flag(field.name, places)} {value}: must be {bounds}")
+        if isinstance(value, str) and not _is_utf8(value):
+            raise ConfigError(f"{_flag(field.name, places)} {value}: {_not_utf8()}")
+        if (odd := _no_json(value)) is not None:
+            raise ConfigError(f"{_flag(field.name, places)}: {odd}")
         if (large := _too_large(value)) is not None:
             raise ConfigError(f"{_flag(field.name, places)}: {large} is larger than {_LARGEST}")
     missing = [field for field in fields if field.metadata.get("required") and values[field.name] in (None, "")]
@@ -213,6 +218,29 @@ def _parsed(cls: type[Any], parse: Callable[[], Any], places: Mapping[str, str])
         return parse()
     except (ArgumentError, argparse.ArgumentError) as error:
         raise ConfigError(_explain(str(error), _known_keys(cls), places)) from None
+
+
+def _is_utf8(text: str) -> bool:
+    # What the system gives that is no UTF-8 comes as lone surrogates, which no file of ours can hold.
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _not_utf8() -> str:
+    encoding = sys.getfilesystemencoding()
+    if encoding != "utf-8":
+        return f"this environment reads names as {encoding}; run with PYTHONUTF8=1, or LC_ALL=C.UTF-8"
+    return "is not UTF-8; give a file or folder another name"
+
+
+def _no_json(value: Any) -> str | None:
+    """What in a value, at any depth, JSON cannot hold, as YAML can: keys that are numbers, sets, bytes."""
+    if isinstance(value, set | bytes):
+        return f"{value!r} is a {type(value).__name__}; give texts, numbers, lists and mappings"
+    if isinstance(value, dict):
+        if (key := next((key for key in value if not isinstance(key, str)), None)) is not None:
+            return f"the key {key!r} is no text; write it in quotes"
+        value = list(value.values())
+    return next((odd for one in value if (odd := _no_json(one))), None) if isinstance(value, list) else None
 
 
 def _too_large(value: Any) -> int | None:
@@ -253,6 +281,10 @@ def _keys_of(path: str, known: Sequence[str]) -> list[str]:
             return super().construct_mapping(node, deep)
 
     try:
+        if not os.path.isfile(path) and os.path.exists(path) and not os.path.isdir(path):
+            raise ConfigError(
+                f"--config {path}: is a pipe or device; it is read more than once, so write it to a file first"
+            )
         with open(path, encoding="utf-8") as file:
             values = yaml.load(file, Loader)  # a SafeLoader
     except OSError as error:
@@ -264,6 +296,8 @@ def _keys_of(path: str, known: Sequence[str]) -> list[str]:
         raise ConfigError(f"{path}{line}: not valid YAML ({error.problem})") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply") from None
     if not isinstance(values, dict):
         raise ConfigError(
             f"--config {path}: the file must hold keys and values, one a line, such as `rollouts: rollouts.parquet`"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -62,7 +63,8 @@ def run(command: Callable[[], int]) -> int:
 
 def fail(reason: str) -> None:
     """Print one line that starts with `error:`."""
-    print(coloured("error:", RED, sys.stderr), reason, file=sys.stderr)
+    with contextlib.suppress(OSError):  # stderr is a full disk, say: the exit code still tells
+        print(coloured("error:", RED, sys.stderr), reason, file=sys.stderr)
 
 
 # What a path of the user's may be wrong by; who opens it says more where there is more to say.

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from analyzer.commands.running import fail, run
 from analyzer.errors import EXIT_OK, EXIT_USER, ConfigError, OutputError
+from analyzer.files import storage
 
 _SHARE = "share/rollout-analyzer/"  # where a wheel puts them, in the folder of its environment
 _FOLDERS = ("configs", "examples/sample")
@@ -35,7 +36,7 @@ def _copy(folder: Path) -> int:
     if there := [str(folder / name) for name, _ in found if (folder / name).exists()]:
         raise OutputError(f"{there[0]} already exists; name another folder")
     for name, source in found:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        storage.make_folder((folder / name).parent)
         shutil.copyfile(source, folder / name)
     change = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
     print(f"{len(found)} files in {folder}: configs/ and examples/sample/")

@@ -18,6 +18,9 @@ class Destination(Protocol):
     def check(self, what: str) -> None:
         """Raise OutputError where it can be seen that nothing can be written there; `what`: the flag and its value."""
 
+    def check_file(self, name: str, what: str) -> None:
+        """Raise OutputError where that name is taken by what is no file: a folder, a pipe, a device."""
+
     def names(self) -> set[str]:
         """The files that are there."""
 
@@ -56,6 +59,12 @@ class _Local:
         if why := storage.not_writable(folder):
             raise OutputError(f"{what}: {folder} cannot be written to ({why})")
 
+    def check_file(self, name: str, what: str) -> None:
+        path = self._folder / name
+        # To be moved in, a file takes the place of whatever has its name: of /dev/null, too.
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{what}: is {'a folder' if path.is_dir() else 'no file'}; give the name of a file")
+
     def names(self) -> set[str]:
         return {path.name for path in self._folder.iterdir()} if self._folder.is_dir() else set()
 
@@ -86,6 +95,9 @@ class _Remote:
 
     def check(self, what: str) -> None:
         """Only writing would tell."""
+
+    def check_file(self, name: str, what: str) -> None:
+        """An object store has none."""
 
     def names(self) -> set[str]:
         fs = self._fs

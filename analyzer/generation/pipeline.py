@@ -122,8 +122,10 @@ def check_output(settings: GenerationSettings, data: TrainingData) -> None:
             raise ConfigError(
                 f"--output_path {settings.output_path}: is read, and would be replaced; give another name"
             )
-    folder = os.path.dirname(os.path.abspath(settings.output_path))
-    destinations.open_destination(folder).check(f"--output_path {settings.output_path}")
+    folder, name = os.path.split(os.path.abspath(settings.output_path))
+    place = destinations.open_destination(folder)
+    place.check(f"--output_path {settings.output_path}")
+    place.check_file(name, f"--output_path {settings.output_path}")
 
 
 def wanted_of(settings: GenerationSettings, data: TrainingData) -> Wanted:

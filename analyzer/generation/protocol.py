@@ -189,7 +189,7 @@ def _text(choice: dict[str, Any], endpoint: str) -> str:
     if message.get("reasoning_content") or message.get("reasoning"):
         raise ConfigError(
             "the server removes the reasoning from its answers, so rollouts would lack it; "
-            "start the server without --reasoning-parser"
+            "start the server without --reasoning-parser (llama.cpp: with --reasoning-format none)"
         )
     # Whatever text there is: servers take the call out of it, so it would be a part of the response, or empty.
     if message.get("tool_calls") or message.get("function_call"):

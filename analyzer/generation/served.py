@@ -52,7 +52,9 @@ def find_model(settings: GenerationSettings, seconds: float = _LISTING_SECONDS) 
         url, why = next(iter(mute.items()))
         raise ConfigError(f"{url} {why}, or name the model with --vllm_model_name if there is no list of models")
     if not offers:
-        raise ConfigError(f"{'; '.join(down)}; start a server there, or name it with --vllm_url")
+        unready = any(trouble.startswith(url) for url in settings.urls for trouble in down)
+        advice = "wait for it, or give its key with --api_key_env" if unready else "start a server there"
+        raise ConfigError(f"{'; '.join(down)}; {advice}, or name another with --vllm_url")
     notes = (
         *(f"{trouble}; it will be tried again" for trouble in down),
         *(

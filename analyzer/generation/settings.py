@@ -217,7 +217,9 @@ class GenerationSettings:
                 raise ConfigError(f"--vllm_url {shown}: must begin with http:// or https://")
             try:
                 parts = urlsplit(url)
-                usable = bool(parts.hostname) and parts.port != 0  # `port` raises for what is no port
+                host = parts.hostname or ""
+                # `port` raises for what is no port
+                usable = bool(host) and not re.search(r"[\s\\]", parts.netloc) and parts.port != 0
             except ValueError:
                 usable = False
             if not usable:

@@ -176,6 +176,7 @@ def _check_outputs(settings: SelectionSettings, analysis: Analysis, chosen: Form
             continue
         place = destinations.open_destination(folder)
         place.check(f"{flag} {path}")
+        place.check_file(name, f"{flag} {path}")
         if settings.overwrite:
             continue
         # The same settings are a rerun, which replaces its own file; any other file may be somebody's training data.
