@@ -35,7 +35,7 @@ from analyzer.difficulty.comparison import (
 )
 from analyzer.difficulty.intervals import student_quantile
 from analyzer.difficulty.stability import placing
-from analyzer.errors import ConfigError, InputError, percentage
+from analyzer.errors import ConfigError, InputError, counted, percentage
 from analyzer.report.analysis import Analysis
 from analyzer.report.matching import match
 from analyzer.schema import DATA_IDX, least_passing
@@ -300,7 +300,35 @@ def compared(analyses: Sequence[Analysis], seed: int = 42) -> Comparison:
         raise InputError(
             f"{analyses[0].folder} and {analyses[-1].folder} have no problem with a reward in both: nothing to compare"
         )
+    found = _ranked_alike(found, strategy, threshold)
     return dataclasses.replace(found, chance=_chance(found, strategy, threshold, seed))
+
+
+def _ranked_alike(found: Comparison, strategy: buckets.Strategy, threshold: float) -> Comparison:
+    """With the buckets that problems have among those that are compared.
+
+    Buckets by rank depend on the other problems: with easier ones in the last analysis alone, all others were harder
+    in it, though nothing had changed.
+    """
+    if not sum(found.unmatched) and found.both.all():
+        return found
+    placed, moved = [], np.zeros(len(found.source), bool)
+    for analysis, numbers, scored, before in zip(
+        found.analyses, found.numbers, found.scored, found.placed, strict=True
+    ):
+        chosen = np.flatnonzero(found.both & (scored > 0))
+        run = _rollouts(analysis, numbers[chosen], threshold)
+        after = before.copy()
+        [after[chosen]] = placing(strategy)(run.codes, [(run.rewards, run.passing)], len(chosen))
+        moved |= after != before
+        placed.append(after)
+    if not moved.any():
+        return found
+    remark = (
+        "the analyses do not hold the same problems, and buckets are by rank: those here are among the "
+        f"{int(found.both.sum()):,} problems compared; {counted(int(moved.sum()), 'problem')} had another bucket"
+    )
+    return dataclasses.replace(found, placed=placed, warnings=[*found.warnings, remark])
 
 
 def _common(analyses: Sequence[Analysis]) -> tuple[str, float]:

@@ -69,6 +69,29 @@ def compared(folders: list[Path], out: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.parametrize("strategy", ["percentile", "adaptive"])
+def test_buckets_by_rank_are_those_among_the_problems_compared(
+    analyzed: Analysed, tmp_path: Path, strategy: str
+) -> None:
+    """Beside easy problems that the last analysis alone has, all others were in a harder bucket in it."""
+    passes = {number: number % 9 for number in range(27)}
+    easy = dict.fromkeys(range(100, 140), 8)
+    folders = [
+        analyzed(name, rows(each), bucketing_strategy=strategy) for name, each in (("a", passes), ("b", passes | easy))
+    ]
+    found = compared(folders, tmp_path / "out")
+    assert (found["unmatched"], found["changed_bucket"], found["verdict"]) == (40, 0, "no more than chance")
+    assert "buckets are by rank: those here are among the 27 problems compared" in found["warnings"][0]
+    table = pq.read_table(tmp_path / "out" / "compare.parquet")
+    assert table["bucket_1"].to_pylist() == table["bucket_2"].to_pylist()
+    assert (
+        compared(folders[:1] + [analyzed("c", rows(passes), bucketing_strategy=strategy)], tmp_path / "same")[
+            "warnings"
+        ]
+        == []
+    )
+
+
 def test_means_are_of_the_problems_that_both_have_scored(
     analyzed: Analysed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
