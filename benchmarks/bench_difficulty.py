@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/bench_difficulty.py [--points 2 3] [--splits 20]
 
 prints one line for each figure: what, where, figure, bound, and whether it holds. The real rollouts are those of
-difficulty_data.py; tests/difficulty/test_what_is_said.py asks the same of fewer splits.
+difficulty_data.py; tests/difficulty/test_estimates.py asks the same of fewer splits.
 """
 
 from __future__ import annotations
