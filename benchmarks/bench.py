@@ -180,14 +180,14 @@ class Bench:
     def rounds(self, sides: Mapping[str, Side]) -> Rounds:
         """One run of each side in turn, again and again."""
         taken: dict[str, list[Taken]] = {name: [] for name in sides}
-        said: dict[str, dict[str, Any]] = {}
+        printed: dict[str, dict[str, Any]] = {}
         starts = {name: self._start(side) for name, side in sides.items()}
         for _ in range(self.settings.repeats):
             for name, side in sides.items():
                 run = side.run()
                 taken[name].append(Taken(run.seconds, run.cpu))
-                said[name] = json.loads(run.stdout) if run.stdout.startswith("{") else {}
-        return Rounds(taken, starts, said)
+                printed[name] = json.loads(run.stdout) if run.stdout.startswith("{") else {}
+        return Rounds(taken, starts, printed)
 
     def _start(self, side: Side) -> Taken:
         if side.key not in self._starts:
@@ -216,7 +216,7 @@ class Rounds(NamedTuple):
 
     taken: dict[str, list[Taken]]
     starts: dict[str, Taken]
-    said: dict[str, dict[str, Any]]  # what a peer printed: rollouts, mean_reward, engine
+    printed: dict[str, dict[str, Any]]  # what a peer printed: rollouts, mean_reward, engine
 
     def row(
         self,
@@ -236,10 +236,10 @@ class Rounds(NamedTuple):
         without = self._ratios(one, other, scale, 0, lambda taken: taken.seconds)
         by_cpu = self._ratios(one, other, scale, 1, lambda taken: taken.cpu)
         judged = without if bars is not None and bars.without_start else whole
-        told = "; ".join(filter(None, (self.told(one, other), detail)))
+        details = "; ".join(filter(None, (self.seconds_of(one, other), detail)))
         median = statistics.median
         spread = (min(judged), max(judged))
-        return Row(measure, median(whole), "x", bars, told, median(by_cpu), median(without), spread)
+        return Row(measure, median(whole), "x", bars, details, median(by_cpu), median(without), spread)
 
     def _ratios(self, one: str, other: str, scale: float, starts: int, unit: Callable[[Taken], float]) -> list[float]:
         """One ratio a round; starts: 1 where the start-ups count, 0 where they are taken off."""
@@ -253,7 +253,7 @@ class Rounds(NamedTuple):
         """The medians of a side, start-up counted."""
         return _median(self.taken[name])
 
-    def told(self, *names: str) -> str:
+    def seconds_of(self, *names: str) -> str:
         """The medians, and the starts that are part of them."""
         return ", ".join(
             f"{name} {self.median(name).seconds:.2f} s (CPU {self.median(name).cpu:.2f} s, "

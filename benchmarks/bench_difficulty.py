@@ -116,12 +116,12 @@ def _by_bucket(name: str, samples: int, strategy: str, splits: int) -> Iterator[
     bias = []
     for seed in range(splits):
         first, second = (passes_of(name, rows) for rows in data.split(data.load(name), seed, samples, samples))
-        foretold = _stability(first, samples, strategy, seed)
+        predicted = _stability(first, samples, strategy, seed)
         before, after = positions(strategy, first, samples), positions(strategy, second, samples)
         sizes[seed] = np.bincount(before, minlength=len(names))
-        said[seed] = [foretold.by_bucket.get(bucket, 0.0) for bucket in names]
+        said[seed] = [predicted.by_bucket.get(bucket, 0.0) for bucket in names]
         seen[seed] = np.bincount(before[before == after], minlength=len(names)) / np.maximum(sizes[seed], 1)
-        bias.append((foretold.same_bucket or 0) - float((before == after).mean()))
+        bias.append((predicted.same_bucket or 0) - float((before == after).mean()))
     there = sizes > 0
     mean = [(values * there).sum(axis=0) / np.maximum(there.sum(axis=0), 1) for values in (said, seen)]
     error, size, problems = np.abs(mean[0] - mean[1]), sizes.mean(axis=0), sizes[0].sum()
@@ -139,9 +139,9 @@ def _two_humps(splits: int) -> Figure:
         rates = random.choice([0.1, 0.9], 1000)
         first, second = random.binomial(8, rates), random.binomial(8, rates)
         before, after = positions("percentile", first, 8), positions("percentile", second, 8)
-        foretold = _stability(first, 8, "percentile", seed).by_bucket
+        predicted = _stability(first, 8, "percentile", seed).by_bucket
         names = buckets.build("percentile").buckets
-        errors.append([foretold.get(names[at], 0) - (after[before == at] == at).mean() for at in np.unique(before)])
+        errors.append([predicted.get(names[at], 0) - (after[before == at] == at).mean() for at in np.unique(before)])
     return Figure(
         2, "two humps, mean |said - true|", "rates .1, .9", float(np.abs(np.mean(errors, axis=0)).mean()), 0, 0.06
     )
@@ -163,9 +163,9 @@ def margins(splits: int) -> Iterator[Figure]:
                     halves = data.split(data.load(name), seed, 8, 8)
                     chosen = np.random.default_rng(seed).choice(len(halves[0]), problems, replace=False)
                     first, second = (passes_of(name, rows[chosen]) for rows in halves)
-                    foretold = _stability(first, 8, "pass_rate", seed)
+                    predicted = _stability(first, 8, "pass_rate", seed)
                     seen = (positions("pass_rate", first, 8) == positions("pass_rate", second, 8)).mean()
-                    held.append(abs(foretold.same_bucket - seen) <= foretold.margin + 1e-9)
+                    held.append(abs(predicted.same_bucket - seen) <= predicted.margin + 1e-9)
                 yield Figure(2, "margin covers", f"{name} n=8 P={problems}", float(np.mean(held)), 0.85, 0.97)
 
 
@@ -344,7 +344,7 @@ def _planted(loaded: data.Data, bad: dict[int, bool], seed: int) -> tuple[float,
 def compared(splits: int) -> Iterator[Figure]:
     """The same policy twice: nothing has changed."""
     for name in data.NAMES:
-        wrong, covered, moves, foretold = [], [], [], []
+        wrong, covered, moves, predicted = [], [], [], []
         for seed in range(splits):
             first, second = (passes_of(name, rows) for rows in data.split(data.load(name), seed, 8, 8))
             eight = np.full(len(first), 8)
@@ -355,10 +355,10 @@ def compared(splits: int) -> Iterator[Figure]:
             before, after = positions("pass_rate", first, 8), positions("pass_rate", second, 8)
             moves.append((before != after).sum())
             both = [_stability(passes, 8, "pass_rate", seed).same_bucket or 0.0 for passes in (first, second)]
-            foretold.append((1 - np.mean(both)) * len(first))
+            predicted.append((1 - np.mean(both)) * len(first))
         yield Figure(6, "splits with a wrong 'changed'", name, float(np.mean(wrong)), 0, 0.1)
         yield Figure(6, "interval of the mean change covers 0", name, float(np.mean(covered)), 0.85, 0.95)
-        yield Figure(6, "moves by chance, said / true", name, float(np.mean(foretold) / np.mean(moves)), 0.8, 1.2)
+        yield Figure(6, "moves by chance, said / true", name, float(np.mean(predicted) / np.mean(moves)), 0.8, 1.2)
 
 
 def chance(splits: int) -> Iterator[Figure]:

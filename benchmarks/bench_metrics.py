@@ -55,8 +55,8 @@ def measure(shape: str, rollouts: int, problems: int, as_json: bool) -> None:
         took[name] = time.perf_counter() - start
     peak = round(_peak_mb() - before)
     seconds = ", ".join(f"{name} {value:.2f} s" for name, value in took.items())
-    said = f"{shape}, {rollouts:,} rollouts of {problems:,} problems: {seconds}; {peak} MB"
-    print(json.dumps({"shape": shape, "seconds": took, "peak_mb": peak}) if as_json else said, flush=True)
+    line = f"{shape}, {rollouts:,} rollouts of {problems:,} problems: {seconds}; {peak} MB"
+    print(json.dumps({"shape": shape, "seconds": took, "peak_mb": peak}) if as_json else line, flush=True)
 
 
 def _resident_mb() -> float:

@@ -104,8 +104,8 @@ def main() -> None:
         for point in points(axis, AXES[axis], given.folder):
             found.append(point)
             stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in point.stages.items() if seconds >= 0.1)
-            said = f"{point.amount:,} {axis}: {point.seconds:.1f} s (CPU {point.cpu:.1f} s), {point.peak_mb:.0f} MB"
-            print(json.dumps({"axis": axis, **point._asdict()}) if given.json else f"{said}; {stages}", flush=True)
+            line = f"{point.amount:,} {axis}: {point.seconds:.1f} s (CPU {point.cpu:.1f} s), {point.peak_mb:.0f} MB"
+            print(json.dumps({"axis": axis, **point._asdict()}) if given.json else f"{line}; {stages}", flush=True)
         if len(found) > 1 and not given.json:
             fitted = slope(found)
             print(

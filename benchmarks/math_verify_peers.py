@@ -48,7 +48,7 @@ class Item(NamedTuple):
     gold: str
     answer: str
     expected: float
-    said: float  # what the peer itself gives in our form of the call
+    peer: float  # what the peer itself gives in our form of the call
 
 
 class Collected:
@@ -84,9 +84,9 @@ def items_of_math_verify(folder: Path) -> tuple[list[Item], Counter[str]]:
             others[f"{item.path.name}::{item.name.partition('[')[0]}"] += 1
             continue
         inner = gold[1:-1] if len(gold) > 2 and gold[0] == gold[-1] == "$" and "$" not in gold[1:-1] else None
-        said = verify(parse(gold if inner is None else f"${inner}$"), parse(answer))
+        peer = verify(parse(gold if inner is None else f"${inner}$"), parse(answer))
         where = f"{item.path.name}::{item.name.partition('[')[0]}"
-        kept.append(Item(where, gold, answer, float(expected), float(said)))
+        kept.append(Item(where, gold, answer, float(expected), float(peer)))
     return kept, others
 
 
@@ -117,13 +117,13 @@ def print_table(items: list[Item], scores: list[Score], others: Counter[str]) ->
         row = rows.setdefault(item.where, Counter())
         ours = score.reward
         row["items"] += 1
-        row["peer passes its test"] += item.said == item.expected
+        row["peer passes its test"] += item.peer == item.expected
         row["ours as expected"] += ours == item.expected
-        row["ours as the peer"] += ours == item.said
+        row["ours as the peer"] += ours == item.peer
         row["not scored"] += ours is None
-        if ours != item.said:
+        if ours != item.peer:
             shown = score.status if ours is None else ours
-            print(f"{item.where}: ground truth {item.gold!r:.80}, answer {item.answer!r:.80}: peer {item.said}, "
+            print(f"{item.where}: ground truth {item.gold!r:.80}, answer {item.answer!r:.80}: peer {item.peer}, "
                   f"expected {item.expected}, ours {shown} {score.detail[:80]}")  # fmt: skip
     names = ["items", "peer passes its test", "ours as expected", "ours as the peer", "not scored"]
     print("| test |", " | ".join(names), "|\n|---|" + "---|" * len(names))

@@ -82,7 +82,7 @@ def _loop(bench: Bench, source: inputs.Source, sample: Path) -> Side:
 
 def _against_loop(found: Rounds, what: str, rows: int, cores: int) -> Row:
     """The loop is one process and ran on a part of the rollouts: it is given as many as there are cores, and scaled."""
-    loop = found.said["loop"]
+    loop = found.printed["loop"]
     detail = f"the loop ({loop['engine']}) on {loop['rollouts']:,} of them, scaled"
     measure = f"{what}, whole job, vs the published loop, repaired, x cores"
     return found.row(measure, ("loop", "job"), Bars(20, 40), detail, rows / loop["rollouts"] / cores)
@@ -102,7 +102,7 @@ def many_numeric_maths(bench: Bench) -> Iterator[Row]:
         "pool": bench.peer("math_verify_pool", source, once, bench.settings.cores),
     }
     found = bench.rounds(sides)
-    detail = f"the pool on {found.said['pool']['rollouts']:,} of them, scaled; {found.said['pool']['engine']}"
+    detail = f"the pool on {found.printed['pool']['rollouts']:,} of them, scaled; {found.printed['pool']['engine']}"
     measure = f"math_l5_zeroeval {copies} times with math_verify, whole job, vs Math-Verify per rollout in a pool"
     yield found.row(measure, ("pool", "job"), Bars(10, 16), detail, copies)
 
@@ -141,7 +141,7 @@ def _against_pool(bench: Bench, source: inputs.Source, every: int, what: str, ba
             "pool": bench.peer("math_verify_pool", source, rollouts, bench.settings.cores),
         }
     )
-    pool = found.said["pool"]
+    pool = found.printed["pool"]
     measure = f"{what} with math_verify, whole job, vs Math-Verify per rollout in a pool"
     return found.row(measure, ("pool", "job"), bars, f"{pool['rollouts']:,} rollouts; {pool['engine']}")
 

@@ -46,10 +46,10 @@ def run(command: Sequence[str], memory: bool = False) -> Run:
         peak = watch.end() if watch else 0
         stdout.seek(0)
         stderr.seek(0)
-        said = stdout.read()
+        output = stdout.read()
         if process.returncode:
-            raise CommandError(f"{' '.join(command)}\nended with {process.returncode}:\n{stderr.read()}{said}")
-    return Run(seconds, cpu, said, peak)
+            raise CommandError(f"{' '.join(command)}\nended with {process.returncode}:\n{stderr.read()}{output}")
+    return Run(seconds, cpu, output, peak)
 
 
 def _orphans() -> float:

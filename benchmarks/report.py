@@ -66,9 +66,9 @@ def again(path: Path, command: str, rows: Sequence[Row]) -> str:
     lines = path.read_text().partition(BEGIN)[2].partition(END)[0].strip("\n").split("\n")
     # A blank line is the last before the table.
     head, table = lines[: (blank := lines.index("", 2))], lines[blank:]
-    told = f"- measured again since: `{command}`"
+    note = f"- measured again since: `{command}`"
     table = [now.pop(line.split("|")[1].strip(), line) if line.startswith("| ") else line for line in table]
-    return "\n".join([*(line for line in head if line != told), told, *table, *now.values(), ""])
+    return "\n".join([*(line for line in head if line != note), note, *table, *now.values(), ""])
 
 
 def line(row: Row) -> str:

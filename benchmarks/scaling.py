@@ -34,14 +34,14 @@ def memory(bench: Bench) -> Iterator[Row]:
         sizes.append(size)
         peaks.append(run.peak_bytes / GB)
         seconds.append(run.seconds)
-        told = f"{run.seconds:.1f} s with the start"
-        yield Row(f"peak memory, all processes, {size} GB of text", peaks[-1], "GB", Bars(2, 1, False), told)
+        detail = f"{run.seconds:.1f} s with the start"
+        yield Row(f"peak memory, all processes, {size} GB of text", peaks[-1], "GB", Bars(2, 1, False), detail)
     if len(sizes) > 1:
         growth = np.polyfit(sizes, peaks, 1)[0] * 1000
         yield Row("memory added for each GB of text", growth, "MB", None, "fitted slope")
         slope = np.polyfit(sizes, seconds, 1)[0]
-        told = ", ".join(f"{taken:.1f} s for {size} GB" for size, taken in zip(sizes, seconds, strict=True))
-        yield Row("seconds for each GB of text", slope, "s", None, f"fitted slope; {told}, with the start")
+        detail = ", ".join(f"{taken:.1f} s for {size} GB" for size, taken in zip(sizes, seconds, strict=True))
+        yield Row("seconds for each GB of text", slope, "s", None, f"fitted slope; {detail}, with the start")
 
 
 def workers(bench: Bench) -> Iterator[Row]:
@@ -77,12 +77,12 @@ def metrics(bench: Bench) -> Iterator[Row]:
     rounds = [processes.run(command).stdout.splitlines() for _ in range(bench.settings.repeats)]
     for lines in zip(*rounds, strict=True):  # those of one shape
         found = []
-        for said in map(json.loads, lines):
-            took = dict(said["seconds"])
+        for result in map(json.loads, lines):
+            took = dict(result["seconds"])
             first = took.pop("metrics")
             slowest = max(took, key=took.__getitem__)
             detail = f"metrics {first:.2f} s, the slowest strategy ({slowest}) {took[slowest]:.2f} s"
-            found.append((first + took[slowest], f"{detail}, {said['peak_mb']} MB", said["shape"]))
+            found.append((first + took[slowest], f"{detail}, {result['peak_mb']} MB", result["shape"]))
         found.sort()
         seconds, detail, shape = found[len(found) // 2]
         yield Row(
@@ -116,7 +116,7 @@ def sizes(bench: Bench) -> Iterator[Row]:
     for axis, shapes in bench_scale.AXES.items():
         found = list(bench_scale.points(axis, shapes[:2] if bench.settings.quick else shapes, bench.folder))
         fitted = bench_scale.slope(found)
-        told = ", ".join(f"{one.cpu:.1f} s and {one.peak_mb:.0f} MB for {one.amount:,}" for one in found)
+        detail = ", ".join(f"{one.cpu:.1f} s and {one.peak_mb:.0f} MB for {one.amount:,}" for one in found)
         power = "" if math.isnan(fitted.exponent) else f"; grows as the power {fitted.exponent:.2f}"
         per, name = (1e6, f"million {axis}") if axis in ("rollouts", "problems") else (1e3, f"thousand {axis}")
         yield Row(
@@ -124,7 +124,7 @@ def sizes(bench: Bench) -> Iterator[Row]:
             per * fitted.cpu,
             "s",
             None,
-            f"fitted slope, and {per * fitted.peak_mb:.0f} MB; {told}{power}",
+            f"fitted slope, and {per * fitted.peak_mb:.0f} MB; {detail}{power}",
         )
 
 

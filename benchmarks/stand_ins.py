@@ -40,9 +40,7 @@ def symbolic(sample: pa.Table) -> pa.Table:
     for copy in range(COPIES // 4):
         form = f"\\frac{{{{{{}}}}}}{{{{{copy + 2}}}}}-{copy + 3}x^{{{{2}}}}"
         part = _responses(_moved(two, 200 * copy), [_boxed(text, form) for text in two["response"].to_pylist()])
-        golds = [
-            f"-{copy + 3}x^2+{said['ground_truth']}/{copy + 2}" for said in two["original_reward_model"].to_pylist()
-        ]
+        golds = [f"-{copy + 3}x^2+{row['ground_truth']}/{copy + 2}" for row in two["original_reward_model"].to_pylist()]
         parts.append(_set(part, "original_reward_model", [{"style": "rule", "ground_truth": gold} for gold in golds]))
     return pa.concat_tables(parts)
 
