@@ -207,12 +207,30 @@ def load_custom(spec: str, kwargs: Mapping[str, Any] = NOTHING) -> Custom:
     options: dict[str, Any] = {"function": f"{place}:{name}", "kwargs": dict(kwargs)}
     asked = _target(Custom(**options), spec)
     with closing(Supervisor(asked, Limits())) as child:
-        reply = child.call("describe")
+        try:
+            reply = child.call("describe")
+        except RewardError as error:
+            raise RewardError(f"{error}{_remedy(place, name, str(error))}") from None
     if reply.status is not Status.OK:
         raise RewardError(f"the reward {spec} cannot be loaded: {reply.detail}")
     reward = Custom(**options, **reply.value)
     nursery.rename(asked, _target(reward, spec))  # what is loaded need not be loaded again
     return reward
+
+
+def _remedy(place: str, name: str, detail: str) -> str:
+    """What to do where Python does not find a module that is there; "" elsewhere."""
+    if place.endswith(".py"):
+        if "attempted relative import" not in detail:
+            return ""
+        folder, parts = os.path.split(place.removesuffix(".py"))[0], [os.path.basename(place).removesuffix(".py")]
+        while os.path.isfile(os.path.join(folder, "__init__.py")):
+            parts.insert(0, os.path.basename(folder))
+            folder = os.path.dirname(folder)
+        return f"; name it as a module of its package: PYTHONPATH={folder} and --reward_fn {'.'.join(parts)}:{name}"
+    top = place.partition(".")[0]
+    is_here = os.path.exists(top) or os.path.exists(f"{top}.py")
+    return f"; it is in this folder: set PYTHONPATH={os.getcwd()}" if is_here and f"'{top}'" in detail else ""
 
 
 def _target(reward: Custom, spec: str) -> Target:

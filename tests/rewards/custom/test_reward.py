@@ -279,6 +279,18 @@ def test_a_file_that_cannot_be_imported_is_refused_before_any_work(tmp_path: Pat
     assert "\n" not in str(raised.value)
 
 
+def test_a_module_that_is_not_found_comes_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "rewards_of_mine" / "inner"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").touch()
+    (folder / "mine.py").write_text("from . import absent\n")
+    with pytest.raises(RewardError, match=rf"PYTHONPATH={folder.parent} and --reward_fn inner.mine:f$"):
+        rewards.build(f"{folder}/mine.py:f")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RewardError, match=rf"it is in this folder: set PYTHONPATH={tmp_path}$"):
+        rewards.build("rewards_of_mine.inner.mine:f")
+
+
 def test_what_a_call_sets_in_libraries_does_not_reach_the_next_one(tmp_path: Path) -> None:
     (tmp_path / "leaky.py").write_text(
         "from decimal import Decimal, getcontext\n"
