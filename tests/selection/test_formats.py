@@ -121,6 +121,23 @@ def test_nemo_rl_refuses_what_it_would_drop() -> None:
         formats.build("nemo_rl", CONTEXT).rows(problems(prompt=[chat], **METRICS))
 
 
+def test_what_a_format_cannot_hold_or_its_trainer_cannot_load_is_refused() -> None:
+    parts = [{"role": "user", "content": [{"type": "text", "text": "2 + 2?"}]}]
+    with pytest.raises(ConfigError, match="prompts of text, and one has a message of several parts"):
+        formats.build("nemo_rl", CONTEXT).rows(problems(prompt=[parts], **METRICS))
+    bare = {"prompt": ["p"], "solution": ["4"], **METRICS}
+    for name in ("nemo_rl", "roll", "swift", "sft", "dpo", "kto"):
+        with pytest.raises(ConfigError, match=f"--format {name} holds text alone, .* in the column 'images'"):
+            formats.build(name, CONTEXT).check(problems(images=[[{"bytes": b"x"}]], **bare).schema)
+        formats.build(name, CONTEXT).check(problems(images=[None], **bare).schema)
+    with pytest.raises(ConfigError, match=r"--format verl needs extra_info as a struct, and .* it is string"):
+        formats.build("verl", CONTEXT).check(problems(extra_info=['{"index": 1}'], **bare).schema)
+    for extra_info, index in ((None, 7), ({"index": 1}, 1)):
+        table = problems(extra_info=[extra_info], **bare)
+        formats.build("verl", CONTEXT).check(table.schema)
+        assert formats.build("verl", CONTEXT).rows(table)["extra_info"].to_pylist() == [{"index": index}]
+
+
 def test_the_types_are_the_same_for_any_part_of_the_rows(analysis_of: Make) -> None:
     for origin in ORIGINS:
         table = pq.read_table(analysis_of(origin).folder / "problems.parquet")

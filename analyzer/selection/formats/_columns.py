@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 DATA_IDX = DIFFICULTY + "data_idx"
 SOURCE = "data_source"
+_MEDIA = ("images", "image", "videos", "video", "audios", "audio")  # columns of what a prompt holds beside its text
 
 
 def message_type() -> pa.DataType:
@@ -108,6 +109,18 @@ def every_ground_truth(table: pa.Table, name: str) -> pa.Array:
             f"problems out with --where '{column} is not null'"
         )
     return gold
+
+
+def refuse_media(schema: pa.Schema, name: str) -> None:
+    """Raise ConfigError where a format that writes text alone would lose images, videos or sounds of the prompts."""
+    import pyarrow as pa
+
+    media = next((n for n in _MEDIA if n in schema.names and not pa.types.is_null(schema.field(n).type)), None)
+    if media is not None:
+        raise ConfigError(
+            f"--format {name} holds text alone, and prompts have more in the column {media!r}: choose another format, "
+            "or leave the column out of the training data"
+        )
 
 
 def need_source(schema: pa.Schema, given: str | None, name: str) -> None:

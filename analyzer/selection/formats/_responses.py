@@ -56,6 +56,9 @@ def without_end_tokens(text: str) -> str:
 class ResponseFormat(Format):
     """A format whose rows are responses of the problems. Subclass, write `examples` and `fields`."""
 
+    def check(self, schema: pa.Schema) -> None:
+        _columns.refuse_media(schema, self.name)
+
     def rows(self, table: pa.Table) -> pa.Table:
         raise ConfigError(f"--format {self.name} is made of responses")
 

@@ -22,6 +22,7 @@ class NemoRl(Format):
 
     def check(self, schema: pa.Schema) -> None:
         _columns.need_ground_truth(schema, self.name)
+        _columns.refuse_media(schema, self.name)
 
     def rows(self, table: pa.Table) -> pa.Table:
         import pyarrow as pa
@@ -37,7 +38,9 @@ class NemoRl(Format):
 def _user_text(messages: list[dict[str, object]] | None) -> str | None:
     if not messages:
         return None
-    if len(messages) != 1 or not isinstance(messages[0]["content"], str):
+    if len(messages) == 1 and not isinstance(messages[0]["content"], str):
+        raise ConfigError("--format nemo_rl takes prompts of text, and one has a message of several parts (images?)")
+    if len(messages) != 1:
         raise ConfigError(
             f"--format nemo_rl takes prompts of one user message, and one has {len(messages)} messages "
             f"({', '.join(str(message.get('role')) for message in messages)}): give a system prompt to NeMo-RL with "

@@ -25,6 +25,7 @@ class Roll(Format):
 
     def check(self, schema: pa.Schema) -> None:
         _columns.need_ground_truth(schema, self.name)
+        _columns.refuse_media(schema, self.name)
 
     def rows(self, table: pa.Table) -> pa.Table:
         import pyarrow as pa

@@ -18,6 +18,10 @@ class Swift(Format):
     reads = "ms-swift: messages (chat list), solution"
     gold_column = "solution"
 
+    def check(self, schema: pa.Schema) -> None:
+        super().check(schema)
+        _columns.refuse_media(schema, self.name)
+
     def rows(self, table: pa.Table) -> pa.Table:
         import pyarrow as pa
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from analyzer.errors import ConfigError
 from analyzer.schema import PROMPT
 from analyzer.selection.formats import Format, _columns, register
 
@@ -38,9 +39,17 @@ class Verl(Format):
     reads = "verl RLHFDataset: prompt (chat list), data_source, reward_model{style, ground_truth}, extra_info{index}"
 
     def check(self, schema: pa.Schema) -> None:
+        import pyarrow as pa
+
         if not is_verl(schema):
             _columns.need_ground_truth(schema, self.name)
             _columns.need_source(schema, self.context.data_source, self.name)
+            known = EXTRA_INFO in schema.names
+            if known and not pa.types.is_struct(kind := schema.field(EXTRA_INFO).type) and not pa.types.is_null(kind):
+                raise ConfigError(
+                    f"--format verl needs {EXTRA_INFO} as a struct, and in the training data it is {kind}: parse it "
+                    "there, or leave the column out"
+                )
 
     def rows(self, table: pa.Table) -> pa.Table:
         import pyarrow as pa
@@ -61,7 +70,7 @@ class Verl(Format):
             _columns.SOURCE: _columns.sources(table, self.context.data_source),
             REWARD_MODEL: reward_model,
         }
-        if EXTRA_INFO not in table.column_names:
+        if EXTRA_INFO not in table.column_names or pa.types.is_null(table.schema.field(EXTRA_INFO).type):
             index = table.column(_columns.DATA_IDX).combine_chunks()
             columns[EXTRA_INFO] = pa.StructArray.from_arrays([index], fields=[pa.field("index", index.type)])
         return _columns.replaced(_columns.without_made(table), columns)
