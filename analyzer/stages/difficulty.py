@@ -22,7 +22,7 @@ from analyzer.difficulty.counting import count, sums
 from analyzer.difficulty.graded import graded_groups, pass_or_fail
 from analyzer.difficulty.intervals import mean_rate
 from analyzer.difficulty.metrics import problem_metrics
-from analyzer.difficulty.posterior import Gathered, Posterior, classes_of, column_of, posterior, with_refits
+from analyzer.difficulty.posterior import Gathered, Posterior, classes_of, column_of, with_refits
 from analyzer.difficulty.topup import TopUp, plan_top_up
 from analyzer.plan import Plan
 from analyzer.rollouts import problems
@@ -330,8 +330,9 @@ def _top_up(run: Analysed) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """The columns of topup.parquet, and what the further samples are expected to buy."""
     settings, _, dataset, numbering, merged, metrics, *_ = run
     order = numbering.order()  # problems with equal evidence are served by ascending data_idx, whatever the row order
-    found = posterior(metrics.passes[order], metrics.num_scored[order], merged.source[order])
-    plan: TopUp = plan_top_up(found, settings.top_up or 0)
+    classes = classes_of(metrics.passes[order], metrics.num_scored[order], merged.source[order])
+    found, refits = with_refits(classes, settings.seed)
+    plan: TopUp = plan_top_up(found, settings.top_up or 0, refits=refits)
     highest = np.full(numbering.problems, -1, np.int64)
     done = 0
     for _, batch in Reader(dataset.files, [SAMPLE_IDX]).batches(numbering.kept_ranges()):

@@ -8,7 +8,7 @@ import scipy  # whose parts are imported when they are used: a second of each wo
 
 from analyzer.difficulty import topup
 from analyzer.difficulty.grid import RATES
-from analyzer.difficulty.posterior import posterior
+from analyzer.difficulty.posterior import classes_of, posterior, with_refits
 
 
 @pytest.mark.parametrize("budget", [0, 1, 4, 403, 5000])
@@ -70,3 +70,18 @@ def test_a_plan_buys_more_than_the_same_samples_for_all_and_about_what_it_says()
 def test_problems_with_equal_evidence_are_served_in_their_order() -> None:
     found = posterior(np.full(10, 2), np.full(10, 4))
     assert topup.plan_top_up(found, 10).samples.tolist() == [4, 4, 2, 0, 0, 0, 0, 0, 0, 0]
+
+
+def test_what_a_plan_buys_is_not_what_its_own_prior_says() -> None:
+    """The likeliest bucket under one prior is too likely under it: with 20 problems by 10 points."""
+    random = np.random.default_rng(11)
+    gaps = []
+    for _ in range(12):
+        rates = random.beta(2, 2, 20)
+        found, refits = with_refits(classes_of(random.binomial(4, rates), np.full(20, 4)), 1)
+        edges = [0, *np.searchsorted(RATES, topup.CUTS).tolist()]
+        likeliest = np.add.reduceat(found.weights, edges, axis=1).argmax(axis=1)[found.classes.of]
+        true = (likeliest == np.digitize(rates, topup.CUTS)).mean()
+        gaps.append([topup._share_settled(found, np.zeros(20, np.int64), each) - true for each in ((), refits)])
+    alone, averaged = np.mean(gaps, axis=0)
+    assert 0 < averaged < 0.85 * alone
