@@ -50,9 +50,8 @@ def remarks(settings: AnalysisSettings, report: Mapping[str, Any], merged: Merge
     if cut and cut["problems_that_could_move"] > BIASED_BY_CUTS * len(metrics.passes):
         lines.append(
             f"{counted(cut['problems_that_could_move'], 'problem')} could be in another bucket if their cut-off "
-            f"responses had passed: {percentage(cut['pass_rate_of_longest_finished_tenth'] or 0)} of the longest "
-            f"finished tenth"
-            f" pass, {percentage(cut['pass_rate_of_finished'] or 0)} of all finished responses"
+            f"responses had passed; of the finished responses {percentage(cut['pass_rate_of_finished'] or 0)} pass, of "
+            f"the longest tenth of them {percentage(cut['pass_rate_of_longest_finished_tenth'] or 0)}"
         )
     lines += [
         f"{seen.repeated:,} of {counted(seen.long, 'long response')} of {name} duplicate another sample of the same "
