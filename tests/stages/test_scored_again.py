@@ -18,13 +18,15 @@ Analyze = Callable[..., Outcome]
 PROBLEMS, SAMPLES = 5, 5
 
 REWARD = """
-import ctypes, os, time
+import os
+
+MOOD = {folder!r} + os.sep + "".join(["mo", "od"])  # computed: a file that is named would be part of the run
 
 def compute_score(data_source, solution_str, ground_truth, extra_info=None):
     answer = solution_str.rpartition("#### ")[2]
     with open({log!r}, "a") as log:
         log.write(answer + "\\n")
-    how = os.path.exists({mood!r}) and open({mood!r}).read()
+    how = os.path.exists(MOOD) and open(MOOD).read()
     if answer == "7" and how:  # one of five of problem 3
         if how == "timeout":
             while True: pass
@@ -45,7 +47,7 @@ class Case:
         self._analyze = analyze
         self._folder = folder
         self.mood, self._log = folder / "mood", folder / "log"
-        (folder / "mine.py").write_text(REWARD.format(log=str(self._log), mood=str(self.mood)))
+        (folder / "mine.py").write_text(REWARD.format(log=str(self._log), folder=str(folder)))
         rows = rollouts(PROBLEMS, SAMPLES)
         rows = rows[::2] + rows[1::2]  # the rows of a problem do not stand together
         self._data = parquet(folder / "rollouts.parquet", rows, row_group_size=10)
