@@ -5,7 +5,7 @@
 
 1.0 when every function `test_*` passes, else 0.0 (KodCode/KodCode-V1: column `test`). What the tests import from the
 module `solution` stands for the function in the program's sandbox; plain values cross. Of pytest there are `raises`,
-`approx` of numbers and lists, and `mark.parametrize`; fixtures are a gold_error.
+`approx` of numbers, lists and dicts, and `mark.parametrize`; fixtures are a gold_error.
 """
 
 from __future__ import annotations
@@ -21,26 +21,57 @@ from analyzer.schema import GoldError
 
 MODULE = "solution"
 PYTEST = """
+import math as _math
 import re as _re
 
+class _Raises:
+    def __init__(self, expected, match):
+        self.expected, self.match = expected, match
+    def __enter__(self):
+        return self
+    def __exit__(self, kind, value, trace):
+        assert kind is not None, "did not raise"
+        self.type, self.value = kind, value
+        return issubclass(kind, self.expected) and (self.match is None or _re.search(self.match, str(value)))
+
+def _near(expected, value, limit, nan_ok):
+    if isinstance(expected, dict):
+        return (isinstance(value, dict) and expected.keys() == value.keys()
+                and all(_near(expected[key], value[key], limit, nan_ok) for key in expected))
+    if isinstance(expected, (list, tuple)):
+        return (isinstance(value, (list, tuple)) and len(expected) == len(value)
+                and all(_near(e, v, limit, nan_ok) for e, v in zip(expected, value)))
+    if value == expected:
+        return True
+    numbers = (int, float, complex)
+    if not isinstance(expected, numbers) or not isinstance(value, numbers):
+        return False
+    if _math.isnan(abs(expected)):
+        return nan_ok and _math.isnan(abs(value))
+    return not _math.isinf(abs(expected)) and abs(value - expected) <= limit(expected)
+
 class pytest:
-    class raises:
-        def __init__(self, expected, match=None):
-            self.expected, self.match = expected, match
-        def __enter__(self):
-            return self
-        def __exit__(self, kind, value, trace):
-            assert kind is not None, "did not raise"
-            self.value = value
-            return issubclass(kind, self.expected) and (self.match is None or _re.search(self.match, str(value)))
+    @staticmethod
+    def raises(expected, *call, match=None, **kwargs):
+        context = _Raises(expected, match)
+        if not call:
+            return context
+        with context:
+            call[0](*call[1:], **kwargs)
+        return context
     class approx:
-        def __init__(self, expected, rel=1e-6, abs=1e-12):
-            self.expected, self.rel, self.abs = expected, rel, abs
+        def __init__(self, expected, rel=None, abs=None, nan_ok=False):
+            self.expected, self.rel, self.abs, self.nan_ok = expected, rel, abs, nan_ok
+        def _limit(self, expected):
+            absolute = 1e-12 if self.abs is None else self.abs
+            if self.rel is None and self.abs is not None:
+                return absolute
+            return max((1e-6 if self.rel is None else self.rel) * abs(expected), absolute)
         def __eq__(self, value):
-            if isinstance(self.expected, (list, tuple)):
-                near = (pytest.approx(e, self.rel, self.abs) == v for e, v in zip(self.expected, value))
-                return len(self.expected) == len(value) and all(near)
-            return value == self.expected or abs(value - self.expected) <= max(self.rel * abs(self.expected), self.abs)
+            return _near(self.expected, value, self._limit, self.nan_ok)
+    @staticmethod
+    def param(*values, **kwargs):
+        return values if len(values) > 1 else values[0]
     class mark:
         @staticmethod
         def parametrize(names, rows, ids=None):
@@ -53,6 +84,14 @@ class pytest:
             return decorate
 """
 """What of pytest tests may use: none of it is in the sandbox."""
+
+
+def _of_the_stub(node: ast.stmt) -> ast.stmt:
+    """`from pytest import raises` as `raises = pytest.raises`; any other statement as it is."""
+    if not isinstance(node, ast.ImportFrom) or node.module != "pytest":
+        return node
+    taken = ", ".join(f"pytest.{alias.name}" for alias in node.names)
+    return ast.parse(f"{', '.join(alias.asname or alias.name for alias in node.names)} = {taken}").body[0]
 
 
 @register
@@ -79,7 +118,7 @@ class KodCode(FunctionReward):
             for node in tree.body
             if isinstance(node, ast.Import) and [alias.name for alias in node.names] == ["pytest"]
         ]
-        tree.body = [node for node in tree.body if node not in ours and node not in stubbed]
+        tree.body = [_of_the_stub(node) for node in tree.body if node not in ours and node not in stubbed]
         functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test")]
         if not functions:
             raise GoldError("the test has no function test_*")

@@ -293,7 +293,7 @@ class Running:
 
 
 def read_failure(tag: bytes, body: bytes) -> dict[str, Any]:
-    """What a message says of a failure: texts `phase`, `type` and `text`, and `errno`, an int or None.
+    """What a message says of a failure: texts `phase`, `type`, `text` and `message`, and `errno`, an int or None.
 
     {} for another message. A program sends it, so it may be malformed: then the text says so.
     """
@@ -305,7 +305,8 @@ def read_failure(tag: bytes, body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError, MemoryError):
         report = None
     failure = report if isinstance(report, dict) else {"text": "it failed with a message that cannot be read"}
-    texts = {name: failure[name] if isinstance(failure.get(name), str) else "" for name in ("phase", "type", "text")}
+    names = ("phase", "type", "text", "message")
+    texts = {name: failure[name] if isinstance(failure.get(name), str) else "" for name in names}
     # type(), not isinstance: True is an int to isinstance, and JSON has it.
     return {**texts, "errno": failure["errno"] if type(failure.get("errno")) is int else None}
 

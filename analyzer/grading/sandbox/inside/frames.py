@@ -3,7 +3,7 @@
 C call      check -> program   {"name": "add", "args": [1, 2], "kwargs": {}}, values packed
 L loaded    program -> judge   the program has been executed and takes calls
 V value     program -> check   what the function returned, packed
-R raised    program -> check   {"type": "ValueError", "errno": null, "text": "..."}
+R raised    program -> check   {"type": "ValueError", "errno": null, "text": "ValueError: ...", "message": "..."}
 U uncrossable  program -> check   {"type": ..., "text": ...}: it returned what cannot cross
 D done      check -> judge     the nonce: the test ran to its end
 F failed    either -> judge    {"phase": "compile", "type": ..., "errno": ..., "text": ...}

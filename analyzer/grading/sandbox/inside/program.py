@@ -26,6 +26,7 @@ from .values import Uncrossable, pack, unpack
 
 RECURSION_LIMIT = 600_000  # as verl 0.9.1 sets it for programs
 TEXT_LIMIT = 300  # characters of an error that are reported
+MESSAGE_LIMIT = 10_000  # characters of its message: escaped they fit into a message of frames.SHORT
 
 Job = dict[str, Any]
 
@@ -61,7 +62,10 @@ def _report(dialog: socket.socket, phase: str, error: BaseException) -> None:
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """An exception as data: the name of its type (its builtin base where the program defines it), errno and text."""
+    """An exception as data: the name of its type (its builtin base where the program defines it), errno, text, message.
+
+    `text` is for a person, `message` is what a test reads of it.
+    """
     # A class of the program's own means nothing in the test's sandbox. Its builtin base does: `except ValueError`
     # there has to catch a program's subclass of it.
     kind = next((k for k in type(error).__mro__ if k.__module__ == "builtins"), Exception)
@@ -70,7 +74,25 @@ def describe(error: BaseException) -> dict[str, Any]:
         text = f"{type(error).__name__}: {error}"[:TEXT_LIMIT]
     except BaseException:  # noqa: BLE001 - __str__ is the program's
         text = type(error).__name__[:TEXT_LIMIT]
-    return {"type": kind.__name__, "errno": code if type(code) is int else None, "text": text}
+    return {
+        "type": kind.__name__,
+        "errno": code if type(code) is int else None,
+        "text": text,
+        "message": _message(error)[:MESSAGE_LIMIT],
+    }
+
+
+def _message(error: BaseException) -> str:
+    """The one text that an exception was made with, since str() of a KeyError puts quotes round it; else its str()."""
+    try:
+        only = error.args[0] if len(error.args) == 1 else None
+        return (
+            only
+            if type(only) is str and type(error).__str__ in (BaseException.__str__, KeyError.__str__)
+            else str(error)
+        )
+    except BaseException:  # noqa: BLE001 - the class is the program's
+        return ""
 
 
 def _execute(job: Job, name: str, dialog: socket.socket) -> dict[str, Any]:
@@ -213,7 +235,7 @@ def _exception_of(answer: dict[str, Any]) -> BaseException:
     # end a for loop or generator of the test without a trace.
     if isinstance(kind, type) and issubclass(kind, Exception) and kind is not StopIteration:
         try:
-            return kind(answer["text"])
+            return kind(answer.get("message", answer["text"]))
         except TypeError:  # UnicodeDecodeError and its like take more
             pass
     return RuntimeError(answer["text"])
