@@ -106,6 +106,8 @@ HEAVY = (
         "scipy",
         "pandas",
         "pyarrow",
+        "aiohttp",
+        "openai",
         "numpy",
         "sympy",
         "joblib",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+
+from tests import processes
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SAMPLE = EXAMPLES / "sample"
@@ -23,7 +23,7 @@ def rollouts() -> pd.DataFrame:
 
 
 def test_the_script_makes_the_committed_files_again(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, EXAMPLES / "make_sample.py", "--out", tmp_path], check=True)
+    processes.run([EXAMPLES / "make_sample.py", "--out", tmp_path], check=True)
     for name in ("tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"):
         assert (tmp_path / name).read_bytes() == (SAMPLE / name).read_bytes(), name
     # The bytes of a parquet file depend on the version of pyarrow, its table does not.

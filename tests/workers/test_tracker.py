@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.processes import PIPE, Process
 
 START = """
 import os, sys, time
@@ -27,10 +27,8 @@ os.kill(os.getpid(), 9)
 
 def run(program: str, *words: str) -> tuple[str, str]:
     """What it wrote, once the tracker has ended, too: it holds stderr."""
-    done = subprocess.run(
-        [sys.executable, "-c", START + program, *words], capture_output=True, text=True, check=False, timeout=60
-    )
-    return done.stdout, done.stderr
+    with Process(["-c", START + program, *words], stdout=PIPE, stderr=PIPE, brief=True) as driver:
+        return driver.communicate(timeout=60)
 
 
 def test_what_a_killed_driver_leaves_is_removed_by_a_tracker_without_joblib(tmp_path: Path) -> None:
