@@ -20,6 +20,10 @@ from analyzer.files.inputs import JSONL_SUFFIXES
 from analyzer.schema import Status
 
 
+# What verifiers calls truncated, beside a last call that ended so.
+_LIMITS = ("max_turns", "max_input_tokens", "max_output_tokens", "max_total_tokens", "compaction_failed")
+
+
 class PrimeRl(Dialect):
     """Reads the trained agent's trace of each episode."""
 
@@ -41,7 +45,7 @@ class PrimeRl(Dialect):
             agent = trace.get("agent") or {}
             yield {
                 "prompt": _prompt(data, trace["nodes"]),
-                "response": content_text(sampled[-1].get("content")) if sampled else "" if traces else None,
+                "response": _response(trace, sampled) if traces else None,
                 "ground_truth": data.get("answer"),
                 "reward": reward,
                 "reward_status": str(Status.OK if reward is not None else Status.ERROR),
@@ -52,6 +56,14 @@ class PrimeRl(Dialect):
                 "step": (run.get("work") or {}).get("step"),
                 "task_data": {name: data[name] for name in ("idx", "info") if name in data and name not in known},
             }
+
+
+def _response(trace: dict[str, Any], sampled: list[dict[str, Any]]) -> str:
+    """The reply of the trace's own agent: sub-agents may have spoken after it, in branches of the same trace."""
+    said = trace.get("root_reply")
+    if isinstance(said, str):
+        return said
+    return content_text(sampled[-1].get("content")) if sampled else ""
 
 
 def _key(task: dict[str, Any], data: dict[str, Any]) -> str | None:
@@ -91,10 +103,11 @@ def _reward(rewards: Any) -> float | None:
 
 
 def _finish_reason(trace: dict[str, Any]) -> str | None:
-    calls = [call for call in trace.get("calls") or [] if isinstance(call, dict)]
-    if calls and calls[-1].get("finish_reason"):
-        return str(calls[-1]["finish_reason"])
-    return "length" if trace.get("is_truncated") else None
+    # By a limit of the run as well: the last call may have ended by itself.
+    if trace.get("is_truncated") or trace.get("stop_condition") in _LIMITS:
+        return "length"
+    calls = [call for call in trace.get("calls") or [] if isinstance(call, dict) and not call.get("error")]
+    return str(calls[-1]["finish_reason"]) if calls and calls[-1].get("finish_reason") else None
 
 
 _LAYOUT = Layout(

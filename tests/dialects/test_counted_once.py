@@ -207,6 +207,21 @@ def test_tasks_without_key_hash_and_index_are_distinguished_by_prompt_and_ground
     assert [row["reward_status"] for row in rows_of(found)[:2]] == ["error", "ok"]
 
 
+def test_the_response_of_a_trace_with_sub_agents_is_its_own_agent_s(tmp_path: Path) -> None:
+    path = layouts.prime_rl(tmp_path)
+    episodes = [json.loads(line) for line in path.read_text().splitlines()[:3]]
+    of_sub_agent = {"message": {"role": "assistant", "content": "found it"}, "sampled": True, "parent": 0}
+    for episode in episodes:
+        [trace] = episode["traces"]
+        trace["root_reply"] = trace["nodes"][-1]["message"]["content"]
+        trace["nodes"].append(of_sub_agent)
+    episodes[1]["traces"][0]["stop_condition"] = "max_turns"
+    episodes[2]["traces"][0]["calls"].append({"error": {"type": "ProviderError"}})
+    found = rows_of(opened(tmp_path, layouts.lines(path, episodes)))
+    assert [row["response"] for row in found] == [r.response for r in ROLLOUTS[:3]]
+    assert [row["finish_reason"] for row in found] == ["stop", "length", "stop"]
+
+
 def test_a_log_of_inspect_is_read_with_nan_and_with_what_failed_before_any_answer(tmp_path: Path) -> None:
     log = json.loads(layouts.inspect_json(tmp_path).read_text())
     first, second, third = log["samples"][:3]
