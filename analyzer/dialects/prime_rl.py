@@ -19,7 +19,6 @@ from analyzer.dialects.values import content_text
 from analyzer.files.inputs import JSONL_SUFFIXES
 from analyzer.schema import Status
 
-
 # What verifiers calls truncated, beside a last call that ended so.
 _LIMITS = ("max_turns", "max_input_tokens", "max_output_tokens", "max_total_tokens", "compaction_failed")
 

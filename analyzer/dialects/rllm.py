@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,7 +31,8 @@ class Rllm(Dialect):
         trajectories = record["trajectories"] or [{}]
         steps = trajectories[-1].get("steps") or [{}]
         chat = steps[-1].get("chat_completions") or []
-        asked = [message for message in chat if message.get("role") != "assistant"]
+        # What comes after the first answer, of tools say, is no part of the prompt.
+        asked = itertools.takewhile(lambda message: message.get("role") != "assistant", chat)
         prompt: Any = [{"role": m["role"], "content": content_text(m.get("content"))} for m in asked]
         response = steps[-1].get("model_response")
         if not isinstance(response, str):
@@ -49,7 +51,8 @@ class Rllm(Dialect):
             ),
             "reward": None if failed else record.get("is_correct"),
             "reward_status": str(Status.ERROR if failed else Status.OK),
-            "task_id": str(task.get("id") or name),
+            # An id of its own, without an attempt, names no task.
+            "task_id": str(task["id"]) if task.get("id") is not None else name or None,
             "rollout": int(number) if number.isdigit() else None,
             "termination_reason": record.get("termination_reason"),
             "data_source": metadata.get("data_source"),

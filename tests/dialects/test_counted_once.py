@@ -222,6 +222,19 @@ def test_the_response_of_a_trace_with_sub_agents_is_its_own_agent_s(tmp_path: Pa
     assert [row["finish_reason"] for row in found] == ["stop", "length", "stop"]
 
 
+def test_episodes_of_rllm_with_ids_of_their_own_are_told_apart_by_prompt_and_ground_truth(tmp_path: Path) -> None:
+    folder = layouts.rllm(tmp_path)
+    for number, path in enumerate(sorted(folder.iterdir())):
+        episode = json.loads(path.read_text())
+        episode |= {"id": f"4f1c-{number}", "task": {key: episode["task"][key] for key in ("instruction", "metadata")}}
+        chat = episode["trajectories"][-1]["steps"][-1]["chat_completions"]
+        chat += [{"role": "tool", "content": f"result {number}"}, {"role": "assistant", "content": "done"}]
+        path.write_text(json.dumps(episode))
+    found = opened(tmp_path, folder)
+    assert sizes(found) == [4] * 4
+    assert not any("result" in str(row["prompt"]) for row in rows_of(found))
+
+
 def test_a_log_of_inspect_is_read_with_nan_and_with_what_failed_before_any_answer(tmp_path: Path) -> None:
     log = json.loads(layouts.inspect_json(tmp_path).read_text())
     first, second, third = log["samples"][:3]
