@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from analyzer.errors import counted
 from analyzer.files import outputs
 
 _FILES = (
@@ -37,7 +38,7 @@ def dataset_card(problems: int, rollouts: int, buckets: Sequence[str] | None) ->
             "",
             "# Difficulty of problems for one policy",
             "",
-            f"{problems} problems and {rollouts} rollouts, analyzed by rollout-analyzer.",
+            f"{counted(problems, 'problem')} and {counted(rollouts, 'rollout')}, analyzed by rollout-analyzer.",
             "",
             "| file | what |",
             "|---|---|",

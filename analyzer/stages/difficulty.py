@@ -180,12 +180,18 @@ def _passing(found: Posterior, metrics: Metrics, merged: Merged) -> dict[str, An
     # Over scored problems, as every average of the summary is.
     counted = np.where(classes.samples > 0, classes.problems, 0)
     total = max(int(counted.sum()), 1)
-    pass_at = {}
+    pass_at: dict[str, float | None] = {}
     for k in passing.powers_of_two(int(metrics.num_scored.max(initial=0))):
         exact = passing.pass_at(k, classes.passes, classes.samples)
         predicted = found.mean(passing.at_least_one(k))
-        pass_at[str(k)] = _number(float(counted @ np.where(classes.samples >= k, exact, predicted)) / total)
-    scored = metrics.num_scored > 0
+        enough = classes.samples >= k
+        if informative.are_sampled_twice(classes) or enough[counted > 0].all():
+            pass_at[str(k)] = _number(float(counted @ np.where(enough, exact, predicted)) / total)
+        else:  # predicted from one sample a problem, which tells nothing of two
+            pass_at[str(k)] = None
+    # Of a reward that looks at the whole response no answer is known, and so no majority that could be right.
+    answered = np.bincount(merged.source, merged.majorities.votes, len(merged.source_names) or 1) > 0
+    scored = (metrics.num_scored > 0) & answered[merged.source]
     right = merged.majorities.right[scored]
     return {
         "pass_at_k": pass_at,

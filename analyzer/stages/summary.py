@@ -320,6 +320,9 @@ def audit_lines(summary: Summary) -> list[str]:
             line += f"; an answer was found in {percentage(source.answer_found, 1)} of the responses"
         if source.pass_rate is not None:
             line += f"; pass rate {source.pass_rate:.3f}"
+            of_problems = summary.difficulty["data_sources"].get(name, {}).get("pass_rate")
+            if of_problems is not None and f"{of_problems:.3f}" != f"{source.pass_rate:.3f}":
+                line += f" of its rollouts, {of_problems:.3f} on average over its problems"
         if source.parts:
             means = (f"{part} {mean:.3f}" for part, mean in source.parts.items() if mean is not None)
             line += f"; means of the parts: {', '.join(means)}"

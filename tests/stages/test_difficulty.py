@@ -127,6 +127,16 @@ def test_an_input_with_rewards_and_answers_gives_the_same_majorities(
         assert [one[name] for one in mine.values()] == [one[name] for one in theirs.values()]
 
 
+def test_data_sources_without_answers_have_no_majority_that_could_be_wrong(tmp_path: Path, analyze: Any) -> None:
+    given = [
+        {**row, "reward": 1.0, "reward_answer": answer, "original_data_source": source}
+        for row, source, answer in zip(rows([["#### 5"] * 4, ["none"] * 4], ["5", "5"]), ["a"] * 4 + ["b"] * 4,
+                                       ["5"] * 4 + [None] * 4, strict=True)
+    ]  # fmt: skip
+    outcome = analyze(parquet(tmp_path / "r.parquet", given))
+    assert outcome.json("summary.json")["difficulty"]["maj_at_n"] == 1
+
+
 def test_rewards_on_another_scale_are_said_and_the_threshold_is_a_flag(tmp_path: Path, analyze: Any) -> None:
     given = rows([["#### 5"] * 4, ["#### 6"] * 4], ["5", "5"])
     values = [2.0] * 4 + [1.0] * 4
@@ -258,6 +268,9 @@ def test_one_sample_a_problem_says_nothing_of_how_sure(tmp_path: Path, analyze: 
     assert stability["same_bucket"] is None
     assert "one scored rollout" in stability["reason"]
     assert "unknown: most problems have one scored rollout" in outcome.err
+    difficulty = outcome.json("summary.json")["difficulty"]
+    assert difficulty["informative"]["8"] == {"share": None, "low": None, "high": None}
+    assert "different rewards" not in outcome.err
 
 
 def test_copies_of_long_responses_are_said(tmp_path: Path, analyze: Any) -> None:
@@ -271,6 +284,8 @@ def test_unequal_numbers_of_samples_are_said(tmp_path: Path, analyze: Any) -> No
     given = rows([["#### 5"] * 4, ["#### 5"] * 8 + ["#### 6"] * 8], ["5", "5"])
     outcome = analyze(parquet(tmp_path / "r.parquet", given))
     assert "problems have 4 to 16 scored rollouts: they are ranked by the mean@5 expected of 4 of them" in outcome.err
+    assert "; pass rate 0.600 of its rollouts, 0.750 on average over its problems;" in outcome.err
+    assert "2 problems and 20 rollouts, analyzed" in (outcome.folder / "README.md").read_text()
 
 
 def test_nothing_of_it_depends_on_the_order_of_the_rows(tmp_path: Path, analyze: Any) -> None:
