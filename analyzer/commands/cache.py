@@ -54,7 +54,7 @@ def _what(one: runs.Cached) -> str:
     try:
         inputs, rewards = described(one.path)
     # A listing must not fail for one bad entry: removing it is what the listing is for.
-    except (OSError, ValueError, KeyError, TypeError):  # of another version, or being removed
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # of another version, or being removed
         return counted(one.shards, "shard")
     more = f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""
     of = f", {masking.text(inputs[0])}{more}, reward {', '.join(rewards) or 'of the input'}" if inputs else ""

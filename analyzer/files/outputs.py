@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from analyzer.errors import OutputError
+from analyzer.errors import InputError, OutputError
 from analyzer.files import destinations, storage
 from analyzer.files.destinations import Destination
 
@@ -31,6 +31,45 @@ DIGEST = "sha256:"
 """Start of a value that says only whether something is the same."""
 _ANOTHER = "give another folder"
 _ADVICE = f"{_ANOTHER}, or --overwrite to replace them"
+
+
+_AGAIN = "run analyze_rollouts again with the same flags, nothing is scored again"
+_KINDS: dict[str, dict[str, type]] = {  # of keys that are read in these files, where they are there
+    SUMMARY: {"settings": dict, "bucket_distribution": dict, "difficulty": dict, "data_sources": dict},
+    PROVENANCE: {"rollouts": list},
+}
+
+
+def record(name: str, folder: str | os.PathLike[str], data: bytes) -> dict[str, Any]:
+    """The content of summary.json or provenance.json. Raises InputError where it is damaged or of another version."""
+    path = f"{os.fspath(folder).rstrip('/')}/{name}"
+    try:
+        found = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise InputError(f"{path}: is damaged, not valid JSON ({error}); {_AGAIN}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: is damaged, it holds no object; {_AGAIN}")
+    for key, kind in _KINDS[name].items():
+        if not isinstance(found.get(key, kind()), kind):
+            raise InputError(f"{path}: {key!r} is not what this version writes; {_AGAIN}")
+    if name == SUMMARY and "bucket_distribution" not in found:
+        raise InputError(f"{path}: there is no 'bucket_distribution'; {_AGAIN}")
+    return found
+
+
+@contextlib.contextmanager
+def readable(path: str | os.PathLike[str]) -> Iterator[None]:
+    """A context in which arrow reads a file of an analysis. Raises InputError where that is damaged."""
+    import pyarrow as pa
+
+    try:
+        yield
+    # Of a damaged file arrow says both, with no errno that would tell it from a failing disk.
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and storage.is_disk_error(error):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{os.fspath(path)}: is damaged ({reason}); {_AGAIN}") from None
 
 
 def bucket_file(bucket: str) -> str:
@@ -70,7 +109,7 @@ class OutputFolder(NamedTuple):
 
         `rollouts`: what the user gave as the input; `inputs`: the files that it stands for.
         """
-        manifest = _manifest(destinations.open_destination(self.path))
+        manifest = manifest_of(destinations.open_destination(self.path))
         for path in inputs:
             if os.path.basename(path) in file_names(buckets) | set(manifest.files) and _same_folder(path, self.path):
                 raise OutputError(f"--output_dir {self.path}: {path}, which is read, would be replaced; {_ANOTHER}")
@@ -84,7 +123,7 @@ class OutputFolder(NamedTuple):
         place.check(f"--output_dir {self.path}")
         if overwrite:
             return
-        manifest, names = _manifest(place), file_names(buckets)
+        manifest, names = manifest_of(place), file_names(buckets)
         if foreign := sorted(names & place.names() - set(manifest.files)):
             raise OutputError(f"{self.path} holds {foreign[0]} of another program; {_ADVICE}")
         if manifest.files and (differing := self._differences(manifest)):
@@ -92,7 +131,7 @@ class OutputFolder(NamedTuple):
 
     def check_kept(self, name: str, what: str, advice: str = f"{_ANOTHER}, or --overwrite") -> None:
         """Raise OutputError where an output of that name is there, which a run with this flag would remove."""
-        if name in _manifest(destinations.open_destination(self.path)).files:
+        if name in manifest_of(destinations.open_destination(self.path)).files:
             raise OutputError(f"{self.path} holds {name}, which {what} would remove; {advice}")
 
     def _differences(self, manifest: Manifest) -> str:
@@ -125,7 +164,7 @@ class OutputFolder(NamedTuple):
             try:
                 yield staging
                 # That was checked hours ago perhaps: two runs would both end well, and one analysis be gone.
-                manifest = Manifest({}, ()) if overwrite else _manifest(place)
+                manifest = Manifest({}, ()) if overwrite else manifest_of(place)
                 if manifest.files and (differing := self._differences(manifest)):
                     raise OutputError(f"{self.path} holds outputs of {differing}, written during this run; {_ADVICE}")
                 self._move_in(staging, place)
@@ -134,7 +173,7 @@ class OutputFolder(NamedTuple):
 
     def _move_in(self, staging: Path, place: Destination) -> None:
         names = sorted((path.name for path in staging.iterdir()), key=lambda name: (name == SUMMARY, name))
-        old = set(_manifest(place).files)
+        old = set(manifest_of(place).files)
         # The only name of ours that people give to files of their own.
         if CARD in place.names() - old:
             names = [name for name in names if name != CARD]  # a README.md that somebody wrote is worth more than ours
@@ -157,8 +196,8 @@ class OutputFolder(NamedTuple):
         return orjson.dumps({"of": dict(self.of), "files": names}, option=orjson.OPT_INDENT_2)
 
 
-def _manifest(place: Destination) -> Manifest:
-    """An empty one if there is none, or none of ours that can be read."""
+def manifest_of(place: Destination) -> Manifest:
+    """What a folder says of the outputs in it. An empty one if there is none, or none of ours that can be read."""
     if MANIFEST in place.names():
         # A damaged manifest vouches for nothing. All files then count as somebody else's, and only --overwrite replaces
         # them.

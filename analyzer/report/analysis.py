@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
-import orjson
 
 from analyzer.difficulty.graded import pass_or_fail
 from analyzer.errors import InputError
@@ -89,7 +88,7 @@ class Problems:
         import pyarrow.parquet as pq
 
         self._path = path
-        with pq.ParquetFile(path) as file:
+        with outputs.readable(path), pq.ParquetFile(path) as file:
             self.column_names: list[str] = file.schema_arrow.names
             self.num_rows: int = file.metadata.num_rows
             together = file.read(use_threads=False) if self.num_rows <= _READ_TOGETHER else None
@@ -102,7 +101,8 @@ class Problems:
 
         if name in self._read:
             return self._read[name]
-        column = pq.read_table(self._path, columns=[name])[name]
+        with outputs.readable(self._path):
+            column = pq.read_table(self._path, columns=[name])[name]
         if self.num_rows <= _KEPT_ROWS:
             self._read[name] = column
         return column
@@ -118,7 +118,8 @@ class Problems:
             column = self._read[name].dictionary_encode()
         else:
             # Codes as they are in the file: as texts, millions of names would be hundreds of megabytes.
-            column = pq.read_table(self._path, columns=[name], read_dictionary=[name])[name]
+            with outputs.readable(self._path):
+                column = pq.read_table(self._path, columns=[name], read_dictionary=[name])[name]
         column = column.unify_dictionaries()
         texts = [*(column.chunk(0).dictionary.to_pylist() if column.num_chunks else []), ""]
         parts = [chunk.indices.fill_null(len(texts) - 1).to_numpy() for chunk in column.chunks]
@@ -149,16 +150,13 @@ class Analysis:
 
     def _json(self, name: str, needed: bool) -> dict[str, Any]:
         try:
-            found: dict[str, Any] = orjson.loads((self.folder / name).read_bytes())
-            return found
+            return outputs.record(name, self.folder, (self.folder / name).read_bytes())
         except FileNotFoundError:
             if not needed:
                 return {}
             raise InputError(
                 f"{self.folder}: there is no {name}; name an output folder of analyze_rollouts or filter_difficulty"
             ) from None
-        except ValueError:
-            raise InputError(f"{self.folder / name}: not valid JSON; analyze the rollouts again") from None
 
     @functools.cached_property
     def problems(self) -> Problems:
@@ -227,7 +225,10 @@ class Analysis:
         path = self.folder / outputs.PROBLEMS
         if len(names) <= 1 or not path.exists():
             return names or [""], np.zeros(self.problems.num_rows, np.int64)
-        with pq.ParquetFile(path) as file:  # not read_table, which imports pyarrow.dataset, and that pandas
+        with (
+            outputs.readable(path),
+            pq.ParquetFile(path) as file,
+        ):  # not read_table, which imports pyarrow.dataset, and that pandas
             if "data_source" not in file.schema_arrow.names:
                 return names, np.zeros(self.problems.num_rows, np.int64)
             column = file.read(["data_source"])["data_source"]
@@ -295,7 +296,7 @@ class Analysis:
         path = self.folder / outputs.PROBLEMS
         if not path.exists():
             return {}
-        with pq.ParquetFile(path) as file:
+        with outputs.readable(path), pq.ParquetFile(path) as file:
             # By the sizes in the footer: one row group is decoded, not all before it.
             for group in range(file.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
@@ -314,7 +315,7 @@ class Analysis:
             yield from [(None, None)] * self.problems.num_rows
             return
         key = self.summary.get("settings", {}).get("reward_fn_key")
-        with pq.ParquetFile(path) as file:
+        with outputs.readable(path), pq.ParquetFile(path) as file:
             there = file.schema_arrow.names
             gold = next((name for name in (key, "solution") if name in there), None)
             names = [name for name in (PROMPT, gold) if name in there]
@@ -355,11 +356,13 @@ class Analysis:
         import pyarrow.parquet as pq
 
         path = self.folder / outputs.PROBLEMS
-        if not path.exists() or PROMPT not in pq.read_schema(path).names:
+        with outputs.readable(path):
+            there = path.exists() and PROMPT in pq.read_schema(path).names
+        if not there:
             return []
         found: list[int] = []
         start = 0
-        with pq.ParquetFile(path) as file:
+        with outputs.readable(path), pq.ParquetFile(path) as file:
             for batch in file.iter_batches(1 << 14, columns=[PROMPT]):
                 column, of = batch.column(0), None
                 if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):  # chat: of each message

@@ -97,8 +97,9 @@ def open_analysis(folder: str) -> Analysis:
         )
     dataset.close_files()  # a file of that name may have been another one
     file, schema = dataset.describe(os.path.join(folder, outputs.PROBLEMS))
-    summary = orjson.loads(place.read(outputs.SUMMARY))
-    of = orjson.loads(place.read(outputs.MANIFEST)) if outputs.MANIFEST in names else summary
+    summary = outputs.record(outputs.SUMMARY, folder, place.read(outputs.SUMMARY))
+    manifest = outputs.manifest_of(place)
     # Of what the outputs depend on, not of their bytes: a rerun of the same analysis is the same for a manifest.
-    digest = hashlib.sha256(orjson.dumps(of.get("of", of), option=orjson.OPT_SORT_KEYS)).hexdigest()
-    return Analysis(folder, Dataset((file,), schema), summary, tuple(of.get("files", names)), digest[:32])
+    of = manifest.of or summary
+    digest = hashlib.sha256(orjson.dumps(dict(of), option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return Analysis(folder, Dataset((file,), schema), summary, manifest.files or tuple(names), digest[:32])
