@@ -144,7 +144,7 @@ class Sandbox:
         `tests` starts with what the tests need (it may define stubs of these). Raises FaultyTest when the tests fail by
         themselves, Unavailable when the sandbox fails, Held.
         """
-        job = {"mode": "functions", "prelude": prelude, "sources": list(sources)}
+        job = {"mode": "functions", "prelude": prelude, "sources": list(sources), "by_reference": True}
         # Drawn per check and sent to the test's sandbox alone: exit code 0 proves nothing, as the program under
         # test could make the test's process exit (sys.exit(0) in an answer, a patched assert); nobody can guess
         # 128 bits.

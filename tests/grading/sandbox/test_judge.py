@@ -311,6 +311,34 @@ def test_a_test_may_expect_an_exception(sandbox: Sandbox) -> None:
     assert check(sandbox, "def f(x): return 1", test) is Verdict.WRONG
 
 
+SORTS = (
+    "def check(candidate):\n    a, b = [3, 1], [2, 1]\n    candidate(a, x=b)\n    assert (a, b) == ([1, 3], [1, 2])\n"
+)
+BY_REFERENCE = {
+    "sorts": ("def f(y, x):\n    y.sort()\n    x.sort()", Verdict.ACCEPTED),
+    "sorts_one": ("def f(y, x):\n    y.sort()", Verdict.WRONG),
+    "assigns": ("def f(y, x):\n    y, x = sorted(y), sorted(x)", Verdict.WRONG),
+    "sorts_and_answers": ("def f(y, x):\n    y.sort()\n    x.sort()\n    return y", Verdict.WRONG),
+    "forges": (FORGE.format("b'V'", 'b\'["changed",0,["t",1,3]]\'').replace("f(x)", "f(y, x)"), Verdict.WRONG),
+    "forges_a_place": (FORGE.format("b'V'", 'b\'["changed",7,["l"]]\'').replace("f(x)", "f(y, x)"), Verdict.WRONG),
+}
+
+
+@pytest.mark.parametrize(("source", "verdict"), BY_REFERENCE.values(), ids=BY_REFERENCE)
+def test_a_function_that_gives_nothing_may_change_its_arguments(
+    sandbox: Sandbox, source: str, verdict: Verdict
+) -> None:
+    """With an answer it may not: a test may compare that with them."""
+    assert check(sandbox, source, SORTS) is verdict
+
+
+def test_what_is_given_out_item_by_item_can_be_gone_through(sandbox: Sandbox) -> None:
+    test = "def check(candidate):\n    assert list(candidate(1)) == [1, 2]\n    assert candidate(1) != [1, 2]\n"
+    assert check(sandbox, "def f(x):\n    yield 1\n    yield 2", test) is Verdict.ACCEPTED
+    assert check(sandbox, "def f(x): return map(int, '12')", test) is Verdict.ACCEPTED
+    assert check(sandbox, "def f(x): return range(1, 4)", test) is Verdict.WRONG
+
+
 def test_helpers_of_the_prompt_are_there_for_the_test(sandbox: Sandbox) -> None:
     stub = "def double(x): return 2 * x\n\ndef f(x):\n    'Undo double.'\n"
     tests = [stub, "def check(candidate):\n    assert candidate(double(4)) == 4\n", "check(f)"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import enum
+import itertools
 import json
 import math
 import time
@@ -15,7 +16,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzer.grading.sandbox.inside.values import Uncrossable, equals, is_packed_json, pack, unpack
+from analyzer.grading.sandbox.inside.values import (
+    MOST_ITEMS,
+    Uncrossable,
+    change,
+    changed,
+    equals,
+    is_packed_json,
+    pack,
+    unpack,
+)
 
 SCALARS = st.one_of(
     *(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False)),
@@ -90,12 +100,61 @@ CONTAINED: dict[str, tuple[Any, Any]] = {
     "int_that_lies": (FakeInt(7), 7),
     "big_int": (10**5000, 10**5000),
     "nested": ([({1: {2, 3}},)], [({1: {2, 3}},)]),
+    "deque": (collections.deque([1, [2]]), collections.deque([1, [2]])),
+    "bytearray": (bytearray(b"ab"), bytearray(b"ab")),
+    "range": (range(3, 10**30, 2), range(3, 10**30, 2)),
 }
 
 
 @pytest.mark.parametrize(("value", "arrived"), CONTAINED.values(), ids=CONTAINED)
 def test_a_relative_of_a_builtin_arrives_as_the_builtin_it_holds(value: Any, arrived: Any) -> None:
     assert same(across(value), arrived)
+
+
+ITERATED: dict[str, tuple[Any, list[Any]]] = {
+    "generator": ((x for x in "ab"), ["a", "b"]),
+    "map": (map(abs, [-1]), [1]),
+    "zip": (zip([1], "a", strict=True), [(1, "a")]),
+    "keys": ({1: 2}.keys(), [1]),
+    "array": (np.arange(3), [0, 1, 2]),
+    "nested": (iter([[1], (2,)]), [[1], (2,)]),
+}
+
+
+@pytest.mark.parametrize(("value", "items"), ITERATED.values(), ids=ITERATED)
+def test_what_can_be_iterated_over_arrives_as_an_iterator(value: Any, items: list[Any]) -> None:
+    arrived = across(value)
+    assert arrived != items
+    assert next(arrived, None) == items[0]
+    assert list(arrived) == items[1:]
+
+
+def test_an_iterator_without_an_end_arrives_with_many_items() -> None:
+    assert len(list(across(itertools.count()))) == MOST_ITEMS
+
+
+def test_what_a_call_did_to_its_arguments_is_found_and_done_again() -> None:
+    before: dict[int | str, Any] = {
+        0: [1, [2]],
+        1: {"a": 1},
+        2: {1},
+        3: bytearray(b"a"),
+        4: collections.deque([1]),
+        "x": [3],
+        "y": (1, [2]),
+    }
+    packed: dict[int | str, Any] = {key: pack(value) for key, value in before.items()}
+    after: dict[int | str, Any] = {key: across(value) for key, value in before.items()}
+    assert changed(packed, after) == []
+    after[0][1].append(3), after[1].clear(), after[2].add(2), after[3].extend(b"b"), after[4].pop(), after["x"].pop()
+    found = changed(packed, after)
+    assert found[::2] == [0, 1, 2, 3, 4, "x"]
+    for key, value in zip(found[::2], found[1::2], strict=True):
+        change(before[key], unpack(json.loads(json.dumps(value))))
+    assert before == after
+    for value, other in (([1], (1,)), ("a", "b"), ({1}, [1])):
+        with pytest.raises(Uncrossable):
+            change(value, other)
 
 
 def deep(levels: int) -> list[Any]:
@@ -107,8 +166,8 @@ def deep(levels: int) -> list[Any]:
 
 @pytest.mark.parametrize(
     "value",
-    [Fake(), [Fake()], {1: Fake()}, (x for x in "ab"), len, int, collections.deque([1]), np.zeros(2), deep(200)],
-    ids=["object", "in_list", "in_dict", "generator", "function", "class", "deque", "array", "too_deep"],
+    [Fake(), [Fake()], {1: Fake()}, (Fake() for _ in "a"), len, int, np.array([Fake()]), deep(200)],
+    ids=["object", "in_list", "in_dict", "generator", "function", "class", "array", "too_deep"],
 )
 def test_nothing_else_crosses(value: Any) -> None:
     with pytest.raises(Uncrossable):

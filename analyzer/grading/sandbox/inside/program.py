@@ -22,11 +22,14 @@ from typing import Any, NoReturn
 
 from . import frames, process
 from .preludes import PRELUDES
-from .values import Uncrossable, pack, unpack
+from .values import Uncrossable, change, changed, pack, unpack
 
 RECURSION_LIMIT = 600_000  # as verl 0.9.1 sets it for programs
 TEXT_LIMIT = 300  # characters of an error that are reported
 MESSAGE_LIMIT = 10_000  # characters of its message: escaped they fit into a message of frames.SHORT
+
+CHANGED = "changed"
+"""In place of a value's tag: the function gave None, and these of its arguments are other ones now."""
 
 Job = dict[str, Any]
 
@@ -152,7 +155,14 @@ def _functions(job: Job, dialog: socket.socket) -> None:
                 _refuse_what_json_does(value)
             # pack() is within the try: iterating what was returned may run code of the program and raise
             # anything.
-            frames.send(dialog, frames.VALUE, pack(value))
+            answer = pack(value)
+            # A function that gives nothing may have done its work on its arguments. Of no other: what a test compares
+            # an answer with must not be the program's to change.
+            if value is None and job.get("by_reference"):
+                given = {**dict(enumerate(call["args"])), **call["kwargs"]}
+                if after := changed(given, {**dict(enumerate(args)), **kwargs}):
+                    answer = [CHANGED, *after]
+            frames.send(dialog, frames.VALUE, answer)
         except frames.FrameError:
             return
         except Uncrossable as error:
@@ -214,7 +224,12 @@ class Remote:
         frames.send(self._dialog, frames.CALL, body)
         tag, answer = frames.receive(self._dialog, frames.LONG)
         if tag == frames.VALUE:
-            return unpack(json.loads(answer))
+            value = json.loads(answer)
+            if not isinstance(value, list) or value[0] != CHANGED:
+                return unpack(value)
+            for key, after in zip(value[1::2], value[2::2], strict=True):
+                change(kwargs[key] if isinstance(key, str) else args[key], unpack(after))
+            return None
         # Raised in the test as if its own call had: tests of raised exceptions are part of the published suites.
         raise _exception_of(json.loads(answer))
 

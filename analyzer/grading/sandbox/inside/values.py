@@ -6,25 +6,31 @@
 
 The last is Python's ==, but the packed side is never built.
 
-An object with an `__eq__` of its own has no packed form, and so can never claim to be equal to an answer.
+An object with an `__eq__` of its own has no packed form, and so can never claim to be equal to an answer. What else can
+be iterated over crosses as an iterator over its items, which is equal to nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 MAX_DEPTH = 100  # of nesting
+MOST_ITEMS = 100_000  # of an iterator, which may never end
 PLAIN_INT_BITS = 4096  # above, digits in base 16: json reads at most 4,300 decimal digits
 
 _STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)  # an open one too, else each quote is tried
 _BRACKETS = re.compile(rb"[\[\]{}]")
 
-_TAGS: dict[type, str] = {list: "l", tuple: "t", set: "s", frozenset: "f"}
+_TAGS: dict[type, str] = {list: "l", tuple: "t", set: "s", frozenset: "f", deque: "q"}
 _BUILDERS: dict[str, Callable[[list[Any]], Any]] = {tag: kind for kind, tag in _TAGS.items()}
+_BUILDERS["g"] = iter
 # The unbound methods of the builtins: int(value) would call the subclass's own __int__, which is the program's
 # code.
 _PLAIN_COPY: Mapping[type, Callable[[Any], Any]] = {
@@ -64,8 +70,10 @@ def pack(value: Any, depth: int = 0) -> Any:
         return value if math.isfinite(value) else ["n", repr(value)]
     if kind is complex:
         return ["c", repr(value.real), repr(value.imag)]
-    if kind is bytes:
-        return ["b", value.hex()]
+    if kind in (bytes, bytearray):
+        return ["b" if kind is bytes else "a", value.hex()]
+    if kind is range:
+        return ["r", *map(pack, (value.start, value.stop, value.step))]
     # After the scalars, which nest nothing. Also the end for a list that contains itself.
     if depth > MAX_DEPTH:
         raise Uncrossable(f"nested deeper than {MAX_DEPTH}")
@@ -75,17 +83,23 @@ def pack(value: Any, depth: int = 0) -> Any:
         # Pairs instead of a JSON object: keys may be ints or tuples, and their order is part of what some tests
         # compare.
         return ["d", *[pack(part, depth + 1) for item in value.items() for part in item]]
-    return pack(_as_builtin(value), depth + 1)
+    builtin = _as_builtin(value)
+    if builtin is not None:
+        return pack(builtin, depth + 1)
+    if isinstance(value, Iterable):
+        return ["g", *[pack(item, depth + 1) for item in itertools.islice(value, MOST_ITEMS)]]
+    raise Uncrossable(f"a value of type {type(value).__qualname__}")
 
 
 def _as_builtin(value: Any) -> Any:
+    """The builtin that a value holds; None where it is no relative of one."""
     for base, copy in _PLAIN_COPY.items():
         if isinstance(value, base):
             return copy(value)
     # A numpy scalar or an array without dimensions, recognized without importing numpy.
     if hasattr(value, "dtype") and getattr(value, "shape", None) == ():
         return value.item()
-    raise Uncrossable(f"a value of type {type(value).__qualname__}")
+    return None
 
 
 def unpack(packed: Any) -> Any:
@@ -103,6 +117,33 @@ def unpack(packed: Any) -> Any:
         return _unpack_scalar(tag, parts)
     except (TypeError, ValueError, IndexError, OverflowError, RecursionError) as error:
         raise Uncrossable(f"malformed: {error}") from None
+
+
+_MUTABLE = frozenset("lsdqa")
+
+
+def changed(packed: Mapping[int | str, Any], values: Mapping[int | str, Any]) -> list[Any]:
+    """What became of arguments, packed before a call, after it: a key and the packed value, for each that changed.
+
+    Only of values that can change: an iterator is not touched, since to look at it takes its items. What cannot cross any
+    more is left as it was.
+    """
+    found: list[Any] = []
+    for key, before in packed.items():
+        if isinstance(before, list) and before[0] in _MUTABLE:
+            with contextlib.suppress(Uncrossable):
+                if (after := pack(values[key])) != before:
+                    found += [key, after]
+    return found
+
+
+def change(value: Any, after: Any) -> None:
+    """Give a mutable builtin the content of another. Raises Uncrossable where it is none of that type."""
+    if type(after) not in (list, bytearray, deque, set, dict) or not isinstance(value, type(after)):
+        raise Uncrossable(f"a {type(after).__name__} in the place of a {type(value).__name__}")
+    value.clear()
+    fill = value.update if isinstance(value, (set, dict)) else value.extend
+    fill(after)
 
 
 def is_packed_json(body: bytes) -> bool:
@@ -147,8 +188,10 @@ def _unpack_scalar(tag: str, parts: list[str]) -> Any:
         return float(parts[0])
     if tag == "c":
         return complex(float(parts[0]), float(parts[1]))
-    if tag == "b":
-        return bytes.fromhex(parts[0])
+    if tag in ("b", "a"):
+        return (bytes if tag == "b" else bytearray).fromhex(parts[0])
+    if tag == "r":
+        return range(*map(unpack, parts))
     raise ValueError(tag)
 
 
