@@ -125,8 +125,8 @@ _MUTABLE = frozenset("lsdqa")
 def changed(packed: Mapping[int | str, Any], values: Mapping[int | str, Any]) -> list[Any]:
     """What became of arguments, packed before a call, after it: a key and the packed value, for each that changed.
 
-    Only of values that can change: an iterator is not touched, since to look at it takes its items. What cannot cross any
-    more is left as it was.
+    Only of values that can change: an iterator is not touched, since to look at it takes its items. What cannot cross
+    any more is left as it was.
     """
     found: list[Any] = []
     for key, before in packed.items():
