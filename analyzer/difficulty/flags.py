@@ -63,7 +63,8 @@ class Reliability(NamedTuple):
 
 def reliabilities(evidence: Evidence, sources: int) -> list[Reliability]:
     """The reliability of each data source. Problems that cannot be passed say nothing and are left out."""
-    agreed = (2 * evidence.majorities.votes >= evidence.samples) & (evidence.majorities.votes > 0)
+    # Two votes at least: one sample, or one of two, is no agreement.
+    agreed = (2 * evidence.majorities.votes >= evidence.samples) & (evidence.majorities.votes > 1)
     # Where the ground truth cannot be earned a right majority counts as wrong, and would make the policy look
     # unreliable.
     agreed &= (evidence.samples > 0) & ~evidence.unearnable

@@ -271,6 +271,7 @@ def test_one_sample_a_problem_says_nothing_of_how_sure(tmp_path: Path, analyze: 
     difficulty = outcome.json("summary.json")["difficulty"]
     assert difficulty["informative"]["8"] == {"share": None, "low": None, "high": None}
     assert "different rewards" not in outcome.err
+    assert "confident answers" not in outcome.err  # one answer is no majority
 
 
 def test_copies_of_long_responses_are_said(tmp_path: Path, analyze: Any) -> None:
