@@ -163,6 +163,12 @@ def _is_line(data: bytes) -> bool:
         return False
 
 
+def no_record(dialect: Dialect, place: str, error: Exception) -> InputError:
+    """The error for a record that is not of the dialect."""
+    what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    return InputError(f"{place}: not a record of {dialect.framework} ({printable(what)})")
+
+
 def flat_records(dialect: Dialect, found: Iterable[Record]) -> Iterator[Record]:
     """The flat rows of records. Raises InputError for one that is not of the dialect."""
     for record in found:
@@ -170,8 +176,7 @@ def flat_records(dialect: Dialect, found: Iterable[Record]) -> Iterator[Record]:
             # Made whole within the try: a generator would raise outside of it, without the place.
             rows = list(dialect.records(record.row))
         except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
-            what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-            raise InputError(f"{record.place}: not a record of {dialect.framework} ({printable(what)})") from None
+            raise no_record(dialect, record.place, error) from None
         for row in rows:
             yield Record(row, record.bytes // max(len(rows), 1), record.place, record.replaced)
 

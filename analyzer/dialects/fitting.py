@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from analyzer.dialects import operations
@@ -57,9 +58,23 @@ def fit(layout: Layout, rows: Rows, options: Options, spec: str) -> Layout:
         found = _other_rewards(layout, rows, spec)
         fitted |= {"reward": found[0] if found else None}
     fitted["group"] = None if layout.group is None else _group(layout.group, rows, options, spec)
+    _check_told_apart(fitted, rows, spec)
     for key in ("steps", "tasks"):
         fitted[key] = tuple(path for path in getattr(layout, key) if look_up(rows, path) is not None)
     return dataclasses.replace(layout, **fitted)
+
+
+def _check_told_apart(fitted: Mapping[str, Any], rows: Rows, spec: str) -> None:
+    """Raise InputError where nothing tells the problems apart: all rollouts would be those of one."""
+    group = fitted["group"]
+    paths = group.columns if group is not None else (fitted.get("prompt"), fitted.get("ground_truth"))
+    there = [path for path in paths if path is not None and look_up(rows, path) is not None]
+    if all(_is_empty(look_up(rows, path)) for path in there):
+        why = f"{', '.join(there)} {'is' if len(there) == 1 else 'are'} null in every row" if there else "no prompts"
+        raise InputError(
+            f"{spec}: nothing tells the problems apart ({why}); name the column that does, such as "
+            f"{paste({'group': 'problem_id'})} (the columns are: {', '.join(rows.columns)})"
+        )
 
 
 def _group(group: Group, rows: Rows, options: Options, spec: str) -> Group | None:

@@ -92,7 +92,7 @@ def settle(request: Request, as_is: bool = True) -> Reading:
         return Reading(dialect, dialect.layout, ours or found.paths, unread, as_is=True)
     if type(dialect).prepared is not Dialect.prepared:
         settings = dialects.Settings(request.model_path, request.trust_remote_code, request.pool)
-        dialect = dialect.prepared(_by_file(dialect, seen.paths), settings)
+        dialect = _prepared(dialect, seen.paths, settings)
     layout = _settled(dialect, seen)
     asked = tuple(key for key, value in said.items() if value is not None)
     layout = layout.with_columns(said)
@@ -120,12 +120,23 @@ def _settled(dialect: Dialect, seen: Recognized) -> Layout:
     return layout
 
 
-def _by_file(dialect: Dialect, paths: Sequence[str]) -> Iterator[Iterator[Row]]:
-    """The records of each file, with what its path tells; read as they are asked for."""
+def _prepared(dialect: Dialect, paths: Sequence[str], settings: dialects.Settings) -> Dialect:
+    """The dialect set to these files. Raises InputError, with its place, for a record that is none of the dialect."""
     told = files.told_columns(dialect.layout, paths)
-    for at, path in enumerate(paths):
-        tells = {name: values[at] for name, values in told.items()}
-        yield ({**record.row, **tells} for record in files.records(path))
+    place = paths[0]
+
+    def rows(path: str, tells: Row) -> Iterator[Row]:
+        nonlocal place
+        for record in files.records(path):
+            place = record.place
+            yield {**record.row, **tells}
+
+    # Of each file, with what its path tells; read as they are asked for.
+    by_file = (rows(path, {name: values[at] for name, values in told.items()}) for at, path in enumerate(paths))
+    try:
+        return dialect.prepared(by_file, settings)
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
+        raise files.no_record(dialect, place, error) from None
 
 
 def _is_whole(row: Mapping[str, Any]) -> bool:

@@ -307,3 +307,21 @@ def test_rollouts_of_slime_in_several_samples_count_only_where_each_is_to(tmp_pa
     with pytest.raises(InputError, match=r"4 of 16 rollouts are split .*\(rollout_id 0: 2\).*--pool"):
         opened(tmp_path, path)
     assert sizes(opened(tmp_path, path, pool=True)) == [4, 4, 4, 8]
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "message"),
+    [
+        ("nemo_rl", "token_loss_mask", "line 1: not a record of NeMo-RL rollouts"),
+        ("verl_rollouts_0_5", "input", r"nothing tells the problems apart \(input is null in every row\)"),
+        ("openai_batch", "custom_id", "nothing tells the problems apart"),
+    ],
+)
+def test_what_a_file_lacks_is_said_before_all_of_it_becomes_one_problem(
+    name: str, column: str, message: str, tmp_path: Path
+) -> None:
+    found = getattr(layouts, name)(tmp_path)
+    [path] = tmp_path.rglob("*.jsonl")
+    layouts.lines(path, [json.loads(line) | {column: None} for line in path.read_text().splitlines()])
+    with pytest.raises(InputError, match=message):
+        opened(tmp_path, found, scored_without_gold=True)
