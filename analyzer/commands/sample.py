@@ -7,12 +7,11 @@ analyze-rollouts --config configs/percentile.yaml
 from __future__ import annotations
 
 import importlib.metadata
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from analyzer.commands.running import fail, run
-from analyzer.errors import EXIT_OK, EXIT_USER, ConfigError, OutputError
+from analyzer.errors import EXIT_OK, EXIT_USER, ConfigError, OutputError, StorageError
 from analyzer.files import storage
 
 _SHARE = "share/rollout-analyzer/"  # where a wheel puts them, in the folder of its environment
@@ -35,9 +34,18 @@ def _copy(folder: Path) -> int:
         )
     if there := [str(folder / name) for name, _ in found if (folder / name).exists()]:
         raise OutputError(f"{there[0]} already exists; name another folder")
-    for name, source in found:
-        storage.make_folder((folder / name).parent)
-        shutil.copyfile(source, folder / name)
+    copied = list[Path]()
+    try:
+        for name, source in found:
+            storage.make_folder((folder / name).parent)
+            copied.append(folder / name)
+            with storage.storage_errors(folder / name):
+                # Not copyfile: its error names the file that is read, and not the one that has no room.
+                (folder / name).write_bytes(source.read_bytes())
+    except StorageError:
+        for path in copied:
+            path.unlink(missing_ok=True)
+        raise
     change = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
     print(f"{len(found)} files in {folder}: configs/ and examples/sample/")
     print(f"Next: {change}analyze-rollouts --config configs/percentile.yaml")

@@ -112,3 +112,19 @@ def test_an_error_that_cannot_be_printed_keeps_its_exit_code(monkeypatch: pytest
     monkeypatch.setattr("sys.stderr", Full())
     assert analyze_rollouts(["--nonsense"]) == 2
     assert main(["nonsense"]) == 2
+
+
+def test_a_sample_that_finds_no_room_names_its_place_and_leaves_no_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        if path.suffix == ".parquet":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert main(["sample", str(tmp_path)]) == 74
+    assert f"error: {tmp_path}/examples/sample/rollouts.parquet: No space left on device" in capsys.readouterr().err
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
