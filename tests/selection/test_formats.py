@@ -108,6 +108,10 @@ def test_a_chat_that_the_data_holds_as_json_text_is_a_chat() -> None:
     chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2 + 2?"}]
     table = problems(prompt=[json.dumps(chat)], **METRICS)
     assert formats.build("openrlhf", CONTEXT).rows(table)["prompt"].to_pylist() == [chat]
+    for content in (None, [{"type": "image"}]):
+        more = json.dumps([*chat, {"role": "assistant", "content": content}])
+        with pytest.raises(ConfigError, match=r"more than text in it \(a message of assistant has (NoneType|list)"):
+            formats.build("openrlhf", CONTEXT).rows(problems(prompt=[more], **METRICS))
     assert formats.build("trl", CONTEXT._replace(json_chats=True)).rows(table)["prompt"].to_pylist() == [chat]
     table = problems(prompt=['[1, 2] and "role"'], **METRICS)
     assert formats.build("verl", CONTEXT).rows(table)["prompt"].to_pylist() == [

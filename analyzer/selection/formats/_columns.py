@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 DATA_IDX = DIFFICULTY + "data_idx"
 SOURCE = "data_source"
+_ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 _MEDIA = ("images", "image", "videos", "video", "audios", "audio")  # columns of what a prompt holds beside its text
 
 
@@ -65,13 +66,24 @@ def may_be_chat(value: Any) -> bool:
 
 
 def chat_of(text: str | None) -> list[dict[str, Any]]:
-    """The chat list that a text holds as JSON; else the text as what the user says."""
+    """The chat list that a text holds as JSON; else the text as what the user says.
+
+    Raises ConfigError for a chat with more than text in it, which a column of chats that are made here cannot hold.
+    """
     if text is not None and may_be_chat(text):
         try:
             value = orjson.loads(text)
         except orjson.JSONDecodeError:
             value = None
         # A text that merely begins like a chat, code for instance, stays what the user says.
+        if isinstance(value, list) and all(isinstance(m, dict) and m.get("role") in _ROLES for m in value):
+            parts = next((m for m in value if not isinstance(m.get("content"), str)), None)
+            if parts is not None:
+                raise ConfigError(
+                    "a prompt is a chat as JSON text with more than text in it (a message of "
+                    f"{parts['role']} has {type(parts.get('content')).__name__} as its content): write it as a list of "
+                    "messages in the training data"
+                )
         if isinstance(value, list) and all(isinstance(m, dict) and isinstance(m.get("content"), str) for m in value):
             return [{"role": str(message.get("role", "user")), "content": message["content"]} for message in value]
     return [{"role": "user", "content": text}]
