@@ -51,7 +51,11 @@ def test_a_finished_generation_asks_for_nothing_even_without_a_server(training: 
     ]
 
 
-@pytest.mark.parametrize("killing", [signal.SIGKILL, *SIGNALS])
+# Of the signals Python itself handles SIGINT, in asyncio as well; the others are alike.
+LONG = [pytest.param(number, marks=pytest.mark.faults) for number in SIGNALS if number != signal.SIGINT]
+
+
+@pytest.mark.parametrize("killing", [signal.SIGKILL, signal.SIGINT, *LONG])
 def test_killed_in_the_middle_it_goes_on_and_asks_only_for_what_is_missing(
     training: Training, tmp_path: Path, killing: signal.Signals
 ) -> None:
