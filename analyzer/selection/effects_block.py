@@ -27,6 +27,8 @@ def block(manifest: Mapping[str, Any]) -> str:
     lines.append("Groups with both passes and failures, all -> kept problems (expected; 90 % interval):")
     for group, shares in manifest["informative_groups"].items():
         lines.append(f"  of {group:>2}: {_share(shares['before'])} -> {_share(shares['after'])}")
+    if any(shares["after"] is None for shares in manifest["informative_groups"].values()):
+        lines.append("  (n/a: the kept problems have no reward, or most have one sample, which does not tell)")
     if tokens := manifest["tokens"]:
         lines.append(
             f"Tokens: {percentage(tokens['share_kept'])} of all responses' tokens; mean length "
@@ -64,8 +66,9 @@ def _at_this_n_lines(found: Mapping[str, Any] | None) -> list[str]:
     if found is None:
         return []
     share = "" if found["share_of_problems"] == 1 else f" ({percentage(found['share_of_problems'])} of the problems)"
+    passes = "pass" if found["passes_kept"] == "1" else "passes"
     same = f": the same set as {', '.join(found['same_as'])}" if found["same_as"] else ""
-    return [f"At n = {found['n']}{share} the rule keeps {found['passes_kept']} passes of {found['n']}{same}"]
+    return [f"At n = {found['n']}{share} the rule keeps {found['passes_kept']} {passes} of {found['n']}{same}"]
 
 
 def _sampling_lines(found: Mapping[str, float] | None) -> list[str]:
@@ -78,4 +81,15 @@ def _sampling_lines(found: Mapping[str, float] | None) -> list[str]:
 
 
 def _share(estimate: Mapping[str, float] | None) -> str:
-    return "n/a" if estimate is None else f"{estimate['share']:.2f} ({estimate['low']:.2f} to {estimate['high']:.2f})"
+    if estimate is None:
+        return "n/a"
+    share, low, high = (_hundredths(estimate[name]) for name in ("share", "low", "high"))
+    return f"{share} ({low} to {high})"
+
+
+def _hundredths(share: float) -> str:
+    """Two decimals; only all is 1.00 and only nothing 0.00."""
+    text = f"{share:.2f}"
+    if 0 < share < 1 and text in ("0.00", "1.00"):
+        return "<0.01" if share < 0.5 else ">0.99"
+    return text

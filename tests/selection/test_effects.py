@@ -12,6 +12,7 @@ import pytest
 
 from analyzer.schema import DIFFICULTY, MADE, METRIC
 from analyzer.selection import effects
+from analyzer.selection.effects_block import _hundredths
 from analyzer.selection.select import select
 from tests.selection.conftest import settings
 
@@ -93,6 +94,28 @@ def test_graded_rewards_are_not_taken_for_passes(tmp_path: Path) -> None:
     manifest = select(settings(analysis=tmp_path, dry_run=True, where="mean_reward <= 0.5")).manifest
     assert manifest["another_sampling"] is None
     assert select(settings(analysis=tmp_path, dry_run=True, where="pass_rate <= 0.5")).manifest["another_sampling"]
+
+
+def test_with_one_sample_a_problem_nothing_is_said_of_new_ones(tmp_path: Path) -> None:
+    analysis_folder(tmp_path, np.linspace(0, 1, 40), np.random.default_rng(1))
+    table = pq.read_table(tmp_path / "problems.parquet")
+    once = (table["difficulty_passes"].to_numpy() > 4) * 1.0
+    for name, values in (("num_scored", np.ones(40, np.int64)), ("pass_rate", once), ("mean_reward", once)):
+        at = table.schema.get_field_index(f"difficulty_{name}")
+        table = table.set_column(at, table.schema.field(at), pa.array(values))
+    pq.write_table(table, tmp_path / "problems.parquet")
+    found = select(settings(analysis=tmp_path, dry_run=True, where="pass_rate > 0"))
+    assert found.manifest["informative_groups"] == {group: {"before": None, "after": None} for group in (8, 16)}
+    assert found.manifest["another_sampling"] is None
+    assert "most have one sample, which does not tell" in found.report
+    assert "keeps 1 pass of 1" in found.report
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"), [(0.0, "0.00"), (1.0, "1.00"), (0.9996, ">0.99"), (0.004, "<0.01"), (0.786, "0.79")]
+)
+def test_two_decimals_are_all_or_nothing_only_where_it_is(share: float, shown: str) -> None:
+    assert _hundredths(share) == shown
 
 
 def test_the_block_counts_each_reason_of_each_data_source(tmp_path: Path) -> None:
