@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import datetime
 import enum
 import itertools
 import json
 import math
 import time
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -102,6 +105,15 @@ CONTAINED: dict[str, tuple[Any, Any]] = {
     "nested": ([({1: {2, 3}},)], [({1: {2, 3}},)]),
     "deque": (collections.deque([1, [2]]), collections.deque([1, [2]])),
     "bytearray": (bytearray(b"ab"), bytearray(b"ab")),
+    "fraction": (Fraction(1, 10**5000), Fraction(1, 10**5000)),
+    "decimal": (Decimal("0.10"), Decimal("0.10")),
+    "date": ([datetime.date(2024, 2, 29)], [datetime.date(2024, 2, 29)]),
+    "time": (datetime.datetime(2024, 2, 29, 1, 2, 3, 4), datetime.datetime(2024, 2, 29, 1, 2, 3, 4)),
+    "time_zone": (
+        datetime.datetime(2024, 2, 29, tzinfo=datetime.UTC),
+        datetime.datetime(2024, 2, 29, tzinfo=datetime.UTC),
+    ),
+    "duration": (datetime.timedelta(-1, 5, 7), datetime.timedelta(-1, 5, 7)),
     "range": (range(3, 10**30, 2), range(3, 10**30, 2)),
 }
 
@@ -176,7 +188,27 @@ def test_nothing_else_crosses(value: Any) -> None:
 
 @pytest.mark.parametrize(
     "packed",
-    [{}, [], ["x"], ["d", 1], ["i", "zz"], ["c", "1"], [1, 2], ["s", ["l"]], ["d", ["l"], 1], ["b", "xyz"]],
+    [
+        {},
+        [],
+        ["x"],
+        ["d", 1],
+        ["i", "zz"],
+        ["c", "1"],
+        [1, 2],
+        ["s", ["l"]],
+        ["d", ["l"], 1],
+        ["b", "xyz"],
+        ["date", "x"],
+        ["fraction", 1, 0],
+        ["decimal", "x"],
+        ["fraction", "1e9"],
+        ["delta", 1e300],
+        ["r", 1, 2, 0],
+        ["r", 1.5],
+        ["date", 1],
+        ["decimal", ["l"]],
+    ],
     ids=json.dumps,
 )
 def test_a_forged_value_is_refused(packed: Any) -> None:

@@ -13,12 +13,15 @@ be iterated over crosses as an iterator over its items, which is equal to nothin
 from __future__ import annotations
 
 import contextlib
+import datetime
 import itertools
 import json
 import math
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 MAX_DEPTH = 100  # of nesting
@@ -47,6 +50,21 @@ _PLAIN_COPY: Mapping[type, Callable[[Any], Any]] = {
 }
 
 
+_BY_TEXT: Mapping[type, str] = {
+    datetime.date: "date",
+    datetime.datetime: "datetime",
+    datetime.time: "time",
+    Decimal: "decimal",
+}
+_FROM_TEXT: Mapping[str, Callable[[str], Any]] = {
+    "date": datetime.date.fromisoformat,
+    "datetime": datetime.datetime.fromisoformat,
+    "time": datetime.time.fromisoformat,
+    "decimal": Decimal,
+}
+"""Values of the standard library that their text makes again."""
+
+
 class Uncrossable(Exception):
     """Raised for a value that is no builtin, is too deep, or is packed wrongly."""
 
@@ -60,20 +78,8 @@ def pack(value: Any, depth: int = 0) -> Any:
     # kind, the exact type: a subclass of str may have an __eq__ of its own and must go through the plain copy.
     if value is None or kind in (bool, str):
         return value
-    if kind is int:
-        # Python refuses to read or print more than 4,300 decimal digits (int_max_str_digits); hex has no such
-        # limit.
-        return value if value.bit_length() <= PLAIN_INT_BITS else ["i", hex(value)]
-    if kind is float:
-        # JSON has no inf or nan; what Python's json writes for them would be accepted, but is not JSON to anybody
-        # else.
-        return value if math.isfinite(value) else ["n", repr(value)]
-    if kind is complex:
-        return ["c", repr(value.real), repr(value.imag)]
-    if kind in (bytes, bytearray):
-        return ["b" if kind is bytes else "a", value.hex()]
-    if kind is range:
-        return ["r", *map(pack, (value.start, value.stop, value.step))]
+    if (scalar := _packed_scalar(value, kind)) is not None:
+        return scalar
     # After the scalars, which nest nothing. Also the end for a list that contains itself.
     if depth > MAX_DEPTH:
         raise Uncrossable(f"nested deeper than {MAX_DEPTH}")
@@ -89,6 +95,31 @@ def pack(value: Any, depth: int = 0) -> Any:
     if isinstance(value, Iterable):
         return ["g", *[pack(item, depth + 1) for item in itertools.islice(value, MOST_ITEMS)]]
     raise Uncrossable(f"a value of type {type(value).__qualname__}")
+
+
+def _packed_scalar(value: Any, kind: type) -> Any:
+    """The packed form of a value that holds no others; None for any other."""
+    if kind is int:
+        # Python refuses to read or print more than 4,300 decimal digits (int_max_str_digits); hex has no such
+        # limit.
+        return value if value.bit_length() <= PLAIN_INT_BITS else ["i", hex(value)]
+    if kind is float:
+        # JSON has no inf or nan; what Python's json writes for them would be accepted, but is not JSON to anybody
+        # else.
+        return value if math.isfinite(value) else ["n", repr(value)]
+    if kind is complex:
+        return ["c", repr(value.real), repr(value.imag)]
+    if kind in (bytes, bytearray):
+        return ["b" if kind is bytes else "a", value.hex()]
+    if kind in _BY_TEXT:
+        return [_BY_TEXT[kind], str(value) if kind is Decimal else value.isoformat()]
+    if kind is datetime.timedelta:
+        return ["delta", value.days, value.seconds, value.microseconds]
+    if kind is Fraction:
+        return ["fraction", pack(value.numerator), pack(value.denominator)]
+    if kind is range:
+        return ["r", *map(pack, (value.start, value.stop, value.step))]
+    return None
 
 
 def _as_builtin(value: Any) -> Any:
@@ -115,7 +146,7 @@ def unpack(packed: Any) -> Any:
             items = [unpack(part) for part in parts]
             return dict(zip(items[::2], items[1::2], strict=True))
         return _unpack_scalar(tag, parts)
-    except (TypeError, ValueError, IndexError, OverflowError, RecursionError) as error:
+    except (TypeError, ValueError, IndexError, ArithmeticError, RecursionError) as error:
         raise Uncrossable(f"malformed: {error}") from None
 
 
@@ -190,8 +221,15 @@ def _unpack_scalar(tag: str, parts: list[str]) -> Any:
         return complex(float(parts[0]), float(parts[1]))
     if tag in ("b", "a"):
         return (bytes if tag == "b" else bytearray).fromhex(parts[0])
+    if tag in _FROM_TEXT:
+        return _FROM_TEXT[tag](parts[0])
+    if tag == "delta":
+        return datetime.timedelta(*map(int, parts))
     if tag == "r":
         return range(*map(unpack, parts))
+    if tag == "fraction":
+        numerator, denominator = map(unpack, parts)
+        return Fraction(numerator + 0, denominator + 0)  # numbers: text could be that of a huge power
     raise ValueError(tag)
 
 
