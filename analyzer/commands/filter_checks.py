@@ -13,7 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from analyzer import buckets, planning, scoring, tokens
+from analyzer import buckets, planning, tokens
 from analyzer.cache import known_tokenizers
 from analyzer.commands.filter_settings import FilterSettings
 from analyzer.config import AnalysisSettings, SelectionSettings
@@ -21,10 +21,9 @@ from analyzer.errors import InputError, UserError, counted
 from analyzer.expression import compile_expression
 from analyzer.generation import GenerationSettings, writer
 from analyzer.generation.journal import Answer
-from analyzer.generation.pipeline import identity_of, open_data, wanted_of
+from analyzer.generation.pipeline import open_data, wanted_of
 from analyzer.generation.prompts import TrainingData
 from analyzer.generation.settings import PARQUET
-from analyzer.generation.state import State
 from analyzer.planning import routing
 from analyzer.rewards import BaseReward
 from analyzer.rollouts import problems as reward_information
@@ -88,7 +87,7 @@ def check_all(settings: FilterSettings, wanted: GenerationSettings) -> None:
     # To import transformers takes over a second: not for a tokenizer that an earlier run has loaded.
     if model is not None and not known_tokenizers.is_known(model, planned.trust_remote_code, planned.cache_dir):
         tokens.load(model, planned.trust_remote_code)
-    # The rewards are built, and thrown away: a custom function is imported, a route looked up.
+    # The rewards are built, and thrown away: that tries all they need, a custom function in its process.
     built = routing.choose_rewards(planned, _sources(planned, data, wanted.num_samples))
     if routing.needs_gold(built.values()) and planned.reward_fn_key not in data.dataset.schema.names:
         raise _missing(planned.reward_fn_key, data, planned, "name the one with the ground truth with --reward_fn_key")
@@ -98,11 +97,6 @@ def check_all(settings: FilterSettings, wanted: GenerationSettings) -> None:
         gold = reward_information.gold_column_of(schema.names, planned.reward_fn_key, converted=False)
         coming = Coming(schema, built.values(), gold, int(wanted_of(wanted, data).samples.max()))
         check_selection(settings.selection, coming, planned.data_source)
-    if State(Path(wanted.output_path)).complete(identity_of(wanted, data, wanted_of(wanted, data))) is None:
-        try:  # what they need may not be installed, or not work on this machine
-            scoring.start_rewards(built.values(), planned.limits)
-        finally:
-            scoring.end_rewards()
 
 
 def _as_read(analysis: AnalysisSettings, data: TrainingData) -> pa.Schema:
