@@ -97,13 +97,26 @@ def named_in(tree: ast.Module, module: str) -> Iterator[tuple[str, str]]:
 
 
 def places(names: Iterable[str], folders: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """(name, path) of each name in each of these folders, and in the folders among the names themselves."""
+    """(name, path) of each name that is there in these folders, and in the folders among the names themselves."""
     names = [name for name in names if 0 < len(name) <= LONGEST_NAME and name.isprintable()]
-    bases = dict.fromkeys(folders)
-    bases.update(
-        dict.fromkeys(path for base in bases for name in names if os.path.isdir(path := os.path.join(base, name)))
-    )
-    return ((name, os.path.join(base, name)) for base in bases for name in names)
+    found = [(name, os.path.join(base, name)) for base in folders for name in _there(base, names)]
+    inner = dict.fromkeys(path for _, path in found if os.path.isdir(path))
+    yield from found
+    yield from ((name, os.path.join(base, name)) for base in inner for name in _there(base, names))
+
+
+def _there(folder: str, names: Iterable[str]) -> list[str]:
+    """The names whose first part is in a folder, or is elsewhere: one look at the folder, not one for each of many."""
+    entries = {"", os.pardir, os.curdir, *_entries(folder)}
+    return [name for name in names if name.partition("/")[0] in entries]
+
+
+@functools.cache
+def _entries(folder: str) -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(folder))
+    except OSError:
+        return frozenset()
 
 
 def _is_main(statement: ast.stmt) -> bool:
