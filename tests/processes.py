@@ -299,8 +299,11 @@ def _started(address: str, imported: Sequence[str], environment: Mapping[str, st
         process = subprocess.Popen(
             # A module of the tests, and not its file: __main__ must be free for what is run.
             [sys.executable, "-P", "-c",
-             f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tests.processes import serve;"
-             f"serve({theirs.fileno()}, {address!r}, {imported!r})()"],
+             f"import importlib.util, sys; sys.path.insert(0, {str(ROOT)!r});"
+             # By its place: the wheel of verl holds a package `tests`, which comes before a folder without __init__.py.
+             f"of = importlib.util.spec_from_file_location('tests.processes', {__file__!r});"
+             "module = sys.modules[of.name] = importlib.util.module_from_spec(of); of.loader.exec_module(module);"
+             f"module.serve({theirs.fileno()}, {address!r}, {imported!r})()"],
             cwd=ROOT,
             # Of one thread, as a process must be that is forked. The hub is told at its import that it is offline.
             env={**environment, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
