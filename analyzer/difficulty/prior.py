@@ -11,7 +11,8 @@ weight on a handful of rates, which with few problems is noise.
 
 Fewer than FEW problems do not tell which beta is the best: of two that are never solved it is the one at 0, as if it
 were known that none ever will be. Nor do fewer than FEWEST_SAMPLES a problem: two samples tell mean and variance, and
-the best beta is often one where all problems are alike. There EM starts from an average of shapes instead (shapes.py).
+the best beta is often one where all problems are alike. Nor do a few passes or failures. There EM starts from an
+average of shapes instead (shapes.py).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from analyzer.schema import FloatArray, IntArray
 
 FEW = 20
-"""Problems of a data source below which one beta distribution says too much."""
+"""Problems of a data source, or passes, or failures, below which one beta distribution says too much."""
 FEWEST_SAMPLES = 4
 """Samples of a problem, on average, below which it does so, too."""
 MOST_STEPS = 300
@@ -45,7 +46,7 @@ def fit_prior(
     problems are in each class, (classes,). resampled: how many of them in each refit, (classes, refits).
     """
     table = likelihoods(passes, samples)
-    if _is_sparse(samples, problems):
+    if _is_sparse(passes, samples, problems):
         start, again = shapes.starts(table, problems, resampled.shape[1], random)
     else:
         betas = fitted_betas(passes, samples - passes, np.column_stack([problems, resampled]))
@@ -60,12 +61,14 @@ def prepare(data: Iterable[tuple[IntArray, IntArray, IntArray, IntArray]]) -> No
     fit_ahead(
         (passes, samples - passes, np.column_stack([problems, resampled]))
         for passes, samples, problems, resampled in data
-        if not _is_sparse(samples, problems)
+        if not _is_sparse(passes, samples, problems)
     )
 
 
-def _is_sparse(samples: IntArray, problems: IntArray) -> bool:
-    return bool(problems.sum() < FEW or problems @ samples < FEWEST_SAMPLES * problems.sum())
+def _is_sparse(passes: IntArray, samples: IntArray, problems: IntArray) -> bool:
+    passed, tried = float(problems @ passes), float(problems @ samples)
+    # Of 40 problems that were always solved the best beta has all at 1, and of resampled ones as well.
+    return min(float(problems.sum()), passed, tried - passed) < FEW or tried < FEWEST_SAMPLES * float(problems.sum())
 
 
 def _em(table: FloatArray, problems: IntArray, weights: FloatArray) -> FloatArray:

@@ -15,7 +15,7 @@ from analyzer.difficulty.graded import by_class, graded_groups, pass_or_fail
 from analyzer.difficulty.grid import RATES
 from analyzer.difficulty.informative import binomial, exact, informative, mixed, shares, unequal
 from analyzer.difficulty.metrics import problem_metrics
-from analyzer.difficulty.posterior import posterior, with_refits
+from analyzer.difficulty.posterior import classes_of, posterior, with_refits
 
 rewards_of_a_problem = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=2, max_size=6)
 
@@ -132,3 +132,13 @@ def test_one_sample_a_problem_has_no_share() -> None:
     for samples, known in (([1, 1, 1, 8], False), ([1, 1, 2, 2, 2], True)):
         found = posterior(np.zeros(len(samples), np.int64), np.array(samples))
         assert math.isfinite(shares((8,), found, [])[8].share) is known
+
+
+@pytest.mark.parametrize(("problems", "samples", "high"), [(40, 4, 0.03), (200, 4, 0.005), (3, 8, 0.1)])
+def test_problems_that_were_always_solved_may_fail_sometimes(problems: int, samples: int, high: float) -> None:
+    """The interval of 40 problems that passed 4 times ended at 0.00002, as if each were known to pass for ever."""
+    for passes in (samples, 0):
+        found, refits = with_refits(classes_of(np.full(problems, passes), np.full(problems, samples)), 1)
+        estimate = shares((8,), found, refits)[8]
+        assert estimate.low == 0
+        assert high < estimate.high < 0.3
