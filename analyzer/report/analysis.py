@@ -225,10 +225,8 @@ class Analysis:
         path = self.folder / outputs.PROBLEMS
         if len(names) <= 1 or not path.exists():
             return names or [""], np.zeros(self.problems.num_rows, np.int64)
-        with (
-            outputs.readable(path),
-            pq.ParquetFile(path) as file,
-        ):  # not read_table, which imports pyarrow.dataset, and that pandas
+        # Not read_table, which imports pyarrow.dataset, and that pandas.
+        with outputs.readable(path), pq.ParquetFile(path) as file:
             if "data_source" not in file.schema_arrow.names:
                 return names, np.zeros(self.problems.num_rows, np.int64)
             column = file.read(["data_source"])["data_source"]
