@@ -72,6 +72,10 @@ class Dialect:
         """The flat rows of one record of a file. KeyError, TypeError, IndexError and ValueError say that it is none."""
         return (record,)
 
+    def once_in_file(self, record: Row) -> Any:
+        """What a file has one record of: later ones with an equal value are left out. None: any number of records."""
+        return None
+
     def prepared(self, records: Iterator[Iterator[Row]], settings: Settings) -> Dialect:
         """The dialect set to an input: `records` are those of each file. Raises UserError where it cannot be.
 

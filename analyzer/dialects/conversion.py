@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from analyzer.dialects import files, joining, mapping
+from analyzer.dialects import Dialect, files, joining, mapping
 from analyzer.dialects.files import Record
 from analyzer.dialects.fitting import Options
 from analyzer.dialects.layout import Layout, paste, unread_reward
@@ -81,7 +81,7 @@ def convert(reading: Reading, request: Request, folder: str) -> None:
         for joiner in joiners:
             # At the end: whether too many rollouts are without a row is known only of all of them.
             joiner.check()
-        said = _said(reading, request, mapper, joiners, len(source.repeated) + len(reading.repeated))
+        said = _said(reading, request, mapper, joiners, source)
         report = Report(tuple(names), *said, source.replaced)
         # The report is the last file: a folder without one is a conversion that was cut off.
         (Path(folder) / REPORT).write_bytes(orjson.dumps(report._asdict()))
@@ -154,6 +154,7 @@ class _Source:
         self.reading = reading
         self.replaced = 0
         self.repeated: set[str] = set()  # places of records that repeat the one before
+        self.further: set[str] = set()  # places of records of which the file has one already
         layout = reading.layout
         # A column in `drop` that some path of --columns asks for must be read after all.
         needed = {root(one.strip()) for _, path in layout.paths() for one in path.split("|") if path != "*"}
@@ -199,6 +200,8 @@ class _Source:
         found = files.records(path)
         if self.reading.once:
             found = self._without_repeats(found)
+        if type(dialect).once_in_file is not Dialect.once_in_file:
+            found = self._first_ones(found)
         for record in files.flat_records(dialect, found) if dialect.nested else found:
             row = record.row
             # isdisjoint on the dict first: most rows have nothing to drop, and a new dict per row costs more than
@@ -217,6 +220,17 @@ class _Source:
                 self.repeated.add(record.place)
             else:
                 before = kept
+                yield record
+
+    def _first_ones(self, found: Iterator[Record]) -> Iterator[Record]:
+        """The records of a file without further ones of what it has one of."""
+        seen: set[Any] = set()
+        for record in found:
+            known = self.reading.dialect.once_in_file(record.row)
+            if known is not None and known in seen:
+                self.further.add(record.place)
+            else:
+                seen.add(known)
                 yield record
 
     def _of_records(self, numbers: Sequence[int]) -> Batches:
@@ -272,7 +286,7 @@ class _Source:
 
 
 def _said(
-    reading: Reading, request: Request, mapper: Mapper, joiners: Sequence[joining.Joiner], repeated: int
+    reading: Reading, request: Request, mapper: Mapper, joiners: Sequence[joining.Joiner], source: _Source
 ) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
     """The notes, the warnings, and whether there are responses."""
     tally, layout = mapper.tally, mapper.layout
@@ -301,6 +315,10 @@ def _said(
     for path, values in tally.sources.items():
         if len(values) > 1:
             notes.append(f"pooled: {len(values)} values of {path}")
+    if source.further:
+        lines = counted(len(source.further), "line")
+        notes.append(f"left out: {lines} with responses that came before, for other filters")
+    repeated = len(source.repeated) + len(reading.repeated)
     if repeated:
         notes.append(
             f"left out: {counted(repeated, 'step')} with the very rollouts of the step before, which the trainer logs "

@@ -4,13 +4,14 @@
      "resps": [["... 7", "... 8"]], "filter": "strict-match", "exact_match": 0.5}
 
 The responses of a document are the same under every filter, and a metric is one number for all of them: the lines of
-one filter are read, and the responses scored by their target.
+one filter are read, and the responses scored by their target. Up to release 0.4.4 lines do not name their filter.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 from analyzer.dialects import Dialect, Row, Settings, register
 from analyzer.dialects.layout import Group, Layout
@@ -18,6 +19,10 @@ from analyzer.dialects.layout import Group, Layout
 
 class LmEval(Dialect):
     """Reads one filter of a samples file."""
+
+    def once_in_file(self, record: Row) -> Any:
+        """The responses to a document: releases up to 0.4.4 write them for each filter, and do not say which."""
+        return None if "filter" in record else (record["doc_id"], hash(repr(record["resps"])))
 
     def prepared(self, records: Iterator[Iterator[Row]], settings: Settings) -> Dialect:
         """With the filter of each task's first line as the one that is read."""

@@ -75,6 +75,15 @@ def test_updates_on_the_same_rollouts_do_not_count_them_again(write: Callable[[P
     assert sizes(opened(tmp_path, path, rows=step)) == [4] * 4
 
 
+def test_filters_that_lm_eval_does_not_name_do_not_count_responses_again(tmp_path: Path) -> None:
+    [path] = layouts.lm_eval(tmp_path).glob("samples_*")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    layouts.lines(path, [{name: value for name, value in line.items() if name != "filter"} for line in lines])
+    found = opened(tmp_path, path)
+    assert sizes(found) == [4] * 4
+    assert "left out: 4 lines with responses that came before, for other filters" in found.notes
+
+
 def test_a_log_of_inspect_that_was_tried_again_gives_way_to_its_retry(tmp_path: Path) -> None:
     path = layouts.inspect_json(tmp_path)
     log = json.loads(path.read_text())
