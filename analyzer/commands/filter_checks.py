@@ -28,7 +28,7 @@ from analyzer.planning import routing
 from analyzer.rewards import BaseReward
 from analyzer.rollouts import problems as reward_information
 from analyzer.rollouts.dataset import Reader
-from analyzer.schema import DATA_SOURCE, ORIGINAL
+from analyzer.schema import DATA_SOURCE, ORIGINAL, PROMPT
 from analyzer.selection import recipes
 from analyzer.selection.select import check_ahead
 from analyzer.stages import problems, read
@@ -60,14 +60,16 @@ def check_grammar(settings: SelectionSettings | None) -> None:
         compile_expression(settings.where, None, "--where")
 
 
-def check_selection(settings: SelectionSettings, coming: Coming, data_source: str | None) -> None:
+def check_selection(
+    settings: SelectionSettings, coming: Coming, data_source: str | None, prompts: pa.Table | None = None
+) -> None:
     """Find what is wrong with a rule or format for the problems of an analysis to come.
 
     Raises ConfigError, OutputError.
     """
     parts = [part.name for reward in coming.rewards for part in reward.parts]
     table = problems.coming_schema(coming.schema, coming.samples, parts, coming.gold_column is not None)
-    check_ahead(settings, table, data_source)
+    check_ahead(settings, table, data_source, prompts)
 
 
 def check_all(settings: FilterSettings, wanted: GenerationSettings) -> None:
@@ -96,7 +98,14 @@ def check_all(settings: FilterSettings, wanted: GenerationSettings) -> None:
     if settings.selection is not None:
         gold = reward_information.gold_column_of(schema.names, planned.reward_fn_key, converted=False)
         coming = Coming(schema, built.values(), gold, int(wanted_of(wanted, data).samples.max()))
-        check_selection(settings.selection, coming, planned.data_source)
+        check_selection(settings.selection, coming, planned.data_source, _first_prompts(data))
+
+
+def _first_prompts(data: TrainingData) -> pa.Table:
+    import pyarrow as pa
+
+    _, batch = next(Reader(data.dataset.files, [data.prompt_key]).batches([(0, min(data.rows, _FEW))]))
+    return pa.table({PROMPT: batch.column(0)})
 
 
 def _as_read(analysis: AnalysisSettings, data: TrainingData) -> pa.Schema:

@@ -111,11 +111,13 @@ def select(settings: SelectionSettings) -> Selection:
 # ---------------------------------------------------------------- checks
 
 
-def check_ahead(settings: SelectionSettings, problems: pa.Schema, data_source: str | None) -> None:
+def check_ahead(
+    settings: SelectionSettings, problems: pa.Schema, data_source: str | None, prompts: pa.Table | None = None
+) -> None:
     """Find what would stop the selection from an analysis that is still to be made.
 
-    problems: the columns that its problems.parquet will have; data_source: its --data_source. Raises ConfigError,
-    OutputError.
+    problems: the columns that its problems.parquet will have; data_source: its --data_source; prompts: some of its
+    prompts, as a table of that column. Raises ConfigError, OutputError.
     """
     import pyarrow as pa
 
@@ -130,6 +132,8 @@ def check_ahead(settings: SelectionSettings, problems: pa.Schema, data_source: s
     name = settings.format or ("verl" if is_verl(problems) else "rows")
     chosen = formats.build(name, Context(data_source, False, settings.pick, settings.per_problem, settings.seed))
     chosen.check(problems)
+    if prompts is not None:
+        chosen.check_prompts(prompts)
     _check_outputs(settings, analysis, chosen)
 
 

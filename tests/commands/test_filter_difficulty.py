@@ -356,6 +356,18 @@ def test_whatever_can_be_judged_before_the_generation_is_refused_before_it(
             assert not (tmp_path / "out").exists(), words
 
 
+def test_prompts_that_a_format_does_not_take_are_refused_before_the_generation(
+    command: Command, training: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = pd.read_parquet(training)
+    rows["prompt"] = [[{"role": "system", "content": "Be brief."}, *prompt] for prompt in rows["prompt"]]
+    rows.to_parquet(training)
+    with running() as server:
+        assert filter_difficulty(command(server.url, "--format", "nemo_rl")) == 2
+        assert not server.stub.bodies
+    assert "takes prompts of one user message, and one has 2 messages" in capsys.readouterr().err
+
+
 def without(*packages: str) -> Callable[..., Any]:
     """importlib.util.find_spec where these are not installed."""
     find = importlib.util.find_spec

@@ -167,6 +167,16 @@ def test_a_data_source_that_is_null_is_the_one_that_was_named_for_all(of_verl: b
     assert unnamed.column("data_source").to_pylist() == ["own", None]
 
 
+def test_a_data_source_of_nothing_but_nulls_is_the_one_that_was_named_for_all() -> None:
+    gold = [{"style": "rule", "ground_truth": "5"}] * 2
+    metrics = {name: values * 2 for name, values in METRICS.items()}
+    prompts = [[{"role": "user", "content": "2+3?"}]] * 2
+    table = problems(prompt=prompts, reward_model=gold, data_source=pa.nulls(2), **metrics)
+    made = formats.build("verl", CONTEXT._replace(data_source="named"))
+    assert made.rows(table).column("data_source").to_pylist() == ["named"] * 2
+    assert made.rows(table.slice(0, 0)).schema.equals(made.rows(table).schema)
+
+
 def test_a_format_says_what_the_rows_lack() -> None:
     bare = problems(prompt=["p"], difficulty_data_idx=[1], difficulty_pass_rate=[0.5]).schema
     nothing = Context(None, False, "shortest", 1, 42)

@@ -58,6 +58,9 @@ class Format(ABC):
         if self.gold_column is not None and self.gold_column not in schema.names:
             need_ground_truth(schema, self.name)
 
+    def check_prompts(self, table: pa.Table) -> None:  # noqa: B027  # most take any
+        """Raise ConfigError where prompts, in a table of their own, are not what the trainer takes."""
+
     @abstractmethod
     def rows(self, table: pa.Table) -> pa.Table:
         """The rows of problems.parquet as the trainer reads them; the same types whatever part of them is given."""

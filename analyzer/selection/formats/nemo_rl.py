@@ -24,6 +24,10 @@ class NemoRl(Format):
         _columns.need_ground_truth(schema, self.name)
         _columns.refuse_media(schema, self.name)
 
+    def check_prompts(self, table: pa.Table) -> None:
+        for value in _columns.chat(table).to_pylist():
+            _user_text(value)
+
     def rows(self, table: pa.Table) -> pa.Table:
         import pyarrow as pa
 

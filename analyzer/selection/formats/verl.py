@@ -56,10 +56,12 @@ class Verl(Format):
 
         if is_verl(table.schema):
             rows, given = _columns.without_made(table), self.context.data_source
-            if given is None or not table.column(_columns.SOURCE).null_count:
-                return rows
             kind = table.schema.field(_columns.SOURCE).type
-            return _columns.replaced(rows, {_columns.SOURCE: _columns.sources(table, given).cast(kind)})
+            # By its type where it holds nothing but nulls: the columns must not depend on which rows are converted.
+            if given is None or not (pa.types.is_null(kind) or table.column(_columns.SOURCE).null_count):
+                return rows
+            sources = _columns.sources(table, given)
+            return _columns.replaced(rows, {_columns.SOURCE: sources if pa.types.is_null(kind) else sources.cast(kind)})
         gold = _columns.every_ground_truth(table, self.name)
         reward_model = pa.StructArray.from_arrays(
             [pa.repeat("rule", len(gold)), gold],
