@@ -52,24 +52,6 @@ def exact(group: int, passes: IntArray, samples: IntArray) -> FloatArray:
     return 1 - all_pass(group, passes, samples) - all_pass(group, samples - passes, samples)
 
 
-def unequal(group: int, ranked: FloatArray) -> FloatArray:
-    """The share of `group`-subsets whose rewards are not all equal, for any rewards; shape (problems,).
-
-    ranked: sorted along the first axis, (samples, problems) with samples >= group. A run of c equal rewards holds
-    C(c, group) = sum of C(t, group - 1) over t = 0 .. c-1 subsets, so each reward adds C(t, group - 1) by its place t
-    in its run.
-    """
-    samples = len(ranked)
-    place = np.zeros(ranked.shape, np.int64)
-    for row in range(1, samples):
-        place[row] = np.where(ranked[row] == ranked[row - 1], place[row - 1] + 1, 0)
-    # Exact in Python's integers; only the quotient is rounded.
-    whole = math.comb(samples, group)
-    table = np.array([math.comb(at, group - 1) / whole for at in range(samples)])
-    share: FloatArray = 1 - table[place].sum(axis=0)
-    return share
-
-
 def shares(
     groups: Sequence[int], found: Posterior, refits: Sequence[FloatArray], graded: Graded | None = None
 ) -> dict[int, Estimate]:

@@ -22,8 +22,7 @@ import numpy as np
 
 from analyzer.difficulty.counting import BLOCK, code_blocks, count, distinct
 from analyzer.difficulty.exact_means import exact_mean, exact_means
-from analyzer.difficulty.informative import unequal
-from analyzer.difficulty.passing import subset_passes
+from analyzer.difficulty.passing import subset_passes, unequal
 from analyzer.schema import MEAN_AT, NOTHING, PASS_THRESHOLD, Metrics
 
 if TYPE_CHECKING:

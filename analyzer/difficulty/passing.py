@@ -1,4 +1,4 @@
-"""passing: pass@k and pass^k of problems with known passes and samples, and what more samples would show.
+"""passing: what subsets of the samples of a problem show, pass@k and pass^k, and what more samples would.
 
 One record, 2 passes in 8 samples::
 
@@ -7,6 +7,7 @@ One record, 2 passes in 8 samples::
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,6 +60,24 @@ def subset_passes(subset: int, passes: IntArray, samples: IntArray, most: int) -
         ways = _log_ways(logs, passes, passing, possible) + _log_ways(logs, failures, subset - passing, possible)
         total += np.where(possible, np.exp(ways - _log_ways(logs, samples, subset, possible)), 0.0)
     return np.where(samples >= subset, total, np.nan)
+
+
+def unequal(group: int, ranked: FloatArray) -> FloatArray:
+    """The share of `group`-subsets whose rewards are not all equal, for any rewards; shape (problems,).
+
+    ranked: sorted along the first axis, (samples, problems) with samples >= group. A run of c equal rewards holds
+    C(c, group) = sum of C(t, group - 1) over t = 0 .. c-1 subsets, so each reward adds C(t, group - 1) by its place t
+    in its run.
+    """
+    samples = len(ranked)
+    place = np.zeros(ranked.shape, np.int64)
+    for row in range(1, samples):
+        place[row] = np.where(ranked[row] == ranked[row - 1], place[row - 1] + 1, 0)
+    # Exact in Python's integers; only the quotient is rounded.
+    whole = math.comb(samples, group)
+    table = np.array([math.comb(at, group - 1) / whole for at in range(samples)])
+    share: FloatArray = 1 - table[place].sum(axis=0)
+    return share
 
 
 def log_factorials(most: int) -> FloatArray:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from analyzer.difficulty.graded import by_class, graded_groups, pass_or_fail
 from analyzer.difficulty.grid import RATES
-from analyzer.difficulty.informative import binomial, exact, informative, mixed, shares, unequal
+from analyzer.difficulty.informative import binomial, exact, informative, mixed, shares
 from analyzer.difficulty.metrics import problem_metrics
+from analyzer.difficulty.passing import unequal
 from analyzer.difficulty.posterior import classes_of, posterior, with_refits
 
 rewards_of_a_problem = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=2, max_size=6)
