@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from analyzer.schema import FloatArray, IntArray
 
 FEW = 20
-"""Problems of a data source, or passes, or failures, below which one beta distribution says too much."""
+"""Problems of a data source below which one beta distribution says too much."""
+FEW_OUTCOMES = 8
+"""Passes of a data source, or failures, below which it does so, too."""
 FEWEST_SAMPLES = 4
 """Samples of a problem, on average, below which it does so, too."""
 MOST_STEPS = 300
@@ -68,7 +70,8 @@ def prepare(data: Iterable[tuple[IntArray, IntArray, IntArray, IntArray]]) -> No
 def _is_sparse(passes: IntArray, samples: IntArray, problems: IntArray) -> bool:
     passed, tried = float(problems @ passes), float(problems @ samples)
     # Of 40 problems that were always solved the best beta has all at 1, and of resampled ones as well.
-    return min(float(problems.sum()), passed, tried - passed) < FEW or tried < FEWEST_SAMPLES * float(problems.sum())
+    total = float(problems.sum())
+    return total < FEW or min(passed, tried - passed) < FEW_OUTCOMES or tried < FEWEST_SAMPLES * total
 
 
 def _em(table: FloatArray, problems: IntArray, weights: FloatArray) -> FloatArray:
