@@ -238,7 +238,7 @@ def _no_json(value: Any) -> str | None:
         return f"{value!r} is a {type(value).__name__}; give texts, numbers, lists and mappings"
     if isinstance(value, dict):
         if (key := next((key for key in value if not isinstance(key, str)), None)) is not None:
-            return f"the key {key!r} is no text; write it in quotes"
+            return f"the key {key!r} is not text; write it in quotes"
         value = list(value.values())
     return next((odd for one in value if (odd := _no_json(one))), None) if isinstance(value, list) else None
 

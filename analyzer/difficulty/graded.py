@@ -29,7 +29,9 @@ class Graded(NamedTuple):
     """What is known of groups of graded rewards."""
 
     exact: Mapping[int, FloatArray]  # size -> (classes,) share of unequal groups; NaN: too few samples
-    agreeing: Posterior  # of how often others agree; classes of rollouts, `problems` adds up to 1 for each problem
+    agreeing: (
+        Posterior  # of how often others agree; classes of rollouts, those of a problem adding up to 1 in `problems`
+    )
     refits: list[FloatArray]
 
     def of(self, source: int) -> Graded:
@@ -86,7 +88,7 @@ def pass_or_fail(
     The metrics of problems, (problems,) each, NaN where none is scored. Two rewards that both fail make groups unequal
     that pass rates call alike.
     """
-    if not (~np.isnan(mean)).any():
+    if np.isnan(mean).all():
         return True
     low = float(np.nanmin(lowest))
     scale = float(np.nanmax(highest)) - low

@@ -43,7 +43,7 @@ UNKNOWN = Estimate(math.nan, math.nan, math.nan)
 
 
 def mixed(group: int) -> FloatArray:
-    """1 - p^G - (1 - p)^G at prior.RATES: how likely a group of G both passes and fails."""
+    """1 - p^G - (1 - p)^G at grid.RATES: how likely a group of G both passes and fails."""
     return 1 - RATES**group - (1 - RATES) ** group
 
 

@@ -37,7 +37,7 @@ def all_pass(k: int, passes: IntArray, samples: IntArray) -> FloatArray:
 
 
 def at_least_one(k: int) -> FloatArray:
-    """1 - (1 - p)^k at prior.RATES: its posterior mean is pass@k beyond the samples there are."""
+    """1 - (1 - p)^k at grid.RATES: its posterior mean is pass@k beyond the samples there are."""
     return 1 - (1 - RATES) ** k
 
 

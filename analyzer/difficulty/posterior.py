@@ -34,17 +34,17 @@ class Classes(NamedTuple):
     passes: IntArray  # (classes,)
     samples: IntArray  # (classes,) scored rollouts of each problem
     source: IntArray  # (classes,)
-    problems: IntArray  # (classes,) how many problems are in it
+    problems: IntArray  # (classes,) how many problems are in it; fractions where graded.py counts rollouts
     of: NDArray[np.int32]  # (problems,) the class of each problem
 
 
 class Posterior(NamedTuple):
-    """The distribution of the solve rate of each class, on the grid prior.RATES."""
+    """The distribution of the solve rate of each class, on the grid grid.RATES."""
 
     classes: Classes
     weights: FloatArray  # (classes, POINTS); of a class without samples, the prior
     priors: FloatArray  # (sources, POINTS)
-    likelihoods: FloatArray  # (classes, POINTS) of the passes, see prior.likelihoods
+    likelihoods: FloatArray  # (classes, POINTS) of the passes, see grid.likelihoods
 
     def under(self, priors: FloatArray) -> Posterior:
         """The posterior of the same passes under other priors, (sources, POINTS)."""

@@ -19,7 +19,7 @@ class Destination(Protocol):
         """Raise OutputError where it can be seen that nothing can be written there; `what`: the flag and its value."""
 
     def check_file(self, name: str, what: str) -> None:
-        """Raise OutputError where that name is taken by what is no file: a folder, a pipe, a device."""
+        """Raise OutputError where that name is taken by something that is not a file: a folder, a pipe, a device."""
 
     def names(self) -> set[str]:
         """The files that are there."""
@@ -63,7 +63,7 @@ class _Local:
         path = self._folder / name
         # To be moved in, a file takes the place of whatever has its name: of /dev/null, too.
         if path.exists() and not path.is_file():
-            raise OutputError(f"{what}: is {'a folder' if path.is_dir() else 'no file'}; give the name of a file")
+            raise OutputError(f"{what}: is {'a folder' if path.is_dir() else 'not a file'}; give the name of a file")
 
     def names(self) -> set[str]:
         return {path.name for path in self._folder.iterdir()} if self._folder.is_dir() else set()

@@ -93,7 +93,7 @@ def stat(path: str) -> tuple[int, str]:
     """Size in bytes and a mark that changes when the file is written again; "" where a remote store has none.
 
     Of a local file the mark holds the time of its last change (ctime), which no program can set back as it can the
-    time of modification, and its inode. Raises InputError for what is no file: a pipe can be read only once.
+    time of modification, and its inode. Raises InputError for what is not a file: a pipe can be read only once.
     """
     if storage.is_remote(path):
         fs, inner = storage.filesystem(path)

@@ -1,4 +1,4 @@
-"""Odd words, names and streams: one line, the right exit code, and nothing replaced that is no file."""
+"""Odd words, names and streams: one line, the right exit code, and nothing replaced that is not a file."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ WORDS: dict[str, tuple[Callable[[Sequence[str]], int], list[str], str]] = {
     "a key that is a number": (
         analyze_rollouts,
         [*GIVEN, "--reward_fn", "gsm8k", "--reward_kwargs", "{a: [{2: 3}]}"],
-        "--reward_kwargs: the key 2 is no text; write it in quotes",
+        "--reward_kwargs: the key 2 is not text; write it in quotes",
     ),
     "a route that is a number": (
         analyze_rollouts,
         [*GIVEN, "--reward_routes", "{1: gsm8k}"],
-        "--reward_routes: the key 1 is no text",
+        "--reward_routes: the key 1 is not text",
     ),
     "what JSON has not": (
         generate_rollouts,
@@ -49,12 +49,12 @@ WORDS: dict[str, tuple[Callable[[Sequence[str]], int], list[str], str]] = {
         [*ASKED, "--output_path", "o.parquet", "--vllm_url", "http://exa mple/v1"],
         "is not an address such as",
     ),
-    "rollouts to a pipe": (generate_rollouts, [*ASKED, "--output_path", "pipe.parquet"], "is no file; give the name"),
-    "rollouts to a device": (generate_rollouts, [*ASKED, "--output_path", "/dev/null"], "is no file; give the name"),
+    "rollouts to a pipe": (generate_rollouts, [*ASKED, "--output_path", "pipe.parquet"], "is not a file; give"),
+    "rollouts to a device": (generate_rollouts, [*ASKED, "--output_path", "/dev/null"], "is not a file; give"),
     "a selection to a pipe": (
         select_problems,
         ["--analysis", "out", "--output", "pipe.parquet", "--overwrite"],
-        "--output pipe.parquet: is no file; give the name of a file",
+        "--output pipe.parquet: is not a file; give the name of a file",
     ),
     "a selection to a folder": (
         select_problems,
