@@ -54,6 +54,17 @@ _keep_tmp_path_in_memory()
 gc.disable()  # while modules and tests are collected, of which nothing is garbage: a fifth of the time that takes
 
 
+_WAITING = ("tests/workers/", "tests/generation/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that mostly wait, for servers and for processes that are killed, come first.
+
+    Other workers of xdist keep the cores busy meanwhile; at the end of the run there would be nothing left for them.
+    """
+    items.sort(key=lambda item: not item.nodeid.startswith(_WAITING))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop() -> None:  # also where xdist hands out tests and collects none
     """From here on the collector looks at what tests make, and not at half a million objects that stay."""
