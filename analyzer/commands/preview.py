@@ -43,7 +43,7 @@ def _counts(settings: GenerationSettings, data: TrainingData) -> list[str]:
         there = {
             Found.NOTHING: "what is there would be replaced" if state.output.exists() else "none exists yet",
             Found.UNFINISHED: f"an unfinished run may have some ({state.folder})",
-            Found.START: f"{state.output} has those of a smaller --limit, which are kept",
+            Found.START: f"{state.output} has some of them, which are kept",
         }[state.found(identity, settings.overwrite)]
     each = (
         f"{data.rows} x {settings.num_samples}" if settings.top_up is None else f"{wanted.prompts} problems of --top_up"

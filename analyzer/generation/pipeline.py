@@ -98,14 +98,14 @@ class _Job(NamedTuple):
 
 
 def _take_over(job: _Job) -> None:
-    """Put the rollouts of a complete generation with a smaller --limit into the journal of this one."""
+    """Put the rollouts file of a generation with a smaller --limit or --num_samples into the journal of this one."""
     settings, _, identity, state, journal = job
     for answer in writer.read_rollouts(state.output, settings.format):
         journal.append(answer)
     journal.flush()
     state.take_up(identity)
     have = counted(int(journal.have.sum()), "rollout")
-    print(f"generate_rollouts: {state.output}: {have} of a smaller --limit kept", file=sys.stderr)
+    print(f"generate_rollouts: {state.output}: {have} kept", file=sys.stderr)
 
 
 def open_data(settings: GenerationSettings) -> TrainingData:

@@ -87,7 +87,7 @@ class GenerationSettings:
     batch_size: int = option(Group.LOCAL, "rollouts generated together", 8)
     trust_remote_code: bool = option(Group.LOCAL, "run code that comes with the model", False)
 
-    num_samples: int = option(Group.SAMPLING, "rollouts per prompt", 8)
+    num_samples: int = option(Group.SAMPLING, "rollouts per prompt; may be raised later", 8)
     temperature: float = option(Group.SAMPLING, "sampling temperature; 0 is greedy", 0.7)
     top_p: float = option(
         Group.SAMPLING, "nucleus sampling: share of the probability to sample from", 0.9, metavar="SHARE"

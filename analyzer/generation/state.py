@@ -10,6 +10,7 @@ For --output_path rollouts.parquet::
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ Identity = Mapping[str, Any]
 """What decides the rollouts: the settings' identity, plus `data` (of the input files), `model`, `root` and `parent`."""
 
 _SERVED = ("model", "root", "parent")  # known once a server has said it: until then it differs from nothing
+_GROWING = ("limit", "num_samples")  # may be raised later: prompts and samples are numbered from 0
 _FROM = "servers"  # addresses that answered; beside the identity, since they may change
 
 
@@ -64,8 +66,8 @@ class Found(Enum):
     """What there is of a generation before it begins."""
 
     NOTHING = "nothing, or what is to be overwritten"
-    UNFINISHED = "a journal, of the same --limit or a smaller one"
-    START = "the rollouts of a smaller --limit, complete"
+    UNFINISHED = "a journal, of the same --limit and --num_samples or smaller ones"
+    START = "the rollouts file of smaller ones, or one that lacks rollouts"
 
 
 class State:
@@ -125,9 +127,9 @@ class State:
         """Make the folder of this generation, or go on in it; of a START, `take_up` writes the settings later."""
         with storage.storage_errors(self.folder):
             if found is Found.UNFINISHED:
-                begun = _read(self._settings) or {}
-                if begun.get("limit") != identity["limit"]:
-                    self._write({**begun, "limit": identity["limit"]})
+                begun, grown = _read(self._settings) or {}, _grown(identity)
+                if any(begun.get(name) != value for name, value in grown.items()):
+                    self._write({**begun, **grown})
                 return
             if self.folder.exists():
                 shutil.rmtree(self.folder)
@@ -139,12 +141,12 @@ class State:
                 self._write(identity)
 
     def take_up(self, identity: Identity) -> None:
-        """Note that the journal holds the rollouts of a smaller --limit; their file stays until there is a new one.
+        """Note that the journal holds the rollouts of a smaller generation; their file stays until there is a new one.
 
         Called when they are on the disk: a kill before that leaves a folder without settings, which is made anew.
         """
         made = _read(self.manifest) or {}
-        self._write({**made["identity"], "limit": identity["limit"], _FROM: made.get(_FROM, [])})
+        self._write({**made["identity"], **_grown(identity), _FROM: made.get(_FROM, [])})
 
     def _write(self, settings: Identity) -> None:
         storage.write_bytes(self._settings, orjson.dumps(dict(settings), option=orjson.OPT_INDENT_2))
@@ -191,7 +193,7 @@ class State:
         """Remove the folder: of a generation that could not start, or is complete; of this identity if one is given."""
         begun = _read(self._settings)
         if identity is not None and begun is not None and _differences(begun, identity):
-            return  # of a larger --limit, for which this one was the start
+            return  # of a larger generation, for which this one was the start
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def finish(self, identity: Identity, rollouts: int, failed: int) -> Path | None:
@@ -239,9 +241,15 @@ def _differences(before: Identity, now: Identity) -> str:
 
 
 def _is_start_of(before: Identity, now: Identity) -> bool:
-    """Whether the prompts of `before` are the first of those of `now`, and all else is equal."""
-    fewer, more = before.get("limit"), now["limit"]
-    return fewer is not None and (more is None or fewer < more) and not _differences({**before, "limit": more}, now)
+    """Whether the rollouts of `before` are among those of `now`: no more prompts or samples, and all else is equal."""
+    if _differences({**before, **_grown(now)}, now):
+        return False
+    # No limit is all prompts; no number of samples is a top-up, whose list is equal by now.
+    return all((before.get(name) or math.inf) <= (now[name] or math.inf) for name in _GROWING)
+
+
+def _grown(identity: Identity) -> dict[str, Any]:
+    return {name: identity[name] for name in _GROWING}
 
 
 def _served(known: Identity) -> Served:

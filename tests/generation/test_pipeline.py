@@ -187,8 +187,8 @@ def test_other_settings_on_an_unfinished_generation_are_refused(
         with pytest.raises(StorageError):
             run(settings(data, server.url))
         monkeypatch.undo()
-        with pytest.raises(OutputError, match=r"unfinished generation with other settings: num_samples \(4 then, 5"):
-            run(settings(data, server.url, num_samples=5))
+        with pytest.raises(OutputError, match=r"unfinished generation with other settings: num_samples \(4 then, 3"):
+            run(settings(data, server.url, num_samples=3))
         with pytest.raises(OutputError, match=r"model \(stub then, x now\)"):
             run(settings(data, server.url, vllm_model_name="x"))
         journal = Path(f"{settings(data, '').output_path}.unfinished/journal")
@@ -240,6 +240,44 @@ def test_a_larger_limit_keeps_the_rollouts_of_the_smaller_one(
             OutputError, match=r"rollouts\.\w+: is damaged .*; choose another --output_path, or --overwrite"
         ):
             run(asked(server, 5))
+
+
+def test_more_samples_keep_those_that_are_there(training: Training, settings: Settings) -> None:
+    with running() as server:
+
+        def asked(num_samples: int, limit: int | None = None) -> GenerationSettings:
+            more: dict[str, Any] = {"num_samples": num_samples, "limit": limit, "seed": 1, "max_concurrent": 1}
+            return settings(training(4), server.url, **more)
+
+        path = Path(asked(2).output_path)
+
+        def rows() -> dict[tuple[int, int], str]:
+            return dict(zip(keys(path), pq.read_table(path)["response"].to_pylist(), strict=True))
+
+        server.stub.plan = lambda number, body: "400" if "1+1" in body["messages"][0]["content"] else "ok"
+        assert (run(asked(2, limit=3)).failed, len(rows())) == (1, 4)
+        first = rows()
+        server.stub.plan = lambda number, body: "401" if number == 5 else "ok"
+        with pytest.raises(ConfigError, match="401"):
+            run(asked(3))  # of a file that lacks a prompt, with more of both
+        assert rows() == first, "the file stands until a larger one is complete"
+        for smaller, changed in (
+            ((2, None), r"num_samples \(3 then, 2 now\)"),
+            ((4, 3), r"limit \(None then, 3 now\)"),
+        ):
+            with pytest.raises(OutputError, match=changed):
+                run(asked(*smaller))
+        server.stub.plan = well
+        assert run(asked(4)).asked == 16 - 4 - 4, "of an unfinished one, too"
+        assert run(asked(5)).asked == 4, "and of one that is complete"
+        assert run(asked(5)).asked == 0
+        assert first.items() <= rows().items()
+        assert sorted(rows()) == whole(4, 5)
+        assert len(set(rows().values())) == 20
+        seeds = [body["seed"] for body in server.stub.bodies if "0+1" in body["messages"][0]["content"]]
+        assert len(set(seeds)) == len(seeds), "none draws what another one drew"
+        with pytest.raises(OutputError, match=r"num_samples \(5 then, 4 now\)"):
+            run(asked(4))
 
 
 def test_nothing_is_dropped_before_what_generates_is_there(training: Training, settings: Settings) -> None:
