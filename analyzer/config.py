@@ -326,7 +326,12 @@ class SelectionSettings:
         listed=True,
     )
     nearest: float | None = option(
-        Group.SELECTION, "keep the problems with the pass rate nearest to this (with --take)", None, metavar="RATE"
+        Group.SELECTION,
+        "keep the problems with the pass rate nearest to this, 0 to 1 (with --take)",
+        None,
+        metavar="RATE",
+        least=0,
+        most=1,
     )
     take: int | None = option(
         Group.SELECTION, "keep N problems: the nearest, the first by --sort, or random ones", None, least=1

@@ -29,6 +29,7 @@ class Named(Protocol):
     def name(self) -> str: ...
 
 
+_NEAR = 0.6  # from this ratio on difflib, too, calls two words close matches
 Variant = TypeVar("Variant", bound=Named)
 AnyVariant = TypeVar("AnyVariant")
 
@@ -93,6 +94,15 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """ " (did you mean 'X'?)" for a misspelt name, '' if none is near."""
-    near = difflib.get_close_matches(name.replace("-", "_"), list(known), 1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    """ " (did you mean 'X'?)" for a misspelt name or the first word of one, '' if none is near."""
+    name = name.replace("-", "_")
+    near: dict[float, list[str]] = {}
+    for one in known:
+        # By its first word, too: `verl` is nearer to verl_rollouts than to any name of four letters.
+        ratios = [difflib.SequenceMatcher(None, name, text).ratio() for text in (one, one.partition("_")[0])]
+        near.setdefault(max(ratios), []).append(one)
+    best = max(near, default=0.0)
+    if best < _NEAR:
+        return ""
+    *others, last = map(repr, near[best])
+    return f" (did you mean {', '.join(others)} or {last}?)" if others else f" (did you mean {last}?)"

@@ -76,3 +76,9 @@ def test_a_second_variant_of_a_name_is_refused(fruits: Registry[Fruit]) -> None:
 def test_nothing_is_suggested_where_nothing_is_near() -> None:
     assert did_you_mean("zzz", ["apple"]) == ""
     assert did_you_mean("app-le", ["app_le"]) == " (did you mean 'app_le'?)"
+
+
+def test_names_that_begin_with_the_given_word_are_suggested_together() -> None:
+    known = ["verl_rollouts", "roll", "verl_validation", "verl_generation"]
+    assert did_you_mean("verl", known) == " (did you mean 'verl_rollouts', 'verl_validation' or 'verl_generation'?)"
+    assert did_you_mean("analyse", ["compare_analyses", "analyze_rollouts"]) == " (did you mean 'analyze_rollouts'?)"

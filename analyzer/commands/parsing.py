@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _LARGEST = (1 << 63) - 1
 _WIDTH = 79
 _HELP_COLUMN = 26  # where help texts begin
+_KINDS = {"int": "an integer", "float": "a number", "bool": "true or false"}  # as messages call these types
 _METAVARS = ((int, "N"), (float, "NUMBER"), (dict[str, Any], "YAML"))
 
 Settings = TypeVar("Settings")
@@ -337,14 +338,18 @@ def _explain(message: str, names: Sequence[str], places: Mapping[str, str]) -> s
         first = stray[1].split()[0].partition("=")[0]
         if first.startswith("-") and (near := did_you_mean(first.lstrip("-"), names)):
             return f"there is no flag {first!r}{near}; flags begin with two dashes"
-        return f"{stray[1]!r} belongs to no flag; see --help"
+        return f"unexpected argument {stray[1]!r}; see --help"
+    if switch := re.search(r"argument (--\w+): ignored explicit argument (.+)", message):
+        return f"{switch[1]} takes no value: leave out {switch[2]}"
     if wrong := re.search(r'Parser key "([^"]+)":', message):
         expected = re.findall(r"Expected (?:a |an )?(?:<class ')?([\w\[\], ]+)'?", message)
         kinds = " or ".join(dict.fromkeys(kind for kind in expected if kind != "NoneType"))
         given = re.search(r"(?:Given|Got) value: (.*)", message)
         if given and kinds.startswith("dict"):
-            return f"{_flag(wrong[1], places)}: {given[1].strip()!r} is no YAML mapping; write '{{name: value, ...}}'"
+            return (
+                f"{_flag(wrong[1], places)}: {given[1].strip()!r} is not a YAML mapping; write '{{name: value, ...}}'"
+            )
         if given and kinds:
-            return f"{_flag(wrong[1], places)}: {given[1].strip()!r} is not of the type {kinds}"
+            return f"{_flag(wrong[1], places)}: {given[1].strip()!r} is not {_KINDS.get(kinds, f'of the type {kinds}')}"
         message = f"{_flag(wrong[1], places)}: {message[wrong.end() :].strip()}"
     return " ".join(re.sub(r"^argument --", "--", message).split())

@@ -8,7 +8,6 @@ with --columns must be there.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from analyzer.dialects import operations
 from analyzer.dialects.layout import ANY, FILE, Group, Layout, paste
 from analyzer.dialects.lookup import Column, Rows, is_list, look_up, root, spelt
 from analyzer.errors import InputError
+from analyzer.registry import did_you_mean
 
 
 class Options(NamedTuple):
@@ -99,8 +99,7 @@ def _check_asked(layout: Layout, rows: Rows, options: Options, spec: str) -> Non
             continue
         _check_star(rows, key, path, spec)
         if look_up(rows, path) is None:
-            near = difflib.get_close_matches(root(path), rows.columns, 1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            hint = did_you_mean(root(path), rows.columns)
             raise InputError(
                 f"{spec}: --columns: {key}: there is no {path!r}{hint} (the columns are: {', '.join(rows.columns)})"
             )

@@ -262,7 +262,12 @@ class Mapper:
             texts.append(message_text(value))
             if texts[-1] is None and value is not None:
                 shown = printable(repr(value)[:SHOWN])
-                raise InputError(f"{row(at)}: the response in {self.layout.response} must be text or messages: {shown}")
+                listed = isinstance(value, list) and all(isinstance(item, str) for item in value)
+                advice = f"; for a row for each of its texts add `explode: {self.layout.response}` to --columns"
+                raise InputError(
+                    f"{row(at)}: the response in {self.layout.response} must be text or messages: {shown}"
+                    f"{advice if listed else ''}"
+                )
         return Column(pa.array(texts, pa.string()), field)
 
     def _ids(self, rows: Rows, prompt: Column, gold: Column | None, row: RowName) -> pa.Array:

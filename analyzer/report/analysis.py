@@ -151,7 +151,7 @@ class Analysis:
     def _json(self, name: str, needed: bool) -> dict[str, Any]:
         try:
             return outputs.record(name, self.folder, (self.folder / name).read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             if not needed:
                 return {}
             raise InputError(

@@ -148,7 +148,10 @@ def _pools(settings: SelectionSettings, recipe: Recipe | None) -> tuple[Pool, ..
         try:
             given = yaml.safe_load(file.read())
         except yaml.YAMLError as error:
-            raise ConfigError(f"--weights {settings.weights}: not valid YAML, {error}") from None
+            mark = getattr(error, "problem_mark", None)
+            line = f", line {mark.line + 1}" if mark else ""
+            reason = getattr(error, "problem", None) or error
+            raise ConfigError(f"--weights {settings.weights}{line}: not valid YAML ({reason})") from None
     entries = given.get("pools") if isinstance(given, dict) else given
     fits = isinstance(entries, list) and all(isinstance(e, dict) and set(e) == {"where", "weight"} for e in entries)
     if not fits or not entries:
@@ -334,10 +337,30 @@ def settings_of(settings: SelectionSettings) -> dict[str, Any]:
     }
 
 
-def check_empty(choice: Choice, rule: Rule) -> None:
-    """Raise InputError where nothing is left to write."""
-    if len(choice.kept) == 0:
-        counts = np.bincount(choice.reasons, minlength=len(REASONS)).tolist()
-        words = {BY_RULE: "do not fit it", UNSCORED: "have no reward", UNDECIDED: "lack a value that it needs"}
-        why = ", ".join(f"{counts[reason]:,} {what}" for reason, what in words.items() if counts[reason])
-        raise InputError(f"the rule keeps no problem: {rule.sentence()}; of {len(choice.reasons):,} problems {why}")
+def check_empty(choice: Choice, rule: Rule, analysis: Analysis) -> None:
+    """Raise InputError where nothing is left to write; it says what values the columns of the condition have."""
+    if len(choice.kept) > 0:
+        return
+    counts = np.bincount(choice.reasons, minlength=len(REASONS)).tolist()
+    words = {BY_RULE: "do not fit it", UNSCORED: "have no reward", UNDECIDED: "lack a value that it needs"}
+    why = ", ".join(f"{counts[reason]:,} {what}" for reason, what in words.items() if counts[reason])
+    conditions = [rule.where] if rule.where else [pool for pool, _ in rule.pools]
+    names = dict.fromkeys(name for condition in conditions for name in condition.names)
+    ranges = [f"; {name} is {values}" for name in names if (values := _range_of(analysis.column(name)))]
+    problems = f"{len(choice.reasons):,} problems"
+    raise InputError(f"the rule keeps no problem: {rule.sentence()}; of {problems} {why}{''.join(ranges)}")
+
+
+def _range_of(column: pa.Array) -> str:
+    """The values of a column as a message shows them: `0 to 1` of numbers, `'easy', 'hard'` of few texts, else ""."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        least, most = pc.min_max(column).as_py().values()
+        return "" if least is None else f"{least:g} to {most:g}"
+    if not is_text(kind):
+        return ""
+    texts = column.unique().drop_null().to_pylist()
+    return ", ".join(map(repr, sorted(texts))) if len(texts) <= 10 and max(map(len, texts), default=0) <= 40 else ""

@@ -90,7 +90,7 @@ def select(settings: SelectionSettings) -> Selection:
     # Before the choice, which reads all of problems.parquet: an output that cannot be written is reported at once.
     _check_outputs(settings, analysis, chosen_format)
     choice = rule.choose(chosen_rule, analysis)
-    rule.check_empty(choice, chosen_rule)
+    rule.check_empty(choice, chosen_rule, analysis)
     sources, names = rule.source_numbers(analysis)
     manifest = _manifest(settings, analysis, chosen_rule, chosen_format, choice)
     manifest |= effects.measure(analysis, chosen_rule, choice, sources, names)

@@ -37,11 +37,11 @@ def test_a_config_file_has_the_same_keys_and_a_flag_wins(tmp_path: Path) -> None
     [
         (["--tempratur", "1"], "there is no flag or key 'tempratur' (did you mean 'temperature'?); see --help"),
         (["--num_sample=3"], "did you mean 'num_samples'?"),
-        (["--num_samples", "many"], "--num_samples: 'many' is not of the type int"),
+        (["--num_samples", "many"], "--num_samples: 'many' is not an integer"),
         (["--endpoint", "chats"], "endpoint"),
         (["--seed", "x"], "--seed"),
         (["--config", "/no/such.yaml"], "No such file"),
-        (["stray"], "'stray' belongs to no flag"),
+        (["stray"], "unexpected argument 'stray'"),
     ],
 )
 def test_an_error_is_one_line(argv: list[str], message: str) -> None:

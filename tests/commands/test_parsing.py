@@ -23,7 +23,7 @@ CASES = {
     "a text": ("limit", "--config {}: the file must hold keys and values"),
     "nothing": ("", "--config {}: the file must hold keys and values"),
     "a list": ("[1]", "--config {}: the file must hold keys and values"),
-    "another type": ("limit: many", "{}: limit: 'many' is not of the type int"),
+    "another type": ("limit: many", "{}: limit: 'many' is not an integer"),
     "out of range": ("limit: 0", "{}: limit 0: must be 1 or more"),
     "no choice": ("backend: fog", "{}: backend: 'fog' not among choices"),
     "an unknown key": ("limits: 1", "{}: there is no key 'limits' (did you mean 'limit'?)"),
@@ -52,7 +52,7 @@ def test_a_yaml_file_that_cannot_be_read_is_named(name: str, says: str, tmp_path
 
 def test_a_value_of_a_flag_is_not_blamed_on_the_file_that_it_wins_over(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("limit: 5")
-    with pytest.raises(ConfigError, match=r"^--limit: 'many' is not of the type int$"):
+    with pytest.raises(ConfigError, match=r"^--limit: 'many' is not an integer$"):
         settings("--config", str(tmp_path / "c.yaml"), "--limit", "many")
 
 
@@ -77,8 +77,11 @@ def test_of_two_yaml_files_the_later_one_wins_and_a_flag_over_both(tmp_path: Pat
         (["--reward_timeout", "1e300"], "--reward_timeout 1e+300: must be from 0.001 to 1000000"),
         (["--code_timeout", "1e300"], "--code_timeout 1e+300: must be from 0.001 to 1000000"),
         (["--n_jobs", "-2"], "--n_jobs -2: must be 1 or more"),
+        (["--pass_threshold", "high"], "--pass_threshold: 'high' is not a number"),
+        (["--overwrite=true"], "--overwrite takes no value: leave out 'true'"),
+        (["stray"], "unexpected argument 'stray'; see --help"),
         (["-limit", "3"], "there is no flag '-limit' (did you mean 'limit'?); flags begin with two dashes"),
-        (["--reward_kwargs", "{a: 1"], "--reward_kwargs: '{a: 1' is no YAML mapping; write '{name: value, ...}'"),
+        (["--reward_kwargs", "{a: 1"], "--reward_kwargs: '{a: 1' is not a YAML mapping; write '{name: value, ...}'"),
     ],
 )
 def test_a_flag_that_cannot_be_is_one_line(words: list[str], says: str) -> None:

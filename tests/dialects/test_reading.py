@@ -348,6 +348,14 @@ def test_several_rewards_must_be_chosen_from(tmp_path: Path) -> None:
     assert "reward" not in opened(tmp_path, path, rescore=True).dataset.schema.names
 
 
+def test_lists_of_responses_are_refused_with_the_key_that_makes_them_rows(tmp_path: Path) -> None:
+    path = layouts.lines(tmp_path / "a.jsonl", [{"question": "q", "outputs": ["#### 4", "#### 5"], "gold": "4"}])
+    columns = {"prompt": "question", "response": "outputs", "ground_truth": "gold"}
+    with pytest.raises(InputError, match=r"'#### 5'\]; for a row for each of its texts add `explode: outputs` to"):
+        opened(tmp_path, path, columns=columns)
+    assert opened(tmp_path, path, columns=columns | {"explode": "outputs"}).dataset.rows == 2
+
+
 # ---------------------------------------------------------------- join
 
 

@@ -188,8 +188,9 @@ def test_what_cannot_be_compared_is_one_line(analyzed: Analysed, tmp_path: Path)
         analyzer.compare([a], output_dir=tmp_path / "out")
     with pytest.raises(ConfigError, match="named twice"):
         analyzer.compare([a, a], output_dir=tmp_path / "out")
-    with pytest.raises(InputError, match="there is no summary"):
-        analyzer.compare([a, tmp_path], output_dir=tmp_path / "out")
+    for other in (tmp_path, a / "summary.json"):  # a folder of something else, and a file
+        with pytest.raises(InputError, match="there is no summary"):
+            analyzer.compare([a, other], output_dir=tmp_path / "out")
     d = analyzed("d", rows({0: 1, 1: 2}, response="other"))
     for overwrite in (False, True):
         with pytest.raises(OutputError, match="would be replaced"):

@@ -192,13 +192,19 @@ def test_the_control_follows_the_data_sources_as_far_as_they_go() -> None:
         ({"where": "true", "control": "c.parquet"}, "there are no others"),
         ({"where": "bucket > 3"}, "a text cannot be compared with a number"),
         ({"where": "pass_rate > 2"}, "the rule keeps no problem: pass_rate > 2; of "),
-        ({"where": "pass_rate > 2"}, " do not fit it"),
+        ({"where": "20 <= pass_rate <= 80 and bucket != ''"}, "; pass_rate is 0 to 1; bucket is 'easy', 'hard', "),
+        ({"weights": "[{where: pass_rate > 50, weight: 1}]"}, "; pass_rate is 0 to 1"),
+        ({"weights": "- {where: true\n- ["}, "w.yaml, line 2: not valid YAML ("),
+        ({"take": 3, "nearest": 50}, "nearest 50.0: must be from 0 to 1"),
         ({"recipe": "prime_rl_pools", "take": 3}, "no --take"),
         ({"format": "verl"}, "--format verl needs the ground truth"),
         ({"format": "vrl"}, "did you mean 'verl'"),
     ],
 )
 def test_what_does_not_fit_is_one_line(analysis: Path, tmp_path: Path, flags: dict[str, Any], message: str) -> None:
+    if "weights" in flags:
+        (tmp_path / "w.yaml").write_text(flags["weights"])
+        flags |= {"weights": tmp_path / "w.yaml"}
     with pytest.raises((ConfigError, InputError)) as caught:
         made(analysis, tmp_path / "o.parquet", **flags)
     assert message in str(caught.value)
