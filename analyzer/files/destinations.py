@@ -81,7 +81,8 @@ class _Local:
         """On the same file system, so that moving in needs no room."""
         storage.make_folder(self._folder)
         temporaries.sweep(self._folder)
-        staging = self._folder / temporaries.name_for("rollout-analyzer")
+        # Absolute, since arrow takes a relative path such as run:1/out for a URL.
+        staging = self._folder.absolute() / temporaries.name_for("rollout-analyzer")
         staging.mkdir()
         return staging
 

@@ -97,7 +97,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[str]:
     Raises StorageError when the disk is full or failing.
     """
     target = os.fspath(path)
-    folder, name = os.path.split(target)
+    # Absolute, since arrow takes a relative path such as run:1/rollouts.parquet for a URL.
+    folder, name = os.path.split(os.path.abspath(target))
     temporary = os.path.join(folder, temporaries.name_for(name))
     try:
         with storage_errors(target):

@@ -11,6 +11,7 @@ import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from analyzer.errors import InputError
+from analyzer.files import storage
 from analyzer.schema import DATA_IDX
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _columns(path: str) -> dict[str, IntArray]:
     import pyarrow.parquet as pq
 
     try:
-        table: pa.Table = pq.read_table(path)
+        table: pa.Table = pq.read_table(storage.absolute(path))  # a relative run:1/topup.parquet is a URL to arrow
     except (OSError, pa.ArrowException) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else f"is not a parquet file ({error})"
         raise InputError(f"--top_up {path}: {' '.join(reason.split())[:200]}") from None

@@ -1,13 +1,17 @@
-"""Two runs that write to one folder: the outputs of one are not replaced by those of another unasked."""
+"""The output folder: outputs of one run are not replaced by those of another unasked, whatever the folder is called."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from analyzer.errors import OutputError
+from analyzer.files import storage
 from analyzer.files.outputs import METRICS, SUMMARY, OutputFolder
+from analyzer.generation import wanted
 
 
 def written(folder: OutputFolder, text: str, overwrite: bool = False) -> None:
@@ -28,3 +32,17 @@ def test_outputs_that_another_run_wrote_meanwhile_are_replaced_only_where_that_i
     written(second, "the same again")
     written(first, "first", overwrite=True)
     assert (tmp_path / SUMMARY).read_text() == "first"
+
+
+def test_arrow_writes_and_reads_below_a_relative_path_that_looks_like_a_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run:1").mkdir()
+    table = pa.table({"data_idx": [1], "samples": [2], "first_sample_idx": [3]})
+    with OutputFolder("run:1/out", {}).staged(overwrite=False) as staging:
+        pq.write_table(table, staging / "problem_metrics.parquet")
+    with storage.atomic_path("run:1/topup.parquet") as temporary:
+        pq.write_table(table, temporary)
+    assert wanted.top_up("run:1/topup.parquet", 2).samples.tolist() == [0, 2]
+    assert pq.read_table(tmp_path / "run:1" / "out" / "problem_metrics.parquet") == table
