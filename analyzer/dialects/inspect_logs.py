@@ -20,7 +20,7 @@ from analyzer.dialects import Dialect, Row, Settings, register
 from analyzer.dialects.layout import Group, Layout
 from analyzer.dialects.values import content_text
 from analyzer.errors import InputError
-from analyzer.files import inputs
+from analyzer.files import inputs, storage
 from analyzer.rollouts.json_text import load_json
 
 EVAL = ".eval"
@@ -43,6 +43,7 @@ def read_eval(path: str) -> Iterator[Row]:
                 for name in sorted(name for name in names if name.startswith("samples/") and name.endswith(".json")):
                     yield {"eval": header["eval"], "samples": [load_json(log.read(name))]}
         except (zipfile.BadZipFile, OSError, KeyError, ValueError, EOFError) as error:
+            storage.check_of_the_file(error, path)
             raise InputError(f"{path}: not a readable inspect log ({error}); is the file complete?") from None
 
 

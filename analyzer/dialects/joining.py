@@ -17,6 +17,7 @@ from analyzer.dialects.lookup import Column, Rows, look_up, python_values, rows_
 from analyzer.dialects.mapping import GROUND_TRUTH, JOIN
 from analyzer.dialects.values import content_text, text_of
 from analyzer.errors import InputError, counted, printable
+from analyzer.files import storage
 from analyzer.rollouts.json_columns import columns_to_arrow, is_encoded, kinds_of
 from analyzer.rollouts.types import Difference, common_schema
 from analyzer.schema import DATA_IDX, ORIGINAL, PROMPT
@@ -64,6 +65,7 @@ def load(spec: str, join_on: str | None) -> Training:
             try:
                 tables.append(pq.read_table(path))
             except (pa.ArrowException, OSError) as error:
+                storage.check_of_the_file(error, path)
                 raise InputError(f"{path}: not a readable parquet file ({' '.join(str(error).split())})") from None
         else:
             rows = [dict(record.row) for record in files.records(path)]

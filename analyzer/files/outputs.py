@@ -66,8 +66,7 @@ def readable(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     # Of a damaged file arrow says both, with no errno that would tell it from a failing disk.
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and storage.is_disk_error(error):
-            raise
+        storage.check_of_the_file(error, path)
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{os.fspath(path)}: is damaged ({reason}); {_AGAIN}") from None
 

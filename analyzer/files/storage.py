@@ -20,6 +20,11 @@ from analyzer.errors import InputError, OutputError, StorageError
 from analyzer.files import temporaries
 
 _DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.ESTALE})
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space"),
+    errno.EFBIG: "allow larger files (`ulimit -f`)",
+}
+_OF_THE_MACHINE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST})
 """A folder cannot be made there, full disk or not: no such folder above it, not a folder, or not the user's."""
 _SYNCED_AT_ONCE = 16
@@ -69,8 +74,9 @@ def storage_errors(where: str | os.PathLike[str]) -> Iterator[None]:
         if is_disk_error(error):
             match = _ARROW_ERRNO.search(str(error))  # arrow's own words name neither the file nor more of the reason
             reason = os.strerror(int(match[1])) if match else error.strerror or error
+            remedy = _REMEDIES.get(_errno(error) or 0, "check that disk")
             raise StorageError(
-                f"{place}: {reason}; free some space and run the same command again; no output is half-written"
+                f"{place}: {reason}; {remedy} and run the same command again; no output is half-written"
             ) from error
         if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
             raise OutputError(f"{place}: cannot be written to ({error.strerror or error})") from error
@@ -82,6 +88,22 @@ def storage_errors(where: str | os.PathLike[str]) -> Iterator[None]:
 def is_disk_error(error: OSError) -> bool:
     """Whether the disk is full, over quota or failing."""
     return _errno(error) in _DISK_ERRNOS
+
+
+def check_of_the_file(error: Exception, path: str | os.PathLike[str]) -> None:
+    """Return where an error of reading may be the file's own: damaged, or of another format.
+
+    Raises StorageError where the disk failed, OSError where the process may open no more files or has no memory.
+    """
+    number = _errno(error) if isinstance(error, OSError) else None
+    if number is None:
+        return
+    if number in _DISK_ERRNOS:
+        raise StorageError(
+            f"{os.fspath(path)}: cannot be read ({os.strerror(number)}); check that disk and run the same command again"
+        ) from error
+    if number in _OF_THE_MACHINE:
+        raise OSError(number, os.strerror(number), os.fspath(path)) from error
 
 
 def _errno(error: OSError) -> int | None:

@@ -87,6 +87,7 @@ def _columns(path: str) -> dict[str, IntArray]:
     try:
         table: pa.Table = pq.read_table(storage.absolute(path))  # a relative run:1/topup.parquet is a URL to arrow
     except (OSError, pa.ArrowException) as error:
+        storage.check_of_the_file(error, path)
         reason = "no such file" if isinstance(error, FileNotFoundError) else f"is not a parquet file ({error})"
         raise InputError(f"--top_up {path}: {' '.join(reason.split())[:200]}") from None
     found = {}

@@ -157,6 +157,7 @@ def read_rollouts(path: Path, output_format: str) -> Iterator[Answer]:
             )
             yield Answer(data_idx, rows[0][SAMPLE_IDX], texts, reasons, counts, rows[0]["prompt_tokens"])
     except (pa.ArrowException, OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
+        storage.check_of_the_file(error, path)
         reason = " ".join(str(error).split())[:200]
         raise OutputError(f"{path}: is damaged ({reason}); choose another --output_path, or --overwrite") from None
 

@@ -209,6 +209,7 @@ def _readable(path: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, ValueError) as error:
+        storage.check_of_the_file(error, path)
         raise InputError(f"{path}: not a readable parquet file ({_first_line(error)})") from None
 
 
@@ -439,6 +440,7 @@ class Reader:
             still_same(source)  # one that was removed or written again is not damaged
             if "Failed to launch worker thread" in str(error):  # nor is one that arrow found no thread for
                 raise RuntimeError("can't start new thread") from None
+            storage.check_of_the_file(error, source.path)
             where = f"{source.path}: row group {block.group}"
             raise InputError(f"{where} is damaged ({_first_line(error)})") from None
 

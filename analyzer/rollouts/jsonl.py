@@ -92,6 +92,7 @@ def _raw_lines(path: str) -> Iterator[tuple[int, bytes]]:
                 if text.strip():
                     yield number, text
     except (OSError, pa.ArrowException) as error:
+        storage.check_of_the_file(error, path)
         where = f"after line {number}" if number else "from its start"
         raise InputError(f"{path}: cannot be read {where} ({error}); is the file complete?") from None
 

@@ -108,7 +108,10 @@ def test_outputs_larger_than_a_file_may_be_end_with_74_and_one_line(
     # On a busy machine it says what it is about: "writing the outputs ...".
     said = [line for line in done.stderr.splitlines() if "scor" not in line and not line.endswith(" ...")]
     assert said == done.stderr.splitlines()[-1:]
-    assert "File too large; free some space and run the same command again; no output is half-written" in done.stderr
+    assert (
+        "File too large; allow larger files (`ulimit -f`) and run the same command again; no output is half-written"
+        in done.stderr
+    )
     assert not list(tmp_path.rglob("*.parquet")) + list(tmp_path.rglob("*.json"))
 
 
