@@ -55,14 +55,17 @@ def tally(
     rewards: NaN where not scored; passing: whether it passes; found: whether there was an answer; cut: whether it was
     cut off (None: not known, none is taken to be). All else of shape (rollouts,).
     """
-    total = np.zeros((len(Tally._fields), sources), np.int64)
+    # Rollouts of one data source that are alike in all that is asked, counted in one pass: a bit for each question.
+    alike = np.zeros((sources, 16), np.int64)
     for start in range(0, len(rewards), BLOCK):
         rows = slice(start, start + BLOCK)
         of = source[rows] if codes is None else source[codes[rows]]
-        scored = ~np.isnan(rewards[rows])
-        passed = scored & passing[rows]
-        was_cut = np.zeros(len(of), dtype=bool) if cut is None else cut[rows]
-        unfound = scored & ~found[rows] & ~was_cut
-        masks = (scored, passed, unfound, ~was_cut, was_cut & scored, was_cut & passed)
-        total += [np.bincount(each, minlength=sources) for each in (of, *(of[mask] for mask in masks))]
-    return [Tally(*each) for each in total.T.tolist()]
+        kind = of.astype(np.int64) * 16 + ~np.isnan(rewards[rows])
+        for bit, answers in ((2, passing), (4, found), (8, cut)):
+            if answers is not None:
+                kind += answers[rows] * np.uint8(bit)
+        alike += np.bincount(kind, minlength=alike.size).reshape(alike.shape)
+    scored, passes, answered, was_cut = (np.arange(16) & bit > 0 for bit in (1, 2, 4, 8))
+    unfound = scored & ~answered & ~was_cut
+    counted = (np.ones(16, bool), scored, scored & passes, unfound, ~was_cut, was_cut & scored, was_cut & scored & passes)
+    return [Tally(*each) for each in (alike @ np.array(counted).T).tolist()]

@@ -218,6 +218,7 @@ class Analysis:
     def sources(self) -> tuple[list[str], IntArray]:
         """The data sources, and the (problems,) number of each problem's."""
         import pyarrow as pa
+        import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
         of_rewards = self.summary.get("data_sources") or {}  # none where the rollouts brought rewards along
@@ -231,7 +232,7 @@ class Analysis:
                 return names, np.zeros(self.problems.num_rows, np.int64)
             column = file.read(["data_source"])["data_source"]
         # A problem whose data source the summary does not name would be lost to every table: the first one takes it.
-        code = pa.compute.index_in(column, pa.array(names)).fill_null(0)
+        code = pc.index_in(column, pa.array(names)).fill_null(0)
         return names, code.to_numpy().astype(np.int64)
 
     @functools.cached_property

@@ -18,6 +18,7 @@ from analyzer.stages.audit.reading import AuditInput, problems_of, rows_of, shor
 
 GOLD_SAMPLE = 256  # problems drawn in all
 GOLDS = 24  # problems asked of each data_source at most
+_AT_A_TIME = 32  # rows read together
 FOOLERS = 3  # other problems' ground truths that a problem is given
 
 
@@ -38,8 +39,9 @@ def audit_golds(given: AuditInput, verdicts: Verdicts) -> dict[str, GoldAudit]:
     # Starts of runs: one row a problem, in the usual case. Sorted, so that each block is read once.
     rows = np.sort(rng.choice(starts, min(GOLD_SAMPLE, len(starts)), replace=False))
     found: dict[str, list[tuple[Any, Problem]]] = {}
-    table = rows_of(given, rows.tolist(), [DATA_IDX])
-    for ids, problem in problems_of(given, table):
+    # Each row costs the decoding of its row group, and those at the start are mostly enough.
+    parts = (rows[start : start + _AT_A_TIME].tolist() for start in range(0, len(rows), _AT_A_TIME))
+    for ids, problem in (one for part in parts for one in problems_of(given, rows_of(given, part, [DATA_IDX]))):
         found.setdefault(problem.data_source, []).append((ids[0], problem))
         if all(len(found.get(name, ())) >= GOLDS for name in given.rewards):
             break
