@@ -67,5 +67,13 @@ def tally(
         alike += np.bincount(kind, minlength=alike.size).reshape(alike.shape)
     scored, passes, answered, was_cut = (np.arange(16) & bit > 0 for bit in (1, 2, 4, 8))
     unfound = scored & ~answered & ~was_cut
-    counted = (np.ones(16, bool), scored, scored & passes, unfound, ~was_cut, was_cut & scored, was_cut & scored & passes)
+    counted = (
+        np.ones(16, bool),
+        scored,
+        scored & passes,
+        unfound,
+        ~was_cut,
+        was_cut & scored,
+        was_cut & scored & passes,
+    )
     return [Tally(*each) for each in (alike @ np.array(counted).T).tolist()]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from analyzer.difficulty.counting import distinct
 from analyzer.difficulty.intervals import student_quantile
 from analyzer.difficulty.passing import log_factorials
 from analyzer.difficulty.posterior import posterior
@@ -68,8 +69,11 @@ def mid_p(first_passes: IntArray, first_samples: IntArray, passes: IntArray, sam
     names next to nothing (Lancaster 1961). 1 where a run has no samples.
     """
     # Many problems, few distinct outcomes: each is tested once.
-    rows, of = np.unique(np.stack([first_passes, first_samples, passes, samples], axis=1), axis=0, return_inverse=True)
-    a, n, b, m = rows.T
+    span = int(np.maximum(first_samples, samples).max(initial=0)) + 1
+    one, of_one = distinct(first_passes * span + first_samples, span**2)
+    other, of_other = distinct(passes * span + samples, span**2)
+    rows, of = distinct(of_one.astype(np.int64) * len(other) + of_other, len(one) * len(other))
+    (a, n), (b, m) = (np.divmod(pairs, span) for pairs in (one[rows // len(other)], other[rows % len(other)]))
     total = a + b
     logs = log_factorials(int((n + m).max(initial=0)))
     outcome = np.arange(int(n.max(initial=0)) + 1)  # passes of the first run
@@ -85,7 +89,7 @@ def mid_p(first_passes: IntArray, first_samples: IntArray, passes: IntArray, sam
     same = np.abs(chance - seen) <= 1e-9 * seen  # equal but for rounding
     p = (np.where((chance < seen) & ~same, chance, 0.0) + np.where(same, chance / 2, 0.0)).sum(axis=1)
     p /= chance.sum(axis=1)
-    found: FloatArray = np.where((n > 0) & (m > 0), p, 1.0)[of.reshape(-1)]
+    found: FloatArray = np.where((n > 0) & (m > 0), p, 1.0)[of]
     return found
 
 

@@ -6,6 +6,7 @@ some microseconds. The tests hold both against scipy.
 
 from __future__ import annotations
 
+import functools
 import math
 from statistics import NormalDist
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,6 +28,7 @@ class Mean(NamedTuple):
     high: float
 
 
+@functools.lru_cache(1024)  # half a millisecond, and data sources or draws have equally many problems
 def student_quantile(share: float, freedom: float) -> float:
     """The t below which this share (0.5 to 1) of Student's distribution with `freedom` degrees of freedom lies."""
     if freedom > _LARGE:

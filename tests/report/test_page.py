@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 import analyzer
 from analyzer.errors import InputError
 from analyzer.report import analysis as reading
-from analyzer.report import build, lengths, templating, texts, write_report
+from analyzer.report import build, lengths, packed, templating, texts, write_report
 from analyzer.report.analysis import Analysis, Written
 from analyzer.report.harmless import visible
 from analyzer.rollouts import dataset
@@ -209,7 +209,9 @@ def test_one_sample_a_problem_does_not_tell_what_teaches(tmp_path: Path) -> None
     assert re.search(r'"value">–</div><div class="label">of the problems have equal rewards only', text)
 
 
-def test_new_groups_are_predicted_by_source_and_curves_that_are_left_out_are_counted(tmp_path: Path) -> None:
+def test_new_groups_are_predicted_by_source_and_curves_that_are_left_out_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In the samples that a rule chose problems by, all 1 to 7 of 8 have an informative group of 8."""
     rows = [row | {"original_data_source": f"s{row['data_idx'] % 8}"} for row in rewarded(24, 8)]
     folder = analyzed(tmp_path, rows)
@@ -222,6 +224,14 @@ def test_new_groups_are_predicted_by_source_and_curves_that_are_left_out_are_cou
         shown[kind].append(value)
     assert predicted == {kind: pytest.approx(np.mean(values), abs=1e-4) for kind, values in shown.items()}
     assert max(predicted.values()) < 1
+    monkeypatch.setattr(packed, "_MOST_PAIRS", 8)  # of 16: those of all data sources together
+    text = packed.meta(Analysis(folder), [], {}, packed.Rules([], np.zeros(0, np.uint32), None), server=False)
+    together: dict[str, list[float]] = {}
+    for kind, values in shown.items():
+        together.setdefault(re.sub("^[0-9]+", "-1", kind), []).extend(values)
+    assert json.loads(base64.b64decode(text))["predicted"] == {
+        kind: pytest.approx(np.mean(values), abs=1e-4) for kind, values in together.items()
+    }
     assert "6 of 8 data sources: those with the most problems" in (folder / "report.html").read_text()
 
 
