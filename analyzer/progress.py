@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SILENT_SECONDS = 1.0
 """A stage that takes longer says what it does."""
 LINE_SECONDS = 10.0
-"""Between two lines of progress, where stderr is no terminal."""
+"""Between two lines of progress, where stderr is not a terminal."""
 _STAGES = {
     "read": "opening the rollouts",
     "plan": "finding the problems, the tokenizer and the rewards",

@@ -85,7 +85,7 @@ class Status(StrEnum):
     MEMORY = "memory"  # over the memory limit
     CRASH = "crash"  # the grading process died, twice
     ERROR = "error"  # the scorer raised
-    INVALID_RESULT = "invalid_result"  # the scorer returned something that is no finite number
+    INVALID_RESULT = "invalid_result"  # the scorer returned something other than a finite number
     ABSTAIN = "abstain"  # the scorer returned None on purpose
     INPUT_ERROR = "input_error"  # the row itself cannot be scored
     SANDBOX_UNAVAILABLE = "sandbox_unavailable"  # the sandbox failed, not the program in it

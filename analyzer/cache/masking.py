@@ -23,7 +23,7 @@ _QUERY = re.compile(r"(?<=[?&])([^=&#\s]+)=([^&#\s]*)")
 
 def looks_secret(name: str) -> bool:
     """Whether the value under such a name is a secret: api_key, hf_token, X-Amz-Signature, dbPassword."""
-    # By words, so that `monkey` is no key; `token` and `key` count at the end only, or token_count would be a secret.
+    # By words: `monkey` is not a key. `token` and `key` count at the end only, or token_count would be a secret.
     words = [word.lower() for word in _WORDS.findall(name)]
     return bool(words) and (words[-1] in _SECRET or not _SECRET.isdisjoint(set(words) - {"key", "token"}))
 

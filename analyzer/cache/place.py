@@ -87,5 +87,5 @@ def _is_private(gid: int) -> bool:
         group, user = grp.getgrgid(gid), pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         return False
-    # The name alone is no proof: members may have been added to the group.
+    # The name alone proves nothing: members may have been added to the group.
     return group.gr_name == user and set(group.gr_mem) <= {user}

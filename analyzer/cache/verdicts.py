@@ -217,7 +217,7 @@ def _reply(text: bytes) -> Reply:
 
 @contextlib.contextmanager
 def _opened(path: Path, user: int, flags: int) -> Iterator[IO[bytes]]:
-    """A log, unbuffered, as open as its folder. Raises OSError, also for what is no plain file of this user.
+    """A log, unbuffered, as open as its folder. Raises OSError, also if it is not a plain file of this user.
 
     In a shared cache others may put a link there, to be followed with our rights.
     """

@@ -222,7 +222,7 @@ def _parsed(cls: type[Any], parse: Callable[[], Any], places: Mapping[str, str])
 
 
 def _is_utf8(text: str) -> bool:
-    # What the system gives that is no UTF-8 comes as lone surrogates, which no file of ours can hold.
+    # What the system gives that is not UTF-8 comes as lone surrogates, which no file of ours can hold.
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 

@@ -16,7 +16,7 @@ class Lighteval(Dialect):
     """Reads the details of one task."""
 
     def records(self, record: Row) -> Iterable[Row]:
-        """A row for each response; a metric is of all of them, so it is no reward."""
+        """A row for each response; a metric is of all of them, so it is not a reward."""
         doc, answer = record["doc"], record["model_response"]
         index = doc["gold_index"]
         golds = [doc["choices"][at] for at in (index if isinstance(index, list) else [index])]

@@ -354,7 +354,7 @@ class Mapper:
             )
 
     def _samples_of(self, rows: Rows, row: RowName) -> Ints:
-        """(rows,) the samples of each problem, 0 where that is null. Raises InputError for what is no such number."""
+        """(rows,) the samples of each problem, 0 where that is null. Raises InputError for any other value."""
         samples = self.layout.samples
         if isinstance(samples, int):
             return np.full(rows.size, samples, np.int64)
@@ -366,7 +366,7 @@ class Mapper:
         if (wrong := np.flatnonzero((values != np.floor(values)) | (values < 0) | (values > _MOST_SAMPLES))).size:
             at = int(wrong[0])
             raise InputError(
-                f"{row(at)}: {samples} is {values[at]:.15g}, which is no number of samples (0 to {_MOST_SAMPLES:,})"
+                f"{row(at)}: {samples} is {values[at]:.15g}, which is not a number of samples (0 to {_MOST_SAMPLES:,})"
             )
         return values.astype(np.int64)
 

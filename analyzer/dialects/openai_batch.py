@@ -79,7 +79,7 @@ def _body(record: Row) -> Mapping[str, Any]:
     for name in ("response", "body"):
         inner = found.get(name) or {}
         if not isinstance(inner, Mapping):
-            raise ValueError(f"{name} is no object")
+            raise ValueError(f"{name} is not an object")
         found = inner
     return found
 

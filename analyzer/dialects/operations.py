@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def transpose(rows: Rows) -> Rows:
-    """Rows that hold lists as columns of rows: each item of the lists becomes a row, what is no list is repeated.
+    """Rows that hold lists as columns of rows: each item of the lists becomes a row, other values are repeated.
 
     A list shorter or longer than most in its row is left out of that row (null): trainers log some columns for a part
     of the batch.

@@ -31,7 +31,7 @@ class Rllm(Dialect):
         trajectories = record["trajectories"] or [{}]
         steps = trajectories[-1].get("steps") or [{}]
         chat = steps[-1].get("chat_completions") or []
-        # What comes after the first answer, of tools say, is no part of the prompt.
+        # What comes after the first answer, of tools for example, does not belong to the prompt.
         asked = itertools.takewhile(lambda message: message.get("role") != "assistant", chat)
         prompt: Any = [{"role": m["role"], "content": content_text(m.get("content"))} for m in asked]
         response = steps[-1].get("model_response")
@@ -40,7 +40,7 @@ class Rllm(Dialect):
             response = content_text(spoken[-1].get("content")) if spoken else ""
         nested = metadata.get("reward_model")
         places = (metadata, nested if isinstance(nested, dict) else {})
-        # A breakdown of the model's server, the sandbox or the grading is no wrong answer.
+        # A breakdown of the model's server, the sandbox or the grading does not make the answer wrong.
         failed = "error" in str(record.get("termination_reason") or "").lower()
         yield {
             "prompt": prompt

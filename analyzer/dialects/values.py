@@ -103,7 +103,7 @@ def rewards_of(column: Column | None, path: str, row: RowName) -> NDArray[np.flo
 
 
 def _reward(value: Any) -> float | None:
-    """A reward as a number, NaN for none; None where it is no reward."""
+    """A reward as a number, NaN for null; None if it is not a reward."""
     # Several trainers write a list with one reward per reward function.
     if isinstance(value, list) and len(value) == 1:
         value = value[0]

@@ -63,7 +63,7 @@ class Reliability(NamedTuple):
 
 def reliabilities(evidence: Evidence, sources: int) -> list[Reliability]:
     """The reliability of each data source. Problems that cannot be passed say nothing and are left out."""
-    # Two votes at least: one sample, or one of two, is no agreement.
+    # Two votes at least: one sample, or one of two, is not an agreement.
     agreed = (2 * evidence.majorities.votes >= evidence.samples) & (evidence.majorities.votes > 1)
     # Where the ground truth cannot be earned a right majority counts as wrong, and would make the policy look
     # unreliable.
@@ -76,7 +76,7 @@ def reliabilities(evidence: Evidence, sources: int) -> list[Reliability]:
 def suspicious(evidence: Evidence) -> Bools:
     """Half or more of the samples agree on one answer that does not pass, and at most one in eight passes."""
     scored = evidence.samples > 0
-    # Two votes at least: one sample of two is no agreement.
+    # Two votes at least: one sample of two is not an agreement.
     agree = (2 * evidence.majorities.wrong_votes >= evidence.samples) & (evidence.majorities.wrong_votes > 1)
     found: Bools = scored & agree & (8 * evidence.passes <= evidence.samples)
     return found

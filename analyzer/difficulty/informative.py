@@ -132,7 +132,7 @@ def _variance_bound(group: int, shares: FloatArray, samples: IntArray, problems:
     At most group / samples of the variance of a single group (Hoeffding 1948), which is at most that of the mean share.
     """
     total = int(problems.sum())
-    # With one problem more of each kind: that three problems agree is no proof that all do.
+    # With one problem more of each kind: three problems that agree do not prove that all do.
     mean = (float(problems @ shares) + 1) / (total + 2)
     return float(problems @ np.minimum(group / np.maximum(samples, 1), 1.0)) * mean * (1 - mean)
 

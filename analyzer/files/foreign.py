@@ -9,7 +9,7 @@ from analyzer.errors import InputError
 
 _READ = "rollouts and training data are read from parquet and jsonl (.jsonl.gz, .jsonl.zst)"
 # Text must stay the text it is: left to guess, pandas would make the ground truth 5 of "5", and "1e3" a float.
-# A response "NA" or "None" must stay one, and an empty one is no missing one.
+# A response "NA" or "None" must stay one, and an empty one must not become a missing one.
 _AS_TEXT = (
     "dtype=str, keep_default_na=False).pipe(lambda d: d.astype({'sample_idx': int} if 'sample_idx' in d else {}))"
 )

@@ -30,7 +30,7 @@ def find(spec: str) -> list[str]:
 
 def _find_local(spec: str) -> list[str]:
     path = Path(spec)
-    # Hidden names are those of the tools that copied the folder: ._part-0.parquet of macOS is no parquet.
+    # Hidden names are those of the tools that copied the folder: ._part-0.parquet of macOS is not parquet.
     if path.is_dir():
         return sorted(str(p) for p in path.iterdir() if p.name.endswith(INPUT_SUFFIXES) and not p.name.startswith("."))
     if path.exists():

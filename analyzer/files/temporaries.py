@@ -110,7 +110,7 @@ def turn(target: Path, made: Path) -> Iterator[bool]:
     """Whether it is for this process to build `target`; `made` is its own temporary folder for that, beside it.
 
     Where others are building the same already, it waits for them, unless they give no sign of life. This saves work
-    and is no lock: two that build at once do no harm.
+    and is not a lock: two that build at once do no harm.
     """
     stop = threading.Event()
 

@@ -50,7 +50,7 @@ class Oversized(Exception):
 
 
 class Rejected(Exception):
-    """Raised for a status that is no success; says which, and the server's own words."""
+    """Raised for a status other than success; holds the status and the server's message."""
 
     def __init__(self, status: int, content: bytes, retry_after: str | None = None) -> None:
         super().__init__(f"{status} {message_of(content)}".rstrip())

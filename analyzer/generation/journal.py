@@ -59,7 +59,7 @@ def tokens_of(value: Any) -> int | None:
 
 
 def reason_of(value: Any) -> str | None:
-    """A finish_reason; None for what is no text."""
+    """A finish_reason; None if it is not text."""
     return value if isinstance(value, str) else None
 
 

@@ -58,7 +58,7 @@ class Request(NamedTuple):
 
     @property
     def most_bytes(self) -> int:
-        """An answer that is longer than this is no answer to this request."""
+        """An answer that is longer than this does not belong to this request."""
         each = _BYTES_PER_TOKEN_EXTRA if self.body.keys() - OWN_KEYS else _BYTES_PER_TOKEN
         return MOST_BYTES + self.choices * int(self.body["max_tokens"]) * each
 
@@ -68,7 +68,7 @@ class BrokenAnswer(Exception):
 
 
 class UnusablePrompt(Exception):
-    """Raised when asking again is no use: the prompt has failed."""
+    """Raised when another request would not help: the prompt has failed."""
 
 
 class Recipe(NamedTuple):

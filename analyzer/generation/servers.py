@@ -159,7 +159,7 @@ class Servers:
     def silent(self) -> bool:
         """Whether there has been nothing but trouble for longer than the patience.
 
-        A request that has been under way for long is no trouble: answers of reasoning models take an hour.
+        A request that has been under way for long is not a sign of trouble: answers of reasoning models take an hour.
         """
         now = time.monotonic()
         if self._trouble_since is None or now - self._trouble_since <= self._patience:

@@ -218,7 +218,7 @@ class GenerationSettings:
             try:
                 parts = urlsplit(url)
                 host = parts.hostname or ""
-                # `port` raises for what is no port
+                # `port` raises if it is not a number from 0 to 65535
                 usable = bool(host) and not re.search(r"[\s\\]", parts.netloc) and parts.port != 0
             except ValueError:
                 usable = False

@@ -39,7 +39,7 @@ def _as_json(value: Any) -> Any:
         return b64encode(value).decode("ascii")
     if isinstance(value, Decimal | timedelta):
         return str(value)
-    raise TypeError(f"{type(value).__name__} is no JSON value")
+    raise TypeError(f"{type(value).__name__} is not a JSON value")
 
 
 as_text = json.JSONEncoder(default=_as_json, separators=(",", ":")).encode

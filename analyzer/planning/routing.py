@@ -118,7 +118,7 @@ def _with_sandbox(spec: str, options: dict[str, Any], sandbox: Mapping[str, Any]
 
 
 def _needs_sandbox(name: str) -> bool:
-    # A user's own function is no name of ours: code of theirs is trusted, and runs in no sandbox.
+    # A user's own function is not one of our names: their code is trusted and runs without a sandbox.
     reward = None if rewards.is_place(name) else rewards.REWARDS.get(name)
     return reward is not None and reward.where is Where.SANDBOX
 
@@ -213,7 +213,7 @@ def find_gold_column(settings: AnalysisSettings, opened: Input, chosen: Mapping[
 def _no_gold(settings: AnalysisSettings, opened: Input, chosen: Mapping[str, BaseReward]) -> InputError:
     if not opened.reading or settings.reward_fn_key != DEFAULT_REWARD_FN_KEY:
         return read.missing_column(ORIGINAL + settings.reward_fn_key, opened.dataset.schema, settings.rollouts)
-    # Of another program's files it is no use to name the columns that the conversion made.
+    # For another program's files it does not help to name the columns that the conversion made.
     wanting = next(str(reward) for reward in chosen.values() if needs_gold([reward]))
     remedy = f"--join {settings.join} brings none (looked for {', '.join(GOLD_NAMES)})"
     if not settings.join:

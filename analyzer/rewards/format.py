@@ -120,7 +120,7 @@ class Format(Reward):
         return Score(answer)
 
     def answer_text(self, answer: Any) -> None:
-        """Nothing: a format is no answer."""
+        """Nothing: a format has no answer."""
 
     def present(self, ground_truth: Any) -> str:
         if self._tags is None or self._prefix:

@@ -49,7 +49,7 @@ class Repetition(Reward):
         return Score(answer)
 
     def answer_text(self, answer: Any) -> None:
-        """Nothing: a penalty is no answer."""
+        """Nothing: a penalty has no answer."""
 
     def present(self, ground_truth: Any) -> str:
         return ""

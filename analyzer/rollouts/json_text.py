@@ -23,7 +23,7 @@ class BigInteger(str):
 def load_json(data: str | bytes) -> Any:
     """The value of a JSON text: a large integer keeps its digits, NaN is taken, a lone surrogate becomes U+FFFD.
 
-    Raises ValueError or RecursionError for what is no JSON.
+    Raises ValueError or RecursionError if it is not JSON.
     """
     return load_counted(data.encode() if isinstance(data, str) else data)[0]
 
@@ -39,7 +39,7 @@ def load_counted(data: bytes) -> tuple[Any, int]:
         pass  # NaN, a lone surrogate: the slow reader takes them; it also has the last word on what is wrong
     text = data.decode("utf-8")
     value = json.loads(text, parse_int=_integer)
-    # Only an escape brings a lone surrogate in: as bytes it is no UTF-8, and decode() has refused it.
+    # Only an escape brings a lone surrogate in: as bytes it is not UTF-8, and decode() has refused it.
     return _without_surrogates(value) if "\\u" in text else (value, 0)
 
 

@@ -87,7 +87,7 @@ def _raw_lines(path: str) -> Iterator[tuple[int, bytes]]:
     try:
         with inputs.open_binary(path) as raw, _decompressed(raw, path) as file:
             for number, line in enumerate(file, 1):
-                # Editors on Windows begin a file with a byte order mark, which is no JSON.
+                # Editors on Windows begin a file with a byte order mark, which is not JSON.
                 text = line.removeprefix(_BOM) if number == 1 else line
                 if text.strip():
                     yield number, text

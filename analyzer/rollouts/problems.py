@@ -105,7 +105,7 @@ def _problems(values: dict[str, list[Any]], number: int, gold_column: str | None
 
 
 def _number_as_text(gold: Any) -> str | None:
-    """5 as "5", for rewards that compare texts: its column is one of texts. None for what is no finite number."""
+    """5 as "5", for rewards that compare texts: its column holds text. None if it is not a finite number."""
     if isinstance(gold, bool) or not isinstance(gold, int | float) or not math.isfinite(gold):
         return None
     return dump_json(gold)
@@ -175,7 +175,7 @@ def ground_truth(value: Any) -> Any:
     """The ground truth in one value of the reward information: a struct, a JSON string of one, or the bare thing.
 
     Raises NoGroundTruth where it is null, and for a record without one, as a struct or as text. A text that begins as
-    a record and cannot be read is no bare ground truth: no answer would ever be equal to it.
+    a record and cannot be read is not a bare ground truth: no answer would ever be equal to it.
     """
     if isinstance(value, str) and _is_record(value):
         try:

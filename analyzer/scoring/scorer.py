@@ -204,12 +204,12 @@ class Scorer:
             return [self._score_together_or_alone(reward, problem, [response])[0] for response in batch]
 
     def _score_batch(self, reward: WholeReward, problem: Problem, batch: Sequence[str]) -> list[Score]:
-        """One call of `score`. Raises whatever that raises, and Unscored for what is no list of as many scores."""
+        """One call of `score`. Raises whatever that raises, and Unscored if it is not a list of as many scores."""
         if self._child is None:
             scores = reward.score(problem, batch)
         else:
             # A batch that crashes is not tried again as it is, but each of its rollouts is.
-            # The budget grows with the number of rollouts, so a batch is no stricter than single calls.
+            # The budget grows with the number of rollouts, so a batch is not stricter than single calls.
             reply = self._child.call("score_json", problem, batch, items=len(batch), retry=len(batch) == 1)
             scores = list(map(score_from, value_of(reply)))
         # Too few or too many: nobody knows which score belongs to which response.

@@ -62,7 +62,7 @@ class Analysis(NamedTuple):
         import pyarrow as pa
 
         parts = [batch.column(0) for batch in self.read([name])]
-        # With its type, since an analysis of no problems has no chunk to take it from.
+        # With its type, since an analysis without problems has no chunk to take it from.
         return pa.chunked_array(parts, self.problems.schema.field(self.columns[name]).type).combine_chunks()
 
     def evaluate(self, expression: Expression) -> pa.BooleanArray:

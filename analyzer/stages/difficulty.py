@@ -235,7 +235,7 @@ def _truncation(run: Analysed) -> dict[str, Any] | None:
         return None
     scored = ~np.isnan(merged.rewards)
     passes = merged.passing
-    # Scored ones alone: a response that could not be scored is no failure.
+    # Scored ones alone: a response that could not be scored has not failed.
     rates = flags.truncation_bias(merged.tokens[scored], passes[scored], ~cut[scored])
     failed = cut & scored & ~passes
     moved = _moved(run, failed, both=False) if failed.any() else 0

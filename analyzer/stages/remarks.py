@@ -142,7 +142,7 @@ def _middle(values: FloatArray) -> float:
 def rounding_lines(threshold: float, rewards: NDArray[np.floating]) -> list[str]:
     """Where rewards fail that are the threshold in 16 bits. They may as well be what they are: 179 of 256 tests."""
     least = least_passing(threshold)
-    with np.errstate(over="ignore"):  # an infinite one is no reward
+    with np.errstate(over="ignore"):  # an infinite one is not a reward
         rounded = (("bfloat16", _as_bfloat16(threshold)), ("float16", float(np.float16(threshold))))
     for kind, nearest in rounded:
         if nearest < least and (number := int((rewards == nearest).sum())):

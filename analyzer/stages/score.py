@@ -369,7 +369,7 @@ def _kept_score(reward: Any, status: str | None, answer: Any = None, pass_value:
     text = answer if isinstance(answer, str) else None
     if reward is None:
         return Score(None, Status.ABSTAIN)
-    # A value that is no finite number decides nothing; then the reward itself is compared with the threshold.
+    # A value that is not a finite number decides nothing; then the reward itself is compared with the threshold.
     decides = float(pass_value) if isinstance(pass_value, int | float) and np.isfinite(pass_value) else None
     return checked(Score(float(reward), answer=text, pass_value=decides))
 

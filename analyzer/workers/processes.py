@@ -33,7 +33,7 @@ def follow(driver: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def end_with_driver() -> None:
-        # PR_SET_PDEATHSIG is no help: it fires when the thread that started this process ends, and the executor's
+        # PR_SET_PDEATHSIG does not help: it fires when the thread that started this process ends, and the executor's
         # thread of a round ends while loky keeps its workers for the next. A changed parent tells of a killed driver.
         while os.getppid() == driver:
             time.sleep(0.5)

@@ -284,7 +284,7 @@ def test_a_response_that_is_no_object_is_no_batch_s(response: Any, tmp_path: Pat
     rows[1]["response"] = response or [1]
     layouts.lines(path, rows)
     with pytest.raises(
-        InputError, match=r"line 2: not a record of OpenAI or vLLM batch output \((response|body) is no object"
+        InputError, match=r"line 2: not a record of OpenAI or vLLM batch output \((response|body) is not an object"
     ):
         opened(tmp_path, path, scored_without_gold=True)
 
@@ -584,9 +584,9 @@ def rows_of_file(path: Path) -> list[dict[str, Any]]:
     ("row", "said"),
     [
         ({"n": 8, "k": 0.25}, r"line 1: k is 0\.25, not a whole number of samples; .*--columns '\{pass_rate: k\}'"),
-        ({"n": 4.5, "k": 2}, r"line 1: n is 4\.5, which is no number of samples"),
-        ({"n": 10**9, "k": 2}, r"n is 1000000000, which is no number of samples \(0 to 1,000,000\)"),
-        ({"n": -1, "k": 0}, r"n is -1, which is no number of samples"),
+        ({"n": 4.5, "k": 2}, r"line 1: n is 4\.5, which is not a number of samples"),
+        ({"n": 10**9, "k": 2}, r"n is 1000000000, which is not a number of samples \(0 to 1,000,000\)"),
+        ({"n": -1, "k": 0}, r"n is -1, which is not a number of samples"),
         ({"n": 2, "k": 3}, r"line 1: k says 3 passes of 2 samples"),
     ],
     ids=["a rate for passes", "a fraction", "too many", "below none", "more passes than samples"],

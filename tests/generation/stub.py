@@ -40,7 +40,7 @@ FAULTS = (
     "null",  # choices without text
     "reasoning",  # the thinking is taken out of the text
     "odd",  # good texts, and beside them what no server should say
-    "usage_list",  # usage is no object
+    "usage_list",  # usage is not an object
     "bomb",  # a megabyte of gzip that unfolds to a gigabyte
     "gzip",  # a good answer, compressed unasked
     "429_inf",  # busy, forever

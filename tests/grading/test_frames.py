@@ -63,7 +63,7 @@ def test_what_parquet_holds_and_json_does_not_arrives_as_text(
 
 
 def test_a_value_that_is_no_json_is_refused() -> None:
-    with pytest.raises(TypeError, match="set is no JSON value"):
+    with pytest.raises(TypeError, match="set is not a JSON value"):
         pack({1, 2})
 
 

@@ -60,7 +60,7 @@ def test_text_crosses_as_it_is(supervisor: Supervisor) -> None:
         ("fail", ("KeyboardInterrupt",), Status.ERROR, "KeyboardInterrupt"),
         ("fail", ("Mute",), Status.ERROR, "Mute"),
         ("recurse", (), Status.ERROR, "RecursionError"),
-        ("unencodable", (), Status.INVALID_RESULT, "set is no JSON value"),
+        ("unencodable", (), Status.INVALID_RESULT, "set is not a JSON value"),
         ("no_such_method", (), Status.ERROR, "AttributeError"),
         ("fail", ("MemoryError",), Status.MEMORY, "memory limit"),
         ("hoard", (), Status.MEMORY, "memory limit"),

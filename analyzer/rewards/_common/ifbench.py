@@ -59,7 +59,7 @@ def _keyword_at_place(checker: Any, text: str) -> bool:
 
 def _second_and_second_to_last(checker: Any, text: str) -> bool:
     words = words_of(text)
-    # A full stop at the end is no word; more than one token of it is not foreseen there.
+    # A full stop at the end is not a word; more than one token of it is not foreseen there.
     last = 3 if words and words[-1] in string.punctuation else 2
     keyword: str = checker._keyword.lower()
     return len(words) >= last and words[1].lower() == words[-last].lower() == keyword
@@ -90,7 +90,7 @@ def _span(checker: Any, text: str) -> bool:
 
 def _alphabet(_: Any, text: str) -> bool:
     sentences = sentences_of(text)
-    # Each has a first character that is no white space.
+    # Each begins with a character other than white space.
     return [sentence.strip()[:1].lower() for sentence in sentences] == list(string.ascii_lowercase)
 
 

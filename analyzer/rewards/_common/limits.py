@@ -32,7 +32,7 @@ _BOUNDS = sizes.Bounds(INTEGER_BITS, EXPONENT, FACTORIAL)
 # Short text without commands, powers, factorials, products and indices: most answers, settled by one match.
 _HARMLESS = re.compile(r"[^\\^!*_]{0,64}")
 _OPEN_OR_CLOSE = re.compile(r"[(\[{]|[)\]}]")
-_RANGE = re.compile(r"\\(?:sum|prod|int|bigcup|bigcap)\s*_\s*(?:\{[^{}]*\}|\S)\s*\^")  # its "^" is no power
+_RANGE = re.compile(r"\\(?:sum|prod|int|bigcup|bigcap)\s*_\s*(?:\{[^{}]*\}|\S)\s*\^")  # its "^" is not a power
 _BINOMIAL = re.compile(r"\\[dt]?binom\s*+(?:\{[^{}]*+\}\s*+)?\{[^{}]*?(?:\^|!|\d{6})")
 _CHOOSE = re.compile(r"(?:\^|!|\d{6})[^{}\\]*+\}?\s*+\\choose")
 _EAGER = re.compile(

@@ -17,7 +17,7 @@ def called_names(sources: Sequence[str]) -> tuple[str, ...]:
     """The functions of the program that test code calls, by appearance.
 
     These are the undefined names; if there is none, all that is called, since a program may define a `sum` of its own:
-    `names_of_program` says which of them it does. Raises GoldError where the code is no Python, calls nothing, or uses
+    `names_of_program` says which of them it does. Raises GoldError where the code is not Python, calls nothing, or uses
     a class of the program.
     """
     # A test may call helpers of its own; what it does not define must be the program's.
@@ -104,7 +104,7 @@ def _known() -> set[str]:
 
 
 def names_called(sources: Sequence[str]) -> dict[str, None]:
-    """The names of what test code calls, by appearance. Raises GoldError where it is no Python."""
+    """The names of what test code calls, by appearance. Raises GoldError where it is not Python."""
     nodes = (node for source in sources for node in ast.walk(parsed(source)))
     return dict.fromkeys(
         node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
@@ -112,7 +112,7 @@ def names_called(sources: Sequence[str]) -> dict[str, None]:
 
 
 def parsed(source: str) -> ast.Module:
-    """The syntax tree of test code. Raises GoldError where it is no Python."""
+    """The syntax tree of test code. Raises GoldError where it is not Python."""
     try:
         return ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -120,19 +120,19 @@ def parsed(source: str) -> ast.Module:
 
 
 def functions_of(source: str) -> list[str]:
-    """The functions that test code defines at its top level. Raises GoldError where it is no Python."""
+    """The functions that test code defines at its top level. Raises GoldError where it is not Python."""
     return [node.name for node in parsed(source).body if isinstance(node, ast.FunctionDef)]
 
 
 def imports_of(source: str) -> str:
-    """The imports at the top level of some code, as code. Raises GoldError where it is no Python."""
+    """The imports at the top level of some code, as code. Raises GoldError where it is not Python."""
     return "\n".join(
         ast.unparse(node) for node in parsed(source).body if isinstance(node, (ast.Import, ast.ImportFrom))
     )
 
 
 def names_defined(source: str) -> list[str]:
-    """All names that some code defines anywhere. Raises GoldError where it is no Python."""
+    """All names that some code defines anywhere. Raises GoldError where it is not Python."""
     return [name for node in ast.walk(parsed(source)) for name in _definitions(node)]
 
 

@@ -96,7 +96,7 @@ def _differ_in(letter: Any, equations: Sequence[Any]) -> bool:
 
 
 def _polynomial(equation: Any, letter: Any, scale: float) -> _Polynomial:
-    """Left minus right side. Raises Unknown for what is no polynomial of the letter, or not surely of degree 1 or 2."""
+    """Left minus right side. Raises Unknown unless it is a polynomial of degree 1 or 2 in the letter."""
     reader = _Reader(letter, scale)
     right = [product(Number(-1), coefficient) for coefficient in reader.of(equation.rhs)]
     found = _added(reader.of(equation.lhs), right)

@@ -4,7 +4,7 @@ The outcome is that of `verify(parse("$" + gold + "$"), parse(response))` for th
 Done another way for speed: what was parsed is remembered; ANTLR tries its SLL mode first, which finds the same tree as
 its full mode, or none, in a fraction of the time, and looks ahead with tables of our own (lookahead.py); plain
 numbers are made without sympy's parser; what is far apart in numbers is not simplified. Math-Verify's own timeouts are
-off, since the child has a deadline. This module imports sympy, and so belongs to no worker's imports.
+off, since the child has a deadline. This module imports sympy, so workers must not import it.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def _plain_expression(text: str) -> Any:
     # Not "does not parse": the child reports it as `memory`, and is replaced.
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001 - it raises anything on what is no expression
+    except Exception:  # noqa: BLE001 - it raises anything on text that is not an expression
         return None
 
 

@@ -32,7 +32,7 @@ Configs = dict[StatePair, int]  # a network state and an alternative -> the set 
 
 
 class NoParse(Exception):
-    """Raised where the text is no sentence of the grammar."""
+    """Raised if the grammar does not accept the text."""
 
 
 class Node:

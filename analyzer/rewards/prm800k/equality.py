@@ -73,7 +73,7 @@ def settle(answer: str, gold: str, dialect: Dialect) -> bool | None:
         return False
     if "," not in gold and limits.is_long_list(answer):
         return False
-    limits.check_answer(answer.strip("* "))  # without markdown, which is no power
+    limits.check_answer(answer.strip("* "))  # without markdown, which is not a power
     return None
 
 
@@ -167,7 +167,7 @@ def _as_plain_text(text: str) -> str:
         text = LatexNodes2Text().latex_to_text(text)
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001 - it raises anything on what is no LaTeX, which then stays as it is
+    except Exception:  # noqa: BLE001 - it raises anything on text that is not LaTeX, which then stays as it is
         return text
     for symbol, name in SYMBOLS:
         text = text.replace(symbol, name)

@@ -3,7 +3,7 @@
     differ_by_zero("2sqrt(3)/3", "sqrt(12)/3")  ->  True
 
 For the child process alone, since sympy may hang. What sympy's parse_expr would read besides (attributes, strings,
-calls of sympy's classes, comparisons, tuples) is no expression here, and so equal to nothing.
+calls of sympy's classes, comparisons, tuples) is not an expression here, and so equal to nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _WHOLE = frozenset(("pi", "mu", "nu", "xi"))  # names of Greek letters, which ar
 
 
 class _NoExpression(ValueError):
-    """Raised for a text that is no plain expression."""
+    """Raised for a text that is not a plain expression."""
 
 
 def differ_by_zero(left: str, right: str) -> bool:
@@ -63,7 +63,7 @@ def _is_zero(difference: Any) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def _parsed(text: str) -> Any:
-    if text.lstrip().startswith("*"):  # markdown, which is no power
+    if text.lstrip().startswith("*"):  # markdown, which is not a power
         raise _NoExpression
     limits.check_answer(text)
     try:

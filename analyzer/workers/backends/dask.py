@@ -123,7 +123,7 @@ def _running(address: str, backend: Backend) -> Iterator[Any]:
     except (OSError, TimeoutError, TypeError, ValueError) as error:
         raise ConfigError(f"--dask_scheduler {address}: no scheduler answers there ({error})") from None
     with client:
-        # In a batch system the first worker may be queued for hours, which is no fault: wait, but say so.
+        # In a batch system the first worker may be queued for hours, which is normal: wait, but say so.
         try:
             client.wait_for_workers(1, timeout=backend.notice_seconds)
         except TimeoutError:

@@ -66,7 +66,7 @@ _FROM_TEXT: Mapping[str, Callable[[str], Any]] = {
 
 
 class Uncrossable(Exception):
-    """Raised for a value that is no builtin, is too deep, or is packed wrongly."""
+    """Raised for a value that is not a builtin, is too deep, or is packed wrongly."""
 
 
 def pack(value: Any, depth: int = 0) -> Any:
@@ -123,7 +123,7 @@ def _packed_scalar(value: Any, kind: type) -> Any:
 
 
 def _as_builtin(value: Any) -> Any:
-    """The builtin that a value holds; None where it is no relative of one."""
+    """The builtin that a value derives from; None if there is none."""
     for base, copy in _PLAIN_COPY.items():
         if isinstance(value, base):
             return copy(value)
