@@ -293,9 +293,10 @@ class Running:
 
 
 def read_failure(tag: bytes, body: bytes) -> dict[str, Any]:
-    """What a message says of a failure: texts `phase`, `type`, `text` and `message`, and `errno`, an int or None.
+    """What a message says of a failure: `phase`, `type`, `text` and `message`, which are texts, `errno` and `yours`.
 
-    {} for another message. A program sends it, so it may be malformed: then the text says so.
+    The last two are ints or None. {} for another message. A program sends it, so it may be malformed: then the text
+    says so.
     """
     if tag not in (frames.FAILED, frames.RAISED, frames.UNCROSSABLE):
         return {}
@@ -308,7 +309,8 @@ def read_failure(tag: bytes, body: bytes) -> dict[str, Any]:
     names = ("phase", "type", "text", "message")
     texts = {name: failure[name] if isinstance(failure.get(name), str) else "" for name in names}
     # type(), not isinstance: True is an int to isinstance, and JSON has it.
-    return {**texts, "errno": failure["errno"] if type(failure.get("errno")) is int else None}
+    numbers = {name: failure[name] if type(failure.get(name)) is int else None for name in ("errno", "yours")}
+    return {**texts, **numbers}
 
 
 def _sealed(content: bytes) -> io.FileIO:

@@ -34,7 +34,8 @@ from analyzer.grading.sandbox.box import (
     read_failure,
 )
 from analyzer.grading.sandbox.inside import frames
-from analyzer.grading.sandbox.inside.values import is_packed_json, pack
+from analyzer.grading.sandbox.inside.calls import ARGUMENT
+from analyzer.grading.sandbox.inside.values import Uncrossable, is_packed_json, pack
 from analyzer.grading.sandbox.launch import Unavailable
 from analyzer.grading.sandbox.levels import Level, open_box
 
@@ -107,13 +108,16 @@ class Sandbox:
     ) -> Outcome:
         """Execute a program, then call one of its functions (or a method of its class Solution).
 
-        `as_json`: a value that json.dumps refuses, a numpy integer for instance, is wrong. Raises Unavailable when the
-        sandbox fails, Held.
+        `as_json`: a value that json.dumps refuses, a numpy integer for instance, is wrong. Raises FaultyTest when the
+        arguments are nested too deeply, Unavailable when the sandbox fails, Held.
         """
         job = {"mode": "functions", "prelude": prelude, "sources": list(sources), "as_json": as_json}
         # Arguments are packed here, not in the sandbox: tuples, sets and int keys of dicts would not survive
         # plain JSON.
-        body = json.dumps({"name": name, "args": [pack(value) for value in args], "kwargs": {}}).encode()
+        try:
+            body = json.dumps(["call", name, pack(list(args)), ["d"], ["d"]]).encode()
+        except Uncrossable as error:
+            raise FaultyTest(f"its arguments are {error}") from None
 
         def act() -> Outcome:
             with self._started("program", job, budget) as running:
@@ -301,7 +305,7 @@ def read_answer(tag: bytes, body: bytes) -> Answer:
     failure = read_failure(tag, body)
     # Only looked at, never unpacked: what the judge forwards to the test is bytes that are known to be harmless
     # there.
-    if tag == frames.VALUE and is_packed_json(body):
+    if tag in (frames.VALUE, frames.CALL, frames.PRINTED) and is_packed_json(body):
         return Answer(tag, body, None)
     if tag == frames.RAISED and failure:
         outcome = Outcome(_verdict_of_error({**failure, "phase": "run"}), detail=str(failure["text"]))
@@ -345,29 +349,39 @@ def _relay(program: Running, check: Running, nonce: str, budget: Budget) -> Outc
     # A failing call explains a failing test better than the test's AssertionError does: "TypeError in f" against
     # "assert".
     last: Outcome | None = None  # what the last answer means, where it was not a value
-    calls = 0
+    calls = printed = 0
     while True:
         try:
             tag, body = check.receive(frames.LONG)
         except frames.FrameError as error:
             return _check_ended(check, error, calls, last)
-        if tag == frames.CALL:
-            calls += 1
+        # One of the two has the turn: what the test sends is a call, or its answer to one of the program's.
+        if tag in (frames.CALL, frames.VALUE, frames.RAISED, frames.UNCROSSABLE):
+            calls += tag == frames.CALL
             try:
-                program.send(frames.CALL, body)
-                answer = read_answer(*program.receive(budget.output_bytes))
+                program.send(tag, body)
+                while True:
+                    answer = read_answer(*program.receive(budget.output_bytes))
+                    # The other direction has no such guard: a program that is gone is the program's verdict.
+                    with contextlib.suppress(frames.FrameError):  # a test that is gone shows at the next turn
+                        check.send(answer.tag, answer.body)
+                    if answer.tag != frames.PRINTED:
+                        break
+                    printed += len(answer.body)
+                    if printed > budget.output_bytes:
+                        return Outcome(Verdict.OUTPUT_LIMIT, detail=f"more than {budget.output_bytes} bytes of output")
             except frames.FrameError as error:
                 return _failed(program, error)
             last = answer.outcome
-            # The other direction has no such guard: a program that is gone is the program's verdict.
-            with contextlib.suppress(frames.FrameError):  # a test that is gone shows at the next turn
-                check.send(answer.tag, answer.body)
         # Compared as bytes: parsing what a test sends, after a program's values have been in there, would be one
         # risk more.
         elif tag == frames.DONE and body == json.dumps(nonce).encode():
             return Outcome(Verdict.ACCEPTED)
         else:
-            return _test_failed(str(read_failure(tag, body).get("text")), calls, last)
+            failure = read_failure(tag, body)
+            if failure.get("phase") == ARGUMENT:
+                raise FaultyTest(f"it gives the program what cannot cross the sandbox: {failure['text']}")
+            return _test_failed(str(failure.get("text")), calls, last)
 
 
 def _check_ended(check: Running, error: frames.FrameError, calls: int, last: Outcome | None) -> Outcome:

@@ -349,7 +349,7 @@ def test_helpers_of_the_prompt_are_there_for_the_test(sandbox: Sandbox) -> None:
     "test",
     [
         "def check(candidate):\n    undefined\n",
-        "def check(candidate):\n    assert candidate(check)\n",
+        "def check(candidate):\n    candidate(1)\n    candidate([object()])\n",
         "def",
         "assert False",
     ],

@@ -115,6 +115,7 @@ CONTAINED: dict[str, tuple[Any, Any]] = {
     ),
     "duration": (datetime.timedelta(-1, 5, 7), datetime.timedelta(-1, 5, 7)),
     "range": (range(3, 10**30, 2), range(3, 10**30, 2)),
+    "type": ([int, KeyError], [int, KeyError]),
 }
 
 
@@ -127,8 +128,6 @@ ITERATED: dict[str, tuple[Any, list[Any]]] = {
     "generator": ((x for x in "ab"), ["a", "b"]),
     "map": (map(abs, [-1]), [1]),
     "zip": (zip([1], "a", strict=True), [(1, "a")]),
-    "keys": ({1: 2}.keys(), [1]),
-    "array": (np.arange(3), [0, 1, 2]),
     "nested": (iter([[1], (2,)]), [[1], (2,)]),
 }
 
@@ -139,6 +138,21 @@ def test_what_can_be_iterated_over_arrives_as_an_iterator(value: Any, items: lis
     assert arrived != items
     assert next(arrived, None) == items[0]
     assert list(arrived) == items[1:]
+
+
+def test_arrays_and_views_of_a_dict_arrive_as_they_were() -> None:
+    for array in (
+        np.arange(6).reshape(2, 3),
+        np.empty((0, 2), "float32"),
+        np.array(["a", "bcd"]),
+        np.array([1j, np.inf]),
+    ):
+        arrived = across(array)
+        assert (arrived.dtype, arrived.shape, arrived.tolist()) == (array.dtype, array.shape, array.tolist())
+    table = {1: "a", 2: "b"}
+    for view in (table.keys(), table.items()):
+        assert across(view) == view
+    assert list(across(table.values())) == ["a", "b"]
 
 
 def test_an_iterator_without_an_end_arrives_with_many_items() -> None:
@@ -178,8 +192,8 @@ def deep(levels: int) -> list[Any]:
 
 @pytest.mark.parametrize(
     "value",
-    [Fake(), [Fake()], {1: Fake()}, (Fake() for _ in "a"), len, int, np.array([Fake()]), deep(200)],
-    ids=["object", "in_list", "in_dict", "generator", "function", "class", "array", "too_deep"],
+    [Fake(), [Fake()], {1: Fake()}, (Fake() for _ in "a"), len, Fake, type, Color, np.array([Fake()]), deep(302)],
+    ids=["object", "in_list", "in_dict", "generator", "function", "class", "type", "enum", "array", "too_deep"],
 )
 def test_nothing_else_crosses(value: Any) -> None:
     with pytest.raises(Uncrossable):
@@ -208,6 +222,13 @@ def test_nothing_else_crosses(value: Any) -> None:
         ["r", 1.5],
         ["date", 1],
         ["decimal", ["l"]],
+        ["type", "type"],
+        ["type", "SystemExit"],
+        ["array", "<i8", ["t", 2], 1],
+        ["array", "|O", ["t", 1], 1],
+        ["array"],
+        ["items", 1],
+        ["function", 1],
     ],
     ids=json.dumps,
 )

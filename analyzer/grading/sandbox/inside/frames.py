@@ -1,7 +1,8 @@
 """Messages over a stream socket: a length, a tag of one byte, a JSON body.
 
-C call      check -> program   {"name": "add", "args": [1, 2], "kwargs": {}}, values packed
+C call      check -> program   ["call", "add", ["l", 1, 2], ["d"], ["d"]], packed (calls.py); back for a function given
 L loaded    program -> judge   the program has been executed and takes calls
+P printed   program -> check   ["stdout", "..."], before a call or an answer
 V value     program -> check   what the function returned, packed
 R raised    program -> check   {"type": "ValueError", "errno": null, "text": "ValueError: ...", "message": "..."}
 U uncrossable  program -> check   {"type": ..., "text": ...}: it returned what cannot cross
@@ -17,7 +18,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-CALL, LOADED, VALUE, RAISED, UNCROSSABLE, DONE, FAILED = b"C", b"L", b"V", b"R", b"U", b"D", b"F"
+CALL, LOADED, PRINTED, VALUE, RAISED, UNCROSSABLE = b"C", b"L", b"P", b"V", b"R", b"U"
+DONE, FAILED = b"D", b"F"
 SHORT, LONG = 1 << 16, 64 << 20
 """Longest message about a failure, and from test code: bytes."""
 # Big-endian without padding, five bytes: the two sides may be different Pythons, never different machines.

@@ -12,6 +12,7 @@ be iterated over crosses as an iterator over its items, which is equal to nothin
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import datetime
 import itertools
@@ -24,7 +25,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-MAX_DEPTH = 100  # of nesting
+MAX_DEPTH = 300  # of nesting: a worker reads such an answer well within Python's own limit of 1,000 calls
 MOST_ITEMS = 100_000  # of an iterator, which may never end
 PLAIN_INT_BITS = 4096  # above, digits in base 16: json reads at most 4,300 decimal digits
 
@@ -34,6 +35,12 @@ _BRACKETS = re.compile(rb"[\[\]{}]")
 _TAGS: dict[type, str] = {list: "l", tuple: "t", set: "s", frozenset: "f", deque: "q"}
 _BUILDERS: dict[str, Callable[[list[Any]], Any]] = {tag: kind for kind, tag in _TAGS.items()}
 _BUILDERS["g"] = iter
+# Views of a dict: they are equal to others, and have a length.
+_VIEWS: dict[type, str] = {type({}.keys()): "keys", type({}.values()): "values", type({}.items()): "items"}
+_BUILDERS["keys"] = lambda items: dict.fromkeys(items).keys()
+_BUILDERS["values"] = lambda items: dict(enumerate(items)).values()
+_BUILDERS["items"] = lambda items: dict(items).items()
+_TAGS.update(_VIEWS)
 # The unbound methods of the builtins: int(value) would call the subclass's own __int__, which is the program's
 # code.
 _PLAIN_COPY: Mapping[type, Callable[[Any], Any]] = {
@@ -65,14 +72,24 @@ _FROM_TEXT: Mapping[str, Callable[[str], Any]] = {
 """Values of the standard library that their text makes again."""
 
 
+PLAIN_TYPES: Mapping[str, type] = {
+    **{kind.__name__: kind for kind in (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict)},
+    **{name: kind for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, Exception)},
+}
+"""Types that cross by name. Those alone that do no more than make a value: a program may hand one to its test."""
+
+ARRAYS = "biufcSU"
+"""Kinds of numpy's arrays that cross: numbers and texts."""
+
+
 class Uncrossable(Exception):
     """Raised for a value that is not a builtin, is too deep, or is packed wrongly."""
 
 
-def pack(value: Any, depth: int = 0) -> Any:
+def pack(value: Any, refer: Callable[[Any], Any] | None = None, depth: int = 0) -> Any:
     """The JSON form of a value. A Counter, namedtuple, IntEnum or numpy scalar crosses as the builtin it holds.
 
-    Raises Uncrossable for everything else.
+    `refer` gives a packed form to what has none of its own, or None. Raises Uncrossable for everything else.
     """
     kind = type(value)
     # kind, the exact type: a subclass of str may have an __eq__ of its own and must go through the plain copy.
@@ -84,17 +101,38 @@ def pack(value: Any, depth: int = 0) -> Any:
     if depth > MAX_DEPTH:
         raise Uncrossable(f"nested deeper than {MAX_DEPTH}")
     if kind in _TAGS:
-        return [_TAGS[kind], *[pack(item, depth + 1) for item in value]]
+        return [_TAGS[kind], *[pack(item, refer, depth + 1) for item in value]]
     if kind is dict:
         # Pairs instead of a JSON object: keys may be ints or tuples, and their order is part of what some tests
         # compare.
-        return ["d", *[pack(part, depth + 1) for item in value.items() for part in item]]
+        return ["d", *[pack(part, refer, depth + 1) for item in value.items() for part in item]]
     builtin = _as_builtin(value)
     if builtin is not None:
-        return pack(builtin, depth + 1)
-    if isinstance(value, Iterable):
-        return ["g", *[pack(item, depth + 1) for item in itertools.islice(value, MOST_ITEMS)]]
+        return pack(builtin, refer, depth + 1)
+    if refer is not None and (reference := refer(value)) is not None:
+        return reference
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):
+        return _packed_array(value)
+    # A table of pandas' would be the names of its columns; a class, an enumeration's, is no iterator either.
+    if isinstance(value, Iterable) and not isinstance(value, type) and not hasattr(value, "iloc"):
+        return ["g", *[pack(item, refer, depth + 1) for item in itertools.islice(value, MOST_ITEMS)]]
     raise Uncrossable(f"a value of type {type(value).__qualname__}")
+
+
+def _packed_array(value: Any) -> Any:
+    """An array of numpy's, recognised without importing it. Raises Uncrossable for one of objects, or of another."""
+    if type(value).__module__ != "numpy" or value.dtype.kind not in ARRAYS:
+        raise Uncrossable(f"a value of type {type(value).__qualname__}")
+    return ["array", value.dtype.str, pack(value.shape), *map(pack, value.ravel().tolist())]
+
+
+def _array(kind: str, shape: Any, *items: Any) -> Any:
+    import numpy
+
+    dtype = numpy.dtype(kind)
+    if dtype.kind not in ARRAYS:
+        raise ValueError(kind)
+    return numpy.array([unpack(item) for item in items], dtype).reshape(unpack(shape))
 
 
 def _packed_scalar(value: Any, kind: type) -> Any:
@@ -117,6 +155,8 @@ def _packed_scalar(value: Any, kind: type) -> Any:
         return ["delta", value.days, value.seconds, value.microseconds]
     if kind is Fraction:
         return ["fraction", pack(value.numerator), pack(value.denominator)]
+    if isinstance(value, type) and PLAIN_TYPES.get(value.__name__) is value:
+        return ["type", value.__name__]
     if kind is range:
         return ["r", *map(pack, (value.start, value.stop, value.step))]
     return None
@@ -133,27 +173,35 @@ def _as_builtin(value: Any) -> Any:
     return None
 
 
-def unpack(packed: Any) -> Any:
-    """The value of a packed form: builtins only, whatever was sent. Raises Uncrossable where it is malformed."""
+def unpack(packed: Any, referred: Callable[[str, list[Any]], Any] | None = None) -> Any:
+    """The value of a packed form: builtins and arrays only, whatever was sent; of another tag what `referred` gives.
+
+    `referred` gets the tag and the parts. Raises Uncrossable where the form is malformed.
+    """
     if packed is None or isinstance(packed, (bool, int, float, str)):
         return packed
     try:
         tag, *parts = packed
         if tag in _BUILDERS:
             # TypeError for an unhashable item of a set is among what is caught below.
-            return _BUILDERS[tag]([unpack(part) for part in parts])
+            return _BUILDERS[tag]([unpack(part, referred) for part in parts])
         if tag == "d":
-            items = [unpack(part) for part in parts]
+            items = [unpack(part, referred) for part in parts]
             return dict(zip(items[::2], items[1::2], strict=True))
-        return _unpack_scalar(tag, parts)
-    except (TypeError, ValueError, IndexError, ArithmeticError, RecursionError) as error:
+        if tag in _SCALARS or referred is None:
+            return _unpack_scalar(tag, parts)
+        return referred(tag, parts)
+    except (TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
         raise Uncrossable(f"malformed: {error}") from None
 
 
 _MUTABLE = frozenset("lsdqa")
+_SCALARS = frozenset({"i", "n", "c", "b", "a", "r", "delta", "fraction", "array", "type", *_FROM_TEXT})
 
 
-def changed(packed: Mapping[int | str, Any], values: Mapping[int | str, Any]) -> list[Any]:
+def changed(
+    packed: Mapping[int | str, Any], values: Mapping[int | str, Any], pack: Callable[[Any], Any] = pack
+) -> list[Any]:
     """What became of arguments, packed before a call, after it: a key and the packed value, for each that changed.
 
     Only of values that can change: an iterator is not touched, since to look at it takes its items. What cannot cross
@@ -223,6 +271,10 @@ def _unpack_scalar(tag: str, parts: list[str]) -> Any:
         return (bytes if tag == "b" else bytearray).fromhex(parts[0])
     if tag in _FROM_TEXT:
         return _FROM_TEXT[tag](parts[0])
+    if tag == "type":
+        return PLAIN_TYPES[parts[0]]
+    if tag == "array":
+        return _array(*parts)
     if tag == "delta":
         return datetime.timedelta(*map(int, parts))
     if tag == "r":
