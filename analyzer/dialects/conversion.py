@@ -312,6 +312,8 @@ def _said(
         notes.append(f"{_counts(layout)}: read as {number} rollouts of each problem with rewards 0 and 1, without text")
     if not request.rescore and not layout.counted and not layout.explode and (kept := unread_reward(mapper.schema)):
         notes.append(f"the rollouts are scored: {paste({'reward': kept})} would take the rewards from {kept!r}")
+    if layout.answered_in_prompt:
+        notes.append(f"the prompts are the messages of {layout.prompt!r} before the first answer")
     for path, values in tally.sources.items():
         if len(values) > 1:
             notes.append(f"pooled: {len(values)} values of {path}")

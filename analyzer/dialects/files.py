@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from analyzer import dialects
 from analyzer.dialects import Dialect, Row
 from analyzer.dialects.layout import FILE, Layout
+from analyzer.dialects.lookup import is_list
 from analyzer.errors import InputError, printable
 from analyzer.files import foreign, inputs, storage
 from analyzer.rollouts import dataset, jsonl
@@ -21,7 +22,7 @@ from analyzer.rollouts.json_text import load_json
 if TYPE_CHECKING:
     import pyarrow as pa
 
-EVAL, JSON, PARQUET = ".eval", ".json", ".parquet"
+EVAL, JSON, JSONL, PARQUET = ".eval", ".json", ".jsonl", ".parquet"
 SUFFIXES = (*inputs.JSONL_SUFFIXES, PARQUET, EVAL, JSON)
 STEP = "step"
 _STEP_FOLDER = re.compile(r"step_?\d+")
@@ -104,10 +105,12 @@ def first_record(path: str) -> Row | None:
     return None if found is None else found.row
 
 
-def _names_in(kind: pa.DataType) -> dict[str, Any] | None:
-    """The members of a struct, and theirs."""
+def _names_in(kind: pa.DataType) -> Any:
+    """The members of a struct, and theirs; of a list, those of its items."""
     import pyarrow as pa
 
+    if is_list(kind):
+        return [_names_in(kind.value_type)]
     if not pa.types.is_struct(kind):
         return None
     return {kind.field(at).name: _names_in(kind.field(at).type) for at in range(kind.num_fields)}
@@ -139,7 +142,7 @@ def records(path: str) -> Iterator[Record]:
 def _of_json(path: str) -> Iterator[Record]:
     """The object that a .json file holds, or the objects of a list. The file is read whole."""
     with inputs.open_binary(path) as file:
-        data = file.read()
+        data = file.read().removeprefix(b"\xef\xbb\xbf")  # a byte order mark, which is no JSON
     try:
         # RecursionError: a few thousand brackets are enough, and a file must not end the program.
         value = load_json(data)
@@ -199,6 +202,7 @@ def recognise(found: Found, chosen: Dialect | None, spec: str) -> Recognized:
     fitting: tuple[str, ...] = ()
     unknown: list[str] = []
     unreadable: InputError | None = None
+    only_json = all(suffix_of(path) == JSON for path in found.paths)
     for path in found.paths:
         try:
             row = first_record(path)
@@ -213,7 +217,8 @@ def recognise(found: Found, chosen: Dialect | None, spec: str) -> Recognized:
         if chosen is not None:
             fits = [chosen] if chosen.matches(row) or len(found.paths) == 1 else []
         else:
-            fits = dialects.recognise(row, suffix_of(path))
+            # A list is of the records of any dialect where there is nothing else; beside others it seldom is.
+            fits = dialects.recognise(row, suffix_of(path)) or (only_json and dialects.recognise(row, JSONL)) or []
         # `skip` is for files that have the same columns and other contents, such as a trainer's own validation
         # logs.
         if len(fits) == 1 and not (fits[0].skip and re.search(fits[0].skip, path)):

@@ -31,6 +31,7 @@ def group_ids(rows: Rows, group: Group, columns: Sequence[Column], where: Callab
     `columns`: the values at `group.columns`.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     (array, field), *others = columns
     if not group.hashed and not others:
@@ -39,15 +40,23 @@ def group_ids(rows: Rows, group: Group, columns: Sequence[Column], where: Callab
     # A lone whole number or text is its own data_idx, which keeps it readable; all else becomes a digest.
     # Numbers of which some lines have 5 and others 5.0 are marked as encoded, and are numbers all the same.
     encoded = is_encoded(field) and not pa.types.is_floating(array.type)
-    if group.hashed or others or not (whole or is_text(array.type)) or encoded:
-        return digests(columns, rows.size)
-    if array.null_count:
+    lone = not (group.hashed or others)
+    if lone and array.null_count:
         at = int(np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))[0])
         raise InputError(f"{where(at)}: {group.columns[0]}, which identifies the problem, is null")
+    if not lone or encoded or not (whole or is_text(array.type)):
+        found = digests(columns, rows.size)
+        if lone and encoded and is_text(array.type):
+            # Whole numbers, of which some are past 64 bits, keep their digits; what else is beside them has a digest.
+            texts = pc.replace_substring_regex(array, r"^(-?[0-9]+)\.0$", r"\1")
+            found = pc.if_else(pc.match_substring_regex(texts, r"^-?[0-9]+$"), texts, found)
+        return found
     if group.regex:
         return _matched(array.cast(pa.string()), group, where)
     if pa.types.is_floating(array.type):
         return whole_numbers(array, group.columns[0], where)
+    if pa.types.is_uint64(array.type):  # hashes: half of them are no int64
+        return array
     return array.cast(pa.int64() if pa.types.is_integer(array.type) else pa.string())
 
 

@@ -90,6 +90,12 @@ class Layout:
         """Whether a row is a problem with its counts, not a rollout."""
         return self.samples is not None
 
+    @property
+    def answered_in_prompt(self) -> bool:
+        """Whether the response is the last message of the very chat that the prompt is taken from."""
+        rest = (self.response or "").removeprefix(self.prompt or "")
+        return bool(self.prompt) and rest != self.response and rest[:1] in ("", "[")
+
     def paths(self) -> Iterator[tuple[str, str]]:
         """(key, path) of everything that is read from a row."""
         for field in dataclasses.fields(self):

@@ -18,7 +18,7 @@ from analyzer.dialects import groups, operations
 from analyzer.dialects.fitting import Options, fit
 from analyzer.dialects.layout import Layout, paste
 from analyzer.dialects.lookup import Column, Rows, is_list, is_text, look_up, python_values, root, rows_of
-from analyzer.dialects.values import SHOWN, RowName, finish_reasons, message_text, rewards_of, text_of
+from analyzer.dialects.values import SHOWN, RowName, asked, finish_reasons, message_text, rewards_of, text_of
 from analyzer.errors import InputError, printable
 from analyzer.expression import Expression, compile_expression
 from analyzer.rollouts.json_columns import is_encoded
@@ -244,7 +244,8 @@ class Mapper:
         found = self._optional(rows, self.layout.prompt)
         if found is None or pa.types.is_null(found.array.type):
             return Column(pa.nulls(rows.size, pa.string()), pa.field(PROMPT, pa.string()))
-        return found
+        # With the answer in the prompt each response would be a problem of its own.
+        return asked(found) if self.layout.answered_in_prompt else found
 
     def _response(self, rows: Rows, row: RowName) -> Column:
         """The responses as text: of a list of messages the last one of the assistant. Null if there is none."""
@@ -301,7 +302,9 @@ class Mapper:
         if pa.types.is_floating(found.array.type) and not found.array.null_count:
             return Column(groups.whole_numbers(found.array, str(path), row), field)
         if not pa.types.is_integer(found.array.type) or found.array.null_count:
-            raise InputError(f"{row(0)}: {path}, the number of the sample, must be an integer in every row")
+            columns = paste({"transpose": True}) if is_list(found.array.type) else ""
+            hint = f"; a file of columns is read with {columns}" if columns else ""
+            raise InputError(f"{row(0)}: {path}, the number of the sample, must be an integer in every row{hint}")
         return Column(found.array.cast(pa.int64()), field)
 
     def _counts(self, rows: Rows, row: RowName) -> tuple[Ints, NDArray[np.float64]]:

@@ -71,6 +71,8 @@ def settle(request: Request, as_is: bool = True) -> Reading:
         if not storage.is_remote(path):
             inputs.stat(path)  # refuses a pipe, which would be waited for when it is opened
         foreign.refuse(path)
+        if not path.endswith(files.SUFFIXES):
+            foreign.refuse_unnamed(path)
     whole = "response" in said or "samples" in said
     # With response and the like named by the user, files of unknown layout are fine, and two known ones no
     # conflict.
@@ -86,7 +88,8 @@ def settle(request: Request, as_is: bool = True) -> Reading:
         dialect = Dialect(name=OWN, framework="rollouts by --columns", file="")
     if dialect is None:
         raise unknown(request.spec, seen, said)
-    if as_is and dialect.name == OURS and request.plain and _is_whole(seen.row):
+    is_json = all(path.endswith(files.JSON) for path in found.paths)  # which only a conversion reads
+    if as_is and dialect.name == OURS and request.plain and not is_json and _is_whole(seen.row):
         ours = tuple(path for path in found.paths if path.endswith(inputs.INPUT_SUFFIXES))
         unread = tuple(path for path in (*found.paths, *found.others) if path not in ours) if ours else ()
         return Reading(dialect, dialect.layout, ours or found.paths, unread, as_is=True)
@@ -156,17 +159,18 @@ def unknown(spec: str, seen: Recognized, said: Mapping[str, Any]) -> InputError:
         shown = ", ".join(seen.fitting)
         return InputError(f"{spec}: may be any of {shown}; name one with --input_format, such as {seen.fitting[0]}")
     missing = next((name for name in ("response", "prompt") if name not in names), None)
-    if missing is None and seen.paths and all(path.endswith(".json") for path in seen.paths):
-        return foreign.refuse_json(seen.paths[0])
     missing = missing or "response"
     guess: dict[str, str] = {}
     for key in _LIKELY:
         # A column is one thing: `original_reward_model` is near the reward, too, but holds the ground truth.
         if (near := _nearest(key, [name for name in names if name not in guess.values()])) is not None:
             guess[key] = near
+    if "response" not in guess and guess.get("prompt") == "messages":
+        guess["response"] = "messages"  # a chat that the answer is part of
     for key in ("prompt", "response"):
         guess.setdefault(key, "COLUMN")
-    guess = {key: guess[key] for key in _LIKELY if key in guess} | dict(said)
+    guess = {key: guess[key] for key in _LIKELY if key in guess}
+    guess |= _exploded(guess, seen.row) | dict(said)
     # Only what nothing but training data has: a bare `prompt` and `answer` may be rollouts of some other program.
     if guess["response"] == "COLUMN" and "prompt" in names and not {"reward_model", "data_source"}.isdisjoint(names):
         return InputError(
@@ -179,9 +183,24 @@ def unknown(spec: str, seen: Recognized, said: Mapping[str, Any]) -> InputError:
     )
 
 
+def _exploded(guess: Mapping[str, str], row: Row) -> dict[str, Any]:
+    """The keys for responses, and rewards, that are lists in each row; none where a response is text or a chat."""
+    lists = {key: row[guess[key]] for key in ("response", "reward") if isinstance(row.get(guess.get(key, "")), list)}
+    item = next(iter(lists.get("response") or ()), None)
+    if "response" not in lists or (isinstance(item, Mapping) and "role" in item):
+        return {}
+    found: dict[str, Any] = {"explode": [guess[key] for key in lists]}
+    # Of choices of OpenAI and outputs of vLLM the text is a part.
+    part = next((name for name in ("text", "message", "content") if isinstance(item, Mapping) and name in item), None)
+    return found | ({"response": f"{guess['response']}.{part}"} if part else {})
+
+
 _LIKELY = {
     "prompt": ("prompt", "input", "question", "problem", "query", "instruction", "messages"),
-    "response": ("response", "output", "completion", "generation", "answer_text", "prediction", "text"),
+    "response": (
+        *("response", "output", "completion", "generation", "answer_text", "prediction", "predict", "choices"),
+        *("samples", "text"),
+    ),
     "ground_truth": (
         "ground_truth",
         "reward_model",

@@ -12,6 +12,7 @@ from analyzer.dialects.lookup import Column, is_text, python_values
 from analyzer.errors import InputError, printable
 from analyzer.rollouts.finish import CUT_OFF, says_finish
 from analyzer.rollouts.json_columns import is_encoded
+from analyzer.rollouts.json_text import dump_json
 from analyzer.schema import FINISH_REASON
 
 if TYPE_CHECKING:
@@ -52,6 +53,21 @@ def message_text(value: Any) -> str | None:
     # The last message of the assistant: tool calls and their results come before it.
     spoken = [message for message in value if message.get("role") == "assistant"]
     return content_text(spoken[-1].get("content")) if spoken else None
+
+
+def asked(column: Column) -> Column:
+    """Chats without the first answer and what follows it: what was asked, of messages that hold the response, too."""
+    import pyarrow as pa
+
+    array, field = column
+    chats = array.to_pylist()
+    for at, chat in enumerate(python_values(column)):
+        if isinstance(chat, list):
+            roles = [message.get("role") if isinstance(message, dict) else None for message in chat]
+            answers = (n for n, role in enumerate(roles) if role == "assistant" and "user" in roles[:n])
+            first = next(answers, len(roles))
+            chats[at] = dump_json(chat[:first]) if is_text(array.type) else chats[at][:first]
+    return Column(pa.array(chats, array.type), field)
 
 
 def content_text(content: Any) -> str:

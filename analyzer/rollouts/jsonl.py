@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from analyzer.errors import InputError, counted
-from analyzer.files import inputs, storage
+from analyzer.files import foreign, inputs, storage
 from analyzer.rollouts.json_columns import (
     NULL,
     WORDS,
@@ -55,16 +55,6 @@ class Line(NamedTuple):
     row: dict[str, Any]
     bytes: int  # of its text
     replaced: int  # lone surrogates in it, each now U+FFFD
-
-
-_OTHERS = {
-    b"PAR1": "a parquet file does: rename it to .parquet",
-    b"\x1f\x8b": "a gzip file does: rename it to .jsonl.gz",
-    b"\x28\xb5\x2f\xfd": "a zstd file does: rename it to .jsonl.zst",
-    b"\xff\xfe": "UTF-16 does: write it as UTF-8",
-    b"\xfe\xff": "UTF-16 does: write it as UTF-8",
-}
-"""How a file begins that is not what its name says."""
 
 
 def read_lines(path: str) -> Iterator[Line]:
@@ -111,12 +101,15 @@ def _parse(line: bytes, where: str) -> tuple[dict[str, Any], int]:
     try:
         value, replaced = load_counted(line)
     except UnicodeDecodeError as error:
-        kind = next((f"; it begins as {kind}" for begins, kind in _OTHERS.items() if line.startswith(begins)), "")
+        kind = next(
+            (f"; it begins as {kind}" for begins, kind in foreign.BEGINS.items() if line.startswith(begins)), ""
+        )
         raise InputError(f"{where}: not UTF-8 (byte {error.start}){kind}") from None
     except json.JSONDecodeError as error:
-        raise InputError(
-            f"{where}: not valid JSON ({error.msg}, column {error.colno}); each line must be one complete JSON object"
-        ) from None
+        # A program that is killed leaves such a line.
+        end = "" if line.endswith(b"\n") else "; the file ends in this line: if it is cut off, head -n -1 leaves it out"
+        what = f"{error.msg}, column {error.colno}"
+        raise InputError(f"{where}: not valid JSON ({what}); each line must be one complete JSON object{end}") from None
     except RecursionError:
         raise InputError(f"{where}: not valid JSON (nested too deeply)") from None
     if not isinstance(value, dict):

@@ -154,8 +154,17 @@ def usual_schema(schema: pa.Schema) -> pa.Schema:
 
 def usual_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The batch with usual types; itself where it has them."""
+    import pyarrow as pa
+
     schema = usual_schema(batch.schema)
-    return batch if schema == batch.schema else batch.cast(schema)
+    if schema == batch.schema:
+        return batch
+    arrays = [
+        # arrow 26 casts views of lists to lists without the end of the last one, at any depth.
+        pa.array(array.to_pylist(), kind) if "list_view<" in str(array.type) else array.cast(kind)
+        for array, kind in zip(batch.columns, schema.types, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _usual(kind: pa.DataType) -> pa.DataType:

@@ -213,7 +213,8 @@ FILE_CASES = {
         lines("r.jsonl", ROWS[0], '{"x": ' * 150 + "1" + "}" * 150), ("r.jsonl, line 2", "nested too deeply")
     ),
     "a last line cut short": Case(
-        lines("r.jsonl", ROWS[0], '{"prompt": "What', end=b""), ("r.jsonl, line 2", "not valid JSON", "column 12")
+        lines("r.jsonl", ROWS[0], '{"prompt": "What', end=b""),
+        ("r.jsonl, line 2", "not valid JSON", "column 12", "the file ends in this line"),
     ),
     "a line that is no object": Case(lines("r.jsonl", ROWS[0], "[1, 2]"), ("r.jsonl, line 2", "is a list")),
     "JSON over several lines": Case(lines("r.jsonl", "{", '"prompt": 1', "}"), ("line 1", "one complete JSON object")),

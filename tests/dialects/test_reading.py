@@ -58,6 +58,46 @@ def test_unknown_columns_end_in_the_flag_to_paste(tmp_path: Path) -> None:
     assert found.notes == ("read as rollouts by --columns: 16 rollouts, 4 problems by (prompt, ground truth)",)
 
 
+def _answers(problem: int) -> list[str]:
+    return [r.response for r in ROLLOUTS if r.problem == problem]
+
+
+def test_lists_of_responses_and_chats_that_end_in_one_are_pasted_so_that_they_are_read(tmp_path: Path) -> None:
+    asked: list[dict[str, Any]] = [
+        {"prompt": question, "answer": gold} for question, gold in zip(QUESTIONS, GOLDS, strict=True)
+    ]
+    spoken = [{"role": "assistant", "content": r.response} for r in ROLLOUTS]
+    calls = [{"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}, {"role": "tool", "content": "7"}]
+    layouts_of: dict[str, list[dict[str, Any]]] = {
+        "texts": [row | {"responses": _answers(p)} for p, row in enumerate(asked)],
+        "chats": [
+            row | {"completions": [[{"role": "assistant", "content": text}] for text in _answers(p)]}
+            for p, row in enumerate(asked)
+        ],
+        "outputs of vLLM": [
+            row | {"outputs": [{"index": 0, "text": text} for text in _answers(p)]} for p, row in enumerate(asked)
+        ],
+        "choices": [
+            row | {"choices": [{"message": {"role": "assistant", "content": text}} for text in _answers(p)]}
+            for p, row in enumerate(asked)
+        ],
+        "messages": [
+            {"messages": [{"role": "user", "content": r.prompt}, *(calls if at % 2 else ()), message], "answer": r.gold}
+            for at, (r, message) in enumerate(zip(ROLLOUTS, spoken, strict=True))
+        ],
+    }
+    for name, rows in layouts_of.items():
+        for path in (layouts.lines(tmp_path / "r.jsonl", rows), parquet(tmp_path / "r.parquet", rows)):
+            with pytest.raises(InputError) as raised:
+                opened(tmp_path, path)
+            [columns] = shlex.split(re.search(r"--columns ('.*')", str(raised.value))[1])  # type: ignore[index]
+            found = rows_of(opened(tmp_path, path, columns=columns))
+            assert sorted(row["response"] for row in found) == sorted(r.response for r in ROLLOUTS), name
+            problems = {row["data_idx"]: json.dumps(row["prompt"]) for row in found}
+            assert len(problems) == len(set(problems.values())) == len(GOLDS), name
+            assert not any("assistant" in prompt for prompt in problems.values()), name
+
+
 @pytest.mark.parametrize("name", ["train.jsonl", "train.parquet"])
 def test_training_data_given_as_rollouts_is_recognized(tmp_path: Path, name: str) -> None:
     message = [{"role": "user", "content": "What is 2 + 2?"}]
@@ -214,6 +254,22 @@ def test_a_batch_of_the_responses_api_is_read_as_one_of_chat_completions(tmp_pat
         opened(tmp_path, layouts.lines(tmp_path / "failed.jsonl", rows), scored_without_gold=True)
 
 
+def test_a_list_of_rollouts_in_a_json_file_is_read_as_its_lines_would_be(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": r.prompt, "response": r.response, "data_idx": r.problem, "sample_idx": r.sample, "reward": r.reward}
+        for r in ROLLOUTS
+    ]
+    path = tmp_path / "in" / "a.json"
+    path.parent.mkdir()
+    path.write_text("\ufeff" + json.dumps(rows, indent=1))
+    wanted = rows_of(opened(tmp_path, layouts.lines(tmp_path / "a.jsonl", rows)))
+    assert rows_of(opened(tmp_path, path)) == rows_of(opened(tmp_path, path.parent)) == wanted
+    path.write_text(json.dumps({name: [row[name] for row in rows] for name in rows[0]}))  # columns
+    with pytest.raises(InputError, match=r"read with --columns '\{transpose: true\}'"):
+        opened(tmp_path, path)
+    assert rows_of(opened(tmp_path, path, columns={"transpose": True})) == wanted
+
+
 @pytest.mark.parametrize("name", ["a.json", ""], ids=["the file", "its folder"])
 def test_the_error_for_a_json_file_with_an_object_per_line_says_that_it_is_jsonl(name: str, tmp_path: Path) -> None:
     layouts.lines(tmp_path / "in" / "a.json", [{"prompt": "p", "response": "r"}] * 2)
@@ -228,6 +284,7 @@ def test_the_error_for_a_json_file_with_an_object_per_line_says_that_it_is_jsonl
         ([1, 1.0, 2.0], [1, 1, 2]),
         (["a", 1, "1"], ["a", "1", "1"]),
         ([1.0, 2.0, 2.0], [1, 2, 2]),
+        ([2**63, 7, 7.0], [str(2**63), "7", "7"]),  # hashes of 64 bits, some past what an int64 holds
     ],
 )
 def test_a_lone_key_stays_readable_where_lines_spell_it_differently(
@@ -264,6 +321,21 @@ def test_numbers_of_samples_may_be_spelt_as_floats_in_some_lines(said: list[Any]
     rows = [{"prompt": "p", "response": "r", "data_idx": 3, "sample_idx": one, "reward": 1.0} for one in said]
     found = rows_of(opened(tmp_path, layouts.lines(tmp_path / "r.jsonl", rows)))
     assert [(row["data_idx"], row["sample_idx"]) for row in found] == [(3, 0), (3, 1)]
+
+
+def test_keys_of_parquet_are_kept_past_63_bits_and_are_never_null(tmp_path: Path) -> None:
+    columns = {"prompt": "q", "response": "out", "reward": "reward", "group": "id"}
+    table = pa.table({"q": ["a", "b"], "out": ["r", "r"], "reward": [1.0, 0.0]})
+
+    def read_with(ids: pa.Array) -> list[dict[str, Any]]:
+        return rows_of(
+            opened(tmp_path, parquet(tmp_path / "r.parquet", table.append_column("id", ids)), columns=columns)
+        )
+
+    assert [row["data_idx"] for row in read_with(pa.array([2**64 - 1, 7], pa.uint64()))] == [2**64 - 1, 7]
+    for ids in (pa.array([7, None], pa.uint64()), pa.array([{"a": 1}, None]), pa.array([["x"], None])):
+        with pytest.raises(InputError, match=r"row 1 .*id, which identifies the problem, is null"):
+            read_with(ids)
 
 
 def test_a_key_without_values_does_not_make_one_problem_of_all(tmp_path: Path) -> None:

@@ -39,9 +39,12 @@ def test_a_table_of_another_format_is_named_and_its_line_converts_it(
         path.write_text(json.dumps([ROW]))
     else:
         write[ending](path, **({} if ending == "feather" else {"index": False}))
-    refused = analyze(path, reward_fn="gsm8k")
-    assert refused.code == EXIT_USER
-    (line,) = [line for line in refused.err.splitlines() if line]
+    if ending == "json":  # of rollouts it is read, of training data refused
+        line = str(foreign.refuse_json(str(path)))
+    else:
+        refused = analyze(path, reward_fn="gsm8k")
+        assert refused.code == EXIT_USER
+        (line,) = [line for line in refused.err.splitlines() if line]
     assert str(path) in line
     assert "parquet and jsonl" in line
     command = shlex.split(re.search(r"python -c .*", line)[0])  # type: ignore[index]
@@ -52,6 +55,27 @@ def test_a_table_of_another_format_is_named_and_its_line_converts_it(
     assert converted.code == 0
     # CSV has no types, so that a number may be text; no text has become a number or a date.
     assert [str(converted.table()[name][0]) for name in ROW] == [str(value) for value in ROW.values()]
+
+
+def test_what_is_packed_or_has_no_ending_is_named_with_what_to_do(
+    tmp_path: Path, analyze: Callable[..., Outcome]
+) -> None:
+    cases: list[tuple[str, bytes, list[str]]] = [
+        ("a.jsonl.xz", b"\xfd7zXZ\0", ["is compressed as .xz", "unpack it with unxz"]),
+        ("a.parquet.gz", b"\x1f\x8b", ["is compressed as .gz", "unpack it with gunzip"]),
+        ("a.csv.gz", b"\x1f\x8b", ["is CSV", "pd.read_csv('{path}', dtype=str", ".to_parquet('a.parquet')"]),
+        ("a.ndjson", b'{"prompt": 1}\n', ["begins as JSON does", "rename it to .jsonl"]),
+        ("a.rollouts", b"\x28\xb5\x2f\xfd", ["begins as a zstd file does", "rename it to .jsonl.zst"]),
+        ("a.bin", b"ARROW1\0\0", ["begins as an Arrow file does"]),
+        ("a.txt", b"some text", ["not a readable parquet file"]),
+    ]
+    for name, start, said in cases:
+        path = tmp_path / name
+        path.write_bytes(start + b" " * 20)
+        refused = analyze(path, reward_fn="gsm8k")
+        assert refused.code == EXIT_USER, name
+        [line] = refused.errors
+        assert all(part.format(path=path) in line for part in said), (name, line)
 
 
 @pytest.mark.parametrize("name", ["rollout_7.pt", "x.pkl", "x.pickle", "x.npz"])

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analyzer.errors import InputError
-from analyzer.rollouts import dataset, problems
+from analyzer.rollouts import dataset, problems, types
 from analyzer.rollouts.sizes import Sizes
 from analyzer.rollouts.types import Difference, common_schema
 from tests.commands import Outcome, rollouts
@@ -135,6 +135,22 @@ def test_scattered_rows_of_shards_that_differ_are_gathered_as_those_of_one_file(
     whole = analyze(write(tmp_path / "one.parquet", pa.Table.from_pylist(rows)), small, output_dir=tmp_path / "one")
     for name in ("problem_metrics.json", "problem_buckets.json", "summary.json"):
         assert (parts.folder / name).read_bytes() == (whole.folder / name).read_bytes()
+
+
+def test_views_are_read_as_the_values_that_they_hold() -> None:
+    texts, numbers = pa.list_view(pa.string_view()), pa.large_list_view(pa.int64())
+    columns = {
+        "texts": pa.array([["a"], None, [], ["b", None]], texts),
+        "members": pa.array([{"n": [1, 2]}, None, {"n": None}, {"n": [3]}], pa.struct({"n": numbers})),
+        "items": pa.array([[[1]], [], None, [[2], [3, 4]]], pa.list_(pa.list_view(pa.int64()))),
+        "views": pa.array(["a", None, "", "long enough for a buffer"], pa.string_view()),
+    }
+    batch = pa.RecordBatch.from_pydict(columns)
+    for part in (batch, batch.slice(1, 2), batch.slice(3)):
+        usual = types.usual_batch(part)
+        usual.validate(full=True)
+        assert usual.to_pylist() == part.to_pylist()
+        assert usual.schema == types.usual_schema(batch.schema)
 
 
 def write(path: Path, table: pa.Table) -> Path:
