@@ -341,7 +341,8 @@ class SelectionSettings:
     )
     weights: str | None = option(
         Group.SELECTION,
-        "YAML file of pools, [{where: ..., weight: ...}, ...]: write a column difficulty_weight and drop no problem",
+        "YAML file of pools, [{where: ..., weight: ...}, ...]: write a column difficulty_weight; a problem in no pool "
+        "is dropped",
         None,
         metavar="FILE",
     )

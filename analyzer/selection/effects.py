@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from analyzer.difficulty.graded import pass_or_fail
 from analyzer.difficulty.informative import CONFIDENCE, are_sampled_twice, binomial, mixed
 from analyzer.difficulty.posterior import Posterior, classes_of, with_refits
 from analyzer.expression import Expression, compile_expression
@@ -35,7 +36,7 @@ class Evidence(NamedTuple):
 
     passes: IntArray
     samples: IntArray
-    binary: bool  # whether every reward is 0 or 1, so that passes tell all of them
+    rewards: tuple[float, float] | None  # of a response that fails, and of one that passes; None: graded
     found: Posterior
     refits: list[FloatArray]
 
@@ -48,6 +49,7 @@ def measure(analysis: Analysis, rule: Rule, choice: Choice, sources: IntArray, n
     return {
         "samples_per_problem": {int(n): int(count) for n, count in zip(counts, problems, strict=True)},
         "dropped": _reason_counts(choice.reasons[~kept]),
+        "asked_for": _asked_for(analysis, rule),
         "kept_unscored": int((kept & (evidence.samples == 0)).sum()),
         "by_data_source": {
             names[number]: {
@@ -63,6 +65,7 @@ def measure(analysis: Analysis, rule: Rule, choice: Choice, sources: IntArray, n
             }
             for group in GROUPS
         },
+        "different_rewards": None if evidence.rewards else _different_rewards(analysis),
         "tokens": _tokens(analysis, kept),
         "at_this_n": at_this_n(rule, evidence),
         "another_sampling": another_sampling(analysis, rule, choice, evidence),
@@ -74,10 +77,37 @@ def gather(analysis: Analysis, sources: IntArray, seed: int) -> Evidence:
     samples = _floats(analysis, NUM_SCORED, 0).astype(np.int64)
     rates = _floats(analysis, PASS_RATE, 0)
     passes = np.rint(rates * samples).astype(np.int64)
-    # With partial credit passes do not tell the mean, so what the rule does at other numbers of passes cannot be told
-    # either.
-    binary = bool((_floats(analysis, "mean_reward", 0) == rates).all())
-    return Evidence(passes, samples, binary, *with_refits(classes_of(passes, samples, sources), seed))
+    rewards = _two_rewards(analysis, rates)
+    return Evidence(passes, samples, rewards, *with_refits(classes_of(passes, samples, sources), seed))
+
+
+def _two_rewards(analysis: Analysis, rates: FloatArray) -> tuple[float, float] | None:
+    """The rewards of a response that fails and of one that passes, where these are all there are.
+
+    With partial credit passes do not tell the mean, and what a rule does at other numbers of passes cannot be told.
+    """
+    if (_floats(analysis, "mean_reward", 0) == rates).all():
+        return 0.0, 1.0
+    names = ("mean_reward", "std_reward", "min_reward", "max_reward", PASS_RATE)
+    mean, std, lowest, highest, rate = (_floats(analysis, name, math.nan) for name in names)
+    if np.isnan(lowest).all() or not pass_or_fail(mean, std, lowest, highest, rate):
+        return None
+    low, high = float(np.nanmin(lowest)), float(np.nanmax(highest))
+    return (low, high) if low < high else None
+
+
+def _asked_for(analysis: Analysis, rule: Rule) -> int | None:
+    """How many problems --take is to keep, of all values of --per; None without it."""
+    if rule.take is None or rule.per is None:
+        return rule.take
+    return rule.take * len(analysis.column(rule.per.strip("`")).unique())
+
+
+def _different_rewards(analysis: Analysis) -> dict[int, float] | None:
+    """The share of groups with different rewards, over all problems, as the summary has it; None if it has not."""
+    shares = (analysis.summary.get("difficulty") or {}).get("informative") or {}
+    found: dict[int, Any] = {group: (shares.get(str(group)) or {}).get("share") for group in GROUPS}
+    return None if None in found.values() else found
 
 
 def _reason_counts(reasons: NDArray[np.int8]) -> dict[str, int]:
@@ -129,18 +159,23 @@ def _tokens(analysis: Analysis, kept: NDArray[np.bool_]) -> dict[str, float] | N
 # ---------------------------------------------------------------- what follows from passes and samples
 
 
-def _derived(passes: IntArray, samples: IntArray, binary: bool) -> dict[str, NDArray[Any]]:
+def _derived(passes: IntArray, samples: IntArray, rewards: tuple[float, float] | None) -> dict[str, NDArray[Any]]:
     """The metrics that follow from passes and samples alone, by their names in a rule."""
     rate = np.divide(passes, samples, out=np.zeros(len(passes)), where=samples > 0)
     columns: dict[str, NDArray[Any]] = {PASSES: passes, NUM_SCORED: samples, PASS_RATE: rate}
-    if binary:
+    if rewards is not None:
+        low, high = rewards
         # p(1 - p) is the variance of rewards of 0 and 1; rounding may take it below 0.
-        columns |= {"mean_reward": rate, "std_reward": np.sqrt(np.maximum(rate * (1 - rate), 0))}
-        columns |= {"max_reward": (passes > 0) * 1.0, "min_reward": (passes == samples) * 1.0}
+        spread = np.sqrt(np.maximum(rate * (1 - rate), 0))
+        mean = np.divide(
+            low * (samples - passes) + high * passes, samples, out=np.zeros(len(passes)), where=samples > 0
+        )
+        columns |= {"mean_reward": mean, "std_reward": (high - low) * spread}
+        columns |= {"max_reward": np.where(passes > 0, high, low), "min_reward": np.where(passes == samples, high, low)}
     return columns
 
 
-_ALL_DERIVED = tuple(_derived(np.zeros(1, np.int64), np.ones(1, np.int64), True))
+_ALL_DERIVED = tuple(_derived(np.zeros(1, np.int64), np.ones(1, np.int64), (0.0, 1.0)))
 
 
 def at_this_n(rule: Rule, evidence: Evidence) -> dict[str, Any] | None:
@@ -153,7 +188,7 @@ def at_this_n(rule: Rule, evidence: Evidence) -> dict[str, Any] | None:
         return None
     # Of two that are equally common the smaller.
     n = int(np.bincount(scored).argmax())
-    kept = _kept_passes(rule.where, n)
+    kept = _kept_passes(rule.where, n, evidence.rewards)
     if kept.all() or not set(rule.where.names) & set(_ALL_DERIVED):
         return None
     same = [
@@ -162,7 +197,9 @@ def at_this_n(rule: Rule, evidence: Evidence) -> dict[str, Any] | None:
         if recipe.where
         and recipe != rule.recipe
         and not recipe.sort
-        and np.array_equal(kept, _kept_passes(compile_expression(recipe.where, [*_ALL_DERIVED, "flag"]), n))
+        and np.array_equal(
+            kept, _kept_passes(compile_expression(recipe.where, [*_ALL_DERIVED, "flag"]), n, evidence.rewards)
+        )
     ]
     return {
         "n": n,
@@ -172,12 +209,12 @@ def at_this_n(rule: Rule, evidence: Evidence) -> dict[str, Any] | None:
     }
 
 
-def _kept_passes(where: Expression, n: int) -> NDArray[np.bool_]:
+def _kept_passes(where: Expression, n: int, rewards: tuple[float, float] | None) -> NDArray[np.bool_]:
     """(n + 1,) whether a problem with 0 .. n passes may be kept; what else the condition asks for is left open."""
     import pyarrow as pa
 
     passes = np.arange(n + 1)
-    columns = {name: pa.array(values) for name, values in _derived(passes, np.full(n + 1, n), True).items()}
+    columns = {name: pa.array(values) for name, values in _derived(passes, np.full(n + 1, n), rewards).items()}
     # Null is "unknown" to a condition: `pass_rate > 0 and level == 3` is false of 0 passes and open otherwise, so what
     # is not false may be kept. A condition without names still needs rows to be evaluated on.
     table = pa.table({name: columns.get(name, pa.nulls(n + 1)) for name in where.names} or columns)
@@ -203,7 +240,7 @@ def another_sampling(analysis: Analysis, rule: Rule, choice: Choice, evidence: E
     """
     if rule.where is None:
         return None
-    derived = set(_derived(evidence.passes[:1], evidence.samples[:1], evidence.binary))
+    derived = set(_derived(evidence.passes[:1], evidence.samples[:1], evidence.rewards))
     # A column under another name than its own is one of the analysis; those of the training data are `row.NAME` too.
     known = {name for name, column in analysis.columns.items() if column != name and not name.startswith("row.")}
     metrics = known & set(rule.where.names)
@@ -218,6 +255,7 @@ def another_sampling(analysis: Analysis, rule: Rule, choice: Choice, evidence: E
     # Of the condition alone: what --take leaves out fits the rule as well.
     before = (choice.reasons == KEPT) | (choice.reasons == NOT_TAKEN)
     scored = evidence.samples > 0
+    chance = np.minimum(chance, 1.0)  # a sum of probabilities may be above by a last bit
     return {
         "would_leave": round(float((1 - chance)[before & scored].sum()), 1),
         "would_enter": round(float(chance[~before & scored].sum()), 1),
@@ -232,7 +270,7 @@ def _outcomes(analysis: Analysis, where: Expression, evidence: Evidence) -> Iter
     table = pa.Table.from_batches(list(analysis.read(others))) if others else None
     # One evaluation over all problems for each number of passes, and not one for each problem: at most _MOST_SAMPLES.
     for passes in range(int(evidence.samples.max(initial=0)) + 1):
-        columns = _derived(np.full(len(evidence.passes), passes), evidence.samples, evidence.binary)
+        columns = _derived(np.full(len(evidence.passes), passes), evidence.samples, evidence.rewards)
         arrays = {name: table.column(name) if table and name in others else columns[name] for name in where.names}
         outcomes = where.evaluate(pa.table(arrays))
         yield passes, np.asarray(outcomes.fill_null(False).to_numpy(zero_copy_only=False), bool)

@@ -20,7 +20,9 @@ def block(manifest: Mapping[str, Any]) -> str:
     if recipe := manifest["recipe"]:
         n = f", n = {recipe['n']}" if recipe["n"] else ""
         lines.append(f"Recipe: {recipe['name']} ({recipe['source']}{n})")
-    lines += [f"Problems kept: {manifest['kept']} of {problems}", "", *_table(manifest["by_data_source"])]
+    kept, asked = manifest["kept"], manifest["asked_for"] or 0
+    short = f"; --take asks for {asked}, no others fit the rule" if asked > kept else ""
+    lines += [f"Problems kept: {kept} of {problems}{short}", "", *_table(manifest["by_data_source"])]
     if manifest["kept_unscored"]:
         lines.append(f'{manifest["kept_unscored"]} of the kept have no reward: leave them out with "num_scored > 0"')
     lines += ["", *_at_this_n_lines(manifest["at_this_n"]), *_sampling_lines(manifest["another_sampling"])]
@@ -29,6 +31,9 @@ def block(manifest: Mapping[str, Any]) -> str:
         lines.append(f"  of {group:>2}: {_share(shares['before'])} -> {_share(shares['after'])}")
     if any(shares["after"] is None for shares in manifest["informative_groups"].values()):
         lines.append("  (n/a: the kept problems have no reward, or most have one sample, which does not tell)")
+    if shares := manifest["different_rewards"]:
+        of_all = ", ".join(f"of {group}: {_hundredths(share)}" for group, share in shares.items())
+        lines.append(f"Groups with different rewards, which teach too, all problems: {of_all}")
     if tokens := manifest["tokens"]:
         lines.append(
             f"Tokens: {percentage(tokens['share_kept'])} of all responses' tokens; mean length "

@@ -26,6 +26,7 @@ class Recipe(NamedTuple):
     n: int | None  # samples per problem it was published with; None: any, or not said
     reference: str  # the paper or repository that states it
     sort: str | None = None
+    takes: bool = False  # `sort` decides what --take keeps, and needs it; --sort may order the file otherwise
     pools: tuple[Pool, ...] = ()
     note: str = ""
 
@@ -77,6 +78,7 @@ RECIPES: tuple[Recipe, ...] = (
         None,
         "this program: the --take N problems whose groups of --group_size most likely hold passes and failures",
         sort="-informative@{group_size}",
+        takes=True,
         note="needs --take",
     ),
 )

@@ -48,7 +48,8 @@ class Rule(NamedTuple):
     nearest: float | None
     take: int | None
     per: str | None
-    sort: str | None
+    order: str | None  # the column whose first values --take keeps
+    sort: str | None  # ... and the one that orders the file
     seed: int
     recipe: Recipe | None
 
@@ -61,12 +62,12 @@ class Rule(NamedTuple):
             chosen = (
                 f"nearest to a pass rate of {self.nearest:g}"
                 if self.nearest is not None
-                else f"first by {self.sort}"
-                if self.sort not in (None, RANDOM)
+                else f"first by {self.order}"
+                if self.order not in (None, RANDOM)
                 else "at random"
             )
             parts.append(f"{self.take} {f'of each {self.per} ' if self.per else ''}{chosen}")
-        elif self.sort:
+        if self.sort and (self.take is None or self.nearest is not None or self.sort != self.order):
             parts.append(f"sorted by {self.sort}")
         return "; ".join(parts) or "all problems"
 
@@ -90,15 +91,15 @@ def make_rule(settings: SelectionSettings, analysis: Analysis) -> Rule:
     # In parentheses, or an `or` in one of them would reach into the other.
     joined = " and ".join(f"({text})" for text in conditions) if len(conditions) > 1 else "".join(conditions)
     pools = _pools(settings, recipe)
-    sort = settings.sort
-    if sort is None and recipe is not None and recipe.sort is not None:
-        sort = recipe.sort.format(group_size=settings.group_size)
+    own_order = recipe.sort.format(group_size=settings.group_size) if recipe and recipe.sort else None
+    sort = settings.sort or own_order
     rule = Rule(
         compile_expression(joined, names, "--where") if joined else None,
         tuple((compile_expression(pool.where, names, "--weights"), pool.weight) for pool in pools),
         settings.nearest,
         settings.take,
         settings.per,
+        own_order if recipe and recipe.takes else sort,
         sort,
         settings.seed,
         recipe,
@@ -114,8 +115,9 @@ def _check(rule: Rule, settings: SelectionSettings, analysis: Analysis) -> None:
         raise ConfigError("--nearest orders the problems: give --take N, the number to keep")
     if rule.per is not None and rule.take is None:
         raise ConfigError("--per needs --take N, the number to keep of each value")
-    if settings.recipe == "informative" and rule.take is None:
-        raise ConfigError("--recipe informative orders the problems: give --take N, the number to keep")
+    if rule.recipe is not None and rule.recipe.takes and (rule.take is None or rule.nearest is not None):
+        remedy = "give --take N, the number to keep" if rule.take is None else "leave out --nearest, or the recipe"
+        raise ConfigError(f"--recipe {settings.recipe} orders the problems: {remedy}")
     if rule.pools and (rule.take is not None or settings.control):
         raise ConfigError("--weights keeps problems with a weight instead of dropping them: no --take, no --control")
     for name, flag in ((rule.sort, "--sort"), (rule.per, "--per"), (rule.nearest is not None and PASS_RATE, "--take")):
@@ -130,6 +132,8 @@ def _check_column(name: str, analysis: Analysis, flag: str) -> None:
     plain = name.strip("`")
     names = analysis.columns
     if plain not in names and flag == "--sort" and _INFORMATIVE.fullmatch(plain):
+        if int(plain.partition("@")[2]) < 2:
+            raise ConfigError(f"{flag} {name}: a group of fewer than 2 has no differences")
         return  # of another group size than the analysis has: computed from passes and samples when needed
     if plain not in names:
         near = did_you_mean(plain, list(names)) or f"; there are: {', '.join(names)}"
@@ -216,11 +220,11 @@ def _taken(
     assert rule.take is not None
     if rule.nearest is not None:
         order = _by_nearness(analysis, rule.nearest)
-    elif rule.sort in (None, RANDOM):
+    elif rule.order in (None, RANDOM):
         # Of all problems and not of those kept: a rule that keeps one more moves no other problem in the order.
         order = np.random.default_rng(rule.seed).permutation(len(reasons))
     else:
-        order = _by_column(analysis, str(rule.sort))
+        order = _by_column(analysis, str(rule.order))
     candidate = np.zeros(len(reasons), bool)
     candidate[kept] = True
     missing = np.setdiff1d(kept, order)  # no value to order them by

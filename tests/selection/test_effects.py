@@ -83,6 +83,8 @@ def test_what_passes_do_not_tell_is_not_estimated(tmp_path: Path) -> None:
     assert said("`mean@5` > 0.5 and pass_rate < 1") is None
     assert said("data_idx > 3") is None
     assert said("data_idx > 3 and std_reward > 0")["would_leave"] > 0
+    found = select(settings(analysis=tmp_path, dry_run=True, where="pass_rate <= 1"))
+    assert "about 0 of the problems that fit" in found.report  # it was "-0"
 
 
 def test_graded_rewards_are_not_taken_for_passes(tmp_path: Path) -> None:
@@ -91,9 +93,38 @@ def test_graded_rewards_are_not_taken_for_passes(tmp_path: Path) -> None:
     at = table.schema.get_field_index("difficulty_mean_reward")
     graded = table.set_column(at, table.schema.field(at), pa.array(table["difficulty_pass_rate"].to_numpy() * 0.9))
     pq.write_table(graded, tmp_path / "problems.parquet")
-    manifest = select(settings(analysis=tmp_path, dry_run=True, where="mean_reward <= 0.5")).manifest
-    assert manifest["another_sampling"] is None
+    (tmp_path / "summary.json").write_text(
+        '{"bucket_distribution": {}, "difficulty": {"informative": {"8": {"share": 1.0}, "16": {"share": 0.999}}}}'
+    )
+    found = select(settings(analysis=tmp_path, dry_run=True, where="mean_reward <= 0.5"))
+    assert found.manifest["another_sampling"] is None
+    # It said "keeps 0 to 4 passes of 8: the same set as intellect_2", as if the mean were the pass rate.
+    assert found.manifest["at_this_n"] is None
+    assert "different rewards, which teach too, all problems: of 8: 1.00, of 16: >0.99" in found.report
     assert select(settings(analysis=tmp_path, dry_run=True, where="pass_rate <= 0.5")).manifest["another_sampling"]
+
+
+def test_two_rewards_of_any_size_are_told_from_passes(tmp_path: Path) -> None:
+    passes = analysis_folder(tmp_path, np.linspace(0, 1, 50), np.random.default_rng(1))
+    table = pq.read_table(tmp_path / "problems.parquet")
+    rate = passes / SAMPLES
+    values = {
+        "mean_reward": 2 * rate - 1,
+        "std_reward": 2 * np.sqrt(rate * (1 - rate)),
+        "min_reward": np.where(passes == SAMPLES, 1.0, -1.0),
+        "max_reward": np.where(passes > 0, 1.0, -1.0),
+    }
+    kept = [name for name in table.column_names if name.removeprefix(DIFFICULTY) not in values]
+    table = table.select(kept)
+    for name, array in values.items():
+        table = table.append_column(pa.field(DIFFICULTY + name, pa.float64(), metadata={MADE: METRIC}), pa.array(array))
+    pq.write_table(table, tmp_path / "problems.parquet")
+    found = select(settings(analysis=tmp_path, dry_run=True, where="mean_reward <= 0.5")).manifest
+    assert found["at_this_n"]["passes_kept"] == "0 to 6"  # of rewards of 0 and 1 it would be 0 to 4
+    assert found["kept"] == (passes <= 6).sum()
+    by_passes = select(settings(analysis=tmp_path, dry_run=True, where="passes <= 6")).manifest
+    assert found["another_sampling"] == by_passes["another_sampling"]
+    assert found["different_rewards"] is None
 
 
 def test_with_one_sample_a_problem_nothing_is_said_of_new_ones(tmp_path: Path) -> None:

@@ -130,6 +130,21 @@ def test_sort_orders_the_output_and_decides_what_is_taken(analysis: Path, tmp_pa
     assert last[-2:] == ["u0", "u1"]  # what has no value comes last
     near = made(analysis, tmp_path / "r.parquet", nearest=0.5, take=4, sort="pass_rate")
     assert names(near) == ["p04", "p05", "z", "p06"]
+    likeliest = made(analysis, tmp_path / "s.parquet", recipe="informative", take=4)
+    ordered = made(analysis, tmp_path / "t.parquet", recipe="informative", take=4, sort="pass_rate")
+    assert sorted(names(likeliest)) == sorted(names(ordered))  # the order of the file keeps no others
+    assert ordered.problems["difficulty_pass_rate"].is_monotonic_increasing
+    assert "4 first by -informative@8; sorted by pass_rate" in ordered.report
+
+
+def test_a_take_that_cannot_be_met_is_reported(analysis: Path) -> None:
+    def kept(**flags: Any) -> str:
+        report = select(settings(analysis=analysis, dry_run=True, **flags)).report
+        return next(line for line in report.splitlines() if line.startswith("Problems kept"))
+
+    assert kept(take=3) == "Problems kept: 3 of 20"
+    assert kept(take=19, sort="pass_rate") == "Problems kept: 18 of 20; --take asks for 19, no others fit the rule"
+    assert kept(take=9, per="data_source").endswith("18 of 20; --take asks for 27, no others fit the rule")
 
 
 def test_weights_come_from_the_first_pool_that_holds(analysis: Path, tmp_path: Path) -> None:
@@ -197,6 +212,8 @@ def test_the_control_follows_the_data_sources_as_far_as_they_go() -> None:
         ({"weights": "- {where: true\n- ["}, "w.yaml, line 2: not valid YAML ("),
         ({"take": 3, "nearest": 50}, "nearest 50.0: must be from 0 to 1"),
         ({"recipe": "prime_rl_pools", "take": 3}, "no --take"),
+        ({"sort": "-informative@1"}, "--sort informative@1: a group of fewer than 2 has no differences"),
+        ({"recipe": "informative", "take": 3, "nearest": 0.5}, "orders the problems: leave out --nearest"),
         ({"format": "verl"}, "--format verl needs the ground truth"),
         ({"format": "vrl"}, "did you mean 'verl'"),
     ],
@@ -249,6 +266,10 @@ def test_a_recipe_and_a_condition_both_hold(sample_analysis: Path, tmp_path: Pat
         (
             {"where": "passes > 0", "take": 2, "per": "bucket", "sort": "pass_rate"},
             "passes > 0; 2 of each bucket first by pass_rate",
+        ),
+        (
+            {"take": 5, "nearest": 0.5, "sort": "pass_rate"},
+            "5 nearest to a pass rate of 0.5; sorted by pass_rate",
         ),
     ],
 )
