@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from analyzer.commands.command import Command
-from analyzer.errors import EXIT_OK, EXIT_UNSCORED, counted
+from analyzer.errors import EXIT_OK, EXIT_UNSCORED, counted, printable
 from analyzer.generation.settings import GenerationSettings
 
 
@@ -24,7 +24,7 @@ def _generate(settings: GenerationSettings) -> int:
     from analyzer import generation
 
     done = generation.run(settings)
-    print(f"Prompts: {done.prompts}\nRollouts: {done.rollouts} ({done.asked} new)\nModel: {done.model}")
+    print(f"Prompts: {done.prompts}\nRollouts: {done.rollouts} ({done.asked} new)\nModel: {printable(done.model)}")
     print(f"{done.path}: {done.complete}; nothing was requested" if done.complete else f"Written: {done.path}")
     if not done.failed:
         return EXIT_OK

@@ -162,6 +162,16 @@ class Journal:
             # A write to a nearly full disk may be short without an error; the next call then says ENOSPC.
             rest = rest[os.write(self._fd, rest) :]
 
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return self._path.parent
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return self._end
+
     def missing(self) -> list[tuple[int, int]]:
         """Ascending ranges [start, stop) of data_idx that have fewer rollouts than wanted."""
         import numpy as np

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from analyzer.cache.place import cache_folder
-from analyzer.errors import ConfigError, OutputError, UserError, counted
+from analyzer.errors import ConfigError, OutputError, UserError, counted, printable
 from analyzer.files import destinations
 from analyzer.generation import prompts, writer
 from analyzer.generation import wanted as wanted_rollouts
@@ -180,7 +180,7 @@ def _generate(job: _Job, backend: _Backend | None) -> Generated:
     if backend:
         notes += _take_up(settings, state, journal, backend.served)
     for note in (*data.notes, *notes, *(backend.notes if backend else ())):
-        print(f"generate_rollouts: {note}", file=sys.stderr)
+        print(printable(f"generate_rollouts: {note}"), file=sys.stderr)
     # From the state, not from the backend: without missing rollouts there is none.
     model = state.served.model
     with Intake(journal, state.failures) as intake:

@@ -7,13 +7,15 @@ is to go to /completions is templated here and sent as token ids, as verl does.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import re
 from typing import Any, NamedTuple
 
 import orjson
 
-from analyzer.errors import ConfigError, to_install
+from analyzer.errors import ConfigError, printable, to_install
 from analyzer.generation.journal import reason_of, tokens_of
 from analyzer.generation.prompts import Message, Prompt
 from analyzer.generation.settings import OWN_KEYS, GenerationSettings
@@ -21,7 +23,8 @@ from analyzer.generation.settings import OWN_KEYS, GenerationSettings
 CHAT, COMPLETIONS = "/chat/completions", "/completions"
 # Finish reasons of a choice that was broken off by the server (vLLM, SGLang), or cut or emptied by a provider's filter:
 # what is left of it is not what the policy answered.
-_UNFINISHED = frozenset({"abort", "error", "content_filter"})
+_FILTERED = "content_filter"
+_UNFINISHED = frozenset({"abort", "error", _FILTERED})
 _SURROGATE = re.compile("[\ud800-\udfff]")
 MOST_BYTES = 16 << 20
 """Longest answer that is read, beside what the tokens asked for may take."""
@@ -38,6 +41,7 @@ class Part(NamedTuple):
     prompt_tokens: int | None
     completion_tokens: int  # of all choices together; 0 where the server does not say
     model: str | None = None  # that the server says it answered with
+    filtered: int = 0  # choices that a filter cut or emptied; not among the texts
 
 
 class Request(NamedTuple):
@@ -64,7 +68,11 @@ class Request(NamedTuple):
 
 
 class BrokenAnswer(Exception):
-    """Raised for an answer that holds no rollout; asking again may help."""
+    """Raised for an answer that holds no rollout; asking again may help. `filtered`: choices that a filter took."""
+
+    def __init__(self, reason: str, filtered: int = 0) -> None:
+        super().__init__(reason)
+        self.filtered = filtered
 
 
 class UnusablePrompt(Exception):
@@ -144,21 +152,27 @@ def parse(content: bytes, endpoint: str, count: int) -> Part:
     that hides text.
     """
     try:
-        answer = orjson.loads(content)
+        answer = _loads(content)
+    except (ValueError, RecursionError) as error:
+        raise BrokenAnswer(f"the answer is not JSON ({error}): {message_of(content)[:200]}") from None
+    try:
         # Gateways report an error of the server behind them with a status of success.
-        if isinstance(answer, dict) and answer.get("error") and not answer.get("choices"):
+        if isinstance(answer, dict) and not answer.get("choices") and {"error", "message", "detail"} & answer.keys():
             raise BrokenAnswer(f"the answer is an error: {message_of(content)}")
         choices = answer["choices"]
         # More choices than were asked for are cut: the next request would number its samples twice.
         whole = [choice for choice in choices if reason_of(choice.get("finish_reason")) not in _UNFINISHED][:count]
         texts = [_text(choice, endpoint) for choice in whole]
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise BrokenAnswer(f"the answer is not a completion ({type(error).__name__}: {error})") from None
+    except (KeyError, TypeError, AttributeError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise BrokenAnswer(f"the answer is not a completion ({why}): {message_of(content)[:200]}") from None
+    ends = [reason_of(choice.get("finish_reason")) for choice in choices]
+    filtered = ends.count(_FILTERED)
     # Nothing usable is an attempt that failed, never an empty rollout.
     if not texts:
-        reasons_seen = {reason for choice in choices if (reason := reason_of(choice.get("finish_reason")))}
-        why = f" (finish_reason {', '.join(sorted(reasons_seen))[:100]})" if reasons_seen else ""
-        raise BrokenAnswer(f"the answer has no finished choice{why}")
+        seen = sorted({end for end in ends if end})
+        why = f" (finish_reason {', '.join(seen)[:100]})" if seen else ""
+        raise BrokenAnswer(f"the answer has no finished choice{why}", filtered)
     usage = answer.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     completion = tokens_of(usage.get("completion_tokens"))
@@ -170,18 +184,25 @@ def parse(content: bytes, endpoint: str, count: int) -> Part:
         counts = [counts[0] if counts[0] is not None else completion]
     reasons = [reason_of(choice.get("finish_reason")) for choice in whole]
     prompt_tokens = tokens_of(usage.get("prompt_tokens"))
-    return Part(texts, reasons, counts, prompt_tokens, completion or 0, reason_of(answer.get("model")))
+    return Part(texts, reasons, counts, prompt_tokens, completion or 0, reason_of(answer.get("model")), filtered)
+
+
+def _loads(content: bytes) -> Any:
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        # Slower, and takes what servers in Python write beside JSON: NaN (a log probability) and lone surrogates.
+        return json.loads(content)
 
 
 def message_of(content: bytes) -> str:
     """What a server says is wrong, in one line: the message in its JSON, or the text as it is."""
-    try:
+    plain, text = content[:4096].decode(errors="replace"), None
+    with contextlib.suppress(orjson.JSONDecodeError, AttributeError):
         body = orjson.loads(content)
-        error = body.get("error", body)
+        error = body.get("error") or body
         text = error if isinstance(error, str) else error.get("message") or error.get("detail") or body.get("detail")
-    except (orjson.JSONDecodeError, AttributeError):
-        text = content[:4096].decode(errors="replace")
-    return " ".join(str(text).split())[:500]
+    return printable(" ".join(str(text or plain).split())[:500])
 
 
 def _text(choice: dict[str, Any], endpoint: str) -> str:

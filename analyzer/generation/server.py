@@ -26,7 +26,7 @@ from tenacity import (
 )
 
 from analyzer import tokens
-from analyzer.errors import ConfigError
+from analyzer.errors import ConfigError, counted
 from analyzer.generation.client import Late, Lost, Moved, Oversized, Rejected, Unreachable
 from analyzer.generation.intake import Intake
 from analyzer.generation.journal import Answer
@@ -104,6 +104,22 @@ class ServerModel:
             await asyncio.gather(*workers, return_exceptions=True)
             await servers.close()
             gc.unfreeze()
+            _tell_of_bias(servers, self._settings, intake)
+
+
+def _tell_of_bias(servers: Servers, settings: GenerationSettings, intake: Intake) -> None:
+    """Say what was sampled again for what it was like: the others are no fair sample of the policy."""
+    if servers.late:
+        requests = counted(servers.late, "request was not answered", "requests were not answered")
+        intake.tell(
+            f"{requests} within {settings.request_timeout:g} s and sampled again: if the responses were long, the "
+            "rollouts hold too few long ones; raise --request_timeout"
+        )
+    if servers.filtered:
+        intake.tell(
+            f"{counted(servers.filtered, 'response was', 'responses were')} cut or emptied by the provider's filter "
+            "(finish_reason content_filter) and sampled again: the rollouts lack what it stops"
+        )
 
 
 async def _complete(prompt: Prompt, recipe: Recipe, servers: Servers, intake: Intake) -> None:
@@ -208,12 +224,15 @@ async def _attempt(request: Request, servers: Servers, ticket: int) -> Part:
         except Lost as error:
             raise Broken(servers.trouble(server, str(error))) from None
         except Late as error:
+            servers.late += 1
             raise Broken(servers.trouble(server, f"{error} (--request_timeout)")) from None
         except Rejected as error:
             raise _refusal(error, server, servers) from None
         except (BrokenAnswer, Oversized) as error:
+            servers.filtered += error.filtered if isinstance(error, BrokenAnswer) else 0
             raise Broken(f"{server.url}: {servers.client.hidden(str(error))}") from None
         servers.check_answer(server, part.model)
+        servers.filtered += part.filtered
         servers.answered(server, len(part.texts))
         return part
 

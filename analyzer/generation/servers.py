@@ -104,6 +104,8 @@ class Servers:
         self.most_at_once = _MANY if self._sampling else 1  # vLLM refuses n > 1 for greedy sampling
         self.answers = 0
         self._proven = 1  # choices that a server gave in one answer
+        self.late = 0  # requests that ran into the time limit
+        self.filtered = 0  # choices that a filter cut or emptied
 
     async def close(self) -> None:
         """Close all connections; what the servers still compute they may drop."""

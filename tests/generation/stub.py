@@ -41,6 +41,7 @@ FAULTS = (
     "reasoning",  # the thinking is taken out of the text
     "odd",  # good texts, and beside them what no server should say
     "usage_list",  # usage is not an object
+    "stripped",  # far more tokens than the text can be: the thinking is dropped
     "bomb",  # a megabyte of gzip that unfolds to a gigabyte
     "gzip",  # a good answer, compressed unasked
     "429_inf",  # busy, forever
@@ -183,7 +184,8 @@ class Stub:
         if fault == "usage_list":
             return answer | {"usage": ["prompt_tokens", 7]}
         if fault != "no_usage":
-            answer["usage"] = {"prompt_tokens": 7, "completion_tokens": 5 * count, "total_tokens": 7 + 5 * count}
+            tokens = count * (900 if fault == "stripped" else 5)
+            answer["usage"] = {"prompt_tokens": 7, "completion_tokens": tokens, "total_tokens": 7 + tokens}
         return answer
 
     def _choice(self, fault: str, body: dict[str, Any], index: int) -> dict[str, Any]:

@@ -150,10 +150,30 @@ def test_a_tool_call_beside_text_is_unusable_too(text: str, call: str) -> None:
         parsed(called)
 
 
-@pytest.mark.parametrize("error", [{"message": "the worker is gone"}, "the worker is gone"])
-def test_an_error_with_the_status_of_success_is_named_in_the_servers_words(error: Any) -> None:
-    with pytest.raises(BrokenAnswer, match="the answer is an error: the worker is gone"):
-        parsed({"error": error})
+def test_what_is_no_completion_is_named_in_the_servers_words() -> None:
+    gone = "the worker is gone"
+    for answer in (
+        {"error": {"message": gone}},
+        {"error": gone},
+        {"object": "error", "message": gone},
+        {"detail": gone},
+    ):
+        with pytest.raises(BrokenAnswer, match=f"the answer is an error: {gone}"):
+            parsed(answer)
+    for content, said in (
+        (b"<html>\x1b[2Jbad gateway", "is not JSON .*: <html>\ufffd.2Jbad gateway"),
+        (b"[" * 100_000, "is not JSON"),
+        (b'{"n":' + b"1" * 5000, "is not JSON"),
+        (b'["a list"]', r'is not a completion .*: \["a list"\]'),
+    ):
+        with pytest.raises(BrokenAnswer, match=said):
+            parse(content, CHAT, 2)
+
+
+def test_what_python_writes_beside_json_is_read() -> None:
+    odd = chat("half a pair: ?", "b") | {"logprob": float("nan"), "least": float("-inf")}
+    content = b"\xef\xbb\xbf" + json.dumps(odd).replace("?", "\\ud83d").encode()
+    assert parse(content, CHAT, 2).texts == ["half a pair: \ufffd", "b"]
 
 
 def test_a_tool_call_is_unusable_and_hidden_reasoning_stops_the_run() -> None:

@@ -124,11 +124,28 @@ def test_a_request_that_is_refused_for_ever_fails_while_others_are_answered(
     assert done.rollouts == 4 * (prompts - 1)
 
 
-def test_a_choice_that_a_filter_emptied_is_asked_for_again(training: Training, settings: Settings) -> None:
+def test_a_choice_that_a_filter_emptied_is_asked_for_again_with_a_note(
+    training: Training, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
     with running(first("filtered", "filtered")) as server:
         done = run(settings(training(6), server.url, max_concurrent=1))
         assert [body["n"] for body in server.stub.bodies[:3]] == [4, 1, 1]
     assert keys(done) == WHOLE
+    assert "2 responses were cut or emptied by the provider's filter" in capsys.readouterr().err
+
+
+def test_what_makes_rollouts_useless_or_has_no_room_is_said_after_a_few_answers(
+    training: Training, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gaps, room = "answers have more tokens than their text has bytes", "the rollouts to come take some"
+    with running(always("stripped")) as server:
+        run(settings(training(20), server.url))
+    assert capsys.readouterr().err.count(gaps) == 1
+    with running(lambda number, body: "one" if number < 20 else "401") as server:
+        with pytest.raises(ConfigError, match="401"):
+            run(settings(training(1), server.url, num_samples=10**12, output_path=f"{training(1)}.o", max_tokens=1))
+        errors = capsys.readouterr().err
+        assert (errors.count(room), errors.count(gaps)) == (1, 0)
 
 
 def test_greedy_sampling_asks_for_one_at_a_time(training: Training, settings: Settings) -> None:
@@ -161,10 +178,13 @@ def test_a_prompt_that_fails_for_good_is_listed_and_the_others_are_whole(
     assert not done.failures.exists()
 
 
-def test_a_slow_loris_is_cut_off_and_asked_again(training: Training, settings: Settings) -> None:
+def test_a_slow_loris_is_cut_off_and_asked_again_with_a_note(
+    training: Training, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
     with running(first("drips", "hangs")) as server:
         done = run(settings(training(2), server.url, request_timeout=0.3))
     assert done.rollouts == 8
+    assert "2 requests were not answered within 0.3 s and sampled again: if the responses" in capsys.readouterr().err
 
 
 def test_a_server_that_only_drips_fails_its_prompts(training: Training, settings: Settings) -> None:
