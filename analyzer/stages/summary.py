@@ -204,8 +204,14 @@ def _all_warnings(
     usual = {field.name: field.default for field in dataclasses.fields(settings)}
     given = [f"--{name}" for name in grading if getattr(settings, name) != usual[name] and not settings.audit]
     unused = [*(flag for value, flag in choosing if value), *given] if plan.keep_rewards else []
+    merged, rewards = findings.merged, leaves(plan.rewards.values())
+    of_programs = (
+        warnings.program_warnings(merged.codes, merged.extra, merged.extra_texts)
+        if any("sandbox" in reward.options for reward in rewards)
+        else []
+    )
     return (
-        *warnings.sandbox_warnings(leaves(plan.rewards.values())),
+        *warnings.sandbox_warnings(rewards),
         *opened.warnings,
         *findings.collisions,
         *warnings.input_warnings(opened.replaced, unused),
@@ -214,6 +220,7 @@ def _all_warnings(
         *warnings.unmarked_warnings(unmarked(opened)),
         *warnings.uncounted_warnings(settings.model_path, opened.texts),
         *warnings.unscored_warnings(statuses, reports, warnings.struct_remedy(opened.dataset, plan.gold_column)),
+        *of_programs,
         *audit.warnings(
             {name: report.reward for name, report in reports.items()},
             {name: report.expects for name, report in reports.items()},

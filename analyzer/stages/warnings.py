@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from analyzer.cache import masking
 from analyzer.cache.score_files import SourceCount
@@ -13,6 +15,10 @@ from analyzer.rewards import BaseReward
 from analyzer.rollouts.dataset import Dataset, is_text
 from analyzer.rollouts.problems import is_record
 from analyzer.schema import Status
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
 
 _SOURCES_SHOWN = 3
 TRUNCATED_SHARE = 0.1  # warn where more responses than this are cut off
@@ -155,6 +161,38 @@ def truncation_warnings(counts: Tally | None) -> list[str]:
         f"{counts.cut_passed} of "
         f"{counts.cut_scored} pass{others}. Problems look harder than they are; sample with a larger max_tokens."
     ]
+
+
+_OF_THE_SANDBOX = {
+    "refused": "they asked for what the sandbox refuses (a new process, directory or socket)",
+    "uncrossable": "they returned an object to their test, and only values and functions cross the sandbox",
+}
+"""Verdicts on programs that may be right elsewhere."""
+
+
+def program_warnings(
+    codes: NDArray[np.int32], extra: NDArray[np.int32] | None, extra_texts: pa.LargeStringArray
+) -> list[str]:
+    """How many programs count as wrong since they need what the sandbox does not give.
+
+    codes, extra: (rollouts,) problem, and position in `extra_texts`, the further columns as JSON, or -1.
+    """
+    if extra is None:
+        return []
+    import pyarrow.compute as pc
+
+    found = []
+    for verdict, why in _OF_THE_SANDBOX.items():
+        # Also of a part of a sum, whose columns begin with its name. -1, of rollouts without columns, takes the last.
+        of_text = pc.match_substring_regex(extra_texts, rf'"(\w+_)?verdict": ?"{verdict}"').to_numpy(False)
+        rows = np.append(of_text, False)[extra]
+        if number := int(rows.sum()):
+            problems = counted(len(np.unique(codes[rows])), "problem")
+            found.append(
+                f"{counted(number, 'program')} ({problems}) count{'s' * (number == 1)} as wrong because {why}: verdict "
+                f"{verdict!r} of docs/code_rewards.md. If such programs are right, leave these problems out."
+            )
+    return found
 
 
 def sandbox_warnings(rewards: Iterable[BaseReward]) -> list[str]:

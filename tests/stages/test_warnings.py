@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -13,6 +14,7 @@ from analyzer.stages.warnings import (
     SourceReport,
     input_warnings,
     overruled_warnings,
+    program_warnings,
     struct_remedy,
     uncounted_warnings,
     unmarked_warnings,
@@ -71,6 +73,17 @@ def test_each_status_without_a_reward_is_a_sentence_with_its_first_row_and_what_
     # Rewards that came with the input are not ours to mend.
     assert all("--rescore scores every response, also what there is" in one for one in unscored_warnings(counts, {}))
     assert unscored_warnings({"ok": 5}, sources) == []
+
+
+def test_programs_that_need_what_the_sandbox_does_not_give_are_counted_with_their_problems() -> None:
+    texts = ['{"verdict":"refused"}', '{"verdict":"wrong"}', '{"code_verdict":"uncrossable","score":"refused"}']
+    columns = pa.array(texts, pa.large_string())
+    codes, extra = np.array([0, 0, 1, 1, 2], np.int32), np.array([0, 0, 0, 2, -1], np.int32)
+    refused, uncrossable = program_warnings(codes, extra, columns)
+    assert refused.startswith("3 programs (2 problems) count as wrong because they asked for what the sandbox refuses")
+    assert uncrossable.startswith("1 program (1 problem) counts as wrong because they returned an object")
+    assert program_warnings(codes, None, columns) == []
+    assert program_warnings(codes, np.array([1, 1, 1, -1, -1], np.int32), columns) == []
 
 
 @pytest.mark.parametrize(("replaced", "said"), [(1, "1 lone surrogate (half"), (2, "2 lone surrogates (half")])

@@ -50,6 +50,8 @@ class Verdict(StrEnum):
     OUTPUT_LIMIT = "output_limit"
     RUNTIME_ERROR = "runtime_error"
     COMPILE_ERROR = "compile_error"
+    REFUSED = "refused"  # it raised what the sandbox answers to a new process, a directory, a socket
+    UNCROSSABLE = "uncrossable"  # its test got an object, which cannot cross from one sandbox to the other
 
 
 class Outcome(NamedTuple):
@@ -131,7 +133,11 @@ class Sandbox:
                     answer = read_answer(*running.receive(budget.output_bytes))
                 except frames.FrameError as error:
                     return _failed(running, error)
-                return answer.outcome or Outcome(None, answer.body)
+                failed = answer.outcome
+                # Expected is JSON data, so that an object would be wrong in any case.
+                if failed and failed.verdict is Verdict.UNCROSSABLE:
+                    failed = failed._replace(verdict=Verdict.WRONG)
+                return failed or Outcome(None, answer.body)
 
         return self._judged(act)
 
@@ -289,6 +295,8 @@ def _verdict_of_error(failure: dict[str, Any]) -> Verdict:
     # level.
     if failure.get("errno") in (errno.EFBIG, errno.ENOSPC):
         return Verdict.OUTPUT_LIMIT
+    if failure.get("type") == "PermissionError" and failure.get("errno") == errno.EPERM:
+        return Verdict.REFUSED
     return Verdict.RUNTIME_ERROR
 
 
@@ -310,7 +318,7 @@ def read_answer(tag: bytes, body: bytes) -> Answer:
     if tag == frames.RAISED and failure:
         outcome = Outcome(_verdict_of_error({**failure, "phase": "run"}), detail=str(failure["text"]))
     elif tag == frames.UNCROSSABLE and failure:
-        outcome = Outcome(Verdict.WRONG, detail=f"returned {failure['text']}")
+        outcome = Outcome(Verdict.UNCROSSABLE, detail=f"returned {failure['text']}")
     else:
         # A garbled answer becomes an exception in the test, as a returned object of the program's own would.
         tag, failure = frames.UNCROSSABLE, {"type": "TypeError", "errno": None, "text": "a malformed answer"}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from analyzer.grading.sandbox import Budget, FaultyTest, Sandbox, Verdict, python
+from analyzer.grading.sandbox import Budget, FaultyTest, Level, Sandbox, Verdict, python
 from analyzer.grading.sandbox.inside.values import unpack
 from tests.grading.sandbox.conftest import EVERY_LEVEL
 
@@ -205,7 +205,7 @@ CALLS = {
     "takes_memory": ("def f(x): return bytearray(1 << 30)", Verdict.MEMORY_LIMIT),
     "returns_too_much": ("def f(x): return ['x' * 1000] * 2000", Verdict.OUTPUT_LIMIT),
     "prints_too_much": ("def f(x):\n    while True: print('x' * 10000)", Verdict.OUTPUT_LIMIT),
-    "returns_an_object": ("def f(x): return object()", Verdict.WRONG),
+    "returns_an_object": ("def f(x): return object()", Verdict.UNCROSSABLE),
     "returns_a_generator": ("def f(x): yield x", Verdict.WRONG),
     "speaks_out_of_turn": ("import os\nos.write(3, b'garbage' * 100)\ndef f(x): return x", Verdict.OUTPUT_LIMIT),
     "answers_with_deep_brackets": (FORGE.format("b'V'", "b'[' * 450_000 + b']' * 450_000"), Verdict.WRONG),
@@ -226,7 +226,7 @@ CALLS = {
         FORGE.format("b'R'", 'b\'{"type":[1],"errno":"x"}\''),
         Verdict.RUNTIME_ERROR,
     ),
-    "returns_a_text_that_is_uncrossable": (FORGE.format("b'U'", "b'{\"text\":{}}'"), Verdict.WRONG),
+    "returns_a_text_that_is_uncrossable": (FORGE.format("b'U'", "b'{\"text\":{}}'"), Verdict.UNCROSSABLE),
     "answers_with_a_frame_of_gigabytes": (
         "import os\ndef f(x): os.write(3, b'\\xff' * 5); return x",
         Verdict.OUTPUT_LIMIT,
@@ -244,8 +244,23 @@ CALLS = {
 def test_a_function_that_fails_gets_a_verdict_that_says_how(sandbox: Sandbox, source: str, verdict: Verdict) -> None:
     budget = SHORT if verdict is Verdict.TIME_LIMIT else BUDGET
     outcome = sandbox.call([source], "f", [1], budget)
-    assert (outcome.verdict or Verdict.WRONG) is verdict  # None: another value, which its judge compares
+    # None: another value, which its judge compares. An object would be wrong in any case.
+    assert (outcome.verdict or Verdict.WRONG) is (Verdict.WRONG if verdict is Verdict.UNCROSSABLE else verdict)
     assert check(sandbox, source, budget=budget) is verdict
+
+
+REFUSED = (
+    "import subprocess\ndef f(x): subprocess.run(['echo'])",
+    "from multiprocessing import Pool\ndef f(x): return Pool(2)",
+    "import tempfile\ndef f(x):\n    with tempfile.TemporaryDirectory(): return 2",
+    "import socket\nsocket.socket()",
+)
+
+
+def test_a_program_that_asks_for_what_is_refused_has_a_verdict_of_its_own(sandbox: Sandbox, level: Level) -> None:
+    if not level.contains:
+        pytest.skip("this level refuses nothing")
+    assert [check(sandbox, source) for source in REFUSED] == [Verdict.REFUSED] * len(REFUSED)
 
 
 @pytest.mark.parametrize("source", ["def f(x): return '(' * 450_000", "def f(x): return '[' * 450_000"])
