@@ -299,6 +299,14 @@ TABLE = (
         ),
     ),
     Dialect(
+        name="llama_factory",
+        framework="LLaMA-Factory predictions",
+        file="generated_predictions.jsonl of do_predict or scripts/vllm_infer.py",
+        lacks="rewards, data_source, chat prompts (they are rendered text: --join)",
+        requires=_needs("prompt", "predict", "label"),
+        layout=Layout(prompt="prompt", response="predict", ground_truth="label", group=_hash("prompt", "label")),
+    ),
+    Dialect(
         name="tinker",
         framework="tinker-cookbook rollout summaries",
         file="train_rollout_summaries.jsonl",

@@ -612,6 +612,63 @@ def lighteval(folder: Path) -> Path:
     return table(folder / "details_gsm8k_2026-01-01.parquet", rows)
 
 
+def evalscope(folder: Path) -> Path:
+    rows = [
+        {
+            "index": 4 * r.problem + r.sample,
+            "target": [r.gold],
+            "messages": [*r.chat, {"role": "assistant", "content": r.response, "tool_calls": None, "model": "m"}],
+            "agent_trace": None,
+            "sample_score": {
+                "score": {
+                    "value": {"rouge": 0.5, "accuracy": r.reward},
+                    "status": "success",
+                    "prediction": r.response,
+                    "main_score_name": "accuracy",
+                },
+                "sample_id": 4 * r.problem + r.sample,
+                "group_id": r.problem,
+                "generation_index": r.sample,
+                "sample_metadata": {},
+            },
+        }
+        for r in SHUFFLED
+    ]
+    lines(folder / "predictions" / "m" / "gsm8k_main.jsonl", [{"index": 0, "model": "m", "model_output": {}}])
+    return lines(folder / "reviews" / "m" / "gsm8k_main.jsonl", rows).parent
+
+
+def evalscope_1_2(folder: Path) -> Path:
+    path = evalscope(folder) / "gsm8k_main.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        row |= {"input": row.pop("messages")[0]["content"], "target": row["target"][0]}
+        score = row["sample_score"]["score"]
+        del row["agent_trace"], score["status"], row["sample_score"]["generation_index"]
+        score |= {"value": {"acc": score["value"]["accuracy"]}, "main_score_name": None}
+    return lines(path, rows)
+
+
+def opencompass(folder: Path) -> Path:
+    path = folder / "20260101_000000" / "predictions" / "m" / "gsm8k.json"
+    path.parent.mkdir(parents=True)
+    items = {
+        str(at): {
+            "origin_prompt": [{"role": "HUMAN", "prompt": r.prompt}],
+            "prediction": r.response,
+            "gold": r.gold,
+        }
+        for at, r in enumerate(SHUFFLED)
+    }
+    path.write_text(json.dumps(items, indent=4))
+    return path.parent
+
+
+def llama_factory(folder: Path) -> Path:
+    rows = [{"prompt": r.rendered, "predict": r.response, "label": r.gold} for r in ROLLOUTS]
+    return lines(folder / "generated_predictions.jsonl", rows)
+
+
 def inspect_sample(r: Rollout) -> dict[str, Any]:
     return {
         "id": f"p-{r.problem}",
@@ -794,6 +851,10 @@ CASES = {
     "tinker": Case("tinker", tinker, golds=False, texts=False),
     "lm_eval": Case("lm_eval", lm_eval, **NO_REWARDS),
     "lighteval": Case("lighteval", lighteval, **NO_REWARDS),
+    "evalscope": Case("evalscope", evalscope),
+    "evalscope_1_2": Case("evalscope", evalscope_1_2),
+    "opencompass": Case("opencompass", opencompass, **NO_REWARDS),
+    "llama_factory": Case("llama_factory", llama_factory, **NO_REWARDS),
     "inspect_json": Case("inspect", inspect_json),
     "inspect_eval": Case("inspect", inspect_eval),
     "vllm_batch": Case("openai_batch", vllm_batch, rewards=False, golds=False),

@@ -193,6 +193,16 @@ def test_a_rollout_of_verifiers_that_broke_off_has_no_reward_and_no_0(error: Any
     assert "tool_defs" not in found[0]
 
 
+def test_a_sample_that_evalscope_could_not_score_has_no_reward_and_no_0(tmp_path: Path) -> None:
+    path = layouts.evalscope(tmp_path) / "gsm8k_main.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row, said in zip(rows, ({"value": {}}, {"status": "judge_error"}), strict=False):
+        row["sample_score"]["score"] |= said
+    found = rows_of(opened(tmp_path, layouts.lines(path, rows)))
+    assert [(row["reward"], row["reward_status"]) for row in found[:2]] == [(None, "error")] * 2
+    assert None not in [row["reward"] for row in found[2:]]
+
+
 def test_an_episode_that_failed_has_no_reward_though_some_were_given_before(tmp_path: Path) -> None:
     path = layouts.prime_rl(tmp_path)
     episodes = [json.loads(line) for line in path.read_text().splitlines()]
