@@ -36,12 +36,12 @@ class MeanChange(NamedTuple):
     """The mean of the paired differences, second run minus first."""
 
     change: float
-    low: float  # 90 % interval
+    low: float  # the interval, of 90 % unless another confidence is asked for
     high: float
     problems: int
 
 
-def mean_change(first: FloatArray, second: FloatArray) -> MeanChange:
+def mean_change(first: FloatArray, second: FloatArray, confidence: float = CONFIDENCE) -> MeanChange:
     """The mean change over problems that have a value in both runs (pass rates, NaN for none).
 
     Each problem is its own control, so what problems differ in does not widen the interval: se = sd / sqrt(problems),
@@ -54,10 +54,10 @@ def mean_change(first: FloatArray, second: FloatArray) -> MeanChange:
         return MeanChange(float(change.mean()) if count else math.nan, math.nan, math.nan, count)
     # fsum: the same mean whatever the order of the problems.
     mean = math.fsum(change.tolist()) / count
-    width = student_quantile((1 + CONFIDENCE) / 2, count - 1) * float(change.std(ddof=1)) / math.sqrt(count)
+    width = student_quantile((1 + confidence) / 2, count - 1) * float(change.std(ddof=1)) / math.sqrt(count)
     if (change == change[0]).all():
         # As after three problems that nobody solves: others may have changed, as many as could stay unseen here.
-        width = 1 - (1 - CONFIDENCE) ** (1 / count)
+        width = 1 - (1 - confidence) ** (1 / count)
     return MeanChange(mean, max(mean - width, -1.0), min(mean + width, 1.0), count)
 
 

@@ -33,9 +33,8 @@ from analyzer.difficulty.comparison import (
     moves_by_chance,
     q_values,
 )
-from analyzer.difficulty.intervals import student_quantile
 from analyzer.difficulty.stability import placing
-from analyzer.errors import ConfigError, InputError, counted, percentage
+from analyzer.errors import ConfigError, InputError, counted, percentage, printable
 from analyzer.report.analysis import Analysis
 from analyzer.report.matching import match
 from analyzer.schema import DATA_IDX, least_passing
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
 
 BY_CHANCE = "no more than chance"
 MORE = "more than chance"
+_SURE = 0.99  # of all means together: a verdict must not be wrong of every tenth pair of runs of one policy
 _SPREADS = 2.5  # standard deviations above what chance moves; chance alone gets there once in 150 comparisons
 
 
@@ -126,13 +126,27 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """Whether anything has changed: the mean, the buckets, or a single problem.
+        """Whether anything has changed: the mean, that of a data source, the buckets, or a single problem.
 
-        Of the mean the 99 % interval decides, not the 90 % one that is shown: a word must not be wrong of every tenth
-        pair of runs of one policy.
+        Of a mean the 99 % interval decides, not the 90 % one that is shown.
         """
-        steady = math.isnan(self.total.low) or abs(self.total.change) <= _half_width(self.total)
+        steady = not _differs(*self._ends, _SURE) and not self.changed_sources
         return BY_CHANCE if steady and self.moved_by_chance and not len(self.changed) else MORE
+
+    @property
+    def _ends(self) -> tuple[FloatArray, FloatArray]:
+        """Pass rates of the first and of the last analysis, (problems,) each."""
+        rates = self.rates
+        return rates[0], rates[-1]
+
+    @property
+    def changed_sources(self) -> list[str]:
+        """The data sources, of several, whose mean has changed: one may rise by what another falls."""
+        first, last = self._ends
+        # Of all of them together one is wrong as seldom as the mean of all problems (Bonferroni).
+        sure = 1 - (1 - _SURE) / len(self.sources)
+        of_each = ((name, self.source == at) for at, name in enumerate(self.sources)) if len(self.sources) > 1 else ()
+        return [name for name, those in of_each if _differs(first[those], last[those], sure)]
 
     def change(self, first: int, last: int, chosen: NDArray[np.bool_] | None = None) -> Change:
         """The mean change between two of the analyses, of some of the problems."""
@@ -189,6 +203,7 @@ class Comparison:
             "moves": self.moves.tolist(),
             "moves_by_chance": None if self.chance is None else np.round(self.chance.expected, 2).tolist(),
             "changed": [one._asdict() for one in changed],
+            "changed_data_sources": self.changed_sources,
             "by_data_source": {name: one._asdict() for name, one in self.by_data_source.items()},
             "steps": [self.change(at, at + 1)._asdict() for at in range(len(self.analyses) - 1)],
             "warnings": self.warnings,
@@ -228,20 +243,23 @@ class Comparison:
             chance += BY_CHANCE if self.moved_by_chance else MORE
         unscored = int((~self.both).sum())
         left_out = f", {unscored:,} without a reward in one of the two" if unscored else ""
+        by_source = self.by_data_source
+        changed = ", ".join(f"{printable(name)} {by_source[name].mean_change:+.3f}" for name in self.changed_sources)
         found = len(self.changed)
         single = "no single problem has detectably changed" if not found else f"{found:,}"
         return (
             f"Problems compared: {len(self.source):,} ({sum(self.unmatched):,} unmatched{left_out})\n"
-            f"Mean pass rate: {rates}, change {change} (90 % interval {within})\n"
+            f"Mean pass rate: {rates}, change {change} (90 % interval {within})"
+            f"{f'; data sources that have changed: {changed}' if changed else ''}\n"
             f"Changed bucket: {self.changed_bucket:,} of {int(self.both.sum()):,}{chance}\n"
             f"Changed problems at a false discovery rate of {FALSE_DISCOVERIES:.0%}: {single}\n"
         )
 
 
-def _half_width(total: MeanChange) -> float:
-    """Half of the 99 % interval, from the 90 % one: both are Student's."""
-    wider = student_quantile(0.995, total.problems - 1) / student_quantile(0.95, total.problems - 1)
-    return (total.high - total.low) / 2 * wider
+def _differs(first: FloatArray, last: FloatArray, confidence: float) -> bool:
+    """Whether the interval of the mean change leaves 0 out."""
+    found = mean_change(first, last, confidence)
+    return found.low > 0 or found.high < 0  # neither of NaN, with fewer than two problems
 
 
 def rate(passes: IntArray, scored: IntArray) -> FloatArray:
@@ -362,6 +380,13 @@ def _warnings(analyses: Sequence[Analysis]) -> list[str]:
     if len(known) == len(cut) and max(known) - min(known) > 0.05:
         shares = " and ".join(f"{percentage(share)}" for share in known)
         found.append(f"{shares} of the responses were cut off at the token limit: a change may be the limit's")
+    copied = [analysis for analysis in analyses if (analysis.summary.get("difficulty") or {}).get("duplicates")]
+    if copied:
+        found.append(
+            f"of {' and '.join(str(analysis.folder) for analysis in copied)} responses duplicate another sample of the "
+            "same problem, so there are fewer independent ones than are counted here: chance alone changes more than "
+            f"said, and '{MORE}' may be chance"
+        )
     bare = [analysis for analysis in (analyses[0], analyses[-1]) if analysis.rollouts is None]
     if without := [str(analysis.folder) for analysis in bare if not analysis.reward_is_pass_rate]:
         found.append(

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from analyzer.schema import FloatArray
 
+REPEATED_SHARE = 0.01  # of the long responses of a data source: more copies of another sample are worth a remark
 INFORMATIVE_AT = 8  # the group size of the column informative@8
 LISTED = 100  # problems named in summary.json at most, of each kind
 
@@ -92,6 +93,11 @@ def measure(run: Analysed) -> Difficulty:
         "samples": {"fewest": metrics.common_samples, "most": int(metrics.num_scored.max(initial=0))},
         "unscored": _unscored(run),
         "truncation": _truncation(run),
+        "duplicates": {
+            name: {"long_responses": seen.long, "repeated": seen.repeated}
+            for name, seen in merged.sources.items()
+            if seen.repeated > REPEATED_SHARE * seen.long
+        },
         "data_sources": _by_source(merged, metrics),
         "top_up": None if topped is None else topped[1],
     }

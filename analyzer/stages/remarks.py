@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from analyzer.schema import FloatArray
 
-REPEATED_SHARE = 0.01  # say so where more of the long responses are copies of another sample
-BIASED_BY_CUTS = 0.05  # ... and where cut responses could move more of the problems
+BIASED_BY_CUTS = 0.05  # say so where cut responses could move more of the problems
 _FEW_VALUES = 10  # different rewards: with more, the gaps between them are accidents
 
 
@@ -54,10 +53,9 @@ def remarks(settings: AnalysisSettings, report: Mapping[str, Any], merged: Merge
             f"the longest tenth of them {percentage(cut['pass_rate_of_longest_finished_tenth'] or 0)}"
         )
     lines += [
-        f"{seen.repeated:,} of {counted(seen.long, 'long response')} of {name} duplicate another sample of the same "
-        "problem (a reused seed, or temperature 0?): all estimates here are then too certain"
-        for name, seen in merged.sources.items()
-        if seen.repeated > REPEATED_SHARE * seen.long
+        f"{seen['repeated']:,} of {counted(seen['long_responses'], 'long response')} of {name} duplicate another "
+        "sample of the same problem (a reused seed, or temperature 0?): all estimates here are then too certain"
+        for name, seen in report["duplicates"].items()
     ]
     if top := report["top_up"]:
         before, after = top["settled_before"], top["settled_after"]

@@ -18,7 +18,7 @@ from analyzer.commands.compare_analyses import compare_analyses
 from analyzer.difficulty.comparison import FALSE_DISCOVERIES, Run, mean_change, mid_p, moves_by_chance, q_values
 from analyzer.difficulty.stability import placing
 from analyzer.errors import ConfigError, InputError, OutputError
-from analyzer.report.comparison import _half_width
+from analyzer.report.comparison import _differs
 from tests import processes
 from tests.commands import ROOT, parquet
 from tests.report.test_page import HOSTILE, Page
@@ -139,6 +139,30 @@ def test_a_change_is_reported_with_the_problems_that_changed(analyzed: Analysed,
     assert "2 of 16 → 16 of 16" in words
     assert "wrong 2" in words
     assert "right 0" in words
+
+
+def test_data_sources_that_change_against_each_other_are_no_chance(analyzed: Analysed, tmp_path: Path) -> None:
+    fewer = {number: 4 + number % 5 for number in range(40)}
+    more = {number: passes + 1 + number % 2 for number, passes in fewer.items()}
+    second = {100 + number: passes for number, passes in more.items()}
+    second_after = {100 + number: passes for number, passes in fewer.items()}
+    other = {"original_data_source": "products", "response": "the very same words " * 20}
+    folders = [
+        analyzed("a", rows(fewer, 16) + rows(second, 16, original_data_source="products")),
+        analyzed("b", rows(more, 16) + rows(second_after, 16, **other)),
+    ]
+    found = compared(folders, tmp_path / "out")
+    assert found["mean_change"] == 0
+    assert found["changed"] == []
+    assert found["changed_bucket"] <= found["changed_bucket_by_chance"]
+    assert found["verdict"] == "more than chance"
+    assert found["changed_data_sources"] == ["products", "sums"]
+    text = analyzer.compare(folders, output_dir=tmp_path / "out").to_text()
+    assert "; data sources that have changed: products -0.094, sums +0.094\n" in text
+    assert [warning for warning in found["warnings"] if "duplicate another sample" in warning] == [
+        f"of {folders[1]} responses duplicate another sample of the same problem, so there are fewer independent ones "
+        "than are counted here: chance alone changes more than said, and 'more than chance' may be chance"
+    ]
 
 
 def test_problems_are_matched_by_id_and_prompt_else_by_prompt_and_ground_truth(
@@ -311,6 +335,5 @@ def test_the_verdict_is_wrong_of_few_pairs_of_runs_of_one_policy() -> None:
     for _ in range(150):
         rate = random.beta(0.7, 0.7, 200)
         first, second = (random.binomial(8, rate) / 8 for _ in range(2))
-        total = mean_change(first, second)
-        wrong += abs(total.change) > _half_width(total)
+        wrong += _differs(first, second, 0.99)
     assert wrong <= 6  # 1.5 expected; of the 90 % interval it would be 15
