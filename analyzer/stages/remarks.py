@@ -53,8 +53,9 @@ def remarks(settings: AnalysisSettings, report: Mapping[str, Any], merged: Merge
             f"the longest tenth of them {percentage(cut['pass_rate_of_longest_finished_tenth'] or 0)}"
         )
     lines += [
-        f"{seen['repeated']:,} of {counted(seen['long_responses'], 'long response')} of {name} duplicate another "
-        "sample of the same problem (a reused seed, or temperature 0?): all estimates here are then too certain"
+        f"{seen['repeated']:,} of {counted(seen['long_responses'], 'long response')}{f' of {name}' if name else ''} "
+        "duplicate another sample of the same problem (a reused seed, or temperature 0?): all estimates here are then "
+        "too certain"
         for name, seen in report["duplicates"].items()
     ]
     if top := report["top_up"]:

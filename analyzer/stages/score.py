@@ -24,6 +24,7 @@ from analyzer.rewards import GroupReward, leaves
 from analyzer.rollouts import dataset, problems
 from analyzer.rollouts.dataset import Reader
 from analyzer.rollouts.json_text import dump_json
+from analyzer.rollouts.neighbours import changed
 from analyzer.rollouts.sources import cut_off_rows as cut_off
 from analyzer.rollouts.windows import ROW, Window, windows
 from analyzer.schema import (
@@ -260,6 +261,7 @@ class _Worker:
             texts: list[str] = column.to_pylist()
             if self.plan.keep_rewards:
                 scored, sources, golds = self._kept(window)
+                self._count_copies(window, texts, sources)
             else:
                 scored, sources, golds = self._graded(window, self._counter.stripped(column, texts), absent, tokens)
         extra: list[str | None] = []
@@ -292,6 +294,26 @@ class _Worker:
         )
         scores = list(map(_kept_score, window.table[REWARD].to_pylist(), statuses, answers, deciding))
         return scores, [str(name or "") for name in sources], [score_files.UNASKED] * rows
+
+    def _count_copies(self, window: Window, texts: list[str], sources: list[str]) -> None:
+        """Count the long responses, and those that are equal to another of their problem, of rewards that were kept."""
+        problem = np.cumsum(changed(window.table[DATA_IDX].combine_chunks()))
+        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+        long = np.flatnonzero(lengths >= score_files.LONG)
+        # Of one problem and one length are few, so that few texts are hashed (as in _count).
+        _, of, alike = np.unique(
+            np.stack([problem[long], lengths[long]]), axis=1, return_inverse=True, return_counts=True
+        )
+        seen: set[tuple[int, str]] = set()
+        copies: list[int] = []
+        for row in long[alike[of.reshape(-1)] > 1].tolist():
+            pair = (int(problem[row]), texts[row])
+            copies += [row] if pair in seen else []
+            seen.add(pair)
+        rows, of_long, of_copies = (Counter(sources[row] for row in some) for some in (range(len(texts)), long, copies))
+        for name, number in rows.items():
+            counted = score_files.SourceCount(number, 0, (), {}, of_long[name], of_copies[name])
+            self._counts[name] = self._counts.get(name, score_files.NO_ROLLOUTS).plus(counted)
 
     def _graded(
         self, window: Window, responses: list[str], absent: list[bool] | None, tokens: NDArray[np.int32]

@@ -135,6 +135,7 @@ def summarise(settings: AnalysisSettings, opened: Input, plan: Plan, findings: F
     reports = {
         name: SourceReport(os.path.basename(str(plan.rewards[name])), plan.rewards[name].expects, seen)
         for name, seen in merged.sources.items()
+        if not plan.keep_rewards
     }
     return Summary(
         total_problems=numbering.problems,

@@ -146,7 +146,7 @@ def test_data_sources_that_change_against_each_other_are_no_chance(analyzed: Ana
     more = {number: passes + 1 + number % 2 for number, passes in fewer.items()}
     second = {100 + number: passes for number, passes in more.items()}
     second_after = {100 + number: passes for number, passes in fewer.items()}
-    other = {"original_data_source": "products", "response": "the very same words " * 20}
+    other: dict[str, Any] = {"original_data_source": "products", "response": "the very same words " * 20}
     folders = [
         analyzed("a", rows(fewer, 16) + rows(second, 16, original_data_source="products")),
         analyzed("b", rows(more, 16) + rows(second_after, 16, **other)),

@@ -278,7 +278,14 @@ def test_copies_of_long_responses_are_said(tmp_path: Path, analyze: Any) -> None
     long = "because " * 40
     given = rows([[long + "#### 5"] * 8, [long + f"#### {n}" for n in range(8)]], ["5", "5"])
     outcome = analyze(parquet(tmp_path / "r.parquet", given))
-    assert "7 of 16 long responses of openai/gsm8k duplicate another sample of the same problem" in outcome.err
+    remark = "7 of 16 long responses of openai/gsm8k duplicate another sample of the same problem"
+    assert remark in outcome.err
+    shuffled = [dict(given[at], reward=1.0) for at in np.random.default_rng(0).permutation(len(given)).tolist()]
+    kept = analyze(parquet(tmp_path / "kept.parquet", shuffled), overwrite=True)  # rewards that the input brings
+    assert remark in kept.err
+    assert kept.json("summary.json")["difficulty"]["duplicates"] == {
+        "openai/gsm8k": {"long_responses": 16, "repeated": 7}
+    }
 
 
 def test_unequal_numbers_of_samples_are_said(tmp_path: Path, analyze: Any) -> None:
