@@ -80,6 +80,9 @@ def test_what_passes_do_not_tell_is_not_estimated(tmp_path: Path) -> None:
     def said(where: str) -> Any:
         return select(settings(analysis=tmp_path, dry_run=True, where=where)).manifest["another_sampling"]
 
+    whole = said("0 < pass_rate < 1")
+    taken = select(settings(analysis=tmp_path, dry_run=True, where="0 < pass_rate < 1", take=3, nearest=0.5)).manifest
+    assert taken["another_sampling"] == whole  # what --take leaves out fits the rule as well
     assert said("`mean@5` > 0.5 and pass_rate < 1") is None
     assert said("data_idx > 3") is None
     assert said("data_idx > 3 and std_reward > 0")["would_leave"] > 0

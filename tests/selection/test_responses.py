@@ -76,8 +76,8 @@ ROLLOUTS = [
     rollout(3, "right a", 0.75),
     rollout(4, "wrong b", 0.25),
     rollout(5, "wrong and long, longer than the others", 0.0),
-    rollout(6, "unscored", None),
-    rollout(7, "a b c d e f", 0.0, max_tokens=3),  # cut off
+    rollout(6, "unscored", None, max_tokens=5),  # cut off, too: it counts once
+    rollout(7, "a b c d e f", 0.0, max_tokens=6),  # cut off: all six tokens
     rollout(8, "wrong a", 0.25),
     *(rollout(s, "only wrong", 0.0, data_idx=1) for s in range(2)),
     *(rollout(s, f"only unscored {s}", None, data_idx=2) for s in range(2)),

@@ -146,6 +146,17 @@ def test_a_dry_run_says_the_same_and_writes_nothing(sample_analysis: Path, tmp_p
     assert [line for line in lines if not line.startswith("Written")] == dry.report.splitlines()
 
 
+def test_tokens_are_those_of_the_kept_and_of_all_responses(sample_analysis: Path) -> None:
+    table = pd.read_parquet(sample_analysis / "rollouts_with_rewards.parquet")
+    tokens, rate = table.response_tokens, table.groupby("data_idx").reward.transform("mean")
+    kept = tokens[rate < 0.3]
+    found = analyzer.select(analysis=sample_analysis, dry_run=True, where="pass_rate < 0.3").manifest["tokens"]
+    assert found["share_kept"] == pytest.approx(kept.sum() / tokens.sum(), abs=1e-4)
+    means = found["mean_before"], found["mean_after"]
+    assert means == pytest.approx((tokens.mean(), kept.mean()), abs=0.051)
+    assert means[0] != means[1]
+
+
 def test_an_output_behind_a_url(sample_analysis: Path) -> None:
     import fsspec
 

@@ -207,9 +207,9 @@ def test_rewards_that_no_rounding_made_are_not_remarked(tmp_path: Path, analyze:
 
 
 def test_problems_mostly_unscored_end_with_3_though_few_rollouts_are(tmp_path: Path, analyze: Any) -> None:
-    problems = [["x", "x", "x"], *[["x"] * 60 for _ in range(20)]]
-    given = rows(problems, ["5"] * 21)
-    values = [None, None, 1.0, *[1.0, 0.0] * 600]
+    problems = [["x"] * 3, ["x"] * 4, *[["x"] * 60 for _ in range(20)]]
+    given = rows(problems, ["5"] * 22)
+    values = [None, None, 1.0, *[None, None, 1.0, 1.0], *[1.0, 0.0] * 600]  # half of the second, which is not most
     path = parquet(tmp_path / "r.parquet", [{**row, "reward": value} for row, value in zip(given, values, strict=True)])
     outcome = analyze(path)
     assert outcome.code == 3
@@ -217,17 +217,18 @@ def test_problems_mostly_unscored_end_with_3_though_few_rollouts_are(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("values", "strategy", "moved"),
+    ("values", "strategy", "threshold", "moved"),
     [
         # Two passes for the first problem change its rank, and with it the buckets of two that lack nothing.
-        ([[0, 0, None, None], [1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0]], "percentile", 1),
-        ([[0, 0, None, None], [1, 1, None, None], [1, 1, 1, 1]], "pass_rate", 2),  # up, and down
-        ([[0, 0, 0, 0, 0, 0, 0, 0, 0, 1, None], [1, 0, 0, 0]], "pass_rate", 0),  # 1 or 2 of 11: below a quarter
-        ([[1, 0, 0, 0], [1, 1, 1, 1]], "pass_rate", 0),
+        ([[0, 0, None, None], [1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0]], "percentile", 0.5, 1),
+        ([[0, 0, None, None], [1, 1, None, None], [1, 1, 1, 1]], "pass_rate", 0.5, 2),  # up, and down
+        ([[0, 0, 0, 0, 0, 0, 0, 0, 0, 1, None], [1, 0, 0, 0]], "pass_rate", 0.5, 0),  # 1 or 2 of 11: below a quarter
+        ([[1, 0, 0, 0], [1, 1, 1, 1]], "pass_rate", 0.5, 0),
+        ([[-0.9, None], [-1, -1], [-1.1, -1.1]], "percentile", -0.5, 1),  # 0 would pass: a failure is worse than -0.5
     ],
 )
 def test_problems_that_could_move_are_those_that_lack_a_reward(
-    values: list[list[float | None]], strategy: str, moved: int, tmp_path: Path, analyze: Any
+    values: list[list[float | None]], strategy: str, threshold: float, moved: int, tmp_path: Path, analyze: Any
 ) -> None:
     given = [
         {**row, "reward": reward}
@@ -237,15 +238,23 @@ def test_problems_that_could_move_are_those_that_lack_a_reward(
             strict=True,
         )
     ]
-    outcome = analyze(parquet(tmp_path / "r.parquet", given), bucketing_strategy=strategy, max_unscored=1)
+    settings = {"bucketing_strategy": strategy, "pass_threshold": threshold, "max_unscored": 1}
+    outcome = analyze(parquet(tmp_path / "r.parquet", given), **settings)
     assert outcome.json("summary.json")["difficulty"]["unscored"]["problems_that_could_move"] == moved
 
 
+@pytest.mark.parametrize(
+    ("values", "strategy", "moved", "finished"),
+    [
+        ([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 1.0]], "pass_rate", 1, 3 / 6),
+        # With 1 for each cut response that passes, the first problem would be easier than the second.
+        ([[0.6, 0.6, 0.6], [0.7, 0.7, 0.7], [0.0, 0.0, 0.0]], "mean_reward", 0, 3 / 6),
+    ],
+)
 def test_problems_that_cut_off_responses_could_move_are_those_whose_cut_responses_failed(
-    tmp_path: Path, analyze: Any
+    values: list[list[float]], strategy: str, moved: int, finished: float, tmp_path: Path, analyze: Any
 ) -> None:
     ends = [["stop", "length", "length"], ["stop", "stop", "length"], ["stop", "stop", "stop"]]
-    values = [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
     given = [
         {**row, "reward": reward, "finish_reason": end}
         for row, reward, end in zip(
@@ -255,11 +264,12 @@ def test_problems_that_cut_off_responses_could_move_are_those_whose_cut_response
             strict=True,
         )
     ]
-    outcome = analyze(parquet(tmp_path / "r.parquet", given), bucketing_strategy="pass_rate")
+    outcome = analyze(parquet(tmp_path / "r.parquet", given), bucketing_strategy=strategy)
     found = outcome.json("summary.json")["difficulty"]["truncation"]
-    assert (found["cut_off"], found["problems_that_could_move"]) == (3, 1)
-    assert found["pass_rate_of_finished"] == pytest.approx(2 / 6, abs=1e-6)
-    assert "1 problem could be in another bucket if their cut-off responses had passed" in outcome.err
+    assert (found["cut_off"], found["problems_that_could_move"]) == (3, moved)
+    assert found["pass_rate_of_finished"] == pytest.approx(finished, abs=1e-6)
+    line = "1 problem could be in another bucket if their cut-off responses had passed"
+    assert (line in outcome.err) == (moved == 1)
 
 
 def test_one_sample_a_problem_says_nothing_of_how_sure(tmp_path: Path, analyze: Any) -> None:
@@ -272,6 +282,7 @@ def test_one_sample_a_problem_says_nothing_of_how_sure(tmp_path: Path, analyze: 
     assert difficulty["informative"]["8"] == {"share": None, "low": None, "high": None}
     assert "different rewards" not in outcome.err
     assert "confident answers" not in outcome.err  # one answer is no majority
+    assert "duplicate another sample" not in outcome.err  # nor are short answers that agree copies
 
 
 def test_copies_of_long_responses_are_said(tmp_path: Path, analyze: Any) -> None:
@@ -315,7 +326,7 @@ def test_each_data_source_has_its_own_pass_rate_and_problems_always_and_never_so
     tmp_path: Path, analyze: Any
 ) -> None:
     """A problem with one sample counts as well; one without a scored rollout is in neither."""
-    passes: dict[str, list[list[int | None]]] = {"a": [[1, 1], [0, 0], [1, 0], [0]], "b": [[1], [1, 1, 0], [None]]}
+    passes: dict[str, list[list[int | None]]] = {"b": [[1], [1, 1, 0], [None]], "a": [[1, 1], [0, 0], [1, 0], [0]]}
     rows = [
         {
             "prompt": f"{source} {problem}",

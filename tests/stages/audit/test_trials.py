@@ -124,6 +124,15 @@ def test_responses_cut_off_while_they_had_no_answer_are_not_blamed_on_the_reward
     assert cut.startswith("25% of the responses are cut off at their token limit: of these 0 of 20 pass, ")
 
 
+def test_the_examples_of_missing_answers_are_not_those_cut_off(tmp_path: Path, analyze: Analyze) -> None:
+    rows: list[dict[str, Any]] = [{**row, "finish_reason": "stop"} for row in rollouts(problems=10, samples=8)]
+    for at, row in enumerate(rows):
+        if row["sample_idx"] < 2:
+            row |= {"response": "no line" if at % 8 else "half a thou", "finish_reason": "stop" if at % 8 else "length"}
+    (missing,) = [w for w in warnings_of(analyze(parquet(tmp_path / "r.parquet", rows))) if "no answer was found" in w]
+    assert '"...no line"; "...no line"' in missing
+
+
 def test_ground_truths_that_are_spelt_differently_and_equal_fool_no_reward(tmp_path: Path, analyze: Analyze) -> None:
     spellings = ["0.5", "\\frac{1}{2}", "1/2", "\\dfrac{1}{2}", ".5", "\\frac12"]
     rows = [
