@@ -81,17 +81,16 @@ def convert(reading: Reading, request: Request, folder: str) -> None:
         for joiner in joiners:
             # At the end: whether too many rollouts are without a row is known only of all of them.
             joiner.check()
-        said = _said(reading, request, mapper, joiners, source)
-        report = Report(tuple(names), *said, source.replaced)
+        report = _report(names, request, source, mapper, joiners)
         # The report is the last file: a folder without one is a conversion that was cut off.
         (Path(folder) / REPORT).write_bytes(orjson.dumps(report._asdict()))
 
 
 def read_report(folder: str | os.PathLike[str]) -> Report:
     """The report of a conversion that was made."""
-    said = orjson.loads((Path(folder) / REPORT).read_bytes())
-    lists = {name: tuple(said[name]) for name in ("names", "notes", "warnings")}
-    return Report(**said | lists)
+    values = orjson.loads((Path(folder) / REPORT).read_bytes())
+    lists = {name: tuple(values[name]) for name in ("names", "notes", "warnings")}
+    return Report(**values | lists)
 
 
 def _check_scorable(reading: Reading, request: Request, layout: Layout, schema: pa.Schema) -> None:
@@ -159,7 +158,7 @@ class _Source:
         # A column in `drop` that some path of --columns asks for must be read after all.
         needed = {root(one.strip()) for _, path in layout.paths() for one in path.split("|") if path != "*"}
         self._dropped = frozenset() if reading.dialect.nested else frozenset(set(layout.drop) - needed)
-        self._told = files.told_columns(layout, reading.paths)
+        self._of_path = files.path_columns(layout, reading.paths)
         self._by_record = reading.dialect.nested or any(files.suffix_of(p) != files.PARQUET for p in reading.paths)
         if self._by_record:
             # jsonl is read twice: the lines may disagree about a column's type, which only the last one settles.
@@ -195,7 +194,7 @@ class _Source:
 
     def _records(self, at: int, path: str) -> Iterator[Record]:
         """The flat rows of a file, without what is not wanted and with what its path tells."""
-        told = {name: values[at] for name, values in self._told.items()}
+        of_path = {name: values[at] for name, values in self._of_path.items()}
         dialect = self.reading.dialect
         found = files.records(path)
         if self.reading.once:
@@ -209,7 +208,7 @@ class _Source:
             if self._dropped and not self._dropped.isdisjoint(row):
                 row = {name: value for name, value in row.items() if name not in self._dropped}
             # What the path tells wins over what the row says: --columns may name it.
-            yield record._replace(row={**row, **told} if told else row)
+            yield record._replace(row={**row, **of_path} if of_path else row)
 
     def _without_repeats(self, found: Iterator[Record]) -> Iterator[Record]:
         """The records that are not, but for what a step adds to its rollouts, the one before."""
@@ -258,10 +257,10 @@ class _Source:
         fields = list(schema)
         is_whole = {
             name: all(value is None or isinstance(value, int) for value in values)
-            for name, values in self._told.items()
+            for name, values in self._of_path.items()
         }
         # int64 only where every file has a number; a mixture of numbers and texts is text.
-        fields += [pa.field(name, pa.int64() if is_whole[name] else pa.string()) for name in self._told]
+        fields += [pa.field(name, pa.int64() if is_whole[name] else pa.string()) for name in self._of_path]
         return files, pa.schema(fields)
 
     def _of_parquet(self, numbers: Sequence[int]) -> Batches:
@@ -269,11 +268,11 @@ class _Source:
 
         for at in numbers:
             file, path = self._files[at], self.reading.paths[at]
-            columns = [name for name in self.schema.names if name not in self._told]
+            columns = [name for name in self.schema.names if name not in self._of_path]
             # held: columns whose lines disagree about a type come as JSON texts, which paths look into.
             for first, batch in Reader([file], columns, held=True).all():
                 arrays = [batch.column(name) for name in columns]
-                for name, values in self._told.items():
+                for name, values in self._of_path.items():
                     kind = self.schema.field(name).type
                     arrays.append(pa.array([values[at]] * batch.num_rows, kind))
                 yield (
@@ -282,54 +281,61 @@ class _Source:
                 )
 
 
-# ---------------------------------------------------------------- what is said
+# ---------------------------------------------------------------- the report
 
 
-def _said(
-    reading: Reading, request: Request, mapper: Mapper, joiners: Sequence[joining.Joiner], source: _Source
-) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
-    """The notes, the warnings, and whether there are responses."""
-    tally, layout = mapper.tally, mapper.layout
+def _report(
+    names: Sequence[str], request: Request, source: _Source, mapper: Mapper, joiners: Sequence[joining.Joiner]
+) -> Report:
+    """What was read. Raises InputError where no row is left. `names`: of the parts."""
+    reading, tally, layout = source.reading, mapper.tally, mapper.layout
     sizes = list(mapper.ordinals.counts.values())
-    group = layout.group or ("(prompt, ground truth)" if layout.ground_truth else "prompt")
-    notes = [
-        f"read as {reading.dialect.framework}: {counted(sum(sizes), 'rollout')}, {counted(len(sizes), 'problem')} "
-        f"by {group}",
-    ]
     if not sizes:
         why = f": --rows {request.rows!r} keeps none of {tally.read}" if request.rows and tally.read else ""
         if tally.failed:
             why = f" with a response: {counted(tally.failed, 'rollout')} without one (failed requests)"
         raise InputError(f"{request.spec}: has no rows{why}")
+    group = str(layout.group or ("(prompt, ground truth)" if layout.ground_truth else "prompt"))
+    number = f"{counted(sum(sizes), 'rollout')}, {counted(len(sizes), 'problem')}"
+    notes = [f"read as {reading.dialect.framework}: {number} by {group}"]
     if reading.unread:
         notes.append(f"not read: {files.named(reading.unread)}")
+    notes += [*_taken_notes(request, mapper), *_left_out_notes(source)]
+    notes += [note for joiner in joiners for note in joiner.notes()]
+    warnings = [*_size_warnings(sizes, group), *_lost_warnings(tally), *_reward_warnings(tally)]
+    warnings += [warning for joiner in joiners for warning in joiner.warnings()]
+    return Report(tuple(names), tuple(notes), tuple(warnings), layout.response is not None, source.replaced)
+
+
+def _taken_notes(request: Request, mapper: Mapper) -> Iterator[str]:
+    """Which rows were taken, and what for."""
+    tally, layout = mapper.tally, mapper.layout
     if request.rows:
-        notes.append(f"--rows {request.rows!r} keeps {tally.kept:,} of {counted(tally.read, 'row')}")
+        yield f"--rows {request.rows!r} keeps {tally.kept:,} of {counted(tally.read, 'row')}"
     elif layout.rows:
-        notes.append(f"{tally.kept:,} of {counted(tally.read, 'row')} are read: those with {layout.rows}")
+        yield f"{tally.kept:,} of {counted(tally.read, 'row')} are read: those with {layout.rows}"
     if layout.counted:
         number = layout.samples if isinstance(layout.samples, int) else f"{layout.samples}"
-        notes.append(f"{_counts(layout)}: read as {number} rollouts of each problem with rewards 0 and 1, without text")
+        yield f"{_counts(layout)}: read as {number} rollouts of each problem with rewards 0 and 1, without text"
     if not request.rescore and not layout.counted and not layout.explode and (kept := unread_reward(mapper.schema)):
-        notes.append(f"the rollouts are scored: {paste({'reward': kept})} would take the rewards from {kept!r}")
+        yield f"the rollouts are scored: {paste({'reward': kept})} would take the rewards from {kept!r}"
     if layout.answered_in_prompt:
-        notes.append(f"the prompts are the messages of {layout.prompt!r} before the first answer")
+        yield f"the prompts are the messages of {layout.prompt!r} before the first answer"
     for path, values in tally.sources.items():
         if len(values) > 1:
-            notes.append(f"pooled: {len(values)} values of {path}")
+            yield f"pooled: {len(values)} values of {path}"
+
+
+def _left_out_notes(source: _Source) -> Iterator[str]:
+    """Rollouts that stand in the files more than once."""
     if source.further:
         lines = counted(len(source.further), "line")
-        notes.append(f"left out: {lines} with responses that came before, for other filters")
-    repeated = len(source.repeated) + len(reading.repeated)
-    if repeated:
-        notes.append(
+        yield f"left out: {lines} with responses that came before, for other filters"
+    if repeated := len(source.repeated) + len(source.reading.repeated):
+        yield (
             f"left out: {counted(repeated, 'step')} with the very rollouts of the step before, which the trainer logs "
             "once more for each update on them"
         )
-    notes += [note for joiner in joiners for note in joiner.notes()]
-    warnings = [*_size_warnings(sizes, str(group)), *_lost_warnings(tally), *_reward_warnings(tally)]
-    warnings += [warning for joiner in joiners for warning in joiner.warnings()]
-    return tuple(notes), tuple(warnings), layout.response is not None
 
 
 def _counts(layout: Layout) -> str:

@@ -268,11 +268,11 @@ def check_runs(spec: str, layout: Layout, paths: Sequence[str]) -> None:
 
     Folders that differ in the number of a step are told apart by the rows.
     """
-    told = list(zip(*told_columns(dataclasses.replace(layout, sample=None), paths).values(), strict=True))
+    of_paths = list(zip(*path_columns(dataclasses.replace(layout, sample=None), paths).values(), strict=True))
     folders: dict[tuple[Any, ...], str] = {}
     for at, path in enumerate(paths):
         folder, name = os.path.split(path)
-        first = folders.setdefault((name, *(told[at] if told else ())), folder)
+        first = folders.setdefault((name, *(of_paths[at] if of_paths else ())), folder)
         if _STEP_FOLDER.sub("", first) != _STEP_FOLDER.sub("", folder):
             raise InputError(
                 f"{spec}: {name} is in several folders, which may be those of two runs ({first}, {folder}): read one, "
@@ -286,7 +286,7 @@ def named(paths: Sequence[str]) -> str:
     return names + (f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else "")
 
 
-def told_columns(layout: Layout, paths: Sequence[str]) -> dict[str, list[Any]]:
+def path_columns(layout: Layout, paths: Sequence[str]) -> dict[str, list[Any]]:
     """Columns whose values the paths of the files tell: name -> value by file."""
     found: dict[str, list[Any]] = {}
     for name, regex in layout.file:

@@ -123,10 +123,10 @@ def _prompt(sample: dict[str, Any]) -> Any:
     return _messages(asked if sample.get("choices") and asked else sample["input"])
 
 
-def _messages(said: Any) -> Any:
-    if isinstance(said, str):
-        return [{"role": "user", "content": said}]
-    return [{"role": message["role"], "content": content_text(message.get("content"))} for message in said]
+def _messages(prompt: Any) -> Any:
+    if isinstance(prompt, str):
+        return [{"role": "user", "content": prompt}]
+    return [{"role": message["role"], "content": content_text(message.get("content"))} for message in prompt]
 
 
 register(

@@ -107,9 +107,9 @@ class Layout:
         if self.group is not None:
             yield from (("group", path) for path in self.group.columns)
 
-    def with_columns(self, said: Mapping[str, Any]) -> Layout:
+    def with_columns(self, columns: Mapping[str, Any]) -> Layout:
         """This layout with what --columns says; null takes a key out. Raises ConfigError for what it cannot say."""
-        return dataclasses.replace(self, **{key: _value(key, value) for key, value in said.items()})
+        return dataclasses.replace(self, **{key: _value(key, value) for key, value in columns.items()})
 
 
 _PATHS = frozenset(
@@ -180,18 +180,18 @@ def _group(value: Any) -> Group:
 
 def parse_columns(text: str | Mapping[str, Any]) -> dict[str, Any]:
     """The keys and values of --columns, given as YAML or JSON text or as a mapping. Raises ConfigError."""
-    said: Any = text
+    given: Any = text
     if isinstance(text, str):
         try:
             # JSON is YAML, so either can be pasted. safe_load: the text may come from a configuration that
             # somebody sent.
-            said = yaml.safe_load(text)
+            given = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"--columns: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(said, Mapping) or not said:
+    if not isinstance(given, Mapping) or not given:
         raise ConfigError(f"--columns: {text!r} must be keys and paths, such as '{{prompt: input, response: output}}'")
-    Layout().with_columns(said)
-    return dict(said)
+    Layout().with_columns(given)
+    return dict(given)
 
 
 REWARD_NAMES = ("reward", "score", "correct", "is_correct", "acc", "passed")
@@ -229,9 +229,9 @@ def parse_path(text: str, key: str = "path") -> Path:
     return tuple(steps)
 
 
-def paste(said: Mapping[str, Any]) -> str:
+def paste(columns: Mapping[str, Any]) -> str:
     """`--columns '{...}'` as a user can paste it into a shell."""
     # One line however long, and single quotes closed and opened again around each apostrophe, as a POSIX shell
     # needs it.
-    text = yaml.safe_dump(dict(said), default_flow_style=True, sort_keys=False, width=10**6).strip()
+    text = yaml.safe_dump(dict(columns), default_flow_style=True, sort_keys=False, width=10**6).strip()
     return "--columns '" + text.replace("'", "'\\''") + "'"

@@ -34,11 +34,11 @@ class NemoGym(Dialect):
         }
 
 
-def _messages(said: Any) -> Any:
+def _messages(prompt: Any) -> Any:
     """The prompt as a chat list of role and text, whatever else the API's messages hold."""
-    if isinstance(said, str):
-        return [{"role": "user", "content": said}]
-    return [{"role": item["role"], "content": content_text(item["content"])} for item in said if "role" in item]
+    if isinstance(prompt, str):
+        return [{"role": "user", "content": prompt}]
+    return [{"role": item["role"], "content": content_text(item["content"])} for item in prompt if "role" in item]
 
 
 register(

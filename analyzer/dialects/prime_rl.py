@@ -59,9 +59,9 @@ class PrimeRl(Dialect):
 
 def _response(trace: dict[str, Any], sampled: list[dict[str, Any]]) -> str:
     """The reply of the trace's own agent: sub-agents may have spoken after it, in branches of the same trace."""
-    said = trace.get("root_reply")
-    if isinstance(said, str):
-        return said
+    reply = trace.get("root_reply")
+    if isinstance(reply, str):
+        return reply
     return content_text(sampled[-1].get("content")) if sampled else ""
 
 

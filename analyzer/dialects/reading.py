@@ -65,7 +65,7 @@ def settle(request: Request, as_is: bool = True) -> Reading:
     Raises InputError where they are of no known layout, or of two, with the --columns to paste.
     """
     chosen = None if request.input_format == "auto" else dialects.find(request.input_format)
-    said = parse_columns(request.columns) if request.columns is not None else {}
+    columns = parse_columns(request.columns) if request.columns is not None else {}
     found = files.find(request.spec, request.recursive)
     for path in found.paths:
         if not storage.is_remote(path):
@@ -73,7 +73,7 @@ def settle(request: Request, as_is: bool = True) -> Reading:
         foreign.refuse(path)
         if not path.endswith(files.SUFFIXES):
             foreign.refuse_unnamed(path)
-    whole = "response" in said or "samples" in said
+    whole = "response" in columns or "samples" in columns
     # With response and the like named by the user, files of unknown layout are fine, and two known ones no
     # conflict.
     if whole and chosen is None:
@@ -87,7 +87,7 @@ def settle(request: Request, as_is: bool = True) -> Reading:
     if dialect is None and whole:
         dialect = Dialect(name=OWN, framework="rollouts by --columns", file="")
     if dialect is None:
-        raise unknown(request.spec, seen, said)
+        raise unknown(request.spec, seen, columns)
     is_json = all(path.endswith(files.JSON) for path in found.paths)  # which only a conversion reads
     if as_is and dialect.name == OURS and request.plain and not is_json and _is_whole(seen.row):
         ours = tuple(path for path in found.paths if path.endswith(inputs.INPUT_SUFFIXES))
@@ -97,8 +97,8 @@ def settle(request: Request, as_is: bool = True) -> Reading:
         settings = dialects.Settings(request.model_path, request.trust_remote_code, request.pool)
         dialect = _prepared(dialect, seen.paths, settings)
     layout = _settled(dialect, seen)
-    asked = tuple(key for key, value in said.items() if value is not None)
-    layout = layout.with_columns(said)
+    asked = tuple(key for key, value in columns.items() if value is not None)
+    layout = layout.with_columns(columns)
     if not request.pool and dialect.name != OURS:  # ours are told apart by data_idx and sample_idx
         files.check_runs(request.spec, layout, seen.paths)
     # Steps that are picked with --rows are read as they stand; pooled, the same rollouts would count several times.
@@ -125,7 +125,7 @@ def _settled(dialect: Dialect, seen: Recognized) -> Layout:
 
 def _prepared(dialect: Dialect, paths: Sequence[str], settings: dialects.Settings) -> Dialect:
     """The dialect set to these files. Raises InputError, with its place, for a record that is none of the dialect."""
-    told = files.told_columns(dialect.layout, paths)
+    of_path = files.path_columns(dialect.layout, paths)
     place = paths[0]
 
     def rows(path: str, tells: Row) -> Iterator[Row]:
@@ -135,7 +135,7 @@ def _prepared(dialect: Dialect, paths: Sequence[str], settings: dialects.Setting
             yield {**record.row, **tells}
 
     # Of each file, with what its path tells; read as they are asked for.
-    by_file = (rows(path, {name: values[at] for name, values in told.items()}) for at, path in enumerate(paths))
+    by_file = (rows(path, {name: values[at] for name, values in of_path.items()}) for at, path in enumerate(paths))
     try:
         return dialect.prepared(by_file, settings)
     except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
@@ -149,10 +149,10 @@ def _is_whole(row: Mapping[str, Any]) -> bool:
     return all(name in row for name in REQUIRED_COLUMNS) and not bare and not isinstance(row["data_idx"], float)
 
 
-def unknown(spec: str, seen: Recognized, said: Mapping[str, Any]) -> InputError:
+def unknown(spec: str, seen: Recognized, columns: Mapping[str, Any]) -> InputError:
     """The error for files of no known layout, or of several: the --columns to paste, filled with the nearest names.
 
-    said: what --columns already says.
+    columns: what --columns already names.
     """
     names = list(seen.row)
     if seen.fitting:
@@ -170,7 +170,7 @@ def unknown(spec: str, seen: Recognized, said: Mapping[str, Any]) -> InputError:
     for key in ("prompt", "response"):
         guess.setdefault(key, "COLUMN")
     guess = {key: guess[key] for key in _LIKELY if key in guess}
-    guess |= _exploded(guess, seen.row) | dict(said)
+    guess |= _exploded(guess, seen.row) | dict(columns)
     # Only what nothing but training data has: a bare `prompt` and `answer` may be rollouts of some other program.
     if guess["response"] == "COLUMN" and "prompt" in names and not {"reward_model", "data_source"}.isdisjoint(names):
         return InputError(

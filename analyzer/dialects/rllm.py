@@ -24,8 +24,8 @@ class Rllm(Dialect):
     def records(self, record: Row) -> Iterable[Row]:
         """One row."""
         task = record["task"] if isinstance(record["task"], dict) else {}
-        said = task.get("metadata")
-        metadata = said if isinstance(said, dict) else task
+        metadata = task.get("metadata")
+        metadata = metadata if isinstance(metadata, dict) else task
         # The id is "task:attempt"; a task's own id may hold colons, so the last one counts.
         name, _, number = str(record["id"]).rpartition(":")
         trajectories = record["trajectories"] or [{}]

@@ -134,11 +134,11 @@ class Client:
                     raise moved
                 if response.status >= 300:
                     # The status says enough where the text cannot be read.
-                    said = b""
+                    body = b""
                     with contextlib.suppress(Oversized, Lost):
-                        said = await _read(response, _ERROR_BYTES)
-                    said = self.hidden(said.decode(errors="replace")).encode()
-                    raise Rejected(response.status, said, response.headers.get("Retry-After"))
+                        body = await _read(response, _ERROR_BYTES)
+                    body = self.hidden(body.decode(errors="replace")).encode()
+                    raise Rejected(response.status, body, response.headers.get("Retry-After"))
                 return await _read(response, most)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise Unreachable(_why(error)) from None

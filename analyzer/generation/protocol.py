@@ -177,8 +177,8 @@ def parse(content: bytes, endpoint: str, count: int) -> Part:
     usage = usage if isinstance(usage, dict) else {}
     completion = tokens_of(usage.get("completion_tokens"))
     # vLLM tells the token ids of a choice where `extra_body` asks for them with return_token_ids.
-    told = [choice.get("token_ids") for choice in whole]
-    counts = [len(ids) if isinstance(ids, list) else None for ids in told]
+    token_ids = [choice.get("token_ids") for choice in whole]
+    counts = [len(ids) if isinstance(ids, list) else None for ids in token_ids]
     # `usage` is of all choices together, so it tells a response's length only where there is one.
     if len(choices) == 1:
         counts = [counts[0] if counts[0] is not None else completion]
