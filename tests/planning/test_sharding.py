@@ -75,6 +75,13 @@ def test_what_a_rollout_costs_at_most_decides_how_many_shards_there_are(
     assert rollouts.bytes // sharding.shard_bytes(rollouts, rewards) == shards
 
 
+@pytest.mark.parametrize(("megabytes", "shard"), [(40, 40), (200, 10)])
+def test_a_shard_is_a_row_group_or_more_unless_that_is_huge(megabytes: int, shard: int) -> None:
+    groups = dataset.join_groups([RowGroup(100, megabytes << 20, 0, 0)])
+    files = [InputFile("p", "p", 0, "", 100, megabytes << 20, Footer(0, 0, 0, 0), groups)] * (640 // megabytes)
+    assert sharding.shard_bytes(Dataset(tuple(files), pa.schema([])), [Gsm8k()]) >> 20 == shard - (640 % megabytes > 0)
+
+
 @given(inputs(), st.integers(1, 1 << 24))
 def test_shards_partition_the_input_and_hold_whole_problems(
     given_input: tuple[Dataset, Numbering, NDCodes], target: int

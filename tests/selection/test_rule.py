@@ -157,6 +157,10 @@ def test_weights_come_from_the_first_pool_that_holds(analysis: Path, tmp_path: P
     assert "p09" not in weights
     assert "u0" not in weights
     assert found.manifest["dropped"] == {"rule": 3, "unscored": 2}
+    pools.write_text('[{where: "extra_info.level <= 5", weight: 1}, {where: "pass_rate >= 0", weight: 2}]')
+    found = made(analysis, tmp_path / "q.parquet", weights=pools)
+    assert "z" not in names(found)  # it has no level, and may belong to the first pool
+    assert found.manifest["dropped"] == {"undecided": 1}
     for text in ("{}", "- weight: 1", '[{where: "pass_rate < 1", weight: x}]', "[1", '[{where: "a", weight: -1}]'):
         pools.write_text(text)
         with pytest.raises(ConfigError, match="--weights"):

@@ -228,7 +228,7 @@ def test_problems_mostly_unscored_end_with_3_though_few_rollouts_are(tmp_path: P
     ],
 )
 def test_problems_that_could_move_are_those_that_lack_a_reward(
-    values: list[list[float | None]], strategy: str, threshold: float, moved: int, tmp_path: Path, analyze: Any
+    values: list[list[float | None]], strategy: str, threshold: float, moved: int, *, tmp_path: Path, analyze: Any
 ) -> None:
     given = [
         {**row, "reward": reward}
@@ -252,7 +252,7 @@ def test_problems_that_could_move_are_those_that_lack_a_reward(
     ],
 )
 def test_problems_that_cut_off_responses_could_move_are_those_whose_cut_responses_failed(
-    values: list[list[float]], strategy: str, moved: int, finished: float, tmp_path: Path, analyze: Any
+    values: list[list[float]], strategy: str, moved: int, finished: float, *, tmp_path: Path, analyze: Any
 ) -> None:
     ends = [["stop", "length", "length"], ["stop", "stop", "length"], ["stop", "stop", "stop"]]
     given = [
