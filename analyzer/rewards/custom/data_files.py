@@ -29,6 +29,7 @@ _WRITERS = frozenset(
         *("basicConfig", "FileHandler", "RotatingFileHandler", "TimedRotatingFileHandler"),
     }
 )
+Mark = tuple[int, int, int]
 _LOGS = (".log", ".lock", ".pid", ".tmp", ".out", ".err")
 
 
@@ -64,21 +65,44 @@ class Opened:
         return False
 
     def close(self) -> set[str]:
-        """The files that own code has read."""
+        """The files that own code has read since the beginning; not those that this process has ever written."""
         self._on = False
         return self._read - self._written
+
+    def begin(self) -> None:
+        """Begin again, after `close`."""
+        self._read.clear()
+        self._on = True
 
 
 def digests(files: Iterable[tuple[str, str]]) -> dict[str, str]:
     """(name, path) of what may be files -> digest by name; one of several files where a name leads to these."""
     found: dict[str, set[str]] = {}
     for name, path in files:
-        if os.path.isfile(path) and not path.endswith((".py", *_LOGS)) and not path.startswith(("/proc/", "/sys/")):
+        if _is_data(path):
             try:
                 found.setdefault(name, set()).add(_digest(path))
             except OSError:  # not to be read by us, nor by the function
                 continue
     return {name: " ".join(sorted(several)) for name, several in sorted(found.items())}
+
+
+def _is_data(path: str) -> bool:
+    return os.path.isfile(path) and not path.endswith((".py", *_LOGS)) and not path.startswith(("/proc/", "/sys/"))
+
+
+def marks(files: Iterable[tuple[str, str]]) -> dict[str, Mark | None]:
+    """The mark of each file, by its real path."""
+    return {path: mark(path) for path in {os.path.realpath(path) for _, path in files if _is_data(path)}}
+
+
+def mark(path: str) -> Mark | None:
+    """What changes when a file is written again; None where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _digest(path: str) -> str:
@@ -91,9 +115,17 @@ def _digest(path: str) -> str:
 
 def named_in(tree: ast.Module, module: str) -> Iterator[tuple[str, str]]:
     """(name, path) of what a source may mean by its texts, but for what it writes to. `module`: its file."""
-    nodes = [node for statement in tree.body if not _is_main(statement) for node in ast.walk(statement)]
-    texts = {text for node in nodes for text in _texts(node)} - _written_by(nodes)
+    texts = {text for node in _nodes(tree) for text in _texts(node)} - written_in(tree)
     return places(texts, [os.path.dirname(module), os.getcwd()])
+
+
+def written_in(tree: ast.Module) -> set[str]:
+    """The texts by which a source names what it writes to, and others that stand in the same calls."""
+    return _written_by(_nodes(tree))
+
+
+def _nodes(tree: ast.Module) -> list[ast.AST]:
+    return [node for statement in tree.body if not _is_main(statement) for node in ast.walk(statement)]
 
 
 def places(names: Iterable[str], folders: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -68,6 +68,8 @@ class Watch:
         self._files: set[str] = set()  # of the user's own modules
         self._modules: set[str] = set()  # that are loaded
         self._variables: set[str] = set()  # whose values are part of the fingerprint
+        self.rewritten: frozenset[str] = frozenset()  # names of files that own code both reads and writes
+        self._marks: dict[str, data_files.Mark | None] = {}  # of the files whose contents are
         self._opened = data_files.Opened(self._is_own)
         for environment in (os.environ, os.environb):
             # The class of the living object is changed: modules hold references to os.environ from before we
@@ -80,7 +82,7 @@ class Watch:
         installed = _Installed()
         own: dict[str, str] = {}  # module -> file: by name, so that a folder of rewards may be moved
         libraries: dict[str, str] = {}
-        names = set(_strings(settings))
+        names, written = set(_strings(settings)), set[str]()
         files = list(data_files.places(names, [os.getcwd()]))
         # A copy of sys.modules: looking at a lazy module may import more.
         waiting = [(name, file) for name, module in list(sys.modules.items()) if (file := _file_of(module))]
@@ -99,6 +101,7 @@ class Watch:
                 # set count.
                 names.update(text for literal in literals for text in _strings(literal))
                 files += data_files.named_in(tree, file)
+                written |= {os.path.basename(text) for text in data_files.written_in(tree)}
                 waiting += [(other, place) for other in _imports(tree, name, file) if (place := _place_of(other))]
         self._files = set(own.values())
         self._modules = set(sys.modules)
@@ -109,6 +112,10 @@ class Watch:
         for path in read:
             near = next((folder for folder in folders if path.startswith(f"{folder}/")), "")
             files.append((path.removeprefix(f"{near}/") if near else path, path))
+        # One that the user's own code writes to, such as a cache of a judge's answers, changes in every run.
+        self.rewritten = frozenset(name for name, path in files if os.path.basename(path) in written)
+        # Before they are read: a change in between is seen.
+        self._marks = data_files.marks((name, path) for name, path in files if name not in self.rewritten)
         return Dependencies(
             _sha256(own),
             dict(sorted(libraries.items())),
@@ -120,9 +127,15 @@ class Watch:
         """A call begins."""
         _reads.clear()
         _copied.clear()
+        self._opened.begin()
 
     def check(self) -> None:
         """A call has ended. Raises Unscored where its result depends on what the fingerprint does not hold."""
+        for path in sorted(self._opened.close() & self._marks.keys()):
+            if data_files.mark(path) != self._marks[path]:
+                raise Unscored(
+                    Status.ERROR, f"{path}, which it reads, has changed since the run was started; run it again"
+                )
         if unknown := sorted(self._read_by_own_code() - self._variables):
             raise Unscored(
                 Status.ERROR,

@@ -80,6 +80,12 @@ class Custom(WholeReward):
         # A worker may start hours after the driver: by then the file may be another one.
         if self.sha256 not in ("", here.sha256):
             raise RewardError("its source has changed since the run was started; run the command again")
+        files = {name for name, _ in {*self.files.items()} ^ {*here.files.items()}} - self._loaded.watch.rewritten
+        if self.sha256 and files:
+            raise RewardError(
+                f"the file {min(files)}, which it reads, has changed since the run was started; run the command again "
+                "when it no longer changes"
+            )
         if self.sha256 and self.environ != here.environ:
             names = sorted(name for name, _ in {*self.environ.items()} ^ {*here.environ.items()})
             raise RewardError(

@@ -327,6 +327,55 @@ def test_a_file_that_changes_after_the_start_is_not_used(tmp_path: Path) -> None
         scorer.score(PROBLEM, [""])
 
 
+READS_A_FILE = """
+from pathlib import Path
+AT_START = float(Path(__file__).with_name("start.txt").read_text())
+
+def f(data_source, solution_str, ground_truth):
+    return AT_START + float(Path(__file__).with_name("call.txt").read_text())
+"""
+WRITES_IT_TOO = (
+    READS_A_FILE
+    + """
+def g(data_source, solution_str, ground_truth):
+    Path(__file__).with_name("start.txt").write_text(solution_str)
+    return 1.0
+"""
+)
+
+
+def test_a_data_file_that_changes_after_the_start_gives_no_reward(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(READS_A_FILE)
+    for name in ("start.txt", "call.txt"):
+        (tmp_path / name).write_text("1")
+    reward = rewards.build(f"{tmp_path}/mine.py:f")
+    with closing(Scorer(reward, LIMITS)) as scorer:
+        assert scorer.score(PROBLEM, [""])[0].reward == 2.0
+        (tmp_path / "start.txt").write_text("3")  # read before
+        assert scorer.score(PROBLEM, [""])[0].reward == 2.0
+        (tmp_path / "call.txt").write_text("20")
+        score = scorer.score(PROBLEM, [""])[0]
+        assert (score.reward, score.status, score.detail) == (
+            None,
+            Status.ERROR,
+            f"{tmp_path}/call.txt, which it reads, has changed since the run was started; run it again",
+        )
+    nursery.close_all()  # as in another worker
+    changed = pytest.raises(RewardError, match=r"the file call\.txt, which it reads, has changed since the run was")
+    with closing(Scorer(type(reward)(**reward.options), LIMITS)) as scorer, changed:
+        scorer.score(PROBLEM, [""])
+
+
+def test_a_data_file_that_the_function_writes_itself_may_change(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(WRITES_IT_TOO)
+    (tmp_path / "start.txt").write_text("1")
+    reward = rewards.build(f"{tmp_path}/mine.py:g")
+    for _ in range(2):
+        with closing(Scorer(type(reward)(**reward.options), LIMITS)) as scorer:
+            assert scorer.score(PROBLEM, ["7"])[0].reward == 1.0
+        nursery.close_all()  # as in another worker
+
+
 def test_the_function_is_loaded_once_for_the_check_and_the_work(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "import os\nopen(f'{os.path.dirname(__file__)}/loads', 'a').write('x')\n"
