@@ -171,7 +171,9 @@ class OutputFolder(NamedTuple):
                 shutil.rmtree(staging, ignore_errors=True)
 
     def _move_in(self, staging: Path, place: Destination) -> None:
-        names = sorted((path.name for path in staging.iterdir()), key=lambda name: (name == SUMMARY, name))
+        # Hidden are temporary files that could not be removed; NFS renames an open one to .nfs... where it is removed.
+        made = [path.name for path in staging.iterdir() if not path.name.startswith(".")]
+        names = sorted(made, key=lambda name: (name == SUMMARY, name))
         old = set(manifest_of(place).files)
         # The only name of ours that people give to files of their own.
         if CARD in place.names() - old:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -42,6 +43,8 @@ def test_arrow_writes_and_reads_below_a_relative_path_that_looks_like_a_url(
     table = pa.table({"data_idx": [1], "samples": [2], "first_sample_idx": [3]})
     with OutputFolder("run:1/out", {}).staged(overwrite=False) as staging:
         pq.write_table(table, staging / "problem_metrics.parquet")
+        (staging / ".nfs0001").touch()  # of a temporary file that was removed while it was open
+    assert sorted(os.listdir("run:1/out")) == [".rollout-analyzer.json", "problem_metrics.parquet"]
     with storage.atomic_path("run:1/topup.parquet") as temporary:
         pq.write_table(table, temporary)
     assert wanted.top_up("run:1/topup.parquet", 2).samples.tolist() == [0, 2]
