@@ -324,7 +324,8 @@ WRONG = {  # flags -> what the line says
     "--sandbox|docker": "--sandbox: invalid choice: 'docker'",
     "--reward_fn|reasoning_gym": "the reward reasoning_gym needs an extra that is not installed",
     "--reward_fn|prime_code": "allow it with --allow_code_execution",
-    "--reward_fn|OWN:nope": "has no 'nope'; its functions are: score",
+    "--reward_fn|OWN:nope": "has no 'nope'; its functions are: score, levelled",
+    "--reward_fn|OWN:levelled": "needs the column 'original_level', which is missing",
     "--output_dir|/proc/x": "--output_dir /proc/x: /proc cannot be written to",
     "--output_dir|TRAIN": "is a file; it must be a folder",
     "--output_dir|FOREIGN": "holds summary.json of another program",
@@ -341,7 +342,8 @@ def test_whatever_can_be_judged_before_the_generation_is_refused_before_it(
     monkeypatch.setattr(importlib.util, "find_spec", without("ray", "reasoning_gym"))
     known_tokenizer(tmp_path / "cache")
     (tmp_path / "w.yaml").write_text('[{where: "pass_rat <= 1", weight: 1}]')
-    (tmp_path / "own.py").write_text("def score(response, ground_truth):\n    return 1.0\n")
+    functions = ("score(response, ground_truth)", "levelled(completions, level, **kwargs)")
+    (tmp_path / "own.py").write_text("".join(f"def {head}:\n    return 1.0\n" for head in functions))
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "summary.json").write_text("{}")
     places = {"WEIGHTS": "w.yaml", "TRAIN": training.name, "OWN": "own.py", "FOREIGN": "foreign", "OUT": "out"}

@@ -28,7 +28,7 @@ TRICKY: dict[str, pa.Array] = {
 
 
 def training(folder: Path, columns: dict[str, Any]) -> TrainingData:
-    pq.write_table(pa.table(columns), folder / "train.parquet")
+    pq.write_table(pa.table(columns), folder / "train.parquet", row_group_size=2)  # read batch by batch
     return open_data(str(folder / "train.parquet"), "prompt", None, str(folder / "cache"))
 
 
