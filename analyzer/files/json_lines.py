@@ -41,7 +41,7 @@ def lost_note(lost: Counter[str], advice: str) -> str:
     if not +lost:
         return ""
     columns = ", ".join(f"{name!r} ({number:,})" for name, number in (+lost).items())
-    return f"NaN and infinite numbers are null, since jsonl has none: in {columns}; {advice}"
+    return f"NaN and infinite numbers in {columns} were written as null, since JSON cannot hold them; {advice}"
 
 
 def _not_finite(column: Any) -> int:

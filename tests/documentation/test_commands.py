@@ -113,10 +113,12 @@ def test_the_summary_in_the_readme_is_what_its_command_prints(readme: list[Outco
     assert_shown(README, "ANALYSIS SUMMARY", said_by("analyze_rollouts.py", readme))
 
 
-def test_the_estimate_on_the_page_of_difficulty_is_the_samples(readme: list[Outcome]) -> None:
-    page = (ROOT / "docs" / "difficulty.md").read_text(encoding="utf-8")
-    shown = " ".join(page.partition("    How sure:\n")[2].partition("\n\n")[0].split())
-    assert shown in " ".join(said_by("analyze_rollouts.py", readme).split())
+def test_the_estimates_on_pages_are_those_of_the_sample(readme: list[Outcome]) -> None:
+    printed = " ".join(said_by("analyze_rollouts.py", readme).split())
+    for page, heading in ((README, "How sure"), (README, "Difficulty"), (ROOT / "docs" / "difficulty.md", "How sure")):
+        text = page.read_text(encoding="utf-8").partition(f"    {heading}:\n")[2].partition("\n\n")[0]
+        assert text
+        assert " ".join(text.split()) in printed
 
 
 def test_the_report_on_the_page_of_selection_is_what_its_commands_print(tmp_path: Path, binaries: Path) -> None:
