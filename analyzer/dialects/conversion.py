@@ -321,6 +321,8 @@ def _taken_notes(request: Request, mapper: Mapper) -> Iterator[str]:
         yield f"the rollouts are scored: {paste({'reward': kept})} would take the rewards from {kept!r}"
     if layout.answered_in_prompt:
         yield f"the prompts are the messages of {layout.prompt!r} before the first answer"
+    if tally.answered:
+        yield f"{counted(tally.answered, 'prompt')} without the response, in which they ended"
     for path, values in tally.sources.items():
         if len(values) > 1:
             yield f"pooled: {len(values)} values of {path}"

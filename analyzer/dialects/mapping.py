@@ -18,7 +18,16 @@ from analyzer.dialects import groups, operations
 from analyzer.dialects.fitting import Options, fit
 from analyzer.dialects.layout import Layout, paste
 from analyzer.dialects.lookup import Column, Rows, is_list, is_text, look_up, python_values, root, rows_of
-from analyzer.dialects.values import SHOWN, RowName, asked, finish_reasons, message_text, rewards_of, text_of
+from analyzer.dialects.values import (
+    SHOWN,
+    RowName,
+    asked,
+    finish_reasons,
+    message_text,
+    rewards_of,
+    text_of,
+    unanswered,
+)
 from analyzer.errors import InputError, printable
 from analyzer.expression import Expression, compile_expression
 from analyzer.rollouts.json_columns import is_encoded
@@ -71,6 +80,7 @@ class Tally:
         self.empty = 0  # rows of lists without items, or counts of no samples
         self.failed = 0  # rows without a response where others have one
         self.rollouts = 0
+        self.answered = 0  # prompts that ended in the response
         self.off_grid = 0  # rates that are no whole number of passes
         self.levels: Counter[float] = Counter()
         self.least, self.most = math.inf, -math.inf
@@ -207,7 +217,7 @@ class Mapper:
         import pyarrow as pa
 
         layout = self.layout
-        columns = {PROMPT: self._prompt(rows), RESPONSE: response}
+        columns = {PROMPT: self._prompt(rows, response), RESPONSE: response}
         gold = self._optional(rows, layout.ground_truth)
         # From prompt and ground truth before these are renamed or dropped.
         ids = self._ids(rows, columns[PROMPT], gold, row)
@@ -238,14 +248,18 @@ class Mapper:
     def _optional(self, rows: Rows, path: str | None) -> Column | None:
         return None if path is None else look_up(rows, path)
 
-    def _prompt(self, rows: Rows) -> Column:
+    def _prompt(self, rows: Rows, response: Column) -> Column:
         import pyarrow as pa
 
         found = self._optional(rows, self.layout.prompt)
         if found is None or pa.types.is_null(found.array.type):
             return Column(pa.nulls(rows.size, pa.string()), pa.field(PROMPT, pa.string()))
         # With the answer in the prompt each response would be a problem of its own.
-        return asked(found) if self.layout.answered_in_prompt else found
+        if self.layout.answered_in_prompt:
+            return asked(found)
+        found, answered = unanswered(found, response.array)
+        self.tally.answered += answered
+        return found
 
     def _response(self, rows: Rows, row: RowName) -> Column:
         """The responses as text: of a list of messages the last one of the assistant. Null if there is none."""

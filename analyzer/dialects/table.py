@@ -124,6 +124,32 @@ TABLE = (
         layout=_TRL.with_columns({"transpose": True}),
     ),
     Dialect(
+        name="ms_swift_megatron",
+        framework="ms-swift completions of Megatron",
+        file="completions.jsonl of --log_completions true, also with Ray",
+        lacks="data_source, chat prompts (--join)",
+        requires=_needs("gen_step", "prompt", "completion"),
+        without=_needs("step"),
+        suffixes=INPUT_SUFFIXES,
+        layout=_TRL.with_columns({"transpose": True, "steps": ["gen_step"]}),
+    ),
+    Dialect(
+        name="ms_swift_infer",
+        framework="ms-swift inference results",
+        file="infer_result/{time}.jsonl of swift infer, predict.jsonl",
+        lacks="rewards",
+        requires=_needs("response", "labels", "messages"),
+        layout=_TRAINING.with_columns(
+            {
+                "prompt": "messages",
+                "response": "response",
+                "ground_truth": "solution|answer|ground_truth|labels",
+                "data_source": "data_source|dataset",
+                "drop": ["messages", "logprobs"],  # they end in the response
+            }
+        ),
+    ),
+    Dialect(
         name="roll",
         framework="ROLL rollout dump",
         file="rollout_dump_data.step_{N}.jsonl",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyzer.dialects.lookup import Column, is_text, python_values
+from analyzer.dialects.lookup import Column, is_list, is_text, item_of, python_values
 from analyzer.errors import InputError, printable
 from analyzer.rollouts.finish import CUT_OFF, says_finish
 from analyzer.rollouts.json_columns import is_encoded
@@ -68,6 +68,26 @@ def asked(column: Column) -> Column:
             first = next(answers, len(roles))
             chats[at] = dump_json(chat[:first]) if is_text(array.type) else chats[at][:first]
     return Column(pa.array(chats, array.type), field)
+
+
+def unanswered(column: Column, responses: pa.Array) -> tuple[Column, int]:
+    """Chats without a last message that is the response itself, and how many had one. Other messages may be a start."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    array, field = column
+    kind = array.type.value_type if is_list(array.type) else array.type
+    if not is_list(array.type) or not pa.types.is_struct(kind) or kind.get_field_index("role") < 0:
+        return column, 0
+    if not pc.any(pc.equal(pc.struct_field(item_of(array, -1), "role"), "assistant")).as_py():
+        return column, 0  # nearly always, and then no row is looked at
+    chats, answered = array.to_pylist(), 0
+    for at, (chat, response) in enumerate(zip(python_values(column), responses.to_pylist(), strict=True)):
+        last = chat[-1] if chat else {}
+        if last.get("role") == "assistant" and response and content_text(last.get("content")) == response:
+            chats[at] = chats[at][:-1]
+            answered += 1
+    return Column(pa.array(chats, array.type), field), answered
 
 
 def content_text(content: Any) -> str:

@@ -172,6 +172,35 @@ def ms_swift(folder: Path) -> Path:
     return lines(folder / "completions.jsonl", [columns])
 
 
+def ms_swift_megatron(folder: Path) -> Path:
+    columns = {
+        "gen_step": [4] * 16,
+        "prompt": [r.rendered for r in ROLLOUTS],
+        "completion": [r.response for r in ROLLOUTS],
+        "Accuracy": [r.reward for r in ROLLOUTS],
+        "advantages": [0.5] * 16,
+    }
+    return lines(folder / "completions.jsonl", [columns])
+
+
+def ms_swift_ray(folder: Path) -> Path:
+    rows = [{"gen_step": 4, "prompt": r.rendered, "completion": r.response, "reward": r.reward} for r in ROLLOUTS]
+    return lines(folder / "completions.jsonl", rows)
+
+
+def ms_swift_infer(folder: Path) -> Path:
+    rows = [
+        {
+            "response": r.response,
+            "labels": r.gold,
+            "logprobs": None,
+            "messages": [*r.chat, {"role": "assistant", "content": r.response}],
+        }
+        for r in SHUFFLED
+    ]
+    return lines(folder / "20260101-000000.jsonl", rows)
+
+
 def roll(folder: Path) -> Path:
     columns: dict[str, Any] = {
         "global_step": [3] * 16,
@@ -826,6 +855,9 @@ CASES = {
     "verl_generation": Case("verl_generation", verl_generation, **NO_REWARDS),
     "trl": Case("trl", trl),
     "ms_swift": Case("ms_swift", ms_swift),
+    "ms_swift_megatron": Case("ms_swift_megatron", ms_swift_megatron, **NO_GOLDS),
+    "ms_swift_ray": Case("ms_swift_megatron", ms_swift_ray, **NO_GOLDS),
+    "ms_swift_infer": Case("ms_swift_infer", ms_swift_infer, **NO_REWARDS),
     "roll": Case("roll", roll),
     "nemo_rl": Case("nemo_rl", nemo_rl, **NO_GOLDS),
     "nemo_rl_validation": Case("nemo_rl", nemo_rl_validation, **NO_GOLDS),

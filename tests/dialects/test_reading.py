@@ -86,6 +86,10 @@ def test_lists_of_responses_and_chats_that_end_in_one_are_pasted_so_that_they_ar
             for at, (r, message) in enumerate(zip(ROLLOUTS, spoken, strict=True))
         ],
     }
+    layouts_of["messages beside the response"] = [
+        {"messages": [{"role": "user", "content": r.prompt}, message], "response": r.response, "answer": r.gold}
+        for r, message in zip(ROLLOUTS, spoken, strict=True)
+    ]
     for name, rows in layouts_of.items():
         for path in (layouts.lines(tmp_path / "r.jsonl", rows), parquet(tmp_path / "r.parquet", rows)):
             with pytest.raises(InputError) as raised:
@@ -262,6 +266,14 @@ def test_a_batch_of_the_responses_api_is_read_as_one_of_chat_completions(tmp_pat
         row["response"]["body"] |= {"status": "failed", "output": []}
     with pytest.raises(InputError, match="no rows with a response: 16 rollouts without one"):
         opened(tmp_path, layouts.lines(tmp_path / "failed.jsonl", rows), scored_without_gold=True)
+
+
+def test_a_message_that_the_response_continues_stays_in_the_prompt(tmp_path: Path) -> None:
+    chat = [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "<think>"}]
+    rows = [{"prompt": chat, "response": text, "answer": "4", "reward": 1.0} for text in ("4", "four")]
+    found = opened(tmp_path, parquet(tmp_path / "r.parquet", rows))
+    assert [row["prompt"] for row in rows_of(found)] == [chat, chat]
+    assert found.notes[0].endswith("2 rollouts, 1 problem by (prompt, ground truth)")
 
 
 def test_a_list_of_rollouts_in_a_json_file_is_read_as_its_lines_would_be(tmp_path: Path) -> None:
