@@ -32,6 +32,7 @@ from analyzer.rewards.code.tests import (
     names_defined,
     names_of_program,
     only_functions,
+    refuse_one_sided,
     undefined_names,
 )
 from analyzer.schema import GoldError, Score
@@ -133,6 +134,7 @@ def parse(table: Mapping[str, Any]) -> Tests:
     entry_point = table.get("entry_point")
     if not isinstance(entry_point, str | None):
         raise GoldError("`entry_point` must be text")
+    refuse_one_sided([setup, *tests])
     stub = _stub(prompt, entry_point)
     entry_points = _entry_points([setup, *tests], entry_point, stub)
     checks = [f"check({entry_points[0]})"] if any("check" in functions_of(text) for text in tests) else []

@@ -3,95 +3,38 @@
     ground_truth: '{"test": "from solution import add\n\ndef test_add():\n    assert add(1, 2) == 3\n"}'
     response: "```python\ndef add(a, b):\n    return a + b\n```"
 
-1.0 when every function `test_*` passes, else 0.0 (KodCode/KodCode-V1: column `test`). What the tests import from the
-module `solution` stands for the function in the program's sandbox; plain values cross. Of pytest there are `raises`,
-`approx` of numbers, lists and dicts, and `mark.parametrize`; fixtures are a gold_error.
+1.0 when every test passes, else 0.0 (KodCode/KodCode-V1: column `test`). What the tests take from the module `solution`
+stands for the function in the program's sandbox. Of pytest they find what code/pytest_names.py has: functions and
+classes of tests, coroutines, fixtures, `parametrize`, `raises`, `approx` and more. What it lacks is a gold_error.
 """
 
 from __future__ import annotations
 
 import ast
+import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from analyzer.rewards import register
-from analyzer.rewards.code.tests import imports_of, names_called, only_functions, parsed, undefined_names
+from analyzer.rewards.code import pytest_names
+from analyzer.rewards.code.tests import (
+    imports_of,
+    names_called,
+    only_functions,
+    parsed,
+    refuse_one_sided,
+    undefined_names,
+)
 from analyzer.rewards.humaneval import FunctionReward, Tests
 from analyzer.schema import GoldError
 
 MODULE = "solution"
-PYTEST = """
-import math as _math
-import re as _re
-
-class _Raises:
-    def __init__(self, expected, match):
-        self.expected, self.match = expected, match
-    def __enter__(self):
-        return self
-    def __exit__(self, kind, value, trace):
-        assert kind is not None, "did not raise"
-        self.type, self.value = kind, value
-        return issubclass(kind, self.expected) and (self.match is None or _re.search(self.match, str(value)))
-
-def _near(expected, value, limit, nan_ok):
-    if isinstance(expected, dict):
-        return (isinstance(value, dict) and expected.keys() == value.keys()
-                and all(_near(expected[key], value[key], limit, nan_ok) for key in expected))
-    if isinstance(expected, (list, tuple)):
-        return (isinstance(value, (list, tuple)) and len(expected) == len(value)
-                and all(_near(e, v, limit, nan_ok) for e, v in zip(expected, value)))
-    if value == expected:
-        return True
-    numbers = (int, float, complex)
-    if not isinstance(expected, numbers) or not isinstance(value, numbers):
-        return False
-    if _math.isnan(abs(expected)):
-        return nan_ok and _math.isnan(abs(value))
-    return not _math.isinf(abs(expected)) and abs(value - expected) <= limit(expected)
-
-class pytest:
-    @staticmethod
-    def raises(expected, *call, match=None, **kwargs):
-        context = _Raises(expected, match)
-        if not call:
-            return context
-        with context:
-            call[0](*call[1:], **kwargs)
-        return context
-    class approx:
-        def __init__(self, expected, rel=None, abs=None, nan_ok=False):
-            self.expected, self.rel, self.abs, self.nan_ok = expected, rel, abs, nan_ok
-        def _limit(self, expected):
-            absolute = 1e-12 if self.abs is None else self.abs
-            if self.rel is None and self.abs is not None:
-                return absolute
-            return max((1e-6 if self.rel is None else self.rel) * abs(expected), absolute)
-        def __eq__(self, value):
-            return _near(self.expected, value, self._limit, self.nan_ok)
-    @staticmethod
-    def param(*values, **kwargs):
-        return values if len(values) > 1 else values[0]
-    class mark:
-        @staticmethod
-        def parametrize(names, rows, ids=None):
-            names = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
-            def decorate(test):
-                def run(**given):
-                    for row in rows:
-                        test(**given, **dict(zip(names, row if len(names) > 1 else [row])))
-                return run
-            return decorate
+PYTEST = f"""
+import sys, types
+sys.modules["pytest"] = types.ModuleType("pytest")
+exec({inspect.getsource(pytest_names)!r}, sys.modules["pytest"].__dict__)
 """
-"""What of pytest tests may use: none of it is in the sandbox."""
-
-
-def _of_the_stub(node: ast.stmt) -> ast.stmt:
-    """`from pytest import raises` as `raises = pytest.raises`; any other statement as it is."""
-    if not isinstance(node, ast.ImportFrom) or node.module != "pytest":
-        return node
-    taken = ", ".join(f"pytest.{alias.name}" for alias in node.names)
-    return ast.parse(f"{', '.join(alias.asname or alias.name for alias in node.names)} = {taken}").body[0]
+RUNNER = "__import__('pytest')"
 
 
 @register
@@ -107,30 +50,82 @@ class KodCode(FunctionReward):
         if not isinstance(test, str):
             raise GoldError("the ground truth needs `test`, the text of a file of tests")
         tree = parsed(test)
-        ours = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == MODULE]
-        names = [alias.asname or alias.name for node in ours for alias in node.names]
-        if "*" in names or any(alias.asname for node in ours for alias in node.names):
-            raise GoldError(f"the test must import its functions from `{MODULE}` by their own names")
-        # What the tests import from `solution` is not there to be imported; the names are put in as remote
-        # functions.
-        stubbed = [
-            node
-            for node in tree.body
-            if isinstance(node, ast.Import) and [alias.name for alias in node.names] == ["pytest"]
-        ]
-        tree.body = [_of_the_stub(node) for node in tree.body if node not in ours and node not in stubbed]
-        functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test")]
-        if not functions:
+        names = _take_from_solution(tree)
+        tests = _tests_of(tree)
+        if not tests:
             raise GoldError("the test has no function test_*")
-        for function in functions:
-            # parametrize fills arguments; without a decorator they are fixtures, which only pytest can make.
-            if len(function.args.args) > 0 and not function.decorator_list:
-                raise GoldError(f"{function.name} takes a fixture; fixtures are not supported")
-        text = ast.unparse(tree)
-        missing = undefined_names([text], [*names, "pytest"])
+        _refuse_what_is_missing(tree)
+        text = ast.unparse(ast.fix_missing_locations(tree))
+        refuse_one_sided([text])
+        missing = undefined_names([text], names)
         functions_of_program = dict.fromkeys([*names, *(name for name in missing if name in names_called([text]))])
         called = only_functions(tuple(functions_of_program), [text])
         if not called:
             raise GoldError(f"the test imports nothing from `{MODULE}`")
-        calls = [f"{function.name}()" for function in functions]
-        return Tests(called, [PYTEST, text, *calls], "", ("", imports_of(text)))
+        # What cannot run is found before the first call, so that no program's answer decides whether it is.
+        calls = [f"{RUNNER}.refuse([{', '.join(tests)}])", *(f"{RUNNER}.run({name})" for name in tests)]
+        imports = [line for line in imports_of(text).split("\n") if "pytest" not in line]
+        return Tests(called, [PYTEST, text, *calls], "", ("", "\n".join(imports)))
+
+
+def _take_from_solution(tree: ast.Module) -> list[str]:
+    """The names that tests take from the program's module, whose imports are replaced. Raises GoldError."""
+    names: list[str] = []
+    body: list[ast.stmt] = []
+    for node in tree.body:
+        if isinstance(node, ast.If) and ast.unparse(node.test).startswith("__name__ =="):
+            continue  # pytest does not run it
+        if isinstance(node, ast.ImportFrom) and node.module == MODULE:
+            names += [alias.name for alias in node.names]
+            body += [ast.parse(f"{alias.asname} = {alias.name}").body[0] for alias in node.names if alias.asname]
+        elif isinstance(node, ast.Import) and (ours := [alias for alias in node.names if alias.name == MODULE]):
+            name = ours[0].asname or MODULE
+            used = dict.fromkeys(attribute for owner, attribute in _attributes(tree) if owner == name)
+            names += used
+            members = ", ".join(f"{attribute}={attribute}" for attribute in used)
+            body += ast.parse(f"{name} = __import__('types').SimpleNamespace({members})").body
+            node.names = [alias for alias in node.names if alias.name != MODULE]
+            body += [node] if node.names else []
+        else:
+            body.append(node)
+    if "*" in names:
+        raise GoldError(f"the test must import its functions from `{MODULE}` by their names")
+    tree.body = body
+    return list(dict.fromkeys(names))
+
+
+def _tests_of(tree: ast.Module) -> list[str]:
+    """The functions and classes of tests, in their order. Raises GoldError."""
+    names = []
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test"):
+            names.append(node.name)
+        elif isinstance(node, ast.ClassDef):
+            of_unittest = any(ast.unparse(base).endswith("TestCase") for base in node.bases)
+            if not of_unittest and node.name.startswith("Test") and node.bases:
+                raise GoldError(f"the class of tests {node.name} has a base class, which is not supported")
+            if of_unittest or node.name.startswith("Test"):
+                names.append(node.name)
+    return names
+
+
+def _attributes(tree: ast.Module) -> list[tuple[str, str]]:
+    """Each `name.attribute` in it."""
+    return [
+        (node.value.id, node.attr)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    ]
+
+
+def _refuse_what_is_missing(tree: ast.Module) -> None:
+    """Raises GoldError for what of pytest the tests use and pytest_names.py has not. Fixtures are looked at there."""
+    used = _attributes(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "pytest":
+            used += [("pytest", alias.name) for alias in node.names]
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value).endswith("mark"):
+            used.append(("mark", node.attr))
+    for name, attribute in used:
+        if attribute not in pytest_names.SUPPORTED.get(name, (attribute,)) or (name, attribute) in pytest_names.MISSING:
+            raise GoldError(f"the test uses {name}.{attribute}, which is not supported")

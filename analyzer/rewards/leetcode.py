@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from analyzer.rewards import register
-from analyzer.rewards.code.tests import imports_of, parsed
+from analyzer.rewards.code.tests import imports_of, parsed, refuse_one_sided
 from analyzer.rewards.humaneval import FunctionReward, Tests
 from analyzer.schema import GoldError
 
@@ -35,7 +35,7 @@ class LeetCode(FunctionReward):
         if not isinstance(functional, str) or not isinstance(prefix, str):
             raise GoldError("the ground truth needs `functional`, or `test` and `entry_point`, as texts")
         parsed(prefix)
-        parsed(functional)
+        refuse_one_sided([functional])
         if "Solution" not in functional:
             raise GoldError("the check has no class Solution")
         return Tests(("Solution",), [prefix, functional], "", (prefix, imports_of(functional)))

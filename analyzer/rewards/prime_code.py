@@ -26,7 +26,7 @@ from analyzer.rewards import register
 from analyzer.rewards._common.gold import struct_gold
 from analyzer.rewards.code.contest import same_output, same_value, verls_int_keys, with_int_keys
 from analyzer.rewards.code.programs import NO_PROGRAM, CodeReward, by_heart, no_known_program, scored
-from analyzer.rewards.code.tests import called_names, names_of_program
+from analyzer.rewards.code.tests import called_names, names_of_program, refuse_one_sided
 from analyzer.schema import GoldError, Score
 
 CONTINUOUS_TESTS = 10
@@ -150,6 +150,7 @@ def parse(table: Mapping[str, Any], lenient: bool = False) -> Tests:
     if isinstance(assertions, list) and assertions:
         if not all(isinstance(text, str) for text in assertions):
             raise GoldError("`assert_case` must be a list of texts")
+        refuse_one_sided(assertions)
         return Tests(None, [Case(assertion=text, calls=called_names([text])) for text in assertions])
     inputs, outputs, function = table.get("inputs"), table.get("outputs"), table.get("fn_name")
     if not isinstance(inputs, list) or not isinstance(outputs, list) or not inputs:

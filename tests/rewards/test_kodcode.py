@@ -8,7 +8,8 @@ import pytest
 
 from analyzer.errors import SandboxError
 from analyzer.rewards import default_route
-from analyzer.rewards.kodcode import PYTEST, KodCode
+from analyzer.rewards.code import pytest_names
+from analyzer.rewards.kodcode import KodCode
 from analyzer.schema import GoldError, Status
 
 
@@ -39,8 +40,13 @@ GOLD_ERRORS: dict[str, Any] = {
     "no_tests": {"test": "from solution import f\nassert f()"},
     "nothing_imported": {"test": "def test_a():\n    assert 1\n"},
     "star": {"test": "from solution import *\ndef test_a():\n    assert f()\n"},
-    "another_name": {"test": "from solution import f as g\ndef test_a():\n    assert g()\n"},
-    "fixture": {"test": "from solution import f\ndef test_a(tmp_path):\n    assert f()\n"},
+    "part_of_pytest": {"test": "import pytest\nfrom solution import f\ndef test_a():\n    with pytest.warns(): f()\n"},
+    "mark": {"test": "import pytest\nfrom solution import f\n@pytest.mark.xfail\ndef test_a():\n    assert f()\n"},
+    "part_of_a_fixture": {
+        "test": "from solution import f\ndef test_a(capsys):\n    capsys.disabled()\n    assert f()\n"
+    },
+    "base_class": {"test": "from solution import f\nclass TestA(Base):\n    def test_a(self):\n        assert f()\n"},
+    "file": {"test": "from solution import f\ndef test_a():\n    assert f() == open('a').read()\n"},
     "class": {"test": "from solution import Stack\ndef test_a():\n    assert Stack()\n"},
 }
 
@@ -79,13 +85,11 @@ VALUES = [*NUMBERS, [1, 2.0], [1, 2.0000001], (1, 2.1), [1], {"a": 1.0}, {"a": 1
 
 @pytest.mark.parametrize("options", [{}, {"abs": 1e-3}, {"rel": 1e-3}, {"abs": 0.1, "rel": 1e-9}, {"nan_ok": True}])
 def test_approx_is_pytest_s(options: dict[str, Any]) -> None:
-    names: dict[str, Any] = {}
-    exec(PYTEST, names)
     # Later versions of pytest refuse a tolerance for what is no number.
     for expected in VALUES if "rel" not in options else [1, 1.0, 1 + 1e-5, 1e6, float("inf"), [1, 2.0], {"a": 1.0}]:
         for value in VALUES:
             theirs = value == pytest.approx(expected, **options)
-            assert (value == names["pytest"].approx(expected, **options)) is bool(theirs), (expected, value)
+            assert (value == pytest_names.approx(expected, **options)) is bool(theirs), (expected, value)
 
 
 ROOT = "def root(x):\n    if x < 0:\n        raise {}\n    return x ** 0.5\n"
@@ -112,3 +116,51 @@ def test_what_is_raised_is_looked_at_as_in_pytest(reward: KodCode, test: str) ->
     gold = {"test": f"import pytest\nfrom pytest import raises\nfrom solution import root\ndef test_a():\n    {test}\n"}
     right, wrong = (f"```python\n{ROOT.format(error)}```" for error in RAISES[test])
     assert [reward.grade(reward.extract(program), gold).reward for program in (right, wrong)] == [1.0, 0.0]
+
+
+HEAD = "import pytest\nfrom solution import show\n"
+PROGRAM = "def show(x):\n    if x < 0:\n        raise ValueError('negative')\n    print(x)\n    return x\n"
+FORMS = {  # a file of tests that the program passes; where `1` stands for `show(1)`'s answer, another one does not
+    "coroutine": "@pytest.mark.asyncio\nasync def test_a(): assert show(1) == 1",
+    "class": "class TestA:\n    def setup_method(self): self.x = 1\n    def test_a(self): assert show(self.x) == 1",
+    "unittest": "import unittest\nclass A(unittest.TestCase):\n    def setUp(self): self.x = 1\n"
+    "    def test_a(self):\n        self.assertEqual(show(self.x), 1)\n"
+    "        with self.assertRaises(ValueError): show(-1)\n"
+    "    @unittest.skip('')\n    def test_b(self): assert False\nif __name__ == '__main__': unittest.main()",
+    "fail": "def test_a():\n    try: show(-1)\n    except ValueError: pass\n    else: pytest.fail()\n"
+    "    if show(1) != 1: pytest.fail('no')",
+    "skip": "def test_a(): assert show(1) == 1\ndef test_b():\n    pytest.skip()\n    assert False\n"
+    "@pytest.mark.skip(reason='')\ndef test_c(missing): assert False\n"
+    "@pytest.mark.skipif(True, reason='')\ndef test_d(): assert False",
+    "marks": "@pytest.mark.slow\n@pytest.mark.timeout(5)\ndef test_a(): assert show(1) == 1",
+    "fixtures": "ended = []\n@pytest.fixture\ndef one(): return 1\n@pytest.fixture(scope='module')\ndef two(one):\n"
+    "    yield one + 1\n    ended.append(one)\n@pytest.fixture(autouse=True)\ndef three(): ended.append(0)\n"
+    "@pytest.mark.parametrize('x', [1, 2])\n@pytest.mark.parametrize('y, z', [(1, 2), pytest.param(3, 4, id='a')])\n"
+    "def test_a(x, y, z, two): assert show(x) + two + z - y == x + 3\n"
+    "def test_b(): assert show(1) == 1 and ended == [0, 1] * 4 + [0]",
+    "capsys": "def test_a(capsys):\n    assert show(1) == 1\n    assert capsys.readouterr().out == '1\\n'\n"
+    "    show(2)\n    assert capsys.readouterr() == ('2\\n', '')",
+    "monkeypatch": "def test_a(monkeypatch):\n    seen = []\n    monkeypatch.setattr('builtins.print', seen.append)\n"
+    "    assert show(1) == 1 and seen == [1]",
+    "patch": "from unittest.mock import patch\n@patch('builtins.print')\ndef test_a(p):\n    assert show(1) == 1\n"
+    "    p.assert_called_once_with(1)",
+    "module": "import solution, math\nimport solution as s\n"
+    "def test_a(): assert solution.show(1) == s.show(math.sqrt(1)) == 1",
+    "other_name": "from solution import show as g\ndef test_a(): assert g(1) == 1",
+    "arrays": "import numpy as np\ndef test_a(): assert np.array([show(1)]) == pytest.approx(np.array([1 + 1e-9]))",
+    "second_of_two": "def test_a(): pass\nclass TestB:\n    def test_a(self): assert show(1) == 1",
+}
+
+
+def test_forms_of_tests_that_pytest_runs_are_run(reward: KodCode) -> None:
+    wrong = PROGRAM.replace("return x", "return x + 0.5")
+    for name, test in FORMS.items():
+        scores = [reward.grade((program,), {"test": HEAD + test}) for program in (PROGRAM, wrong)]
+        assert [score.reward for score in scores] == [1.0, 0.0], (name, [score.detail for score in scores])
+
+
+def test_a_fixture_that_is_not_there_is_found_before_the_first_call(reward: KodCode) -> None:
+    test = f"{HEAD}def test_a(): assert show(1) == 1\ndef test_b(tmp_path): show(1)\n"
+    for program in (PROGRAM, "def show(x): pass"):
+        with pytest.raises(GoldError, match="the fixture tmp_path"):
+            reward.grade((program,), {"test": test})

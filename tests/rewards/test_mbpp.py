@@ -60,3 +60,34 @@ def test_a_function_may_have_a_capital_letter(reward: Mbpp, test: str) -> None:
 def test_tests_that_cannot_be_run_are_a_gold_error(reward: Mbpp, gold: Any) -> None:
     with pytest.raises(GoldError):
         reward.check_gold(gold)
+
+
+ONE_SIDED = (
+    "open('a', 'w').write('1')\nassert f('a') == 1",
+    "import tempfile\nwith tempfile.NamedTemporaryFile() as t: assert f(t.name) == 1",
+    "from unittest.mock import patch\nwith patch('time.sleep'): assert f() == 1",
+    "from unittest import mock\nwith mock.patch('builtins.open', mock.mock_open()): assert f() == 1",
+    "import random\nfrom unittest import mock\nwith mock.patch.object(random, 'random'): assert f() == 1",
+    "import os\nfrom unittest import mock\nwith mock.patch.dict(os.environ, A='1'): assert f() == 1",
+    "import random\nrandom.random = lambda: 1\nassert f() == 1",
+    "import os\nos.environ['A'] = '1'\nassert f() == 1",
+)
+BOTH_SIDED = (
+    "import io, sys\nsys.stdout = io.StringIO()\nassert f() == 1",
+    "from unittest.mock import patch\nwith patch('builtins.input', lambda: 1): assert f() == 1",
+    "class A: pass\na = A()\na.x = 1\nassert f(a.x) == 1",
+    "import numpy as np\na = np.zeros(2)\na[0] = 1\nassert f(a) == 1",
+)
+
+
+def test_a_test_may_not_change_what_its_program_does_not_see(reward: Mbpp) -> None:
+    for test in ONE_SIDED:
+        with pytest.raises(GoldError, match="in another sandbox, does not see"):
+            reward.check_gold({"test_list": [test]})
+    for test in BOTH_SIDED:
+        reward.check_gold({"test_list": [test]})
+
+
+def test_a_test_that_calls_nothing_is_a_gold_error_when_it_ends(reward: Mbpp) -> None:
+    with pytest.raises(GoldError, match="every program would pass"):
+        reward.grade(("def f(x): return x",), {"test_list": ["def g(): return f(1)\nassert True"]})

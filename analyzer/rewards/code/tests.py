@@ -147,3 +147,51 @@ def _definitions(node: ast.AST) -> Iterator[str]:
         yield node.name
     elif isinstance(node, (ast.Import, ast.ImportFrom)):
         yield from (alias.asname or alias.name.partition(".")[0] for alias in node.names)
+
+
+_FILES = frozenset(
+    {
+        *("open", "mkdir", "makedirs", "touch", "write_text", "write_bytes"),
+        *("mkstemp", "mkdtemp", "NamedTemporaryFile", "TemporaryDirectory"),
+    }
+)
+_SHARED = frozenset({"builtins.print", "builtins.input", "sys.stdin", "sys.stdout", "sys.stderr"})
+"""What a test may replace for its program; see grading/sandbox/inside/calls.py."""
+
+
+def refuse_one_sided(sources: Sequence[str]) -> None:
+    """Raises GoldError where test code makes files, or replaces what is not in `_SHARED`: its program would not see it.
+
+    Found in the source, so that the problem has no reward at all; tried, a right program would be wrong.
+    """
+    nodes = [node for source in sources for node in ast.walk(parsed(source))]
+    modules = {name for node in nodes if isinstance(node, ast.Import) for name in _definitions(node)}
+    for node in nodes:
+        if isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in _FILES:
+                raise GoldError(
+                    f"the test uses files ({called}), and its program, in another sandbox, does not see them"
+                )
+        for place in _replaced_by(node, modules):
+            if place not in _SHARED:
+                raise GoldError(f"the test replaces {place}, and its program, in another sandbox, does not see that")
+
+
+def _replaced_by(node: ast.AST, modules: set[str]) -> Iterator[str]:
+    """What of a module, "time.sleep", a piece of test code replaces."""
+    if isinstance(node, ast.Assign):
+        for target in node.targets:
+            place = target.value if isinstance(target, ast.Subscript) else target  # os.environ["HOME"]
+            if isinstance(place, ast.Attribute) and isinstance(place.value, ast.Name) and place.value.id in modules:
+                yield ast.unparse(place)
+    elif isinstance(node, ast.Call) and node.args:
+        function = ast.unparse(node.func)
+        if not function.endswith(("patch", "patch.object", "patch.dict", "monkeypatch.setattr")):
+            return
+        target, name = node.args[0], node.args[1] if len(node.args) > 1 else None
+        if isinstance(target, ast.Constant):
+            yield str(target.value)
+        elif ast.unparse(target).partition(".")[0] in modules:
+            member = f".{name.value!s}" if isinstance(name, ast.Constant) else ""
+            yield ast.unparse(target) + member
