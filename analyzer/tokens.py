@@ -89,29 +89,38 @@ def load(model_path: str, trust_remote_code: bool) -> Any:
         except Exception as error:  # noqa: BLE001  # transformers raises whatever the files make it raise
             needs_trust = "trust_remote_code" in str(error)
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(" :")
-    if is_folder:
-        advice = "the folder must hold tokenizer.json, or what its tokenizer class needs"
-        files = [entry.name for entry in os.scandir(model_path) if entry.is_file()]
-        if not any(part in name for name in files for part in _TOKENIZER_FILES):
-            raise TokenizerError(
-                f"--model_path {model_path}: the tokenizer cannot be loaded: there is no tokenizer.json in "
-                "this folder, nor another file of a tokenizer; give the folder of the policy, or its name on the hub"
-            )
-        if needs_trust:
-            advice = "it needs code of its own: pass --trust_remote_code if you trust it"
-        raise TokenizerError(f"--model_path {model_path}: the tokenizer cannot be loaded; {advice} ({reason})")
-    if os.path.exists(model_path):
-        raise TokenizerError(f"--model_path {model_path}: is a file; give the folder that holds tokenizer.json")
-    if model_path.startswith(("/", ".", "~")):
-        raise TokenizerError(f"--model_path {model_path}: no such folder; give the one that holds tokenizer.json")
-    where = (
-        "the hub has no model of that name"
-        if len(attempts) > 1
-        else "this machine is offline and has cached no model of that name"
+    advice = (
+        _advice_for_folder(model_path, reason, needs_trust) if is_folder else _advice_for_name(model_path, attempts)
     )
-    raise TokenizerError(
-        f"--model_path {model_path}: no such folder, and {where}; "
-        "give a folder that holds the tokenizer, or download it once on a machine with a network"
+    raise TokenizerError(f"--model_path {model_path}: {advice}")
+
+
+def _advice_for_folder(folder: str, reason: str, needs_trust: bool) -> str:
+    """Why a folder gives no tokenizer, and what to do."""
+    files = [entry.name for entry in os.scandir(folder) if entry.is_file()]
+    if not any(part in name for name in files for part in _TOKENIZER_FILES):
+        return (
+            "the tokenizer cannot be loaded: there is no tokenizer.json in this folder, nor another file of a "
+            "tokenizer; give the folder of the policy, or its name on the hub"
+        )
+    advice = "the folder must hold tokenizer.json, or what its tokenizer class needs"
+    if needs_trust:
+        advice = "it needs code of its own: pass --trust_remote_code if you trust it"
+    return f"the tokenizer cannot be loaded; {advice} ({reason})"
+
+
+def _advice_for_name(name: str, attempts: Sequence[bool]) -> str:
+    """Why a path or hub name gives no tokenizer, and what to do. attempts: whether each was offline."""
+    if os.path.exists(name):
+        return "is a file; give the folder that holds tokenizer.json"
+    if name.startswith(("/", ".", "~")):
+        return "no such folder; give the one that holds tokenizer.json"
+    where = "the hub has no model of that name"
+    if all(attempts):
+        where = "this machine is offline and has cached no model of that name"
+    return (
+        f"no such folder, and {where}; give a folder that holds the tokenizer, or download it once on a machine with "
+        "a network"
     )
 
 

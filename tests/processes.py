@@ -111,26 +111,7 @@ class Process:
                 raise ValueError(f"{name} is read when Python starts: start sys.executable with it")
         self.args = [sys.executable, *(os.fspath(word) for word in words)]
         self.returncode: int | None = None
-        ours: list[IO[str] | None] = []
-        theirs: list[int] = []
-        to_close: list[int] = []
-        for number, stream in enumerate((stdin, stdout, stderr)):
-            if stream == PIPE:
-                read, write = os.pipe()
-                mine, other = (write, read) if number == 0 else (read, write)
-                ours.append(os.fdopen(mine, "w" if number == 0 else "r"))
-                to_close.append(other)
-            else:
-                ours.append(None)
-                if stream == DEVNULL:
-                    other = os.open(os.devnull, os.O_RDWR)
-                    to_close.append(other)
-                elif stream == STDOUT:
-                    other = theirs[1]
-                else:
-                    other = number if stream is None else stream if isinstance(stream, int) else stream.fileno()
-            theirs.append(other)
-        self.stdin, self.stdout, self.stderr = ours
+        (self.stdin, self.stdout, self.stderr), theirs, to_close = _opened((stdin, stdout, stderr))
         self._readers: list[threading.Thread] = []
         self._said: list[list[str]] = []
         self._status, status = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -215,6 +196,30 @@ class Process:
             if stream is not None:
                 stream.close()
         self.wait()
+
+
+def _opened(streams: Sequence[Stream]) -> tuple[list[IO[str] | None], list[int], list[int]]:
+    """Our ends of the pipes among stdin, stdout and stderr, the descriptors of the process, and those to close here."""
+    ours: list[IO[str] | None] = []
+    theirs: list[int] = []
+    to_close: list[int] = []
+    for number, stream in enumerate(streams):
+        end: IO[str] | None = None
+        if stream == PIPE:
+            read, write = os.pipe()
+            mine, other = (write, read) if number == 0 else (read, write)
+            end = os.fdopen(mine, "w" if number == 0 else "r")
+            to_close.append(other)
+        elif stream == DEVNULL:
+            other = os.open(os.devnull, os.O_RDWR)
+            to_close.append(other)
+        elif stream == STDOUT:
+            other = theirs[1]
+        else:
+            other = number if stream is None else stream if isinstance(stream, int) else stream.fileno()
+        ours.append(end)
+        theirs.append(other)
+    return ours, theirs, to_close
 
 
 def _read(stream: IO[str], said: list[str]) -> None:

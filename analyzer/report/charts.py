@@ -77,17 +77,21 @@ def stacked_bars(
                 f'<path class="reach" d="M{x - 4:.1f} {y_high:.1f}h8m-4 0V{y_low:.1f}m-4 0h8">'
                 f"<title>{escape(labels[number])}: {low:,.0f} to {high:,.0f}</title></path>"
             )
+    return _figure(title, [*parts, *_bar_labels(labels, left, step)], x_title)
+
+
+def _bar_labels(labels: Sequence[str], left: float, step: float) -> list[str]:
+    """The labels below bars of that width, as many as have room."""
     # On a phone the text is larger against the picture, so fewer labels have room there.
     longest = max(map(len, labels), default=1) + 1
     every = max(1, math.ceil(longest * _CHARACTER / step))
     on_a_phone = every * max(1, math.ceil(longest * _CHARACTER_ON_A_PHONE / step / every))
-    parts += [
+    return [
         f'<text class="tick{" roomy" if number % on_a_phone else ""}" text-anchor="middle" '
         f'x="{left + (number + 0.5) * step:.1f}" y="{HEIGHT - BOTTOM + 21}">{escape(label)}</text>'
         for number, label in enumerate(labels)
         if number % every == 0
     ]
-    return _figure(title, parts, x_title)
 
 
 def lines(title: str, curves: Sequence[Line], *, x_title: str, x_ticks: Sequence[float]) -> str:

@@ -56,10 +56,7 @@ def hardness_chart(analysis: Analysis, styles: dict[str, str]) -> str:
     if (scored[there] < samples[there]).any():
         # Had they failed, and had they passed: a problem may be at any level between.
         lowest, highest = levels(passes, samples)[there], levels(passes + samples - scored, samples)[there]
-        sure = np.bincount(lowest[lowest == highest], minlength=len(labels))
-        # Each problem counts from its lowest level to its highest: +1 where it begins, -1 after its end, and the sum.
-        edges = np.bincount(lowest, minlength=len(labels) + 1) - np.bincount(highest + 1, minlength=len(labels) + 1)
-        whiskers = list(zip(sure.tolist(), np.cumsum(edges[:-1]).tolist(), strict=True))
+        whiskers = _whiskers(lowest, highest, len(labels))
         x_title += "; lines: what each bar could be, had all rollouts been scored"
     both = np.bincount((level * len(names) + bucket)[there], minlength=len(labels) * len(names))
     of_levels = both.reshape(len(labels), -1)
@@ -74,6 +71,14 @@ def hardness_chart(analysis: Analysis, styles: dict[str, str]) -> str:
     return charts.stacked_bars(
         "Problems by how often they were solved", labels, bars, x_title=x_title, whiskers=whiskers
     )
+
+
+def _whiskers(lowest: IntArray, highest: IntArray, levels: int) -> list[tuple[int, int]]:
+    """(fewest, most) problems at each level; each problem is at one from its `lowest` to its `highest`."""
+    sure = np.bincount(lowest[lowest == highest], minlength=levels)
+    # Each problem counts from its lowest level to its highest: +1 where it begins, -1 after its end, and the sum.
+    edges = np.bincount(lowest, minlength=levels + 1) - np.bincount(highest + 1, minlength=levels + 1)
+    return list(zip(sure.tolist(), np.cumsum(edges[:-1]).tolist(), strict=True))
 
 
 def informative_chart(analysis: Analysis, seed: int) -> str:
