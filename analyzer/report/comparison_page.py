@@ -45,6 +45,7 @@ def render(found: Comparison) -> str:
         "changed": _changed_rows(found),
         "shown": _side_by_side(found),
         "warnings": [visible(warning) for warning in found.warnings],
+        "changed_sources": [visible(name) for name in found.changed_sources],
         "points": points,
     }
     return str(templates().get_template("comparison.html.j2").render(view))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,9 @@ def test_data_sources_that_change_against_each_other_are_no_chance(analyzed: Ana
     assert found["changed_data_sources"] == ["products", "sums"]
     text = analyzer.compare(folders, output_dir=tmp_path / "out").to_text()
     assert "; data sources that have changed: products -0.094, sums +0.094\n" in text
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Data sources whose own mean has changed: products, sums." in page
+    assert re.findall(r'<div class="scroll[^"]*"(?! tabindex="0" role="group" aria-labelledby=)', page) == []
     assert [warning for warning in found["warnings"] if "duplicate another sample" in warning] == [
         f"of {folders[1]} responses duplicate another sample of the same problem, so there are fewer independent ones "
         "than are counted here: chance alone changes more than said, and 'more than chance' may be chance"

@@ -420,6 +420,10 @@ def test_without_javascript_charts_and_tables_are_there(page: Page) -> None:
     words = " ".join(" ".join(page.text).split())
     assert "How hard is the set?" in words
     assert "28 problems were never solved and 14 always" in words
+    # Whoever has no mouse scrolls a wide table by the arrow keys, which needs the focus.
+    scrolled = [attrs for _, attrs in page.elements if (attrs.get("class") or "").startswith("scroll")]
+    assert scrolled
+    assert all(attrs.get("tabindex") == "0" and attrs.get("aria-labelledby") for attrs in scrolled)
 
 
 def test_the_same_analysis_gives_the_same_page(sample: Path) -> None:
