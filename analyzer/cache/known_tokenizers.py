@@ -20,7 +20,7 @@ import orjson
 from analyzer import tokens
 from analyzer.cache import place, tokenizer_proof
 from analyzer.cache.tokenizer_proof import Proof
-from analyzer.files import storage
+from analyzer.files import storage, temporaries
 from analyzer.tokens import NO_TOKENIZER, TokenizerSpec
 from analyzer.workers import forks
 from analyzer.workers.processes import CallApart, CallForked
@@ -157,6 +157,7 @@ class Search:
         return spec._replace(path=tokens.json_path(self._folder, spec), trust_remote_code=False)
 
     def _write(self, of_sample: str, spec: TokenizerSpec) -> None:
+        temporaries.sweep(self._folder)  # of runs that were killed
         storage.write_bytes(self._path(of_sample), orjson.dumps(spec, default=list))
 
 

@@ -16,6 +16,7 @@ from analyzer import tokens
 from analyzer.cache import known_tokenizers, tokenizer_proof
 from analyzer.cache.known_tokenizers import Search, TokenizerDiffers
 from analyzer.errors import EXIT_OK, EXIT_USER
+from analyzer.files import temporaries
 from tests import processes
 from tests.commands import ROOT, SAMPLE, TOKENIZER, Outcome, flags, known_tokenizer, parquet
 
@@ -231,9 +232,15 @@ def test_what_is_loaded_with_the_command_is_what_the_search_goes_on_with(tmp_pat
     asked = str(TOKENIZER), False
     with known_tokenizers.loading_early(*asked, str(tmp_path)):
         (early,) = known_tokenizers._early.values()
+        left = (
+            tmp_path / "tokenizers" / f".{'0' * 32}.spec.json.{0:016x}.{temporaries._node()}.1-0.tmp"
+        )  # by a killed run
+        left.parent.mkdir(exist_ok=True)
+        left.touch()
         with known_tokenizers.searching(*asked, str(tmp_path)) as search:
             assert search._apart is early
             assert search.begin(TEXTS) == search.proven()
+    assert not left.exists()
     with known_tokenizers.loading_early(*asked, str(tmp_path)):  # it is known by now
         assert known_tokenizers._early == {}
     with known_tokenizers.loading_early("a name on the hub", False, str(tmp_path)):
