@@ -7,6 +7,7 @@ leaves it.
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 import threading
@@ -404,11 +405,15 @@ class _ThisThread(threading.local):
     """This thread's worker; a new plan ends the one before it."""
 
     def __init__(self) -> None:
-        self._key = ("", "")
+        self._key: tuple[str, str, int] = ("", "", 0)
         self._worker: _Worker | None = None
 
     def worker(self, folder: str, seal: Seal) -> _Worker:
-        key = (folder, seal.sha256)
+        # A worker of a running cluster outlives the cache: a run directory that was removed and made again has other
+        # files.
+        file = os.path.join(folder, seal.file)
+        made = os.stat(file).st_mtime_ns if os.path.exists(file) else 0
+        key = (folder, seal.sha256, made)
         if self._worker is None or self._key != key:
             self.end()
             plan = Plan.load(folder, seal)  # each thread its own: a reward may hold state
@@ -425,7 +430,7 @@ class _ThisThread(threading.local):
     def end(self) -> None:
         if self._worker is not None:
             self._worker.close()
-        self._key, self._worker = ("", ""), None
+        self._key, self._worker = ("", "", 0), None
 
 
 _this_thread = _ThisThread()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analyzer.errors import UserError
 from analyzer.plan import Seal
 from analyzer.schema import Score
 from analyzer.stages import score
@@ -38,6 +40,21 @@ def test_another_plan_gets_a_worker_of_its_own_and_the_same_plan_keeps_it(plans:
     assert second is not first
     assert second.plan.fingerprint != first.plan.fingerprint
     assert {str(reward) for reward in second.plan.rewards.values()} != {str(r) for r in first.plan.rewards.values()}
+    held.end()
+
+
+def test_a_run_directory_that_was_removed_and_made_again_gets_a_worker_of_its_own(
+    plans: list[tuple[str, Seal]],
+) -> None:
+    """As a worker of a cluster that outlives the cache sees it."""
+    held = score._ThisThread()
+    first = held.worker(*plans[0])
+    folder = Path(plans[0][0])
+    folder.rename(folder.with_name("removed"))
+    with pytest.raises(UserError, match="the cache was removed while it was in use; run the same command again"):
+        held.worker(*plans[0])
+    shutil.copytree(folder.with_name("removed"), folder, copy_function=shutil.copyfile)
+    assert held.worker(*plans[0]) is not first
     held.end()
 
 
