@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from analyzer.cache import known_tokenizers, score_files
+from analyzer.cache import known_tokenizers, runs, score_files
 from analyzer.errors import EXIT_OK, EXIT_USER
 from analyzer.rollouts.sizes import Sizes
 from analyzer.scoring import scorer
@@ -211,6 +211,18 @@ def test_f11_what_can_change_a_reward_makes_another_run_and_explain_cache_names_
         assert "the nearest cached run is" in explained, what
         assert said in explained, what
     assert committed(tmp_path) == before
+
+
+def test_f11_of_several_cached_runs_the_nearest_is_named(tmp_path: Path) -> None:
+    asked = {"input": "a", "scoring_code": "1"}
+    near = asked | {"scoring_code": "2"}
+    further = [near | {"input": str(number)} for number in range(5)]
+    assert min([near, *further], key=runs.fingerprint) != near  # the first that is looked at
+    for other in (near, *further):
+        runs.open_run(str(tmp_path), other)
+    first, *differences = runs.explain(str(tmp_path), asked)
+    assert f"the nearest cached run is {runs.fingerprint(near)}, which differs in:" in first
+    assert differences == ["  scoring_code: '2' then, '1' now"]
 
 
 def test_f11_an_input_written_again_is_another_run(analyze: Analyze, data: Path, tmp_path: Path) -> None:

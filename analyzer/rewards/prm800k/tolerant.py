@@ -113,7 +113,7 @@ def _value(node: ast.expr) -> float:
             return -_value(operand)
         case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _OPERATORS:
             return float(_OPERATORS[type(sign)](_value(left), _value(right)))
-    raise ValueError(f"no arithmetic: {type(node).__name__}")
+    raise ValueError(f"not arithmetic: {type(node).__name__}")
 
 
 def _number(text: str) -> float | None:
