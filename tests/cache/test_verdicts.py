@@ -278,6 +278,14 @@ def test_a_log_is_bounded_and_keeps_the_newer_half(tmp_path: Path, monkeypatch: 
     assert logs(tmp_path) == []
 
 
+@pytest.mark.parametrize(("characters", "kept"), [(verdicts.MOST_REPLY - 100, True), (verdicts.MOST_REPLY, False)])
+def test_a_reply_that_is_very_long_is_graded_again(characters: int, kept: bool, tmp_path: Path) -> None:
+    log = log_of(tmp_path)
+    log.keep("question", Reply(Status.OK, [1.0], "x" * characters))
+    log.sync()
+    assert (log_of(tmp_path).find("question") is not None) == kept
+
+
 def test_a_log_that_is_replaced_is_read_anew(tmp_path: Path) -> None:
     reader = log_of(tmp_path)
     append(str(tmp_path), 0, 50)
