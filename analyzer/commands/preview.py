@@ -11,8 +11,8 @@ from analyzer import tokens
 from analyzer.errors import ConfigError
 from analyzer.generation import pipeline, prompts
 from analyzer.generation.prompts import Prompt, TrainingData
-from analyzer.generation.protocol import CHAT, Recipe, template
-from analyzer.generation.settings import GenerationSettings
+from analyzer.generation.protocol import CHAT, Recipe, UnusablePrompt, template
+from analyzer.generation.settings import TEMPLATE_VALUES, GenerationSettings
 from analyzer.generation.state import Found, State
 from analyzer.workers.interrupts import run_async
 
@@ -26,9 +26,12 @@ def preview(settings: GenerationSettings) -> str:
     pipeline.check_output(settings, data)
     first = next(prompts.read_prompts(data, [(0, 1)]))
     lines = [*_counts(settings, data), *data.notes]
-    if first.problem:
-        return "\n".join([*lines, f"First prompt (data_idx 0) cannot be sent: {first.problem}"])
-    seen, how = _seen(settings, first)
+    try:
+        if first.problem:
+            raise UnusablePrompt(first.problem)
+        seen, how = _seen(settings, first)
+    except UnusablePrompt as error:
+        return "\n".join([*lines, f"First prompt (data_idx 0) cannot be sent: {error}"])
     return "\n".join([*lines, f"First prompt (data_idx 0), {how}:", seen])
 
 
@@ -81,7 +84,7 @@ def _seen(settings: GenerationSettings, prompt: Prompt) -> tuple[str, str]:
     if isinstance(prompt.content, str) and request.endpoint != CHAT:
         return prompt.content, f"{where}, as it is"
     if tokenizer is not None:
-        ids = template(request.body["messages"], tokenizer) if request.endpoint == CHAT else request.body["prompt"]
+        ids = request.body.get("prompt") or template(request.body["messages"], tokenizer, settings.template_values)
         return tokenizer.decode(ids), f"{where}, with the chat template of --model_path"
     messages = request.body["messages"]
     rendered = run_async(_rendered(settings, messages))
@@ -96,7 +99,7 @@ async def _rendered(settings: GenerationSettings, messages: Any) -> str | None:
     from analyzer.generation.client import Client, Late, Lost, Oversized, Rejected, Unreachable
 
     root = settings.urls[0].removesuffix("/v1")
-    extra = {key: value for key, value in (settings.extra_body or {}).items() if key == "chat_template_kwargs"}
+    extra = {key: value for key, value in (settings.extra_body or {}).items() if key == TEMPLATE_VALUES}
     # The server's own template is the only true one: it may have been started with --chat-template.
     client = Client(settings, _RENDER_SECONDS)
     try:

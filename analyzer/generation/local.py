@@ -96,7 +96,9 @@ class LocalModel:
             input_ids = list(self._tokenizer(content)["input_ids"])
         else:
             messages = [{"role": "user", "content": content}] if isinstance(content, str) else content
-            input_ids = template(messages, self._tokenizer)
+            input_ids = template(messages, self._tokenizer, self._settings.template_values)
+        if not input_ids:
+            raise UnusablePrompt("the tokenizer makes no tokens of it")
         if self._longest is not None and len(input_ids) + self._settings.max_tokens > self._longest:
             raise UnusablePrompt(
                 f"{len(input_ids)} prompt tokens and --max_tokens {self._settings.max_tokens} "

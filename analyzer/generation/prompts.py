@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Message = dict[str, Any]
 _MEDIA_COLUMNS = ("images", "videos", "audios")
+_FIRST = 100  # prompts that are looked at before any is sent
 
 
 class Prompt(NamedTuple):
@@ -72,7 +73,22 @@ def open_data(spec: str, prompt_key: str, limit: int | None, cache_dir: str) -> 
         for name in _MEDIA_COLUMNS
         if name in schema.names and not pa.types.is_null(schema.field(name).type)
     ]
-    return TrainingData(opened.dataset, prompt_key, rows, opened.identity, opened.paths, (*opened.warnings, *notes))
+    data = TrainingData(opened.dataset, prompt_key, rows, opened.identity, opened.paths, (*opened.warnings, *notes))
+    return data._replace(notes=(*data.notes, *_answered(data)))
+
+
+def _answered(data: TrainingData) -> list[str]:
+    """A note where the first prompts end with an answer, as in data for SFT: the policy would be shown it."""
+    asked = list(read_prompts(data, [(0, min(data.rows, _FIRST))]))
+    chats = [prompt.content for prompt in asked if isinstance(prompt.content, list)]
+    ended = sum(messages[-1]["role"] == "assistant" for messages in chats)
+    if not ended:
+        return []
+    looked_at = f"the first {len(asked)} prompts" if len(asked) < data.rows else f"the {len(asked)} prompts"
+    return [
+        f"{ended} of {looked_at} end with a message of the assistant: if that is the answer, the model is shown it; "
+        "give a column without it with --prompt_key"
+    ]
 
 
 def _check_prompt_column(schema: pa.Schema, key: str, spec: str) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -18,7 +19,7 @@ import orjson
 from analyzer.errors import ConfigError, printable, to_install
 from analyzer.generation.journal import reason_of, tokens_of
 from analyzer.generation.prompts import Message, Prompt
-from analyzer.generation.settings import OWN_KEYS, GenerationSettings
+from analyzer.generation.settings import OWN_KEYS, TEMPLATE_VALUES, GenerationSettings
 
 CHAT, COMPLETIONS = "/chat/completions", "/completions"
 # Finish reasons of a choice that was broken off by the server (vLLM, SGLang), or cut or emptied by a provider's filter:
@@ -106,6 +107,7 @@ class Recipe(NamedTuple):
         if settings.endpoint == "chat" or (settings.endpoint == "auto" and not isinstance(content, str)):
             messages = [{"role": "user", "content": content}] if isinstance(content, str) else content
             return Request(CHAT, body | {"messages": messages})
+        body.pop(TEMPLATE_VALUES, None)
         return Request(COMPLETIONS, body | {"prompt": self._text(content)})
 
     def _text(self, content: str | list[Message]) -> str | list[int]:
@@ -113,12 +115,14 @@ class Recipe(NamedTuple):
             return content
         if self.tokenizer is None:
             raise ConfigError("--endpoint completions: chat lists need a chat template: give --model_path")
-        return template(content, self.tokenizer)
+        return template(content, self.tokenizer, self.settings.template_values)
 
 
-def template(messages: list[Message], tokenizer: Any) -> list[int]:
+def template(messages: list[Message], tokenizer: Any, values: Mapping[str, Any]) -> list[int]:
     """Token ids of a chat list with the tokenizer's template and the opening of the assistant's turn.
 
+    `values`: what else the template is given, as `enable_thinking`.
+    Texts in parts are joined by line ends, as vLLM does it for templates of text models: those would print the list.
     Raises ConfigError where there is no template, UnusablePrompt where it does not take these messages.
     """
     if not getattr(tokenizer, "chat_template", None):
@@ -131,10 +135,33 @@ def template(messages: list[Message], tokenizer: Any) -> list[int]:
         raise ConfigError(f"chat templates need jinja2: {to_install('generate')}") from None
     try:
         # Token ids, not text: a server would add its own begin-of-text token to a text that holds one already.
-        found = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=True)
-    except jinja2.TemplateError as error:
+        found = tokenizer.apply_chat_template(
+            [message | {"content": _joined(message["content"])} for message in messages],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            **values,
+        )
+    # A template is a program that comes with the model: it may divide by zero.
+    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
         raise UnusablePrompt(f"the chat template refuses it ({error})") from None
+    if not found["input_ids"]:
+        raise UnusablePrompt("the chat template makes an empty prompt of it")
     return list(found["input_ids"])
+
+
+def _joined(content: str | list[Any]) -> str:
+    """The text of a message that may be in parts. Raises UnusablePrompt where a part is not text."""
+    texts = list[str]()
+    for part in [content] if isinstance(content, str) else content:
+        text = part.get("text") if isinstance(part, dict) else part
+        if not isinstance(text, str):
+            kind = part.get("type") if isinstance(part, dict) else type(part).__name__
+            raise UnusablePrompt(
+                f"a part of a message is not text but {kind}: only a server takes it (--endpoint chat)"
+            )
+        texts.append(text)
+    return "\n".join(texts)
 
 
 def derived_seed(seed: int, data_idx: int, first: int) -> int:

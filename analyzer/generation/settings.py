@@ -37,6 +37,10 @@ OTHER_FORMATS = frozenset(
 )
 OWN_KEYS = frozenset({"model", "n", "temperature", "top_p", "max_tokens", "stream", "seed", "messages", "prompt"})
 """The fields of a request that flags and data decide; --extra_body is for others."""
+# What servers put in the place of --max_tokens (vLLM, llama.cpp), so that the rollouts' column would be wrong.
+_OTHER_NAMES = ("max_completion_tokens", "max_new_tokens", "n_predict")
+TEMPLATE_VALUES = "chat_template_kwargs"
+"""The field of --extra_body with what vLLM and SGLang give the chat template, beside the messages."""
 DEFAULT_URL = "http://localhost:8000/v1"
 
 
@@ -148,6 +152,12 @@ class GenerationSettings:
         return [url.strip().rstrip("/") for url in self.vllm_url.split(",") if url.strip()]
 
     @property
+    def template_values(self) -> Mapping[str, Any]:
+        """What a chat template is given beside the messages: {"enable_thinking": False}."""
+        found = (self.extra_body or {}).get(TEMPLATE_VALUES) if self.use_vllm else None
+        return found or {}
+
+    @property
     def format(self) -> str:
         """parquet or jsonl."""
         return self.output_format or (JSONL if self.output_path.endswith(".jsonl") else PARQUET)
@@ -206,6 +216,13 @@ class GenerationSettings:
                 f"--extra_body: {', '.join(sorted(taken))} {'is' if len(taken) == 1 else 'are'} set by flags and "
                 "data (--temperature, --top_p, --max_tokens, --num_samples, --seed, --vllm_model_name)"
             )
+        if not isinstance((self.extra_body or {}).get(TEMPLATE_VALUES) or {}, dict):
+            raise ConfigError(f"--extra_body: {TEMPLATE_VALUES} must be a dictionary, as {{enable_thinking: false}}")
+        for name in _OTHER_NAMES:
+            if name in (self.extra_body or {}):
+                raise ConfigError(f"--extra_body: {name} is set by --max_tokens")
+        if (self.extra_body or {}).get("echo"):
+            raise ConfigError("--extra_body: echo puts the prompt into the response, where a reward would read it")
 
     def _check_urls(self) -> None:
         given = self._given_urls()

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from analyzer import tokens
 from analyzer.commands.generate_rollouts import generate_rollouts
 from analyzer.errors import ConfigError, OutputError, StorageError, UserError
 from analyzer.generation import GenerationSettings, generate, run, writer
@@ -370,6 +372,20 @@ def test_dry_run_shows_prompt_and_counts_and_writes_nothing(
     assert generate_rollouts([*argv, "--vllm_url", url]) == 0
     assert "not known, Could not reach" in capsys.readouterr().out
     assert not list(tmp_path.glob("o.parquet*"))
+
+
+def test_dry_run_says_what_cannot_be_sent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        tokens, "load", lambda *_: SimpleNamespace(chat_template="x", apply_chat_template=None)
+    )  # which takes seconds
+    image = json.dumps([{"role": "user", "content": [{"type": "image"}]}])
+    for content, said in ((None, "the prompt is null"), (image, "a part of a message is not text but image")):
+        pq.write_table(pa.table({"prompt": pa.array([content], pa.string())}), tmp_path / "t.parquet")
+        argv = ["--data_path", str(tmp_path / "t.parquet"), "--output_path", str(tmp_path / "o"), "--dry_run"]
+        assert generate_rollouts([*argv, "--model_path", "policy"]) == 0
+        assert f"First prompt (data_idx 0) cannot be sent: {said}" in capsys.readouterr().out
 
 
 def test_dry_run_shows_text_as_it_is_sent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,6 +67,43 @@ def test_a_template_that_is_missing_stops_the_run_and_one_that_refuses_fails_the
         recipe(tokenizer, endpoint="completions").request(Prompt(0, MESSAGES), 0, 1)
 
 
+def test_templates_are_given_texts_and_what_extra_body_has_for_them() -> None:
+    import jinja2
+
+    class Tokenizer:
+        """Renders as transformers does, and has a token for each byte."""
+
+        chat_template = ""
+
+        def apply_chat_template(self, messages: Any, **values: Any) -> dict[str, list[int]]:
+            made = jinja2.Environment(autoescape=False).from_string(self.chat_template)  # not HTML
+            return {"input_ids": list(made.render(messages=messages, **values).encode())}
+
+    tokenizer = Tokenizer()
+    usual = "{% for m in messages %}{{ m['role'] + m['content'] }}{% endfor %}"
+
+    def seen(content: Any, chat_template: str = usual, **extra: Any) -> str:
+        tokenizer.chat_template = chat_template
+        made = recipe(tokenizer, endpoint="completions", extra_body=extra or None)
+        body = made.request(Prompt(0, [{"role": "user", "content": content}]), 0, 1).body
+        assert "chat_template_kwargs" not in body
+        return bytes(body["prompt"]).decode()
+
+    parts = [{"type": "text", "text": "What is"}, {"type": "text", "text": "2+3?"}]
+    assert seen(parts) == seen("What is\n2+3?") == "userWhat is\n2+3?"
+    printed = "{% for m in messages %}{{ m['content'] | trim }}{{ mood }}{% endfor %}"
+    assert seen(parts, printed, chat_template_kwargs={"mood": "!"}) == "What is\n2+3?!"
+    for content, chat_template, said in (
+        ([*parts, {"type": "image"}], usual, "a part of a message is not text but image"),
+        ("x", "{{ 1 / 0 }}", "the chat template refuses it .division by zero"),
+        ("x", "{{ messages[0]['content'] + 1 }}", "the chat template refuses it .can only concatenate"),
+        ("x", "{% if %}", "the chat template refuses it"),
+        ("x", "{{ nothing }}", "the chat template makes an empty prompt"),
+    ):
+        with pytest.raises(UnusablePrompt, match=said):
+            seen(content, chat_template)
+
+
 def test_sampling_and_further_fields_are_sent() -> None:
     body = recipe(temperature=0.5, top_p=0.8, max_tokens=9, extra_body={"top_k": 20}).request(Prompt(0, "x"), 0, 1).body
     assert {key: body[key] for key in ("temperature", "top_p", "max_tokens", "top_k", "model")} == {

@@ -31,6 +31,9 @@ def make(**given: Any) -> GenerationSettings:
         ({"output_path": "s3://bucket/o.parquet"}, "must be a local file"),
         ({"output_path": "."}, "is a folder"),
         ({"use_vllm": False}, "--use_vllm for a server, or --model_path"),
+        ({"extra_body": {"max_completion_tokens": 9}}, "--extra_body: max_completion_tokens is set by --max_tokens"),
+        ({"extra_body": {"echo": True}}, "--extra_body: echo puts the prompt into the response"),
+        ({"extra_body": {"chat_template_kwargs": 5}}, "--extra_body: chat_template_kwargs must be a dictionary"),
         ({"api_key_env": "NO_SUCH_VARIABLE_HERE"}, "--api_key_env NO_SUCH_VARIABLE_HERE"),
     ],
 )
