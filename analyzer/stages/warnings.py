@@ -164,7 +164,7 @@ def truncation_warnings(counts: Tally | None) -> list[str]:
 
 
 _OF_THE_SANDBOX = {
-    "refused": "they asked for what the sandbox refuses (a new process, directory or socket)",
+    "refused": "they asked for what the sandbox refuses (a new process, directory or socket, a file elsewhere)",
     "uncrossable": "they returned an object to their test, and only values and functions cross the sandbox",
 }
 """Verdicts on programs that may be right elsewhere."""

@@ -50,7 +50,7 @@ class Verdict(StrEnum):
     OUTPUT_LIMIT = "output_limit"
     RUNTIME_ERROR = "runtime_error"
     COMPILE_ERROR = "compile_error"
-    REFUSED = "refused"  # it raised what the sandbox answers to a new process, a directory, a socket
+    REFUSED = "refused"  # it raised what the sandbox answers to a new process, directory or socket, or a file elsewhere
     UNCROSSABLE = "uncrossable"  # its test got an object, which cannot cross from one sandbox to the other
 
 
@@ -295,7 +295,7 @@ def _verdict_of_error(failure: dict[str, Any]) -> Verdict:
     # level.
     if failure.get("errno") in (errno.EFBIG, errno.ENOSPC):
         return Verdict.OUTPUT_LIMIT
-    if failure.get("type") == "PermissionError" and failure.get("errno") == errno.EPERM:
+    if failure.get("errno") in (errno.EPERM, errno.EACCES, errno.EROFS):
         return Verdict.REFUSED
     return Verdict.RUNTIME_ERROR
 

@@ -43,6 +43,11 @@ SCRIPTS = {
         "deep\n",
         "deep\n",
     ),
+    "recursion_through_c": (
+        "sys.setrecursionlimit(10**6)\ndef f(n): return 1 + sum(f(m) for m in [n - 1] if n)\nprint(f(40_000))",
+        "",
+        "40001\n",
+    ),
     "atexit": ("import atexit\natexit.register(lambda: print('late'))\nprint('soon')", "", "soon\nlate\n"),
     "dataclass": ("from dataclasses import dataclass\n@dataclass\nclass A:\n    x: int\nprint(A(1))", "", "A(x=1)\n"),
     "future_import": ("from __future__ import annotations\ndef f(x: undefined): return x\nprint(f(1))", "", "1\n"),
@@ -254,6 +259,7 @@ REFUSED = (
     "from multiprocessing import Pool\ndef f(x): return Pool(2)",
     "import tempfile\ndef f(x):\n    with tempfile.TemporaryDirectory(): return 2",
     "import socket\nsocket.socket()",
+    "open('/usr/x', 'w')",
 )
 
 

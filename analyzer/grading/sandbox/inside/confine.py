@@ -61,6 +61,10 @@ def become_user(uid: int) -> None:
     os.setresuid(uid, uid, uid)
 
 
+STACK_BYTES = 120 << 20
+"""Of the main thread, for recursion through C (`sum(f(v) for v in children)`). Linux keeps 128 MB of addresses free."""
+
+
 def limit(memory_bytes: int, cpu_seconds: int, file_bytes: int, processes: int | None) -> None:
     """Resource limits of one program. `processes` counts all of the user's; None leaves it as it is."""
     wanted = {
@@ -84,6 +88,11 @@ def limit(memory_bytes: int, cpu_seconds: int, file_bytes: int, processes: int |
         if ceiling == resource.RLIM_INFINITY:
             ceiling = hard
         resource.setrlimit(which, (min(soft, ceiling), min(hard, ceiling)))
+    # The soft limit alone: contest programs set it themselves, with an unlimited hard one. Threads keep what they had
+    # when the runner started.
+    ceiling = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    stack = STACK_BYTES if ceiling == resource.RLIM_INFINITY else min(STACK_BYTES, ceiling)
+    resource.setrlimit(resource.RLIMIT_STACK, (stack, ceiling))
 
 
 # --- the system call filter (classic BPF, linux/filter.h) ---
