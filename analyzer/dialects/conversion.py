@@ -304,6 +304,8 @@ def _report(
     notes += [note for joiner in joiners for note in joiner.notes()]
     warnings = [*_size_warnings(sizes, group), *_lost_warnings(tally), *_reward_warnings(tally)]
     warnings += [warning for joiner in joiners for warning in joiner.warnings()]
+    if same := files.copies(reading.paths):
+        warnings.append(f"{same[0]} and {same[1]} hold the same bytes: of a copy all rollouts count twice.")
     return Report(tuple(names), tuple(notes), tuple(warnings), layout.response is not None, source.replaced)
 
 

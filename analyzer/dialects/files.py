@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import filecmp
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote
 
 from analyzer import dialects
 from analyzer.dialects import Dialect, Row
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
 EVAL, JSON, JSONL, PARQUET = ".eval", ".json", ".jsonl", ".parquet"
 SUFFIXES = (*inputs.JSONL_SUFFIXES, PARQUET, EVAL, JSON)
 STEP = "step"
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _STEP_FOLDER = re.compile(r"step_?\d+")
 _NAMED = 5  # files that are named one by one
+_ENDS = 4096  # bytes at both ends of a file by which it is told from most others
 
 
 class Record(NamedTuple):
@@ -264,20 +268,54 @@ def repeats_of(paths: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_runs(spec: str, layout: Layout, paths: Sequence[str]) -> None:
-    """Raise InputError for files of one name in several folders that nothing tells apart: those of two runs.
+    """Raise InputError for files that may hold the same, or the rollouts of two runs, and that nothing tells apart.
 
-    Folders that differ in the number of a step are told apart by the rows.
+    These have one name, in several folders or but for the ending (a.jsonl and a.jsonl.gz). Folders that differ in the
+    number of a step are told apart by the rows.
     """
-    of_paths = list(zip(*path_columns(dataclasses.replace(layout, sample=None), paths).values(), strict=True))
+    of_path = list(zip(*path_columns(dataclasses.replace(layout, sample=None), paths).values(), strict=True))
     folders: dict[tuple[Any, ...], str] = {}
+    stems: dict[str, str] = {}
     for at, path in enumerate(paths):
         folder, name = os.path.split(path)
-        first = folders.setdefault((name, *(of_paths[at] if of_paths else ())), folder)
+        first = folders.setdefault((name, *(of_path[at] if of_path else ())), folder)
         if _STEP_FOLDER.sub("", first) != _STEP_FOLDER.sub("", folder):
             raise InputError(
                 f"{spec}: {name} is in several folders, which may be those of two runs ({first}, {folder}): read one, "
                 "or pass --pool if they belong together"
             )
+        ending = next((suffix for suffix in SUFFIXES if path.endswith(suffix)), "")
+        other = stems.setdefault(path.removesuffix(ending), name)
+        if other != name:
+            raise InputError(
+                f"{spec}: {other} and {name} may hold the same rollouts, which would count twice: read one, or pass "
+                "--pool if they belong together"
+            )
+
+
+def copies(paths: Sequence[str]) -> tuple[str, str] | None:
+    """The first two local files that hold the same bytes; None where there are none."""
+    seen: dict[tuple[int, bytes, bytes], list[str]] = {}
+    for path in (path for path in paths if not storage.is_remote(path)):
+        size, _ = inputs.stat(path)
+        with inputs.open_binary(path) as file:
+            start = file.read(_ENDS)
+            file.seek(max(size - _ENDS, 0))
+            alike = seen.setdefault((size, start, file.read(_ENDS)), [])
+        if other := next((one for one in alike if filecmp.cmp(one, path, shallow=False)), None):
+            return other, path
+        alike.append(path)
+    return None
+
+
+def partitions(spec: str, paths: Sequence[str]) -> dict[str, str]:
+    """The `name=value` folders of an input, as Spark and DuckDB write them: name -> regex on the path of a file."""
+    remote = storage.is_remote(spec)
+    start = re.split(r"[*?[]", spec)[0]
+    top = start if remote else os.path.abspath(start)
+    below = [(path if remote else os.path.abspath(path)).removeprefix(top) for path in paths]
+    names = dict.fromkeys(found[1] for path in below for found in re.finditer(r"(?:^|(?<=/))(\w+)=[^/]+/", path))
+    return {name: rf"{re.escape('' if remote else top)}(?:.*/)?{name}=([^/]+)/" for name in names}
 
 
 def named(paths: Sequence[str]) -> str:
@@ -291,7 +329,8 @@ def path_columns(layout: Layout, paths: Sequence[str]) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     for name, regex in layout.file:
         # The absolute path, so that `cd step_100` and a relative name tell the same.
-        texts = [match[1] if (match := re.search(regex, os.path.abspath(path))) else None for path in paths]
+        matches = [re.search(regex, os.path.abspath(path)) for path in paths]
+        texts = [None if match is None or match[1] == _NO_VALUE else unquote(match[1]) for match in matches]
         if any(text is not None for text in texts):
             whole = all(text is None or text.isdigit() for text in texts)
             found[name] = [int(text) if whole and text is not None else text for text in texts]

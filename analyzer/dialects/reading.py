@@ -15,10 +15,14 @@ from analyzer import dialects
 from analyzer.dialects import Dialect, Row, files, mapping
 from analyzer.dialects.files import Recognized
 from analyzer.dialects.layout import FILE, REWARD_NAMES, Layout, parse_columns, paste
+from analyzer.dialects.lookup import root
 from analyzer.dialects.table import OURS
 from analyzer.errors import ConfigError, InputError
 from analyzer.files import foreign, inputs, storage
 from analyzer.schema import ORIGINAL, REQUIRED_COLUMNS
+
+_OF_ONE_POLICY = {"data_source", "dataset", "seed", "shard", "part", "rank", "worker"}
+"""Names of folders (`seed=1`) whose rollouts are one policy's."""
 
 OWN = "own"
 """The name of a layout that --columns alone describes."""
@@ -73,6 +77,8 @@ def settle(request: Request, as_is: bool = True) -> Reading:
         foreign.refuse(path)
         if not path.endswith(files.SUFFIXES):
             foreign.refuse_unnamed(path)
+    for path in found.others:
+        foreign.refuse_packed(path)  # a shard that would be missed
     whole = "response" in columns or "samples" in columns
     # With response and the like named by the user, files of unknown layout are fine, and two known ones no
     # conflict.
@@ -88,8 +94,9 @@ def settle(request: Request, as_is: bool = True) -> Reading:
         dialect = Dialect(name=OWN, framework="rollouts by --columns", file="")
     if dialect is None:
         raise unknown(request.spec, seen, columns)
-    is_json = all(path.endswith(files.JSON) for path in found.paths)  # which only a conversion reads
-    if as_is and dialect.name == OURS and request.plain and not is_json and _is_whole(seen.row):
+    # What only a conversion reads.
+    special = files.partitions(request.spec, found.paths) or all(path.endswith(files.JSON) for path in found.paths)
+    if as_is and dialect.name == OURS and request.plain and not special and _is_whole(seen.row):
         ours = tuple(path for path in found.paths if path.endswith(inputs.INPUT_SUFFIXES))
         unread = tuple(path for path in (*found.paths, *found.others) if path not in ours) if ours else ()
         return Reading(dialect, dialect.layout, ours or found.paths, unread, as_is=True)
@@ -98,8 +105,9 @@ def settle(request: Request, as_is: bool = True) -> Reading:
         dialect = _prepared(dialect, seen.paths, settings)
     layout = _settled(dialect, seen)
     asked = tuple(key for key, value in columns.items() if value is not None)
-    layout = layout.with_columns(columns)
-    if not request.pool and dialect.name != OURS:  # ours are told apart by data_idx and sample_idx
+    layout = _partitioned(layout.with_columns(columns), request.spec, seen)
+    # Ours are told apart by data_idx and sample_idx.
+    if not request.pool and (dialect.name != OURS or "data_idx" not in seen.row):
         files.check_runs(request.spec, layout, seen.paths)
     # Steps that are picked with --rows are read as they stand; pooled, the same rollouts would count several times.
     once = request.pool and dialect.repeats
@@ -117,10 +125,19 @@ def _settled(dialect: Dialect, seen: Recognized) -> Layout:
     if dialect.name == OWN:
         # Columns with our names are what they say: rollouts of ours with one column renamed need that one named.
         layout = layout.with_columns({"prompt": "prompt", "group": "data_idx", "sample": "sample_idx"})
-    # Without data_idx they are grouped as those of any other program.
+    # Without data_idx they are grouped, and two policies told apart, as those of any other program.
     if dialect.name == OURS and "data_idx" not in seen.row:
-        layout = dataclasses.replace(layout, group=None)
+        layout = dataclasses.replace(layout, group=None, steps=("step", "global_step", "model"))
     return layout
+
+
+def _partitioned(layout: Layout, spec: str, seen: Recognized) -> Layout:
+    """The layout with what folders named `name=value` tell, of which other policies must be told apart."""
+    told = [path for key, path in layout.paths() if key in ("group", "sample", "tasks") and path != FILE]
+    named = {root(one.strip()) for path in told for one in path.split("|")}
+    found = {name: regex for name, regex in files.partitions(spec, seen.paths).items() if name not in seen.row}
+    policies = (name for name in found if name not in named | _OF_ONE_POLICY)
+    return dataclasses.replace(layout, file=(*layout.file, *found.items()), steps=(*layout.steps, *policies))
 
 
 def _prepared(dialect: Dialect, paths: Sequence[str], settings: dialects.Settings) -> Dialect:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from analyzer.errors import InputError
@@ -64,8 +65,13 @@ def refuse(path: str) -> None:
         packed = next((ending + end for end in ("", *_PACKED) if name.endswith(ending + end)), None)
         if packed is not None and not ending.startswith(".json"):
             raise _convert(path, ending, packed)
-    end = os.path.splitext(name)[1]
-    if end in _PACKED and not name.endswith(inputs.INPUT_SUFFIXES):
+    refuse_packed(path, ("",))
+
+
+def refuse_packed(path: str, endings: Sequence[str] = inputs.INPUT_SUFFIXES) -> None:
+    """Raise InputError for a file of one of these endings that is compressed in a way that is not read."""
+    name, end = os.path.splitext(path.lower())
+    if end in _PACKED and name.endswith(tuple(endings)) and not path.lower().endswith(inputs.INPUT_SUFFIXES):
         raise InputError(f"{path}: is compressed as {end}, but {_READ}; unpack it with {_PACKED[end]}")
 
 

@@ -10,11 +10,14 @@ from typing import NamedTuple
 
 from analyzer.errors import printable
 from analyzer.files import inputs
-from analyzer.rollouts.dataset import Dataset
+from analyzer.rollouts import dataset
+from analyzer.rollouts.dataset import Dataset, Reader
 from analyzer.rollouts.json_columns import FileLine
 
 _EDGE_BYTES = 1 << 16
 UNMARKED_WHOLE = 64 << 20
+_MODEL = "model"  # column in which generation notes which policy a rollout is of
+_ROWS = 8192
 
 Identity = tuple[tuple[int, str, str], ...]
 """Of each input file: size, time mark, sha256 of its head and tail."""
@@ -40,6 +43,17 @@ class Input(NamedTuple):
         """Print to stderr what the files were read as."""
         for note in self.notes:
             print(printable(note), file=sys.stderr, flush=True)
+
+    def policies(self) -> list[str]:
+        """The policies that the first rollouts name in their column `model`; empty if there is none."""
+        schema = self.dataset.schema
+        if _MODEL not in schema.names or not dataset.is_text(schema.field(_MODEL).type):
+            return []  # a struct or a list is something else of that name
+        found: set[str] = set()
+        # Mixed policies show within thousands of rows; reading the column of all would be another pass.
+        for _, batch in Reader(self.dataset.files, [_MODEL]).batches([(0, min(_ROWS, self.dataset.rows))]):
+            found.update(str(value) for value in batch.column(0).unique().to_pylist() if value is not None)
+        return sorted(found)
 
     def still_same(self) -> None:
         """Raise InputError when a file was changed or removed since it was opened."""

@@ -19,13 +19,7 @@ from analyzer import __version__
 from analyzer.cache import masking
 from analyzer.config import AnalysisSettings
 from analyzer.plan import Plan
-from analyzer.rollouts import dataset
-from analyzer.rollouts.dataset import Reader
 from analyzer.rollouts.input import Input
-
-MODEL = "model"
-"""Column in which generation notes which policy a rollout is of."""
-_ROWS = 8192
 
 
 def provenance(settings: AnalysisSettings, plan: Plan, opened: Input) -> bytes:
@@ -43,7 +37,7 @@ def provenance(settings: AnalysisSettings, plan: Plan, opened: Input) -> bytes:
         "settings": masking.settings(given),
         "rollouts": [masking.text(path) for path in opened.paths],
         "model_path": settings.model_path,
-        "policies": _policies(opened),
+        "policies": opened.policies(),
         "fingerprint": plan.fingerprint,
         "backend": {"name": settings.backend, "n_jobs": settings.n_jobs},
         "host": platform.node(),
@@ -51,15 +45,3 @@ def provenance(settings: AnalysisSettings, plan: Plan, opened: Input) -> bytes:
         "versions": {"rollout-analyzer": __version__, **plan.versions},
     }
     return orjson.dumps(record, option=orjson.OPT_INDENT_2) + b"\n"
-
-
-def _policies(opened: Input) -> list[str]:
-    """The policies that the first rollouts name in their column `model`; empty if there is none."""
-    if MODEL not in opened.dataset.schema.names or not dataset.is_text(opened.dataset.schema.field(MODEL).type):
-        return []  # a struct or a list is something else of that name
-    found: set[str] = set()
-    # Mixed policies show within thousands of rows; reading the column of all would be another pass.
-    rows = min(_ROWS, opened.dataset.rows)
-    for _, batch in Reader(opened.dataset.files, [MODEL]).batches([(0, rows)]):
-        found.update(str(value) for value in batch.column(0).unique().to_pylist() if value is not None)
-    return sorted(found)

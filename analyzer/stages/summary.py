@@ -214,6 +214,7 @@ def _all_warnings(
     return (
         *warnings.sandbox_warnings(rewards),
         *opened.warnings,
+        *warnings.policy_warnings([] if settings.pool else opened.policies()),
         *findings.collisions,
         *warnings.input_warnings(opened.replaced, unused),
         *warnings.overruled_warnings(settings.data_source, plan.overruled),

@@ -130,6 +130,17 @@ def overruled_warnings(data_source: str | None, overruled: Mapping[str, int]) ->
     ]
 
 
+def policy_warnings(policies: Sequence[str]) -> list[str]:
+    """That rollouts name several models, which may be several policies."""
+    if len(policies) < 2:
+        return []
+    names = ", ".join(f"{name!r}" for name in policies[:_SOURCES_SHOWN])
+    return [
+        f"rollouts are of {len(policies)} models ({names}) and taken for samples of one policy: pick one with --rows "
+        f'"model == {policies[0]!r}", or pass --pool if they belong together.'
+    ]
+
+
 def unmarked_warnings(files: Sequence[str]) -> list[str]:
     """That a change of these input files may not be seen: their store gives neither ETag nor time."""
     if not files:

@@ -19,7 +19,7 @@ from analyzer.dialects.reading import Request
 from analyzer.errors import ConfigError, InputError
 from analyzer.rollouts.input import Input
 from analyzer.stages import read
-from tests.commands import TOKENIZER, parquet, rollouts
+from tests.commands import TOKENIZER, jsonl, parquet, rollouts
 from tests.dialects import layouts
 from tests.dialects.layouts import GOLDS, QUESTIONS, RATES, ROLLOUTS, SHUFFLED
 from tests.dialects.test_dialects import rows_of
@@ -149,6 +149,62 @@ def test_several_steps_are_several_policies_unless_one_is_picked_or_they_are_poo
     assert "--rows 'step == 2' keeps 16 of 32 rows" in one.notes
     pooled = rows_of(opened(tmp_path, folder, pool=True))
     assert sorted({row["sample_idx"] for row in pooled}) == list(range(8))
+
+
+OWN_ROWS = [{"prompt": r.prompt, "response": r.response, "answer": r.gold, "reward": r.reward} for r in ROLLOUTS]
+SEVERAL = "several values of {} .*, or pass --pool if they belong together"
+
+
+def test_folders_named_by_a_value_are_columns_and_tell_policies_apart(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        path = tmp_path / "seeds" / "data_source=openai%2Fgsm8k" / f"seed={seed}" / "part-0.parquet"
+        parquet(path, [{**row, "response": f"{row['response']} {seed}"} for row in OWN_ROWS])
+    found = opened(tmp_path, tmp_path / "seeds", recursive=True)
+    assert {(row["original_data_source"], row["seed"]) for row in rows_of(found)} == {
+        ("openai/gsm8k", 1),
+        ("openai/gsm8k", 2),
+    }
+    assert found.notes[0].endswith("32 rollouts, 4 problems by (prompt, ground truth)")
+    assert "seed" not in rows_of(opened(tmp_path, path))[0]  # that of the file alone, however its folder is called
+    for name, values in (("step", (1, 2)), ("model", ("a", "b"))):
+        for value in values:
+            parquet(tmp_path / name / f"{name}={value}" / "part-0.parquet", OWN_ROWS)
+        for spec, recursive in ((tmp_path / name, True), (tmp_path / name / "*" / "*.parquet", False)):
+            with pytest.raises(InputError, match=SEVERAL.format(name)):
+                opened(tmp_path, spec, recursive=recursive)
+            one = opened(tmp_path, spec, recursive=recursive, rows=f"{name} == {values[1]!r}")
+            assert [row[name] for row in rows_of(one)] == [values[1]] * 16
+    assert opened(tmp_path, tmp_path / "step", recursive=True, pool=True).dataset.rows == 32
+
+
+def test_rollouts_of_ours_without_numbers_may_be_those_of_two_runs(tmp_path: Path) -> None:
+    for name, values in (("step", (1, 2)), ("model", ("a", "b"))):
+        rows = [{**row, name: value} for value in values for row in OWN_ROWS]
+        with pytest.raises(InputError, match=SEVERAL.format(name)):
+            opened(tmp_path, parquet(tmp_path / f"{name}.parquet", rows))
+    for run in ("one", "two"):
+        parquet(tmp_path / "runs" / run / "r.parquet", OWN_ROWS)
+    with pytest.raises(InputError, match=r"r\.parquet is in several folders, which may be those of two runs"):
+        opened(tmp_path, tmp_path / "runs", recursive=True)
+
+
+def test_files_that_may_hold_the_same_rollouts_are_not_both_read_in_silence(tmp_path: Path) -> None:
+    for names in (("a.jsonl", "a.jsonl.gz"), ("a.jsonl", "a.parquet")):
+        folder = tmp_path / names[1]
+        folder.mkdir()
+        for name in names:
+            (parquet if name.endswith("parquet") else jsonl)(folder / name, OWN_ROWS)
+        with pytest.raises(InputError, match=rf"{names[0]} and {names[1]} may hold the same rollouts"):
+            opened(tmp_path, folder)
+    for name in ("a.jsonl", "b.jsonl"):
+        jsonl(tmp_path / "copy" / name, OWN_ROWS)
+    found = opened(tmp_path, tmp_path / "copy")
+    assert [warning for warning in found.warnings if "b.jsonl hold the same bytes" in warning]
+    jsonl(tmp_path / "copy" / "b.jsonl", OWN_ROWS[::-1])
+    assert opened(tmp_path, tmp_path / "copy").warnings == ()
+    (tmp_path / "copy" / "c.jsonl.xz").write_bytes(b"\xfd7zXZ")
+    with pytest.raises(InputError, match=r"c\.jsonl\.xz: is compressed as \.xz"):
+        opened(tmp_path, tmp_path / "copy")
 
 
 def test_tasks_that_are_pooled_keep_their_problems_apart(tmp_path: Path) -> None:

@@ -15,13 +15,17 @@ from tests.commands import SAMPLE, TOKENIZER, Outcome, flags, real_command
 SECRET = "sk-very-secret"
 
 
-def test_a_column_model_that_is_no_text_names_no_policy(tmp_path: Path, analyze: Callable[..., Outcome]) -> None:
+def test_a_column_model_of_texts_names_policies_and_several_are_a_warning(
+    tmp_path: Path, analyze: Callable[..., Outcome]
+) -> None:
     table = pq.read_table(SAMPLE).slice(0, 8)
-    models = pa.array([["m"]] * len(table))
-    pq.write_table(table.set_column(table.schema.get_field_index("model"), "model", models), tmp_path / "r.parquet")
-    outcome = analyze(tmp_path / "r.parquet")
-    assert outcome.code == 0, outcome.err
-    assert outcome.json("provenance.json")["policies"] == []
+    for models, names in (([["m"]] * 8, []), (["a"] * 4 + ["b"] * 4, ["a", "b"])):
+        column = table.schema.get_field_index("model")
+        pq.write_table(table.set_column(column, "model", pa.array(models)), tmp_path / "r.parquet")
+        outcome = analyze(tmp_path / "r.parquet", overwrite=True)
+        assert outcome.code == 0, outcome.err
+        assert outcome.json("provenance.json")["policies"] == names
+        assert ("rollouts are of 2 models ('a', 'b')" in outcome.err) == bool(names)
 
 
 def test_it_holds_paths_date_command_policy_versions_and_backend_and_no_secret(tmp_path: Path) -> None:
