@@ -256,7 +256,7 @@ class _Work(NamedTuple):
 def _write(work: _Work, manifest: dict[str, Any]) -> dict[str, Any]:
     """Write the files and a manifest beside each, each file atomically; what the manifest adds.
 
-    A manifest that is there goes first: a file and the manifest of another one are never side by side.
+    A manifest that is there is replaced first: a file and the whole manifest of another one are never side by side.
     """
     output = work.files[0][0]
     added: dict[str, Any] = {}
@@ -271,8 +271,9 @@ def _write(work: _Work, manifest: dict[str, Any]) -> dict[str, Any]:
             for (path, rows), entry in zip(work.files, written, strict=True):
                 folder, name = _split(path)
                 place = destinations.open_destination(folder)
-                # In this order a kill leaves a file without a manifest at worst, never with that of another selection.
-                place.remove(_manifest_name(name))
+                # A kill from here on leaves a manifest that says so, and whose settings let the same command go on;
+                # never a file with the whole manifest of another selection.
+                place.write(_manifest_name(name), _yaml({"unfinished": True, "settings": manifest["settings"]}))
                 # Written under a number, since output and control may have one name in two folders.
                 os.replace(staging / entry.pop("file"), staging / name)
                 place.move_in(staging / name)

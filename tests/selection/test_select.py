@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import itertools
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,8 @@ import yaml
 
 import analyzer
 from analyzer.commands.select_problems import select_problems
-from analyzer.errors import OutputError
+from analyzer.errors import OutputError, StorageError
+from analyzer.files import destinations
 from tests import processes
 from tests.selection.conftest import ROOT, settings
 
@@ -70,6 +74,35 @@ def test_nothing_else_is_replaced(sample_analysis: Path, tmp_path: Path) -> None
     with pytest.raises(OutputError, match="is a file of the analysis"):
         analyzer.select(**flags | {"output": sample_analysis / "problems.parquet"}, overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train.manifest.yaml", "train.parquet"]
+
+
+@pytest.mark.parametrize("failing", range(2, 7))
+def test_the_same_command_goes_on_wherever_writing_failed(
+    sample_analysis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    flags: dict[str, Any] = {
+        "analysis": sample_analysis,
+        "output": tmp_path / "train.parquet",
+        "control": tmp_path / "control.parquet",
+        "recipe": "prime",
+    }
+    calls = itertools.count(1)
+
+    def until_the_disk_is_full(call: Callable[..., None]) -> Callable[..., None]:
+        def limited(*arguments: Any) -> None:
+            if next(calls) == failing:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            call(*arguments)
+
+        return limited
+
+    with monkeypatch.context() as patch:
+        for name in ("write", "move_in"):  # three of the output, three of its control
+            patch.setattr(destinations._Local, name, until_the_disk_is_full(getattr(destinations._Local, name)))
+        with pytest.raises(StorageError, match="free some space and run the same command again"):
+            analyzer.select(**flags)
+    analyzer.select(**flags)
+    assert not any("unfinished" in yaml.safe_load(manifest.read_text()) for manifest in tmp_path.glob("*.yaml"))
 
 
 def test_a_selection_that_fails_leaves_nothing(sample_analysis: Path, tmp_path: Path) -> None:
