@@ -88,8 +88,8 @@ def analyze(settings: "AnalysisSettings | None" = None, *, progress: bool = Fals
     from analyzer.config import AnalysisSettings
     from analyzer.errors import ConfigError
 
-    if settings is not None and options:
-        raise ConfigError("analyze takes settings or keywords, not both")
+    if settings is not None and (options or not isinstance(settings, AnalysisSettings)):
+        raise ConfigError("analyze takes settings or keywords, not both: analyze(rollouts=..., output_dir=...)")
     chosen = settings if settings is not None else from_values(AnalysisSettings, options)
     result = None if chosen.dry_run or chosen.explain_cache or chosen.part else pipeline.analyze(chosen, progress)
     if result is None:
@@ -110,8 +110,8 @@ def select(settings: "SelectionSettings | None" = None, **options: Any) -> "Sele
     from analyzer.errors import ConfigError
     from analyzer.selection.select import select as select_problems
 
-    if settings is not None and options:
-        raise ConfigError("select takes settings or keywords, not both")
+    if settings is not None and (options or not isinstance(settings, SelectionSettings)):
+        raise ConfigError("select takes settings or keywords, not both: select(analysis=..., output=...)")
     return select_problems(settings if settings is not None else from_values(SelectionSettings, options))
 
 
@@ -156,21 +156,27 @@ def score(
     allow_code_execution, sandbox, code_timeout: as the flags; rewards for code run nothing without the first.
 
     Returns one Score per response, in order: `.reward` is None exactly when `.status` is not ok. Raises ConfigError
-    for a name or an option that does not exist, RewardError for a reward that cannot be loaded, SandboxError where a
-    reward for code is not allowed to run programs or cannot be confined.
+    for a name or an option that does not exist and for anything but a list of texts, RewardError for a reward that
+    cannot be loaded, SandboxError where a reward for code is not allowed to run programs or cannot be confined.
     """
+    from analyzer.errors import ConfigError
     from analyzer.grading import Limits
     from analyzer.planning import routing
     from analyzer.schema import Problem
     from analyzer.scoring import Scorer
 
+    if not isinstance(reward, str):
+        raise ConfigError("score takes a reward by its name, or your own function as 'file.py:name'")
+    texts = [] if isinstance(responses, str) else list(responses)  # of a single text each character is an item
+    if isinstance(responses, str) or not all(isinstance(text, str) for text in texts):
+        raise ConfigError("score takes a list of responses, each of them text")
     built = routing.build(
         reward,
         dict(options or {}),
         lambda: routing.sandbox_options(allow_code_execution, sandbox, code_timeout),
     )
     with contextlib.closing(Scorer(built, Limits())) as scorer:
-        return scorer.score(Problem(data_source, ground_truth, extra_info), list(responses))
+        return scorer.score(Problem(data_source, ground_truth, extra_info), texts)
 
 
 def __getattr__(name: str) -> Any:

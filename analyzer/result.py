@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from analyzer.errors import EXIT_OK, EXIT_UNSCORED, ConfigError
 from analyzer.files import outputs
+from analyzer.registry import unknown
 from analyzer.stages.summary import Summary
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ class Result:
         return self._frame(outputs.ROLLOUTS)
 
     def bucket(self, name: str) -> pd.DataFrame:
-        """The rollouts of one bucket."""
+        """The rollouts of one bucket. Raises ConfigError for a name that the strategy does not have."""
+        if name not in self.summary.bucket_distribution:
+            raise unknown("bucket", name, self.summary.bucket_distribution)
         return self._frame(outputs.bucket_file(name))
 
     def _repr_html_(self) -> str:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import analyzer
+from analyzer.commands.parsing import from_values
 from analyzer.config import AnalysisSettings
 
+API: Any = analyzer  # called with what its types forbid
 SAMPLE = Path(__file__).resolve().parents[1] / "examples" / "sample"
 
 
@@ -51,6 +57,10 @@ def test_a_settings_object_does_what_its_keywords_do(tmp_path: Path) -> None:
     one = analyzer.analyze(AnalysisSettings(**common, output_dir=str(tmp_path / "one")))
     other = analyzer.analyze(**common, output_dir=str(tmp_path / "other"))
     assert one.summary.to_json() == other.summary.to_json()
+    with pytest.raises(
+        analyzer.UserError, match=r"no bucket is named 'esy' \(did you mean 'easy'\?\); there are: easy"
+    ):
+        one.bucket("esy")
     with pytest.raises(analyzer.UserError, match="settings or keywords"):
         analyzer.analyze(AnalysisSettings(**common, output_dir="x"), limit=3)
 
@@ -85,6 +95,33 @@ def test_ten_strings_are_scored_with_one_call(
     scores = analyzer.score(reward, responses, ground_truth)
     assert [score.reward for score in scores] == expected
     assert [score.status for score in scores] == [analyzer.Status.OK] * len(responses)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: API.score("gsm8k", "#### 5", "5"), "a list of responses"),  # each character was one
+        (lambda: API.score("gsm8k", ["#### 5", 5], "5"), "a list of responses, each of them text"),
+        (lambda: API.score(len, ["#### 5"], "5"), "'file.py:name'"),
+        (lambda: API.analyze("r.parquet"), "settings or keywords"),
+        (lambda: API.select("analysis"), "settings or keywords"),
+        (
+            lambda: API.analyze(rollouts=pd.DataFrame({"a": [1]}), output_dir="o"),
+            "--rollouts: a DataFrame is given",
+        ),
+        (lambda: API.analyze(rollouts=["a", "b"], output_dir="o"), "--rollouts: \"['a', 'b']\" is not text"),
+        (lambda: API.analyze(rollouts="r", output_dir="o", reward_fn=len), "name your function as 'file.py:name'"),
+    ],
+)
+def test_what_python_gives_and_no_flag_could_is_one_line(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(analyzer.UserError, match=re.escape(message)):
+        call()
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    given = {"rollouts": "r", "output_dir": "o", "limit": np.int64(3), "pass_threshold": np.float32(0.25)}
+    settings = from_values(AnalysisSettings, given)
+    assert (settings.limit, settings.pass_threshold) == (3, 0.25)
 
 
 def test_score_takes_options_and_a_function_of_ones_own(tmp_path: Path, warm_zygotes: None) -> None:

@@ -31,7 +31,12 @@ if TYPE_CHECKING:
 _LARGEST = (1 << 63) - 1
 _WIDTH = 79
 _HELP_COLUMN = 26  # where help texts begin
-_KINDS = {"int": "an integer", "float": "a number", "bool": "true or false"}  # as messages call these types
+_KINDS = {
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+}  # as messages call these types
 _METAVARS = ((int, "N"), (float, "NUMBER"), (dict[str, Any], "YAML"))
 
 Settings = TypeVar("Settings")
@@ -170,11 +175,26 @@ def parse(cls: type[Settings], argv: Sequence[str], prog: str, description: str,
 
 
 def from_values(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
-    """The settings class with these values, checked as flags are; paths may be Path objects. Raises ConfigError."""
-    plain = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in values.items()}
+    """The settings class with these values, checked as flags are; paths may be Path objects, numbers numpy's.
+
+    Raises ConfigError.
+    """
+    plain = {name: _plain(name, value) for name, value in values.items()}
     # The same parser as for a command line: a value is right or wrong in the same way from Python.
     parser = _parser_of(cls, "", "")  # type: ignore[arg-type]
     return _settings(cls, lambda: parser.parse_object(plain, defaults=False))
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A value from Python as a flag could give it. Raises ConfigError for objects that no flag can hold."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+        return value.item()
+    if not isinstance(value, str | int | float | list | tuple | set | bytes | Mapping | None):
+        advice = "name your function as 'file.py:name'" if callable(value) else "write it to a file and give its name"
+        raise ConfigError(f"--{name}: a {type(value).__name__} is given; {advice}")
+    return value
 
 
 def _settings(cls: type[Settings], parsed: Callable[[], Any], places: Mapping[str, str] | None = None) -> Settings:
