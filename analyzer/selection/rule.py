@@ -9,6 +9,7 @@ where it has no reward at all, else as `undecided`.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,8 +23,9 @@ from analyzer.expression import Expression, compile_expression
 from analyzer.files import inputs
 from analyzer.registry import did_you_mean
 from analyzer.rollouts.dataset import is_text
+from analyzer.schema import PROMPT
 from analyzer.selection import recipes
-from analyzer.selection.analysis import NUM_SCORED, Analysis
+from analyzer.selection.analysis import NUM_SCORED, ROW, Analysis
 from analyzer.selection.recipes import Pool, Recipe
 
 if TYPE_CHECKING:
@@ -299,14 +301,15 @@ def _ordered(rule: Rule, analysis: Analysis, kept: IntArray) -> IntArray:
     return kept if rule.nearest is not None else np.sort(kept)
 
 
-def control_group(choice: Choice, sources: IntArray, seed: int) -> IntArray:
+def control_group(choice: Choice, sources: IntArray, prompts: IntArray, seed: int) -> IntArray:
     """As many other problems at random, from each data source as many as were kept where there are; ascending rows.
 
-    sources: (problems,) the number of each problem's data source. What a data source lacks others give.
+    sources: (problems,) the number of each problem's data source. What a data source lacks others give. prompts: the
+    number of its prompt; a problem that asks what a kept one asks would be trained on in both.
     """
     # A stream of its own: with the seed alone the control would be in the order of --sort random.
     random = np.random.default_rng([seed, 1])
-    others = random.permutation(np.flatnonzero(choice.reasons != KEPT))
+    others = random.permutation(np.flatnonzero((choice.reasons != KEPT) & ~np.isin(prompts, prompts[choice.kept])))
     wanted = np.bincount(sources[choice.kept], minlength=int(sources.max(initial=0)) + 1)
     by_source = others[np.argsort(sources[others], kind="stable")]
     # by_source is sorted by data source: the first place of its own one tells how many of it come before a problem.
@@ -314,6 +317,17 @@ def control_group(choice: Choice, sources: IntArray, seed: int) -> IntArray:
     first = np.arange(len(by_source)) - starts < wanted[sources[by_source]]
     rest = random.permutation(by_source[~first])
     return np.sort(np.concatenate([by_source[first], rest])[: len(choice.kept)])
+
+
+def prompt_numbers(analysis: Analysis) -> IntArray:
+    """(problems,) the prompt of each problem as a number, equal for equal prompts."""
+    numbers: dict[bytes, int] = {}  # by digest: 600,000 prompts of a page each need no gigabytes
+    found = []
+    for batch in analysis.read([ROW + PROMPT]):
+        for prompt in batch.column(0).to_pylist():
+            digest = hashlib.blake2b(repr(prompt).encode(errors="surrogatepass"), digest_size=12).digest()
+            found.append(numbers.setdefault(digest, len(numbers)))
+    return np.array(found, np.int64)
 
 
 def source_numbers(analysis: Analysis) -> tuple[IntArray, list[str]]:

@@ -96,9 +96,13 @@ def select(settings: SelectionSettings) -> Selection:
     manifest |= effects.measure(analysis, chosen_rule, choice, sources, names)
     if _are_rendered(analysis):
         manifest["rendered_prompts"] = True
-    control = rule.control_group(choice, sources, settings.seed) if settings.control else None
-    if control is not None and len(control) == 0:
-        raise ConfigError("--control: every problem is kept, there are no others")
+    control = None
+    if settings.control:
+        control = rule.control_group(choice, sources, rule.prompt_numbers(analysis), settings.seed)
+        if len(control) == 0:
+            all_kept = len(choice.kept) == analysis.problems.rows
+            why = "every problem is kept" if all_kept else "all others repeat a prompt of the selection"
+            raise ConfigError(f"--control: {why}, there are no others")
     if settings.dry_run:
         return Selection(None, len(choice.kept), 0, manifest)
     files = [(str(settings.output), choice.kept)]

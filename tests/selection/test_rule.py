@@ -187,13 +187,20 @@ def test_the_control_follows_the_data_sources_as_far_as_they_go() -> None:
     sources = np.array([0] * 50 + [1] * 50)
     reasons = np.full(100, BY_RULE, np.int8)
     reasons[:10] = reasons[50:70] = KEPT
-    control = control_group(Choice(np.flatnonzero(reasons == KEPT), reasons, None), sources, 1)
+    own = np.arange(100)  # each has a prompt of its own
+    control = control_group(Choice(np.flatnonzero(reasons == KEPT), reasons, None), sources, own, 1)
     assert len(set(control)) == 30
     assert (reasons[control] == BY_RULE).all()
     assert np.bincount(sources[control]).tolist() == [10, 20]
     reasons[50:90] = KEPT  # 10 others of the second source for 40 kept
-    control = control_group(Choice(np.flatnonzero(reasons == KEPT), reasons, None), sources, 1)
+    control = control_group(Choice(np.flatnonzero(reasons == KEPT), reasons, None), sources, own, 1)
     assert np.bincount(sources[control]).tolist() == [40, 10]
+    reasons[:] = BY_RULE
+    reasons[:10] = KEPT
+    twins = own % 50  # 50 asks what 0 asks, ...
+    control = control_group(Choice(np.arange(10), reasons, None), sources, twins, 1)
+    assert len(control) == 10
+    assert not set(twins[control].tolist()) & set(range(10))
 
 
 @pytest.mark.parametrize(
