@@ -155,7 +155,9 @@ def _limit_or_bug(error: Exception) -> int:
     elif number == errno.ENOMEM or isinstance(error, MemoryError) or _NO_ROOM in str(error):
         fail(_too_little_memory())
     elif number == errno.EAGAIN or (isinstance(error, RuntimeError) and "can't start new thread" in str(error)):
-        fail(_TOO_FEW_PROCESSES)  # a fork that fails says EAGAIN
+        # A fork that fails says EAGAIN; a thread needs addresses for its stack, too.
+        few_addresses = resource.getrlimit(resource.RLIMIT_AS)[0] in range(SAFE_ADDRESSES)
+        fail(_too_little_memory() if few_addresses else _TOO_FEW_PROCESSES)
     else:
         return _bug()
     return EXIT_USER
