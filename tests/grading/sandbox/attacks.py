@@ -157,6 +157,8 @@ import fcntl, struct
 a, b = socket.socketpair()
 attempt("larger buffers", lambda: a.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 24))
 attempt("aio", Raw("syscall", {io_setup}, 1, ctypes.byref(ctypes.c_ulong(0))))
+attempt("space at once", lambda: os.posix_fallocate(os.open("big", os.O_RDWR | os.O_CREAT), 0, 1 << 20))
+attempt("flush of a file system", Raw("syncfs", os.open(".", os.O_RDONLY)))
 attempt("timer", Raw("syscall", {timer_create}, 0, None, ctypes.byref(ctypes.c_int(0))))
 attempt("locks", lambda: fcntl.lockf(open("locked", "wb"), fcntl.LOCK_EX | fcntl.LOCK_NB))
 attempt("landlock rules", Raw("syscall", 444, struct.pack("QQQ", 0, 3, 0), 24, 0))

@@ -122,9 +122,13 @@ PROGRAMS = {  # test -> a right and a wrong program
         "def f(a): return a.mean(axis=0)",
         "def f(a): return a.mean(axis=1)",
     ),
-    "r = f(3)\nassert (r.shape, r.dtype.kind, r.tolist()) == ((0, 3), 'f', [])": (
-        "import numpy as np\ndef f(n): return np.empty((0, n))",
-        "import numpy as np\ndef f(n): return np.empty((n, 0))",
+    "import numpy as np\nassert f(np.empty((0, 3))) == 3": (
+        "def f(a): return a.shape[1]",
+        "def f(a): return a.shape[0]",
+    ),
+    "import numpy as np\nassert np.allclose(f(3), [1, 2, 3])": (
+        "import numpy as np\ndef f(n): return np.arange(1, n + 1)",
+        "import numpy as np\ndef f(n): return np.empty((0, 3))",
     ),
     "assert f({1: 2}) == {1} and len(f({1: 2})) == 1": ("def f(d): return d.keys()", "def f(d): return d.values()"),
     "v = []\nfor _ in range(250): v = [v]\nassert f(v) == v": ("def f(x): return x", "def f(x): return x[0]"),
@@ -142,7 +146,7 @@ def test_a_program_does_in_its_own_sandbox_what_it_does_beside_its_test(sandbox:
 
 
 @pytest.mark.parametrize(
-    "argument", ["object()", "type('A', (), {})()", "type('A', (), {})", "open", "eval", "getattr"]
+    "argument", ["object()", "type('A', (), {})()", "type('A', (), {})", "open", "eval", "getattr", "str.format"]
 )
 def test_a_test_that_gives_what_cannot_cross_is_faulty_whatever_was_called_before(
     sandbox: Sandbox, argument: str

@@ -28,7 +28,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from typing import Any
 
 from . import frames
-from .values import MAX_DEPTH, Uncrossable, change, changed, pack, unpack
+from .values import MAX_DEPTH, Uncrossable, array, change, changed, pack, unpack
 
 TEXT_LIMIT = 300  # characters of an error that are reported
 MESSAGE_LIMIT = 10_000  # characters of its message: escaped they fit into a message of frames.SHORT
@@ -197,6 +197,8 @@ class Link:
     def _referred(self, tag: str, parts: list[Any]) -> Any:
         if tag == "yours":
             return self._given[parts[0]] if type(parts[0]) is int else self._find(parts[0])
+        if tag == "array":
+            return self.array(*parts)
         remote = Remote(self, int(parts[0]))
         if tag == "awaitable":
             return _awaited(remote)
@@ -205,6 +207,10 @@ class Link:
         if tag != "function":
             raise ValueError(tag)
         return remote.described_as(*map(str, parts[1:]))
+
+    def array(self, kind: str, shape: Any, *items: Any) -> Any:
+        """An array of its packed parts."""
+        return array(kind, shape, *items)
 
     def _wait_for(self, awaitable: Awaitable[Any]) -> Any:
         """What an awaitable gives, also while a loop runs, whose coroutine waits for this."""
@@ -243,6 +249,10 @@ class TestLink(Link):
     def replaced(self, around: Mapping[str, Any]) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()  # the program has no say in what the test finds
 
+    def array(self, kind: str, shape: Any, *items: Any) -> Any:
+        # With a shape of its own an array without items, (0, 3), is close to any three numbers: numpy broadcasts it.
+        return array(kind, shape if items else ["t", 0], *items)
+
     def pack(self, value: Any) -> Any:
         try:
             # Deeper than an answer may be: a test may wrap what it got.
@@ -266,7 +276,10 @@ class TestLink(Link):
         return around
 
 
-_POWERFUL = (eval, exec, compile, open, __import__, getattr, setattr, delattr, vars, globals, locals, breakpoint)
+_POWERFUL = (
+    *(eval, exec, compile, open, __import__, getattr, setattr, delattr, vars, globals, locals, breakpoint),
+    *(str.format, str.format_map),
+)
 """What the other side is never given: with it a program could do in its test's process what it likes."""
 
 ARGUMENT = "argument"

@@ -88,6 +88,11 @@ REFUSED: Numbers = {
     "lremovexattr": (198, 15),
     "fremovexattr": (199, 16),
     "truncate": (76, 45),
+    # Gigabytes of a disk in a millisecond, before anybody looks; what is written takes its time.
+    "fallocate": (285, 47),
+    # Of the whole machine's files: it waits, and makes others wait, at no cost in CPU time.
+    "sync": (162, 81),
+    "syncfs": (306, 267),
     "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265),
     "fanotify_init": (300, 262),
@@ -163,6 +168,8 @@ REFUSED: Numbers = {
     "acct": (163, 89),
     "syslog": (103, 116),
     "vhangup": (153, 58),
+    "modify_ldt": (154, None),
+    "uselib": (134, None),
     "iopl": (172, None),
     "ioperm": (173, None),
     "lookup_dcookie": (212, 18),

@@ -126,7 +126,8 @@ def _packed_array(value: Any) -> Any:
     return ["array", value.dtype.str, pack(value.shape), *map(pack, value.ravel().tolist())]
 
 
-def _array(kind: str, shape: Any, *items: Any) -> Any:
+def array(kind: str, shape: Any, *items: Any) -> Any:
+    """An array of numpy's from the parts of its packed form. Raises ValueError, TypeError, Uncrossable."""
     import numpy
 
     dtype = numpy.dtype(kind)
@@ -196,7 +197,7 @@ def unpack(packed: Any, referred: Callable[[str, list[Any]], Any] | None = None)
 
 
 _MUTABLE = frozenset("lsdqa")
-_SCALARS = frozenset({"i", "n", "c", "b", "a", "r", "delta", "fraction", "array", "type", *_FROM_TEXT})
+_SCALARS = frozenset({"i", "n", "c", "b", "a", "r", "delta", "fraction", "type", *_FROM_TEXT})
 
 
 def changed(
@@ -274,7 +275,7 @@ def _unpack_scalar(tag: str, parts: list[str]) -> Any:
     if tag == "type":
         return PLAIN_TYPES[parts[0]]
     if tag == "array":
-        return _array(*parts)
+        return array(*parts)
     if tag == "delta":
         return datetime.timedelta(*map(int, parts))
     if tag == "r":
