@@ -186,6 +186,11 @@ def flat_ground_truth(column: pa.ChunkedArray, field: pa.Field) -> pa.Array:
             value = problems.ground_truth(json_columns.decode(value, inner))
         except problems.NoGroundTruth:
             return None
-        return value if value is None or isinstance(value, str) else dump_json(value)
+        if value is None or isinstance(value, str):
+            return value
+        if isinstance(value, bytes):
+            return value.decode(errors="backslashreplace")
+        # As JSON a decimal or a date would be a text in quotes, which no answer equals.
+        return dump_json(value) if isinstance(value, bool | int | float | list | dict) else str(value)
 
     return pa.array([text(value) for value in part.to_pylist()], pa.string())

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analyzer.stages.problems import coming_schema
+from analyzer.stages.problems import coming_schema, flat_ground_truth
 from tests.commands import TOKENIZER, Outcome, analyzed, parquet, rollouts
 
 Analyze = Callable[..., Outcome]
@@ -25,6 +28,25 @@ def test_a_bare_ground_truth_is_there_as_text_under_the_names_of_trainers(column
     assert table["solution"].to_pylist() == table["label"].to_pylist() == ["0", "2", "4"]
     assert table["prompt"].to_pylist() == [f"What is {n} + {n}?" for n in range(3)]
     assert ("answer" in table.column_names) is (column == "original_answer")
+
+
+def test_a_ground_truth_of_any_type_is_the_text_that_an_answer_would_be() -> None:
+    values = {
+        "text": ("5", "5"),
+        "integer": (5, "5"),
+        "float": (2.5, "2.5"),
+        "truth": (True, "true"),
+        "decimal": (Decimal("1.50"), "1.50"),
+        "date": (datetime.date(2026, 1, 2), "2026-01-02"),
+        "bytes": (b"5", "5"),
+        "list": (["a", "b"], '["a","b"]'),
+        "struct": ({"target": 5}, '{"target":5}'),
+        "nothing": (None, None),
+    }
+    for name, (value, wanted) in values.items():
+        for column in ([value], [{"style": "rule", "ground_truth": value}]):
+            table = pa.table({"gold": column})
+            assert flat_ground_truth(table["gold"], table.schema.field("gold")).to_pylist() == [wanted], name
 
 
 def test_without_copies_of_the_rollouts_the_training_rows_are_the_same(tmp_path: Path, analyze: Analyze) -> None:
