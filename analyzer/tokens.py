@@ -73,10 +73,11 @@ def load(model_path: str, trust_remote_code: bool) -> Any:
     """
     # Set before the import, which reads it. It would print that no framework is installed.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    for noisy in ("transformers", "huggingface_hub"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
     from transformers import AutoTokenizer
 
+    # After the import, which sets it. It would warn of each text that is longer than the model's context.
+    for noisy in ("transformers", "huggingface_hub"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     is_folder = os.path.isdir(model_path)
     # Offline first: a tokenizer that is cached needs no network, and hub outages must not end a job.
     attempts = [True] if is_folder or not _hub_answers() else [True, False]

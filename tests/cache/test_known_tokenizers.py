@@ -228,7 +228,9 @@ def test_other_rollouts_of_a_known_tokenizer_need_no_transformers(
     assert known_tokenizers.find(str(TOKENIZER), False, str(tmp_path), ["others"]) == first
 
 
-def test_what_is_loaded_with_the_command_is_what_the_search_goes_on_with(tmp_path: Path) -> None:
+def test_what_is_loaded_with_the_command_is_what_the_search_goes_on_with(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     asked = str(TOKENIZER), False
     with known_tokenizers.loading_early(*asked, str(tmp_path)):
         (early,) = known_tokenizers._early.values()
@@ -239,7 +241,8 @@ def test_what_is_loaded_with_the_command_is_what_the_search_goes_on_with(tmp_pat
         left.touch()
         with known_tokenizers.searching(*asked, str(tmp_path)) as search:
             assert search._apart is early
-            assert search.begin(TEXTS) == search.proven()
+            assert search.begin([*TEXTS, "longer than the model's context " * 1000]) == search.proven()
+    assert capfd.readouterr().err == ""
     assert not left.exists()
     with known_tokenizers.loading_early(*asked, str(tmp_path)):  # it is known by now
         assert known_tokenizers._early == {}
