@@ -209,8 +209,12 @@ forks.end()
 
 def test_a_call_that_nobody_waits_for_ends_with_the_driver_or_before_it() -> None:
     """`run` would wait for a process that is left."""
-    forked = "while call._forked is None: time.sleep(0.01)\n"
-    for program in ("call.end(); forks.end()", "forks.end(); call.end()", "os.kill(os.getpid(), signal.SIGKILL)"):
-        for wait in ("", forked):
-            done = run(f"{CALL}\n{wait}{program}")
-            assert done.stderr == ""
+    at_once, forked = "", "while call._forked is None: time.sleep(0.01)\n"
+    for wait, program in (
+        (at_once, "call.end(); forks.end()"),
+        (forked, "forks.end(); call.end()"),
+        (at_once, "os.kill(os.getpid(), signal.SIGKILL)"),
+        (forked, "os.kill(os.getpid(), signal.SIGKILL)"),
+    ):
+        done = run(f"{CALL}\n{wait}{program}")
+        assert done.stderr == ""

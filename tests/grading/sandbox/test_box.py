@@ -29,7 +29,6 @@ def runner_of(sandbox: Sandbox) -> int:
     return sandbox._boxes["program"]._pid
 
 
-@EVERY_LEVEL
 def test_a_runner_that_was_killed_is_replaced(sandbox: Sandbox) -> None:
     os.kill(runner_of(sandbox), signal.SIGKILL)
     assert echo(sandbox, "again") == b"again\n"

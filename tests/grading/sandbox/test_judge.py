@@ -97,10 +97,23 @@ SCRIPTS = {
 }
 
 
-@EVERY_LEVEL
 @pytest.mark.parametrize(("source", "given", "output"), SCRIPTS.values(), ids=SCRIPTS)
 def test_a_script_runs_as_a_process_would(sandbox: Sandbox, source: str, given: str, output: str) -> None:
     assert run(sandbox, source, given) == (None, output)
+
+
+# What a level has a part in: files, streams, threads, semaphores, libraries, cores.
+OF_LEVELS = (
+    "input", "raw_descriptors", "thread", "asyncio", "scratch_file", "temporary_file", "output_of_c",
+    "pools_of_threads", "locks_of_multiprocessing", "many_threads", "few_cores_on_any_machine", "stat_of_stdin",
+    "own_module", "standard_library",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("level", ["landlock", "rlimits"], indirect=True, scope="module")
+def test_what_a_level_has_a_part_in_is_as_in_a_process_at_the_weaker_ones_too(sandbox: Sandbox) -> None:
+    found = {name: run(sandbox, *SCRIPTS[name][:2]) for name in OF_LEVELS}
+    assert found == {name: (None, SCRIPTS[name][2]) for name in OF_LEVELS}
 
 
 @pytest.mark.parametrize("level", ["rlimits"], indirect=True, scope="module")

@@ -11,7 +11,6 @@ import pytest
 
 from analyzer.grading.sandbox import Level
 from tests import processes
-from tests.grading.sandbox.conftest import EVERY_LEVEL
 
 GROUPS = Path("/sys/fs/cgroup/pids")
 SOURCE = """
@@ -58,7 +57,6 @@ def group() -> Iterator[Path]:
     folder.rmdir()
 
 
-@EVERY_LEVEL
 def test_a_program_that_the_node_refuses_threads_has_no_verdict_unless_it_says_so_of_itself(
     level: Level, group: Path
 ) -> None:
