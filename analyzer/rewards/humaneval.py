@@ -69,14 +69,16 @@ class FunctionReward(CodeReward):
         """The tests in a ground truth. Raises GoldError."""
         return parse(table)
 
+    def _tests(self, ground_truth: Any) -> Tests:
+        return self.remembered(ground_truth, lambda gold: self.read(struct_gold(gold)))
+
     def check_gold(self, ground_truth: Any) -> None:
-        self.read(struct_gold(ground_truth))
+        self._tests(ground_truth)
 
     def grade(self, answer: Any, ground_truth: Any) -> Score:
         if answer is None:
             return scored(0.0, NO_PROGRAM)
-        # Read again for each distinct answer, which costs microseconds beside the two forks that follow.
-        tests = self.read(struct_gold(ground_truth))
+        tests = self._tests(ground_truth)
         before, after = tests.imports
         program = compose(answer, tests)
         sources, names = [before, program, after], names_of_program(program, tests.entry_points)

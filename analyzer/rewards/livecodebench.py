@@ -75,10 +75,10 @@ class LiveCodeBench(CodeReward):
         return program if program.strip() else None
 
     def check_gold(self, ground_truth: Any) -> None:
-        parse(ground_truth)
+        self.remembered(ground_truth, parse)
 
     def grade(self, answer: Any, ground_truth: Any) -> Score:
-        tests = parse(ground_truth)
+        tests = self.remembered(ground_truth, parse)
         if answer is None:
             return scored(0.0, NO_PROGRAM, passed=0, tests=len(tests))
         # One fork per test: a program that breaks its process in one of them breaks no other.
@@ -90,7 +90,7 @@ class LiveCodeBench(CodeReward):
 
     def present(self, ground_truth: Any) -> str:
         """A program that knows the outputs by heart. Raises Unscored where a problem has tests of both kinds."""
-        tests = parse(ground_truth)
+        tests = self.remembered(ground_truth, parse)
         names = {test.function for test in tests}
         if len(names) > 1:
             raise no_known_program()

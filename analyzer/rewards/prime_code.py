@@ -62,8 +62,6 @@ class PrimeCode(CodeReward):
         super().__init__(**options)
         self.continuous = continuous
         self.lenient = lenient
-        # The tests of one problem may be megabytes of JSON, and are asked for once per distinct answer.
-        self._last: tuple[Any, Tests] | None = None
 
     def extract(self, response: str) -> str | None:
         """The text of the last ```python block, or the whole response."""
@@ -109,20 +107,17 @@ class PrimeCode(CodeReward):
         return by_heart(function, ((case.given, case.expected) for case in cases))
 
     def _tests(self, ground_truth: Any) -> Tests:
-        """The tests to run. Raises GoldError. Those of the last ground truth are remembered."""
-        last = self._last
-        # By identity: comparing two ground truths of a megabyte costs as much as reading one.
-        if last is None or last[0] is not ground_truth:
-            try:
-                tests = parse(struct_gold(ground_truth), self.lenient)
-            except GoldError as error:
-                if isinstance(ground_truth, list) or str(ground_truth).lstrip().startswith("["):
-                    raise GoldError(f"{error}; a list of tests is what the reward livecodebench reads") from None
-                raise
-            if self.continuous and not tests.scripts:
-                tests = tests._replace(cases=tests.cases[:CONTINUOUS_TESTS])
-            last = self._last = (ground_truth, tests)
-        return last[1]
+        """The tests to run. Raises GoldError."""
+        return self.remembered(ground_truth, self._read)
+
+    def _read(self, ground_truth: Any) -> Tests:
+        try:
+            tests = parse(struct_gold(ground_truth), self.lenient)
+        except GoldError as error:
+            if isinstance(ground_truth, list) or str(ground_truth).lstrip().startswith("["):
+                raise GoldError(f"{error}; a list of tests is what the reward livecodebench reads") from None
+            raise
+        return tests._replace(cases=tests.cases[:CONTINUOUS_TESTS]) if self.continuous and not tests.scripts else tests
 
     def _run(self, sandbox: Sandbox, program: str, function: str | None, case: Case) -> Outcome:
         """The outcome of one test, with the output compared."""

@@ -111,3 +111,16 @@ def test_the_datas_own_solution_is_presented(reward: HumanEval, case: dict[str, 
     del table["canonical_solution"]
     with pytest.raises(Unscored):
         reward.present(table)
+
+
+def test_the_tests_of_a_problem_are_read_once_for_all_its_answers(
+    reward: HumanEval, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Any] = []
+    monkeypatch.setattr(reward, "read", lambda table: read.append(table) or HumanEval.read(reward, table))
+    for right, gold in enumerate(f"def check(candidate):\n    assert candidate(1) == {at}\n" for at in range(2)):
+        table = json.dumps({"entry_point": "f", "test": gold})
+        reward.check_gold(table)
+        rewards = [reward.grade((f"def f(x): return {answer}",), table).reward for answer in range(2)]
+        assert rewards == [float(answer == right) for answer in range(2)]
+    assert len(read) == 2

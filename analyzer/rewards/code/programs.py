@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import resource
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from analyzer.errors import SandboxError
 from analyzer.grading import sandbox as boxes
@@ -16,6 +16,9 @@ HOW_TO_ALLOW = (
     "rewards for code run programs that a model wrote: allow it with --allow_code_execution "
     "(allow_code_execution: true in a configuration); docs/sandbox.md says what they can and cannot do"
 )
+
+
+_Tests = TypeVar("_Tests")
 
 
 class CodeReward(Reward):
@@ -43,11 +46,22 @@ class CodeReward(Reward):
             raise SandboxError(HOW_TO_ALLOW)
         self._level = None if sandbox == boxes.AUTO else boxes.find_level(sandbox)
         self.budget = boxes.Budget(code_timeout, memory_mb << 20, int(output_mb * (1 << 20)))
+        self._last: tuple[Any, Any] | None = None
 
     def load(self) -> None:
         """Find the sandbox level and prove it. Raises SandboxError where it, or the memory, is not available."""
         self._check_memory()
         self._level = boxes.choose_level(self._level.name if self._level else None)
+
+    def remembered(self, ground_truth: Any, read: Callable[[Any], _Tests]) -> _Tests:
+        """The tests that `read` finds in a ground truth; the last ones are remembered. Raises what it raises."""
+        # The tests of a problem may be megabytes, and are asked for once per distinct answer. By identity: to compare
+        # two ground truths costs as much as to read one.
+        last = self._last
+        if last is None or last[0] is not ground_truth:
+            last = self._last = (ground_truth, read(ground_truth))
+        tests: _Tests = last[1]
+        return tests
 
     def budget_for(self, expected: str) -> boxes.Budget:
         """The budget of a test, with room for twice the expected output, however long that is."""
