@@ -15,6 +15,7 @@ from analyzer.grading import Limits
 from analyzer.rewards import BaseReward, Reward, WholeReward
 from analyzer.schema import GoldError, Problem, Score, Status, Unscored
 from analyzer.scoring import Scorer
+from analyzer.scoring.grades import Grades
 from tests.grading.bounded_rewards import Bounded, Broken, Whole, WholeHere
 from tests.grading.warm import warm_zygotes
 
@@ -269,3 +270,11 @@ def test_a_failing_batch_is_tried_one_by_one(reward: WholeReward, response: str,
     scores = scored(reward, "5", ["a", response, "b"])
     assert [score.status for score in scores] == [Status.OK, status, Status.OK]
     assert scores[1].detail.startswith(detail)
+
+
+@pytest.mark.parametrize(("error", "again"), [(Unscored(Status.TIMEOUT, "late"), True), (GoldError("bad"), False)])
+def test_a_ground_truth_is_checked_again_only_if_its_check_failed_by_the_node(error: Exception, again: bool) -> None:
+    def check() -> None:
+        raise error
+
+    assert Grades(check, Score, lambda answer: None).has_transient() == again
