@@ -208,6 +208,9 @@ def _settings(cls: type[Settings], parsed: Callable[[], Any], places: Mapping[st
         if value is not None and value == field.metadata.get("unset"):
             values[field.name] = None
             continue
+        # Mostly a variable of the shell that is not set: without its rule a selection would keep all problems.
+        if value == "" and field.default is None and not field.metadata.get("required"):
+            raise ConfigError(f"{_flag(field.name, places)}: is empty; give a value, or leave it out")
         if isinstance(value, float) and not math.isfinite(value):  # 1e400 is read as inf
             raise ConfigError(f"{_flag(field.name, places)} {value}: must be a finite number")
         least, most = field.metadata.get("range", (-math.inf, math.inf))

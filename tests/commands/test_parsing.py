@@ -80,6 +80,7 @@ def test_of_two_yaml_files_the_later_one_wins_and_a_flag_over_both(tmp_path: Pat
         (["--pass_threshold", "high"], "--pass_threshold: 'high' is not a number"),
         (["--overwrite=true"], "--overwrite takes no value: leave out 'true'"),
         (["stray"], "unexpected argument 'stray'; see --help"),
+        (["--rows", ""], "--rows: is empty; give a value, or leave it out"),
         (["-limit", "3"], "there is no flag '-limit' (did you mean 'limit'?); flags begin with two dashes"),
         (["--reward_kwargs", "{a: 1"], "--reward_kwargs: '{a: 1' is not a YAML mapping; write '{name: value, ...}'"),
     ],
