@@ -225,6 +225,13 @@ def test_f11_of_several_cached_runs_the_nearest_is_named(tmp_path: Path) -> None
     assert differences == ["  scoring_code: '2' then, '1' now"]
 
 
+def test_the_least_recently_used_runs_are_listed_first(tmp_path: Path) -> None:
+    folders = [Path(runs.open_run(str(tmp_path), {"input": number}).folder) for number in range(4)]
+    for age, folder in enumerate(folders):
+        os.utime(folder / "run.json", (1e9 - age, 1e9 - age))
+    assert [one.path for one in runs.cached(str(tmp_path))] == [str(folder) for folder in reversed(folders)]
+
+
 def test_f11_an_input_written_again_is_another_run(analyze: Analyze, data: Path, tmp_path: Path) -> None:
     analyze(data)
     before = committed(tmp_path)

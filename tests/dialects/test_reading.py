@@ -499,11 +499,14 @@ def test_several_rewards_must_be_chosen_from(tmp_path: Path) -> None:
 
 
 def test_lists_of_responses_are_refused_with_the_key_that_makes_them_rows(tmp_path: Path) -> None:
-    path = layouts.lines(tmp_path / "a.jsonl", [{"question": "q", "outputs": ["#### 4", "#### 5"], "gold": "4"}])
+    rows = [{"question": "q", "outputs": outputs, "gold": "4"} for outputs in (["#### 4", "#### 5"], [], None)]
+    path = layouts.lines(tmp_path / "a.jsonl", rows)
     columns = {"prompt": "question", "response": "outputs", "ground_truth": "gold"}
     with pytest.raises(InputError, match=r"'#### 5'\]; for a row for each of its texts add `explode: outputs` to"):
         opened(tmp_path, path, columns=columns)
-    assert opened(tmp_path, path, columns=columns | {"explode": "outputs"}).dataset.rows == 2
+    found = opened(tmp_path, path, columns=columns | {"explode": "outputs"})
+    assert found.dataset.rows == 2
+    assert "2 rows without any response or sample left out." in found.warnings
 
 
 # ---------------------------------------------------------------- join

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 import analyzer
 from analyzer.errors import InputError
 from analyzer.report import analysis as reading
-from analyzer.report import build, lengths, packed, templating, texts, write_report
+from analyzer.report import build, figures, lengths, packed, templating, texts, write_report
 from analyzer.report.analysis import Analysis, Written
 from analyzer.report.harmless import visible
 from analyzer.rollouts import dataset
@@ -232,7 +232,12 @@ def test_new_groups_are_predicted_by_source_and_curves_that_are_left_out_are_cou
     assert json.loads(base64.b64decode(text))["predicted"] == {
         kind: pytest.approx(np.mean(values), abs=1e-4) for kind, values in together.items()
     }
-    assert "6 of 8 data sources: those with the most problems" in (folder / "report.html").read_text()
+    report = (folder / "report.html").read_text()
+    assert "6 of 8 data sources: those with the most problems" in report
+    assert re.findall(r'<span class="key s\d">([^<]*)</span>', report) == [
+        "all problems",
+        *(f"s{at}" for at in range(6)),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -482,6 +487,18 @@ def counted(right: list[int], wrong: list[int]) -> lengths.Rollouts:
 def test_rewards_are_counted_by_value(rewards: list[float], kinds: int) -> None:
     some = np.array([reward for reward in rewards if reward in (1.0, 0.0, 0.5, -1.0)[:kinds]])
     assert lengths._levels(some) == dict(Counter(some.tolist()))
+
+
+@pytest.mark.parametrize("kinds", [3, 40])
+def test_rewards_are_drawn_by_value_passing_ones_apart(kinds: int) -> None:
+    values = {at / kinds: 10 + at for at in range(kinds)}
+    passing = {value: number for value, number in values.items() if value >= 0.5}
+    drawn = figures.values_chart(counted([1], [1])._replace(values=values, passing=passing))
+    of_style = {
+        style: sum(int(n) for n in re.findall(rf'class="{style}"[^>]*><title>reward [^:]*: (\d+) rollouts', drawn))
+        for style in ("right", "wrong")
+    }
+    assert of_style == {"right": sum(passing.values()), "wrong": sum(values.values()) - sum(passing.values())}
 
 
 def test_deciles_hold_every_rollout_once_and_split_no_tie() -> None:
