@@ -30,6 +30,7 @@ class Named(Protocol):
 
 
 _NEAR = 0.6  # from this ratio on difflib, too, calls two words close matches
+_NEAR_FIRST_WORD = 0.8  # `part` is not meant as print_config
 Variant = TypeVar("Variant", bound=Named)
 AnyVariant = TypeVar("AnyVariant")
 
@@ -98,9 +99,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     name = name.replace("-", "_")
     near: dict[float, list[str]] = {}
     for one in known:
+        whole, first = (difflib.SequenceMatcher(None, name, text).ratio() for text in (one, one.partition("_")[0]))
         # By its first word, too: `verl` is nearer to verl_rollouts than to any name of four letters.
-        ratios = [difflib.SequenceMatcher(None, name, text).ratio() for text in (one, one.partition("_")[0])]
-        near.setdefault(max(ratios), []).append(one)
+        near.setdefault(max(whole, first) if first >= _NEAR_FIRST_WORD else whole, []).append(one)
     best = max(near, default=0.0)
     if best < _NEAR:
         return ""

@@ -81,4 +81,5 @@ def test_nothing_is_suggested_where_nothing_is_near() -> None:
 def test_names_that_begin_with_the_given_word_are_suggested_together() -> None:
     known = ["verl_rollouts", "roll", "verl_validation", "verl_generation"]
     assert did_you_mean("verl", known) == " (did you mean 'verl_rollouts', 'verl_validation' or 'verl_generation'?)"
+    assert did_you_mean("part", ["print_config"]) == ""
     assert did_you_mean("analyse", ["compare_analyses", "analyze_rollouts"]) == " (did you mean 'analyze_rollouts'?)"
