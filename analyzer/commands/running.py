@@ -7,10 +7,12 @@ import errno
 import io
 import os
 import resource
+import select
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from analyzer.errors import EXIT_BUG, EXIT_OK, EXIT_STORAGE, EXIT_USER, AnalyzerError, ConfigError, printable
 from analyzer.files.storage import is_disk_error
@@ -20,10 +22,7 @@ from analyzer.workers.interrupts import interruptible
 
 def run(command: Callable[[], int]) -> int:
     """Call a command; an error becomes one line on stderr and its exit code, a bug a traceback and exit 1."""
-    _open_closed_streams()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal or file that cannot show a character must not end the run
-            stream.reconfigure(errors="backslashreplace")
+    _make_streams_safe()
     try:
         # Everything that may take time is inside, importing too; a signal before this ends Python its own way.
         with interruptible():
@@ -34,9 +33,7 @@ def run(command: Callable[[], int]) -> int:
         fail(printable(str(error)))
         return error.exit_code
     except BrokenPipeError:  # the reader of our output has gone, `| head` for instance
-        # Python flushes stdout once more when it ends, and would fail again with a message of its own.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
+        return _closed_by_its_reader()
     except OSError as error:
         if is_disk_error(error) or "No usable temporary directory" in str(error):
             fail(_of_the_system(error))
@@ -120,8 +117,30 @@ def _of_the_system(error: OSError) -> str:
     return f"{where}: {error.strerror or error}"
 
 
-def _open_closed_streams() -> None:
-    """Open stdin, stdout and stderr on /dev/null where they are closed: the next file would take their numbers."""
+class _Notices(io.FileIO):
+    """stderr, where nobody may read it or its disk be full: what cannot be said must not end a run half-way."""
+
+    def write(self, data: Any, /) -> int:
+        """Write, or lose it."""
+        try:
+            written = super().write(data)
+        except OSError:
+            written = None
+        return len(data) if written is None else written  # None, too, where it does not block and has no room
+
+
+def _closed_by_its_reader() -> int:
+    polling = select.poll()
+    polling.register(sys.stdout.fileno(), 0)  # errors are reported all the same
+    if not polling.poll(0):  # it is a pipe of ours, to another process
+        return _bug()
+    # Python flushes stdout once more when it ends, and would fail again with a message of its own.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_OK
+
+
+def _make_streams_safe() -> None:
+    """See that what is said ends no run, and open streams that are closed: the next file would take their numbers."""
     for fd in range(3):
         try:
             os.fstat(fd)
@@ -131,6 +150,12 @@ def _open_closed_streams() -> None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115  # for the rest of the process
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+    elif isinstance(sys.stderr, io.TextIOWrapper) and sys.stderr is sys.__stderr__:
+        raw = io.BufferedWriter(_Notices(sys.stderr.fileno(), "w", closefd=False))
+        sys.stderr = io.TextIOWrapper(raw, encoding=sys.stderr.encoding, line_buffering=True)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal or file that cannot show a character must not end the run
+            stream.reconfigure(errors="backslashreplace")
 
 
 def cannot_import(package: str, error: ImportError) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import sys
 
 import pytest
 
@@ -69,3 +70,36 @@ def test_too_few_addresses_are_named_before_a_library_crashes(
         resource.setrlimit(resource.RLIMIT_AS, before)
     err = capsys.readouterr().err
     assert err.startswith(says) or err.splitlines()[-1].startswith(says)
+
+
+def without_a_reader() -> int:
+    """A pipe that nobody reads."""
+    read, write = os.pipe()
+    os.close(read)
+    return write
+
+
+@pytest.mark.parametrize("place", ["a pipe that nobody reads", "/dev/full"])
+def test_a_stderr_that_cannot_be_written_to_does_not_end_a_run(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    with open(place if place.startswith("/") else without_a_reader(), "w") as stream:
+        for name in ("stderr", "__stderr__"):
+            monkeypatch.setattr(sys, name, stream)
+        written = []
+
+        def command() -> int:
+            print("scoring: 1 of 2 rollouts", file=sys.stderr)
+            written.append("the outputs")
+            return EXIT_OK
+
+        assert (run(command), written) == (EXIT_OK, ["the outputs"])
+
+
+def test_only_a_pipe_of_stdout_may_be_closed_by_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    def command() -> int:
+        raise BrokenPipeError  # of a worker, say
+
+    with open(without_a_reader(), "w") as broken, open(os.devnull, "w") as whole:
+        monkeypatch.setattr(sys, "stdout", whole)
+        assert run(command) == EXIT_BUG
+        monkeypatch.setattr(sys, "stdout", broken)
+        assert run(command) == EXIT_OK
