@@ -302,7 +302,7 @@ def _report(
         notes.append(f"not read: {files.named(reading.unread)}")
     notes += [*_taken_notes(request, mapper), *_left_out_notes(source)]
     notes += [note for joiner in joiners for note in joiner.notes()]
-    warnings = [*_size_warnings(sizes, group), *_lost_warnings(tally), *_reward_warnings(tally)]
+    warnings = [*_size_warnings(sizes, group), *_row_warnings(tally, layout), *_reward_warnings(tally)]
     warnings += [warning for joiner in joiners for warning in joiner.warnings()]
     if same := files.copies(reading.paths):
         warnings.append(f"{same[0]} and {same[1]} hold the same bytes: of a copy all rollouts count twice.")
@@ -371,7 +371,7 @@ def _size_warnings(sizes: Sequence[int], group: str) -> list[str]:
     ]
 
 
-def _lost_warnings(tally: mapping.Tally) -> list[str]:
+def _row_warnings(tally: mapping.Tally, layout: Layout) -> list[str]:
     found = []
     if tally.empty:
         found.append(f"{counted(tally.empty, 'row')} without any response or sample left out.")
@@ -381,6 +381,12 @@ def _lost_warnings(tally: mapping.Tally) -> list[str]:
         found.append(
             f"{counted(tally.off_grid, 'rate is', 'rates are')} not a whole number of passes and rounded to one: "
             "is the number of samples right? Name it with --columns '{samples: N}'."
+        )
+    if tally.chats:
+        remedy = paste({"response": f"{layout.response}[-1]"})
+        found.append(
+            f'{counted(tally.chats, "response is", "responses are")} a chat written as text ([{{"role": ...), '
+            f"scored as it stands; where it is JSON, {remedy} reads its last message."
         )
     return found
 

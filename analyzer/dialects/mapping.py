@@ -62,6 +62,7 @@ TRAINING_COLUMNS = ("data_source", "reward_model", "extra_info", "ability", "rew
 """verl's names of training columns: these are the training data's wherever they turn up."""
 
 OURS = (PROMPT, RESPONSE, DATA_IDX, SAMPLE_IDX, REWARD, REWARD_STATUS, RESPONSE_TOKENS, FINISH_REASON, MAX_TOKENS)
+_CHAT = r"""^\s*\[?\{["']role["']:"""
 _LEVELS = 8  # distinct rewards that a warning lists
 # 0.0005 of rounding times 128 samples is 0.064 passes.
 _ROUNDED = 0.07  # passes that a rate of three decimals may be off
@@ -81,6 +82,7 @@ class Tally:
         self.failed = 0  # rows without a response where others have one
         self.rollouts = 0
         self.answered = 0  # prompts that ended in the response
+        self.chats = 0  # responses that are a chat written as text
         self.off_grid = 0  # rates that are no whole number of passes
         self.levels: Counter[float] = Counter()
         self.least, self.most = math.inf, -math.inf
@@ -186,6 +188,8 @@ class Mapper:
 
     def _rollouts(self, rows: Rows, place: RowName) -> tuple[Rows, RowName, Column, NDArray[np.float64] | None]:
         """A row for each rollout, where each comes from, the responses, and the rewards where these are counts."""
+        import pyarrow.compute as pc
+
         layout, size = self.layout, rows.size
         parents, rewards = np.arange(size), None
         origin = rows.places()
@@ -208,6 +212,7 @@ class Mapper:
             rows, parents = rows.take(there), parents[there]
             response = self._response(rows, row)
         self.tally.rollouts += rows.size
+        self.tally.chats += pc.sum(pc.match_substring_regex(response.array, _CHAT)).as_py() or 0
         return rows, row, response, rewards
 
     def _columns(

@@ -324,6 +324,21 @@ def test_a_batch_of_the_responses_api_is_read_as_one_of_chat_completions(tmp_pat
         opened(tmp_path, layouts.lines(tmp_path / "failed.jsonl", rows), scored_without_gold=True)
 
 
+def test_responses_that_are_chats_written_as_text_are_noticed_with_the_path_that_reads_them(tmp_path: Path) -> None:
+    rows = [
+        {
+            **row,
+            "response": json.dumps([{"role": "assistant", "content": row["response"]}]) if at < 3 else row["response"],
+        }
+        for at, row in enumerate(OWN_ROWS)
+    ]
+    [warning] = opened(tmp_path, parquet(tmp_path / "r.parquet", rows)).warnings
+    assert warning.startswith("3 responses are a chat written as text")
+    [columns] = shlex.split(re.search(r"--columns ('.*')", warning)[1])  # type: ignore[index]
+    found = rows_of(opened(tmp_path, parquet(tmp_path / "r.parquet", rows[:3]), columns=columns))
+    assert [row["response"] for row in found] == [row["response"] for row in OWN_ROWS[:3]]
+
+
 def test_a_message_that_the_response_continues_stays_in_the_prompt(tmp_path: Path) -> None:
     chat = [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "<think>"}]
     rows = [{"prompt": chat, "response": text, "answer": "4", "reward": 1.0} for text in ("4", "four")]
