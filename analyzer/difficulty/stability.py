@@ -38,6 +38,7 @@ FEWEST_DRAWS_TO_SPREAD = 8  # draws from which the spread of the shares can be r
 MOST_ROLLOUTS = 1 << 20  # looked at, of whole problems chosen at random: bounds time and memory
 TOGETHER = 1 << 16  # rollouts placed in one call: of few problems, the calls take longer than the work
 MARGIN = 1.9  # standard errors either side, which covers 85 to 97 % (benchmarks/bench_difficulty.py)
+_MOST_TYPICAL = 1e6  # problems do not differ in their graded rewards
 ONE_SAMPLE = (
     "most problems have one scored rollout: whether problems differ or chance does cannot be told; sample at least two "
     "responses per problem"
@@ -117,11 +118,12 @@ def stability(
     moved = np.zeros((len(buckets), len(buckets)), np.int64)  # problems by bucket before and after
     shares = []
     draws = min(MOST_DRAWS, math.ceil(ENOUGH_PROBLEMS / total))
-    for (after,) in placed_again(place, [seen], itertools.repeat(found, draws), random):
+    typical = _typical(seen)
+    for (after,) in placed_again(place, [seen], itertools.repeat(found, draws), random, typical):
         np.add.at(moved, (before, after), 1)
         shares.append(float((after == before).mean()))
     others = (found.under(priors) for priors in refits)
-    again = [float((after == before).mean()) for (after,) in placed_again(place, [seen], others, random)]
+    again = [float((after == before).mean()) for (after,) in placed_again(place, [seen], others, random, typical)]
     return _of_moves(moved, buckets, MARGIN * _error(shares, again, int((scored > 0).sum())))
 
 
@@ -143,12 +145,19 @@ def _of_moves(moved: IntArray, buckets: Sequence[str], margin: float) -> Stabili
 
 
 def placed_again(
-    place: Bucketing, runs: Sequence[Rollouts], posteriors: Iterable[Posterior], random: np.random.Generator
+    place: Bucketing,
+    runs: Sequence[Rollouts],
+    posteriors: Iterable[Posterior],
+    random: np.random.Generator,
+    typical: tuple[float, float] | None = None,
 ) -> Iterator[tuple[NDArray[np.int8], ...]]:
-    """The (problems,) positions in each of some runs of the same problems, after a draw from each of the posteriors."""
+    """The (problems,) positions in each of some runs of the same problems, after a draw from each of the posteriors.
+
+    typical: see `drawn`.
+    """
     each, total = max(1, TOGETHER // max(1, *(len(run.codes) for run in runs))), len(runs[0].starts)
     rates = (posterior.draw(random) for posterior in posteriors)
-    draws = ([drawn(run, solved, random) for run in runs] for solved in rates)
+    draws = ([drawn(run, solved, random, typical) for run in runs] for solved in rates)
     while some := list(itertools.islice(draws, each)):
         of_runs = zip(runs, zip(*some, strict=True), strict=True)
         yield from zip(*(place(run.codes, of_run, total) for run, of_run in of_runs), strict=True)
@@ -192,14 +201,41 @@ def of_chosen(
     return Rollouts(drawn_from, of, np.cumsum(counts) - counts, counts - passes, passes, passing)
 
 
-def drawn(seen: Rollouts, rates: FloatArray, random: np.random.Generator) -> Draw:
+def _typical(seen: Rollouts) -> tuple[float, float] | None:
+    """How typical of all problems the rewards of one are: the variance within problems over that between them.
+
+    Of responses that fail and of those that pass; None where all of each kind have one reward.
+    """
+    found = []
+    for kind, counts in ((False, seen.failures), (True, seen.passes)):
+        rewards, of = seen.rewards[seen.passing == kind], seen.codes[seen.passing == kind]
+        groups, total = int((counts > 0).sum()), len(rewards)
+        if not total or rewards.min() == rewards.max():
+            found.append(0.0)
+            continue
+        means = np.bincount(of, rewards, len(counts)) / np.maximum(counts, 1)
+        # One-way analysis of variance, for groups of unequal sizes.
+        within = float(((rewards - means[of]) ** 2).sum()) / max(total - groups, 1)
+        spread = float(counts @ (means - rewards.mean()) ** 2) - (groups - 1) * within
+        between = spread / max(total - float(counts @ counts) / total, 1e-9)
+        found.append(min(within / max(between, 1e-9), _MOST_TYPICAL))
+    return (found[0], found[1]) if any(found) else None
+
+
+def drawn(
+    seen: Rollouts, rates: FloatArray, random: np.random.Generator, typical: tuple[float, float] | None = None
+) -> Draw:
     """New rewards for the same problems, as many of each, and which pass: by its solve rate, rewards among its own.
 
-    rates: the solve rate of each problem, (problems,).
+    rates: the solve rate of each problem, (problems,). typical: of graded rewards, the weight of those of all problems
+    where each of its own weighs 1 (a Dirichlet process: Ferguson 1973). Drawn among its own alone they would scatter
+    about what was seen as if that were known to be the mean, and lucky rewards would come again.
     """
     samples = seen.passes + seen.failures
     failures = samples - random.binomial(samples, rates)
     passing = np.arange(len(seen.codes)) - seen.starts[seen.codes] >= failures[seen.codes]
+    if typical is not None:
+        return _drawn_graded(seen, passing, typical, random), passing
     had = np.where(passing, seen.passes[seen.codes], seen.failures[seen.codes])
     first = seen.starts[seen.codes] + np.where(passing, seen.failures[seen.codes], 0)
     at = random.random(len(seen.codes))
@@ -211,6 +247,28 @@ def drawn(seen: Rollouts, rates: FloatArray, random: np.random.Generator) -> Dra
         pool = np.sort(seen.rewards[seen.passing == kind])
         drawn[lacking] = pool[(at[lacking] * len(pool)).astype(np.int64)] if len(pool) else otherwise
     return drawn, passing
+
+
+def _drawn_graded(
+    seen: Rollouts, passing: NDArray[np.bool_], typical: tuple[float, float], random: np.random.Generator
+) -> FloatArray:
+    """Graded rewards for responses of which these pass, (rollouts,): see `drawn`."""
+    rewards = np.empty(len(seen.codes))
+    upto = np.append(0.0, np.cumsum(random.exponential(size=len(seen.codes))))  # random weights of those that were seen
+    ends = np.append(seen.starts, len(seen.codes))
+    for kind, weight, otherwise in ((False, typical[0], 0.0), (True, typical[1], 1.0)):
+        rows = np.flatnonzero(passing == kind)
+        low = (seen.starts + seen.failures if kind else seen.starts)[seen.codes[rows]]
+        high = (ends[1:] if kind else seen.starts + seen.failures)[seen.codes[rows]]
+        own = upto[high] - upto[low]
+        of_all = random.gamma(max(weight, 1e-9), size=len(seen.starts))[seen.codes[rows]]
+        pool = np.sort(seen.rewards[seen.passing == kind])
+        at = random.random(len(rows)) * (own + of_all)
+        place = np.clip(np.searchsorted(upto, upto[low] + at, side="right") - 1, low, np.maximum(high - 1, low))
+        another = (random.random(len(rows)) * len(pool)).astype(np.int64)
+        others = pool[another] if len(pool) else otherwise
+        rewards[rows] = np.where((at < own) & (high > low), seen.rewards[np.minimum(place, len(upto) - 2)], others)
+    return rewards
 
 
 def _share(part: int, whole: int) -> float:

@@ -120,6 +120,25 @@ def test_predicted_stability_holds_for_real_rollouts(
     assert said == pytest.approx(true, abs=0.08)
 
 
+def test_graded_rewards_that_were_luck_are_not_foretold_again() -> None:
+    """Partial credit that says nothing of the problem: drawn among its own, 0.17 more stayed than do."""
+    random = np.random.default_rng(3)
+    gaps = []
+    for seed in range(3):
+        codes = np.repeat(np.arange(200), 8)
+        rates = random.beta(0.3, 6, 200)[codes]
+        both = [
+            np.where(
+                random.random(1600) < rates, random.choice([0.6, 0.8, 1.0], 1600), random.choice([0, 0.2, 0.4], 1600)
+            )
+            for _ in range(2)
+        ]
+        said = foretold(codes, both[0], 200, "mean_reward", seed)
+        assert said is not None
+        gaps.append((said.same_bucket or 0) - same_bucket(codes, both[0], both[1], 200, "mean_reward"))
+    assert abs(np.mean(gaps)) < 0.06
+
+
 @pytest.mark.parametrize("reward", [0.0, 1.0, -1.0])
 def test_problems_that_are_all_alike_stay_where_they_are(reward: float) -> None:
     told = foretold(np.repeat(np.arange(50), 8), np.full(400, reward), 50, "pass_rate")
