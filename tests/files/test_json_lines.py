@@ -51,7 +51,10 @@ def test_a_user_learns_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str
     rows = [{**row, "reward": 1.0, "original_score": float("nan") if row["data_idx"] else 1.0} for row in rollouts()]
     folder = analyzed(tmp_path, rows)
     capsys.readouterr()
-    for ending, said in (("jsonl", "in 'score' (2); end --output in .parquet to keep them"), ("parquet", "")):
+    for ending, said in (
+        ("jsonl", "in 'score' (2) were written as null, since JSON cannot hold them; end --output in .parquet"),
+        ("parquet", ""),
+    ):
         output = tmp_path / ending / f"train.{ending}"
         assert select_problems(["--analysis", str(folder), "--output", str(output)]) == 0
         assert said in (err := capsys.readouterr().err)
@@ -63,4 +66,4 @@ def test_a_user_learns_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str
     data = open_data(str(given), "prompt", None, str(tmp_path / "cache"))
     answers = [Answer(0, 0, ["a", "b"], ["stop"] * 2, [1, 1], 1)]
     writer.write_rollouts(tmp_path / "o.jsonl", "jsonl", data, iter(answers), writer.Sampling(1, 1, 1, "m"))
-    assert "in 'original_score' (2); --output_format parquet keeps them" in capsys.readouterr().err
+    assert "since JSON cannot hold them; --output_format parquet keeps them" in capsys.readouterr().err
