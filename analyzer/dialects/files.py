@@ -312,6 +312,7 @@ def partitions(spec: str, paths: Sequence[str]) -> dict[str, str]:
     """The `name=value` folders of an input, as Spark and DuckDB write them: name -> regex on the path of a file."""
     remote = storage.is_remote(spec)
     start = re.split(r"[*?[]", spec)[0]
+    start = start if start == spec else os.path.dirname(start)  # step=*/ is a folder of that name
     top = start if remote else os.path.abspath(start)
     below = [(path if remote else os.path.abspath(path)).removeprefix(top) for path in paths]
     names = dict.fromkeys(found[1] for path in below for found in re.finditer(r"(?:^|(?<=/))(\w+)=[^/]+/", path))

@@ -169,7 +169,8 @@ def test_folders_named_by_a_value_are_columns_and_tell_policies_apart(tmp_path: 
     for name, values in (("step", (1, 2)), ("model", ("a", "b"))):
         for value in values:
             parquet(tmp_path / name / f"{name}={value}" / "part-0.parquet", OWN_ROWS)
-        for spec, recursive in ((tmp_path / name, True), (tmp_path / name / "*" / "*.parquet", False)):
+        globs = (tmp_path / name / "*" / "*.parquet", tmp_path / name / f"{name}=*" / "part-0.parquet")
+        for spec, recursive in ((tmp_path / name, True), *((glob, False) for glob in globs)):
             with pytest.raises(InputError, match=SEVERAL.format(name)):
                 opened(tmp_path, spec, recursive=recursive)
             one = opened(tmp_path, spec, recursive=recursive, rows=f"{name} == {values[1]!r}")
