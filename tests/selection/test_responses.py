@@ -65,7 +65,8 @@ def test_random_depends_on_the_seed_and_on_nothing_else(sample_analysis: Path, t
 
 
 def rollout(sample: int, response: str, reward: float | None, **more: Any) -> dict[str, Any]:
-    row = {"prompt": "p", "response": response, "data_idx": 0, "sample_idx": sample, "reward": reward}
+    prompt = f"p{more.get('data_idx', 0)}"
+    row = {"prompt": prompt, "response": response, "data_idx": 0, "sample_idx": sample, "reward": reward}
     return {**row, "reward_status": "ok" if reward is not None else "timeout", "max_tokens": 100, **more}
 
 
