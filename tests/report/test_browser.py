@@ -312,6 +312,8 @@ def look_through(browser: Any, address: str, own: str) -> None:
         page.locator("#rows [role=row]").nth(at).click()
         expect(viewer.locator("article")).to_have_count(3)
         assert viewer.locator("h3").inner_text().startswith("<b>")
+        # Long texts are boxes that scroll: without the focus, by mouse alone.
+        assert viewer.locator("pre").count() == viewer.locator("pre[tabindex='0']").count() > 0
         if own != "file:" and (whole := viewer.get_by_text("show all")).count():
             whole.first.click()
             expect(viewer.get_by_text("show all")).to_have_count(0)

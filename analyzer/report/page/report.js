@@ -232,7 +232,7 @@
     if (s.status !== "ok") fact("status", s.status);
     fact("answer", s.answer); fact("tokens", s.tokens === null ? null : count(s.tokens)); fact("finish", s.finish);
     const card = el("article", { className: `sample ${s.status !== "ok" ? "" : right ? "ok-right" : "ok-wrong"}` }, facts);
-    card.append(fill(el("pre"), s.head, s.tail ? null : s.answer));
+    card.append(fill(el("pre", { tabIndex: 0 }), s.head, s.tail ? null : s.answer));
     if (s.tail) {
       const left = s.length - s.head.length - s.tail.length;
       const gap = el("p", { className: "gap", textContent: left > 0 ? `${count(left)} characters left out ` : "" });
@@ -240,12 +240,12 @@
         const whole = el("button", { type: "button", textContent: "show all" });
         whole.addEventListener("click", async () => {
           const { text } = await fetched(`response?number=${i}&sample=${place}`);
-          card.replaceChildren(facts, fill(el("pre"), text, s.answer));
+          card.replaceChildren(facts, fill(el("pre", { tabIndex: 0 }), text, s.answer));
         });
         gap.append(whole);
       }
       card.append(gap);
-      card.append(fill(el("pre"), s.tail, s.answer));
+      card.append(fill(el("pre", { tabIndex: 0 }), s.tail, s.answer));
     }
     return card;
   };
@@ -280,7 +280,7 @@
     if (current !== i) return;
     if (!text) view.append(el("p", {}, "The texts of this problem are not in this page. This command shows those of all: "), el("p", { className: "command" }, el("code", { textContent: meta.viewer })));
     else {
-      view.append(el("h4", { textContent: "Prompt" }), fill(el("pre"), text.prompt), el("h4", { textContent: "Ground truth" }), fill(el("pre"), text.ground_truth || "(none)"),
+      view.append(el("h4", { textContent: "Prompt" }), fill(el("pre", { tabIndex: 0 }), text.prompt), el("h4", { textContent: "Ground truth" }), fill(el("pre", { tabIndex: 0 }), text.ground_truth || "(none)"),
         el("h4", { textContent: responses(text, i) }), ...text.samples.map((s, place) => sampleCard(s, i, place)));
       if (text.total > text.samples.length) view.append(more(i, text.samples.length, text.total));
     }
