@@ -34,6 +34,7 @@ import sys, types
 sys.modules["pytest"] = types.ModuleType("pytest")
 exec({inspect.getsource(pytest_names)!r}, sys.modules["pytest"].__dict__)
 """
+_AROUND = ("setup_module", "teardown_module", "setup_function", "teardown_function")
 RUNNER = "__import__('pytest')"
 
 
@@ -98,14 +99,18 @@ def _tests_of(tree: ast.Module) -> list[str]:
     """The functions and classes of tests, in their order. Raises GoldError."""
     names = []
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test"):
-            names.append(node.name)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            if node.name in _AROUND:
+                raise GoldError(f"the test has {node.name}, which is not supported")
+            names += [node.name] if node.name.startswith("test") else []
         elif isinstance(node, ast.ClassDef):
             of_unittest = any(ast.unparse(base).endswith("TestCase") for base in node.bases)
             if not of_unittest and node.name.startswith("Test") and node.bases:
                 raise GoldError(f"the class of tests {node.name} has a base class, which is not supported")
             if of_unittest or node.name.startswith("Test"):
                 names.append(node.name)
+                if any(isinstance(inner, ast.ClassDef) and inner.name.startswith("Test") for inner in node.body):
+                    raise GoldError(f"the class of tests {node.name} holds another one, which is not supported")
     return names
 
 

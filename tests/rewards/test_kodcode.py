@@ -45,6 +45,14 @@ GOLD_ERRORS: dict[str, Any] = {
     "part_of_a_fixture": {
         "test": "from solution import f\ndef test_a(capsys):\n    capsys.disabled()\n    assert f()\n"
     },
+    "setup": {"test": "from solution import f\ndef setup_module(): pass\ndef test_a():\n    assert f()\n"},
+    "class_in_class": {
+        "test": "from solution import f\nclass TestA:\n    class TestB:\n        def test_a(self): assert f()\n"
+    },
+    "expected_failure": {
+        "test": "import unittest\nfrom solution import f\nclass A(unittest.TestCase):\n    @unittest.expectedFailure\n"
+        "    def test_a(self):\n        assert f()\n"
+    },
     "base_class": {"test": "from solution import f\nclass TestA(Base):\n    def test_a(self):\n        assert f()\n"},
     "file": {"test": "from solution import f\ndef test_a():\n    assert f() == open('a').read()\n"},
     "class": {"test": "from solution import Stack\ndef test_a():\n    assert Stack()\n"},
@@ -133,11 +141,15 @@ FORMS = {  # a file of tests that the program passes; where `1` stands for `show
     "@pytest.mark.skip(reason='')\ndef test_c(missing): assert False\n"
     "@pytest.mark.skipif(True, reason='')\ndef test_d(): assert False",
     "marks": "@pytest.mark.slow\n@pytest.mark.timeout(5)\ndef test_a(): assert show(1) == 1",
-    "fixtures": "ended = []\n@pytest.fixture\ndef one(): return 1\n@pytest.fixture(scope='module')\ndef two(one):\n"
+    "fixtures": "ended = []\n@pytest.fixture\ndef one(): return 1\n@pytest.fixture\ndef two(one):\n"
     "    yield one + 1\n    ended.append(one)\n@pytest.fixture(autouse=True)\ndef three(): ended.append(0)\n"
     "@pytest.mark.parametrize('x', [1, 2])\n@pytest.mark.parametrize('y, z', [(1, 2), pytest.param(3, 4, id='a')])\n"
     "def test_a(x, y, z, two): assert show(x) + two + z - y == x + 3\n"
     "def test_b(): assert show(1) == 1 and ended == [0, 1] * 4 + [0]",
+    "lasting_fixture": "@pytest.fixture(scope='module')\ndef seen():\n    yield []\n"
+    "def test_a(seen): seen.append(show(1))\ndef test_b(seen, x=1): assert seen == [x]",
+    "skipped_class": "def test_a(): assert show(1) == 1\n@pytest.mark.skip(reason='')\nclass TestA:\n"
+    "    def test_a(self): assert False",
     "capsys": "def test_a(capsys):\n    assert show(1) == 1\n    assert capsys.readouterr().out == '1\\n'\n"
     "    show(2)\n    assert capsys.readouterr() == ('2\\n', '')",
     "monkeypatch": "def test_a(monkeypatch):\n    seen = []\n    monkeypatch.setattr('builtins.print', seen.append)\n"
@@ -160,7 +172,14 @@ def test_forms_of_tests_that_pytest_runs_are_run(reward: KodCode) -> None:
 
 
 def test_a_fixture_that_is_not_there_is_found_before_the_first_call(reward: KodCode) -> None:
-    test = f"{HEAD}def test_a(): assert show(1) == 1\ndef test_b(tmp_path): show(1)\n"
-    for program in (PROGRAM, "def show(x): pass"):
-        with pytest.raises(GoldError, match="the fixture tmp_path"):
-            reward.grade((program,), {"test": test})
+    first = f"{HEAD}def test_a(): assert show(1) == 1\n"
+    for second in ("def test_b(tmp_path): show(1)", "@pytest.fixture\ndef a(tmp_path): pass\ndef test_b(a): show(1)"):
+        for program in (PROGRAM, "def show(x): pass"):
+            with pytest.raises(GoldError, match="the fixture tmp_path"):
+                reward.grade((program,), {"test": first + second})
+
+
+def test_a_program_without_the_function_does_not_raise_what_a_test_expects(reward: KodCode) -> None:
+    test = f"{HEAD}def test_a():\n    with pytest.raises(Exception): show(-1)\n"
+    scores = [reward.grade((program,), {"test": test}) for program in (PROGRAM, "def other(x): pass")]
+    assert [(score.reward, score.extra["verdict"]) for score in scores] == [(1.0, "accepted"), (0.0, "runtime_error")]

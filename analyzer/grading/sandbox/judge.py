@@ -315,7 +315,7 @@ def read_answer(tag: bytes, body: bytes) -> Answer:
     # there.
     if tag in (frames.VALUE, frames.CALL, frames.PRINTED) and is_packed_json(body):
         return Answer(tag, body, None)
-    if tag == frames.RAISED and failure:
+    if tag in (frames.RAISED, frames.FAILED) and failure:
         outcome = Outcome(_verdict_of_error({**failure, "phase": "run"}), detail=str(failure["text"]))
     elif tag == frames.UNCROSSABLE and failure:
         outcome = Outcome(Verdict.UNCROSSABLE, detail=f"returned {failure['text']}")
@@ -370,6 +370,8 @@ def _relay(program: Running, check: Running, nonce: str, budget: Budget) -> Outc
                 program.send(tag, body)
                 while True:
                     answer = read_answer(*program.receive(budget.output_bytes))
+                    if answer.tag == frames.FAILED and answer.outcome:
+                        return answer.outcome
                     # The other direction has no such guard: a program that is gone is the program's verdict.
                     with contextlib.suppress(frames.FrameError):  # a test that is gone shows at the next turn
                         check.send(answer.tag, answer.body)

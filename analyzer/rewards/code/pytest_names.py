@@ -27,7 +27,8 @@ SUPPORTED = {
 }
 """What tests may use of pytest, and of its own fixtures."""
 
-MISSING = (("mark", "xfail"), ("mark", "usefixtures"))  # other marks say nothing of what passes
+MISSING = (("mark", "xfail"), ("mark", "usefixtures"), ("unittest", "expectedFailure"))
+"""What would change which tests pass; other marks say nothing of that."""
 
 
 class Raises:
@@ -99,8 +100,10 @@ class Skipped(BaseException):
     """Raised by `pytest.skip`."""
 
 
-fixtures: dict[str, Callable[..., Any]] = {}
+fixtures: dict[str, Any] = {}  # name -> function
 always: list[str] = []  # names of fixtures for every test
+lasting: dict[str, Any] = {}  # values of fixtures that are made once
+FUNCTION = "function"
 
 
 class Marks(type):
@@ -169,11 +172,12 @@ def skip(reason: str = "") -> None:
     raise Skipped(reason)
 
 
-def fixture(function: Any = None, *, scope: str = "", autouse: bool = False, name: str = "") -> Any:
-    """An argument of tests, made anew for each of them."""
+def fixture(function: Any = None, *, scope: str = FUNCTION, autouse: bool = False, name: str = "") -> Any:
+    """An argument of tests: made anew for each of them, or, of a wider scope, once."""
 
     def register(function: Any) -> Any:
         fixtures[name or function.__name__] = function
+        function.lasts = scope != FUNCTION
         if autouse:
             always.append(name or function.__name__)
         return function
@@ -225,14 +229,15 @@ def capsys() -> Iterator[Capsys]:
 
 def value_of(name: str, ended: contextlib.ExitStack, made: dict[str, Any]) -> Any:
     """The value of a fixture, and of those that it takes; what it does after its `yield` comes with the end."""
-    if name not in made:
+    if name not in made and name not in lasting:
         function = fixtures[name]
         value = function(**{other: value_of(other, ended, made) for other in inspect.signature(function).parameters})
         if inspect.isgenerator(value):
-            ended.callback(next, value, None)
-            value = next(value)
-        made[name] = value
-    return made[name]
+            generator, value = value, next(value)
+            # One that lasts is kept in mid-course: what comes after its `yield` is for the end of all tests.
+            lasting.setdefault("", []).append(generator) if function.lasts else ended.callback(next, generator, None)
+        (lasting if function.lasts else made)[name] = value
+    return made[name] if name in made else lasting[name]
 
 
 async def result_of(awaitable: Any) -> Any:
@@ -241,9 +246,10 @@ async def result_of(awaitable: Any) -> Any:
 
 
 def arguments_of(test: Any) -> list[str]:
-    """The names of its parameters, but for those that `unittest.mock.patch` fills."""
+    """The names of its parameters, but for those that `unittest.mock.patch` fills, or that have a default."""
     filled = [one for one in getattr(test, "patchings", ()) if one.new is sys.modules["unittest.mock"].DEFAULT]
-    return list(inspect.signature(test).parameters)[len(filled) :]
+    parameters = list(inspect.signature(test).parameters.values())[len(filled) :]
+    return [one.name for one in parameters if one.default is one.empty]
 
 
 def methods_of(cls: type) -> list[str]:
@@ -252,7 +258,10 @@ def methods_of(cls: type) -> list[str]:
 
 
 def refuse(tests: Iterable[Any]) -> None:
-    """Raises LookupError where one of the tests takes a fixture that is not there."""
+    """Raises LookupError where one of the tests, or a fixture, takes a fixture that is not there."""
+    for function in fixtures.values():
+        if missing := [name for name in inspect.signature(function).parameters if name not in fixtures]:
+            raise LookupError(f"the fixture {missing[0]}, which is not supported")
     for test in tests:
         if hasattr(test, "debug"):  # of unittest
             continue
@@ -279,6 +288,8 @@ def run(test: Any) -> None:
 
 def run_class(cls: Any) -> None:
     """Run each method of a class on an object of its own."""
+    if getattr(cls, "rows", None) == []:  # skipped as a whole
+        return
     getattr(cls, "setup_class" if hasattr(cls, "setup_class") else "setUpClass", lambda: None)()
     for name in methods_of(cls):
         if hasattr(cls, "debug"):  # a unittest.TestCase: setUp, the test, tearDown
