@@ -19,7 +19,8 @@ from analyzer.errors import InputError, printable
 from analyzer.files import foreign, inputs, storage
 from analyzer.rollouts import dataset, jsonl
 from analyzer.rollouts.dataset import Reader
-from analyzer.rollouts.json_text import load_json
+from analyzer.rollouts.json_text import load_counted, load_json
+from analyzer.schema import MAX_DEPTH, is_deeper
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -149,7 +150,7 @@ def _of_json(path: str) -> Iterator[Record]:
         data = file.read().removeprefix(b"\xef\xbb\xbf")  # a byte order mark, which is no JSON
     try:
         # RecursionError: a few thousand brackets are enough, and a file must not end the program.
-        value = load_json(data)
+        value, replaced = load_counted(data)
     except (ValueError, RecursionError) as error:
         if _is_line(data):
             raise InputError(f"{path}: holds a JSON object per line; rename it to end in .jsonl") from None
@@ -158,7 +159,11 @@ def _of_json(path: str) -> Iterator[Record]:
     for at, row in enumerate(rows):
         if not isinstance(row, dict):
             raise InputError(f"{path}: must hold a JSON object or a list of them")
-        yield Record(row, len(data) // len(rows), f"{path}, item {at} (counted from 0)" if len(rows) > 1 else path)
+        place = f"{path}, item {at} (counted from 0)" if len(rows) > 1 else path
+        if is_deeper(row):
+            raise InputError(f"{place}: nested too deeply (more than {MAX_DEPTH} levels)")
+        # Which items the replaced characters were in is not known: they are counted with the first.
+        yield Record(row, len(data) // len(rows), place, 0 if at else replaced)
 
 
 def _is_line(data: bytes) -> bool:
@@ -184,8 +189,8 @@ def flat_records(dialect: Dialect, found: Iterable[Record]) -> Iterator[Record]:
             rows = list(dialect.records(record.row))
         except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
             raise no_record(dialect, record.place, error) from None
-        for row in rows:
-            yield Record(row, record.bytes // max(len(rows), 1), record.place, record.replaced)
+        for at, row in enumerate(rows):
+            yield Record(row, record.bytes // max(len(rows), 1), record.place, 0 if at else record.replaced)
 
 
 class Recognized(NamedTuple):

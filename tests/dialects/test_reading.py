@@ -358,6 +358,11 @@ def test_a_list_of_rollouts_in_a_json_file_is_read_as_its_lines_would_be(tmp_pat
     path.write_text("\ufeff" + json.dumps(rows, indent=1))
     wanted = rows_of(opened(tmp_path, layouts.lines(tmp_path / "a.jsonl", rows)))
     assert rows_of(opened(tmp_path, path)) == rows_of(opened(tmp_path, path.parent)) == wanted
+    path.write_text('[{"prompt": "p", "response": "\\ud800", "reward": 1, "more": []}]')
+    assert opened(tmp_path, path).replaced == 1
+    path.write_text(path.read_text().replace("[]", "[" * 900 + "]" * 900))
+    with pytest.raises(InputError, match=r"a\.json: nested too deeply"):
+        opened(tmp_path, path)
     path.write_text(json.dumps({name: [row[name] for row in rows] for name in rows[0]}))  # columns
     with pytest.raises(InputError, match=r"read with --columns '\{transpose: true\}'"):
         opened(tmp_path, path)
