@@ -86,7 +86,7 @@ def _answered(data: TrainingData) -> list[str]:
         return []
     looked_at = f"the first {len(asked)} prompts" if len(asked) < data.rows else f"the {len(asked)} prompts"
     return [
-        f"{ended} of {looked_at} end with a message of the assistant: if that is the answer, the model is shown it; "
+        f"the last message is the assistant's in {ended} of {looked_at}: if that is the answer, the model is shown it; "
         "give a column without it with --prompt_key"
     ]
 

@@ -42,6 +42,7 @@ _RETRY_AFTER_MOST = 300.0
 _LEAST_REFUSALS = 5  # before a busy server's refusals are laid to the request
 _AGAINST_ALL = frozenset({401, 402, 403, 404, 405})  # 402: the account has no credit left
 _GATEWAY = frozenset({502, 504})
+_SILENT_SECONDS = 60.0  # without an answer, before the user is told what is waited for
 
 
 class Busy(Exception):
@@ -95,16 +96,30 @@ class ServerModel:
 
         gc.freeze()  # the libraries' own objects, hundreds of thousands, need no look at each collection
         workers = [asyncio.create_task(work()) for _ in range(self._settings.max_concurrent)]
+        watch = asyncio.create_task(_tell_of_silence(servers, self._settings, intake))
         try:
             await asyncio.gather(*workers)
         finally:
-            for worker in workers:
-                worker.cancel()
+            for task in (*workers, watch):
+                task.cancel()
             # Cancelled tasks must have ended before the session closes, or aiohttp complains of open connections.
-            await asyncio.gather(*workers, return_exceptions=True)
+            await asyncio.gather(*workers, watch, return_exceptions=True)
             await servers.close()
             gc.unfreeze()
             _tell_of_bias(servers, self._settings, intake)
+
+
+async def _tell_of_silence(servers: Servers, settings: GenerationSettings, intake: Intake) -> None:
+    """Say once what is waited for: an answer may take long, and a server whose engine died keeps its requests."""
+    seen = -1
+    while seen != servers.answers:
+        seen = servers.answers
+        await asyncio.sleep(_SILENT_SECONDS)
+    requests = counted(servers.under_way, "request is", "requests are")
+    intake.tell(
+        f"no answer for {_SILENT_SECONDS:g} s: {requests} under way, each for up to {settings.request_timeout:g} s "
+        "(--request_timeout); if responses cannot take that long, look at the server"
+    )
 
 
 def _tell_of_bias(servers: Servers, settings: GenerationSettings, intake: Intake) -> None:

@@ -158,6 +158,11 @@ class Servers:
             )
 
     @property
+    def under_way(self) -> int:
+        """Requests that were sent and are not answered."""
+        return len(self._under_way)
+
+    @property
     def silent(self) -> bool:
         """Whether there has been nothing but trouble for longer than the patience.
 

@@ -111,11 +111,11 @@ def test_columns_that_are_not_sent_are_said(tmp_path: Path) -> None:
 
 def test_prompts_that_hold_an_answer_are_said(tmp_path: Path) -> None:
     asked, answered = {"role": "user", "content": "2+3?"}, {"role": "assistant", "content": "5"}
-    said = "end with a message of the assistant: if that is the answer, the model is shown it"
+    said, shown = "the last message is the assistant's in", ": if that is the answer, the model is shown it"
     for chats, note in (
         ([[asked], [asked, answered, asked]], None),
-        ([[asked], [asked, answered]], f"1 of the 2 prompts {said}"),
-        ([[asked, answered]] * 130, f"100 of the first 100 prompts {said}"),
+        ([[asked], [asked, answered]], f"{said} 1 of the 2 prompts{shown}"),
+        ([[asked, answered]] * 130, f"{said} 100 of the first 100 prompts{shown}"),
     ):
         pq.write_table(pa.table({"prompt": chats}), tmp_path / "a.parquet")
         assert [found.partition(";")[0] for found in opened(tmp_path / "a.parquet").notes] == [note] * bool(note)

@@ -187,6 +187,15 @@ def test_a_slow_loris_is_cut_off_and_asked_again_with_a_note(
     assert "2 requests were not answered within 0.3 s and sampled again: if the responses" in capsys.readouterr().err
 
 
+def test_what_is_waited_for_is_said_once(
+    training: Training, settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("analyzer.generation.server._SILENT_SECONDS", 0.05)
+    with running(delay=0.25) as server:
+        run(settings(training(3), server.url))
+    assert capsys.readouterr().err.count("3 requests are under way, each for up to 1800 s (--request_timeout)") == 1
+
+
 def test_a_server_that_only_drips_fails_its_prompts(training: Training, settings: Settings) -> None:
     with running(always("drips")) as server:
         done = run(settings(training(1), server.url, request_timeout=0.15, max_attempts=2))
