@@ -262,7 +262,7 @@ def _drawn_graded(
         high = (ends[1:] if kind else seen.starts + seen.failures)[seen.codes[rows]]
         own = upto[high] - upto[low]
         of_all = random.gamma(max(weight, 1e-9), size=len(seen.starts))[seen.codes[rows]]
-        pool = np.sort(seen.rewards[seen.passing == kind])
+        pool = seen.rewards[seen.passing == kind]  # in the order of the problems: no need to sort
         at = random.random(len(rows)) * (own + of_all)
         place = np.clip(np.searchsorted(upto, upto[low] + at, side="right") - 1, low, np.maximum(high - 1, low))
         another = (random.random(len(rows)) * len(pool)).astype(np.int64)
