@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 GROUPS = (4, 8, 16, 32, 64)
 """The group sizes of the summary."""
 CONFIDENCE = 1.645  # standard errors either side: 90 %
+_AT_ONCE = 1 << 13  # passes: of a problem of a million samples, all of them by all rates would be gigabytes
 
 
 class Estimate(NamedTuple):
@@ -116,11 +117,17 @@ def _sampling_variance(group: int, found: Posterior) -> FloatArray:
     """How much `exact` varies from one set of samples to the next, in the posterior mean; 0 where samples < group."""
     variance = np.zeros(len(found.classes.samples))
     for samples in np.unique(found.classes.samples[found.classes.samples >= group]).tolist():
-        passes = np.arange(samples + 1)
-        chances = binomial(samples)  # (samples + 1, POINTS)
-        values = exact(group, passes, np.full(samples + 1, samples))
+        mean, square = np.zeros(len(RATES)), np.zeros(len(RATES))
+        factorials = log_factorials(samples)
+        for first in range(0, samples + 1, _AT_ONCE):
+            passes = np.arange(first, min(first + _AT_ONCE, samples + 1))
+            rates = _near(passes, samples)
+            chances = _chances(passes, samples, rates, factorials)
+            values = exact(group, passes, np.full(len(passes), samples))
+            mean[rates] += values @ chances
+            square[rates] += values**2 @ chances
         # E[X^2] - E[X]^2 over the passes that a rate may give, for all rates of the grid at once.
-        at_rate = values**2 @ chances - (values @ chances) ** 2
+        at_rate = square - mean**2
         those = found.classes.samples == samples
         variance[those] = found.weights[those] @ np.maximum(at_rate, 0.0)
     return variance
@@ -139,13 +146,28 @@ def _variance_bound(group: int, shares: FloatArray, samples: IntArray, problems:
 
 def binomial(samples: int) -> FloatArray:
     """The probability of 0 .. samples passes at each rate of the grid, (samples + 1, POINTS)."""
-    passes = np.arange(samples + 1)
-    factorials = log_factorials(samples)
-    ways = factorials[samples] - factorials - factorials[::-1]
-    table = np.zeros((samples + 1, len(RATES)))
+    return _chances(np.arange(samples + 1), samples, slice(0, len(RATES)), log_factorials(samples))
+
+
+def _near(passes: IntArray, samples: int) -> slice:
+    """The rates of the grid at which so many passes have more than a chance of 4e-22 (Hoeffding 1963)."""
+    if len(passes) > samples:
+        return slice(0, len(RATES))
+    reach = math.sqrt(25 / samples)
+    low, high = np.searchsorted(RATES, [passes[0] / samples - reach, passes[-1] / samples + reach])
+    return slice(int(low), int(high))
+
+
+def _chances(passes: IntArray, samples: int, at: slice, factorials: FloatArray) -> FloatArray:
+    """The probability of each of `passes` at some rates of the grid, (passes, rates)."""
+    ways = factorials[samples] - factorials[passes] - factorials[samples - passes]
+    rates = RATES[at]
+    table = np.zeros((len(passes), len(rates)))
     # Without the ends of the grid, whose logarithms are infinite: at rate 0 no sample passes, at 1 all do.
-    inner = RATES[1:-1]
-    logs = np.multiply.outer(passes, np.log(inner)) + np.multiply.outer(samples - passes, np.log1p(-inner))
-    table[:, 1:-1] = np.exp(logs + ways[:, None])
-    table[0, 0] = table[-1, -1] = 1.0
+    inner = (rates > 0) & (rates < 1)
+    logs = np.multiply.outer(passes, np.log(rates[inner]))
+    logs += np.multiply.outer(samples - passes, np.log1p(-rates[inner]))
+    table[:, inner] = np.exp(logs + ways[:, None])
+    for end, all_there in ((0.0, passes == 0), (1.0, passes == samples)):
+        table[np.ix_(all_there, rates == end)] = 1.0
     return table

@@ -11,6 +11,7 @@ import scipy  # whose parts are imported when they are used: a second of each wo
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analyzer.difficulty import informative as subject
 from analyzer.difficulty.graded import by_class, graded_groups, pass_or_fail
 from analyzer.difficulty.grid import RATES
 from analyzer.difficulty.informative import binomial, exact, informative, mixed, shares
@@ -44,6 +45,16 @@ def test_pass_or_fail_is_the_case_of_two_rewards() -> None:
 def test_the_chances_of_passes_are_binomial_at_every_rate() -> None:
     expected = [scipy.stats.binom.pmf(passes, 5, RATES) for passes in range(6)]
     assert binomial(5) == pytest.approx(np.array(expected), abs=1e-12)
+
+
+def test_a_problem_of_many_samples_is_taken_in_parts_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = posterior(np.array([3, 700, 1500, 4000]), np.array([4000] * 4))
+    whole = informative(16, found, [])
+    monkeypatch.setattr(subject, "_AT_ONCE", 128)
+    parts = informative(16, found, [])
+    assert parts == pytest.approx(whole, rel=1e-9)
+    sizes = [subject._near(np.arange(first, first + 128), 4000) for first in range(0, 4000, 128)]
+    assert max(size.stop - size.start for size in sizes) < len(RATES) / 2  # or a million samples would take minutes
 
 
 def test_graded_rewards_are_counted_as_they_are_and_larger_groups_differ_at_least_as_often() -> None:
