@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from analyzer.errors import ConfigError, OutputError
-from analyzer.files import storage
+from analyzer.files import storage, temporaries
 from analyzer.files.json_lines import JsonLines, lost_note
 from analyzer.generation.journal import Answer
 from analyzer.generation.prompts import TrainingData
@@ -111,6 +111,7 @@ def write_rollouts(
     """
     schema = output_schema(data)
     batches = _joined(data, iter(answers), schema, sampling, group_bytes)
+    temporaries.sweep(path.parent)  # of a run that was killed while it wrote: as large as the rollouts
     # Renamed when whole: the path is either the old file or the complete new one.
     with storage.atomic_path(path) as temporary:
         if output_format == JSONL:

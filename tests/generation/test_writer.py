@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analyzer.errors import ConfigError
+from analyzer.files import temporaries
 from analyzer.generation import writer
 from analyzer.generation.journal import Answer
 from analyzer.generation.prompts import TrainingData, open_data
@@ -39,7 +40,10 @@ def answer(data_idx: int, first: int, *texts: str) -> Answer:
 def test_rows_are_joined_with_their_training_data_and_types_are_kept(tmp_path: Path) -> None:
     data = training(tmp_path, TRICKY)
     answers = [answer(0, 0, "a", "b"), answer(2, 0, "c"), answer(2, 1, "d")]
+    killed = tmp_path / f".o.parquet.{0:016x}.{temporaries._node()}.1-0.tmp"
+    killed.touch()
     assert writer.write_rollouts(tmp_path / "o.parquet", "parquet", data, answers, SAMPLING) == 4
+    assert not killed.exists()
     table = pq.read_table(tmp_path / "o.parquet")
     assert table["data_idx"].to_pylist() == [0, 0, 2, 2]
     assert table["sample_idx"].to_pylist() == [0, 1, 0, 1]
