@@ -10,6 +10,7 @@ with each request. SGLang repeats the name as `root`; its /get_model_info names 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from analyzer.generation.state import Served
 from analyzer.workers.interrupts import run_async
 
 _LISTING_SECONDS = 20.0
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 _COMPLETE_SECONDS = 3.0  # for a generation that is complete, and needs no server
 
 
@@ -54,7 +56,9 @@ def find_model(settings: GenerationSettings, seconds: float = _LISTING_SECONDS) 
     if not offers:
         unready = any(trouble.startswith(url) for url in settings.urls for trouble in down)
         advice = "wait for it, or give its key with --api_key_env" if unready else "start a server there"
-        raise ConfigError(f"{'; '.join(down)}; {advice}, or name another with --vllm_url")
+        proxy = next((name for name in _PROXIES if os.environ.get(name)), None)
+        unused = f"; the proxy of {proxy} is not used" if proxy else ""
+        raise ConfigError(f"{'; '.join(down)}; {advice}, or name another with --vllm_url{unused}")
     notes = (
         *(f"{trouble}; it will be tried again" for trouble in down),
         *(

@@ -282,13 +282,16 @@ def test_more_samples_keep_those_that_are_there(training: Training, settings: Se
             run(asked(4))
 
 
-def test_nothing_is_dropped_before_what_generates_is_there(training: Training, settings: Settings) -> None:
+def test_nothing_is_dropped_before_what_generates_is_there(
+    training: Training, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     data, nowhere = training(5), "http://127.0.0.1:9/v1"
     with running(lambda number, body: "401" if number == 2 else "ok") as server:
         asked = settings(data, server.url, max_concurrent=1)
         with pytest.raises(ConfigError, match="401"):
             run(asked)
-        with pytest.raises(ConfigError, match="Could not reach"):
+        with pytest.raises(ConfigError, match=r"Could not reach .*; the proxy of HTTPS_PROXY is not used$"):
             run(settings(data, nowhere, temperature=1.0, overwrite=True))
         assert run(asked).asked == 12
         with pytest.raises(ConfigError, match="Could not reach"):
