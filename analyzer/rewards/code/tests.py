@@ -149,12 +149,10 @@ def _definitions(node: ast.AST) -> Iterator[str]:
         yield from (alias.asname or alias.name.partition(".")[0] for alias in node.names)
 
 
-_FILES = frozenset(
-    {
-        *("open", "mkdir", "makedirs", "touch", "write_text", "write_bytes"),
-        *("mkstemp", "mkdtemp", "NamedTemporaryFile", "TemporaryDirectory"),
-    }
-)
+_FILES = frozenset({"write_text", "write_bytes", "mkstemp", "mkdtemp", "NamedTemporaryFile", "TemporaryDirectory"})
+_FILES_IF_IMPORTED = frozenset({"open", "mkdir", "makedirs", "touch"})
+"""Of a module or a class of one: `account.open()` may be what the test is about."""
+
 _SHARED = frozenset({"builtins.print", "builtins.input", "sys.stdin", "sys.stdout", "sys.stderr"})
 """What a test may replace for its program; see grading/sandbox/inside/calls.py."""
 
@@ -166,16 +164,23 @@ def refuse_one_sided(sources: Sequence[str]) -> None:
     """
     nodes = [node for source in sources for node in ast.walk(parsed(source))]
     modules = {name for node in nodes if isinstance(node, ast.Import) for name in _definitions(node)}
+    imported = modules | {name for node in nodes if isinstance(node, ast.ImportFrom) for name in _definitions(node)}
     for node in nodes:
-        if isinstance(node, ast.Call):
-            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if called in _FILES:
-                raise GoldError(
-                    f"the test uses files ({called}), and its program, in another sandbox, does not see them"
-                )
+        if isinstance(node, ast.Call) and (called := _file_call(node.func, imported)):
+            raise GoldError(f"the test uses files ({called}), and its program, in another sandbox, does not see them")
         for place in _replaced_by(node, modules):
             if place not in _SHARED:
                 raise GoldError(f"the test replaces {place}, and its program, in another sandbox, does not see that")
+
+
+def _file_call(function: ast.expr, imported: set[str]) -> str:
+    """The name of a function that makes or opens files, "" for any other. imported: names of modules, and from them."""
+    if isinstance(function, ast.Name):
+        return function.id if function.id == "open" or function.id in imported & (_FILES | _FILES_IF_IMPORTED) else ""
+    if not isinstance(function, ast.Attribute):
+        return ""
+    of_import = any(isinstance(node, ast.Name) and node.id in imported for node in ast.walk(function.value))
+    return function.attr if function.attr in _FILES or (of_import and function.attr in _FILES_IF_IMPORTED) else ""
 
 
 def _replaced_by(node: ast.AST, modules: set[str]) -> Iterator[str]:
