@@ -147,7 +147,7 @@ def records(path: str) -> Iterator[Record]:
 def _of_json(path: str) -> Iterator[Record]:
     """The object that a .json file holds, or the objects of a list. The file is read whole."""
     with inputs.open_binary(path) as file:
-        data = file.read().removeprefix(b"\xef\xbb\xbf")  # a byte order mark, which is no JSON
+        data = file.read().removeprefix(b"\xef\xbb\xbf")  # a byte order mark, which is not JSON
     try:
         # RecursionError: a few thousand brackets are enough, and a file must not end the program.
         value, replaced = load_counted(data)

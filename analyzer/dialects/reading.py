@@ -133,8 +133,8 @@ def _settled(dialect: Dialect, seen: Recognized) -> Layout:
 
 def _partitioned(layout: Layout, spec: str, seen: Recognized) -> Layout:
     """The layout with what folders named `name=value` tell, of which other policies must be told apart."""
-    told = [path for key, path in layout.paths() if key in ("group", "sample", "tasks") and path != FILE]
-    named = {root(one.strip()) for path in told for one in path.split("|")}
+    paths = [path for key, path in layout.paths() if key in ("group", "sample", "tasks") and path != FILE]
+    named = {root(one.strip()) for path in paths for one in path.split("|")}
     found = {name: regex for name, regex in files.partitions(spec, seen.paths).items() if name not in seen.row}
     policies = (name for name in found if name not in named | _OF_ONE_POLICY)
     return dataclasses.replace(layout, file=(*layout.file, *found.items()), steps=(*layout.steps, *policies))

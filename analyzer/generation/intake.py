@@ -78,7 +78,7 @@ class Intake:
         tqdm.write(f"generate_rollouts: {note}", file=sys.stderr)
 
     def _look(self) -> None:
-        """Say, once each, what the answers so far foretell: hours of rollouts that are no use, or have no room."""
+        """Warn, once each, when the answers so far show that the rollouts will lack text or not fit on the disk."""
         if self._thin * 2 > self._answers and not self._told_of_gaps:
             self._told_of_gaps = True
             self.tell(

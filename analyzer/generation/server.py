@@ -123,7 +123,7 @@ async def _tell_of_silence(servers: Servers, settings: GenerationSettings, intak
 
 
 def _tell_of_bias(servers: Servers, settings: GenerationSettings, intake: Intake) -> None:
-    """Say what was sampled again for what it was like: the others are no fair sample of the policy."""
+    """Say which responses were sampled again because of what they were: the rest are a biased sample of the policy."""
     if servers.late:
         requests = counted(servers.late, "request was not answered", "requests were not answered")
         intake.tell(

@@ -50,7 +50,7 @@ class Verdict(StrEnum):
     OUTPUT_LIMIT = "output_limit"
     RUNTIME_ERROR = "runtime_error"
     COMPILE_ERROR = "compile_error"
-    REFUSED = "refused"  # it raised what the sandbox answers to a new process, directory or socket, or a file elsewhere
+    REFUSED = "refused"  # it raised the error by which the sandbox refuses a new process, a directory or a socket
     UNCROSSABLE = "uncrossable"  # its test got an object, which cannot cross from one sandbox to the other
 
 
